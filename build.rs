@@ -1,0 +1,67 @@
+//! Builds the libtorch shim (feature `torch`) and says where libtorch is: to the linker of this
+//! package's tests and examples, and to the build scripts of dependents.
+
+fn main() {
+    #[cfg(all(feature = "torch", not(feature = "doc-only")))]
+    torch::build();
+}
+
+#[cfg(all(feature = "torch", not(feature = "doc-only")))]
+mod torch {
+    use std::env;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// Versions of libtorch that dlbridge supports; `shim.cpp` checks the same.
+    const MINORS: std::ops::RangeInclusive<u32> = 11..=13;
+
+    pub(super) fn build() {
+        // torch-sys found libtorch; it tells its direct dependents where.
+        println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
+        let Some(library) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
+            panic!("torch-sys does not say where libtorch is; set LIBTORCH to its folder");
+        };
+        let home = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
+        let home = home.or_else(|| library.parent().map(Path::to_path_buf)).unwrap_or_default();
+        let include = home.join("include");
+        check_version(&include);
+
+        for file in ["shim.h", "shim.cpp", "bindings.rs"] {
+            println!("cargo::rerun-if-changed=src/torch/{file}");
+        }
+        println!("cargo::rerun-if-changed=include/dlpack/dlpack.h");
+        cc::Build::new()
+            .cpp(true)
+            .std("c++20")
+            .opt_level(3)
+            .include("include")
+            .flag_if_supported("-Wall")
+            .flag_if_supported("-Wextra")
+            .flag(format!("-isystem{}", include.display()))
+            .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
+            .file("src/torch/shim.cpp")
+            .compile("dlbridge_torch_shim");
+
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", library.display());
+        println!("cargo::metadata=libtorch_lib={}", library.display());
+    }
+
+    fn check_version(include: &Path) {
+        let header = include.join("torch/headeronly/version.h");
+        println!("cargo::rerun-if-changed={}", header.display());
+        let text = fs::read_to_string(&header).unwrap_or_default();
+        let number = |name: &str| -> Option<u32> {
+            let line = text.lines().find(|line| line.starts_with(&format!("#define {name} ")))?;
+            line.split_whitespace().nth(2)?.parse().ok()
+        };
+        let version = (number("TORCH_VERSION_MAJOR"), number("TORCH_VERSION_MINOR"));
+        if !matches!(version, (Some(2), Some(minor)) if MINORS.contains(&minor)) {
+            panic!(
+                "dlbridge supports libtorch 2.{} to 2.{}, but {} says {version:?}; point LIBTORCH to a supported one",
+                MINORS.start(),
+                MINORS.end(),
+                header.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a buffer looks like: where its first element is, its layout, element type and device.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use crate::{DType, Device, Element, Error, Layout, Result};
+
+/// Where a buffer's first element is, and how to reach the others.
+///
+/// Describes memory; owns none and promises nothing about it. The promise is made when a descriptor
+/// goes into [`Tensor::from_raw_parts`](crate::Tensor::from_raw_parts).
+///
+/// Invariants: the element type has a size; the bytes from the lowest element to the highest fit an
+/// `isize` and, for host memory, the address space; a buffer with elements has an address.
+#[derive(Clone, Debug)]
+pub struct Descriptor {
+    data: *mut c_void,
+    layout: Layout,
+    dtype: DType,
+    device: Device,
+    padded: bool,
+}
+
+// SAFETY: a descriptor is an address and some numbers; it reads nothing.
+unsafe impl Send for Descriptor {}
+// SAFETY: likewise.
+unsafe impl Sync for Descriptor {}
+
+impl Descriptor {
+    /// Describes memory whose first element (index 0 in every dimension) is at `data`.
+    ///
+    /// # Errors
+    /// [`Error::Descriptor`] when `data` is NULL although there are elements, or the element type
+    /// has no size; [`Error::Overflow`] when the elements do not fit the address space.
+    pub fn new(data: *mut c_void, layout: Layout, dtype: DType, device: Device) -> Result<Self> {
+        Self { data, layout, dtype, device, padded: false }.checked()
+    }
+
+    /// Says that elements narrower than a byte take a byte each, instead of being packed.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] when the elements do not fit the address space that way.
+    pub fn padded(self) -> Result<Self> {
+        Self { padded: true, ..self }.checked()
+    }
+
+    /// For host memory whose owner guarantees the invariants already.
+    pub(crate) fn from_checked<T: Element>(data: *mut T, layout: Layout) -> Self {
+        Self { data: data.cast(), layout, dtype: T::DTYPE, device: Device::CPU, padded: false }
+    }
+
+    /// For new host memory that holds the elements of this descriptor in another layout.
+    pub(crate) fn moved_to(&self, data: *mut u8, layout: Layout) -> Self {
+        Self { data: data.cast(), layout, device: Device::CPU, ..*self }
+    }
+
+    fn checked(self) -> Result<Self> {
+        for (field, value) in [("dtype.bits", self.dtype.bits.into()), ("dtype.lanes", self.dtype.lanes)] {
+            if value == 0 {
+                let reason = "an element must have a size";
+                return Err(Error::Descriptor { field: field.into(), value: "0".into(), reason });
+            }
+        }
+        let Some((low, end)) = self.byte_extent() else { return Ok(self) };
+        if self.data.is_null() {
+            return Err(Error::Descriptor {
+                field: "data".into(),
+                value: "NULL".into(),
+                reason: "a tensor with elements needs memory (fake and functional tensors have none)",
+            });
+        }
+        let address = self.data.addr() as i128;
+        let in_space = !self.device.is_host() || (address + low > 0 && address + end <= usize::MAX as i128);
+        if end - low > isize::MAX as i128 || !in_space {
+            return Err(self.layout.overflow(self.itemsize().unwrap_or(0)));
+        }
+        Ok(self)
+    }
+
+    /// Address of the first element; of no meaning when there are no elements.
+    pub fn data_ptr(&self) -> *mut c_void {
+        self.data
+    }
+
+    /// Shape and strides.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where the memory is.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Whether elements narrower than a byte take a byte each.
+    pub fn is_padded(&self) -> bool {
+        self.padded
+    }
+
+    /// Bits that one element takes in memory.
+    fn stored_bits(&self) -> u32 {
+        if self.padded && self.dtype.bits < 8 {
+            8 * u32::from(self.dtype.lanes)
+        } else {
+            self.dtype.element_bits()
+        }
+    }
+
+    /// Bytes that one element takes in memory, or `None` for packed elements below a byte.
+    pub(crate) fn itemsize(&self) -> Option<usize> {
+        let bits = self.stored_bits();
+        bits.is_multiple_of(8).then_some((bits / 8) as usize)
+    }
+
+    /// Bytes of all elements, gaps left out.
+    pub(crate) fn nbytes(&self) -> usize {
+        // The elements lie within the address space, or overlap: then the product may exceed it.
+        let bits = self.layout.len() as u128 * u128::from(self.stored_bits());
+        usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX)
+    }
+
+    /// Address and number of the bytes from the lowest element to the highest.
+    pub(crate) fn span(&self) -> (*mut u8, usize) {
+        let start = self.data.cast::<u8>();
+        let Some((low, end)) = self.byte_extent() else { return (start, 0) };
+        (start.wrapping_offset(low as isize), (end - low) as usize)
+    }
+
+    /// Distances from the first element to the lowest byte and to the end of the highest, or `None`
+    /// when there are no elements.
+    fn byte_extent(&self) -> Option<(i128, i128)> {
+        let (low, high) = self.layout.extent()?;
+        let bits = i128::from(self.stored_bits());
+        Some(((i128::from(low) * bits).div_euclid(8), ((i128::from(high) + 1) * bits + 7).div_euclid(8)))
+    }
+
+    /// The error for host code that asks for elements on another device.
+    pub(crate) fn require_host(&self, target: &'static str) -> Result<()> {
+        if self.device.is_host() { Ok(()) } else { Err(Error::NotOnCpu { device: self.device, target }) }
+    }
+
+    /// The error for another element type than the one asked for.
+    pub(crate) fn require_dtype<T: Element>(&self) -> Result<()> {
+        if self.dtype == T::DTYPE {
+            return Ok(());
+        }
+        Err(Error::DTypeMismatch { expected: T::DTYPE, found: self.dtype })
+    }
+
+    /// The address of the first `T`: on the host, of the right type, aligned; dangling when there
+    /// are no elements. Bools are not looked at.
+    pub(crate) fn typed<T: Element>(&self, target: &'static str) -> Result<NonNull<T>> {
+        self.require_host(target)?;
+        self.require_dtype::<T>()?;
+        let data = self.data.cast::<T>();
+        match NonNull::new(data) {
+            Some(data) if !self.layout.is_empty() => {
+                if data.is_aligned() {
+                    return Ok(data);
+                }
+                let (address, align) = (data.addr().get(), align_of::<T>());
+                Err(Error::Misaligned { address, align, dtype: self.dtype })
+            }
+            _ => Ok(NonNull::dangling()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(data: usize, shape: &[i64], strides: &[i64], dtype: DType) -> Result<Descriptor> {
+        let data = std::ptr::without_provenance_mut(data);
+        Descriptor::new(data, Layout::new(shape, strides)?, dtype, Device::CPU)
+    }
+
+    #[test]
+    fn hostile_addresses_are_refused() {
+        assert!(matches!(describe(0, &[1], &[1], DType::U8), Err(Error::Descriptor { .. })));
+        assert!(describe(0, &[0], &[1], DType::U8).is_ok());
+        assert!(matches!(describe(64, &[100], &[-1], DType::U8), Err(Error::Overflow { .. })));
+        assert!(matches!(describe(usize::MAX - 3, &[2], &[1], DType::F32), Err(Error::Overflow { .. })));
+        assert!(matches!(describe(64, &[1 << 61], &[1], DType::F64), Err(Error::Overflow { .. })));
+        assert!(matches!(describe(64, &[2], &[1 << 62], DType::F64), Err(Error::Overflow { .. })));
+    }
+
+    #[test]
+    fn elements_without_a_size_are_refused() {
+        for dtype in [DType::scalar(2, 0), DType { lanes: 0, ..DType::F32 }] {
+            assert!(matches!(describe(64, &[1], &[1], dtype), Err(Error::Descriptor { .. })));
+        }
+    }
+
+    #[test]
+    fn narrow_elements_are_packed_or_padded() {
+        let fp4 = describe(64, &[5], &[1], DType::scalar(17, 4)).expect("valid");
+        assert_eq!((fp4.nbytes(), fp4.itemsize()), (3, None));
+        let padded = fp4.padded().expect("valid");
+        assert_eq!((padded.nbytes(), padded.itemsize()), (5, Some(1)));
+    }
+}

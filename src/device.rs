@@ -1,0 +1,98 @@
+//! Where memory lives.
+
+use std::fmt;
+
+/// A device, as DLPack describes it: a type and an index.
+///
+/// Types that this crate does not know are carried along but never read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// A `DLDeviceType` of DLPack.
+    pub kind: i32,
+    /// Which of several; 0 for host memory.
+    pub index: i32,
+}
+
+const KIND_CPU: i32 = 1;
+const KIND_CUDA: i32 = 2;
+const KIND_CUDA_HOST: i32 = 3;
+const KIND_VULKAN: i32 = 7;
+const KIND_METAL: i32 = 8;
+const KIND_ROCM: i32 = 10;
+const KIND_ROCM_HOST: i32 = 11;
+
+impl Device {
+    /// Ordinary host memory.
+    pub const CPU: Self = Self { kind: KIND_CPU, index: 0 };
+    /// Host memory pinned by CUDA.
+    pub const CUDA_HOST: Self = Self { kind: KIND_CUDA_HOST, index: 0 };
+    /// Host memory pinned by ROCm.
+    pub const ROCM_HOST: Self = Self { kind: KIND_ROCM_HOST, index: 0 };
+    /// The Metal device.
+    pub const METAL: Self = Self { kind: KIND_METAL, index: 0 };
+    /// The Vulkan device.
+    pub const VULKAN: Self = Self { kind: KIND_VULKAN, index: 0 };
+
+    /// The CUDA device of this index.
+    pub const fn cuda(index: i32) -> Self {
+        Self { kind: KIND_CUDA, index }
+    }
+
+    /// Whether the host may read the memory: plain memory and memory pinned by CUDA or ROCm.
+    pub const fn is_host(self) -> bool {
+        matches!(self.kind, KIND_CPU | KIND_CUDA_HOST | KIND_ROCM_HOST)
+    }
+}
+
+impl fmt::Display for Device {
+    /// The name that PyTorch uses where it has one, e.g. `cuda:0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, index } = *self;
+        let name = match kind {
+            KIND_CPU => return f.write_str("cpu"),
+            KIND_CUDA_HOST => return f.write_str("cuda_host"),
+            KIND_ROCM_HOST => return f.write_str("rocm_host"),
+            KIND_CUDA => "cuda",
+            4 => "opencl",
+            KIND_VULKAN => "vulkan",
+            KIND_METAL => "mps",
+            9 => "vpi",
+            KIND_ROCM => "rocm",
+            12 => "ext_dev",
+            13 => "cuda_managed",
+            14 => "oneapi",
+            15 => "webgpu",
+            16 => "hexagon",
+            17 => "maia",
+            18 => "trn",
+            _ => return write!(f, "device({kind}):{index}"),
+        };
+        write!(f, "{name}:{index}")
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_torch() {
+        assert_eq!(Device::CPU.to_string(), "cpu");
+        assert_eq!(Device::cuda(1).to_string(), "cuda:1");
+        assert_eq!(Device { kind: 99, index: -1 }.to_string(), "device(99):-1");
+    }
+
+    #[test]
+    fn pinned_memory_is_host_memory_and_managed_is_not() {
+        assert!(Device::CPU.is_host() && Device::CUDA_HOST.is_host() && Device::ROCM_HOST.is_host());
+        for kind in [0, 2, 10, 13, 99] {
+            assert!(!Device { kind, index: 0 }.is_host(), "{kind}");
+        }
+    }
+}

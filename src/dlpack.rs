@@ -1,0 +1,425 @@
+//! The door: tensors in and out of DLPack's structs, both the versioned one and the older one.
+//!
+//! Invariants:
+//! * an [`Exported`] owns its struct and calls the struct's deleter once;
+//! * a struct of our own making is the first field of a [`Block`], and only such a struct carries the
+//!   address of our marker as its context: that is how it is recognised when it comes home;
+//! * nothing behind a foreign struct is read before the version, and no array before its length and
+//!   address were looked at.
+
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    clippy::unwrap_used
+)]
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU8;
+
+use crate::ffi::{
+    DLDataType, DLDevice, DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
+    DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED, DLPACK_FLAG_BITMASK_READ_ONLY, DLPACK_MAJOR_VERSION,
+    DLPACK_MINOR_VERSION, DLPackVersion, DLTensor,
+};
+use crate::storage::{Storage, contain_panic};
+use crate::{Access, DType, Descriptor, Device, Error, Layout, Rejected, Result, Tensor};
+
+const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
+const COPIED: u64 = DLPACK_FLAG_BITMASK_IS_COPIED as u64;
+const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64;
+
+mod sealed {
+    use super::*;
+
+    /// What the two structs have in common.
+    pub trait Sealed: Sized + 'static {
+        fn new(tensor: DLTensor, flags: u64, context: *mut c_void) -> Self;
+        fn tensor_mut(&mut self) -> &mut DLTensor;
+        fn context(&self) -> *mut c_void;
+        fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)>;
+        /// Its address marks structs of this type that this crate made.
+        fn marker() -> *mut c_void;
+    }
+}
+
+/// An owning struct of DLPack: [`DLManagedTensorVersioned`] or the older [`DLManagedTensor`].
+pub trait Managed: sealed::Sealed {}
+
+impl Managed for DLManagedTensorVersioned {}
+impl Managed for DLManagedTensor {}
+
+// Atomics, so that no two statics may share an address.
+static VERSIONED: AtomicU8 = AtomicU8::new(0);
+static LEGACY: AtomicU8 = AtomicU8::new(0);
+
+impl sealed::Sealed for DLManagedTensorVersioned {
+    fn new(dl_tensor: DLTensor, flags: u64, manager_ctx: *mut c_void) -> Self {
+        let version = DLPackVersion { major: DLPACK_MAJOR_VERSION, minor: DLPACK_MINOR_VERSION };
+        Self { version, manager_ctx, deleter: Some(delete::<Self>), flags, dl_tensor }
+    }
+
+    fn tensor_mut(&mut self) -> &mut DLTensor {
+        &mut self.dl_tensor
+    }
+
+    fn context(&self) -> *mut c_void {
+        self.manager_ctx
+    }
+
+    fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)> {
+        self.deleter
+    }
+
+    fn marker() -> *mut c_void {
+        VERSIONED.as_ptr().cast()
+    }
+}
+
+impl sealed::Sealed for DLManagedTensor {
+    fn new(dl_tensor: DLTensor, _flags: u64, manager_ctx: *mut c_void) -> Self {
+        Self { dl_tensor, manager_ctx, deleter: Some(delete::<Self>) }
+    }
+
+    fn tensor_mut(&mut self) -> &mut DLTensor {
+        &mut self.dl_tensor
+    }
+
+    fn context(&self) -> *mut c_void {
+        self.manager_ctx
+    }
+
+    fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)> {
+        self.deleter
+    }
+
+    fn marker() -> *mut c_void {
+        LEGACY.as_ptr().cast()
+    }
+}
+
+/// An owned DLPack struct, to be handed to whatever speaks DLPack.
+///
+/// Dropping it releases the memory, as the struct's deleter would; [`into_raw`](Self::into_raw)
+/// passes the struct, and the duty to call its deleter once, to someone else.
+///
+/// ```
+/// use dlbridge::Tensor;
+///
+/// let exported = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.into_dlpack();
+/// let raw = exported.into_raw(); // hand this to C
+/// // SAFETY: the struct was made just above, and nobody else took it.
+/// let back = unsafe { Tensor::from_dlpack(raw) }?;
+/// assert_eq!(back.into_vec::<f32>()?, [1.0, 2.0]);
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
+pub struct Exported<M: Managed = DLManagedTensorVersioned>(NonNull<M>);
+
+// SAFETY: a DLPack struct may be released on any thread, and nothing else is done with it.
+unsafe impl<M: Managed> Send for Exported<M> {}
+// SAFETY: a shared reference only gives out the address.
+unsafe impl<M: Managed> Sync for Exported<M> {}
+
+impl<M: Managed> Exported<M> {
+    /// Address of the struct, which `self` keeps.
+    pub fn as_ptr(&self) -> NonNull<M> {
+        self.0
+    }
+
+    /// The struct itself: whoever has it calls its deleter, once.
+    ///
+    /// Unless its flags say `READ_ONLY` the memory may be written, but not while a Rust view of the
+    /// same memory lives: that is for whoever dereferences the pointer to see to.
+    #[must_use = "the struct leaks unless its deleter is called"]
+    pub fn into_raw(self) -> NonNull<M> {
+        std::mem::ManuallyDrop::new(self).0
+    }
+}
+
+impl<M: Managed> Drop for Exported<M> {
+    fn drop(&mut self) {
+        // SAFETY: the struct is valid until its deleter runs; the fields up to the deleter may be
+        // read in every version.
+        let deleter = unsafe { self.0.as_ref() }.deleter();
+        if let Some(deleter) = deleter {
+            // SAFETY: we own the struct and are dropped once.
+            unsafe { deleter(self.0.as_ptr()) };
+        }
+    }
+}
+
+impl<M: Managed> std::fmt::Debug for Exported<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Exported").field(&self.0).finish()
+    }
+}
+
+/// A struct of our own making, and the handle that keeps its memory, shape and strides.
+#[repr(C)]
+struct Block<M> {
+    managed: M,
+    tensor: Tensor,
+}
+
+/// The deleter of every struct of ours.
+unsafe extern "C" fn delete<M: Managed>(managed: *mut M) {
+    if managed.is_null() {
+        return;
+    }
+    contain_panic(|| {
+        // SAFETY: `export` made the struct as the first field of this block; its deleter is called
+        // once.
+        drop(unsafe { Box::from_raw(managed.cast::<Block<M>>()) });
+    });
+}
+
+fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
+    let (dtype, device) = (tensor.dtype(), tensor.device());
+    let description = DLTensor {
+        data: if tensor.is_empty() { std::ptr::null_mut() } else { tensor.data_ptr() },
+        device: DLDevice { device_type: device.kind.cast_unsigned(), device_id: device.index },
+        // A layout has at most i32::MAX dimensions.
+        ndim: i32::try_from(tensor.ndim()).unwrap_or(i32::MAX),
+        dtype: DLDataType { code: dtype.code, bits: dtype.bits, lanes: dtype.lanes },
+        shape: std::ptr::null_mut(),
+        strides: std::ptr::null_mut(),
+        byte_offset: 0,
+    };
+    let managed = M::new(description, flags, M::marker());
+    let block = Box::into_raw(Box::new(Block { managed, tensor }));
+    // SAFETY: made just above, and nobody else has it; the reference ends before the next one begins.
+    let layout = unsafe { &(*block).tensor }.layout();
+    // These addresses hold, because from here on the tensor stays where it is.
+    let (shape, strides) = (layout.shape().as_ptr().cast_mut(), layout.strides().as_ptr().cast_mut());
+    // SAFETY: likewise; another field than the one the addresses lead into.
+    let description = unsafe { &mut (*block).managed }.tensor_mut();
+    (description.shape, description.strides) = (shape, strides);
+    // SAFETY: `into_raw` gives no NULL.
+    Exported(unsafe { NonNull::new_unchecked(block.cast()) })
+}
+
+/// The tensor in a struct of our own making.
+///
+/// # Safety
+/// * `source` carries our marker, and the caller owns it.
+unsafe fn unwrap<M: Managed>(source: Exported<M>) -> Tensor {
+    // SAFETY: marked structs are made by `export` as the first field of this block.
+    let block = unsafe { Box::from_raw(source.into_raw().cast::<Block<M>>().as_ptr()) };
+    Tensor { vouched: true, ..block.tensor }
+}
+
+/// Reads the description that a struct carries.
+///
+/// # Safety
+/// * `shape` and `strides` point to `ndim` numbers each, unless they are NULL or misaligned or
+///   `ndim` is negative.
+unsafe fn describe(tensor: &DLTensor, padded: bool) -> Result<Descriptor> {
+    let refuse =
+        |field: &str, value: String, reason| Err(Error::Descriptor { field: field.into(), value, reason });
+    let Ok(ndim) = usize::try_from(tensor.ndim) else {
+        return refuse("ndim", tensor.ndim.to_string(), "the number of dimensions cannot be negative");
+    };
+    // SAFETY: the caller's promise for a shape of `ndim` numbers.
+    let shape = match unsafe { numbers(tensor.shape, ndim) } {
+        Some(shape) => shape,
+        None => return refuse("shape", format!("{:?}", tensor.shape), "a tensor of some rank needs a shape"),
+    };
+    let layout = if tensor.strides.is_null() {
+        // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all versions.
+        Layout::contiguous(shape)?
+    } else {
+        // SAFETY: the caller's promise for strides of `ndim` numbers.
+        match unsafe { numbers(tensor.strides, ndim) } {
+            Some(strides) => Layout::new(shape, strides)?,
+            None => return refuse("strides", format!("{:?}", tensor.strides), "the address is misaligned"),
+        }
+    };
+    let DLDataType { code, bits, lanes } = tensor.dtype;
+    let dtype = DType { code, bits, lanes };
+    if dtype.has_wrong_width() {
+        return refuse("dtype.bits", bits.to_string(), "this kind of number has another width");
+    }
+    let mut data = tensor.data;
+    if !data.is_null() {
+        let offset = usize::try_from(tensor.byte_offset).ok();
+        if offset.and_then(|offset| data.addr().checked_add(offset)).is_none() {
+            return refuse(
+                "byte_offset",
+                tensor.byte_offset.to_string(),
+                "the address exceeds the address space",
+            );
+        }
+        data = data.wrapping_byte_add(offset.unwrap_or(0));
+    }
+    let device = Device { kind: tensor.device.device_type.cast_signed(), index: tensor.device.device_id };
+    let descriptor = Descriptor::new(data, layout, dtype, device)?;
+    if padded { descriptor.padded() } else { Ok(descriptor) }
+}
+
+/// # Safety
+/// * Unless it is NULL or misaligned, `start` points to `count` numbers that stay as they are for `'a`.
+unsafe fn numbers<'a>(start: *const i64, count: usize) -> Option<&'a [i64]> {
+    if count == 0 {
+        return Some(&[]);
+    }
+    if start.is_null() || !start.is_aligned() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    Some(unsafe { std::slice::from_raw_parts(start, count) })
+}
+
+impl Tensor {
+    /// Takes over a DLPack struct. Nothing is copied; the struct's deleter is called once, on
+    /// whichever thread drops the last handle. A struct that this crate exported is unwrapped, so
+    /// that passing back and forth does not pile up.
+    ///
+    /// Access follows the flags: `IS_COPIED` proves [`Access::Exclusive`] (with `READ_ONLY`:
+    /// [`Access::ReadOnly`]), anything else is [`Access::Foreign`], writable unless `READ_ONLY`.
+    /// Strides may be NULL (row-major) and `byte_offset` is honoured.
+    ///
+    /// # Errors
+    /// [`Error::Version`] for another major version, of which nothing else is read;
+    /// [`Error::Descriptor`] and [`Error::Overflow`] for a description that cannot be right. The
+    /// struct comes back inside the error, its deleter not called.
+    ///
+    /// # Safety
+    /// * `source` points to a valid struct that the caller owns; its deleter may be called on any
+    ///   thread; `shape` and, unless NULL, `strides` point to `ndim` numbers.
+    /// * Until the deleter is called, every element, and for host memory every byte between the
+    ///   lowest and the highest, is initialised and valid for reads, and for writes unless
+    ///   `READ_ONLY` is set.
+    /// * No writer outside this crate is active while a Rust view of the memory (an `ArrayView`, a
+    ///   slice, an [`NdArray`](crate::NdArray), a libtorch tensor) lives, and a bool buffer holds
+    ///   the bytes 0 and 1 only.
+    /// * The flags are truthful: with `IS_COPIED`, nobody else reaches the memory.
+    pub unsafe fn from_dlpack(source: NonNull<DLManagedTensorVersioned>) -> Result<Self, Rejected<Exported>> {
+        let source = Exported(source);
+        // SAFETY: valid by the caller's promise; the version comes first in every version.
+        let DLPackVersion { major, minor } = unsafe { (*source.0.as_ptr()).version };
+        if major != DLPACK_MAJOR_VERSION {
+            return Err(Rejected::new(source, Error::Version { major, minor }));
+        }
+        // SAFETY: valid by the caller's promise, and of a version whose fields we know.
+        let flags = unsafe { (*source.0.as_ptr()).flags };
+        let access = match (flags & COPIED != 0, flags & READ_ONLY != 0) {
+            (true, false) => Access::Exclusive,
+            (true, true) => Access::ReadOnly,
+            (false, read_only) => Access::Foreign { writable: !read_only },
+        };
+        // SAFETY: the caller's promises.
+        unsafe { Self::import(source, access, flags) }
+    }
+
+    /// Takes over a DLPack struct of the older kind, as [`from_dlpack`](Self::from_dlpack).
+    ///
+    /// That struct has no flags, so its memory is taken for read-only, as NumPy does:
+    /// [`Access::Foreign`], not writable.
+    ///
+    /// # Errors
+    /// As for [`from_dlpack`](Self::from_dlpack); there is no version to check.
+    ///
+    /// # Safety
+    /// * As for [`from_dlpack`](Self::from_dlpack).
+    pub unsafe fn from_dlpack_legacy(
+        source: NonNull<DLManagedTensor>,
+    ) -> Result<Self, Rejected<Exported<DLManagedTensor>>> {
+        // SAFETY: the caller's promises.
+        unsafe { Self::import(Exported(source), Access::Foreign { writable: false }, 0) }
+    }
+
+    /// # Safety
+    /// * As for `from_dlpack`, for a struct whose fields we know.
+    unsafe fn import<M: Managed>(
+        mut source: Exported<M>,
+        access: Access,
+        flags: u64,
+    ) -> Result<Self, Rejected<Exported<M>>> {
+        // SAFETY: the caller owns the valid struct, and so do we now.
+        let managed = unsafe { source.0.as_mut() };
+        if managed.context() == M::marker() {
+            // SAFETY: the marker is there.
+            return Ok(unsafe { unwrap(source) });
+        }
+        // SAFETY: the caller promises `ndim` numbers behind both addresses.
+        match unsafe { describe(managed.tensor_mut(), flags & PADDED != 0) } {
+            Ok(descriptor) => Ok(Self::new(Storage::new(source, access, flags & COPIED != 0), descriptor)),
+            Err(error) => Err(Rejected::new(source, error)),
+        }
+    }
+
+    /// Moves the tensor into a DLPack struct of version 1.3. Nothing is copied.
+    ///
+    /// The only handle to [`Access::Exclusive`] memory gives a struct that may be written
+    /// (`IS_COPIED` too if this crate allocated the memory); foreign memory as writable as it is;
+    /// everything else is `READ_ONLY`.
+    pub fn into_dlpack(mut self) -> Exported {
+        let flags = self.moving_flags();
+        export(self, flags)
+    }
+
+    /// Another owner of the same memory, as a DLPack struct of version 1.3. Nothing is copied.
+    ///
+    /// The struct is `READ_ONLY` unless the memory is foreign and writable.
+    pub fn share_dlpack(&self) -> Exported {
+        export(self.share(), self.sharing_flags())
+    }
+
+    /// Moves the tensor into a DLPack struct of the older kind. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] when [`into_dlpack`](Self::into_dlpack) would say `READ_ONLY`, for which
+    /// the older struct has no room; [`Error::UnsupportedDType`] for padded elements, likewise. The
+    /// tensor comes back inside the error.
+    pub fn into_dlpack_legacy(mut self) -> Result<Exported<DLManagedTensor>, Rejected<Self>> {
+        let flags = self.moving_flags();
+        match self.check_legacy(flags) {
+            Ok(()) => Ok(export(self, 0)),
+            Err(error) => Err(Rejected::new(self, error)),
+        }
+    }
+
+    /// Another owner of the same memory, as a DLPack struct of the older kind. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] unless the memory is foreign and writable; [`Error::UnsupportedDType`]
+    /// for padded elements.
+    pub fn share_dlpack_legacy(&self) -> Result<Exported<DLManagedTensor>> {
+        self.check_legacy(self.sharing_flags())?;
+        Ok(export(self.share(), 0))
+    }
+
+    fn check_legacy(&self, flags: u64) -> Result<()> {
+        if flags & READ_ONLY != 0 {
+            return Err(Error::ReadOnly {
+                remedy: "the legacy struct cannot say so: use share_dlpack(), or export a deep_clone()",
+            });
+        }
+        if flags & PADDED != 0 {
+            return Err(Error::UnsupportedDType { dtype: self.dtype(), target: "the legacy struct" });
+        }
+        Ok(())
+    }
+
+    /// Flags for a struct that is one more owner.
+    fn sharing_flags(&self) -> u64 {
+        let read_only = match self.access() {
+            Access::Foreign { writable: true } => 0,
+            _ => READ_ONLY,
+        };
+        let padded = if self.descriptor.is_padded() { PADDED } else { 0 };
+        read_only | padded
+    }
+
+    /// Flags for a struct that this handle moves into.
+    fn moving_flags(&mut self) -> u64 {
+        let flags = self.sharing_flags();
+        if self.require_exclusive().is_err() {
+            return flags;
+        }
+        let copied = if self.storage.is_copied() { COPIED } else { 0 };
+        (flags & !READ_ONLY) | copied
+    }
+}

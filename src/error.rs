@@ -1,0 +1,289 @@
+//! Why an operation was refused.
+
+use std::fmt;
+
+use crate::{DType, Device};
+
+/// The result of a dlbridge operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation was refused. Every variant carries the values needed to mend the call.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The DLPack struct is of a major version that this crate does not know.
+    #[error("DLPack version {major}.{minor} is not understood; versions 1.x are")]
+    Version {
+        /// Major version found.
+        major: u32,
+        /// Minor version found.
+        minor: u32,
+    },
+
+    /// A field of a descriptor holds a value that cannot be right.
+    #[error("{field} = {value}: {reason}")]
+    Descriptor {
+        /// The field, e.g. `shape[1]`.
+        field: String,
+        /// The value found in it.
+        value: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// A size or an address computed from shape and strides does not fit this machine.
+    #[error(
+        "shape {shape:?} with strides {strides:?} and {itemsize}-byte elements exceeds the address space"
+    )]
+    Overflow {
+        /// Shape in elements.
+        shape: Vec<i64>,
+        /// Strides in elements.
+        strides: Vec<i64>,
+        /// Bytes of one element (0 for less than a byte).
+        itemsize: usize,
+    },
+
+    /// The tensor holds another element type than the one asked for; nothing is cast silently.
+    #[error("expected elements of type {expected}, found {found}")]
+    DTypeMismatch {
+        /// Element type asked for.
+        expected: DType,
+        /// Element type found.
+        found: DType,
+    },
+
+    /// The element type cannot be represented on the other side.
+    #[error("elements of type {dtype} cannot be represented in {target}")]
+    UnsupportedDType {
+        /// The element type.
+        dtype: DType,
+        /// The side that cannot hold it.
+        target: &'static str,
+    },
+
+    /// The other side cannot address this device.
+    #[error("memory on {device} is out of reach for {target}")]
+    UnsupportedDevice {
+        /// The device.
+        device: Device,
+        /// The side that cannot address it.
+        target: &'static str,
+    },
+
+    /// Host code asked for the elements of a tensor that lives on another device.
+    #[error(
+        "can't convert {device} device type tensor to {target}. Use Tensor::cpu() to copy the tensor to host memory first."
+    )]
+    NotOnCpu {
+        /// Where the memory is.
+        device: Device,
+        /// What the tensor was to become.
+        target: &'static str,
+    },
+
+    /// The number of dimensions differs from the one asked for.
+    #[error("expected {expected} dimensions, found {found}")]
+    RankMismatch {
+        /// Rank asked for.
+        expected: usize,
+        /// Rank found.
+        found: usize,
+    },
+
+    /// The operation is not meant for tensors of so many dimensions.
+    #[error("{found} dimensions are more than the {limit} that {target} can hold")]
+    TooManyDimensions {
+        /// Rank found.
+        found: usize,
+        /// Highest rank possible.
+        limit: usize,
+        /// The side with the limit.
+        target: &'static str,
+    },
+
+    /// The shape differs from the one needed.
+    #[error("expected shape {expected:?}, found {found:?}")]
+    ShapeMismatch {
+        /// Shape needed.
+        expected: Vec<i64>,
+        /// Shape found.
+        found: Vec<i64>,
+    },
+
+    /// A buffer holds another number of elements than the shape needs.
+    #[error("shape {shape:?} needs {expected} elements, the buffer holds {found}")]
+    LengthMismatch {
+        /// The shape.
+        shape: Vec<i64>,
+        /// Elements needed.
+        expected: usize,
+        /// Elements found.
+        found: usize,
+    },
+
+    /// The elements do not lie one after the other in row-major order.
+    #[error(
+        "shape {shape:?} with strides {strides:?} is not contiguous; use to_vec() or deep_clone_with(MemoryFormat::Contiguous)"
+    )]
+    NotContiguous {
+        /// Shape in elements.
+        shape: Vec<i64>,
+        /// Strides in elements.
+        strides: Vec<i64>,
+    },
+
+    /// Several indices reach the same element, so it cannot be handed out for writing.
+    #[error(
+        "shape {shape:?} with strides {strides:?} reaches some elements more than once; use deep_clone()"
+    )]
+    Overlap {
+        /// Shape in elements.
+        shape: Vec<i64>,
+        /// Strides in elements.
+        strides: Vec<i64>,
+    },
+
+    /// Source and destination of a copy share memory.
+    #[error("source and destination of the copy share memory; copy through deep_clone()")]
+    SharedMemory,
+
+    /// The other side knows no negative strides (libtorch would abort the process).
+    #[error(
+        "stride {stride} of dimension {dimension} is negative, which {target} does not support; use to_torch() to copy"
+    )]
+    NegativeStride {
+        /// The dimension.
+        dimension: usize,
+        /// Its stride in elements.
+        stride: i64,
+        /// The side that refuses it.
+        target: &'static str,
+    },
+
+    /// The first element does not lie on a multiple of its type's alignment.
+    #[error(
+        "address {address:#x} is not a multiple of {align}, the alignment of {dtype}; use to_vec() or deep_clone()"
+    )]
+    Misaligned {
+        /// Address of the first element.
+        address: usize,
+        /// Alignment needed, in bytes.
+        align: usize,
+        /// Element type.
+        dtype: DType,
+    },
+
+    /// The memory may not be written, or may not be handed to a side that would write it.
+    #[error("the memory is read-only; {remedy}")]
+    ReadOnly {
+        /// What to call instead.
+        remedy: &'static str,
+    },
+
+    /// Another handle holds the same memory.
+    #[error("another handle holds the same memory; drop it first or copy with deep_clone()")]
+    Shared,
+
+    /// Code outside this crate may write the memory at any time, so safe code gets no view of it.
+    #[error(
+        "the memory is under foreign control; copy it with deep_clone(), or vouch for it with assume_exclusive() or assume_read_only()"
+    )]
+    Foreign,
+
+    /// A byte of a boolean buffer is neither 0 nor 1, so it is no Rust `bool`.
+    #[error("byte {value} is not a valid bool (0 or 1)")]
+    InvalidBool {
+        /// The byte found.
+        value: u8,
+    },
+
+    /// The memory did not begin as the container asked for, so there is none to give back.
+    #[error(
+        "the memory did not begin as a {target}, or is seen through another layout now; use {remedy} to copy"
+    )]
+    NotOriginal {
+        /// The container asked for.
+        target: &'static str,
+        /// What to call instead.
+        remedy: &'static str,
+    },
+
+    /// Someone besides this libtorch tensor can reach its memory.
+    #[error("the libtorch tensor does not own its memory alone: {reason}; {remedy}")]
+    NotExclusive {
+        /// Who else can reach it.
+        reason: &'static str,
+        /// What to call instead.
+        remedy: &'static str,
+    },
+
+    /// The libtorch tensor is more than a plain strided buffer.
+    #[error("the libtorch tensor {reason}; {remedy}")]
+    Unsupported {
+        /// What it is.
+        reason: &'static str,
+        /// What to call instead.
+        remedy: &'static str,
+    },
+
+    /// libtorch threw an exception.
+    #[error("libtorch: {0}")]
+    Libtorch(String),
+
+    /// The allocator had no memory left.
+    #[error("out of memory: {bytes} bytes")]
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+}
+
+/// A refused move: the error, and the source that was not moved.
+///
+/// `?` in a function that returns [`Error`] drops the source and keeps the error.
+///
+/// ```
+/// use dlbridge::{Error, Tensor};
+///
+/// let rejected = Tensor::from_vec(vec![1.0_f32; 5], [2, 3]).unwrap_err();
+/// assert!(matches!(rejected.error, Error::LengthMismatch { expected: 6, found: 5, .. }));
+/// assert_eq!(rejected.source.len(), 5); // the Vec is not lost
+/// ```
+pub struct Rejected<S> {
+    /// What was to be moved, untouched.
+    pub source: S,
+    /// Why it was not moved.
+    pub error: Error,
+}
+
+impl<S> Rejected<S> {
+    pub(crate) fn new(source: S, error: Error) -> Self {
+        Self { source, error }
+    }
+
+    /// The same refusal around another form of the source.
+    pub(crate) fn map<R>(self, wrap: impl FnOnce(S) -> R) -> Rejected<R> {
+        Rejected { source: wrap(self.source), error: self.error }
+    }
+}
+
+impl<S> fmt::Debug for Rejected<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for Rejected<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<S> std::error::Error for Rejected<S> {}
+
+impl<S> From<Rejected<S>> for Error {
+    fn from(rejected: Rejected<S>) -> Self {
+        rejected.error
+    }
+}

@@ -1,0 +1,134 @@
+//! One tensor buffer, many runtimes, no copies unless you ask.
+//!
+//! dlbridge moves strided buffers between [`ndarray`](::ndarray) arrays, libtorch tensors
+//! ([`tch`](https://docs.rs/tch)) and anything that speaks
+//! [DLPack](https://dmlc.github.io/dlpack/latest/). Ownership decides who may read, who may write and
+//! who frees; copies happen only where a name says so.
+//!
+//! ```
+//! use dlbridge::{ArrayExt, NdArray, Tensor};
+//! use ndarray::{Ix2, array};
+//!
+//! let array = array![[1.0_f32, 2.0], [3.0, 4.0]];
+//! let address = array.as_ptr();
+//!
+//! let tensor = array.into_tensor();                 // moved: O(1)
+//! let mut matrix: NdArray<f32, Ix2> = tensor.into_ndarray()?; // an ndarray again, by Deref
+//! assert_eq!(matrix.sum(), 10.0);
+//! matrix.get_mut()?[[0, 0]] = 5.0;                  // the only handle may write
+//!
+//! let copy = matrix.to_tensor()?;                   // `to_` copies
+//! let array = matrix.into_array()?;                 // the array it began as
+//! assert_eq!(array.as_ptr(), address);
+//! assert_eq!(copy.to_list()?.to_string(), "[[5.0, 2.0], [3.0, 4.0]]");
+//! # Ok::<(), dlbridge::Error>(())
+//! ```
+//!
+//! With the feature `torch`, `array.into_torch()?` and `tensor.into_ndarray::<f32, Ix2>()?` do the
+//! same for libtorch tensors, and `tensor.as_ndarray_mut::<f32, Ix2>()?` sees a tensor as an array
+//! without giving it up. `examples/tour.rs` goes through everything that a Python user knows from
+//! NumPy and PyTorch.
+//!
+//! # The verb says the cost
+//!
+//! | verb | meaning | data copied | on failure |
+//! |---|---|---|---|
+//! | `into_x(self)` | moves the buffer | never | the source comes back inside [`Rejected`] |
+//! | `as_x(&self)`, `as_x_mut(&mut self)` | borrows | never | error |
+//! | `share_x(&self)` | one more owner of the same memory | never | error |
+//! | `to_x(&self)` | deep copy into another kind or place | always | error |
+//! | `deep_clone(&self)` | deep copy into the same kind: torch's `clone` | always | error |
+//! | `cpu(self)` | moved through when already there, else one transfer | only then | the source comes back |
+//! | `lend_x(&mut self, closure)` | moves in for the closure, and back | never, unless a clone escapes | error |
+//!
+//! There is no other copy, cast or device move. Owning handles are not `Clone`. A name ending in
+//! `_unchecked` is `unsafe`: the caller vouches for what no one can check.
+//!
+//! # Who owns what
+//!
+//! ```text
+//!  Vec · Array · tch::Tensor · DLManagedTensor* · C callback        the owner: dropped exactly once
+//!         └──► storage (shared: owner + Access) ◄── Tensor = storage + address + layout + type + device
+//!                                               ◄── Tensor (share) · NdArray · Exported
+//! ```
+//!
+//! [`Access`] says what is known about other ways to reach the memory. `Exclusive` memory may be
+//! written through its only handle, `ReadOnly` memory by nobody, and `Foreign` memory, which came
+//! through an `unsafe` door, only through `unsafe` functions.
+//!
+//! # Guarantees
+//!
+//! * An owner is dropped once: after success, refusal, panic, on any thread.
+//! * Safe code gets a writable view, or hands memory to a side that writes, only through the only
+//!   handle to memory that is proved to be reachable in no other way.
+//! * A view's lifetime is tied to its handle; a handle keeps the memory.
+//! * Every byte that becomes a `bool` is looked at first, on every road.
+//! * Descriptions from outside are checked before anything is read: bad input is an [`Error`] that
+//!   names field and value, never a panic.
+//! * No panic crosses into C: an owner that panics in a deleter is contained.
+//! * libtorch never sees what makes it abort (negative strides, sizes beyond the address space).
+//!
+//! # Limits
+//!
+//! * DLPack carries no proof of its address and bounds, which is why its doors are `unsafe`.
+//! * A consumer may ignore `READ_ONLY`; libtorch does, so it is never given read-only memory.
+//! * `tch::Tensor` is `Send` and cheaply cloned through `&self`, so safe code can race libtorch
+//!   against itself; `to_` conversions of such a tensor read what they find.
+//! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
+//! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more.
+//!
+//! # Features
+//!
+//! * `ndarray` (on by default): conversions to and from ndarray 0.17.
+//! * `torch`: conversions to and from libtorch 2.11 to 2.13 through tch 0.24 to 0.26. Needs libtorch
+//!   and a C++20 compiler at build time.
+
+#![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Refusals give the source back, and a tensor's layout is stored inline.
+#![allow(clippy::result_large_err)]
+
+mod device;
+mod dtype;
+mod error;
+mod layout;
+mod list;
+
+#[expect(unsafe_code, reason = "copies through raw pointers, which may have foreign writers")]
+mod copy;
+#[expect(unsafe_code, reason = "an address that is sent between threads")]
+mod descriptor;
+#[expect(unsafe_code, reason = "takes over and hands out raw DLPack structs")]
+mod dlpack;
+#[expect(unsafe_code, reason = "shares owners between threads and with C++")]
+mod storage;
+#[expect(unsafe_code, reason = "makes references of addresses")]
+mod tensor;
+
+#[cfg(feature = "ndarray")]
+#[expect(unsafe_code, reason = "makes array views of addresses")]
+mod ndarray;
+#[cfg(feature = "torch")]
+#[expect(unsafe_code, reason = "calls libtorch")]
+mod torch;
+
+/// The structs of DLPack 1.3, as their C header declares them.
+#[expect(missing_docs, reason = "generated; include/dlpack/dlpack.h explains them")]
+#[allow(nonstandard_style, unreachable_pub, clippy::all)]
+pub mod ffi;
+
+#[cfg(feature = "ndarray")]
+pub use crate::ndarray::{ArrayExt, NdArray, OwnedArray};
+#[cfg(feature = "torch")]
+pub use crate::torch::TorchExt;
+pub use crate::{
+    descriptor::Descriptor,
+    device::Device,
+    dlpack::{Exported, Managed},
+    dtype::{DType, Element},
+    error::{Error, Rejected, Result},
+    layout::{Layout, MemoryFormat},
+    list::{List, Scalar},
+    storage::Access,
+    tensor::Tensor,
+};

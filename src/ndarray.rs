@@ -1,0 +1,527 @@
+//! ndarray: arrays in and out, without copies.
+//!
+//! Invariants:
+//! * an [`NdArray`]'s view covers its tensor's elements, and nobody writes them while the `NdArray`
+//!   is borrowed, except through [`NdArray::get_mut`], which proves that nobody else can;
+//! * views are built by [`view`], which meets ndarray's own invariants: aligned, in bounds, the product
+//!   of the non-zero sizes within an `isize`, strides of dimensions of size 0 or 1 zeroed.
+
+use std::fmt;
+use std::ops::Deref;
+
+use ::ndarray::{
+    ArcArray, Array, ArrayBase, ArrayD, ArrayRef, ArrayView, ArrayViewMut, Axis, Data, Dimension, IxDyn,
+    ShapeBuilder, StrideShape,
+};
+
+use crate::storage::Storage;
+use crate::{Access, Descriptor, Element, Error, Layout, List, MemoryFormat, Rejected, Result, Tensor};
+
+/// Conversions that any ndarray array has: owned, shared, or a view.
+///
+/// `to_` methods copy; `into_` methods move and exist for arrays that own their memory.
+pub trait ArrayExt {
+    /// Copies the elements into a new tensor, in the order of their strides.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    fn to_tensor(&self) -> Result<Tensor>;
+
+    /// Copies the elements into nested lists, as Python's `tolist` does.
+    ///
+    /// # Errors
+    /// More than 64 dimensions; [`Error::OutOfMemory`].
+    fn to_list(&self) -> Result<List>;
+
+    /// Moves the array into a tensor. Nothing is copied; layout, strides and all stay as they are.
+    ///
+    /// An `Array` becomes [`Access::Exclusive`]; an `ArcArray` too if nobody shares it, else
+    /// [`Access::ReadOnly`].
+    fn into_tensor(self) -> Tensor
+    where
+        Self: Sized + Into<Tensor>,
+    {
+        self.into()
+    }
+
+    /// Copies the elements into a new libtorch tensor, in the order of their strides: Python's
+    /// `torch.tensor(a)`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Libtorch`].
+    #[cfg(feature = "torch")]
+    fn to_torch(&self) -> Result<tch::Tensor>;
+
+    /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied;
+    /// the array's memory is released when libtorch is done with it.
+    ///
+    /// ```
+    /// use dlbridge::{ArrayExt, TorchExt};
+    /// use ndarray::{Ix1, array};
+    ///
+    /// let tensor = array![1.0_f32, 2.0, 3.0].into_torch()?;
+    /// let sum = tensor.sum(tch::Kind::Float);
+    /// assert_eq!(sum.into_ndarray::<f32, ndarray::Ix0>()?[()], 6.0);
+    /// assert_eq!(tensor.into_ndarray::<f32, Ix1>()?.into_array()?, array![1.0, 2.0, 3.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NegativeStride`], [`Error::UnsupportedDType`], [`Error::ReadOnly`] for an `ArcArray`
+    /// that somebody shares; [`to_torch`](Self::to_torch) copies instead. The array comes back
+    /// inside the error.
+    #[cfg(feature = "torch")]
+    fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>>
+    where
+        Self: OwnedArray,
+    {
+        crate::torch::from_array(self)
+    }
+
+    /// Lends the array's memory to libtorch for the duration of a closure. Nothing is copied.
+    ///
+    /// Whatever the closure does to the tensor, the array has its memory, shape and strides back
+    /// afterwards, also when the closure panics. If something that shares the memory escapes from
+    /// the closure (a `shallow_clone`, a view, a swapped tensor), the memory stays with it and the
+    /// array gets a row-major copy.
+    ///
+    /// ```
+    /// use dlbridge::ArrayExt;
+    /// use ndarray::array;
+    ///
+    /// let mut array = array![1.0_f32, -2.0, 3.0];
+    /// array.lend_torch(|tensor| tensor.relu_())?;
+    /// assert_eq!(array, array![1.0, 0.0, 3.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`into_torch`](Self::into_torch), before the closure runs; the array is untouched.
+    /// When the copy of an escaped array fails, the array is left without elements.
+    #[cfg(feature = "torch")]
+    fn lend_torch<R>(&mut self, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R>
+    where
+        Self: OwnedArray,
+    {
+        crate::torch::lend(self, run)
+    }
+}
+
+impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
+    fn to_tensor(&self) -> Result<Tensor> {
+        // SAFETY: the array keeps its elements readable.
+        unsafe { Tensor::copy_of(&describe(self), MemoryFormat::Preserve) }
+    }
+
+    fn to_list(&self) -> Result<List> {
+        let shape: Vec<i64> = self.shape().iter().map(|&size| size as i64).collect();
+        List::nest(&shape, self.iter().copied())
+    }
+
+    #[cfg(feature = "torch")]
+    fn to_torch(&self) -> Result<tch::Tensor> {
+        // SAFETY: the array keeps its elements readable.
+        unsafe { crate::torch::copy_of(&describe(self)) }
+    }
+}
+
+/// Describes the elements of an array. For reading, unless the array owns them.
+fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(array: &ArrayBase<S, D>) -> Descriptor {
+    // ndarray's own invariants keep sizes and strides within an isize.
+    let shape = array.shape().iter().map(|&size| size as i64);
+    let strides = array.strides().iter().map(|&stride| stride as i64);
+    Descriptor::from_checked(array.as_ptr().cast_mut(), Layout::from_checked(shape, strides, array.len()))
+}
+
+mod sealed {
+    use super::*;
+
+    pub trait Sealed: Sized {
+        type Item: Element;
+        /// The array that a tensor, made from one just now and not shared, began as.
+        fn recover(tensor: Tensor) -> Self;
+        /// Moves the array out; one without elements (of rank 0: with one) stays behind.
+        fn take(&mut self) -> Self;
+        /// The row-major array of these elements.
+        fn from_elements(elements: Vec<Self::Item>, layout: &Layout) -> Result<Self>;
+    }
+}
+
+/// An array that owns its memory: `Array` or `ArcArray`. Closed to others.
+pub trait OwnedArray: sealed::Sealed + Into<Tensor> {}
+
+impl<T: Element, D: Dimension> OwnedArray for Array<T, D> {}
+impl<T: Element, D: Dimension> OwnedArray for ArcArray<T, D> {}
+
+impl<T: Element, D: Dimension> sealed::Sealed for Array<T, D> {
+    type Item = T;
+
+    fn recover(tensor: Tensor) -> Self {
+        match tensor.storage.into_owner::<ArrayD<T>>().ok().and_then(|array| array.into_dimensionality().ok())
+        {
+            Some(array) => array,
+            None => unreachable!("the tensor was made from an array of this rank and not shared"),
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        let empty = Self::from_elem(D::zeros(self.ndim()), T::default());
+        std::mem::replace(self, empty)
+    }
+
+    fn from_elements(elements: Vec<T>, layout: &Layout) -> Result<Self> {
+        row_major(elements, layout)
+    }
+}
+
+impl<T: Element, D: Dimension> sealed::Sealed for ArcArray<T, D> {
+    type Item = T;
+
+    fn recover(tensor: Tensor) -> Self {
+        match tensor.storage.into_owner::<ArcArray<T, IxDyn>>() {
+            Ok(array) => match array.into_dimensionality() {
+                Ok(array) => array,
+                Err(_) => unreachable!("the tensor was made from an array of this rank"),
+            },
+            Err(storage) => Array::recover(Tensor { storage, ..tensor }).into_shared(),
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        let empty = Self::from_elem(D::zeros(self.ndim()), T::default());
+        std::mem::replace(self, empty)
+    }
+
+    fn from_elements(elements: Vec<T>, layout: &Layout) -> Result<Self> {
+        row_major(elements, layout).map(Array::into_shared)
+    }
+}
+
+/// Moves the array in. Nothing is copied.
+impl<T: Element, D: Dimension> From<Array<T, D>> for Tensor {
+    fn from(mut array: Array<T, D>) -> Self {
+        let data = array.as_mut_ptr();
+        let layout = describe(&array).layout().clone();
+        let descriptor = Descriptor::from_checked(data, layout);
+        Self::new(Storage::new(array.into_dyn(), Access::Exclusive, false), descriptor)
+    }
+}
+
+/// Moves the array in. Nothing is copied; the tensor is read-only if somebody shares the array.
+impl<T: Element, D: Dimension> From<ArcArray<T, D>> for Tensor {
+    fn from(array: ArcArray<T, D>) -> Self {
+        match array.try_into_owned_nocopy() {
+            Ok(array) => array.into(),
+            Err(array) => {
+                let descriptor = describe(&array);
+                // Other handles copy before they write, because this one is counted.
+                Self::new(Storage::new(array.into_dyn(), Access::ReadOnly, false), descriptor)
+            }
+        }
+    }
+}
+
+/// Sizes and strides as ndarray keeps them, strides by magnitude.
+fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
+    let rank = layout.ndim();
+    match D::NDIM {
+        Some(expected) if expected != rank => return Err(Error::RankMismatch { expected, found: rank }),
+        _ => {}
+    }
+    // ndarray counts the elements of the dimensions that are not empty.
+    let sizes = layout.shape().iter().filter(|&&size| size != 0);
+    let product = sizes.copied().try_fold(1_i64, i64::checked_mul);
+    if product.is_none_or(|product| isize::try_from(product).is_err()) {
+        return Err(layout.overflow(0));
+    }
+    let (mut dim, mut strides) = (D::zeros(rank), D::zeros(rank));
+    for (axis, (&size, &stride)) in layout.shape().iter().zip(layout.strides()).enumerate() {
+        dim[axis] = size as usize;
+        if size > 1 && !layout.is_empty() {
+            strides[axis] = stride.unsigned_abs() as usize;
+        }
+    }
+    Ok((dim, strides))
+}
+
+/// The row-major array of these elements.
+pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> Result<Array<T, D>> {
+    let (found, (dim, _)) = (elements.len(), dimensions::<D>(layout)?);
+    Array::from_shape_vec(dim, elements).map_err(|_| Error::LengthMismatch {
+        shape: layout.shape().into(),
+        expected: layout.len(),
+        found,
+    })
+}
+
+/// What ndarray builds a view of: a shape with strides by magnitude, and the lowest element.
+fn positive<T, D: Dimension>(data: *mut T, layout: &Layout) -> Result<(StrideShape<D>, *mut T)> {
+    let (dim, strides) = dimensions::<D>(layout)?;
+    let below = layout.extent().map_or(0, |(low, _)| low);
+    // The distance to the lowest element is within the tensor's memory.
+    Ok((dim.strides(strides), data.wrapping_offset(below as isize)))
+}
+
+/// The axes to turn round after a view of positive strides was built.
+fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
+    let dims = layout.shape().iter().zip(layout.strides()).enumerate();
+    let inverted = dims.filter(|&(_, (&size, &stride))| size > 1 && stride < 0 && !layout.is_empty());
+    inverted.map(|(axis, _)| Axis(axis))
+}
+
+/// # Safety
+/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody
+///   writes during `'a`.
+pub(crate) unsafe fn view<'a, T, D: Dimension>(data: *mut T, layout: &Layout) -> Result<ArrayView<'a, T, D>> {
+    let (shape, lowest) = positive::<T, D>(data, layout)?;
+    // SAFETY: the caller's promises, and the checks of `dimensions`.
+    let mut view = unsafe { ArrayView::from_shape_ptr(shape, lowest) };
+    inverted(layout).for_each(|axis| view.invert_axis(axis));
+    Ok(view)
+}
+
+/// # Safety
+/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody else
+///   reads or writes during `'a`; no two indices reach the same element.
+pub(crate) unsafe fn view_mut<'a, T, D: Dimension>(
+    data: *mut T,
+    layout: &Layout,
+) -> Result<ArrayViewMut<'a, T, D>> {
+    let (shape, lowest) = positive::<T, D>(data, layout)?;
+    // SAFETY: the caller's promises, and the checks of `dimensions`.
+    let mut view = unsafe { ArrayViewMut::from_shape_ptr(shape, lowest) };
+    inverted(layout).for_each(|axis| view.invert_axis(axis));
+    Ok(view)
+}
+
+impl Tensor {
+    /// The elements as an array view, borrowed from this handle. Nothing is copied.
+    ///
+    /// # Errors
+    /// When the memory is not on the host, of another element type or rank, misaligned, foreign
+    /// with nobody to vouch for it, or holds an invalid bool.
+    pub fn as_ndarray<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>> {
+        let data = self.readable::<T>("ndarray")?;
+        // SAFETY: `readable` gave an aligned address of valid elements that nobody writes while
+        // `self` is borrowed.
+        unsafe { view(data, self.layout()) }
+    }
+
+    /// The elements as an array view to write to, borrowed from this handle. Nothing is copied.
+    ///
+    /// # Errors
+    /// As for [`as_ndarray`](Self::as_ndarray), and when the memory is not [`Access::Exclusive`],
+    /// there is another handle, or some element is reached twice.
+    pub fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+        let data = self.writable::<T>("ndarray")?;
+        // SAFETY: `writable` gave an aligned address of valid elements that only `self` reaches,
+        // each of them once.
+        unsafe { view_mut(data, self.layout()) }
+    }
+
+    /// Moves the tensor into an array that owns it. Nothing is copied.
+    ///
+    /// # Errors
+    /// As for [`as_ndarray`](Self::as_ndarray). The tensor comes back inside the error.
+    pub fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
+        let data = match self.readable::<T>("ndarray") {
+            Ok(data) => data,
+            Err(error) => return Err(Rejected::new(self, error)),
+        };
+        // SAFETY: `readable` gave an aligned address of valid elements, which the tensor keeps; the
+        // view goes where it is lent out only as long as its tensor is borrowed.
+        match unsafe { view(data, self.layout()) } {
+            Ok(view) => Ok(NdArray { view, tensor: self }),
+            Err(error) => Err(Rejected::new(self, error)),
+        }
+    }
+
+    /// Copies the elements into a new row-major `Array`.
+    ///
+    /// # Errors
+    /// When the memory is not on the host, of another element type or rank, or holds an invalid
+    /// bool; [`Error::OutOfMemory`].
+    pub fn to_ndarray<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
+        self.descriptor.require_host("ndarray")?;
+        dimensions::<D>(self.layout())?;
+        row_major(self.to_vec()?, self.layout())
+    }
+
+    /// The array that the memory began as, seen with rank `D`.
+    fn into_original<T: Element, D: Dimension>(mut self) -> Result<Array<T, D>, Rejected<Self>> {
+        let checked = self.check_container::<T>().and_then(|()| dimensions::<D>(self.layout()));
+        if let Err(error) = checked {
+            return Err(Rejected::new(self, error));
+        }
+        if self.is_whole_array::<T>() {
+            return Ok(sealed::Sealed::recover(self));
+        }
+        let layout = self.layout().clone();
+        let not_original = Error::NotOriginal { target: "Array", remedy: "to_ndarray()" };
+        match self.into_vec() {
+            Ok(vec) => match row_major(vec, &layout) {
+                Ok(array) => Ok(array),
+                Err(_) => unreachable!("rank and number of elements were compared"),
+            },
+            Err(rejected) => Err(Rejected::new(rejected.source, not_original)),
+        }
+    }
+
+    /// The `Vec` of the array that the memory began as.
+    pub(crate) fn into_vec_of_array<T: Element>(mut self) -> Result<Vec<T>, Rejected<Self>> {
+        let not_original = Error::NotOriginal { target: "Vec", remedy: "to_vec()" };
+        if let Err(error) = self.check_container::<T>() {
+            return Err(Rejected::new(self, error));
+        }
+        let Self { storage, descriptor, vouched } = self;
+        let (mut vec, offset) = match storage.into_owner::<ArrayD<T>>() {
+            Ok(array) => array.into_raw_vec_and_offset(),
+            Err(storage) => return Err(Rejected::new(Self { storage, descriptor, vouched }, not_original)),
+        };
+        let layout = descriptor.layout();
+        let whole = layout.is_empty() || offset == Some(0) && vec.as_ptr() == descriptor.data_ptr().cast();
+        if whole && vec.len() == layout.len() && layout.is_contiguous() {
+            return Ok(vec);
+        }
+        // The same memory as before, with the bare `Vec` for an owner.
+        let first = descriptor.data_ptr().addr().wrapping_sub(vec.as_ptr().addr());
+        let data = vec.as_mut_ptr().wrapping_byte_add(first);
+        let descriptor = Descriptor::from_checked(data, layout.clone());
+        let storage = Storage::new(vec, Access::Exclusive, false);
+        Err(Rejected::new(Self { storage, descriptor, vouched }, not_original))
+    }
+
+    /// Refuses to give a container of `T`s back while others reach it, or where a `bool` is none.
+    fn check_container<T: Element>(&mut self) -> Result<()> {
+        self.descriptor.typed::<T>("ndarray")?;
+        self.require_exclusive()?;
+        self.require_bools_in_span::<T>()
+    }
+
+    /// Whether the owner is an array of just these elements in this layout.
+    fn is_whole_array<T: Element>(&mut self) -> bool {
+        let Some(array) = self.storage.owner_mut::<ArrayD<T>>() else { return false };
+        let (owned, seen) = (describe(array), &self.descriptor);
+        let same_strides = || {
+            let strides = owned.layout().strides().iter().zip(seen.layout().strides());
+            strides.zip(seen.layout().shape()).all(|((owned, seen), &size)| size == 1 || owned == seen)
+        };
+        owned.layout().shape() == seen.layout().shape()
+            && (seen.layout().is_empty() || owned.data_ptr() == seen.data_ptr() && same_strides())
+    }
+}
+
+/// An array that owns its elements through a [`Tensor`]: what `into_ndarray` gives.
+///
+/// Dereferences to [`ArrayRef`], so everything that reads an ndarray works on it. Writing goes
+/// through [`get_mut`](Self::get_mut) and [`make_mut`](Self::make_mut), named after those of `Arc`.
+/// It is not `Clone`; [`share`](Self::share) makes another handle, [`to_tensor`](ArrayExt::to_tensor)
+/// and `to_owned` copy.
+pub struct NdArray<T: Element, D: Dimension> {
+    /// Borrows from `tensor`; given out only as long as `self` is borrowed.
+    view: ArrayView<'static, T, D>,
+    tensor: Tensor,
+}
+
+impl<T: Element, D: Dimension> NdArray<T, D> {
+    /// # Safety
+    /// * `view` covers elements that `tensor` keeps; nobody writes them but through this handle.
+    #[cfg(feature = "torch")]
+    pub(crate) unsafe fn new(view: ArrayView<'static, T, D>, tensor: Tensor) -> Self {
+        Self { view, tensor }
+    }
+
+    /// The elements to write to, if this is the only handle. Nothing is copied.
+    ///
+    /// # Errors
+    /// When the memory is not [`Access::Exclusive`], there is another handle, or some element is
+    /// reached twice.
+    pub fn get_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+        self.tensor.as_ndarray_mut()
+    }
+
+    /// The elements to write to; copied first if [`get_mut`](Self::get_mut) would refuse.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when there is no room for the copy; [`Error::InvalidBool`].
+    pub fn make_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+        if self.tensor.writable::<T>("ndarray").is_err() {
+            *self = self.tensor.deep_clone()?.into_ndarray()?;
+        }
+        self.get_mut()
+    }
+
+    /// Another handle to the same elements. Nothing is copied.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { view: self.view.clone(), tensor: self.tensor.share() }
+    }
+
+    /// The tensor that owns the elements.
+    pub fn as_tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// Moves the elements back into a tensor. Nothing is copied.
+    pub fn into_tensor(self) -> Tensor {
+        self.tensor
+    }
+
+    /// The `Array` that the memory began as, its `Vec` and all. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::NotOriginal`] when the memory did not begin as an `Array<T, _>` or a `Vec<T>`,
+    /// [`Error::Shared`] when there is another handle, [`Error::Foreign`] or [`Error::ReadOnly`]
+    /// by [`Access`], [`Error::InvalidBool`]. The array comes back inside the error;
+    /// `to_owned()` copies instead.
+    pub fn into_array(self) -> Result<Array<T, D>, Rejected<Self>> {
+        let Self { view, tensor } = self;
+        tensor.into_original().map_err(|rejected| rejected.map(|tensor| Self { view, tensor }))
+    }
+
+    /// Moves the elements into a libtorch tensor. Nothing is copied.
+    ///
+    /// # Errors
+    /// As for [`Tensor::into_torch`]. The array comes back inside the error.
+    #[cfg(feature = "torch")]
+    pub fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>> {
+        let Self { view, tensor } = self;
+        tensor.into_torch().map_err(|rejected| rejected.map(|tensor| Self { view, tensor }))
+    }
+}
+
+impl<T: Element, D: Dimension> Deref for NdArray<T, D> {
+    type Target = ArrayRef<T, D>;
+
+    fn deref(&self) -> &ArrayRef<T, D> {
+        &self.view
+    }
+}
+
+impl<T: Element, D: Dimension> fmt::Debug for NdArray<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view.fmt(f)
+    }
+}
+
+impl<T: Element, D: Dimension> ArrayExt for NdArray<T, D> {
+    fn to_tensor(&self) -> Result<Tensor> {
+        self.tensor.deep_clone()
+    }
+
+    fn to_list(&self) -> Result<List> {
+        self.tensor.to_list()
+    }
+
+    #[cfg(feature = "torch")]
+    fn to_torch(&self) -> Result<tch::Tensor> {
+        self.tensor.to_torch()
+    }
+}
+
+/// Moves the elements back. Nothing is copied.
+impl<T: Element, D: Dimension> From<NdArray<T, D>> for Tensor {
+    fn from(array: NdArray<T, D>) -> Self {
+        array.tensor
+    }
+}

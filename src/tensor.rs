@@ -1,0 +1,547 @@
+//! The hub: an owning handle to one strided buffer on one device.
+
+use std::ffi::c_void;
+use std::fmt;
+
+use crate::copy::{self, Buffer};
+use crate::storage::Storage;
+use crate::{
+    Access, DType, Descriptor, Device, Element, Error, Layout, List, MemoryFormat, Rejected, Result,
+};
+
+/// An owning handle to one strided buffer on one device.
+///
+/// Every conversion goes through a tensor, and none copies unless its name says so. A handle is not
+/// `Clone`: [`share`](Self::share) makes another handle to the same memory,
+/// [`deep_clone`](Self::deep_clone) copies the data. The memory is released when the last handle,
+/// and the last object made from one, is gone.
+///
+/// ```
+/// use dlbridge::Tensor;
+///
+/// let mut tensor = Tensor::from_vec(vec![1_i64, 2, 3, 4, 5, 6], [2, 3])?;
+/// tensor.as_slice_mut::<i64>()?[0] = 10;
+/// let other = tensor.share();
+/// assert_eq!(other.to_list()?.to_string(), "[[10, 2, 3], [4, 5, 6]]");
+/// assert!(tensor.as_slice_mut::<i64>().is_err()); // two handles: nobody writes
+/// drop(other);
+/// assert_eq!(tensor.into_vec::<i64>()?, [10, 2, 3, 4, 5, 6]); // the Vec it began as
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
+pub struct Tensor {
+    pub(crate) storage: Storage,
+    pub(crate) descriptor: Descriptor,
+    /// Whether somebody answers for foreign memory: the caller of the unsafe door it came through.
+    pub(crate) vouched: bool,
+}
+
+impl Tensor {
+    pub(crate) fn new(storage: Storage, descriptor: Descriptor) -> Self {
+        Self { storage, descriptor, vouched: true }
+    }
+
+    /// Moves a `Vec` in and sees it as a row-major tensor of this shape. Nothing is copied;
+    /// [`into_vec`](Self::into_vec) gives the `Vec` back.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] when the shape has another number of elements, or what
+    /// [`Layout::contiguous`] says of the shape. The `Vec` comes back inside the error.
+    pub fn from_vec<T: Element>(
+        mut data: Vec<T>,
+        shape: impl AsRef<[i64]>,
+    ) -> Result<Self, Rejected<Vec<T>>> {
+        match layout_for(data.len(), shape.as_ref()) {
+            Ok(layout) => {
+                let descriptor = Descriptor::from_checked(data.as_mut_ptr(), layout);
+                Ok(Self::new(Storage::new(data, Access::Exclusive, false), descriptor))
+            }
+            Err(error) => Err(Rejected::new(data, error)),
+        }
+    }
+
+    /// Copies a slice into a new row-major tensor of this shape.
+    ///
+    /// # Errors
+    /// As for [`from_vec`](Self::from_vec), and [`Error::OutOfMemory`].
+    pub fn from_slice<T: Element>(data: &[T], shape: impl AsRef<[i64]>) -> Result<Self> {
+        let layout = layout_for(data.len(), shape.as_ref())?;
+        let source = Descriptor::from_checked(data.as_ptr().cast_mut(), layout);
+        // SAFETY: the elements of the slice are readable.
+        unsafe { Self::copy_of(&source, MemoryFormat::Preserve) }
+    }
+
+    /// A new row-major tensor of zeros (`false` for `bool`).
+    ///
+    /// # Errors
+    /// What [`Layout::contiguous`] says of the shape, and [`Error::OutOfMemory`].
+    pub fn zeros<T: Element>(shape: impl AsRef<[i64]>) -> Result<Self> {
+        let layout = Layout::contiguous(shape.as_ref())?;
+        let bytes =
+            layout.len().checked_mul(size_of::<T>()).ok_or_else(|| layout.overflow(size_of::<T>()))?;
+        let buffer = Buffer::zeroed(bytes)?;
+        let descriptor = Descriptor::from_checked(buffer.as_ptr().cast::<T>(), layout);
+        Ok(Self::new(Storage::new(buffer, Access::Exclusive, true), descriptor))
+    }
+
+    /// A deep copy of described memory.
+    ///
+    /// # Safety
+    /// * The elements of `source` are readable, as far as they are on the host.
+    pub(crate) unsafe fn copy_of(source: &Descriptor, format: MemoryFormat) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let (buffer, layout) = unsafe { copy::clone(source, format) }?;
+        let descriptor = source.moved_to(buffer.as_ptr(), layout);
+        Ok(Self::new(Storage::new(buffer, Access::Exclusive, true), descriptor))
+    }
+
+    /// Wraps memory that someone else describes. Nothing is copied; `owner` is dropped once, on
+    /// whichever thread drops the last handle.
+    ///
+    /// The result is [`Access::Foreign`]: it may be read through safe views, and written only
+    /// through `unsafe` functions, until the caller vouches for more with
+    /// [`assume_exclusive`](Self::assume_exclusive) or [`assume_read_only`](Self::assume_read_only).
+    ///
+    /// # Safety
+    /// * Every element of `descriptor`, and for host memory every byte between the lowest and the
+    ///   highest, is initialised, valid for reads, and for writes if `writable`, until `owner` is
+    ///   dropped; nothing else is needed to keep it so.
+    /// * No writer outside this crate is active while a Rust view of the memory (an `ArrayView`, a
+    ///   slice, an [`NdArray`](crate::NdArray), a libtorch tensor) lives.
+    /// * A buffer of type `bool` holds the bytes 0 and 1 only, as long as such a view lives.
+    pub unsafe fn from_raw_parts(descriptor: Descriptor, writable: bool, owner: impl Send + 'static) -> Self {
+        Self::new(Storage::new(owner, Access::Foreign { writable }, false), descriptor)
+    }
+
+    /// Sizes of the dimensions, in elements.
+    pub fn shape(&self) -> &[i64] {
+        self.layout().shape()
+    }
+
+    /// Steps between neighbours in each dimension, in elements; possibly negative or zero.
+    pub fn strides(&self) -> &[i64] {
+        self.layout().strides()
+    }
+
+    /// Number of dimensions.
+    pub fn ndim(&self) -> usize {
+        self.layout().ndim()
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.layout().len()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.layout().is_empty()
+    }
+
+    /// Bytes of all elements, gaps between them left out.
+    pub fn nbytes(&self) -> usize {
+        self.descriptor.nbytes()
+    }
+
+    /// Shape and strides.
+    pub fn layout(&self) -> &Layout {
+        self.descriptor.layout()
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.descriptor.dtype()
+    }
+
+    /// Where the memory is.
+    pub fn device(&self) -> Device {
+        self.descriptor.device()
+    }
+
+    /// What is known about other ways to reach the memory.
+    pub fn access(&self) -> Access {
+        self.storage.access()
+    }
+
+    /// Whether this is the only handle to the memory at this moment. Another thread may change that
+    /// at once if it holds a handle; methods that need the only handle check for themselves.
+    pub fn is_unique(&self) -> bool {
+        self.storage.looks_unique()
+    }
+
+    /// Whether the elements lie one after the other in row-major order.
+    pub fn is_contiguous(&self) -> bool {
+        self.layout().is_contiguous()
+    }
+
+    /// Address of the first element; of no meaning when there are no elements. On another device
+    /// than the host it is that device's address.
+    pub fn data_ptr(&self) -> *mut c_void {
+        self.descriptor.data_ptr()
+    }
+
+    /// Another handle to the same memory. Nothing is copied; while there are several handles, none
+    /// may write.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { storage: self.storage.share(), descriptor: self.descriptor.clone(), vouched: self.vouched }
+    }
+
+    /// Gives up what is known about the memory, so that code outside this crate may hold and write
+    /// it: every later DLPack export says that it may, if we may. Safe code gets no more views of
+    /// host memory that nobody vouches for; copies remain possible.
+    ///
+    /// # Errors
+    /// [`Error::Shared`] when there is another handle. The tensor comes back inside the error.
+    pub fn into_foreign(mut self) -> Result<Self, Rejected<Self>> {
+        let writable = match self.access() {
+            Access::Exclusive => true,
+            Access::ReadOnly => false,
+            Access::Foreign { writable } => writable,
+        };
+        if !self.storage.set_access(Access::Foreign { writable }) {
+            return Err(Rejected::new(self, Error::Shared));
+        }
+        self.vouched = false;
+        Ok(self)
+    }
+
+    /// Declares that nobody writes the memory any more, here or elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Shared`] when there is another handle. The tensor comes back inside the error.
+    ///
+    /// # Safety
+    /// * The memory is not written from now on until its owner is dropped.
+    /// * A buffer of type `bool` holds the bytes 0 and 1 only.
+    pub unsafe fn assume_read_only(self) -> Result<Self, Rejected<Self>> {
+        self.vouch(Access::ReadOnly)
+    }
+
+    /// Declares that only this handle, and what is made from it, reaches the memory.
+    ///
+    /// # Errors
+    /// [`Error::Shared`] when there is another handle. The tensor comes back inside the error.
+    ///
+    /// # Safety
+    /// * Nothing but this handle reads or writes the memory from now on until its owner is dropped.
+    /// * The memory may be written.
+    pub unsafe fn assume_exclusive(self) -> Result<Self, Rejected<Self>> {
+        self.vouch(Access::Exclusive)
+    }
+
+    fn vouch(mut self, access: Access) -> Result<Self, Rejected<Self>> {
+        if !self.storage.set_access(access) {
+            return Err(Rejected::new(self, Error::Shared));
+        }
+        self.vouched = true;
+        Ok(self)
+    }
+
+    /// Refuses safe views of memory that outsiders may write and that nobody vouches for.
+    pub(crate) fn require_vouched(&self) -> Result<()> {
+        match self.access() {
+            Access::Foreign { .. } if !self.vouched => Err(Error::Foreign),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses all but the only handle to memory that nobody else reaches.
+    pub(crate) fn require_exclusive(&mut self) -> Result<()> {
+        match self.access() {
+            Access::Exclusive if self.storage.is_unique() => Ok(()),
+            Access::Exclusive => Err(Error::Shared),
+            Access::ReadOnly => Err(Error::ReadOnly { remedy: "write to a deep_clone()" }),
+            Access::Foreign { .. } => Err(Error::Foreign),
+        }
+    }
+
+    /// Address of the first `T` for a safe view that reads: all checks but rank and contiguity.
+    pub(crate) fn readable<T: Element>(&self, target: &'static str) -> Result<*mut T> {
+        let data = self.descriptor.typed::<T>(target)?;
+        self.require_vouched()?;
+        // SAFETY: host memory of type `T` (`typed`) with readable elements: the invariant of a tensor.
+        unsafe { copy::check_bools::<T>(&self.descriptor) }?;
+        Ok(data.as_ptr())
+    }
+
+    /// Address of the first `T` for a safe view that writes: all checks but rank and contiguity.
+    pub(crate) fn writable<T: Element>(&mut self, target: &'static str) -> Result<*mut T> {
+        let data = self.descriptor.typed::<T>(target)?;
+        self.require_exclusive()?;
+        if self.layout().overlaps() {
+            return Err(self.layout().self_overlap());
+        }
+        // SAFETY: host memory of type `T` (`typed`) with readable elements: the invariant of a tensor.
+        unsafe { copy::check_bools::<T>(&self.descriptor) }?;
+        Ok(data.as_ptr())
+    }
+
+    /// Makes every byte between the lowest and the highest element 0 or 1, where `T` is `bool`, so
+    /// that they may become part of a `Vec<bool>`.
+    #[cfg(feature = "torch")]
+    pub(crate) fn normalise_bools(&mut self) {
+        if self.dtype() == DType::BOOL && self.require_exclusive().is_ok() && self.device().is_host() {
+            let (start, bytes) = self.descriptor.span();
+            // SAFETY: the span of host memory that only this handle reaches; bytes have any value.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
+            bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+        }
+    }
+
+    /// Looks at every byte between the lowest and the highest element where `T` is `bool`: those in
+    /// the gaps come back to safe code too when the whole container does.
+    pub(crate) fn require_bools_in_span<T: Element>(&mut self) -> Result<()> {
+        if T::DTYPE != DType::BOOL || self.is_empty() {
+            return Ok(());
+        }
+        self.require_exclusive()?;
+        let (start, bytes) = self.descriptor.span();
+        // SAFETY: the span of host memory that only this handle reaches; bytes have any value.
+        let bytes = unsafe { std::slice::from_raw_parts(start, bytes) };
+        match bytes.iter().find(|&&byte| byte > 1) {
+            None => Ok(()),
+            Some(&value) => Err(Error::InvalidBool { value }),
+        }
+    }
+
+    /// The elements as a slice, borrowed from this handle. Nothing is copied.
+    ///
+    /// # Errors
+    /// When the memory is not on the host, of another type, misaligned, not
+    /// [contiguous](Self::is_contiguous), foreign with nobody to vouch for it, or holds an invalid
+    /// bool.
+    pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        let data = self.readable::<T>("slice")?;
+        if !self.is_contiguous() {
+            return Err(self.layout().not_contiguous());
+        }
+        // SAFETY: `readable` gave an aligned pointer to initialised elements that nobody writes
+        // while `self` is borrowed; contiguous, so `len` of them follow each other.
+        Ok(unsafe { std::slice::from_raw_parts(data, self.len()) })
+    }
+
+    /// The elements as a slice to write to, borrowed from this handle. Nothing is copied.
+    ///
+    /// # Errors
+    /// As for [`as_slice`](Self::as_slice), and when the memory is not [`Access::Exclusive`] or
+    /// there is another handle.
+    pub fn as_slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
+        let data = self.writable::<T>("slice")?;
+        if !self.is_contiguous() {
+            return Err(self.layout().not_contiguous());
+        }
+        // SAFETY: `writable` gave an aligned pointer to initialised elements that only `self`
+        // reaches; contiguous, so `len` of them follow each other.
+        Ok(unsafe { std::slice::from_raw_parts_mut(data, self.len()) })
+    }
+
+    /// The `Vec` that the memory began as. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::NotOriginal`] when it did not begin as a `Vec<T>` (or an `Array`) of just these
+    /// elements, [`Error::Shared`] when there is another handle, [`Error::InvalidBool`]. The tensor
+    /// comes back inside the error.
+    pub fn into_vec<T: Element>(mut self) -> Result<Vec<T>, Rejected<Self>> {
+        match self.check_vec::<T>() {
+            Ok(()) => {}
+            #[cfg(feature = "ndarray")]
+            Err(Error::NotOriginal { .. }) => return self.into_vec_of_array(),
+            Err(error) => return Err(Rejected::new(self, error)),
+        }
+        let Self { storage, descriptor, vouched } = self;
+        storage
+            .into_owner()
+            .map_err(|storage| Rejected::new(Self { storage, descriptor, vouched }, Error::Shared))
+    }
+
+    /// Whether the owner is a `Vec<T>` of just these elements in this order.
+    pub(crate) fn check_vec<T: Element>(&mut self) -> Result<()> {
+        let data = self.descriptor.typed::<T>("Vec")?.as_ptr();
+        if self.storage.owner_is::<Vec<T>>() {
+            self.require_exclusive()?;
+        }
+        let (len, contiguous) = (self.len(), self.is_contiguous());
+        match self.storage.owner_mut::<Vec<T>>() {
+            Some(vec) if contiguous && vec.len() == len && (len == 0 || vec.as_ptr() == data) => {}
+            _ => return Err(Error::NotOriginal { target: "Vec", remedy: "to_vec()" }),
+        }
+        self.require_bools_in_span::<T>()
+    }
+
+    /// Copies the elements into a new `Vec`, in row-major order.
+    ///
+    /// # Errors
+    /// When the memory is not on the host, of another type or holds an invalid bool, and
+    /// [`Error::OutOfMemory`]. Layout, alignment and access do not matter.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        // SAFETY: the elements are readable: the invariant of a tensor.
+        unsafe { copy::to_vec(&self.descriptor) }
+    }
+
+    /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the
+    /// strides is kept, gaps are closed, broadcast and overlapping elements become elements of
+    /// their own. The result is [`Access::Exclusive`] and aligned to 256 bytes.
+    ///
+    /// # Errors
+    /// When the memory is not on the host, the element type is none that DLPack defines, packed
+    /// elements below a byte are not contiguous; [`Error::OutOfMemory`].
+    pub fn deep_clone(&self) -> Result<Self> {
+        self.deep_clone_with(MemoryFormat::Preserve)
+    }
+
+    /// Copies the data into new memory on the same device, laid out as asked.
+    ///
+    /// # Errors
+    /// As for [`deep_clone`](Self::deep_clone), and [`Error::RankMismatch`] when a channels-last
+    /// format is asked for a rank that it does not fit.
+    pub fn deep_clone_with(&self, format: MemoryFormat) -> Result<Self> {
+        // SAFETY: the elements are readable: the invariant of a tensor.
+        unsafe { Self::copy_of(&self.descriptor, format) }
+    }
+
+    /// Copies the data to memory that exists already, element by element, whatever the two layouts.
+    ///
+    /// # Errors
+    /// When shapes or element types differ, either memory is not on the host, or `target` is not
+    /// [`Access::Exclusive`], has another handle, or reaches some element twice.
+    pub fn copy_into(&self, target: &mut Self) -> Result<()> {
+        self.check_copy(target)?;
+        target.require_exclusive()?;
+        // SAFETY: nobody but `target` reaches its memory, so it is not `self`'s either.
+        unsafe { self.copy_into_unchecked(target) }
+    }
+
+    /// As [`copy_into`](Self::copy_into), also into memory that others can reach.
+    ///
+    /// # Errors
+    /// When shapes or element types differ, either memory is not on the host, `target` is read-only
+    /// or reaches some element twice, or the two share memory.
+    ///
+    /// # Safety
+    /// * Nobody else reads or writes the memory of `target` during the call.
+    /// * No Rust view of the memory of `target` lives.
+    /// * Where the element type is `bool`, the bytes of `self` are 0 and 1.
+    pub unsafe fn copy_into_unchecked(&self, target: &Self) -> Result<()> {
+        self.check_copy(target)?;
+        if matches!(target.access(), Access::ReadOnly | Access::Foreign { writable: false }) {
+            return Err(Error::ReadOnly { remedy: "copy into a tensor that may be written" });
+        }
+        if target.layout().overlaps() {
+            return Err(target.layout().self_overlap());
+        }
+        copy::check(&self.descriptor)?;
+        let ((from, from_bytes), (to, to_bytes)) = (self.descriptor.span(), target.descriptor.span());
+        if from.addr() < to.addr() + to_bytes && to.addr() < from.addr() + from_bytes {
+            return Err(Error::SharedMemory);
+        }
+        if self.descriptor.itemsize().is_none() && !target.is_contiguous() {
+            return Err(target.layout().not_contiguous());
+        }
+        // SAFETY: both are host memory of one shape and element type; the target is writable, does
+        // not overlap itself or the source, and the caller keeps others away from it.
+        unsafe { copy::copy(&self.descriptor, target.data_ptr().cast(), target.layout()) };
+        Ok(())
+    }
+
+    fn check_copy(&self, target: &Self) -> Result<()> {
+        if self.shape() != target.shape() {
+            return Err(Error::ShapeMismatch { expected: target.shape().into(), found: self.shape().into() });
+        }
+        if self.dtype() != target.dtype() || self.descriptor.is_padded() != target.descriptor.is_padded() {
+            return Err(Error::DTypeMismatch { expected: target.dtype(), found: self.dtype() });
+        }
+        self.descriptor.require_host("copy source")?;
+        target.descriptor.require_host("copy target")
+    }
+
+    /// The tensor on the host: itself, when it is there already; otherwise one transfer.
+    ///
+    /// CUDA tensors that belong to libtorch are transferred by libtorch.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedDevice`] for other memory that is not on the host. The tensor comes back
+    /// inside the error.
+    pub fn cpu(self) -> Result<Self, Rejected<Self>> {
+        if self.device().is_host() {
+            return Ok(self);
+        }
+        #[cfg(feature = "torch")]
+        if let Some(moved) = crate::torch::owner_to_host(&self) {
+            return moved.map_err(|error| Rejected::new(self, error));
+        }
+        let error = Error::UnsupportedDevice { device: self.device(), target: "host copies" };
+        Err(Rejected::new(self, error))
+    }
+
+    /// The only element.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] when there is not exactly one, and what
+    /// [`to_vec`](Self::to_vec) says.
+    pub fn item<T: Element>(&self) -> Result<T> {
+        let length = || Error::LengthMismatch { shape: self.shape().into(), expected: 1, found: self.len() };
+        if self.len() != 1 {
+            return Err(length());
+        }
+        self.to_vec::<T>()?.first().copied().ok_or_else(length)
+    }
+
+    /// Copies the elements into nested lists, as Python's `tolist` does.
+    ///
+    /// # Errors
+    /// When the memory is not on the host, its type is none of [`Element`]'s, there are more than 64
+    /// dimensions; [`Error::InvalidBool`], [`Error::OutOfMemory`].
+    pub fn to_list(&self) -> Result<List> {
+        self.descriptor.require_host("list")?;
+        fn list_of<T: Element>(tensor: &Tensor) -> Result<List> {
+            List::nest(tensor.shape(), tensor.to_vec::<T>()?.into_iter())
+        }
+        type C32 = num_complex::Complex<f32>;
+        type C64 = num_complex::Complex<f64>;
+        match self.dtype() {
+            DType::BOOL => list_of::<bool>(self),
+            DType::U8 => list_of::<u8>(self),
+            DType::U16 => list_of::<u16>(self),
+            DType::U32 => list_of::<u32>(self),
+            DType::U64 => list_of::<u64>(self),
+            DType::I8 => list_of::<i8>(self),
+            DType::I16 => list_of::<i16>(self),
+            DType::I32 => list_of::<i32>(self),
+            DType::I64 => list_of::<i64>(self),
+            DType::F16 => list_of::<half::f16>(self),
+            DType::BF16 => list_of::<half::bf16>(self),
+            DType::F32 => list_of::<f32>(self),
+            DType::F64 => list_of::<f64>(self),
+            DType::C64 => list_of::<C32>(self),
+            DType::C128 => list_of::<C64>(self),
+            dtype => Err(Error::UnsupportedDType { dtype, target: "a list" }),
+        }
+    }
+}
+
+fn layout_for(len: usize, shape: &[i64]) -> Result<Layout> {
+    let layout = Layout::contiguous(shape)?;
+    if layout.len() != len {
+        return Err(Error::LengthMismatch { shape: shape.into(), expected: layout.len(), found: len });
+    }
+    Ok(layout)
+}
+
+/// Values are shown up to this many elements.
+const SHOWN_ELEMENTS: usize = 1000;
+
+impl fmt::Debug for Tensor {
+    /// Shows the values where safe code may read them, and shape, type and device always.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tensor(")?;
+        if self.len() <= SHOWN_ELEMENTS && self.require_vouched().is_ok() && !self.shape().contains(&0) {
+            match self.to_list() {
+                Ok(list) => write!(f, "{list}, ")?,
+                Err(_) => f.write_str("..., ")?,
+            }
+        } else {
+            f.write_str("..., ")?;
+        }
+        write!(f, "shape={:?}, dtype={}, device={})", self.shape(), self.dtype(), self.device())
+    }
+}

@@ -1,0 +1,104 @@
+/*
+ * What dlbridge asks of libtorch, as C. No exception crosses: a function that can fail returns NULL
+ * when it succeeded, otherwise a message to free with `dlb_torch_free_message`; it writes its
+ * results only on success.
+ */
+#ifndef DLBRIDGE_TORCH_SHIM_H_
+#define DLBRIDGE_TORCH_SHIM_H_
+
+#include "dlpack/dlpack.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An `at::Tensor`, the same thing that a `tch::Tensor` points to. */
+typedef struct dlb_torch_tensor dlb_torch_tensor;
+
+/* What kept a tensor's memory before `dlb_torch_adopt`. */
+typedef struct dlb_torch_memory dlb_torch_memory;
+
+/* Why a tensor is more than a plain strided buffer; 0 when it is not. */
+enum {
+  DLB_TORCH_PLAIN = 0,
+  DLB_TORCH_UNDEFINED,
+  DLB_TORCH_NESTED,
+  DLB_TORCH_NOT_STRIDED,
+  DLB_TORCH_NO_STORAGE,
+  DLB_TORCH_FUNCTIONAL,
+  DLB_TORCH_REQUIRES_GRAD,
+  DLB_TORCH_CONJUGATE,
+  DLB_TORCH_NEGATIVE,
+  DLB_TORCH_COPY_ON_WRITE,
+  DLB_TORCH_DTYPE,
+  DLB_TORCH_DEVICE,
+  DLB_TORCH_SHORT_STORAGE,
+};
+
+/* Who besides the tensor at hand can reach its memory; 0 when nobody can. */
+enum {
+  DLB_TORCH_EXCLUSIVE = 0,
+  DLB_TORCH_SHARED_TENSOR,
+  DLB_TORCH_SHARED_STORAGE,
+  DLB_TORCH_FOREIGN_MEMORY,
+};
+
+/* What a tensor looks like. `shape` and `strides` live as long as the tensor is not changed. */
+typedef struct {
+  void *data; /* first element; NULL when there are none */
+  const int64_t *shape;
+  const int64_t *strides;
+  size_t ndim;
+  DLDataType dtype;
+  int32_t device_type; /* of DLPack */
+  int32_t device_index;
+  int32_t plain;     /* DLB_TORCH_PLAIN or a reason; only then does the rest mean anything */
+  int32_t exclusive; /* DLB_TORCH_EXCLUSIVE or a reason */
+  void *context;     /* what `dlb_torch_from_blob` was given, if the memory is ours, else NULL */
+} dlb_torch_view;
+
+/*
+ * Makes a CPU tensor over memory of ours, without copying. Strides are not negative, and the extent
+ * in bytes fits an int64_t: libtorch would abort otherwise.
+ *
+ * `context` points to a function `void release(void *context)`, called once when libtorch is done
+ * with the memory. On failure it has not been called.
+ */
+char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
+                          DLDataType dtype, void *context, dlb_torch_tensor **out);
+
+/* Reads a tensor and decides whether it is plain and exclusive. Materialises nothing. */
+char *dlb_torch_read(const dlb_torch_tensor *tensor, dlb_torch_view *out);
+
+/* A new dense CPU tensor of unspecified content; strides are not negative. */
+char *dlb_torch_empty(const int64_t *shape, const int64_t *strides, size_t ndim, DLDataType dtype,
+                      dlb_torch_tensor **out);
+
+/* A deep copy without autograd history, conjugation and negation resolved. */
+char *dlb_torch_clone(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
+
+/* A deep copy on the CPU, on which the copy has arrived. */
+char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
+
+/* Another reference to the same tensor object. */
+char *dlb_torch_share(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
+
+/* Copies elements, as `target.copy_(source)`, without recording it for autograd. */
+char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target);
+
+/*
+ * Puts `context` (as in `dlb_torch_from_blob`) in charge of the memory of an exclusive tensor, which
+ * from then on cannot be resized or lazily cloned, and gives back what was in charge before.
+ */
+char *dlb_torch_adopt(const dlb_torch_tensor *tensor, void *context, dlb_torch_memory **former);
+
+void dlb_torch_free_memory(dlb_torch_memory *memory);
+
+void dlb_torch_free(dlb_torch_tensor *tensor);
+
+void dlb_torch_free_message(char *message);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* DLBRIDGE_TORCH_SHIM_H_ */

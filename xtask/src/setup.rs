@@ -1,0 +1,124 @@
+//! `cargo xtask setup`: libtorch from PyPI's torch wheel, in a virtual environment of our own.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Outcome, root, run};
+
+/// The newest libtorch that dlbridge is tested with.
+const TORCH: &str = "2.13.0";
+
+/// Where the virtual environment of a libtorch version lives; `None` is the newest.
+pub(crate) fn venv(version: Option<&str>) -> PathBuf {
+    root().join(named(".venv", version))
+}
+
+/// Where libtorch of a version is linked to.
+pub(crate) fn libtorch(version: Option<&str>) -> PathBuf {
+    root().join(named(".libtorch", version))
+}
+
+fn named(name: &str, version: Option<&str>) -> String {
+    version.map_or_else(|| name.to_owned(), |version| format!("{name}-{version}"))
+}
+
+/// Makes libtorch ready, unless the user brings one. Safe to repeat and to interrupt: the link that
+/// the build looks for is made last.
+pub(crate) fn run_setup(version: Option<&str>) -> Outcome {
+    if version.is_none()
+        && let Some(given) = given()
+    {
+        eprintln!("libtorch: {given}");
+        return Ok(());
+    }
+    let link = libtorch(version);
+    let wanted = version.map_or_else(|| TORCH.to_owned(), |version| format!("{version}.0"));
+    if installed(&link).as_deref() == Some(&wanted) {
+        eprintln!("libtorch {wanted}: {}", link.display());
+        return Ok(());
+    }
+    eprintln!("libtorch {wanted} comes with PyPI's torch wheel: about 2 GB to fetch, 5 GB on disk.");
+    let venv = venv(version);
+    ensure_package(&venv, &format!("torch=={wanted}"))?;
+    ensure_package(&venv, "numpy")?;
+    let folder = site_packages(&venv)?.join("torch");
+    if link.symlink_metadata().is_ok() {
+        fs::remove_file(&link)?;
+    }
+    std::os::unix::fs::symlink(folder.strip_prefix(root())?, &link)?;
+    match installed(&link) {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(format!("{} holds libtorch {found:?}, not {wanted}", link.display()).into()),
+    }
+}
+
+/// A libtorch that the user brings. Cargo sets `LIBTORCH` to our own link when it is not set.
+fn given() -> Option<String> {
+    if env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
+        return Some("from the active Python (LIBTORCH_USE_PYTORCH)".to_owned());
+    }
+    let given = PathBuf::from(env::var_os("LIBTORCH")?);
+    (given != libtorch(None)).then(|| format!("{} (LIBTORCH)", given.display()))
+}
+
+/// The version of the libtorch in a folder, if it is whole.
+fn installed(folder: &Path) -> Option<String> {
+    let header = folder.join("include/torch/headeronly/version.h");
+    let text = fs::read_to_string(header).ok()?;
+    let part = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("#define {name} ")))?;
+        line.split_whitespace().nth(2).map(str::to_owned)
+    };
+    let version = [part("TORCH_VERSION_MAJOR")?, part("TORCH_VERSION_MINOR")?, part("TORCH_VERSION_PATCH")?];
+    folder.join("lib/libtorch_cpu.so").exists().then(|| version.join("."))
+}
+
+/// Makes the virtual environment if need be and installs a package; gives the environment back.
+pub(crate) fn ensure_package(venv: &Path, requirement: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let python = venv.join("bin/python");
+    let works = Command::new(&python).args(["-m", "pip", "--version"]).output();
+    if !works.is_ok_and(|output| output.status.success()) {
+        run(Command::new(find_python()?).args(["-m", "venv", "--clear"]).arg(venv))?;
+    }
+    let (name, version) = requirement.split_once("==").unwrap_or((requirement, ""));
+    let shown = Command::new(&python).args(["-m", "pip", "show", "--quiet", name]).output()?;
+    let listed = Command::new(&python).args(["-m", "pip", "freeze"]).output()?;
+    let have = String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .filter_map(|line| line.split_once("=="))
+        .any(|(n, v)| n == name && (version.is_empty() || v.split('+').next() == Some(version)));
+    if !(shown.status.success() && have) {
+        run(Command::new(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            requirement,
+        ]))?;
+    }
+    Ok(venv.to_path_buf())
+}
+
+/// A Python that the wheels support.
+fn find_python() -> Result<&'static str, Box<dyn Error>> {
+    let check = "import sys, venv; sys.exit(sys.version_info < (3, 11))";
+    ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python"]
+        .into_iter()
+        .find(|name| {
+            let output = Command::new(name).args(["-c", check]).output();
+            output.is_ok_and(|output| output.status.success())
+        })
+        .ok_or_else(|| "Python 3.11 or newer with its venv module is needed to fetch libtorch".into())
+}
+
+/// The folder of installed packages.
+pub(crate) fn site_packages(venv: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let entries = fs::read_dir(venv.join("lib"))?.filter_map(Result::ok);
+    entries
+        .map(|entry| entry.path().join("site-packages"))
+        .find(|path| path.is_dir())
+        .ok_or_else(|| format!("no site-packages in {}", venv.display()).into())
+}
