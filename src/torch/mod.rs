@@ -13,7 +13,6 @@ mod kind;
 mod loan;
 
 /// What `shim.h` declares.
-#[expect(missing_docs, clippy::undocumented_unsafe_blocks, reason = "generated; shim.h explains it")]
 #[allow(nonstandard_style, dead_code, unreachable_pub, clippy::all)]
 mod bindings;
 
@@ -431,7 +430,7 @@ impl TorchExt for tch::Tensor {
             (None, None) => adopt(self)?,
         };
         // SAFETY: the tensor's storage holds the context's reference, and the tensor is borrowed.
-        let storage = unsafe { Storage::with_thin(context.as_ptr(), |storage| share_with_torch(storage)) }?;
+        let storage = unsafe { Storage::with_thin(context.as_ptr(), share_with_torch) }?;
         Ok(Tensor { storage, descriptor, vouched: false }.into_dlpack())
     }
 
