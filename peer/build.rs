@@ -1,0 +1,21 @@
+//! Builds the C++ side against the libtorch that dlbridge found.
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    let Some(library) = env::var_os("DEP_DLBRIDGE_LIBTORCH_LIB").map(PathBuf::from) else {
+        panic!("dlbridge does not say where libtorch is");
+    };
+    let include = library.parent().map(|home| home.join("include")).unwrap_or_default();
+    println!("cargo::rerun-if-changed=src/peer.cpp");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++20")
+        .opt_level(3)
+        .flag(format!("-isystem{}", include.display()))
+        .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
+        .file("src/peer.cpp")
+        .compile("dlbridge_peer");
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", library.display());
+}

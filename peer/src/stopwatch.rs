@@ -1,0 +1,60 @@
+//! Measures contenders in turns, so that a noisy machine is equally unfair to all of them.
+
+use std::time::{Duration, Instant};
+
+/// Something to measure: called with a number of operations, gives the time that they took.
+pub struct Contender<'a> {
+    /// What to call it.
+    pub name: &'static str,
+    /// Runs so many operations and says how long they took, set-up left out.
+    pub run: Box<dyn FnMut(usize) -> Duration + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// Measures `operation` on prepared inputs, and leaves out preparing them and dropping results.
+    pub fn batched<I, O>(
+        name: &'static str,
+        mut prepare: impl FnMut() -> I + 'a,
+        mut operation: impl FnMut(I) -> O + 'a,
+    ) -> Self {
+        let run = move |count| {
+            let inputs: Vec<I> = std::iter::repeat_with(&mut prepare).take(count).collect();
+            let mut outputs = Vec::with_capacity(count);
+            let start = Instant::now();
+            outputs.extend(inputs.into_iter().map(&mut operation));
+            let elapsed = start.elapsed();
+            drop(outputs);
+            elapsed
+        };
+        Self { name, run: Box::new(run) }
+    }
+
+    /// Measures `operation` over and over.
+    pub fn repeated<O>(name: &'static str, mut operation: impl FnMut() -> O + 'a) -> Self {
+        let run = move |count| {
+            let start = Instant::now();
+            for _ in 0..count {
+                std::hint::black_box(operation());
+            }
+            start.elapsed()
+        };
+        Self { name, run: Box::new(run) }
+    }
+}
+
+/// Runs every contender `rounds` times in turns, `count` operations each, and gives each one's median
+/// time of an operation, in nanoseconds.
+pub fn race(contenders: &mut [Contender<'_>], rounds: usize, count: usize) -> Vec<f64> {
+    let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
+    for round in 0..=rounds {
+        for (contender, times) in contenders.iter_mut().zip(&mut times) {
+            let elapsed = (contender.run)(count);
+            // The first round warms up.
+            if round > 0 {
+                times.push(elapsed.as_secs_f64() * 1e9 / count as f64);
+            }
+        }
+    }
+    times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    times.iter().map(|times| times[times.len() / 2]).collect()
+}

@@ -1,0 +1,88 @@
+//! Tensors that are more than a plain strided buffer, made in C++: each refused before its memory is
+//! read, with a remedy, and given back.
+
+use dlbridge::{Error, Exported, Tensor, TorchExt};
+use dlbridge_peer::{Blob, hostile};
+use ndarray::{Ix1, Ix2};
+
+fn make(name: &str) -> tch::Tensor {
+    hostile(name).unwrap_or_else(|| panic!("peer.cpp knows no {name}"))
+}
+
+#[test]
+fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
+    for (name, text) in [
+        ("undefined", "is undefined"),
+        ("nested", "is nested"),
+        ("sparse", "to_dense()"),
+        ("mkldnn", "to_dense()"),
+        ("functional", "stands for a computation"),
+        ("requires_grad", "detach()"),
+        ("conjugate", "resolve_conj()"),
+        ("negative", "resolve_neg()"),
+        ("quantized", "dequantize()"),
+        ("lazy_clone", "lazy clone"),
+        ("meta", "meta"),
+        ("zero", "data = NULL"),
+        ("int4", "odd width"),
+        ("bits8", "odd width"),
+        ("short_storage", "beyond its storage"),
+    ] {
+        let mut tensor = make(name);
+        let texts = [
+            tensor.as_ndarray_mut::<f32, Ix2>().map(drop).expect_err(name),
+            tensor.share_dlpack().map(drop).expect_err(name),
+            // SAFETY: refused before anything is read.
+            unsafe { tensor.as_ndarray_unchecked::<f32, Ix2>() }.map(drop).expect_err(name),
+            {
+                let rejected = tensor.into_tensor().expect_err(name);
+                tensor = rejected.source;
+                rejected.error
+            },
+            {
+                let rejected = tensor.into_ndarray::<f32, Ix2>().expect_err(name);
+                tensor = rejected.source;
+                rejected.error
+            },
+            // SAFETY: refused before anything is read.
+            unsafe { tensor.into_tensor_unchecked() }.map(drop).expect_err(name).error,
+        ];
+        for error in texts {
+            assert!(error.to_string().contains(text), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn copies_resolve_what_can_be_resolved() {
+    let values = |name: &str| TorchExt::to_ndarray::<f32, Ix2>(&make(name)).map(|array| array.sum());
+    assert_eq!(values("requires_grad"), Ok(15.0));
+    assert_eq!(values("negative"), Ok(-15.0));
+    assert_eq!(values("lazy_clone"), Ok(15.0));
+    assert_eq!(make("conjugate").to_list().expect("resolved").to_string(), "[(1-0j), (1-0j)]");
+    for name in ["undefined", "nested", "sparse", "quantized", "meta", "int4"] {
+        assert!(TorchExt::to_tensor(&make(name)).is_err(), "{name}");
+        assert!(make(name).to_list().is_err(), "{name}");
+    }
+}
+
+#[test]
+fn memory_that_someone_else_can_reach_is_refused() {
+    for name in ["foreign_blob", "weak"] {
+        let rejected = make(name).into_ndarray::<f32, Ix1>().expect_err(name);
+        assert!(matches!(rejected.error, Error::NotExclusive { .. }), "{name}: {}", rejected.error);
+        assert_eq!(rejected.source.to_ndarray::<f32, Ix1>().expect("copies are made").len(), 4);
+    }
+}
+
+#[test]
+fn libtorchs_own_converter_takes_our_structs() {
+    let tensor = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], [3]).expect("3");
+    let address = tensor.data_ptr();
+    let exported: Exported = tensor.share_dlpack();
+    // SAFETY: made just above; libtorch does not write it here.
+    let blob = unsafe { Blob::from_dlpack(exported.into_raw()) };
+    assert!(!tensor.is_unique());
+    assert_eq!(blob.consume(), address.cast_const());
+    assert!(tensor.is_unique(), "released once");
+}

@@ -1,0 +1,133 @@
+//! What the bridge costs in memory: allocations of ours, counted, and nothing that piles up.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use dlbridge::{ArrayExt, Tensor};
+use ndarray::{Array2, Ix2};
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(data, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations<R>(run: impl FnOnce() -> R) -> (usize, R) {
+    let before = COUNT.get();
+    let result = run();
+    (COUNT.get() - before, result)
+}
+
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+/// A million wrappers would take more than this.
+const PILE_KIB: usize = 30_000;
+
+#[test]
+fn an_array_goes_in_and_out_with_one_allocation() {
+    let array = Array2::<f32>::zeros((8, 8));
+    let (count, array) = allocations(|| {
+        array.into_tensor().into_ndarray::<f32, Ix2>().expect("f32").into_array().expect("the original")
+    });
+    assert_eq!(count, 1);
+    let (count, tensor) = allocations(|| array.into_tensor());
+    assert_eq!(count, 1);
+    let (count, shared) = allocations(|| tensor.share());
+    assert_eq!(count, 0);
+    let (count, exported) = allocations(|| shared.into_dlpack());
+    assert_eq!(count, 1);
+    drop(exported);
+    let (count, _tensor) = allocations(|| Tensor::from_vec(vec![1.0_f32], [1]).map(|tensor| tensor.len()));
+    assert_eq!(count, 2, "the Vec and the storage");
+}
+
+#[test]
+fn dlpack_hops_do_not_pile_up() {
+    let mut tensor = Array2::<f32>::zeros((8, 8)).into_tensor();
+    let before = resident_kib();
+    for _ in 0..1_000_000 {
+        let raw = tensor.into_dlpack().into_raw();
+        // SAFETY: made just above.
+        tensor = unsafe { Tensor::from_dlpack(raw) }.expect("our own");
+    }
+    for _ in 0..1000 {
+        let raw = tensor.into_dlpack_legacy().expect("alone").into_raw();
+        // SAFETY: made just above.
+        tensor = unsafe { Tensor::from_dlpack_legacy(raw) }.expect("our own");
+    }
+    assert!(resident_kib().saturating_sub(before) < PILE_KIB);
+    assert!(tensor.into_vec::<f32>().is_ok(), "still the original");
+}
+
+#[cfg(feature = "torch")]
+mod torch {
+    use super::*;
+    use dlbridge::TorchExt;
+
+    #[test]
+    fn an_array_goes_into_libtorch_with_one_allocation_of_ours() {
+        for size in [1, 16, 512] {
+            let array = Array2::<f32>::zeros((size, size));
+            let (count, tensor) = allocations(|| array.into_torch().expect("moved"));
+            assert_eq!(count, 1);
+            let (count, array) = allocations(|| tensor.into_ndarray::<f32, Ix2>().expect("moved back"));
+            assert_eq!(count, 0, "unwrapped");
+            let (count, _array) = allocations(|| array.into_array().expect("the original"));
+            assert_eq!(count, 0);
+        }
+        let tensor = tch::Tensor::zeros([8, 8], tch::kind::FLOAT_CPU);
+        let (count, _array) = allocations(|| tensor.into_ndarray::<f32, Ix2>().expect("moved"));
+        assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn libtorch_hops_do_not_pile_up() {
+        let array = Array2::<f32>::zeros((8, 8));
+        let address = array.as_ptr();
+        let mut tensor = array.into_tensor();
+        let mut torch = tch::Tensor::zeros([8, 8], tch::kind::FLOAT_CPU);
+        let mut hop = |count| {
+            for _ in 0..count {
+                tensor = std::mem::replace(&mut tensor, Tensor::zeros::<u8>([0]).expect("small"))
+                    .into_torch()
+                    .expect("moved")
+                    .into_tensor()
+                    .expect("unwrapped");
+                torch = std::mem::replace(&mut torch, tch::Tensor::new())
+                    .into_tensor()
+                    .expect("moved")
+                    .into_torch()
+                    .expect("unwrapped");
+            }
+        };
+        hop(1000);
+        let before = resident_kib();
+        hop(1_000_000);
+        assert!(resident_kib().saturating_sub(before) < PILE_KIB);
+        let array = tensor.into_ndarray::<f32, Ix2>().expect("f32").into_array().expect("the original");
+        assert_eq!(array.as_ptr(), address);
+        assert!(torch.into_ndarray::<f32, Ix2>().is_ok());
+    }
+}

@@ -1,0 +1,381 @@
+//! The door: structs out, structs in, and what a lying peer may say.
+
+mod peer;
+
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use dlbridge::{Access, DType, Descriptor, Device, Error, Exported, Layout, Tensor};
+use peer::{Deleted, Peer, VALUES};
+
+const READ_ONLY: u64 = 1;
+const IS_COPIED: u64 = 2;
+const PADDED: u64 = 4;
+
+fn tensor() -> Tensor {
+    Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], [3]).expect("3 elements")
+}
+
+/// Takes a struct over; it is refused, and the deleter has not run until the refusal is dropped.
+fn refused(peer: Peer) -> Error {
+    let (source, deleted) = peer.make();
+    // SAFETY: the struct is ours; what it says wrong is what the test is about.
+    let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("to be refused");
+    assert_eq!(deleted.times(), 0, "the source belongs to the refusal");
+    assert_eq!(rejected.source.as_ptr(), source);
+    let error = rejected.error.clone();
+    drop(rejected);
+    assert_eq!(deleted.times(), 1, "and is released with it");
+    error
+}
+
+fn taken(peer: Peer) -> (Tensor, Deleted) {
+    let (source, deleted) = peer.make();
+    // SAFETY: the struct is ours and valid.
+    let tensor = unsafe { Tensor::from_dlpack(source) }.expect("a valid struct");
+    assert_eq!(deleted.times(), 0);
+    (tensor, deleted)
+}
+
+fn field_of(error: &Error) -> &str {
+    match error {
+        Error::Descriptor { field, .. } => field,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn exports_say_what_the_tensor_is() {
+    let exported = tensor().into_dlpack();
+    // SAFETY: ours, and valid.
+    let managed = unsafe { exported.as_ptr().as_ref() };
+    assert_eq!((managed.version.major, managed.version.minor), (1, 3));
+    let description = &managed.dl_tensor;
+    assert_eq!((description.ndim, description.byte_offset), (1, 0));
+    assert_eq!((description.device.device_type, description.device.device_id), (1, 0));
+    let dtype = description.dtype;
+    assert_eq!((dtype.code, dtype.bits, dtype.lanes), (2, 32, 1));
+    // SAFETY: one dimension.
+    assert_eq!(unsafe { (*description.shape, *description.strides) }, (3, 1));
+    // SAFETY: three elements.
+    let values = unsafe { std::slice::from_raw_parts(description.data.cast::<f32>(), 3) };
+    assert_eq!(values, [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn strides_are_never_null_and_empty_tensors_have_no_address() {
+    for shape in [&[0_i64, 3][..], &[1, 1], &[2, 0, 5]] {
+        let exported = Tensor::zeros::<f32>(shape).expect("small").into_dlpack();
+        // SAFETY: ours, and valid.
+        let description = unsafe { &exported.as_ptr().as_ref().dl_tensor };
+        assert!(!description.strides.is_null() && !description.shape.is_null());
+        assert_eq!(description.data.is_null(), shape.contains(&0));
+    }
+}
+
+fn flags(exported: &Exported) -> u64 {
+    // SAFETY: valid as long as `exported` lives.
+    unsafe { exported.as_ptr().as_ref() }.flags
+}
+
+#[test]
+fn only_the_only_handle_to_exclusive_memory_may_be_written_elsewhere() {
+    assert_eq!(flags(&tensor().into_dlpack()), 0);
+    assert_eq!(flags(&tensor().share_dlpack()), READ_ONLY);
+    let (first, second) = {
+        let first = tensor();
+        let second = first.share();
+        (first, second)
+    };
+    assert_eq!(flags(&first.into_dlpack()), READ_ONLY);
+    drop(second);
+    assert_eq!(flags(&tensor().deep_clone().expect("memory").into_dlpack()), IS_COPIED);
+    assert_eq!(flags(&tensor().deep_clone().expect("memory").share_dlpack()), READ_ONLY);
+}
+
+#[test]
+fn foreign_memory_is_exported_as_it_came() {
+    for (given, expected, access) in [
+        (0, 0, Access::Foreign { writable: true }),
+        (READ_ONLY, READ_ONLY, Access::Foreign { writable: false }),
+        (READ_ONLY | IS_COPIED, READ_ONLY, Access::ReadOnly),
+        (1 << 40, 0, Access::Foreign { writable: true }),
+    ] {
+        let (tensor, _) = taken(Peer { flags: given, ..Peer::default() });
+        assert_eq!(tensor.access(), access, "{given}");
+        assert_eq!(flags(&tensor.share_dlpack()), expected, "{given}");
+        assert_eq!(flags(&tensor.into_dlpack()), expected, "{given}");
+    }
+    let (tensor, _) = taken(Peer { flags: IS_COPIED, ..Peer::default() });
+    assert_eq!(tensor.access(), Access::Exclusive);
+    assert_eq!(flags(&tensor.share_dlpack()), READ_ONLY);
+    assert_eq!(flags(&tensor.into_dlpack()), IS_COPIED);
+    assert_eq!(flags(&self::tensor().into_foreign().expect("alone").share_dlpack()), 0);
+}
+
+#[test]
+fn the_legacy_struct_carries_only_what_may_be_written() {
+    assert!(matches!(tensor().share_dlpack_legacy(), Err(Error::ReadOnly { .. })));
+    let (first, second) = {
+        let first = tensor();
+        let second = first.share();
+        (first, second)
+    };
+    let rejected = first.into_dlpack_legacy().expect_err("two handles");
+    drop(second);
+    let raw = rejected.source.into_dlpack_legacy().expect("one handle").into_raw();
+    // SAFETY: made just above.
+    let back = unsafe { Tensor::from_dlpack_legacy(raw) }.expect("our own");
+    assert_eq!(back.into_vec::<f32>().expect("its own Vec"), [1.0, 2.0, 3.0]);
+    let foreign = tensor().into_foreign().expect("alone");
+    assert!(foreign.share_dlpack_legacy().is_ok());
+}
+
+#[test]
+fn legacy_imports_are_read_only() {
+    let (source, deleted) = Peer::default().make_legacy();
+    // SAFETY: the struct is ours and valid.
+    let tensor = unsafe { Tensor::from_dlpack_legacy(source) }.expect("valid");
+    assert_eq!(tensor.access(), Access::Foreign { writable: false });
+    assert_eq!(tensor.to_vec::<f32>().expect("readable"), [0.0, 1.0, 2.0]);
+    drop(tensor);
+    assert_eq!(deleted.times(), 1);
+    let (source, deleted) = Peer { ndim: Some(-1), ..Peer::default() }.make_legacy();
+    // SAFETY: the struct is ours.
+    drop(unsafe { Tensor::from_dlpack_legacy(source) }.expect_err("negative rank"));
+    assert_eq!(deleted.times(), 1);
+}
+
+#[test]
+fn the_deleter_runs_once_after_the_last_handle_on_any_thread() {
+    let (tensor, deleted) = taken(Peer::default());
+    let shared = tensor.share();
+    let exported = shared.share_dlpack();
+    drop(tensor);
+    thread::spawn(move || drop(shared)).join().expect("no panic");
+    assert_eq!(deleted.times(), 0);
+    thread::spawn(move || drop(exported)).join().expect("no panic");
+    assert_eq!(deleted.times(), 1);
+    let (tensor, deleted) = taken(Peer { deleter: false, ..Peer::default() });
+    drop(tensor);
+    assert_eq!(deleted.times(), 0, "a NULL deleter is not called");
+}
+
+#[test]
+fn other_major_versions_are_not_read() {
+    for version in [(2, 0), (0, 5), (u32::MAX, 0)] {
+        // Fields behind the version that would crash whoever believed them.
+        let hostile = Peer { version, ndim: Some(i32::MAX), shape: None, strides: None, ..Peer::default() };
+        assert!(matches!(refused(hostile), Error::Version { major, .. } if major == version.0));
+    }
+    for minor in [0, 2, 99] {
+        taken(Peer { version: (1, minor), ..Peer::default() });
+    }
+}
+
+#[test]
+fn null_strides_are_row_major_in_every_version() {
+    for version in [(1, 0), (1, 3)] {
+        let shape = Some(vec![2, 3]);
+        let (tensor, _) = taken(Peer { version, shape, strides: None, ..Peer::default() });
+        assert_eq!(tensor.strides(), [3, 1]);
+        let exported = tensor.share_dlpack();
+        // SAFETY: ours, and valid.
+        let strides = unsafe { exported.as_ptr().as_ref() }.dl_tensor.strides;
+        assert!(!strides.is_null());
+    }
+}
+
+#[test]
+fn the_offset_is_honoured_and_folded() {
+    for offset in [0_u64, 4, 8] {
+        let (tensor, _) = taken(Peer { byte_offset: offset, ..Peer::default() });
+        assert_eq!(tensor.to_vec::<f32>().expect("readable")[0], (offset / 4) as f32);
+        let exported = tensor.share_dlpack();
+        // SAFETY: ours, and valid.
+        let description = unsafe { &exported.as_ptr().as_ref().dl_tensor };
+        assert_eq!(description.byte_offset, 0);
+        assert_eq!(description.data, tensor.data_ptr());
+    }
+    let (odd, _) = taken(Peer { byte_offset: 1, ..Peer::default() });
+    assert!(matches!(odd.as_slice::<f32>(), Err(Error::Misaligned { align: 4, .. })));
+    assert_eq!(odd.to_vec::<f32>().expect("copies need no alignment").len(), 3);
+    assert_eq!(odd.deep_clone().expect("likewise").as_slice::<f32>().expect("aligned").len(), 3);
+    assert_eq!(field_of(&refused(Peer { byte_offset: u64::MAX, ..Peer::default() })), "byte_offset");
+}
+
+#[test]
+fn strides_of_every_kind_are_read_right() {
+    for (shape, strides, offset, expected) in [
+        (&[2_i64, 3][..], &[1_i64, 2][..], 0, &[0., 2., 4., 1., 3., 5.][..]),
+        (&[3], &[-1], 2, &[2., 1., 0.]),
+        (&[2, 2], &[0, 1], 0, &[0., 1., 0., 1.]),
+        (&[3, 3], &[1, 1], 0, &[0., 1., 2., 1., 2., 3., 2., 3., 4.]),
+        (&[1, 3], &[i64::MIN, 1], 0, &[0., 1., 2.]),
+        (&[], &[], 5, &[5.]),
+        (&[0, 3], &[7, -9], 0, &[]),
+    ] {
+        let (tensor, _) = taken(Peer { byte_offset: 4 * offset, ..Peer::shaped(shape, strides) });
+        assert_eq!(tensor.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
+        let clone = tensor.deep_clone().expect("memory");
+        assert_eq!(clone.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
+        assert!(clone.strides().iter().all(|&stride| stride >= 0 || clone.is_empty()));
+    }
+}
+
+#[test]
+fn hostile_descriptions_are_refused_by_field() {
+    let shape_of = |shape: &[i64]| Peer { shape: Some(shape.into()), strides: None, ..Peer::default() };
+    for (field, peer) in [
+        ("ndim", Peer { ndim: Some(-1), ..Peer::default() }),
+        ("shape", Peer { shape: None, ndim: Some(2), ..Peer::default() }),
+        ("shape[0]", Peer::shaped(&[-1], &[1])),
+        ("shape[1]", shape_of(&[2, i64::MIN])),
+        ("data", Peer { data: null_mut(), ..Peer::default() }),
+        ("dtype.bits", Peer { dtype: (2, 0, 1), ..Peer::default() }),
+        ("dtype.lanes", Peer { dtype: (2, 32, 0), ..Peer::default() }),
+        ("dtype.bits", Peer { dtype: (17, 8, 1), ..Peer::default() }),
+        ("dtype.bits", Peer { dtype: (15, 4, 1), ..Peer::default() }),
+    ] {
+        assert_eq!(field_of(&refused(peer)), field);
+    }
+    for peer in [
+        shape_of(&[1 << 62, 8]),
+        Peer::shaped(&[3], &[i64::MAX]),
+        Peer::shaped(&[1 << 40, 2], &[1 << 22, 1]),
+        Peer::shaped(&[1 << 61], &[1]),
+    ] {
+        assert!(matches!(refused(peer), Error::Overflow { .. }));
+    }
+    let (empty, _) = taken(Peer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });
+    assert_eq!(empty.to_vec::<f32>().expect("nothing to read"), []);
+    assert!(empty.is_contiguous() && empty.deep_clone().is_ok());
+}
+
+#[test]
+fn unknown_devices_and_types_are_carried_but_not_read() {
+    for (kind, readable) in
+        [(1, true), (2, false), (3, true), (10, false), (11, true), (12, false), (13, false), (99, false)]
+    {
+        let (tensor, _) = taken(Peer { device: (kind, 5), ..Peer::default() });
+        assert_eq!(tensor.device(), Device { kind: kind as i32, index: 5 });
+        assert_eq!(tensor.as_slice::<f32>().is_ok(), readable, "{kind}");
+        assert_eq!(tensor.to_vec::<f32>().is_ok(), readable, "{kind}");
+        assert_eq!(tensor.deep_clone().is_ok(), readable, "{kind}");
+        let exported = tensor.into_dlpack();
+        // SAFETY: ours, and valid.
+        assert_eq!(unsafe { exported.as_ptr().as_ref() }.dl_tensor.device.device_type, kind);
+    }
+    let (cuda, _) = taken(Peer { device: (2, 0), ..Peer::default() });
+    assert_eq!(
+        cuda.to_list().expect_err("on the device").to_string(),
+        "can't convert cuda:0 device type tensor to list. Use Tensor::cpu() to copy the tensor to host memory first."
+    );
+    for dtype in [(99, 32, 1), (3, 64, 1), (2, 32, 2), (6, 1, 1), (2, 24, 1)] {
+        let (tensor, _) = taken(Peer { dtype, shape: Some(vec![1]), ..Peer::default() });
+        assert!(matches!(tensor.as_slice::<f32>(), Err(Error::DTypeMismatch { .. })));
+        assert!(matches!(tensor.to_list(), Err(Error::UnsupportedDType { .. })), "{dtype:?}");
+        assert_eq!(tensor.share_dlpack().into_raw_dtype(), dtype);
+    }
+}
+
+trait RawDType {
+    fn into_raw_dtype(self) -> (u8, u8, u16);
+}
+
+impl RawDType for Exported {
+    fn into_raw_dtype(self) -> (u8, u8, u16) {
+        // SAFETY: ours, and valid.
+        let dtype = unsafe { self.as_ptr().as_ref() }.dl_tensor.dtype;
+        (dtype.code, dtype.bits, dtype.lanes)
+    }
+}
+
+#[test]
+fn narrow_elements_are_counted_by_the_flag() {
+    let fp4 = |flags| Peer { dtype: (17, 4, 1), flags, shape: Some(vec![5]), ..Peer::default() };
+    let (packed, _) = taken(fp4(0));
+    let (padded, _) = taken(fp4(PADDED));
+    assert_eq!((packed.nbytes(), padded.nbytes()), (3, 5));
+    assert_eq!(flags(&padded.share_dlpack()) & PADDED, PADDED);
+    let (pair, _) = taken(Peer { dtype: (17, 4, 2), ..fp4(0) });
+    assert_eq!(pair.nbytes(), 5);
+    assert_eq!(packed.deep_clone().expect("contiguous").nbytes(), 3);
+    let (strided, _) = taken(Peer { strides: Some(vec![2]), ..fp4(0) });
+    assert!(matches!(strided.deep_clone(), Err(Error::UnsupportedDType { .. })));
+}
+
+#[test]
+fn our_own_structs_are_unwrapped() {
+    let tensor = tensor();
+    let address = tensor.data_ptr();
+    let exported = tensor.share_dlpack();
+    drop(tensor);
+    // SAFETY: made just above.
+    let mut back = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("our own");
+    assert_eq!((back.data_ptr(), back.access()), (address, Access::Exclusive));
+    back.as_slice_mut::<f32>().expect("the only handle again")[0] = 9.0;
+    assert_eq!(back.into_vec::<f32>().expect("the original"), [9.0, 2.0, 3.0]);
+}
+
+#[test]
+fn foreign_memory_wants_a_voucher() {
+    let (mut tensor, deleted) = taken(Peer { flags: READ_ONLY, ..Peer::default() });
+    assert!(matches!(tensor.as_slice_mut::<f32>(), Err(Error::Foreign)));
+    assert_eq!(tensor.as_slice::<f32>().expect("vouched at the door"), [0.0, 1.0, 2.0]);
+    assert_eq!(tensor.as_slice::<f32>().expect("zero-copy").as_ptr(), VALUES.as_ptr());
+    let other = tensor.share();
+    // SAFETY: the values are constant.
+    let rejected = unsafe { tensor.assume_read_only() }.expect_err("two handles");
+    drop(other);
+    // SAFETY: the values are constant.
+    let tensor = unsafe { rejected.source.assume_read_only() }.expect("one handle");
+    assert_eq!(tensor.access(), Access::ReadOnly);
+    drop(tensor);
+    assert_eq!(deleted.times(), 1);
+
+    let foreign = self::tensor().into_foreign().expect("alone");
+    assert!(matches!(foreign.as_slice::<f32>(), Err(Error::Foreign)), "nobody vouches");
+    assert!(matches!(foreign.share().as_slice::<f32>(), Err(Error::Foreign)), "nor for a share");
+    assert_eq!(foreign.to_vec::<f32>().expect("copies are made"), [1.0, 2.0, 3.0]);
+    // SAFETY: no export was made.
+    let mut exclusive = unsafe { foreign.assume_exclusive() }.expect("one handle");
+    exclusive.as_slice_mut::<f32>().expect("exclusive again")[0] = 4.0;
+    assert_eq!(exclusive.into_vec::<f32>().expect("the original"), [4.0, 2.0, 3.0]);
+}
+
+static DROPS: AtomicUsize = AtomicUsize::new(0);
+
+struct Explosive;
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        DROPS.fetch_add(1, Ordering::SeqCst);
+        panic!("an owner that panics");
+    }
+}
+
+#[test]
+fn an_owner_that_panics_does_not_cross_into_c() {
+    let layout = Layout::contiguous(&[3]).expect("small");
+    let data = VALUES.as_ptr().cast_mut().cast();
+    let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
+    // SAFETY: the values are constant and static.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, Explosive) };
+    let raw = tensor.into_dlpack().into_raw();
+    // SAFETY: ours, and valid; the deleter is called once.
+    let deleter = unsafe { raw.as_ref() }.deleter.expect("ours has one");
+    // SAFETY: likewise.
+    unsafe { deleter(raw.as_ptr()) };
+    assert_eq!(DROPS.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn null_is_no_struct_to_delete() {
+    let exported = tensor().into_dlpack();
+    // SAFETY: ours, and valid.
+    let deleter = unsafe { exported.as_ptr().as_ref() }.deleter.expect("ours has one");
+    // SAFETY: our deleter takes NULL for nothing.
+    unsafe { deleter(null_mut()) };
+}

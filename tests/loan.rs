@@ -1,0 +1,195 @@
+//! Loans: whatever the closure does, the array has its memory back, or a copy.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use dlbridge::{ArrayExt, Error};
+use ndarray::{Array2, Axis, array, s};
+use tch::Kind;
+
+fn matrix() -> Array2<f32> {
+    array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+}
+
+#[test]
+fn the_same_memory_comes_back() {
+    let mut array = matrix();
+    let before = array.as_ptr();
+    let sum = array.lend_torch(|tensor| {
+        assert_eq!(tensor.data_ptr().addr(), before.addr());
+        let _ = tensor.g_mul_scalar_(2.0);
+        tensor.sum(Kind::Float).double_value(&[])
+    });
+    assert_eq!(sum, Ok(42.0));
+    assert_eq!((array.as_ptr(), array), (before, matrix() * 2.0));
+}
+
+#[test]
+fn any_owned_layout_may_be_lent() {
+    let mut transposed = matrix().reversed_axes();
+    transposed
+        .lend_torch(|tensor| {
+            let _ = tensor.get(0).fill_(0.0);
+        })
+        .expect("lent");
+    assert_eq!(transposed, array![[0.0, 0.0], [2.0, 5.0], [3.0, 6.0]]);
+    let mut sliced = matrix();
+    sliced.slice_collapse(s![.., ..;2]);
+    sliced
+        .lend_torch(|tensor| {
+            let _ = tensor.fill_(0.0);
+        })
+        .expect("lent");
+    assert_eq!(sliced, array![[0.0, 0.0], [0.0, 0.0]]);
+    assert_eq!(sliced.into_raw_vec_and_offset().0, [0.0, 2.0, 0.0, 0.0, 5.0, 0.0]);
+    let mut scalar = ndarray::arr0(1.0_f32);
+    scalar
+        .lend_torch(|tensor| {
+            let _ = tensor.fill_(5.0);
+        })
+        .expect("lent");
+    assert_eq!(scalar[()], 5.0);
+    let mut empty = Array2::<f32>::zeros((0, 3));
+    assert_eq!(empty.lend_torch(|tensor| tensor.size()), Ok(vec![0, 3]));
+    assert_eq!(empty.shape(), [0, 3]);
+    let mut lonely = matrix().into_shared();
+    lonely
+        .lend_torch(|tensor| {
+            let _ = tensor.fill_(1.0);
+        })
+        .expect("nobody shares it");
+    assert_eq!(lonely.sum(), 6.0);
+}
+
+#[test]
+fn what_cannot_be_lent_stays_as_it_is() {
+    let mut inverted = matrix();
+    inverted.invert_axis(Axis(1));
+    let expected = inverted.clone();
+    let before = inverted.as_ptr();
+    assert!(matches!(inverted.lend_torch(|_| ()), Err(Error::NegativeStride { .. })));
+    assert_eq!((inverted.as_ptr(), inverted), (before, expected));
+    let mut shared = matrix().into_shared();
+    let other = shared.clone();
+    assert!(matches!(shared.lend_torch(|_| ()), Err(Error::ReadOnly { .. })));
+    assert_eq!(shared.as_ptr(), other.as_ptr());
+}
+
+#[test]
+fn a_panic_brings_the_memory_back() {
+    let mut array = matrix();
+    let before = array.as_ptr();
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        array.lend_torch(|tensor| {
+            let _ = tensor.fill_(1.0);
+            panic!("in the closure");
+        })
+    }));
+    assert!(panic.is_err());
+    assert_eq!((array.as_ptr(), array.sum()), (before, 6.0));
+}
+
+#[test]
+fn what_escapes_keeps_the_memory_and_the_array_gets_a_copy() {
+    type Escape = fn(&mut tch::Tensor) -> tch::Tensor;
+    let ways: [Escape; 5] = [
+        |tensor| tensor.shallow_clone(),
+        |tensor| tensor.get(0),
+        |tensor| tensor.detach(),
+        |tensor| std::mem::replace(tensor, tch::Tensor::zeros([1], tch::kind::INT64_CPU)),
+        |tensor| tensor.view([6]).slice(0, 1, 3, 1),
+    ];
+    for escape in ways {
+        let mut array = matrix();
+        let before = array.as_ptr();
+        let mut escaped = array.lend_torch(escape).expect("lent");
+        assert_ne!(array.as_ptr(), before);
+        assert_eq!(array, matrix());
+        let _ = escaped.fill_(-1.0);
+        assert_eq!(array, matrix(), "the escaped tensor writes its own memory");
+        array.fill(3.0);
+        assert_eq!(escaped.min().double_value(&[]), -1.0);
+    }
+}
+
+#[test]
+fn a_panic_with_an_escape_leaves_a_copy() {
+    let mut array = matrix();
+    let mut escaped = None;
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        array.lend_torch(|tensor| {
+            escaped = Some(tensor.shallow_clone());
+            panic!("in the closure");
+        })
+    }));
+    assert!(panic.is_err());
+    let _ = escaped.expect("escaped").fill_(0.0);
+    assert_eq!(array, matrix());
+}
+
+#[test]
+fn a_thread_may_keep_writing_what_escaped() {
+    let mut array = Array2::<f32>::zeros((64, 64));
+    let thread = array.lend_torch(|tensor| {
+        let mut escaped = tensor.shallow_clone();
+        thread::spawn(move || {
+            for value in 0..1000 {
+                let _ = escaped.fill_(f64::from(value));
+            }
+            escaped
+        })
+    });
+    let thread = thread.expect("lent");
+    array.fill(-1.0);
+    let escaped = thread.join().expect("no panic");
+    assert_eq!((array.sum(), escaped.double_value(&[0, 0])), (-4096.0, 999.0));
+}
+
+#[test]
+fn tensors_may_be_swapped_and_reshaped_inside() {
+    let (mut first, mut second) = (matrix(), Array2::<f32>::ones((3, 3)));
+    let (before_first, before_second) = (first.as_ptr(), second.as_ptr());
+    first.lend_torch(|a| second.lend_torch(|b| std::mem::swap(a, b))).expect("lent").expect("lent");
+    // The inner loan ends first, when its memory is held by the outer tensor.
+    assert_ne!(second.as_ptr(), before_second);
+    assert_eq!((first.as_ptr(), &first), (before_first, &matrix()));
+    assert_eq!(second, Array2::<f32>::ones((3, 3)));
+
+    let mut array = matrix();
+    let before = array.as_ptr();
+    let lent = array.lend_torch(|tensor| {
+        let _ = tensor.transpose_(0, 1);
+        let _ = tensor.unsqueeze_(0);
+        let _ = tensor.requires_grad_(true);
+        assert!(tensor.f_resize_([100]).is_err(), "libtorch cannot move our memory");
+        tensor.set_data(&tch::Tensor::zeros([7], tch::kind::FLOAT_CPU));
+    });
+    assert_eq!(lent, Ok(()));
+    assert_eq!((array.as_ptr(), array), (before, matrix()));
+}
+
+#[test]
+fn bools_are_made_bools_again() {
+    let mut array = array![true, false, true, false, true];
+    array.slice_collapse(s![..;2]);
+    array
+        .lend_torch(|tensor| {
+            let bytes = tensor.view_dtype(Kind::Uint8);
+            // `as_strided` reaches the gaps too.
+            let _ = bytes.as_strided([5], [1], None).fill_(7);
+        })
+        .expect("lent");
+    assert_eq!(array.to_vec(), [true, true, true]);
+    let (vec, _) = array.into_raw_vec_and_offset();
+    let bytes: Vec<u8> = vec.into_iter().map(u8::from).collect();
+    assert_eq!(bytes, [1; 5]);
+    let mut array = array![true, false];
+    let escaped = array
+        .lend_torch(|tensor| {
+            let mut bytes = tensor.view_dtype(Kind::Uint8);
+            let _ = bytes.fill_(9);
+            bytes
+        })
+        .expect("lent");
+    assert_eq!((array.to_vec(), escaped.int64_value(&[0])), (vec![true, true], 9));
+}

@@ -1,0 +1,291 @@
+//! ndarray: every type and layout both ways, and who may write.
+
+use dlbridge::{Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, NdArray, Tensor};
+use half::{bf16, f16};
+use ndarray::{
+    ArcArray, Array, Array2, Array3, ArrayD, Axis, Dimension, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s,
+};
+use num_complex::Complex;
+
+fn matrix() -> Array2<f32> {
+    array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+}
+
+/// Arrays of one set of values in layouts of every kind.
+fn layouts<T: Element>(value: impl Fn(usize) -> T) -> Vec<ArrayD<T>> {
+    let base = || Array3::from_shape_fn((4, 3, 2), |(i, j, k)| value(6 * i + 2 * j + k));
+    let sliced = |by: fn(&mut Array3<T>)| {
+        let mut array = base();
+        by(&mut array);
+        array.into_dyn()
+    };
+    vec![
+        base().into_dyn(),
+        base().reversed_axes().into_dyn(),
+        base().permuted_axes([1, 2, 0]).into_dyn(),
+        sliced(|array| array.invert_axis(Axis(0))),
+        sliced(|array| {
+            array.invert_axis(Axis(1));
+            array.swap_axes(0, 2);
+        }),
+        sliced(|array| array.slice_collapse(s![1..3, .., ..])),
+        sliced(|array| array.slice_collapse(s![..;2, ..;-2, 1..])),
+        sliced(|array| array.slice_collapse(s![2..3, 1..2, ..])),
+        sliced(|array| array.slice_collapse(s![2..2, .., ..])),
+        Array::from_elem(IxDyn(&[]), value(7)),
+        Array::from_elem(IxDyn(&[1, 1, 1, 1, 1, 1, 1, 1, 1]), value(8)),
+        Array::from_shape_vec(IxDyn(&[0]), vec![]).expect("empty"),
+        Array::from_shape_vec(IxDyn(&[3, 0, 2]), vec![]).expect("empty"),
+    ]
+}
+
+fn round_trip<T: Element>(value: impl Fn(usize) -> T) {
+    for array in layouts(&value) {
+        let (expected, address, strides) = (array.clone(), array.as_ptr(), array.strides().to_vec());
+        let tensor = array.into_tensor();
+        assert_eq!(tensor.dtype(), T::DTYPE);
+        let shared = tensor.share();
+        assert_eq!(shared.as_ndarray::<T, IxDyn>().expect("a view"), expected);
+        assert_eq!(tensor.to_ndarray::<T, IxDyn>().expect("a copy"), expected);
+        let cloned = tensor.deep_clone().expect("memory").into_ndarray::<T, IxDyn>().expect("an array");
+        assert_eq!(*cloned, expected);
+        drop(shared);
+        let array: NdArray<T, IxDyn> = tensor.into_ndarray().expect("an array");
+        assert_eq!(*array, expected);
+        let back = array.into_array().expect("the original");
+        assert_eq!(back, expected);
+        assert_eq!((back.as_ptr(), back.strides()), (address, &strides[..]));
+    }
+}
+
+#[test]
+fn every_type_goes_in_every_layout_and_comes_back() {
+    round_trip(|i| i as u8);
+    round_trip(|i| i as u16);
+    round_trip(|i| i as u32);
+    round_trip(|i| i as u64);
+    round_trip(|i| i as i8);
+    round_trip(|i| i as i16);
+    round_trip(|i| i as i32);
+    round_trip(|i| i as i64);
+    round_trip(|i| f16::from_f64(i as f64));
+    round_trip(|i| bf16::from_f64(i as f64));
+    round_trip(|i| i as f32);
+    round_trip(|i| i as f64);
+    round_trip(|i| i % 3 == 0);
+    round_trip(|i| Complex::new(i as f32, -1.0));
+    round_trip(|i| Complex::new(i as f64, -1.0));
+}
+
+#[test]
+fn fixed_and_dynamic_ranks_meet() {
+    fn through<A: Dimension, B: Dimension>(array: Array<f32, A>) -> Result<Array<f32, B>, Error> {
+        Ok(array.into_tensor().into_ndarray::<f32, B>()?.into_array()?)
+    }
+    assert_eq!(through::<Ix2, IxDyn>(matrix()).expect("any rank"), matrix().into_dyn());
+    assert_eq!(through::<IxDyn, Ix2>(matrix().into_dyn()).expect("rank 2"), matrix());
+    assert_eq!(through::<Ix2, Ix3>(matrix()), Err(Error::RankMismatch { expected: 3, found: 2 }));
+    assert_eq!(through::<Ix0, Ix0>(ndarray::arr0(1.0)).expect("rank 0"), ndarray::arr0(1.0));
+}
+
+#[test]
+fn refusals_give_the_tensor_back() {
+    let tensor = matrix().into_tensor();
+    let tensor = tensor.into_ndarray::<f64, Ix2>().expect_err("f32").source;
+    let tensor = tensor.into_ndarray::<f32, Ix1>().expect_err("rank 2").source;
+    assert_eq!(
+        tensor.into_ndarray::<f32, Ix2>().expect("right").into_array().expect("the original"),
+        matrix()
+    );
+}
+
+#[test]
+fn a_shared_array_is_read_only_and_a_lonely_one_exclusive() {
+    let shared: ArcArray<f32, Ix2> = matrix().into_shared();
+    let other = shared.clone();
+    let tensor = shared.into_tensor();
+    assert_eq!(tensor.access(), Access::ReadOnly);
+    let mut array = tensor.into_ndarray::<f32, Ix2>().expect("readable");
+    assert!(matches!(array.get_mut(), Err(Error::ReadOnly { .. })));
+    array.make_mut().expect("copied first")[[0, 0]] = 9.0;
+    assert_eq!((array[[0, 0]], other[[0, 0]]), (9.0, 1.0));
+    assert_eq!(other.into_tensor().access(), Access::Exclusive, "nobody shares it now");
+}
+
+#[test]
+fn writing_wants_the_only_handle() {
+    let mut array = matrix().into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
+    array.get_mut().expect("alone").fill(1.0);
+    let shared = array.share();
+    assert!(matches!(array.get_mut(), Err(Error::Shared)));
+    let before = array.as_ptr();
+    array.make_mut().expect("copied")[[1, 1]] = 2.0;
+    assert_ne!(array.as_ptr(), before);
+    assert_eq!((shared.sum(), array.sum()), (6.0, 7.0));
+    let before = array.as_ptr();
+    array.make_mut().expect("alone").fill(0.0);
+    assert_eq!(array.as_ptr(), before, "no copy when alone");
+    let rejected = {
+        let other = shared.share();
+        let rejected = shared.into_array().expect_err("two");
+        drop(other);
+        rejected
+    };
+    assert_eq!(rejected.error, Error::Shared);
+    assert!(rejected.source.into_array().is_ok());
+}
+
+#[test]
+fn layouts_changed_through_a_view_do_not_stick() {
+    let mut array = matrix().into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
+    let mut view = array.get_mut().expect("alone");
+    view.invert_axis(Axis(0));
+    view.slice_collapse(s![..1, ..]);
+    assert_eq!(*array, matrix());
+    let mut tensor = array.into_tensor();
+    tensor.as_ndarray_mut::<f32, Ix2>().expect("alone").swap_axes(0, 1);
+    assert_eq!(tensor.as_ndarray::<f32, Ix2>().expect("f32"), matrix());
+}
+
+#[test]
+fn negative_strides_work_in_both_directions() {
+    let mut array = matrix();
+    array.invert_axis(Axis(1));
+    let tensor = array.clone().into_tensor();
+    assert_eq!(tensor.strides(), [3, -1]);
+    assert_eq!(tensor.as_ndarray::<f32, Ix2>().expect("a view"), array);
+    let clone = tensor.deep_clone().expect("memory");
+    assert_eq!(clone.strides(), [3, 1]);
+    assert_eq!(clone.as_ndarray::<f32, Ix2>().expect("a view"), array);
+}
+
+fn wrapped<T: Element>(values: &'static mut [T], shape: &[i64], strides: &[i64]) -> Tensor {
+    let layout = Layout::new(shape, strides).expect("valid");
+    let data = values.as_mut_ptr().cast();
+    let descriptor = Descriptor::new(data, layout, T::DTYPE, Device::CPU).expect("valid");
+    // SAFETY: static, and reached by nobody else.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    // SAFETY: likewise.
+    unsafe { tensor.assume_exclusive() }.expect("alone")
+}
+
+#[test]
+fn overlapping_memory_is_read_but_not_written() {
+    for (shape, strides) in [(&[2_i64, 3][..], &[0_i64, 1][..]), (&[3, 3], &[1, 1]), (&[3, 2], &[2, 3])] {
+        let mut tensor = wrapped(vec![1.0_f32; 9].leak(), shape, strides);
+        assert!(tensor.as_ndarray::<f32, Ix2>().is_ok());
+        assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::Overlap { .. })));
+        let mut array = tensor.into_ndarray::<f32, Ix2>().expect("readable");
+        assert!(matches!(array.get_mut(), Err(Error::Overlap { .. })));
+        assert!(array.make_mut().is_ok(), "a copy has elements of its own");
+    }
+}
+
+#[test]
+fn shapes_that_ndarray_cannot_count_are_refused() {
+    let huge = Layout::new(&[1 << 62, 1 << 62, 0], &[1, 1, 1]).expect("no elements");
+    let descriptor = Descriptor::new(std::ptr::null_mut(), huge, DType::F32, Device::CPU).expect("valid");
+    // SAFETY: there are no elements.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
+    assert!(matches!(tensor.as_ndarray::<f32, Ix3>(), Err(Error::Overflow { .. })));
+    assert!(matches!(tensor.to_ndarray::<f32, IxDyn>(), Err(Error::Overflow { .. })));
+    assert!(matches!(
+        tensor.into_ndarray::<f32, IxDyn>().expect_err("too many").error,
+        Error::Overflow { .. }
+    ));
+}
+
+#[test]
+fn strides_that_do_not_matter_do_no_harm() {
+    for (shape, strides) in
+        [(&[1_i64, 3][..], &[i64::MAX, 1][..]), (&[0, 3], &[i64::MIN, -1]), (&[1, 1], &[-5, 0])]
+    {
+        let mut tensor = wrapped(vec![1.0_f32; 3].leak(), shape, strides);
+        assert_eq!(tensor.as_ndarray_mut::<f32, Ix2>().expect("a view").len(), tensor.len());
+        let array = tensor.into_ndarray::<f32, Ix2>().expect("an array");
+        assert_eq!(array.iter().count(), array.len());
+    }
+}
+
+#[test]
+fn misaligned_memory_is_copied_not_seen() {
+    let bytes: &'static mut [u8] = vec![0; 16].leak();
+    let layout = Layout::contiguous(&[2]).expect("small");
+    let odd = bytes.as_mut_ptr().wrapping_add(1 + bytes.as_ptr().align_offset(4)).cast();
+    let descriptor = Descriptor::new(odd, layout, DType::F32, Device::CPU).expect("valid");
+    // SAFETY: 8 of 16 static bytes.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
+    assert!(matches!(tensor.as_ndarray::<f32, Ix1>(), Err(Error::Misaligned { align: 4, .. })));
+    assert_eq!(tensor.to_ndarray::<f32, Ix1>().expect("copied"), array![0.0, 0.0]);
+}
+
+#[test]
+fn bools_in_the_gaps_do_not_come_back_in_a_container() {
+    let mut array = array![true, false, true, false, true];
+    array.slice_collapse(s![..;2]);
+    let exported = array.into_tensor().into_dlpack();
+    // SAFETY: the struct may be written, and no view lives. The byte is in a gap of the slice.
+    unsafe { exported.as_ptr().as_ref().dl_tensor.data.cast::<u8>().add(1).write(3) };
+    // SAFETY: our own struct.
+    let tensor = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
+    let array = tensor.into_ndarray::<bool, Ix1>().expect("the elements are fine");
+    assert_eq!(array.to_vec(), [true, true, true]);
+    let rejected = array.into_array().expect_err("the Vec behind it is not");
+    assert_eq!(rejected.error, Error::InvalidBool { value: 3 });
+    assert_eq!(rejected.source.to_vec(), [true, true, true]);
+}
+
+#[test]
+fn a_vec_may_come_back_as_an_array_and_the_other_way_round() {
+    let vec = vec![1_u16, 2, 3, 4];
+    let address = vec.as_ptr();
+    let array = Tensor::from_vec(vec, [2, 2]).expect("4").into_ndarray::<u16, Ix2>().expect("u16");
+    let array = array.into_array().expect("the Vec");
+    assert_eq!((array.as_ptr(), &array), (address, &array![[1, 2], [3, 4]]));
+    assert_eq!(array.into_tensor().into_vec::<u16>().expect("the Vec").as_ptr(), address);
+
+    let mut sliced = array![1, 2, 3, 4];
+    sliced.slice_collapse(s![1..3]);
+    let rejected = sliced.into_tensor().into_vec::<i32>().expect_err("a part of its Vec");
+    assert!(matches!(rejected.error, Error::NotOriginal { .. }));
+    assert_eq!(rejected.source.as_slice::<i32>().expect("still whole"), [2, 3]);
+    let rejected = rejected.source.into_vec::<i32>().expect_err("still a part");
+    assert_eq!(rejected.source.into_ndarray::<i32, Ix1>().expect("readable").to_vec(), [2, 3]);
+}
+
+#[test]
+fn copies_of_views_keep_their_order() {
+    let array = matrix();
+    let tensor = array.t().to_tensor().expect("memory");
+    assert_eq!((tensor.shape(), tensor.strides()), (&[3, 2][..], &[1, 3][..]));
+    assert_eq!(tensor.to_ndarray::<f32, Ix2>().expect("f32"), array.t());
+    assert_eq!(
+        array.slice(s![.., ..;-1]).to_list().expect("rank 2").to_string(),
+        "[[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]"
+    );
+    assert_eq!(
+        array
+            .view()
+            .into_dyn()
+            .broadcast(IxDyn(&[2, 2, 3]))
+            .expect("fits")
+            .to_tensor()
+            .expect("memory")
+            .len(),
+        12
+    );
+    let wrapped = array.into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
+    assert_eq!(wrapped.to_list().expect("rank 2").to_string(), "[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]");
+    assert_eq!(wrapped.to_tensor().expect("memory").len(), 6);
+}
+
+#[test]
+fn handles_cross_threads() {
+    fn sendable<T: Send + Sync>(value: T) -> T {
+        value
+    }
+    let array = sendable(sendable(matrix().into_tensor()).into_ndarray::<f32, Ix2>().expect("f32"));
+    let shared = array.share();
+    let sum = std::thread::spawn(move || shared.sum()).join().expect("no panic");
+    assert_eq!(sum, array.sum());
+}

@@ -1,0 +1,313 @@
+//! The hub: ownership, views, copies and lists.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use dlbridge::{Access, DType, Descriptor, Device, Element, Error, Layout, List, MemoryFormat, Tensor};
+use half::{bf16, f16};
+use num_complex::Complex;
+use proptest::prelude::*;
+
+fn counting() -> Tensor {
+    Tensor::from_vec((0..24_i32).collect(), [2, 3, 4]).expect("24 elements")
+}
+
+/// Wraps a leaked, writable vector in any layout.
+fn strided(len: usize, first: i64, shape: &[i64], strides: &[i64]) -> Tensor {
+    let values: &'static mut [i32] = Vec::from_iter(0..len as i32).leak();
+    let data = values.as_mut_ptr().wrapping_offset(first as isize).cast();
+    let layout = Layout::new(shape, strides).expect("a valid layout");
+    let descriptor = Descriptor::new(data, layout, DType::I32, Device::CPU).expect("valid");
+    // SAFETY: leaked, and reached by nobody else; the tests stay within `len`.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    // SAFETY: likewise.
+    unsafe { tensor.assume_exclusive() }.expect("one handle")
+}
+
+#[test]
+fn a_vec_comes_back_as_it_went_in() {
+    let mut vec = Vec::with_capacity(100);
+    vec.extend([1.0_f64, 2.0, 3.0, 4.0]);
+    let address = vec.as_ptr();
+    let vec = Tensor::from_vec(vec, [2, 2]).expect("4").into_vec::<f64>().expect("the only handle");
+    assert_eq!((vec.as_ptr(), vec.capacity()), (address, 100));
+}
+
+#[test]
+fn shapes_must_fit() {
+    let rejected = Tensor::from_vec(vec![1_u8; 5], [2, 3]).expect_err("6 elements wanted");
+    assert_eq!(rejected.source, [1; 5]);
+    assert_eq!(rejected.error, Error::LengthMismatch { shape: vec![2, 3], expected: 6, found: 5 });
+    assert!(matches!(Tensor::from_slice(&[1_u8], [-1]), Err(Error::Descriptor { .. })));
+    assert!(matches!(Tensor::zeros::<f64>([i64::MAX, i64::MAX]), Err(Error::Overflow { .. })));
+    assert!(matches!(
+        Tensor::zeros::<f64>([1 << 61]),
+        Err(Error::Overflow { .. } | Error::OutOfMemory { .. })
+    ));
+    assert!(matches!(Tensor::zeros::<u8>([1 << 46]), Err(Error::OutOfMemory { .. })));
+}
+
+#[test]
+fn wrong_types_and_owners_keep_the_tensor() {
+    let tensor = counting().into_vec::<u32>().expect_err("i32").source;
+    let other = tensor.share();
+    let rejected = tensor.into_vec::<i32>().expect_err("two handles");
+    assert_eq!(rejected.error, Error::Shared);
+    drop(other);
+    assert_eq!(rejected.source.into_vec::<i32>().expect("one handle").len(), 24);
+    let zeros = Tensor::zeros::<i32>([2]).expect("small");
+    assert!(matches!(zeros.into_vec::<i32>().expect_err("never a Vec").error, Error::NotOriginal { .. }));
+}
+
+#[test]
+fn only_the_only_handle_writes() {
+    let mut tensor = counting();
+    tensor.as_slice_mut::<i32>().expect("alone")[0] = 7;
+    let shared = tensor.share();
+    assert_eq!(tensor.as_slice_mut::<i32>().expect_err("two"), Error::Shared);
+    assert!(!tensor.is_unique());
+    let reader = thread::spawn(move || shared.as_slice::<i32>().expect("readable")[0]);
+    assert_eq!(reader.join().expect("no panic"), 7);
+    assert!(tensor.as_slice_mut::<i32>().is_ok());
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn raw_owners_are_dropped_once() {
+    static VALUE: f32 = 1.0;
+    let drops = Arc::new(AtomicUsize::new(0));
+    let layout = Layout::contiguous(&[]).expect("rank 0");
+    let data = (&raw const VALUE).cast_mut().cast();
+    let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
+    // SAFETY: a static that nobody writes.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, Counted(Arc::clone(&drops))) };
+    assert_eq!(tensor.access(), Access::Foreign { writable: false });
+    assert_eq!(tensor.item::<f32>().expect("one element"), 1.0);
+    let other = tensor.share();
+    thread::spawn(move || drop(tensor)).join().expect("no panic");
+    assert_eq!(drops.load(Ordering::SeqCst), 0);
+    drop(other);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn views_want_contiguous_memory() {
+    let transposed = strided(6, 0, &[2, 3], &[1, 2]);
+    assert!(matches!(transposed.as_slice::<i32>(), Err(Error::NotContiguous { .. })));
+    assert_eq!(transposed.to_vec::<i32>().expect("copied"), [0, 2, 4, 1, 3, 5]);
+    let mut odd_strides_of_size_one = strided(6, 0, &[1, 6, 1], &[99, 1, -5]);
+    assert_eq!(odd_strides_of_size_one.as_slice_mut::<i32>().expect("contiguous").len(), 6);
+}
+
+#[test]
+fn overlapping_memory_is_never_handed_out_for_writing() {
+    for (shape, strides) in [(&[4_i64][..], &[0_i64][..]), (&[3, 3], &[1, 1]), (&[2, 3], &[0, 1])] {
+        let mut tensor = strided(9, 0, shape, strides);
+        assert!(tensor.as_slice::<i32>().is_err() || tensor.is_contiguous());
+        assert!(matches!(tensor.as_slice_mut::<i32>(), Err(Error::Overlap { .. })));
+        let zeros = Tensor::zeros::<i32>(shape).expect("small");
+        assert!(matches!(zeros.copy_into(&mut tensor), Err(Error::Overlap { .. })));
+    }
+}
+
+#[test]
+fn copy_into_refuses_what_it_must() {
+    let source = counting();
+    let mut target = Tensor::zeros::<i32>([2, 3, 4]).expect("small");
+    source.copy_into(&mut target).expect("same shape and type");
+    assert_eq!(target.to_vec::<i32>().expect("i32"), Vec::from_iter(0..24));
+    let mut wrong = Tensor::zeros::<i32>([4, 3, 2]).expect("small");
+    assert!(matches!(source.copy_into(&mut wrong), Err(Error::ShapeMismatch { .. })));
+    let mut wrong = Tensor::zeros::<u32>([2, 3, 4]).expect("small");
+    assert!(matches!(source.copy_into(&mut wrong), Err(Error::DTypeMismatch { .. })));
+    let mut shared = source.share();
+    assert_eq!(source.copy_into(&mut shared), Err(Error::Shared));
+    let mut foreign = counting().into_foreign().expect("alone");
+    assert_eq!(source.copy_into(&mut foreign), Err(Error::Foreign));
+    // SAFETY: nobody else knows this memory.
+    assert_eq!(unsafe { source.copy_into_unchecked(&foreign) }, Ok(()));
+    // SAFETY: refused before anything is written.
+    assert_eq!(unsafe { source.copy_into_unchecked(&source.share()) }, Err(Error::SharedMemory));
+    // SAFETY: nobody writes the memory.
+    let read_only = unsafe { counting().assume_read_only() }.expect("alone");
+    // SAFETY: refused before anything is written.
+    assert!(matches!(unsafe { source.copy_into_unchecked(&read_only) }, Err(Error::ReadOnly { .. })));
+}
+
+#[test]
+fn clones_are_apart_from_their_source() {
+    let mut tensor = counting();
+    let clone = tensor.deep_clone().expect("memory");
+    tensor.as_slice_mut::<i32>().expect("alone")[5] = -1;
+    assert_eq!(clone.as_slice::<i32>().expect("contiguous")[5], 5);
+    assert_eq!((clone.access(), clone.is_unique()), (Access::Exclusive, true));
+    assert_eq!(clone.data_ptr().addr() % 64, 0);
+    let last = tensor.deep_clone_with(MemoryFormat::ChannelsLast);
+    assert!(matches!(last, Err(Error::RankMismatch { expected: 4, found: 3 })));
+    let image = tensor.deep_clone_with(MemoryFormat::Contiguous).expect("memory");
+    assert_eq!(image.strides(), [12, 4, 1]);
+}
+
+fn bools(bytes: &'static mut [u8], shape: &[i64], strides: &[i64]) -> Tensor {
+    let layout = Layout::new(shape, strides).expect("valid");
+    let data = bytes.as_mut_ptr().cast();
+    let descriptor = Descriptor::new(data, layout, DType::BOOL, Device::CPU).expect("valid");
+    // SAFETY: static, and reached by nobody else.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    // SAFETY: likewise.
+    unsafe { tensor.assume_exclusive() }.expect("alone")
+}
+
+#[test]
+fn every_byte_that_becomes_a_bool_is_looked_at() {
+    let mut tensor = bools(vec![1, 2, 0, 255].leak(), &[2], &[2]);
+    assert_eq!(tensor.to_vec::<bool>().expect("the elements are fine"), [true, false]);
+    assert_eq!(tensor.to_list().expect("likewise").to_string(), "[True, False]");
+    let mut tensor2 = bools(vec![1, 0, 2].leak(), &[3], &[1]);
+    let invalid = Error::InvalidBool { value: 2 };
+    assert_eq!(tensor2.as_slice::<bool>(), Err(invalid.clone()));
+    assert_eq!(tensor2.as_slice_mut::<bool>(), Err(invalid.clone()));
+    assert_eq!(tensor2.to_vec::<bool>(), Err(invalid.clone()));
+    assert_eq!(tensor2.to_list(), Err(invalid.clone()));
+    assert_eq!(tensor2.deep_clone().expect("bytes").as_slice::<bool>(), Err(invalid));
+    assert!(tensor.as_slice_mut::<u8>().is_err(), "a bool is no u8");
+}
+
+#[test]
+fn bools_rewritten_elsewhere_are_looked_at_again() {
+    let tensor = Tensor::from_vec(vec![true, false], [2]).expect("2");
+    assert_eq!(tensor.as_slice::<bool>().expect("fine so far"), [true, false]);
+    let exported = tensor.into_dlpack();
+    // SAFETY: the struct may be written (no READ_ONLY), and no view lives.
+    unsafe { exported.as_ptr().as_ref().dl_tensor.data.cast::<u8>().write(7) };
+    // SAFETY: our own struct; that it holds an invalid byte is what the test is about.
+    let back = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
+    assert_eq!(back.as_slice::<bool>(), Err(Error::InvalidBool { value: 7 }));
+    assert_eq!(back.into_vec::<bool>().expect_err("no Vec<bool>").error, Error::InvalidBool { value: 7 });
+}
+
+#[test]
+fn lists_look_like_pythons() {
+    fn list<T: Element>(values: Vec<T>, shape: &[i64]) -> String {
+        Tensor::from_vec(values, shape).expect("fits").to_list().expect("listable").to_string()
+    }
+    assert_eq!(list(vec![1_u8, 2], &[2]), "[1, 2]");
+    assert_eq!(list(vec![u64::MAX], &[]), "18446744073709551615");
+    assert_eq!(list(vec![i8::MIN], &[1, 1]), "[[-128]]");
+    assert_eq!(list(vec![0.1_f32], &[1]), "[0.10000000149011612]");
+    assert_eq!(list(vec![f16::from_f32(1.5)], &[1]), "[1.5]");
+    assert_eq!(list(vec![bf16::from_f32(-2.0)], &[1]), "[-2.0]");
+    assert_eq!(list(vec![true, false], &[2]), "[True, False]");
+    assert_eq!(list(vec![Complex::new(1.0_f32, -2.0)], &[1]), "[(1-2j)]");
+    assert_eq!(list::<f64>(vec![], &[0, 3]), "[]");
+    assert_eq!(list::<f64>(vec![], &[3, 0]), "[[], [], []]");
+    let list = counting().to_list().expect("rank 3");
+    assert!(matches!(&list, List::Items(items) if items.len() == 2));
+}
+
+#[test]
+fn ranks_beyond_reason_are_refused_where_they_nest() {
+    let deep = Tensor::from_vec(vec![1_u8], vec![1; 100_000]).expect("one element");
+    assert!(matches!(deep.to_list(), Err(Error::TooManyDimensions { limit: 64, .. })));
+    assert_eq!(deep.deep_clone().expect("memory").to_vec::<u8>().expect("u8"), [1]);
+    assert!(format!("{deep:?}").starts_with("Tensor(..., shape=[1, 1,"));
+    let wide = Tensor::from_vec(Vec::<u8>::new(), [1 << 60, 0]).expect("no elements");
+    assert!(matches!(wide.to_list(), Err(Error::OutOfMemory { .. })));
+    assert!(format!("{wide:?}").contains("shape=[1152921504606846976, 0]"));
+}
+
+#[test]
+fn debug_shows_values_where_it_may() {
+    assert_eq!(
+        format!("{:?}", Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("2")),
+        "Tensor([1.0, 2.0], shape=[2], dtype=float32, device=cpu)"
+    );
+    let foreign = counting().into_foreign().expect("alone");
+    assert_eq!(format!("{foreign:?}"), "Tensor(..., shape=[2, 3, 4], dtype=int32, device=cpu)");
+}
+
+#[test]
+fn items_are_single() {
+    assert_eq!(Tensor::from_vec(vec![5_i64], [1, 1]).expect("1").item::<i64>(), Ok(5));
+    assert!(matches!(counting().item::<i32>(), Err(Error::LengthMismatch { expected: 1, found: 24, .. })));
+}
+
+#[test]
+fn host_tensors_go_to_the_cpu_as_they_are() {
+    let tensor = counting();
+    let address = tensor.data_ptr();
+    assert_eq!(tensor.cpu().expect("already there").data_ptr(), address);
+    let layout = Layout::contiguous(&[2]).expect("small");
+    let data = std::ptr::without_provenance_mut(0x1000);
+    let descriptor = Descriptor::new(data, layout, DType::F32, Device::cuda(0)).expect("valid");
+    // SAFETY: device memory is never read by the host.
+    let cuda = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
+    let rejected = cuda.cpu().expect_err("no CUDA here");
+    assert_eq!(rejected.source.device(), Device::cuda(0));
+}
+
+/// A layout within `0..len` elements, with strides of any sign, and where its first element is.
+fn layouts() -> impl Strategy<Value = (Vec<i64>, Vec<i64>, i64, usize)> {
+    let dims = prop::collection::vec((prop_oneof![Just(0_i64), Just(1), 2_i64..5], -7_i64..8), 0..6);
+    dims.prop_map(|dims| {
+        let (shape, strides): (Vec<i64>, Vec<i64>) = dims.into_iter().unzip();
+        let reach = |sign: i64| -> i64 {
+            shape
+                .iter()
+                .zip(&strides)
+                .map(|(&size, &stride)| ((size - 1).max(0) * stride * sign).max(0))
+                .sum()
+        };
+        let (below, above) = (reach(-1), reach(1));
+        (shape, strides, below, (below + above + 1) as usize)
+    })
+}
+
+/// Every element by index arithmetic alone.
+fn naive(first: i64, shape: &[i64], strides: &[i64]) -> Vec<i32> {
+    let mut offsets = vec![first];
+    for (&size, &stride) in shape.iter().zip(strides) {
+        offsets =
+            offsets.iter().flat_map(|offset| (0..size).map(move |index| offset + index * stride)).collect();
+    }
+    offsets.into_iter().map(|offset| offset as i32).collect()
+}
+
+proptest! {
+    #[test]
+    fn copies_agree_with_index_arithmetic((shape, strides, first, len) in layouts()) {
+        let tensor = strided(len, first, &shape, &strides);
+        let expected = naive(first, &shape, &strides);
+        prop_assert_eq!(tensor.to_vec::<i32>().expect("i32"), &expected[..]);
+        let clone = tensor.deep_clone().expect("memory");
+        prop_assert_eq!(clone.to_vec::<i32>().expect("i32"), &expected[..]);
+        prop_assert!(!clone.layout().overlaps());
+        let mut target = tensor.deep_clone_with(MemoryFormat::Contiguous).expect("memory");
+        prop_assert_eq!(target.as_slice::<i32>().expect("contiguous"), &expected[..]);
+        clone.copy_into(&mut target).expect("same shape");
+        prop_assert_eq!(target.as_slice::<i32>().expect("contiguous"), &expected[..]);
+    }
+
+    #[test]
+    fn copies_go_into_any_layout((shape, strides, first, len) in layouts()) {
+        let mut target = strided(len, first, &shape, &strides);
+        let count = target.len();
+        let source = Tensor::from_vec(Vec::from_iter(100..100 + count as i32), shape).expect("fits");
+        match source.copy_into(&mut target) {
+            Ok(()) => prop_assert_eq!(target.to_vec::<i32>().expect("i32"), source.to_vec::<i32>().expect("i32")),
+            Err(error) => {
+                let overlap = matches!(error, Error::Overlap { .. });
+                prop_assert!(overlap);
+                prop_assert!(target.layout().overlaps());
+            }
+        }
+    }
+}
