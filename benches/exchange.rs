@@ -1,1 +1,214 @@
-fn main() {}
+//! What a hand-over costs: ndarray → libtorch, libtorch → ndarray, and ndarray → tensor → ndarray,
+//! beside what C++ needs for the same, the other DLPack crates, and copying.
+//!
+//! Prints Markdown; `cargo xtask bench` puts it into `docs/benchmarks.md`.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use dlbridge::{ArrayExt, TorchExt};
+use dlbridge_peer::{Blob, Contender, race};
+use dlpark::TryFromDlpack;
+use dlpark::allocation::dynamic;
+use dlpark::ffi::DLManagedTensorVersioned;
+use ndarray::{Array2, ArrayView2, ArrayViewD, Ix2};
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(data, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations<R>(run: impl FnOnce() -> R) -> usize {
+    let before = COUNT.get();
+    drop(black_box(run()));
+    COUNT.get() - before
+}
+
+/// Name and elements per side of a square `f32` matrix, and operations per round.
+const SIZES: [(&str, usize, usize); 5] = [
+    ("1 KiB", 16, 500),
+    ("64 KiB", 128, 500),
+    ("1 MiB", 512, 100),
+    ("64 MiB", 4096, 16),
+    ("1 GiB", 16384, 4),
+];
+
+const ROUNDS: usize = 101;
+
+fn main() {
+    into_libtorch();
+    out_of_libtorch();
+    through_the_hub();
+}
+
+fn array(side: usize) -> Array2<f32> {
+    // Zeroed pages that nobody has touched: large arrays cost no memory before they are written.
+    Array2::zeros((side, side))
+}
+
+fn heading(title: &str, columns: &[&str]) {
+    println!("\n### {title}\n");
+    println!("| size | {} |", columns.join(" | "));
+    println!("|---|{}", "---|".repeat(columns.len()));
+}
+
+fn row(size: &str, cells: &[String]) {
+    println!("| {size} | {} |", cells.join(" | "));
+}
+
+fn ns(time: f64) -> String {
+    match time {
+        time if time < 10_000.0 => format!("{time:.0} ns"),
+        time if time < 10_000_000.0 => format!("{:.0} µs", time / 1e3),
+        time => format!("{:.0} ms", time / 1e6),
+    }
+}
+
+fn into_libtorch() {
+    heading(
+        "ndarray → libtorch",
+        &[
+            "`array.into_torch()`",
+            "C++ `for_blob().context()` + heap `at::Tensor`",
+            "ratio",
+            "`into_dlpack()` + C++ `fromDLPackVersioned`",
+            "`tch::Tensor::from_slice` (copies)",
+        ],
+    );
+    for (name, side, count) in SIZES {
+        let shape = [side as i64; 2];
+        let strides = [side as i64, 1];
+        let blob = |mut array: Array2<f32>| {
+            // SAFETY: the array goes into the result, behind the tensor.
+            let tensor = unsafe { Blob::new(array.as_mut_ptr(), &shape, &strides) };
+            (tensor, array)
+        };
+        let dlpack = |array: Array2<f32>| {
+            // SAFETY: our own struct, which libtorch takes over.
+            unsafe { Blob::from_dlpack(array.into_tensor().into_dlpack().into_raw()) }
+        };
+        let times = race(
+            &mut [
+                Contender::batched("ours", || array(side), |array| array.into_torch().expect("moved")),
+                Contender::batched("floor", || array(side), blob),
+                Contender::batched("dlpack", || array(side), dlpack),
+            ],
+            ROUNDS,
+            count,
+        );
+        let source = vec![0.5_f32; side * side];
+        let copy = Contender::repeated("copy", || tch::Tensor::from_slice(&source));
+        let copied = race(&mut [copy], if side > 512 { 3 } else { ROUNDS }, if side > 512 { 1 } else { 20 });
+        let ratio = format!("{:.2}", times[0] / times[1]);
+        row(name, &[ns(times[0]), ns(times[1]), ratio, ns(times[2]), ns(copied[0])]);
+    }
+    let array = array(16);
+    println!("\nAllocations of ours for one `into_torch`: {}.", allocations(|| array.into_torch().is_ok()));
+}
+
+fn out_of_libtorch() {
+    heading(
+        "libtorch → ndarray, and released",
+        &[
+            "`tensor.into_ndarray()` + drop",
+            "C++ `toDLPackVersioned` + drop + deleter",
+            "ratio",
+            "`Vec::try_from(&tensor)` (copies)",
+        ],
+    );
+    let options = tch::kind::FLOAT_CPU;
+    for (name, side, count) in SIZES {
+        let tensor = || tch::Tensor::empty([side as i64; 2], options);
+        let ours = |tensor: tch::Tensor| drop(tensor.into_ndarray::<f32, Ix2>().expect("alone"));
+        let floor = |blob: Blob| blob.consume();
+        let times = race(
+            &mut [
+                Contender::batched("ours", tensor, ours),
+                Contender::batched("floor", || Blob::from(tensor()), floor),
+            ],
+            ROUNDS,
+            count,
+        );
+        let source = tch::Tensor::ones([(side * side) as i64], options);
+        let copy = Contender::repeated("copy", || Vec::<f32>::try_from(&source).expect("copied"));
+        let copied = race(&mut [copy], if side > 512 { 3 } else { ROUNDS }, if side > 512 { 1 } else { 20 });
+        row(name, &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(copied[0])]);
+    }
+}
+
+fn through_the_hub() {
+    heading(
+        "Array → Tensor → NdArray → Array",
+        &[
+            "ours (the original `Array` comes back)",
+            "malloc + free of 128 bytes",
+            "ratio",
+            "dlpark: Array → DLPack → view",
+            "dlpk: Array → DLPack → view",
+        ],
+    );
+    let ours = |array: Array2<f32>| {
+        let array = array.into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
+        array.into_array().expect("the original")
+    };
+    let dlpark = |array: Array2<f32>| {
+        let boxed: dynamic::Initialized<DLManagedTensorVersioned> =
+            Box::new(array).try_into().expect("exported");
+        // SAFETY: made of an array by dlpark itself.
+        let managed = unsafe { boxed.finish() };
+        // SAFETY: likewise.
+        let view = unsafe { ArrayViewD::<f32>::try_from_dlpack(&managed, ()) }.expect("a view");
+        black_box(view.as_ptr());
+        managed
+    };
+    let dlpk = |array: Array2<f32>| {
+        let tensor: dlpk::DLPackTensor = array.try_into().expect("exported");
+        let view: ArrayView2<'_, f32> = tensor.as_ref().try_into().expect("a view");
+        black_box(view.as_ptr());
+        tensor
+    };
+    for (name, side, count) in SIZES {
+        let times = race(
+            &mut [
+                Contender::batched("ours", || array(side), ours),
+                Contender::repeated("malloc", || black_box(Box::new([0_u8; 128]))),
+                Contender::batched("dlpark", || array(side), dlpark),
+                Contender::batched("dlpk", || array(side), dlpk),
+            ],
+            ROUNDS,
+            count,
+        );
+        row(
+            name,
+            &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(times[2]), ns(times[3])],
+        );
+    }
+    let count = allocations(|| ours(array(16))) - 1;
+    println!("\nAllocations of ours on the way: {count}.");
+}

@@ -135,8 +135,8 @@ pub(crate) fn check(source: &Descriptor) -> Result<()> {
 ///
 /// # Safety
 /// * [`check`] was passed, and the elements of `source` are readable.
-/// * `target` is writable at every element of `layout`, which is dense if elements are packed; none
-///   of these bytes belongs to the source.
+/// * `target` is writable at every element of `layout`, which is contiguous if elements are packed;
+///   none of these bytes belongs to the source.
 pub(crate) unsafe fn copy(source: &Descriptor, target: *mut u8, layout: &Layout) {
     let data = source.data_ptr().cast::<u8>();
     match source.itemsize() {
@@ -154,6 +154,9 @@ pub(crate) unsafe fn copy(source: &Descriptor, target: *mut u8, layout: &Layout)
 pub(crate) unsafe fn clone(source: &Descriptor, format: MemoryFormat) -> Result<(Buffer, Layout)> {
     let layout = source.layout().cloned(format)?;
     check(source)?;
+    if source.itemsize().is_none() && !layout.is_contiguous() {
+        return Err(Error::UnsupportedDType { dtype: source.dtype(), target: "a strided copy" });
+    }
     let buffer = Buffer::uninit(source.nbytes())?;
     // SAFETY: checked and readable; the new buffer is large enough, because the clone of a layout
     // with elements is dense.
@@ -284,8 +287,11 @@ unsafe fn find_invalid_bool(data: *const u8, layout: &Layout) -> Option<u8> {
     if layout.is_empty() {
         return None;
     }
+    // Elements that are reached again and again are looked at once.
+    let dims = layout.shape().iter().zip(layout.strides());
+    let shape: SmallVec<[i64; 6]> = dims.map(|(&size, &stride)| if stride == 0 { 1 } else { size }).collect();
     let mut invalid = None;
-    Nest::new(layout.shape(), [layout.strides()]).for_each_row(|[first], size, [step]| {
+    Nest::new(&shape, [layout.strides()]).for_each_row(|[first], size, [step]| {
         for index in 0..size {
             // SAFETY: the offset of an element.
             let byte = unsafe { data.offset((first + index * step) as isize) };

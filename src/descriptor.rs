@@ -36,17 +36,26 @@ impl Descriptor {
         Self { data, layout, dtype, device, padded: false }.checked()
     }
 
-    /// Says that elements narrower than a byte take a byte each, instead of being packed.
+    /// Says that elements narrower than a byte take a byte each, instead of being packed; of no
+    /// consequence for others.
     ///
     /// # Errors
     /// [`Error::Overflow`] when the elements do not fit the address space that way.
     pub fn padded(self) -> Result<Self> {
-        Self { padded: true, ..self }.checked()
+        Self { padded: self.dtype.bits < 8, ..self }.checked()
     }
 
     /// For host memory whose owner guarantees the invariants already.
+    #[inline]
     pub(crate) fn from_checked<T: Element>(data: *mut T, layout: Layout) -> Self {
         Self { data: data.cast(), layout, dtype: T::DTYPE, device: Device::CPU, padded: false }
+    }
+
+    /// The same description with another pointer to the same address.
+    #[cfg(feature = "ndarray")]
+    #[inline]
+    pub(crate) fn at<T>(self, data: *mut T) -> Self {
+        Self { data: data.cast(), ..self }
     }
 
     /// For new host memory that holds the elements of this descriptor in another layout.
@@ -78,26 +87,31 @@ impl Descriptor {
     }
 
     /// Address of the first element; of no meaning when there are no elements.
+    #[inline]
     pub fn data_ptr(&self) -> *mut c_void {
         self.data
     }
 
     /// Shape and strides.
+    #[inline]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// Element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// Where the memory is.
+    #[inline]
     pub fn device(&self) -> Device {
         self.device
     }
 
     /// Whether elements narrower than a byte take a byte each.
+    #[inline]
     pub fn is_padded(&self) -> bool {
         self.padded
     }
@@ -140,11 +154,13 @@ impl Descriptor {
     }
 
     /// The error for host code that asks for elements on another device.
+    #[inline]
     pub(crate) fn require_host(&self, target: &'static str) -> Result<()> {
         if self.device.is_host() { Ok(()) } else { Err(Error::NotOnCpu { device: self.device, target }) }
     }
 
     /// The error for another element type than the one asked for.
+    #[inline]
     pub(crate) fn require_dtype<T: Element>(&self) -> Result<()> {
         if self.dtype == T::DTYPE {
             return Ok(());
@@ -154,6 +170,7 @@ impl Descriptor {
 
     /// The address of the first `T`: on the host, of the right type, aligned; dangling when there
     /// are no elements. Bools are not looked at.
+    #[inline]
     pub(crate) fn typed<T: Element>(&self, target: &'static str) -> Result<NonNull<T>> {
         self.require_host(target)?;
         self.require_dtype::<T>()?;

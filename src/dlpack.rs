@@ -26,6 +26,7 @@ use crate::ffi::{
 };
 use crate::storage::{Storage, contain_panic};
 use crate::{Access, DType, Descriptor, Device, Error, Layout, Rejected, Result, Tensor};
+use sealed::Token;
 
 const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
 const COPIED: u64 = DLPACK_FLAG_BITMASK_IS_COPIED as u64;
@@ -34,14 +35,19 @@ const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64;
 mod sealed {
     use super::*;
 
+    /// Proof that a call comes from this crate: methods of a supertrait can be called through a
+    /// bound on the public trait.
+    #[derive(Clone, Copy)]
+    pub struct Token(pub(super) ());
+
     /// What the two structs have in common.
     pub trait Sealed: Sized + 'static {
-        fn new(tensor: DLTensor, flags: u64, context: *mut c_void) -> Self;
+        fn new(tensor: DLTensor, flags: u64, _: Token) -> Self;
         fn tensor_mut(&mut self) -> &mut DLTensor;
         fn context(&self) -> *mut c_void;
         fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)>;
         /// Its address marks structs of this type that this crate made.
-        fn marker() -> *mut c_void;
+        fn marker(_: Token) -> *mut c_void;
     }
 }
 
@@ -56,9 +62,9 @@ static VERSIONED: AtomicU8 = AtomicU8::new(0);
 static LEGACY: AtomicU8 = AtomicU8::new(0);
 
 impl sealed::Sealed for DLManagedTensorVersioned {
-    fn new(dl_tensor: DLTensor, flags: u64, manager_ctx: *mut c_void) -> Self {
+    fn new(dl_tensor: DLTensor, flags: u64, token: Token) -> Self {
         let version = DLPackVersion { major: DLPACK_MAJOR_VERSION, minor: DLPACK_MINOR_VERSION };
-        Self { version, manager_ctx, deleter: Some(delete::<Self>), flags, dl_tensor }
+        Self { version, manager_ctx: Self::marker(token), deleter: Some(delete::<Self>), flags, dl_tensor }
     }
 
     fn tensor_mut(&mut self) -> &mut DLTensor {
@@ -73,14 +79,14 @@ impl sealed::Sealed for DLManagedTensorVersioned {
         self.deleter
     }
 
-    fn marker() -> *mut c_void {
+    fn marker(_: Token) -> *mut c_void {
         VERSIONED.as_ptr().cast()
     }
 }
 
 impl sealed::Sealed for DLManagedTensor {
-    fn new(dl_tensor: DLTensor, _flags: u64, manager_ctx: *mut c_void) -> Self {
-        Self { dl_tensor, manager_ctx, deleter: Some(delete::<Self>) }
+    fn new(dl_tensor: DLTensor, _flags: u64, token: Token) -> Self {
+        Self { dl_tensor, manager_ctx: Self::marker(token), deleter: Some(delete::<Self>) }
     }
 
     fn tensor_mut(&mut self) -> &mut DLTensor {
@@ -95,7 +101,7 @@ impl sealed::Sealed for DLManagedTensor {
         self.deleter
     }
 
-    fn marker() -> *mut c_void {
+    fn marker(_: Token) -> *mut c_void {
         LEGACY.as_ptr().cast()
     }
 }
@@ -187,7 +193,7 @@ fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
         strides: std::ptr::null_mut(),
         byte_offset: 0,
     };
-    let managed = M::new(description, flags, M::marker());
+    let managed = M::new(description, flags, Token(()));
     let block = Box::into_raw(Box::new(Block { managed, tensor }));
     // SAFETY: made just above, and nobody else has it; the reference ends before the next one begins.
     let layout = unsafe { &(*block).tensor }.layout();
@@ -291,9 +297,9 @@ impl Tensor {
     /// * Until the deleter is called, every element, and for host memory every byte between the
     ///   lowest and the highest, is initialised and valid for reads, and for writes unless
     ///   `READ_ONLY` is set.
-    /// * No writer outside this crate is active while a Rust view of the memory (an `ArrayView`, a
-    ///   slice, an [`NdArray`](crate::NdArray), a libtorch tensor) lives, and a bool buffer holds
-    ///   the bytes 0 and 1 only.
+    /// * No other writer is active, here or elsewhere, while a Rust view of the memory (an
+    ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it;
+    ///   a bool buffer holds the bytes 0 and 1 only.
     /// * The flags are truthful: with `IS_COPIED`, nobody else reaches the memory.
     pub unsafe fn from_dlpack(source: NonNull<DLManagedTensorVersioned>) -> Result<Self, Rejected<Exported>> {
         let source = Exported(source);
@@ -339,8 +345,11 @@ impl Tensor {
     ) -> Result<Self, Rejected<Exported<M>>> {
         // SAFETY: the caller owns the valid struct, and so do we now.
         let managed = unsafe { source.0.as_mut() };
-        if managed.context() == M::marker() {
-            // SAFETY: the marker is there.
+        // The marker decides; the deleter tells whether someone wrapped the struct since. Were its
+        // address not unique, the struct would be wrapped once more, no worse.
+        let unwrapped = |deleter| std::ptr::fn_addr_eq(deleter, delete::<M> as unsafe extern "C" fn(*mut M));
+        if managed.context() == M::marker(Token(())) && managed.deleter().is_some_and(unwrapped) {
+            // SAFETY: the marker is there, and nobody wrapped the struct.
             return Ok(unsafe { unwrap(source) });
         }
         // SAFETY: the caller promises `ndim` numbers behind both addresses.

@@ -33,14 +33,74 @@ pub enum MemoryFormat {
 }
 
 /// Up to this rank a layout needs no allocation of its own.
-const INLINE_RANK: usize = 6;
+const INLINE_RANK: usize = 4;
+
+/// The highest rank that libtorch's operations support.
+pub(crate) const TORCH_RANK: usize = 64;
+
+/// Scratch space for that many dimensions and a few more.
+type Scratch<T> = SmallVec<[T; 6]>;
 
 /// Shape and strides of a buffer, both in elements.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Layout {
-    /// The shape, then the strides.
-    dims: SmallVec<[i64; 2 * INLINE_RANK]>,
+    dims: Dims,
     len: usize,
+}
+
+#[derive(Clone)]
+enum Dims {
+    Inline {
+        rank: usize,
+        shape: [i64; INLINE_RANK],
+        strides: [i64; INLINE_RANK],
+    },
+    /// The shape, then the strides.
+    Heap(Box<[i64]>),
+}
+
+impl Dims {
+    /// Room for so many dimensions, all zeros.
+    #[inline]
+    fn zeroed(rank: usize) -> Self {
+        if rank <= INLINE_RANK {
+            Self::Inline { rank, shape: [0; INLINE_RANK], strides: [0; INLINE_RANK] }
+        } else {
+            Self::Heap(vec![0; rank.saturating_mul(2)].into())
+        }
+    }
+
+    #[inline]
+    fn split(&self) -> (&[i64], &[i64]) {
+        match self {
+            Self::Inline { rank, shape, strides } => (shape.split_at(*rank).0, strides.split_at(*rank).0),
+            Self::Heap(dims) => dims.split_at(dims.len() >> 1),
+        }
+    }
+
+    #[inline]
+    fn split_mut(&mut self) -> (&mut [i64], &mut [i64]) {
+        match self {
+            Self::Inline { rank, shape, strides } => {
+                (shape.split_at_mut(*rank).0, strides.split_at_mut(*rank).0)
+            }
+            Self::Heap(dims) => dims.split_at_mut(dims.len() >> 1),
+        }
+    }
+}
+
+impl PartialEq for Layout {
+    fn eq(&self, other: &Self) -> bool {
+        self.dims.split() == other.dims.split()
+    }
+}
+
+impl Eq for Layout {}
+
+impl std::fmt::Debug for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layout").field("shape", &self.shape()).field("strides", &self.strides()).finish()
+    }
 }
 
 impl Layout {
@@ -58,8 +118,11 @@ impl Layout {
             });
         }
         let len = element_count(shape)?;
-        let layout = Self::from_checked(shape.iter().copied(), strides.iter().copied(), len);
-        layout.extent_i128().map(|_| layout.clone()).ok_or_else(|| layout.overflow(0))
+        let layout = Self::from_checked(shape.iter().copied(), strides.iter().copied(), shape.len(), len);
+        if layout.extent_i128().is_none() {
+            return Err(layout.overflow(0));
+        }
+        Ok(layout)
     }
 
     /// The row-major layout without gaps.
@@ -73,60 +136,78 @@ impl Layout {
     }
 
     /// For shapes and strides whose owner guarantees the invariants already.
+    #[inline]
     pub(crate) fn from_checked(
         shape: impl Iterator<Item = i64>,
         strides: impl Iterator<Item = i64>,
+        rank: usize,
         len: usize,
     ) -> Self {
-        let mut dims: SmallVec<_> = shape.collect();
-        dims.extend(strides);
+        let mut dims = Dims::zeroed(rank);
+        let (sizes, steps) = dims.split_mut();
+        sizes.iter_mut().zip(shape).for_each(|(size, given)| *size = given);
+        steps.iter_mut().zip(strides).for_each(|(step, given)| *step = given);
         Self { dims, len }
     }
 
     /// Sizes of the dimensions.
+    #[inline]
     pub fn shape(&self) -> &[i64] {
-        self.dims.split_at(self.ndim()).0
+        self.dims.split().0
     }
 
     /// Steps between neighbours in each dimension, in elements.
+    #[inline]
     pub fn strides(&self) -> &[i64] {
-        self.dims.split_at(self.ndim()).1
+        self.dims.split().1
     }
 
     /// Number of dimensions.
+    #[inline]
     pub fn ndim(&self) -> usize {
-        self.dims.len() >> 1
+        self.shape().len()
     }
 
     /// Number of elements.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there are no elements.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    #[inline]
     fn dims(&self) -> impl DoubleEndedIterator<Item = (i64, i64)> + ExactSizeIterator {
         self.shape().iter().copied().zip(self.strides().iter().copied())
     }
 
     /// Distances of the lowest and the highest element from the first, in elements;
     /// `None` when there are no elements.
+    #[inline]
     pub fn extent(&self) -> Option<(i64, i64)> {
         if self.is_empty() {
             return None;
         }
-        self.extent_i128().and_then(|(low, high)| Some((low.try_into().ok()?, high.try_into().ok()?)))
+        let (mut low, mut high) = (0_i64, 0_i64);
+        for (size, stride) in self.dims() {
+            // A layout's distances fit: nothing wraps.
+            let reach = size.saturating_sub(1).wrapping_mul(stride);
+            low = low.wrapping_add(reach.min(0));
+            high = high.wrapping_add(reach.max(0));
+        }
+        Some((low, high))
     }
 
-    /// `None` when a distance does not fit an `i64`.
+    /// The same before the distances are known to fit an `i64`; `None` if they do not.
     fn extent_i128(&self) -> Option<(i128, i128)> {
-        if self.is_empty() {
-            return Some((0, 0));
-        }
         let (mut low, mut high) = (0_i128, 0_i128);
+        if self.is_empty() {
+            return Some((low, high));
+        }
         for (size, stride) in self.dims() {
             let reach = i128::from(size.saturating_sub(1)).saturating_mul(i128::from(stride));
             low = low.saturating_add(reach.min(0));
@@ -154,7 +235,7 @@ impl Layout {
         if self.is_empty() {
             return false;
         }
-        let mut dims: SmallVec<[(u64, i64); INLINE_RANK]> = self
+        let mut dims: Scratch<(u64, i64)> = self
             .dims()
             .filter(|&(size, _)| size > 1)
             .map(|(size, stride)| (stride.unsigned_abs(), size))
@@ -180,7 +261,7 @@ impl Layout {
     /// [`Error::RankMismatch`] for the channels-last formats when the rank is not 4 or 5.
     pub fn cloned(&self, format: MemoryFormat) -> Result<Self> {
         let rank = self.ndim();
-        let order: SmallVec<[usize; INLINE_RANK]> = match format {
+        let order: Scratch<usize> = match format {
             MemoryFormat::Preserve => return Ok(self.preserved()),
             MemoryFormat::Contiguous => (0..rank).rev().collect(),
             MemoryFormat::ChannelsLast => channels_last(4, rank)?,
@@ -190,10 +271,18 @@ impl Layout {
     }
 
     fn preserved(&self) -> Self {
-        let steps: SmallVec<[i64; INLINE_RANK]> =
-            self.strides().iter().map(|stride| stride.saturating_abs()).collect();
+        let steps: Scratch<i64> = self.strides().iter().map(|stride| stride.saturating_abs()).collect();
         if self.is_empty() || is_dense(self.shape(), &steps) {
-            return Self::from_checked(self.shape().iter().copied(), steps.into_iter(), self.len);
+            return Self::from_checked(
+                self.shape().iter().copied(),
+                steps.into_iter(),
+                self.ndim(),
+                self.len,
+            );
+        }
+        if self.ndim() > TORCH_RANK {
+            // libtorch has no rule for such ranks, and the sort takes time that grows with the square.
+            return Self { dims: dense(self.shape(), (0..self.ndim()).rev()), len: self.len };
         }
         let order = order_by_stride(self.shape(), &steps);
         Self { dims: dense(self.shape(), order.into_iter()), len: self.len }
@@ -241,11 +330,11 @@ fn element_count(shape: &[i64]) -> Result<usize> {
         .ok_or_else(|| Error::Overflow { shape: shape.into(), strides: Vec::new(), itemsize: 0 })
 }
 
-/// Shape, then strides that grow in the given order of dimensions and leave no gaps.
-fn dense(shape: &[i64], order: impl Iterator<Item = usize>) -> SmallVec<[i64; 2 * INLINE_RANK]> {
-    let mut dims = SmallVec::from_slice(shape);
-    dims.resize(shape.len().saturating_mul(2), 0);
-    let (sizes, strides) = dims.split_at_mut(shape.len());
+/// Strides that grow in the given order of dimensions and leave no gaps.
+fn dense(shape: &[i64], order: impl Iterator<Item = usize>) -> Dims {
+    let mut dims = Dims::zeroed(shape.len());
+    let (sizes, strides) = dims.split_mut();
+    sizes.copy_from_slice(shape);
     let mut step = 1_i64;
     for dimension in order {
         if let (Some(size), Some(stride)) = (sizes.get(dimension), strides.get_mut(dimension)) {
@@ -258,7 +347,7 @@ fn dense(shape: &[i64], order: impl Iterator<Item = usize>) -> SmallVec<[i64; 2 
 }
 
 /// Dimensions from the fastest to the slowest: channels, then the spatial ones, then the batch.
-fn channels_last(expected: usize, rank: usize) -> Result<SmallVec<[usize; INLINE_RANK]>> {
+fn channels_last(expected: usize, rank: usize) -> Result<Scratch<usize>> {
     if rank != expected {
         return Err(Error::RankMismatch { expected, found: rank });
     }
@@ -267,7 +356,7 @@ fn channels_last(expected: usize, rank: usize) -> Result<SmallVec<[usize; INLINE
 
 /// Whether some order of the dimensions has neither gaps nor overlaps. Strides are not negative.
 fn is_dense(shape: &[i64], strides: &[i64]) -> bool {
-    let mut dims: SmallVec<[(i64, i64); INLINE_RANK]> =
+    let mut dims: Scratch<(i64, i64)> =
         strides.iter().copied().zip(shape.iter().copied()).filter(|&(_, size)| size > 1).collect();
     dims.sort_unstable();
     let mut expected = 1_i64;
@@ -280,7 +369,7 @@ fn is_dense(shape: &[i64], strides: &[i64]) -> bool {
 
 /// Dimensions from the fastest to the slowest, by torch's rule: starting from the last dimension,
 /// an insertion sort by stride, then size, in which a stride of 0 compares equal to everything.
-fn order_by_stride(shape: &[i64], strides: &[i64]) -> SmallVec<[usize; INLINE_RANK]> {
+fn order_by_stride(shape: &[i64], strides: &[i64]) -> Scratch<usize> {
     use std::cmp::Ordering::{Equal, Greater, Less};
     let key = |dimension: usize| (strides.get(dimension), shape.get(dimension));
     let compare = |before: usize, after: usize| {
@@ -294,7 +383,7 @@ fn order_by_stride(shape: &[i64], strides: &[i64]) -> SmallVec<[usize; INLINE_RA
             decided => decided,
         }
     };
-    let mut order: SmallVec<[usize; INLINE_RANK]> = (0..shape.len()).rev().collect();
+    let mut order: Scratch<usize> = (0..shape.len()).rev().collect();
     for start in 1..order.len() {
         let mut moving = start;
         for earlier in (0..start).rev() {

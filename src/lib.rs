@@ -58,7 +58,8 @@
 //!
 //! # Guarantees
 //!
-//! * An owner is dropped once: after success, refusal, panic, on any thread.
+//! * An owner is dropped once: after success, refusal, panic, on any thread. (An owner that panics
+//!   while it is dropped by Rust code unwinds as usual; in a C or C++ deleter the panic ends.)
 //! * Safe code gets a writable view, or hands memory to a side that writes, only through the only
 //!   handle to memory that is proved to be reachable in no other way.
 //! * A view's lifetime is tied to its handle; a handle keeps the memory.
@@ -73,7 +74,8 @@
 //! * DLPack carries no proof of its address and bounds, which is why its doors are `unsafe`.
 //! * A consumer may ignore `READ_ONLY`; libtorch does, so it is never given read-only memory.
 //! * `tch::Tensor` is `Send` and cheaply cloned through `&self`, so safe code can race libtorch
-//!   against itself; `to_` conversions of such a tensor read what they find.
+//!   against itself; methods that take such a tensor by reference (`to_…`, `share_dlpack`) read what
+//!   they find and take part in the race.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
 //! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more.
 //!

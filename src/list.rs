@@ -4,7 +4,7 @@ use std::fmt;
 
 use num_complex::Complex;
 
-use crate::{Error, Result};
+use crate::{Error, Layout, Result};
 
 /// One element, whatever its type: the value that Python would show.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,12 +46,15 @@ const MAX_DEPTH: usize = 64;
 
 impl List {
     /// Nests elements in row-major order by shape.
-    pub(crate) fn nest<T: Into<Scalar>>(shape: &[i64], elements: impl Iterator<Item = T>) -> Result<Self> {
-        if shape.len() > MAX_DEPTH {
-            let (found, limit) = (shape.len(), MAX_DEPTH);
+    pub(crate) fn nest<T: Into<Scalar>>(layout: &Layout, elements: impl Iterator<Item = T>) -> Result<Self> {
+        if layout.ndim() > MAX_DEPTH {
+            let (found, limit) = (layout.ndim(), MAX_DEPTH);
             return Err(Error::TooManyDimensions { found, limit, target: "nested lists" });
         }
-        nest(shape, &mut elements.map(Into::into))
+        // Every list finds its own room; this is to fail before the first does, not after the last.
+        let bytes = layout.len().saturating_mul(size_of::<Self>());
+        Vec::<Self>::new().try_reserve_exact(layout.len()).map_err(|_| Error::OutOfMemory { bytes })?;
+        nest(layout.shape(), &mut elements.map(Into::into))
     }
 }
 

@@ -10,9 +10,11 @@ use std::fmt;
 use std::ops::Deref;
 
 use ::ndarray::{
-    ArcArray, Array, ArrayBase, ArrayD, ArrayRef, ArrayView, ArrayViewMut, Axis, Data, Dimension, IxDyn,
-    ShapeBuilder, StrideShape,
+    ArcArray, Array, ArrayBase, ArrayRef, ArrayView, ArrayViewMut, Axis, Data, Dimension, Ix0, Ix1, Ix2, Ix3,
+    Ix4, Ix5, Ix6, IxDyn, ShapeBuilder, StrideShape,
 };
+
+pub(crate) use sealed::Token;
 
 use crate::storage::Storage;
 use crate::{Access, Descriptor, Element, Error, Layout, List, MemoryFormat, Rejected, Result, Tensor};
@@ -82,15 +84,18 @@ pub trait ArrayExt {
     ///
     /// Whatever the closure does to the tensor, the array has its memory, shape and strides back
     /// afterwards, also when the closure panics. If something that shares the memory escapes from
-    /// the closure (a `shallow_clone`, a view, a swapped tensor), the memory stays with it and the
-    /// array gets a row-major copy.
+    /// the closure (a `shallow_clone`, a view, a swapped tensor, the handle that an in-place operation
+    /// returns), the memory stays with it and the array gets a row-major copy. The array keeps a
+    /// handle of its own meanwhile, so `as_ndarray_mut` on the tensor is refused.
     ///
     /// ```
     /// use dlbridge::ArrayExt;
     /// use ndarray::array;
     ///
     /// let mut array = array![1.0_f32, -2.0, 3.0];
-    /// array.lend_torch(|tensor| tensor.relu_())?;
+    /// array.lend_torch(|tensor| {
+    ///     let _ = tensor.relu_(); // drop what it returns: a handle to the same memory
+    /// })?;
     /// assert_eq!(array, array![1.0, 0.0, 3.0]);
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
@@ -114,8 +119,7 @@ impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
     }
 
     fn to_list(&self) -> Result<List> {
-        let shape: Vec<i64> = self.shape().iter().map(|&size| size as i64).collect();
-        List::nest(&shape, self.iter().copied())
+        List::nest(describe(self).layout(), self.iter().copied())
     }
 
     #[cfg(feature = "torch")]
@@ -130,92 +134,98 @@ fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(array: &ArrayBase<S, D>
     // ndarray's own invariants keep sizes and strides within an isize.
     let shape = array.shape().iter().map(|&size| size as i64);
     let strides = array.strides().iter().map(|&stride| stride as i64);
-    Descriptor::from_checked(array.as_ptr().cast_mut(), Layout::from_checked(shape, strides, array.len()))
+    Descriptor::from_checked(
+        array.as_ptr().cast_mut(),
+        Layout::from_checked(shape, strides, array.ndim(), array.len()),
+    )
 }
 
 mod sealed {
     use super::*;
 
+    /// Proof that a call comes from this crate: methods of a supertrait can be called through a
+    /// bound on the public trait.
+    #[derive(Clone, Copy)]
+    pub struct Token(pub(crate) ());
+
     pub trait Sealed: Sized {
         type Item: Element;
-        /// The array that a tensor, made from one just now and not shared, began as.
-        fn recover(tensor: Tensor) -> Self;
+        /// The array of this very type that a tensor owns, which is not shared and whose bytes were
+        /// looked at.
+        fn recover(tensor: Tensor, _: Token) -> Self;
         /// Moves the array out; one without elements (of rank 0: with one) stays behind.
-        fn take(&mut self) -> Self;
+        fn take(&mut self, _: Token) -> Self;
         /// The row-major array of these elements.
-        fn from_elements(elements: Vec<Self::Item>, layout: &Layout) -> Result<Self>;
+        fn from_elements(elements: Vec<Self::Item>, layout: &Layout, _: Token) -> Result<Self>;
     }
 }
 
 /// An array that owns its memory: `Array` or `ArcArray`. Closed to others.
 pub trait OwnedArray: sealed::Sealed + Into<Tensor> {}
 
-impl<T: Element, D: Dimension> OwnedArray for Array<T, D> {}
-impl<T: Element, D: Dimension> OwnedArray for ArcArray<T, D> {}
+impl<T: Element, D: Dimension + 'static> OwnedArray for Array<T, D> {}
+impl<T: Element, D: Dimension + 'static> OwnedArray for ArcArray<T, D> {}
 
-impl<T: Element, D: Dimension> sealed::Sealed for Array<T, D> {
+impl<T: Element, D: Dimension + 'static> sealed::Sealed for Array<T, D> {
     type Item = T;
 
-    fn recover(tensor: Tensor) -> Self {
-        match tensor.storage.into_owner::<ArrayD<T>>().ok().and_then(|array| array.into_dimensionality().ok())
-        {
-            Some(array) => array,
-            None => unreachable!("the tensor was made from an array of this rank and not shared"),
+    #[inline]
+    fn recover(tensor: Tensor, _: Token) -> Self {
+        match tensor.storage.into_owner() {
+            Ok(array) => array,
+            Err(_) => unreachable!("made from an array of this type and not shared"),
         }
     }
 
-    fn take(&mut self) -> Self {
+    fn take(&mut self, _: Token) -> Self {
         let empty = Self::from_elem(D::zeros(self.ndim()), T::default());
         std::mem::replace(self, empty)
     }
 
-    fn from_elements(elements: Vec<T>, layout: &Layout) -> Result<Self> {
+    fn from_elements(elements: Vec<T>, layout: &Layout, _: Token) -> Result<Self> {
         row_major(elements, layout)
     }
 }
 
-impl<T: Element, D: Dimension> sealed::Sealed for ArcArray<T, D> {
+impl<T: Element, D: Dimension + 'static> sealed::Sealed for ArcArray<T, D> {
     type Item = T;
 
-    fn recover(tensor: Tensor) -> Self {
-        match tensor.storage.into_owner::<ArcArray<T, IxDyn>>() {
-            Ok(array) => match array.into_dimensionality() {
-                Ok(array) => array,
-                Err(_) => unreachable!("the tensor was made from an array of this rank"),
-            },
-            Err(storage) => Array::recover(Tensor { storage, ..tensor }).into_shared(),
+    fn recover(tensor: Tensor, token: Token) -> Self {
+        match tensor.storage.into_owner() {
+            Ok(array) => array,
+            Err(storage) => Array::recover(Tensor { storage, ..tensor }, token).into_shared(),
         }
     }
 
-    fn take(&mut self) -> Self {
+    fn take(&mut self, _: Token) -> Self {
         let empty = Self::from_elem(D::zeros(self.ndim()), T::default());
         std::mem::replace(self, empty)
     }
 
-    fn from_elements(elements: Vec<T>, layout: &Layout) -> Result<Self> {
+    fn from_elements(elements: Vec<T>, layout: &Layout, _: Token) -> Result<Self> {
         row_major(elements, layout).map(Array::into_shared)
     }
 }
 
 /// Moves the array in. Nothing is copied.
-impl<T: Element, D: Dimension> From<Array<T, D>> for Tensor {
+impl<T: Element, D: Dimension + 'static> From<Array<T, D>> for Tensor {
     fn from(mut array: Array<T, D>) -> Self {
+        // The address that may be written through, which `describe` would not give.
         let data = array.as_mut_ptr();
-        let layout = describe(&array).layout().clone();
-        let descriptor = Descriptor::from_checked(data, layout);
-        Self::new(Storage::new(array.into_dyn(), Access::Exclusive, false), descriptor)
+        let descriptor = describe(&array).at(data);
+        Self::new(Storage::new(array, Access::Exclusive, false), descriptor)
     }
 }
 
 /// Moves the array in. Nothing is copied; the tensor is read-only if somebody shares the array.
-impl<T: Element, D: Dimension> From<ArcArray<T, D>> for Tensor {
+impl<T: Element, D: Dimension + 'static> From<ArcArray<T, D>> for Tensor {
     fn from(array: ArcArray<T, D>) -> Self {
         match array.try_into_owned_nocopy() {
             Ok(array) => array.into(),
             Err(array) => {
                 let descriptor = describe(&array);
                 // Other handles copy before they write, because this one is counted.
-                Self::new(Storage::new(array.into_dyn(), Access::ReadOnly, false), descriptor)
+                Self::new(Storage::new(array, Access::ReadOnly, false), descriptor)
             }
         }
     }
@@ -228,11 +238,13 @@ fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
         Some(expected) if expected != rank => return Err(Error::RankMismatch { expected, found: rank }),
         _ => {}
     }
-    // ndarray counts the elements of the dimensions that are not empty.
-    let sizes = layout.shape().iter().filter(|&&size| size != 0);
-    let product = sizes.copied().try_fold(1_i64, i64::checked_mul);
-    if product.is_none_or(|product| isize::try_from(product).is_err()) {
-        return Err(layout.overflow(0));
+    if layout.is_empty() {
+        // ndarray counts the elements of the dimensions that are not empty.
+        let sizes = layout.shape().iter().filter(|&&size| size != 0);
+        let product = sizes.copied().try_fold(1_i64, i64::checked_mul);
+        if product.is_none_or(|product| isize::try_from(product).is_err()) {
+            return Err(layout.overflow(0));
+        }
     }
     let (mut dim, mut strides) = (D::zeros(rank), D::zeros(rank));
     for (axis, (&size, &stride)) in layout.shape().iter().zip(layout.strides()).enumerate() {
@@ -254,18 +266,22 @@ pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> R
     })
 }
 
-/// What ndarray builds a view of: a shape with strides by magnitude, and the lowest element.
-fn positive<T, D: Dimension>(data: *mut T, layout: &Layout) -> Result<(StrideShape<D>, *mut T)> {
+/// What ndarray builds a view of: a shape with strides by magnitude, the lowest element, and whether
+/// that is another than the first.
+#[inline]
+fn positive<T, D: Dimension>(data: *mut T, layout: &Layout) -> Result<(StrideShape<D>, *mut T, bool)> {
     let (dim, strides) = dimensions::<D>(layout)?;
     let below = layout.extent().map_or(0, |(low, _)| low);
     // The distance to the lowest element is within the tensor's memory.
-    Ok((dim.strides(strides), data.wrapping_offset(below as isize)))
+    // Strides of empty shapes are checked for overlap by ndarray, but do not matter.
+    let shape = if layout.is_empty() { dim.into() } else { dim.strides(strides) };
+    Ok((shape, data.wrapping_offset(below as isize), below != 0))
 }
 
 /// The axes to turn round after a view of positive strides was built.
 fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
     let dims = layout.shape().iter().zip(layout.strides()).enumerate();
-    let inverted = dims.filter(|&(_, (&size, &stride))| size > 1 && stride < 0 && !layout.is_empty());
+    let inverted = dims.filter(|&(_, (&size, &stride))| size > 1 && stride < 0);
     inverted.map(|(axis, _)| Axis(axis))
 }
 
@@ -273,10 +289,12 @@ fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
 /// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody
 ///   writes during `'a`.
 pub(crate) unsafe fn view<'a, T, D: Dimension>(data: *mut T, layout: &Layout) -> Result<ArrayView<'a, T, D>> {
-    let (shape, lowest) = positive::<T, D>(data, layout)?;
+    let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
     // SAFETY: the caller's promises, and the checks of `dimensions`.
     let mut view = unsafe { ArrayView::from_shape_ptr(shape, lowest) };
-    inverted(layout).for_each(|axis| view.invert_axis(axis));
+    if turned {
+        inverted(layout).for_each(|axis| view.invert_axis(axis));
+    }
     Ok(view)
 }
 
@@ -287,11 +305,24 @@ pub(crate) unsafe fn view_mut<'a, T, D: Dimension>(
     data: *mut T,
     layout: &Layout,
 ) -> Result<ArrayViewMut<'a, T, D>> {
-    let (shape, lowest) = positive::<T, D>(data, layout)?;
+    let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
     // SAFETY: the caller's promises, and the checks of `dimensions`.
     let mut view = unsafe { ArrayViewMut::from_shape_ptr(shape, lowest) };
-    inverted(layout).for_each(|axis| view.invert_axis(axis));
+    if turned {
+        inverted(layout).for_each(|axis| view.invert_axis(axis));
+    }
     Ok(view)
+}
+
+/// Repeats an expression with a name standing for each of ndarray's rank types.
+macro_rules! for_each_rank_type {
+    ($rank:ident => $repeated:expr) => {
+        for_each_rank_type!($rank => $repeated; Ix0 Ix1 Ix2 Ix3 Ix4 Ix5 Ix6 IxDyn)
+    };
+    ($rank:ident => $repeated:expr; $($type:ident)*) => {$({
+        type $rank = $type;
+        $repeated
+    })*};
 }
 
 impl Tensor {
@@ -347,15 +378,21 @@ impl Tensor {
         row_major(self.to_vec()?, self.layout())
     }
 
-    /// The array that the memory began as, seen with rank `D`.
-    fn into_original<T: Element, D: Dimension>(mut self) -> Result<Array<T, D>, Rejected<Self>> {
+    /// The array that the memory began as, where that was not of rank type `D` or is seen through
+    /// another layout now.
+    #[cold]
+    fn into_other_original<T: Element, D: Dimension>(mut self) -> Result<Array<T, D>, Rejected<Self>> {
         let checked = self.check_container::<T>().and_then(|()| dimensions::<D>(self.layout()));
         if let Err(error) = checked {
             return Err(Rejected::new(self, error));
         }
-        if self.is_whole_array::<T>() {
-            return Ok(sealed::Sealed::recover(self));
-        }
+        for_each_rank_type!(Rank => if self.is_whole_array::<T, Rank>() {
+            let array: Array<T, Rank> = sealed::Sealed::recover(self, Token(()));
+            return match array.into_dyn().into_dimensionality() {
+                Ok(array) => Ok(array),
+                Err(_) => unreachable!("the rank was compared"),
+            };
+        });
         let layout = self.layout().clone();
         let not_original = Error::NotOriginal { target: "Array", remedy: "to_ndarray()" };
         match self.into_vec() {
@@ -374,9 +411,18 @@ impl Tensor {
             return Err(Rejected::new(self, error));
         }
         let Self { storage, descriptor, vouched } = self;
-        let (mut vec, offset) = match storage.into_owner::<ArrayD<T>>() {
-            Ok(array) => array.into_raw_vec_and_offset(),
-            Err(storage) => return Err(Rejected::new(Self { storage, descriptor, vouched }, not_original)),
+        let (mut storage, mut owner) = (Some(storage), None);
+        for_each_rank_type!(Rank => match storage.take().map(Storage::into_owner::<Array<T, Rank>>) {
+            Some(Ok(array)) => owner = Some(array.into_raw_vec_and_offset()),
+            Some(Err(other)) => storage = Some(other),
+            None => {}
+        });
+        let (mut vec, offset) = match (owner, storage) {
+            (Some(owner), _) => owner,
+            (None, Some(storage)) => {
+                return Err(Rejected::new(Self { storage, descriptor, vouched }, not_original));
+            }
+            (None, None) => unreachable!("the storage was given back"),
         };
         let layout = descriptor.layout();
         let whole = layout.is_empty() || offset == Some(0) && vec.as_ptr() == descriptor.data_ptr().cast();
@@ -392,6 +438,7 @@ impl Tensor {
     }
 
     /// Refuses to give a container of `T`s back while others reach it, or where a `bool` is none.
+    #[inline]
     fn check_container<T: Element>(&mut self) -> Result<()> {
         self.descriptor.typed::<T>("ndarray")?;
         self.require_exclusive()?;
@@ -399,16 +446,22 @@ impl Tensor {
     }
 
     /// Whether the owner is an array of just these elements in this layout.
-    fn is_whole_array<T: Element>(&mut self) -> bool {
-        let Some(array) = self.storage.owner_mut::<ArrayD<T>>() else { return false };
-        let (owned, seen) = (describe(array), &self.descriptor);
-        let same_strides = || {
-            let strides = owned.layout().strides().iter().zip(seen.layout().strides());
-            strides.zip(seen.layout().shape()).all(|((owned, seen), &size)| size == 1 || owned == seen)
-        };
-        owned.layout().shape() == seen.layout().shape()
-            && (seen.layout().is_empty() || owned.data_ptr() == seen.data_ptr() && same_strides())
+    fn is_whole_array<T: Element, D: Dimension + 'static>(&mut self) -> bool {
+        let Some(array) = self.storage.owner_mut::<Array<T, D>>() else { return false };
+        // SAFETY: the elements are valid (`check_container`) and only compared by address.
+        let seen = unsafe { view::<T, D>(self.descriptor.data_ptr().cast(), self.descriptor.layout()) };
+        seen.is_ok_and(|seen| is_same(array, &seen))
     }
+}
+
+/// Whether two arrays are the same elements in the same layout.
+#[inline]
+fn is_same<T, D: Dimension>(array: &Array<T, D>, seen: &ArrayView<'_, T, D>) -> bool {
+    let same_strides = || {
+        let strides = array.strides().iter().zip(seen.strides());
+        strides.zip(seen.shape()).all(|((owned, seen), &size)| size == 1 || owned == seen)
+    };
+    array.shape() == seen.shape() && (seen.is_empty() || array.as_ptr() == seen.as_ptr() && same_strides())
 }
 
 /// An array that owns its elements through a [`Tensor`]: what `into_ndarray` gives.
@@ -474,9 +527,19 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
     /// [`Error::Shared`] when there is another handle, [`Error::Foreign`] or [`Error::ReadOnly`]
     /// by [`Access`], [`Error::InvalidBool`]. The array comes back inside the error;
     /// `to_owned()` copies instead.
-    pub fn into_array(self) -> Result<Array<T, D>, Rejected<Self>> {
+    pub fn into_array(mut self) -> Result<Array<T, D>, Rejected<Self>>
+    where
+        D: 'static,
+    {
+        let Self { view, tensor } = &mut self;
+        if let Some(array) = tensor.storage.owner_mut::<Array<T, D>>()
+            && is_same(array, view)
+            && tensor.check_container::<T>().is_ok()
+        {
+            return Ok(sealed::Sealed::recover(self.tensor, Token(())));
+        }
         let Self { view, tensor } = self;
-        tensor.into_original().map_err(|rejected| rejected.map(|tensor| Self { view, tensor }))
+        tensor.into_other_original().map_err(|rejected| rejected.map(|tensor| Self { view, tensor }))
     }
 
     /// Moves the elements into a libtorch tensor. Nothing is copied.

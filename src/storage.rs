@@ -70,11 +70,13 @@ impl std::fmt::Debug for Storage {
 impl Storage {
     /// One allocation, which holds the owner itself. `copied` says that this crate allocated the
     /// memory for a copy.
+    #[inline]
     pub(crate) fn new<O: Owner>(owner: O, access: Access, copied: bool) -> Self {
         let header = Header { release, widen: widen::<O>, access, copied, lent: false };
         Self(Arc::new(Block { header, owner: Guarded(owner) }))
     }
 
+    #[inline]
     pub(crate) fn access(&self) -> Access {
         self.0.header.access
     }
@@ -83,11 +85,13 @@ impl Storage {
         self.0.header.copied
     }
 
+    #[inline]
     pub(crate) fn share(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 
     /// Whether this is the only reference; then nobody can make another one while the borrow lasts.
+    #[inline]
     pub(crate) fn is_unique(&mut self) -> bool {
         Arc::get_mut(&mut self.0).is_some()
     }
@@ -101,7 +105,7 @@ impl Storage {
     pub(crate) fn set_access(&mut self, access: Access) -> bool {
         match Arc::get_mut(&mut self.0) {
             Some(block) => {
-                block.header.access = access;
+                (block.header.access, block.header.lent) = (access, false);
                 true
             }
             None => false,
@@ -134,6 +138,7 @@ impl Storage {
     }
 
     /// The owner itself, if this is the only reference and the owner is of this type.
+    #[inline]
     pub(crate) fn into_owner<O: Owner>(mut self) -> Result<O, Self> {
         if !self.owner_is::<O>() || !self.is_unique() {
             return Err(self);
@@ -149,12 +154,14 @@ impl Storage {
     }
 
     /// The owner, if this is the only reference and the owner is of this type.
+    #[inline]
     pub(crate) fn owner_mut<O: Owner>(&mut self) -> Option<&mut O> {
         let owner: &mut dyn Any = &mut Arc::get_mut(&mut self.0)?.owner.0;
         owner.downcast_mut()
     }
 
     /// Whether the owner is of this type.
+    #[inline]
     pub(crate) fn owner_is<O: Owner>(&self) -> bool {
         let owner: &dyn Any = &self.0.owner.0;
         owner.is::<O>()
@@ -164,7 +171,7 @@ impl Storage {
     ///
     /// # Safety
     /// * What the caller does with the owner is sound from any number of threads at once.
-    #[cfg(any(feature = "torch", test))]
+    #[cfg(feature = "torch")]
     pub(crate) unsafe fn peek<O: Owner>(&self) -> Option<&O> {
         let owner: &dyn Any = &self.0.owner.0;
         owner.downcast_ref()
@@ -192,8 +199,9 @@ impl Storage {
     /// Looks at the reference behind a thin pointer, which stays where it is.
     ///
     /// # Safety
-    /// * `thin` came from [`into_thin`](Self::into_thin); its reference lives during the call and
-    ///   nothing else uses it meanwhile.
+    /// * `thin` came from [`into_thin`](Self::into_thin) and its reference lives during the call.
+    /// * Unless nothing else uses that reference meanwhile, `look` calls nothing that wants the only
+    ///   reference.
     #[cfg(any(feature = "torch", test))]
     pub(crate) unsafe fn with_thin<R>(thin: *const c_void, look: impl FnOnce(&mut Self) -> R) -> R {
         // SAFETY: as the caller promises; `ManuallyDrop` leaves the reference where it was.

@@ -36,6 +36,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    #[inline]
     pub(crate) fn new(storage: Storage, descriptor: Descriptor) -> Self {
         Self { storage, descriptor, vouched: true }
     }
@@ -105,34 +106,39 @@ impl Tensor {
     /// * Every element of `descriptor`, and for host memory every byte between the lowest and the
     ///   highest, is initialised, valid for reads, and for writes if `writable`, until `owner` is
     ///   dropped; nothing else is needed to keep it so.
-    /// * No writer outside this crate is active while a Rust view of the memory (an `ArrayView`, a
-    ///   slice, an [`NdArray`](crate::NdArray), a libtorch tensor) lives.
+    /// * No other writer is active, here or elsewhere, while a Rust view of the memory (an
+    ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it.
     /// * A buffer of type `bool` holds the bytes 0 and 1 only, as long as such a view lives.
     pub unsafe fn from_raw_parts(descriptor: Descriptor, writable: bool, owner: impl Send + 'static) -> Self {
         Self::new(Storage::new(owner, Access::Foreign { writable }, false), descriptor)
     }
 
     /// Sizes of the dimensions, in elements.
+    #[inline]
     pub fn shape(&self) -> &[i64] {
         self.layout().shape()
     }
 
     /// Steps between neighbours in each dimension, in elements; possibly negative or zero.
+    #[inline]
     pub fn strides(&self) -> &[i64] {
         self.layout().strides()
     }
 
     /// Number of dimensions.
+    #[inline]
     pub fn ndim(&self) -> usize {
         self.layout().ndim()
     }
 
     /// Number of elements.
+    #[inline]
     pub fn len(&self) -> usize {
         self.layout().len()
     }
 
     /// Whether there are no elements.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.layout().is_empty()
     }
@@ -143,21 +149,25 @@ impl Tensor {
     }
 
     /// Shape and strides.
+    #[inline]
     pub fn layout(&self) -> &Layout {
         self.descriptor.layout()
     }
 
     /// Element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.descriptor.dtype()
     }
 
     /// Where the memory is.
+    #[inline]
     pub fn device(&self) -> Device {
         self.descriptor.device()
     }
 
     /// What is known about other ways to reach the memory.
+    #[inline]
     pub fn access(&self) -> Access {
         self.storage.access()
     }
@@ -175,6 +185,7 @@ impl Tensor {
 
     /// Address of the first element; of no meaning when there are no elements. On another device
     /// than the host it is that device's address.
+    #[inline]
     pub fn data_ptr(&self) -> *mut c_void {
         self.descriptor.data_ptr()
     }
@@ -182,6 +193,7 @@ impl Tensor {
     /// Another handle to the same memory. Nothing is copied; while there are several handles, none
     /// may write.
     #[must_use]
+    #[inline]
     pub fn share(&self) -> Self {
         Self { storage: self.storage.share(), descriptor: self.descriptor.clone(), vouched: self.vouched }
     }
@@ -238,6 +250,7 @@ impl Tensor {
     }
 
     /// Refuses safe views of memory that outsiders may write and that nobody vouches for.
+    #[inline]
     pub(crate) fn require_vouched(&self) -> Result<()> {
         match self.access() {
             Access::Foreign { .. } if !self.vouched => Err(Error::Foreign),
@@ -246,6 +259,7 @@ impl Tensor {
     }
 
     /// Refuses all but the only handle to memory that nobody else reaches.
+    #[inline]
     pub(crate) fn require_exclusive(&mut self) -> Result<()> {
         match self.access() {
             Access::Exclusive if self.storage.is_unique() => Ok(()),
@@ -256,6 +270,7 @@ impl Tensor {
     }
 
     /// Address of the first `T` for a safe view that reads: all checks but rank and contiguity.
+    #[inline]
     pub(crate) fn readable<T: Element>(&self, target: &'static str) -> Result<*mut T> {
         let data = self.descriptor.typed::<T>(target)?;
         self.require_vouched()?;
@@ -265,6 +280,7 @@ impl Tensor {
     }
 
     /// Address of the first `T` for a safe view that writes: all checks but rank and contiguity.
+    #[inline]
     pub(crate) fn writable<T: Element>(&mut self, target: &'static str) -> Result<*mut T> {
         let data = self.descriptor.typed::<T>(target)?;
         self.require_exclusive()?;
@@ -280,7 +296,8 @@ impl Tensor {
     /// that they may become part of a `Vec<bool>`.
     #[cfg(feature = "torch")]
     pub(crate) fn normalise_bools(&mut self) {
-        if self.dtype() == DType::BOOL && self.require_exclusive().is_ok() && self.device().is_host() {
+        let bools = self.dtype() == DType::BOOL && self.device().is_host() && !self.is_empty();
+        if bools && self.require_exclusive().is_ok() {
             let (start, bytes) = self.descriptor.span();
             // SAFETY: the span of host memory that only this handle reaches; bytes have any value.
             let bytes = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
@@ -420,7 +437,6 @@ impl Tensor {
     /// # Safety
     /// * Nobody else reads or writes the memory of `target` during the call.
     /// * No Rust view of the memory of `target` lives.
-    /// * Where the element type is `bool`, the bytes of `self` are 0 and 1.
     pub unsafe fn copy_into_unchecked(&self, target: &Self) -> Result<()> {
         self.check_copy(target)?;
         if matches!(target.access(), Access::ReadOnly | Access::Foreign { writable: false }) {
@@ -494,7 +510,7 @@ impl Tensor {
     pub fn to_list(&self) -> Result<List> {
         self.descriptor.require_host("list")?;
         fn list_of<T: Element>(tensor: &Tensor) -> Result<List> {
-            List::nest(tensor.shape(), tensor.to_vec::<T>()?.into_iter())
+            List::nest(tensor.layout(), tensor.to_vec::<T>()?.into_iter())
         }
         type C32 = num_complex::Complex<f32>;
         type C64 = num_complex::Complex<f64>;

@@ -161,7 +161,6 @@ fn tensors_may_be_swapped_and_reshaped_inside() {
         let _ = tensor.transpose_(0, 1);
         let _ = tensor.unsqueeze_(0);
         let _ = tensor.requires_grad_(true);
-        assert!(tensor.f_resize_([100]).is_err(), "libtorch cannot move our memory");
         tensor.set_data(&tch::Tensor::zeros([7], tch::kind::FLOAT_CPU));
     });
     assert_eq!(lent, Ok(()));
@@ -192,4 +191,30 @@ fn bools_are_made_bools_again() {
         })
         .expect("lent");
     assert_eq!((array.to_vec(), escaped.int64_value(&[0])), (vec![true, true], 9));
+}
+
+#[test]
+fn resizing_gives_the_tensor_other_memory() {
+    let mut array = matrix();
+    let before = array.as_ptr();
+    let lent = array.lend_torch(|tensor| {
+        let _ = tensor.fill_(2.0);
+        let _ = tensor.resize_([1000]);
+        let _ = tensor.fill_(7.0);
+        let other = tch::Tensor::ones([64], tch::kind::FLOAT_CPU);
+        let _ = other.f_add_out(tensor, &other);
+        tensor.size()
+    });
+    assert_eq!(lent, Ok(vec![64]));
+    assert_eq!((array.as_ptr(), array.sum()), (before, 12.0));
+}
+
+#[test]
+fn the_array_keeps_a_handle_meanwhile() {
+    use dlbridge::TorchExt;
+    let mut array = matrix();
+    let refused = array.lend_torch(|tensor| tensor.as_ndarray_mut::<f32, ndarray::Ix2>().map(drop));
+    assert_eq!(refused, Ok(Err(Error::Shared)));
+    let escaped = array.lend_torch(|tensor| tensor.share_dlpack().map(drop)).expect("lent");
+    assert_eq!(escaped, Err(Error::Shared));
 }

@@ -7,6 +7,12 @@ use ndarray::{
 };
 use num_complex::Complex;
 
+/// Address of the first element of a struct.
+fn data_of<T>(exported: &dlbridge::Exported) -> *mut T {
+    // SAFETY: valid as long as `exported` lives.
+    unsafe { exported.as_ptr().as_ref() }.dl_tensor.data.cast()
+}
+
 fn matrix() -> Array2<f32> {
     array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 }
@@ -79,7 +85,9 @@ fn every_type_goes_in_every_layout_and_comes_back() {
 
 #[test]
 fn fixed_and_dynamic_ranks_meet() {
-    fn through<A: Dimension, B: Dimension>(array: Array<f32, A>) -> Result<Array<f32, B>, Error> {
+    fn through<A: Dimension + 'static, B: Dimension + 'static>(
+        array: Array<f32, A>,
+    ) -> Result<Array<f32, B>, Error> {
         Ok(array.into_tensor().into_ndarray::<f32, B>()?.into_array()?)
     }
     assert_eq!(through::<Ix2, IxDyn>(matrix()).expect("any rank"), matrix().into_dyn());
@@ -225,7 +233,7 @@ fn bools_in_the_gaps_do_not_come_back_in_a_container() {
     array.slice_collapse(s![..;2]);
     let exported = array.into_tensor().into_dlpack();
     // SAFETY: the struct may be written, and no view lives. The byte is in a gap of the slice.
-    unsafe { exported.as_ptr().as_ref().dl_tensor.data.cast::<u8>().add(1).write(3) };
+    unsafe { data_of::<u8>(&exported).wrapping_add(1).write(3) };
     // SAFETY: our own struct.
     let tensor = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
     let array = tensor.into_ndarray::<bool, Ix1>().expect("the elements are fine");
@@ -242,7 +250,8 @@ fn a_vec_may_come_back_as_an_array_and_the_other_way_round() {
     let array = Tensor::from_vec(vec, [2, 2]).expect("4").into_ndarray::<u16, Ix2>().expect("u16");
     let array = array.into_array().expect("the Vec");
     assert_eq!((array.as_ptr(), &array), (address, &array![[1, 2], [3, 4]]));
-    assert_eq!(array.into_tensor().into_vec::<u16>().expect("the Vec").as_ptr(), address);
+    let vec = array.into_tensor().into_vec::<u16>().expect("the Vec");
+    assert_eq!(vec.as_ptr(), address);
 
     let mut sliced = array![1, 2, 3, 4];
     sliced.slice_collapse(s![1..3]);

@@ -9,6 +9,12 @@ use half::{bf16, f16};
 use num_complex::Complex;
 use proptest::prelude::*;
 
+/// Address of the first element of a struct.
+fn data_of<T>(exported: &dlbridge::Exported) -> *mut T {
+    // SAFETY: valid as long as `exported` lives.
+    unsafe { exported.as_ptr().as_ref() }.dl_tensor.data.cast()
+}
+
 fn counting() -> Tensor {
     Tensor::from_vec((0..24_i32).collect(), [2, 3, 4]).expect("24 elements")
 }
@@ -187,7 +193,7 @@ fn bools_rewritten_elsewhere_are_looked_at_again() {
     assert_eq!(tensor.as_slice::<bool>().expect("fine so far"), [true, false]);
     let exported = tensor.into_dlpack();
     // SAFETY: the struct may be written (no READ_ONLY), and no view lives.
-    unsafe { exported.as_ptr().as_ref().dl_tensor.data.cast::<u8>().write(7) };
+    unsafe { data_of::<u8>(&exported).write(7) };
     // SAFETY: our own struct; that it holds an invalid byte is what the test is about.
     let back = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
     assert_eq!(back.as_slice::<bool>(), Err(Error::InvalidBool { value: 7 }));
@@ -310,4 +316,25 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn broadcast_bools_are_looked_at_once() {
+    let huge = bools(vec![1].leak(), &[1 << 40, 1 << 10], &[0, 0]);
+    assert!(matches!(huge.as_slice::<bool>(), Err(Error::NotContiguous { .. })), "and in no time");
+    assert!(matches!(huge.to_list(), Err(Error::OutOfMemory { .. })));
+    assert!(matches!(huge.deep_clone(), Err(Error::OutOfMemory { .. })));
+}
+
+#[test]
+fn packed_elements_are_only_copied_as_they_lie() {
+    static PACKED: [u8; 2] = [0x21, 0x43];
+    let layout = Layout::contiguous(&[1, 2, 1, 2]).expect("small");
+    let data = PACKED.as_ptr().cast_mut().cast();
+    let descriptor = Descriptor::new(data, layout, DType::scalar(17, 4), Device::CPU).expect("valid");
+    // SAFETY: static, and not written.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
+    assert!(tensor.deep_clone().is_ok());
+    let last = tensor.deep_clone_with(MemoryFormat::ChannelsLast);
+    assert!(matches!(last, Err(Error::UnsupportedDType { .. })));
 }

@@ -25,6 +25,12 @@ fn address(tensor: &tch::Tensor) -> usize {
     tensor.data_ptr().addr()
 }
 
+/// Address of the first element of a struct.
+fn data_of<T>(exported: &dlbridge::Exported) -> *mut T {
+    // SAFETY: valid as long as `exported` lives.
+    unsafe { exported.as_ptr().as_ref() }.dl_tensor.data.cast()
+}
+
 // ---- the seed, row by row ----
 
 #[test]
@@ -287,7 +293,8 @@ fn strides_that_do_not_matter_do_not_reach_libtorch() {
         // SAFETY: static memory, not written.
         let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
         assert_eq!(tensor.to_torch().expect("copied").size(), shape);
-        let torch = tensor.into_torch().expect("shared");
+        // SAFETY: nobody else reaches the memory, and nobody writes it.
+        let torch = unsafe { tensor.share_torch_unchecked() }.expect("shared");
         assert_eq!(torch.numel(), torch.flatten(0, -1).numel());
     }
 }
@@ -457,16 +464,22 @@ fn counted(values: &'static [f32]) -> (Tensor, Arc<AtomicUsize>) {
 #[test]
 fn the_owner_goes_with_the_last_libtorch_view_on_any_thread() {
     let (tensor, drops) = counted(&[1.0, 2.0, 3.0]);
-    let torch = tensor.into_torch().expect("moved");
+    // SAFETY: the memory is not written.
+    let torch = unsafe { tensor.share_torch_unchecked() }.expect("shared");
+    drop(tensor);
     let view = torch.narrow(0, 1, 2);
     let sum = thread::spawn(move || torch.sum(Kind::Float).double_value(&[])).join().expect("no panic");
     assert_eq!((sum, drops.load(Ordering::SeqCst)), (6.0, 0));
     thread::spawn(move || drop(view)).join().expect("no panic");
     assert_eq!(drops.load(Ordering::SeqCst), 1);
     let (empty, drops) = counted(&[]);
+    // SAFETY: there is nothing to write.
+    let empty = unsafe { empty.assume_exclusive() }.expect("alone");
     drop(empty.into_torch().expect("moved"));
     assert_eq!(drops.load(Ordering::SeqCst), 1, "also when there are no elements");
     let (tensor, drops) = counted(&[1.0]);
+    // SAFETY: the memory is not written.
+    let tensor = unsafe { tensor.assume_exclusive() }.expect("alone");
     let again = tensor.into_torch().expect("moved").into_tensor().expect("unwrapped");
     assert_eq!(drops.load(Ordering::SeqCst), 0);
     drop(again);
@@ -491,17 +504,19 @@ fn a_part_may_come_home() {
 #[test]
 fn libtorch_cannot_pull_our_memory_away() {
     let mut tensor = matrix().into_torch().expect("moved");
-    assert!(tensor.f_resize_([1000]).is_err(), "not resizable");
+    let _ = tensor.resize_([1000]).fill_(1.0);
+    assert_eq!(tensor.into_ndarray::<f32, Ix1>().expect("libtorch's own memory now").sum(), 1000.0);
+    let tensor = matrix().into_torch().expect("moved");
+    assert!(tensor.f_internal_lazy_clone().is_err(), "not lazily cloneable");
     let mut tensor = torch_matrix().copy();
     let exported = tensor.share_dlpack().expect("adopted");
-    assert!(tensor.f_resize_([1000]).is_err(), "not resizable any more");
-    assert!(tensor.f_internal_lazy_clone().is_err(), "nor lazily cloneable");
-    // SAFETY: valid as long as `exported` lives.
-    let data = unsafe { exported.as_ptr().as_ref() }.dl_tensor.data;
+    assert!(tensor.f_internal_lazy_clone().is_err(), "nor after an export");
+    let _ = tensor.resize_([1000]).fill_(9.0);
+    let data = data_of::<f32>(&exported);
     tensor.set_data(&tch::Tensor::zeros([1], tch::kind::FLOAT_CPU));
     drop(tensor);
     // SAFETY: the struct keeps its memory, whatever became of the tensor.
-    assert_eq!(unsafe { data.cast::<f32>().read() }, 1.0);
+    assert_eq!(unsafe { data.read() }, 1.0);
 }
 
 #[test]
@@ -536,7 +551,7 @@ fn dlpack_structs_of_a_tensor_share_its_memory() {
     assert_eq!(array, matrix());
     let exported = torch_matrix().copy().share_dlpack().expect("the struct outlives the tensor");
     // SAFETY: valid as long as `exported` lives.
-    assert_eq!(unsafe { exported.as_ptr().as_ref().dl_tensor.data.cast::<f32>().read() }, 1.0);
+    assert_eq!(unsafe { data_of::<f32>(&exported).read() }, 1.0);
 }
 
 #[test]
@@ -549,8 +564,12 @@ fn unchecked_doors_do_what_they_say() {
     let foreign = unsafe { tensor.into_tensor_unchecked() }.expect("plain");
     assert_eq!(foreign.access(), Access::Foreign { writable: true });
     assert_eq!(foreign.as_ndarray::<f32, Ix2>().expect("vouched for"), matrix());
-    let tensor = foreign.into_torch().expect("what it was");
-    assert_eq!(address(&tensor), address(&other));
+    let foreign = foreign.into_torch().expect_err("others may look at the memory").source;
+    let before = address(&other);
+    drop(other);
+    // SAFETY: nobody else is left.
+    let tensor = unsafe { foreign.assume_exclusive() }.expect("one handle").into_torch();
+    assert_eq!(address(&tensor.expect("what it was")), before);
 
     let ours = matrix().into_tensor();
     // SAFETY: no view lives while libtorch writes.

@@ -1,7 +1,7 @@
 //! Tensors that are more than a plain strided buffer, made in C++: each refused before its memory is
 //! read, with a remedy, and given back.
 
-use dlbridge::{Error, Exported, Tensor, TorchExt};
+use dlbridge::{ArrayExt, Error, Exported, Tensor, TorchExt};
 use dlbridge_peer::{Blob, hostile};
 use ndarray::{Ix1, Ix2};
 
@@ -60,7 +60,7 @@ fn copies_resolve_what_can_be_resolved() {
     assert_eq!(values("negative"), Ok(-15.0));
     assert_eq!(values("lazy_clone"), Ok(15.0));
     assert_eq!(make("conjugate").to_list().expect("resolved").to_string(), "[(1-0j), (1-0j)]");
-    for name in ["undefined", "nested", "sparse", "quantized", "meta", "int4"] {
+    for name in ["undefined", "short_storage", "nested", "sparse", "quantized", "meta", "int4"] {
         assert!(TorchExt::to_tensor(&make(name)).is_err(), "{name}");
         assert!(make(name).to_list().is_err(), "{name}");
     }
@@ -85,4 +85,29 @@ fn libtorchs_own_converter_takes_our_structs() {
     assert!(!tensor.is_unique());
     assert_eq!(blob.consume(), address.cast_const());
     assert!(tensor.is_unique(), "released once");
+}
+
+#[test]
+fn a_tensor_beyond_its_storage_is_not_read() {
+    let tensor = tch::Tensor::zeros([4], tch::kind::FLOAT_CPU).internal_reshape_alias([1 << 28], [1]);
+    assert!(TorchExt::to_ndarray::<f32, Ix1>(&tensor).is_err());
+    assert!(TorchExt::to_tensor(&tensor).is_err());
+    assert!(tensor.to_list().is_err());
+    assert!(tensor.into_ndarray::<f32, Ix1>().is_err());
+}
+
+#[test]
+fn clones_on_two_threads_share_by_turns() {
+    let tensor = ndarray::Array1::<f32>::zeros(4).into_torch().expect("moved");
+    let first = tensor.share_dlpack().expect("alone");
+    let threads = [(); 4].map(|()| {
+        let clone = tensor.shallow_clone();
+        std::thread::spawn(move || (0..1000).all(|_| clone.share_dlpack().is_ok()))
+    });
+    assert!(threads.into_iter().all(|thread| thread.join().expect("no panic")));
+    drop(first);
+    let clone = tensor.shallow_clone();
+    assert!(tensor.share_dlpack().is_ok(), "still lent");
+    drop(clone);
+    assert!(tensor.into_ndarray::<f32, Ix1>().is_ok());
 }

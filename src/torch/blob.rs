@@ -1,11 +1,12 @@
 //! Memory of ours as a libtorch tensor.
 
-use smallvec::SmallVec;
+use std::borrow::Cow;
 
 use super::bindings::{dlb_torch_empty, dlb_torch_from_blob};
 use super::{TorchOwner, make};
 use crate::ffi::DLDataType;
-use crate::ndarray::OwnedArray;
+use crate::layout::TORCH_RANK;
+use crate::ndarray::{OwnedArray, Token};
 use crate::storage::Storage;
 use crate::{Access, DType, Descriptor, Error, Layout, MemoryFormat, Rejected, Result, Tensor, copy};
 
@@ -19,8 +20,8 @@ fn check(descriptor: &Descriptor) -> Result<()> {
         return Err(Error::UnsupportedDType { dtype, target: "libtorch" });
     }
     // libtorch counts dimensions in 64 bits of a mask here and there.
-    if layout.ndim() > MAX_RANK {
-        return Err(Error::TooManyDimensions { found: layout.ndim(), limit: MAX_RANK, target: "libtorch" });
+    if layout.ndim() > TORCH_RANK {
+        return Err(Error::TooManyDimensions { found: layout.ndim(), limit: TORCH_RANK, target: "libtorch" });
     }
     let dims = layout.shape().iter().zip(layout.strides()).enumerate();
     for (dimension, (&size, &stride)) in dims {
@@ -30,9 +31,6 @@ fn check(descriptor: &Descriptor) -> Result<()> {
     }
     Ok(())
 }
-
-/// The highest rank that libtorch's operations support.
-const MAX_RANK: usize = 64;
 
 /// The types of DLPack that libtorch 2.11 to 2.13 have.
 fn is_supported(dtype: DType) -> bool {
@@ -49,11 +47,15 @@ fn is_supported(dtype: DType) -> bool {
 }
 
 /// Strides for libtorch: those that do not matter are made harmless.
-fn strides(layout: &Layout) -> SmallVec<[i64; 6]> {
+fn strides(layout: &Layout) -> Cow<'_, [i64]> {
+    let dims = || layout.shape().iter().zip(layout.strides());
+    if !layout.is_empty() && dims().all(|(_, &stride)| stride >= 0) {
+        return Cow::Borrowed(layout.strides());
+    }
     let harmless = |(&size, &stride): (&i64, &i64)| {
-        if size <= 1 || layout.is_empty() { stride.clamp(0, 1) } else { stride }
+        if size <= 1 || layout.is_empty() { 0.max(stride.min(1)) } else { stride }
     };
-    layout.shape().iter().zip(layout.strides()).map(harmless).collect()
+    Cow::Owned(dims().map(harmless).collect())
 }
 
 fn dl(dtype: DType) -> DLDataType {
@@ -89,8 +91,9 @@ impl Tensor {
     /// # Errors
     /// [`Error::Shared`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
     /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
-    /// [`Error::UnsupportedDevice`]; [`Error::Foreign`] when nobody vouches for the memory. The tensor
-    /// comes back inside the error; [`to_torch`](Self::to_torch) copies instead.
+    /// [`Error::UnsupportedDevice`]; [`Error::Foreign`] for memory that others may reach, until
+    /// [`assume_exclusive`](Self::assume_exclusive) vouches for it. The tensor comes back inside the
+    /// error; [`to_torch`](Self::to_torch) copies instead.
     pub fn into_torch(mut self) -> Result<tch::Tensor, Rejected<Self>> {
         if let Err(error) = self.check_torch() {
             return Err(Rejected::new(self, error));
@@ -111,12 +114,13 @@ impl Tensor {
         }
         match self.access() {
             Access::ReadOnly | Access::Foreign { writable: false } => {
-                return Err(Error::ReadOnly { remedy: "libtorch would write it: use to_torch() to copy" });
+                Err(Error::ReadOnly { remedy: "libtorch would write it: use to_torch() to copy" })
             }
-            Access::Foreign { writable: true } if self.device().is_host() => self.require_vouched()?,
-            _ => {}
+            // libtorch writes in safe code, and views of the same memory may exist behind another door.
+            Access::Foreign { .. } if self.device().is_host() => Err(Error::Foreign),
+            _ if self.storage.is_unique() => Ok(()),
+            _ => Err(Error::Shared),
         }
-        if self.storage.is_unique() { Ok(()) } else { Err(Error::Shared) }
     }
 
     /// Copies the elements into a new libtorch tensor, in the order of their strides: Python's
@@ -136,8 +140,9 @@ impl Tensor {
     /// [`Error::NegativeStride`], [`Error::UnsupportedDType`], [`Error::UnsupportedDevice`].
     ///
     /// # Safety
-    /// * Nothing writes the memory through libtorch while a Rust view of it lives, and nothing reads
-    ///   or writes it through libtorch while Rust writes it.
+    /// * Nothing writes the memory through libtorch while a Rust view of it lives or a call of this
+    ///   crate reads it, and nothing reads or writes it through libtorch while Rust writes it.
+    /// * Nobody outside writes it while it is read through libtorch, or reads it while it is written.
     /// * Memory that may not be written is not written through libtorch.
     pub unsafe fn share_torch_unchecked(&self) -> Result<tch::Tensor> {
         check(&self.descriptor)?;
@@ -168,5 +173,5 @@ pub(crate) unsafe fn copy_of(source: &Descriptor) -> Result<tch::Tensor> {
 /// Moves an array into libtorch.
 pub(crate) fn from_array<A: OwnedArray>(array: A) -> Result<tch::Tensor, Rejected<A>> {
     let tensor: Tensor = array.into();
-    tensor.into_torch().map_err(|rejected| rejected.map(A::recover))
+    tensor.into_torch().map_err(|rejected| rejected.map(|tensor| A::recover(tensor, Token(()))))
 }

@@ -6,12 +6,12 @@
 use super::bindings::dlb_torch_copy;
 use super::blob::from_storage;
 use super::{check, handle};
-use crate::ndarray::OwnedArray;
+use crate::ndarray::{OwnedArray, Token};
 use crate::{DType, Element, Error, Result, Tensor};
 
 /// Lends the memory of `array` to libtorch while `run` runs.
 pub(crate) fn lend<A: OwnedArray, R>(array: &mut A, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R> {
-    let mut memory: Tensor = array.take().into();
+    let mut memory: Tensor = array.take(Token(())).into();
     match lent(&mut memory) {
         Ok(tensor) => {
             let mut loan = Loan { array, tensor: Some(tensor), memory: Some(memory) };
@@ -23,7 +23,7 @@ pub(crate) fn lend<A: OwnedArray, R>(array: &mut A, run: impl FnOnce(&mut tch::T
             Ok(result)
         }
         Err(error) => {
-            *array = A::recover(memory);
+            *array = A::recover(memory, Token(()));
             Err(error)
         }
     }
@@ -49,11 +49,11 @@ impl<A: OwnedArray> Loan<'_, A> {
         let Some(mut memory) = self.memory.take() else { return Ok(()) };
         if memory.require_exclusive().is_ok() {
             memory.normalise_bools();
-            *self.array = A::recover(memory);
+            *self.array = A::recover(memory, Token(()));
             return Ok(());
         }
         let layout = memory.layout().clone();
-        *self.array = A::from_elements(copy_shared(memory)?, &layout)?;
+        *self.array = A::from_elements(copy_shared(memory)?, &layout, Token(()))?;
         Ok(())
     }
 }

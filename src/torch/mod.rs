@@ -118,10 +118,10 @@ pub trait TorchExt: Sized {
     ///
     /// The struct may be written, as libtorch's own exports may: whoever dereferences it sees to it
     /// that nobody else is at work on the memory meanwhile. The first export puts the memory under
-    /// the care of this crate, after which libtorch can neither resize it nor clone it lazily, both
-    /// of which would pull it away from the struct. The first export therefore wants the tensor to
-    /// own its memory alone; later ones do not. When the last struct is gone,
-    /// [`into_ndarray`](Self::into_ndarray) and the like work again.
+    /// the care of this crate, so that libtorch cannot free it while a struct is in use: it refuses
+    /// lazy clones from then on, and resizing detaches the tensor from the struct. The first export
+    /// therefore wants the tensor to own its memory alone; later ones do not. When the last struct is
+    /// gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
     ///
     /// # Errors
     /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`].
@@ -133,7 +133,8 @@ pub trait TorchExt: Sized {
     /// As for [`into_ndarray`](Self::into_ndarray), but for [`Error::NotExclusive`].
     ///
     /// # Safety
-    /// * While the view lives nobody writes the tensor's memory, resizes or replaces it.
+    /// * While the call runs and the view lives nobody writes the tensor's memory, resizes or
+    ///   replaces it.
     unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
 
     /// Moves the tensor without proof that nobody else reaches its memory: the result is
@@ -145,8 +146,8 @@ pub trait TorchExt: Sized {
     ///
     /// # Safety
     /// * Until the result's owner is dropped nobody resizes or replaces the memory.
-    /// * Nobody writes it while a Rust view of it lives, and a bool buffer holds the bytes 0 and 1
-    ///   only.
+    /// * Nobody writes it while a Rust view of it lives or a call of this crate reads it, and a bool
+    ///   buffer holds the bytes 0 and 1 only.
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>>;
 }
 
@@ -308,7 +309,9 @@ fn own(tensor: tch::Tensor, Read { descriptor, shared, context }: Read) -> Tenso
             let mut storage = unsafe { Storage::with_thin(context.as_ptr(), |storage| storage.share()) };
             drop(tensor);
             storage.reclaim();
-            Tensor::new(storage, descriptor)
+            // Foreign memory got into libtorch through an unsafe door; nobody vouches for it here.
+            let vouched = !matches!(storage.access(), Access::Foreign { .. });
+            Tensor { storage, descriptor, vouched }
         }
         None if shared.is_none() => {
             Tensor::new(Storage::new(TorchOwner(tensor), Access::Exclusive, false), descriptor)
@@ -329,6 +332,11 @@ pub(crate) fn owner_to_host(tensor: &Tensor) -> Option<Result<Tensor>> {
     Some(moved.and_then(|moved| Ok(moved.into_tensor()?)))
 }
 
+/// Refuses memory of ours that nobody vouches for.
+fn require_readable(storage: &mut Storage) -> Result<()> {
+    if matches!(storage.access(), Access::Foreign { .. }) { Err(Error::Foreign) } else { Ok(()) }
+}
+
 /// Refuses memory of ours that would not be exclusive if it came home.
 fn require_exclusive(storage: &mut Storage) -> Result<()> {
     match storage.access() {
@@ -339,12 +347,16 @@ fn require_exclusive(storage: &mut Storage) -> Result<()> {
     }
 }
 
-/// One more reference to memory of ours that libtorch holds and goes on writing.
-fn share_with_torch(storage: &mut Storage) -> Result<Storage> {
-    if storage.access() == Access::Exclusive && !storage.lend() {
-        return Err(Error::Shared);
+/// One more reference to memory of ours that libtorch holds and goes on writing. `shared` is why the
+/// tensor does not own the memory alone: then another thread may be here too, so nothing is changed.
+fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Storage> {
+    match (storage.access(), shared) {
+        (Access::Foreign { writable: true }, _) => Ok(storage.share()),
+        (_, Some(error)) => Err(error),
+        (Access::Exclusive, None) if storage.lend() => Ok(storage.share()),
+        (Access::Exclusive, None) => Err(Error::Shared),
+        _ => Err(Error::ReadOnly { remedy: "use to_tensor() to copy" }),
     }
-    Ok(storage.share())
 }
 
 impl TorchExt for tch::Tensor {
@@ -363,6 +375,10 @@ impl TorchExt for tch::Tensor {
             let data = read.descriptor.typed::<T>("ndarray")?;
             if let Some(error) = read.shared.take() {
                 return Err(error);
+            }
+            if let Some(context) = read.context {
+                // SAFETY: libtorch holds the context's reference, and nobody else uses that one.
+                unsafe { Storage::with_thin(context.as_ptr(), require_readable) }?;
             }
             // SAFETY: elements of a plain tensor.
             unsafe { copy::check_bools::<T>(&read.descriptor) }?;
@@ -424,13 +440,15 @@ impl TorchExt for tch::Tensor {
     fn share_dlpack(&self) -> Result<Exported> {
         let Read { descriptor, shared, context } = read(self)?;
         descriptor.require_host("DLPack on the host")?;
-        let context = match (context, shared) {
-            (Some(context), _) => context,
+        let (context, shared) = match (context, shared) {
+            (Some(context), shared) => (context, shared),
             (None, Some(error)) => return Err(error),
-            (None, None) => adopt(self)?,
+            (None, None) => (adopt(self)?, None),
         };
-        // SAFETY: the tensor's storage holds the context's reference, and the tensor is borrowed.
-        let storage = unsafe { Storage::with_thin(context.as_ptr(), share_with_torch) }?;
+        let share = |storage: &mut Storage| share_with_torch(storage, shared);
+        // SAFETY: the tensor's storage holds the context's reference; it is changed only if the tensor
+        // owns its memory alone, and then nobody else uses it.
+        let storage = unsafe { Storage::with_thin(context.as_ptr(), share) }?;
         Ok(Tensor { storage, descriptor, vouched: false }.into_dlpack())
     }
 

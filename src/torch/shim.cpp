@@ -29,19 +29,26 @@ dlb_torch_tensor *into_handle(at::Tensor tensor) {
   return reinterpret_cast<dlb_torch_tensor *>(new at::Tensor(std::move(tensor)));
 }
 
+// A message that needs no memory.
+char no_message[] = "out of memory";
+
+char *copy_of(const char *message) noexcept {
+  char *copy = strdup(message);
+  return copy != nullptr ? copy : no_message;
+}
+
 // Runs `body`; an exception becomes its message.
 template <class Body> char *guarded(Body body) noexcept {
-  const char *message = "unknown exception";
   try {
     body();
     return nullptr;
   } catch (const c10::Error &error) {
     // The message without the C++ stack.
-    return strdup(error.what_without_backtrace());
+    return copy_of(error.what_without_backtrace());
   } catch (const std::exception &error) {
-    return strdup(error.what());
+    return copy_of(error.what());
   } catch (...) {
-    return strdup(message);
+    return copy_of("unknown exception");
   }
 }
 
@@ -114,6 +121,13 @@ bool fits_storage(const at::Tensor &t) {
   return (elements + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(t.storage().nbytes());
 }
 
+// The same tensor, unless reading its elements would leave its storage.
+const at::Tensor &checked(const at::Tensor &t) {
+  const bool strided = t.defined() && !t.is_nested() && t.layout() == at::kStrided && t.has_storage();
+  TORCH_CHECK(!strided || fits_storage(t), "the tensor reaches beyond its storage");
+  return t;
+}
+
 // A reference that is looked at without being counted.
 template <class T> class Borrowed {
 public:
@@ -167,6 +181,9 @@ char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strid
                   .context(context, keep)
                   .options(at::TensorOptions(type).device(at::kCPU))
                   .target_device(at::Device(at::kCPU))
+                  // A storage that refuses to grow leaves a tensor that reaches beyond it.
+                  .allocator(c10::GetDefaultCPUAllocator())
+                  .resizeable_storage()
                   .make_tensor();
     // Only now, when nothing else can fail, does the tensor take over the context.
     at::DataPtr &owner = handle->storage().unsafeGetStorageImpl()->mutable_data_ptr();
@@ -208,14 +225,15 @@ char *dlb_torch_empty(const int64_t *shape, const int64_t *strides, size_t ndim,
 char *dlb_torch_clone(const dlb_torch_tensor *tensor, dlb_torch_tensor **out) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    *out = into_handle(as_tensor(tensor).detach().clone().resolve_conj().resolve_neg());
+    *out = into_handle(checked(as_tensor(tensor)).detach().clone().resolve_conj().resolve_neg());
   });
 }
 
 char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    *out = into_handle(as_tensor(tensor).detach().to(at::kCPU, as_tensor(tensor).scalar_type(), false, true));
+    const at::Tensor &t = checked(as_tensor(tensor));
+    *out = into_handle(t.detach().to(at::kCPU, t.scalar_type(), false, true));
   });
 }
 
@@ -238,7 +256,6 @@ char *dlb_torch_adopt(const dlb_torch_tensor *tensor, void *context, dlb_torch_m
     at::DataPtr ours(data.get(), context, release, data.device());
     *memory = std::move(data);
     data = std::move(ours);
-    storage->set_resizable(false);
     *former = reinterpret_cast<dlb_torch_memory *>(memory.release());
   });
 }
@@ -247,4 +264,6 @@ void dlb_torch_free_memory(dlb_torch_memory *memory) { delete reinterpret_cast<a
 
 void dlb_torch_free(dlb_torch_tensor *tensor) { delete reinterpret_cast<at::Tensor *>(tensor); }
 
-void dlb_torch_free_message(char *message) { std::free(message); }
+void dlb_torch_free_message(char *message) {
+  if (message != no_message) std::free(message);
+}

@@ -62,7 +62,7 @@ typedef struct {
  * in bytes fits an int64_t: libtorch would abort otherwise.
  *
  * `context` points to a function `void release(void *context)`, called once when libtorch is done
- * with the memory. On failure it has not been called.
+ * with the memory; resizing the tensor gives it other memory. On failure it has not been called.
  */
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
                           DLDataType dtype, void *context, dlb_torch_tensor **out);
@@ -88,7 +88,7 @@ char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target);
 
 /*
  * Puts `context` (as in `dlb_torch_from_blob`) in charge of the memory of an exclusive tensor, which
- * from then on cannot be resized or lazily cloned, and gives back what was in charge before.
+ * from then on cannot be cloned lazily, and gives back what was in charge before.
  */
 char *dlb_torch_adopt(const dlb_torch_tensor *tensor, void *context, dlb_torch_memory **former);
 
