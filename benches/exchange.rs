@@ -95,7 +95,9 @@ fn into_libtorch() {
         "ndarray → libtorch",
         &[
             "`array.into_torch()`",
-            "C++ `for_blob().context()` + heap `at::Tensor`",
+            "C++: `for_blob().context()`, heap `at::Tensor`, heap owner",
+            "ratio",
+            "the same without an owner",
             "ratio",
             "`into_dlpack()` + C++ `fromDLPackVersioned`",
             "`tch::Tensor::from_slice` (copies)",
@@ -109,6 +111,11 @@ fn into_libtorch() {
             let tensor = unsafe { Blob::new(array.as_mut_ptr(), &shape, &strides) };
             (tensor, array)
         };
+        let owned = |mut array: Array2<f32>| {
+            // SAFETY: the array goes into the result, behind the tensor.
+            let tensor = unsafe { Blob::owned(array.as_mut_ptr(), &shape, &strides) };
+            (tensor, array)
+        };
         let dlpack = |array: Array2<f32>| {
             // SAFETY: our own struct, which libtorch takes over.
             unsafe { Blob::from_dlpack(array.into_tensor().into_dlpack().into_raw()) }
@@ -116,7 +123,8 @@ fn into_libtorch() {
         let times = race(
             &mut [
                 Contender::batched("ours", || array(side), |array| array.into_torch().expect("moved")),
-                Contender::batched("floor", || array(side), blob),
+                Contender::batched("floor", || array(side), owned),
+                Contender::batched("bare", || array(side), blob),
                 Contender::batched("dlpack", || array(side), dlpack),
             ],
             ROUNDS,
@@ -125,8 +133,17 @@ fn into_libtorch() {
         let source = vec![0.5_f32; side * side];
         let copy = Contender::repeated("copy", || tch::Tensor::from_slice(&source));
         let copied = race(&mut [copy], if side > 512 { 3 } else { ROUNDS }, if side > 512 { 1 } else { 20 });
-        let ratio = format!("{:.2}", times[0] / times[1]);
-        row(name, &[ns(times[0]), ns(times[1]), ratio, ns(times[2]), ns(copied[0])]);
+        let ratio = |floor: f64| format!("{:.2}", times[0] / floor);
+        let cells = [
+            ns(times[0]),
+            ns(times[1]),
+            ratio(times[1]),
+            ns(times[2]),
+            ratio(times[2]),
+            ns(times[3]),
+            ns(copied[0]),
+        ];
+        row(name, &cells);
     }
     let array = array(16);
     println!("\nAllocations of ours for one `into_torch`: {}.", allocations(|| array.into_torch().is_ok()));

@@ -51,6 +51,22 @@ impl Descriptor {
         Self { data: data.cast(), layout, dtype: T::DTYPE, device: Device::CPU, padded: false }
     }
 
+    /// For memory whose elements lie within an allocation that exists.
+    ///
+    /// # Errors
+    /// [`Error::Descriptor`] when `data` is NULL although there are elements.
+    #[cfg(feature = "torch")]
+    #[inline]
+    pub(crate) fn from_allocated(
+        data: *mut c_void,
+        layout: Layout,
+        dtype: DType,
+        device: Device,
+    ) -> Result<Self> {
+        let descriptor = Self { data, layout, dtype, device, padded: false };
+        if data.is_null() && !descriptor.layout.is_empty() { descriptor.checked() } else { Ok(descriptor) }
+    }
+
     /// The same description with another pointer to the same address.
     #[cfg(feature = "ndarray")]
     #[inline]

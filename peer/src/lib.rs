@@ -11,6 +11,8 @@ pub use stopwatch::{Contender, race};
 
 unsafe extern "C" {
     fn peer_from_blob(data: *mut c_void, shape: *const i64, strides: *const i64, ndim: usize) -> *mut c_void;
+    fn peer_from_owner(data: *mut c_void, shape: *const i64, strides: *const i64, ndim: usize)
+    -> *mut c_void;
     fn peer_free(tensor: *mut c_void);
     fn peer_consume(tensor: *mut c_void) -> *const c_void;
     fn peer_from_dlpack(managed: *mut c_void) -> *mut c_void;
@@ -28,6 +30,15 @@ impl Blob {
     pub unsafe fn new(data: *mut f32, shape: &[i64], strides: &[i64]) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { peer_from_blob(data.cast(), shape.as_ptr(), strides.as_ptr(), shape.len()) })
+    }
+
+    /// The same with an owner on the heap.
+    ///
+    /// # Safety
+    /// * The elements stay valid as long as the result.
+    pub unsafe fn owned(data: *mut f32, shape: &[i64], strides: &[i64]) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { peer_from_owner(data.cast(), shape.as_ptr(), strides.as_ptr(), shape.len()) })
     }
 
     /// What C++ does to take the memory out: another owner by DLPack, the tensor gone, the owner gone.

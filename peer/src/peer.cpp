@@ -23,6 +23,21 @@ void *peer_from_blob(void *data, const int64_t *shape, const int64_t *strides, s
                             .make_tensor());
 }
 
+// The same with an owner on the heap, as a program that moves a std::vector in must have.
+void *peer_from_owner(void *data, const int64_t *shape, const int64_t *strides, size_t ndim) {
+  struct Owner {
+    void *data;
+    size_t length;
+    size_t capacity;
+  };
+  return new at::Tensor(at::for_blob(data, {shape, ndim})
+                            .strides(at::IntArrayRef(strides, ndim))
+                            .context(new Owner{data, 0, 0}, [](void *owner) { delete static_cast<Owner *>(owner); })
+                            .options(at::TensorOptions(at::kFloat).device(at::kCPU))
+                            .target_device(at::Device(at::kCPU))
+                            .make_tensor());
+}
+
 void peer_free(void *tensor) { delete static_cast<at::Tensor *>(tensor); }
 
 // The floor of a move out of libtorch: one owner more, the tensor gone, the owner gone.

@@ -38,6 +38,7 @@ pub struct dlb_torch_view {
     pub shape: *const i64,
     pub strides: *const i64,
     pub ndim: usize,
+    pub len: usize,
     pub dtype: DLDataType,
     pub device_type: i32,
     pub device_index: i32,
@@ -47,21 +48,22 @@ pub struct dlb_torch_view {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of dlb_torch_view"][::std::mem::size_of::<dlb_torch_view>() - 64usize];
+    ["Size of dlb_torch_view"][::std::mem::size_of::<dlb_torch_view>() - 72usize];
     ["Alignment of dlb_torch_view"][::std::mem::align_of::<dlb_torch_view>() - 8usize];
     ["Offset of field: dlb_torch_view::data"][::std::mem::offset_of!(dlb_torch_view, data) - 0usize];
     ["Offset of field: dlb_torch_view::shape"][::std::mem::offset_of!(dlb_torch_view, shape) - 8usize];
     ["Offset of field: dlb_torch_view::strides"][::std::mem::offset_of!(dlb_torch_view, strides) - 16usize];
     ["Offset of field: dlb_torch_view::ndim"][::std::mem::offset_of!(dlb_torch_view, ndim) - 24usize];
-    ["Offset of field: dlb_torch_view::dtype"][::std::mem::offset_of!(dlb_torch_view, dtype) - 32usize];
+    ["Offset of field: dlb_torch_view::len"][::std::mem::offset_of!(dlb_torch_view, len) - 32usize];
+    ["Offset of field: dlb_torch_view::dtype"][::std::mem::offset_of!(dlb_torch_view, dtype) - 40usize];
     ["Offset of field: dlb_torch_view::device_type"]
-        [::std::mem::offset_of!(dlb_torch_view, device_type) - 36usize];
+        [::std::mem::offset_of!(dlb_torch_view, device_type) - 44usize];
     ["Offset of field: dlb_torch_view::device_index"]
-        [::std::mem::offset_of!(dlb_torch_view, device_index) - 40usize];
-    ["Offset of field: dlb_torch_view::plain"][::std::mem::offset_of!(dlb_torch_view, plain) - 44usize];
+        [::std::mem::offset_of!(dlb_torch_view, device_index) - 48usize];
+    ["Offset of field: dlb_torch_view::plain"][::std::mem::offset_of!(dlb_torch_view, plain) - 52usize];
     ["Offset of field: dlb_torch_view::exclusive"]
-        [::std::mem::offset_of!(dlb_torch_view, exclusive) - 48usize];
-    ["Offset of field: dlb_torch_view::context"][::std::mem::offset_of!(dlb_torch_view, context) - 56usize];
+        [::std::mem::offset_of!(dlb_torch_view, exclusive) - 56usize];
+    ["Offset of field: dlb_torch_view::context"][::std::mem::offset_of!(dlb_torch_view, context) - 64usize];
 };
 unsafe extern "C" {
     pub fn dlb_torch_from_blob(

@@ -94,18 +94,20 @@ impl Tensor {
     /// [`Error::UnsupportedDevice`]; [`Error::Foreign`] for memory that others may reach, until
     /// [`assume_exclusive`](Self::assume_exclusive) vouches for it. The tensor comes back inside the
     /// error; [`to_torch`](Self::to_torch) copies instead.
+    #[inline]
     pub fn into_torch(mut self) -> Result<tch::Tensor, Rejected<Self>> {
         if let Err(error) = self.check_torch() {
             return Err(Rejected::new(self, error));
         }
-        let Self { storage, descriptor, vouched } = self;
-        let storage = match storage.into_owner::<TorchOwner>() {
-            Ok(TorchOwner(tensor)) => return Ok(tensor),
+        let storage = match self.storage.into_owner::<TorchOwner>() {
+            Ok(owner) => return Ok(owner.into_tensor()),
             Err(storage) => storage,
         };
         // SAFETY: checked; this is the only handle, and the memory may be written.
-        unsafe { from_storage(storage, &descriptor) }
-            .map_err(|(storage, error)| Rejected::new(Self { storage, descriptor, vouched }, error))
+        match unsafe { from_storage(storage, &self.descriptor) } {
+            Ok(tensor) => Ok(tensor),
+            Err((storage, error)) => Err(Rejected::new(Self { storage, ..self }, error)),
+        }
     }
 
     pub(super) fn check_torch(&mut self) -> Result<()> {

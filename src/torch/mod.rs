@@ -17,6 +17,7 @@ mod loan;
 mod bindings;
 
 use std::ffi::{CStr, c_char, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use ::ndarray::{Array, ArrayView, ArrayViewMut, Dimension};
@@ -152,7 +153,33 @@ pub trait TorchExt: Sized {
 }
 
 /// A libtorch tensor as the owner of its memory.
-struct TorchOwner(tch::Tensor);
+struct TorchOwner(NonNull<dlb_torch_tensor>);
+
+// SAFETY: libtorch's tensors may be used and freed on any thread.
+unsafe impl Send for TorchOwner {}
+
+impl TorchOwner {
+    fn new(tensor: tch::Tensor) -> Self {
+        let mut tensor = ManuallyDrop::new(tensor);
+        match NonNull::new(tensor.as_mut_ptr().cast()) {
+            Some(handle) => Self(handle),
+            None => unreachable!("a tensor of tch's has an address"),
+        }
+    }
+
+    fn into_tensor(self) -> tch::Tensor {
+        let handle = ManuallyDrop::new(self).0;
+        // SAFETY: it came from a tensor of tch's, which is not used otherwise any more.
+        unsafe { tch::Tensor::from_ptr(handle.as_ptr().cast()) }
+    }
+}
+
+impl Drop for TorchOwner {
+    fn drop(&mut self) {
+        // SAFETY: a tensor of ours, freed once.
+        unsafe { dlb_torch_free(self.0.as_ptr()) };
+    }
+}
 
 /// What kept the memory of a libtorch tensor before this crate did.
 struct FormerOwner(Option<NonNull<dlb_torch_memory>>);
@@ -217,7 +244,9 @@ fn read(tensor: &tch::Tensor) -> Result<Read> {
     let DLDataType { code, bits, lanes } = view.dtype;
     let (dtype, device) =
         (DType { code, bits, lanes }, Device { kind: view.device_type, index: view.device_index });
-    let descriptor = Descriptor::new(view.data, Layout::new(shape, strides)?, dtype, device)?;
+    // libtorch's sizes and strides are not negative, and the shim compared them with the storage.
+    let layout = Layout::from_checked(shape.iter().copied(), strides.iter().copied(), view.ndim, view.len);
+    let descriptor = Descriptor::from_allocated(view.data, layout, dtype, device)?;
     let (shared, context) = (why_shared(view.exclusive), NonNull::new(view.context));
     // SAFETY: libtorch holds the context's reference, and nobody else uses that one: the tensor's
     // storage is not shared.
@@ -314,10 +343,10 @@ fn own(tensor: tch::Tensor, Read { descriptor, shared, context }: Read) -> Tenso
             Tensor { storage, descriptor, vouched }
         }
         None if shared.is_none() => {
-            Tensor::new(Storage::new(TorchOwner(tensor), Access::Exclusive, false), descriptor)
+            Tensor::new(Storage::new(TorchOwner::new(tensor), Access::Exclusive, false), descriptor)
         }
         None => {
-            let storage = Storage::new(TorchOwner(tensor), Access::Foreign { writable: true }, false);
+            let storage = Storage::new(TorchOwner::new(tensor), Access::Foreign { writable: true }, false);
             Tensor { storage, descriptor, vouched: false }
         }
     }
@@ -328,7 +357,7 @@ pub(crate) fn owner_to_host(tensor: &Tensor) -> Option<Result<Tensor>> {
     // SAFETY: libtorch's calls on a tensor that nobody changes are sound from any thread.
     let owner = unsafe { tensor.storage.peek::<TorchOwner>() }?;
     // SAFETY: a valid tensor and room for the result.
-    let moved = make(|out| unsafe { dlb_torch_to_cpu(handle(&owner.0), out) });
+    let moved = make(|out| unsafe { dlb_torch_to_cpu(owner.0.as_ptr(), out) });
     Some(moved.and_then(|moved| Ok(moved.into_tensor()?)))
 }
 
@@ -464,7 +493,7 @@ impl TorchExt for tch::Tensor {
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>> {
         match read(&self) {
             Ok(Read { descriptor, .. }) => {
-                let storage = Storage::new(TorchOwner(self), Access::Foreign { writable: true }, false);
+                let storage = Storage::new(TorchOwner::new(self), Access::Foreign { writable: true }, false);
                 Ok(Tensor::new(storage, descriptor))
             }
             Err(error) => Err(Rejected::new(self, error)),

@@ -114,11 +114,15 @@ bool describe_device(const at::Tensor &t, dlb_torch_view *out) {
 // Whether every element lies within the storage. Sizes and strides are libtorch's own, not negative.
 bool fits_storage(const at::Tensor &t) {
   if (t.numel() == 0) return true;
-  __int128 elements = t.storage_offset();
-  for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
-    elements += static_cast<__int128>(t.size(dimension) - 1) * t.stride(dimension);
+  __int128 last = t.storage_offset();
+  if (t.is_contiguous()) {
+    last += t.numel() - 1;
+  } else {
+    for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
+      last += static_cast<__int128>(t.size(dimension) - 1) * t.stride(dimension);
+    }
   }
-  return (elements + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(t.storage().nbytes());
+  return (last + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(t.storage().nbytes());
 }
 
 // The same tensor, unless reading its elements would leave its storage.
@@ -207,6 +211,7 @@ char *dlb_torch_read(const dlb_torch_tensor *tensor, dlb_torch_view *out) {
       view.shape = t.sizes().data();
       view.strides = t.strides().data();
       view.ndim = static_cast<size_t>(t.dim());
+      view.len = static_cast<size_t>(t.numel());
       view.context = ours ? data.get_context() : nullptr;
       view.exclusive = why_not_exclusive(t, ours);
     }

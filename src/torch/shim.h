@@ -49,6 +49,7 @@ typedef struct {
   const int64_t *shape;
   const int64_t *strides;
   size_t ndim;
+  size_t len; /* elements */
   DLDataType dtype;
   int32_t device_type; /* of DLPack */
   int32_t device_index;
