@@ -158,7 +158,7 @@ mod sealed {
 
 /// A Rust type that a tensor can hold.
 ///
-/// Implemented for `u8` to `u64`, `i8` to `i64`, [`f16`], [`bf16`], `f32`, `f64`, `bool`,
+/// Implemented for `u8` to `u64`, `i8` to `i64`, `half::f16`, `half::bf16`, `f32`, `f64`, `bool`,
 /// `Complex<f32>` and `Complex<f64>`, and closed: unsafe code of this crate relies on
 /// [`DTYPE`](Self::DTYPE) having the size of `Self`, and on every bit pattern being valid for
 /// every type except `bool`, whose bytes are checked before a `bool` is made of them.

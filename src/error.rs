@@ -263,6 +263,7 @@ impl<S> Rejected<S> {
     }
 
     /// The same refusal around another form of the source.
+    #[cfg(feature = "ndarray")]
     pub(crate) fn map<R>(self, wrap: impl FnOnce(S) -> R) -> Rejected<R> {
         Rejected { source: wrap(self.source), error: self.error }
     }

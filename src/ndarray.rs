@@ -563,7 +563,13 @@ impl<T: Element, D: Dimension> Deref for NdArray<T, D> {
 
 impl<T: Element, D: Dimension> fmt::Debug for NdArray<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view.fmt(f)
+        fmt::Debug::fmt(&self.view, f)
+    }
+}
+
+impl<T: Element + fmt::Display, D: Dimension> fmt::Display for NdArray<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.view, f)
     }
 }
 

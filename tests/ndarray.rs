@@ -167,12 +167,12 @@ fn negative_strides_work_in_both_directions() {
     assert_eq!(clone.as_ndarray::<f32, Ix2>().expect("a view"), array);
 }
 
-fn wrapped<T: Element>(values: &'static mut [T], shape: &[i64], strides: &[i64]) -> Tensor {
+fn wrapped<T: Element>(mut values: Vec<T>, shape: &[i64], strides: &[i64]) -> Tensor {
     let layout = Layout::new(shape, strides).expect("valid");
     let data = values.as_mut_ptr().cast();
     let descriptor = Descriptor::new(data, layout, T::DTYPE, Device::CPU).expect("valid");
-    // SAFETY: static, and reached by nobody else.
-    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    // SAFETY: the owner keeps the elements, which nobody else reaches.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, values) };
     // SAFETY: likewise.
     unsafe { tensor.assume_exclusive() }.expect("alone")
 }
@@ -180,7 +180,7 @@ fn wrapped<T: Element>(values: &'static mut [T], shape: &[i64], strides: &[i64])
 #[test]
 fn overlapping_memory_is_read_but_not_written() {
     for (shape, strides) in [(&[2_i64, 3][..], &[0_i64, 1][..]), (&[3, 3], &[1, 1]), (&[3, 2], &[2, 3])] {
-        let mut tensor = wrapped(vec![1.0_f32; 9].leak(), shape, strides);
+        let mut tensor = wrapped(vec![1.0_f32; 9], shape, strides);
         assert!(tensor.as_ndarray::<f32, Ix2>().is_ok());
         assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::Overlap { .. })));
         let mut array = tensor.into_ndarray::<f32, Ix2>().expect("readable");
@@ -208,7 +208,7 @@ fn strides_that_do_not_matter_do_no_harm() {
     for (shape, strides) in
         [(&[1_i64, 3][..], &[i64::MAX, 1][..]), (&[0, 3], &[i64::MIN, -1]), (&[1, 1], &[-5, 0])]
     {
-        let mut tensor = wrapped(vec![1.0_f32; 3].leak(), shape, strides);
+        let mut tensor = wrapped(vec![1.0_f32; 3], shape, strides);
         assert_eq!(tensor.as_ndarray_mut::<f32, Ix2>().expect("a view").len(), tensor.len());
         let array = tensor.into_ndarray::<f32, Ix2>().expect("an array");
         assert_eq!(array.iter().count(), array.len());
@@ -217,12 +217,12 @@ fn strides_that_do_not_matter_do_no_harm() {
 
 #[test]
 fn misaligned_memory_is_copied_not_seen() {
-    let bytes: &'static mut [u8] = vec![0; 16].leak();
+    let mut bytes = vec![0_u8; 16];
     let layout = Layout::contiguous(&[2]).expect("small");
     let odd = bytes.as_mut_ptr().wrapping_add(1 + bytes.as_ptr().align_offset(4)).cast();
     let descriptor = Descriptor::new(odd, layout, DType::F32, Device::CPU).expect("valid");
-    // SAFETY: 8 of 16 static bytes.
-    let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
+    // SAFETY: 8 of the owner's 16 bytes.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, bytes) };
     assert!(matches!(tensor.as_ndarray::<f32, Ix1>(), Err(Error::Misaligned { align: 4, .. })));
     assert_eq!(tensor.to_ndarray::<f32, Ix1>().expect("copied"), array![0.0, 0.0]);
 }

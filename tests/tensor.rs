@@ -19,14 +19,14 @@ fn counting() -> Tensor {
     Tensor::from_vec((0..24_i32).collect(), [2, 3, 4]).expect("24 elements")
 }
 
-/// Wraps a leaked, writable vector in any layout.
+/// Wraps a vector in any layout.
 fn strided(len: usize, first: i64, shape: &[i64], strides: &[i64]) -> Tensor {
-    let values: &'static mut [i32] = Vec::from_iter(0..len as i32).leak();
+    let mut values = Vec::from_iter(0..len as i32);
     let data = values.as_mut_ptr().wrapping_offset(first as isize).cast();
     let layout = Layout::new(shape, strides).expect("a valid layout");
     let descriptor = Descriptor::new(data, layout, DType::I32, Device::CPU).expect("valid");
-    // SAFETY: leaked, and reached by nobody else; the tests stay within `len`.
-    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    // SAFETY: the owner keeps the elements, which nobody else reaches; the tests stay within `len`.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, values) };
     // SAFETY: likewise.
     unsafe { tensor.assume_exclusive() }.expect("one handle")
 }
@@ -162,22 +162,22 @@ fn clones_are_apart_from_their_source() {
     assert_eq!(image.strides(), [12, 4, 1]);
 }
 
-fn bools(bytes: &'static mut [u8], shape: &[i64], strides: &[i64]) -> Tensor {
+fn bools(mut bytes: Vec<u8>, shape: &[i64], strides: &[i64]) -> Tensor {
     let layout = Layout::new(shape, strides).expect("valid");
     let data = bytes.as_mut_ptr().cast();
     let descriptor = Descriptor::new(data, layout, DType::BOOL, Device::CPU).expect("valid");
-    // SAFETY: static, and reached by nobody else.
-    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    // SAFETY: the owner keeps the bytes, which nobody else reaches.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, bytes) };
     // SAFETY: likewise.
     unsafe { tensor.assume_exclusive() }.expect("alone")
 }
 
 #[test]
 fn every_byte_that_becomes_a_bool_is_looked_at() {
-    let mut tensor = bools(vec![1, 2, 0, 255].leak(), &[2], &[2]);
+    let mut tensor = bools(vec![1, 2, 0, 255], &[2], &[2]);
     assert_eq!(tensor.to_vec::<bool>().expect("the elements are fine"), [true, false]);
     assert_eq!(tensor.to_list().expect("likewise").to_string(), "[True, False]");
-    let mut tensor2 = bools(vec![1, 0, 2].leak(), &[3], &[1]);
+    let mut tensor2 = bools(vec![1, 0, 2], &[3], &[1]);
     let invalid = Error::InvalidBool { value: 2 };
     assert_eq!(tensor2.as_slice::<bool>(), Err(invalid.clone()));
     assert_eq!(tensor2.as_slice_mut::<bool>(), Err(invalid.clone()));
@@ -320,7 +320,7 @@ proptest! {
 
 #[test]
 fn broadcast_bools_are_looked_at_once() {
-    let huge = bools(vec![1].leak(), &[1 << 40, 1 << 10], &[0, 0]);
+    let huge = bools(vec![1], &[1 << 40, 1 << 10], &[0, 0]);
     assert!(matches!(huge.as_slice::<bool>(), Err(Error::NotContiguous { .. })), "and in no time");
     assert!(matches!(huge.to_list(), Err(Error::OutOfMemory { .. })));
     assert!(matches!(huge.deep_clone(), Err(Error::OutOfMemory { .. })));

@@ -1,9 +1,9 @@
 //! `cargo xtask bindings`: the Rust declarations of our C headers, generated and committed, so that
 //! users need no libclang.
 
-use std::path::Path;
-
-use crate::{Outcome, root, setup};
+#[cfg(feature = "bindgen")]
+use crate::root;
+use crate::{Outcome, setup};
 
 /// Each committed file, the header it comes from, and the names it declares.
 #[cfg(feature = "bindgen")]
@@ -43,7 +43,7 @@ pub(crate) fn generate(_verify: bool) -> Outcome {
 }
 
 #[cfg(feature = "bindgen")]
-fn declare(header: &Path, names: &str) -> Result<String, Box<dyn std::error::Error>> {
+fn declare(header: &std::path::Path, names: &str) -> Outcome<String> {
     // The libclang wheel has no headers of its own; the compiler's serve.
     let compiler = std::process::Command::new("cc").arg("-print-file-name=include").output()?;
     let builtin = String::from_utf8(compiler.stdout)?;

@@ -1,21 +1,44 @@
 //! The commands of dlbridge's README and CI. Rust only; Python serves to fetch libtorch.
 
+mod bench;
 mod bindings;
+mod check;
 mod setup;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  setup                    make libtorch ready (LIBTORCH, LIBTORCH_USE_PYTORCH=1, or PyPI's wheel in .venv)
+  demo                     setup, then the tour and the edge finder
+  test                     setup, then every test there is
+  test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
+  check                    setup, then format, lints, documentation, generated files
+  bench                    setup, then the benchmarks; writes docs/benchmarks.md
+  bindings                 generate the Rust declarations of the C headers";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
+        ["setup"] => setup::libtorch_ready(None).map(drop),
+        ["demo"] => demo(),
+        ["test"] => test::everything(),
+        ["test", "--libtorch", version] => test::on_libtorch(version),
+        ["check"] => check::everything(),
+        ["bench"] => bench::everything(),
         ["bindings"] => bindings::run(false),
         ["bindgen-write"] => bindings::generate(false),
         ["bindgen-verify"] => bindings::generate(true),
-        _ => Err("?".into()),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::FAILURE;
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -24,6 +47,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn demo() -> Outcome {
+    setup::libtorch_ready(None)?;
+    for example in ["tour", "edges"] {
+        run(&mut cargo(&["run", "--release", "--features", "torch", "--example", example]))?;
+    }
+    Ok(())
 }
 
 /// The folder of the workspace.
@@ -40,14 +71,24 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// Shows a command and runs it; fails as it fails.
 fn run(command: &mut Command) -> Outcome {
-    let shown: Vec<_> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|part| part.to_string_lossy().into_owned())
-        .collect();
-    eprintln!("\n$ {}", shown.join(" "));
-    match command.status() {
+    show(command);
+    let status = command.status();
+    succeeded(command, status)
+}
+
+fn show(command: &Command) {
+    eprintln!("\n$ {}", text(command));
+}
+
+fn text(command: &Command) -> String {
+    let parts = std::iter::once(command.get_program()).chain(command.get_args());
+    parts.map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+fn succeeded(command: &Command, status: std::io::Result<std::process::ExitStatus>) -> Outcome {
+    match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{}` ended with {status}", shown.join(" ")).into()),
-        Err(error) => Err(format!("cannot run `{}`: {error}", shown[0]).into()),
+        Ok(status) => Err(format!("`{}` ended with {status}", text(command)).into()),
+        Err(error) => Err(format!("cannot run `{}`: {error}", text(command)).into()),
     }
 }

@@ -1,7 +1,6 @@
 //! `cargo xtask setup`: libtorch from PyPI's torch wheel, in a virtual environment of our own.
 
 use std::env;
-use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,20 +24,20 @@ fn named(name: &str, version: Option<&str>) -> String {
     version.map_or_else(|| name.to_owned(), |version| format!("{name}-{version}"))
 }
 
-/// Makes libtorch ready, unless the user brings one. Safe to repeat and to interrupt: the link that
-/// the build looks for is made last.
-pub(crate) fn run_setup(version: Option<&str>) -> Outcome {
+/// Makes libtorch ready, unless the user brings one, and says where it is linked to. Safe to repeat
+/// and to interrupt: the link that the build looks for is made last.
+pub(crate) fn libtorch_ready(version: Option<&str>) -> Outcome<PathBuf> {
+    let link = libtorch(version);
     if version.is_none()
         && let Some(given) = given()
     {
         eprintln!("libtorch: {given}");
-        return Ok(());
+        return Ok(link);
     }
-    let link = libtorch(version);
     let wanted = version.map_or_else(|| TORCH.to_owned(), |version| format!("{version}.0"));
     if installed(&link).as_deref() == Some(&wanted) {
         eprintln!("libtorch {wanted}: {}", link.display());
-        return Ok(());
+        return Ok(link);
     }
     eprintln!("libtorch {wanted} comes with PyPI's torch wheel: about 2 GB to fetch, 5 GB on disk.");
     let venv = venv(version);
@@ -50,7 +49,7 @@ pub(crate) fn run_setup(version: Option<&str>) -> Outcome {
     }
     std::os::unix::fs::symlink(folder.strip_prefix(root())?, &link)?;
     match installed(&link) {
-        Some(found) if found == wanted => Ok(()),
+        Some(found) if found == wanted => Ok(link),
         found => Err(format!("{} holds libtorch {found:?}, not {wanted}", link.display()).into()),
     }
 }
@@ -65,7 +64,7 @@ fn given() -> Option<String> {
 }
 
 /// The version of the libtorch in a folder, if it is whole.
-fn installed(folder: &Path) -> Option<String> {
+pub(crate) fn installed(folder: &Path) -> Option<String> {
     let header = folder.join("include/torch/headeronly/version.h");
     let text = fs::read_to_string(header).ok()?;
     let part = |name: &str| {
@@ -77,20 +76,19 @@ fn installed(folder: &Path) -> Option<String> {
 }
 
 /// Makes the virtual environment if need be and installs a package; gives the environment back.
-pub(crate) fn ensure_package(venv: &Path, requirement: &str) -> Result<PathBuf, Box<dyn Error>> {
+pub(crate) fn ensure_package(venv: &Path, requirement: &str) -> Outcome<PathBuf> {
     let python = venv.join("bin/python");
     let works = Command::new(&python).args(["-m", "pip", "--version"]).output();
     if !works.is_ok_and(|output| output.status.success()) {
         run(Command::new(find_python()?).args(["-m", "venv", "--clear"]).arg(venv))?;
     }
     let (name, version) = requirement.split_once("==").unwrap_or((requirement, ""));
-    let shown = Command::new(&python).args(["-m", "pip", "show", "--quiet", name]).output()?;
     let listed = Command::new(&python).args(["-m", "pip", "freeze"]).output()?;
     let have = String::from_utf8_lossy(&listed.stdout)
         .lines()
         .filter_map(|line| line.split_once("=="))
         .any(|(n, v)| n == name && (version.is_empty() || v.split('+').next() == Some(version)));
-    if !(shown.status.success() && have) {
+    if !have {
         run(Command::new(&python).args([
             "-m",
             "pip",
@@ -103,7 +101,7 @@ pub(crate) fn ensure_package(venv: &Path, requirement: &str) -> Result<PathBuf, 
 }
 
 /// A Python that the wheels support.
-fn find_python() -> Result<&'static str, Box<dyn Error>> {
+fn find_python() -> Outcome<&'static str> {
     let check = "import sys, venv; sys.exit(sys.version_info < (3, 11))";
     ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python"]
         .into_iter()
@@ -115,7 +113,7 @@ fn find_python() -> Result<&'static str, Box<dyn Error>> {
 }
 
 /// The folder of installed packages.
-pub(crate) fn site_packages(venv: &Path) -> Result<PathBuf, Box<dyn Error>> {
+pub(crate) fn site_packages(venv: &Path) -> Outcome<PathBuf> {
     let entries = fs::read_dir(venv.join("lib"))?.filter_map(Result::ok);
     entries
         .map(|entry| entry.path().join("site-packages"))

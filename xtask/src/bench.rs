@@ -1,0 +1,64 @@
+//! `cargo xtask bench`: the benchmarks, and `docs/benchmarks.md` with what they print.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::{Outcome, cargo, root, setup, show};
+
+const HEAD: &str = "\
+# Benchmarks
+
+Written by `cargo xtask bench`; every number was measured in the run described here. Contenders take
+turns within one run, and each figure is the median of its turns, so compare figures of one table, not
+of two. On a noisy machine only ratios mean something.
+
+";
+
+/// Runs every benchmark and writes down what it prints.
+pub(crate) fn everything() -> Outcome {
+    setup::libtorch_ready(None)?;
+    let mut page = HEAD.to_owned();
+    page.push_str(&machine());
+    let mut bench = cargo(&["bench", "--package", "dlbridge-peer", "--bench", "exchange"]);
+    show(&bench);
+    let output = bench.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("the benchmark failed".into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    println!("{text}");
+    page.push_str("\n## Exchange\n\n");
+    page.push_str(EXCHANGE);
+    page.push_str(&text);
+    let path = root().join("docs/benchmarks.md");
+    fs::write(&path, page)?;
+    eprintln!("written: {}", path.display());
+    Ok(())
+}
+
+const EXCHANGE: &str = "\
+`benches/exchange.rs`: square `f32` matrices change hands. Times are of one operation; making the
+inputs is left out. The ratios are ours to C++'s.
+";
+
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let cpu =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let first_line = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output();
+        let text =
+            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        text.lines().next().unwrap_or("unknown").to_owned()
+    };
+    let libtorch = setup::installed(&setup::libtorch(None)).unwrap_or_else(|| "of the user".to_owned());
+    format!(
+        "{}, {cores} cores, {}; {}; {}; libtorch {libtorch}.\n",
+        cpu.unwrap_or("unknown processor"),
+        first_line("date", &["+%Y-%m-%d"]),
+        first_line("rustc", &["--version"]),
+        first_line("c++", &["--version"]),
+    )
+}

@@ -1,0 +1,24 @@
+//! `cargo xtask check`: format, lints, documentation, generated files.
+
+use crate::{Outcome, bindings, cargo, run, setup};
+
+/// Fails at the first thing that is not as it should be.
+pub(crate) fn everything() -> Outcome {
+    setup::libtorch_ready(None)?;
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    for selection in [
+        &["--no-default-features"][..],
+        &[],
+        &["--features", "torch"],
+        &["--package", "dlbridge-peer"],
+        &["--package", "xtask"],
+    ] {
+        let mut clippy = cargo(&["clippy", "--all-targets"]);
+        run(clippy.args(selection).args(["--", "--deny", "warnings"]))?;
+    }
+    for features in ["ndarray", "torch"] {
+        let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
+        run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    }
+    bindings::run(true)
+}

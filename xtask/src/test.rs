@@ -1,0 +1,154 @@
+//! `cargo xtask test`: every test there is, and how many passed.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{Outcome, cargo, root, run, setup, show, succeeded};
+
+/// Runs the whole suite; ends with the sum of what cargo's runs counted.
+pub(crate) fn everything() -> Outcome {
+    setup::libtorch_ready(None)?;
+    let mut count = Count::default();
+    // Without libtorch: no Python, no C++.
+    count.run(&mut cargo(&["test"]))?;
+    count.run(&mut cargo(&["test", "--no-default-features", "--lib", "--tests"]))?;
+    count.run(&mut cargo(&["test", "--release", "--tests"]))?;
+    sanitized(&mut count)?;
+    // With it, debug and release.
+    count.run(&mut cargo(&["test", "--features", "torch"]))?;
+    count.run(&mut cargo(&["test", "--features", "torch", "--release", "--tests"]))?;
+    count.run(&mut cargo(&["test", "--package", "dlbridge-peer"]))?;
+    under_valgrind()?;
+    count.close()
+}
+
+/// Everything that does not link libtorch, under AddressSanitizer with its leak check.
+fn sanitized(count: &mut Count) -> Outcome {
+    let target = env!("TARGET");
+    if !answers(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])) {
+        eprintln!("\nskipped: AddressSanitizer, for want of a nightly toolchain");
+        return Ok(());
+    }
+    let mut test = Command::new("rustup");
+    test.args(["run", "nightly", "cargo", "test", "--lib", "--target", target]);
+    for name in ["dlpack", "ffi", "ndarray", "tensor"] {
+        test.args(["--test", name]);
+    }
+    test.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", root().join("target/sanitized"));
+    count.run(test.env_remove("CARGO").current_dir(root()))
+}
+
+/// The tour, which goes through libtorch, under valgrind.
+fn under_valgrind() -> Outcome {
+    if !answers(Command::new("valgrind").arg("--version")) {
+        eprintln!("\nskipped: valgrind is not installed");
+        return Ok(());
+    }
+    run(&mut cargo(&["build", "--features", "torch", "--example", "tour"]))?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    // One thread is enough to look at, and valgrind runs them in turns anyway.
+    valgrind.env("OMP_NUM_THREADS", "1").stdout(Stdio::null()).current_dir(root());
+    run(valgrind.arg(root().join("target/debug/examples/tour")))
+}
+
+fn answers(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Versions of tch for versions of libtorch.
+const TCH: [(&str, &str); 3] = [("2.11", "0.24"), ("2.12", "0.25"), ("2.13", "0.26")];
+
+/// Runs the libtorch part of the suite on another libtorch, in a copy of the workspace whose lock
+/// file names the tch that goes with it.
+pub(crate) fn on_libtorch(version: &str) -> Outcome {
+    let Some((_, tch)) = TCH.iter().find(|(libtorch, _)| *libtorch == version) else {
+        return Err(format!("no tch is known for libtorch {version}; there are 2.11, 2.12 and 2.13").into());
+    };
+    let libtorch = setup::libtorch_ready(Some(version))?;
+    let place = root().join("target").join(format!("libtorch-{version}"));
+    let copy = place.join("workspace");
+    copy_workspace(&copy)?;
+    for package in ["tch", "torch-sys"] {
+        let lock = fs::read_to_string(copy.join("Cargo.lock"))?;
+        if lock.contains(&format!("name = \"{package}\"\nversion = \"{tch}.")) {
+            continue;
+        }
+        run(cargo(&["update", package, "--precise", &format!("{tch}.0")]).current_dir(&copy))?;
+    }
+    let mut count = Count::default();
+    for arguments in [&["test", "--features", "torch"][..], &["test", "--package", "dlbridge-peer"]] {
+        let mut test = cargo(arguments);
+        test.current_dir(&copy).env("LIBTORCH", &libtorch).env("CARGO_TARGET_DIR", place.join("build"));
+        count.run(&mut test)?;
+    }
+    count.close()
+}
+
+/// Copies the files of the workspace that git knows or would add.
+fn copy_workspace(target: &Path) -> Outcome {
+    if target.exists() {
+        fs::remove_dir_all(target)?;
+    }
+    let mut list = Command::new("git");
+    list.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    let listed = list.output()?;
+    if !listed.status.success() {
+        return Err("`git ls-files` failed: this command needs a git checkout".into());
+    }
+    for file in String::from_utf8(listed.stdout)?.lines() {
+        let (from, to) = (root().join(file), target.join(file));
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        if from.is_file() {
+            fs::copy(from, to)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the runs of cargo counted.
+#[derive(Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+}
+
+impl Count {
+    /// Runs tests, shows what they print, and adds up their `test result` lines.
+    fn run(&mut self, command: &mut Command) -> Outcome {
+        show(command);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        if let Some(output) = child.stdout.take() {
+            for line in BufReader::new(output).lines() {
+                let line = line?;
+                println!("{line}");
+                self.add(&line);
+            }
+        }
+        let status = child.wait();
+        succeeded(command, status)
+    }
+
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for part in result.split(['.', ';']) {
+            let mut words = part.split_whitespace();
+            if let (Some(Ok(number)), Some(what)) = (words.next().map(str::parse::<usize>), words.next()) {
+                match what {
+                    "passed" => self.passed += number,
+                    "failed" => self.failed += number,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn close(&self) -> Outcome {
+        println!("\n{} passed, {} failed", self.passed, self.failed);
+        if self.passed > 0 && self.failed == 0 { Ok(()) } else { Err("tests failed".into()) }
+    }
+}
