@@ -46,6 +46,8 @@ mod sealed {
         fn tensor_mut(&mut self) -> &mut DLTensor;
         fn context(&self) -> *mut c_void;
         fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)>;
+        /// The deleter of structs of this type that this crate made.
+        const DELETER: unsafe extern "C" fn(*mut Self);
         /// Its address marks structs of this type that this crate made.
         fn marker(_: Token) -> *mut c_void;
     }
@@ -64,8 +66,10 @@ static LEGACY: AtomicU8 = AtomicU8::new(0);
 impl sealed::Sealed for DLManagedTensorVersioned {
     fn new(dl_tensor: DLTensor, flags: u64, token: Token) -> Self {
         let version = DLPackVersion { major: DLPACK_MAJOR_VERSION, minor: DLPACK_MINOR_VERSION };
-        Self { version, manager_ctx: Self::marker(token), deleter: Some(delete::<Self>), flags, dl_tensor }
+        Self { version, manager_ctx: Self::marker(token), deleter: Some(Self::DELETER), flags, dl_tensor }
     }
+
+    const DELETER: unsafe extern "C" fn(*mut Self) = delete_versioned;
 
     fn tensor_mut(&mut self) -> &mut DLTensor {
         &mut self.dl_tensor
@@ -86,8 +90,10 @@ impl sealed::Sealed for DLManagedTensorVersioned {
 
 impl sealed::Sealed for DLManagedTensor {
     fn new(dl_tensor: DLTensor, _flags: u64, token: Token) -> Self {
-        Self { dl_tensor, manager_ctx: Self::marker(token), deleter: Some(delete::<Self>) }
+        Self { dl_tensor, manager_ctx: Self::marker(token), deleter: Some(Self::DELETER) }
     }
+
+    const DELETER: unsafe extern "C" fn(*mut Self) = delete_legacy;
 
     fn tensor_mut(&mut self) -> &mut DLTensor {
         &mut self.dl_tensor
@@ -169,8 +175,23 @@ struct Block<M> {
     tensor: Tensor,
 }
 
-/// The deleter of every struct of ours.
-unsafe extern "C" fn delete<M: Managed>(managed: *mut M) {
+// Neither generic nor inline, so that each has one address: it helps to recognise our structs.
+
+#[inline(never)]
+unsafe extern "C" fn delete_versioned(managed: *mut DLManagedTensorVersioned) {
+    // SAFETY: called as the deleter of a struct of ours.
+    unsafe { delete(managed) };
+}
+
+#[inline(never)]
+unsafe extern "C" fn delete_legacy(managed: *mut DLManagedTensor) {
+    // SAFETY: called as the deleter of a struct of ours.
+    unsafe { delete(managed) };
+}
+
+/// # Safety
+/// * `managed` is NULL or was made by `export`, and is not used afterwards.
+unsafe fn delete<M: Managed>(managed: *mut M) {
     if managed.is_null() {
         return;
     }
@@ -345,9 +366,8 @@ impl Tensor {
     ) -> Result<Self, Rejected<Exported<M>>> {
         // SAFETY: the caller owns the valid struct, and so do we now.
         let managed = unsafe { source.0.as_mut() };
-        // The marker decides; the deleter tells whether someone wrapped the struct since. Were its
-        // address not unique, the struct would be wrapped once more, no worse.
-        let unwrapped = |deleter| std::ptr::fn_addr_eq(deleter, delete::<M> as unsafe extern "C" fn(*mut M));
+        // The marker says that we made it, the deleter that nobody put another one in since.
+        let unwrapped = |deleter| std::ptr::fn_addr_eq(deleter, M::DELETER);
         if managed.context() == M::marker(Token(())) && managed.deleter().is_some_and(unwrapped) {
             // SAFETY: the marker is there, and nobody wrapped the struct.
             return Ok(unsafe { unwrap(source) });

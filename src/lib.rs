@@ -117,6 +117,7 @@ mod torch;
 /// The structs of DLPack 1.3, as their C header declares them.
 #[expect(missing_docs, reason = "generated; include/dlpack/dlpack.h explains them")]
 #[allow(nonstandard_style, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
 pub mod ffi;
 
 #[cfg(feature = "ndarray")]
@@ -134,3 +135,8 @@ pub use crate::{
     storage::Access,
     tensor::Tensor,
 };
+
+/// Runs the README's examples.
+#[cfg(all(doctest, feature = "torch"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,6 +14,7 @@ mod loan;
 
 /// What `shim.h` declares.
 #[allow(nonstandard_style, dead_code, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
 mod bindings;
 
 use std::ffi::{CStr, c_char, c_void};
