@@ -225,11 +225,16 @@ unsafe extern "C" fn release(thin: *mut c_void) {
 }
 
 /// Runs code that owners of other people's making take part in, where no panic may pass.
-/// A panic ends here; its payload is leaked, because dropping it could panic again.
+/// A panic ends here. Its payload may panic when it is dropped, and so may that payload; then it is
+/// leaked.
 pub(crate) fn contain_panic(run: impl FnOnce()) {
-    if let Err(payload) = panic::catch_unwind(panic::AssertUnwindSafe(run)) {
-        std::mem::forget(payload);
+    let caught = |run: &mut dyn FnMut()| panic::catch_unwind(panic::AssertUnwindSafe(run)).err();
+    let mut run = Some(run);
+    let mut payload = caught(&mut || run.take().into_iter().for_each(|run| run()));
+    for _ in 0..2 {
+        payload = caught(&mut || drop(payload.take()));
     }
+    std::mem::forget(payload);
 }
 
 #[cfg(test)]

@@ -159,9 +159,12 @@ fn the_deleter_runs_once_after_the_last_handle_on_any_thread() {
     assert_eq!(deleted.times(), 0);
     thread::spawn(move || drop(exported)).join().expect("no panic");
     assert_eq!(deleted.times(), 1);
-    let (tensor, deleted) = taken(Peer { deleter: false, ..Peer::default() });
-    drop(tensor);
+    let (source, deleted) = Peer { deleter: false, ..Peer::default() }.make();
+    // SAFETY: the struct is ours and valid.
+    drop(unsafe { Tensor::from_dlpack(source) }.expect("a valid struct"));
     assert_eq!(deleted.times(), 0, "a NULL deleter is not called");
+    // SAFETY: nobody else frees it.
+    unsafe { peer::free(source) };
 }
 
 #[test]

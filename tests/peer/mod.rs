@@ -69,6 +69,15 @@ unsafe extern "C" fn delete<M>(managed: *mut M) {
     made.deleted.0.fetch_add(1, Ordering::SeqCst);
 }
 
+/// Frees a struct that has no deleter.
+///
+/// # Safety
+/// * `managed` was made by a [`Peer`] and is not used afterwards.
+pub unsafe fn free<M>(managed: NonNull<M>) {
+    // SAFETY: the caller's promise.
+    unsafe { delete(managed.as_ptr()) };
+}
+
 impl Peer {
     pub fn shaped(shape: &[i64], strides: &[i64]) -> Self {
         Self { shape: Some(shape.into()), strides: Some(strides.into()), ..Self::default() }

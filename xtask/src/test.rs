@@ -37,6 +37,8 @@ fn sanitized(count: &mut Count) -> Outcome {
         test.args(["--test", name]);
     }
     test.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", root().join("target/sanitized"));
+    // Tests ask for more memory than there is, to see the error.
+    test.env("ASAN_OPTIONS", "allocator_may_return_null=1");
     count.run(test.env_remove("CARGO").current_dir(root()))
 }
 
