@@ -45,7 +45,9 @@ mod sealed {
         fn new(tensor: DLTensor, flags: u64, _: Token) -> Self;
         fn tensor_mut(&mut self) -> &mut DLTensor;
         fn context(&self) -> *mut c_void;
-        fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)>;
+        /// # Safety
+        /// * `this` points to a struct that is valid up to its deleter.
+        unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)>;
         /// The deleter of structs of this type that this crate made.
         const DELETER: unsafe extern "C" fn(*mut Self);
         /// Its address marks structs of this type that this crate made.
@@ -79,8 +81,9 @@ impl sealed::Sealed for DLManagedTensorVersioned {
         self.manager_ctx
     }
 
-    fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)> {
-        self.deleter
+    unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
+        // SAFETY: the caller's promise.
+        unsafe { (*this).deleter }
     }
 
     fn marker(_: Token) -> *mut c_void {
@@ -103,8 +106,9 @@ impl sealed::Sealed for DLManagedTensor {
         self.manager_ctx
     }
 
-    fn deleter(&self) -> Option<unsafe extern "C" fn(*mut Self)> {
-        self.deleter
+    unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
+        // SAFETY: the caller's promise.
+        unsafe { (*this).deleter }
     }
 
     fn marker(_: Token) -> *mut c_void {
@@ -143,7 +147,8 @@ impl<M: Managed> Exported<M> {
     /// The struct itself: whoever has it calls its deleter, once.
     ///
     /// Unless its flags say `READ_ONLY` the memory may be written, but not while a Rust view of the
-    /// same memory lives: that is for whoever dereferences the pointer to see to.
+    /// same memory lives or a call of this crate reads it: that is for whoever dereferences the
+    /// pointer to see to.
     #[must_use = "the struct leaks unless its deleter is called"]
     pub fn into_raw(self) -> NonNull<M> {
         std::mem::ManuallyDrop::new(self).0
@@ -152,9 +157,8 @@ impl<M: Managed> Exported<M> {
 
 impl<M: Managed> Drop for Exported<M> {
     fn drop(&mut self) {
-        // SAFETY: the struct is valid until its deleter runs; the fields up to the deleter may be
-        // read in every version.
-        let deleter = unsafe { self.0.as_ref() }.deleter();
+        // SAFETY: the struct is valid until its deleter runs, up to the deleter in every version.
+        let deleter = unsafe { M::deleter(self.0.as_ptr()) };
         if let Some(deleter) = deleter {
             // SAFETY: we own the struct and are dropped once.
             unsafe { deleter(self.0.as_ptr()) };
@@ -368,7 +372,9 @@ impl Tensor {
         let managed = unsafe { source.0.as_mut() };
         // The marker says that we made it, the deleter that nobody put another one in since.
         let unwrapped = |deleter| std::ptr::fn_addr_eq(deleter, M::DELETER);
-        if managed.context() == M::marker(Token(())) && managed.deleter().is_some_and(unwrapped) {
+        // SAFETY: a valid struct.
+        let deleter = unsafe { M::deleter(managed) };
+        if managed.context() == M::marker(Token(())) && deleter.is_some_and(unwrapped) {
             // SAFETY: the marker is there, and nobody wrapped the struct.
             return Ok(unsafe { unwrap(source) });
         }

@@ -7,7 +7,7 @@ use crate::{DType, Device};
 /// The result of a dlbridge operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation was refused. Every variant carries the values needed to mend the call.
+/// Why an operation was refused. Variants carry the values needed to mend the call.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
@@ -241,7 +241,9 @@ pub enum Error {
 
 /// A refused move: the error, and the source that was not moved.
 ///
-/// `?` in a function that returns [`Error`] drops the source and keeps the error.
+/// `?` in a function that returns [`Error`] drops the source and keeps the error. For error types
+/// that are shared between threads (`anyhow::Error`), a rejected `tch::Tensor` is in the way:
+/// `.map_err(dlbridge::Error::from)` leaves it out.
 ///
 /// ```
 /// use dlbridge::{Error, Tensor};
@@ -251,7 +253,7 @@ pub enum Error {
 /// assert_eq!(rejected.source.len(), 5); // the Vec is not lost
 /// ```
 pub struct Rejected<S> {
-    /// What was to be moved, untouched.
+    /// What was to be moved: the same elements in the same memory.
     pub source: S,
     /// Why it was not moved.
     pub error: Error,

@@ -53,8 +53,8 @@
 //! ```
 //!
 //! [`Access`] says what is known about other ways to reach the memory. `Exclusive` memory may be
-//! written through its only handle, `ReadOnly` memory by nobody, and `Foreign` memory, which came
-//! through an `unsafe` door, only through `unsafe` functions.
+//! written through its only handle, `ReadOnly` memory by nobody, and `Foreign` memory, which others
+//! may hold, only through `unsafe` functions.
 //!
 //! # Guarantees
 //!
@@ -78,6 +78,7 @@
 //!   they find and take part in the race.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
 //! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more.
+//! * An owner that panics while it is dropped during another panic ends the process, as in all Rust.
 //!
 //! # Features
 //!

@@ -52,8 +52,13 @@ impl List {
             return Err(Error::TooManyDimensions { found, limit, target: "nested lists" });
         }
         // Every list finds its own room; this is to fail before the first does, not after the last.
-        let bytes = layout.len().saturating_mul(size_of::<Self>());
-        Vec::<Self>::new().try_reserve_exact(layout.len()).map_err(|_| Error::OutOfMemory { bytes })?;
+        let mut slices = 1_usize;
+        let lists = layout.shape().iter().fold(1_usize, |lists, &size| {
+            slices = slices.saturating_mul(usize::try_from(size).unwrap_or(usize::MAX));
+            lists.saturating_add(slices)
+        });
+        let bytes = lists.saturating_mul(size_of::<Self>());
+        Vec::<Self>::new().try_reserve_exact(lists).map_err(|_| Error::OutOfMemory { bytes })?;
         nest(layout.shape(), &mut elements.map(Into::into))
     }
 }

@@ -50,7 +50,7 @@ pub trait ArrayExt {
     /// `torch.tensor(a)`.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], [`Error::Libtorch`].
+    /// [`Error::TooManyDimensions`] beyond 64; [`Error::Libtorch`] when libtorch has no memory left.
     #[cfg(feature = "torch")]
     fn to_torch(&self) -> Result<tch::Tensor>;
 
@@ -69,8 +69,8 @@ pub trait ArrayExt {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NegativeStride`], [`Error::UnsupportedDType`], [`Error::ReadOnly`] for an `ArcArray`
-    /// that somebody shares; [`to_torch`](Self::to_torch) copies instead. The array comes back
+    /// [`Error::NegativeStride`], [`Error::TooManyDimensions`] beyond 64, [`Error::ReadOnly`] for an
+    /// `ArcArray` that somebody shares, [`Error::Libtorch`]; [`to_torch`](Self::to_torch) copies instead. The array comes back
     /// inside the error.
     #[cfg(feature = "torch")]
     fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>>

@@ -184,7 +184,8 @@ impl Tensor {
     }
 
     /// Address of the first element; of no meaning when there are no elements. On another device
-    /// than the host it is that device's address.
+    /// than the host it is that device's address. Whoever writes through it answers for doing so
+    /// while nobody else reads or writes, and only to memory that may be written.
     #[inline]
     pub fn data_ptr(&self) -> *mut c_void {
         self.descriptor.data_ptr()
@@ -356,8 +357,10 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::NotOriginal`] when it did not begin as a `Vec<T>` (or an `Array`) of just these
-    /// elements, [`Error::Shared`] when there is another handle, [`Error::InvalidBool`]. The tensor
-    /// comes back inside the error.
+    /// elements; [`Error::Shared`] when there is another handle, [`Error::Foreign`] or
+    /// [`Error::ReadOnly`] by [`Access`]; [`Error::DTypeMismatch`], [`Error::NotOnCpu`],
+    /// [`Error::Misaligned`], [`Error::InvalidBool`]. The tensor comes back inside the error; if it
+    /// began as an `Array` with gaps, that array is its `Vec` from now on.
     pub fn into_vec<T: Element>(mut self) -> Result<Vec<T>, Rejected<Self>> {
         match self.check_vec::<T>() {
             Ok(()) => {}

@@ -39,7 +39,7 @@ fn allocations<R>(run: impl FnOnce() -> R) -> (usize, R) {
 fn resident_kib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).expect("Linux tells")
 }
 
 /// A million wrappers would take more than this.
@@ -100,6 +100,20 @@ mod torch {
         let tensor = tch::Tensor::zeros([8, 8], tch::kind::FLOAT_CPU);
         let (count, _array) = allocations(|| tensor.into_ndarray::<f32, Ix2>().expect("moved"));
         assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn exported_memory_is_freed() {
+        let export = |count: usize| {
+            for _ in 0..count {
+                let tensor = tch::Tensor::zeros([1 << 18], tch::kind::FLOAT_CPU);
+                drop(tensor.share_dlpack().expect("alone"));
+            }
+        };
+        export(10);
+        let before = resident_kib();
+        export(1000);
+        assert!(resident_kib().saturating_sub(before) < PILE_KIB, "1 MiB each");
     }
 
     #[test]

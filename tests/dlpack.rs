@@ -384,3 +384,40 @@ fn null_is_no_struct_to_delete() {
     // SAFETY: our deleter takes NULL for nothing.
     unsafe { deleter(null_mut()) };
 }
+
+#[test]
+fn misaligned_arrays_are_not_read() {
+    for field in ["shape", "strides"] {
+        let (source, deleted) = Peer::default().make();
+        // SAFETY: the struct is ours.
+        let description = unsafe { &mut (*source.as_ptr()).dl_tensor };
+        match field {
+            "shape" => description.shape = description.shape.wrapping_byte_add(1),
+            _ => description.strides = description.strides.wrapping_byte_add(1),
+        }
+        // SAFETY: what it says wrong is what the test is about.
+        let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("misaligned");
+        assert_eq!(field_of(&rejected.error), field);
+        drop(rejected);
+        assert_eq!(deleted.times(), 1);
+    }
+}
+
+#[test]
+fn the_legacy_struct_has_no_room_for_padding() {
+    let fp4 = Peer { dtype: (17, 4, 1), flags: PADDED, shape: Some(vec![2]), ..Peer::default() };
+    let (padded, _) = taken(fp4);
+    assert!(matches!(padded.share_dlpack_legacy(), Err(Error::UnsupportedDType { .. })));
+    let (single, _) = taken(Peer { flags: PADDED, ..Peer::default() });
+    assert!(single.share_dlpack_legacy().is_ok(), "padding means nothing for whole bytes");
+}
+
+#[test]
+fn copies_stay_on_the_host() {
+    let (cuda, _) = taken(Peer { device: (2, 0), ..Peer::default() });
+    let mut target = Tensor::zeros::<f32>([3]).expect("small");
+    assert!(matches!(cuda.copy_into(&mut target), Err(Error::NotOnCpu { .. })));
+    // SAFETY: refused before anything is written.
+    assert!(matches!(unsafe { target.copy_into_unchecked(&cuda) }, Err(Error::NotOnCpu { .. })));
+    assert!(matches!(cuda.deep_clone(), Err(Error::UnsupportedDevice { .. })));
+}

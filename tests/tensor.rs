@@ -228,6 +228,8 @@ fn ranks_beyond_reason_are_refused_where_they_nest() {
     let wide = Tensor::from_vec(Vec::<u8>::new(), [1 << 60, 0]).expect("no elements");
     assert!(matches!(wide.to_list(), Err(Error::OutOfMemory { .. })));
     assert!(format!("{wide:?}").contains("shape=[1152921504606846976, 0]"));
+    let wide = Tensor::zeros::<u8>([1 << 20, 1 << 20, 0]).expect("no elements");
+    assert!(matches!(wide.to_list(), Err(Error::OutOfMemory { .. })));
 }
 
 #[test]

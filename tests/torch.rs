@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use dlbridge::{
-    Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Tensor, TorchExt,
+    Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Rejected, Tensor,
+    TorchExt,
 };
 use half::{bf16, f16};
 use ndarray::{Array2, Axis, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s};
@@ -370,7 +371,8 @@ fn a_view_whose_base_is_gone_owns_the_memory() {
 fn a_lazy_clone_is_not_alone() {
     let tensor = torch_matrix().copy();
     let lazy = tensor.internal_lazy_clone();
-    let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("lazily shared").source;
+    let Rejected { source: tensor, error } = tensor.into_ndarray::<f32, Ix2>().expect_err("lazily shared");
+    assert!(error.to_string().contains("lazy clone"), "{error}");
     assert!(matches!(lazy.into_tensor().expect_err("lazily shared").error, Error::Unsupported { .. }));
     assert!(tensor.copy().into_ndarray::<f32, Ix2>().is_ok());
 }
@@ -601,4 +603,126 @@ fn what_shares_no_memory_is_alone() {
     assert_eq!(*output.into_ndarray::<f32, Ix2>().expect("alone"), matrix().dot(&matrix().t()));
     let sliced = tch::Tensor::arange(6, (Kind::Int64, tch::Device::Cpu)).slice(0, 0, 6, 2);
     assert_eq!(sliced.into_ndarray::<i64, Ix1>().expect("its base is gone").to_vec(), [0, 2, 4]);
+}
+
+#[test]
+fn owners_are_dropped_once_after_every_refusal() {
+    let refusals: [fn(Tensor) -> Tensor; 7] = [
+        |tensor| tensor.into_torch().expect_err("foreign").source,
+        |tensor| tensor.into_ndarray::<f64, Ix1>().expect_err("f32").source,
+        |tensor| tensor.into_ndarray::<f32, Ix2>().expect_err("rank 1").source,
+        |tensor| tensor.into_vec::<f32>().expect_err("no Vec").source,
+        |tensor| {
+            let other = tensor.share();
+            let tensor = tensor.into_foreign().expect_err("two handles").source;
+            drop(other);
+            tensor
+        },
+        |tensor| {
+            let other = tensor.share();
+            // SAFETY: refused.
+            let tensor = unsafe { tensor.assume_exclusive() }.expect_err("two handles").source;
+            drop(other);
+            tensor
+        },
+        |tensor| {
+            // SAFETY: the memory is not written, and only this handle reaches it.
+            let tensor = unsafe { tensor.assume_exclusive() }.expect("one handle");
+            let array = tensor.into_ndarray::<f32, Ix1>().expect("readable");
+            array.into_array().expect_err("no Array").source.into_tensor()
+        },
+    ];
+    for refuse in refusals {
+        let (tensor, drops) = counted(&[1.0, 2.0]);
+        let tensor = refuse(tensor);
+        assert_eq!((drops.load(Ordering::SeqCst), tensor.to_vec::<f32>()), (0, Ok(vec![1.0, 2.0])));
+        drop(tensor);
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+}
+
+struct Explosive(#[expect(dead_code, reason = "dropped after the panic")] Counted);
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        panic!("an owner that panics");
+    }
+}
+
+#[test]
+fn an_owner_that_panics_does_not_pass_through_libtorch() {
+    static VALUES: [f32; 2] = [1.0, 2.0];
+    let drops = Arc::new(AtomicUsize::new(0));
+    let layout = Layout::contiguous(&[2]).expect("small");
+    let data = VALUES.as_ptr().cast_mut().cast();
+    let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
+    let owner = Explosive(Counted(Arc::clone(&drops)));
+    // SAFETY: static, not written, and reached by nobody else.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, owner) };
+    // SAFETY: likewise.
+    let tensor = unsafe { tensor.assume_exclusive() }.expect("alone").into_torch().expect("moved");
+    assert_eq!(tensor.sum(Kind::Float).double_value(&[]), 3.0);
+    drop(tensor);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn memory_that_got_into_libtorch_unchecked_stays_what_it_was() {
+    let (foreign, _drops) = counted(&[1.0, 2.0]);
+    // SAFETY: nobody writes the memory.
+    let mut torch = unsafe { foreign.share_torch_unchecked() }.expect("shared");
+    assert!(matches!(torch.as_ndarray_mut::<f32, Ix1>(), Err(Error::Foreign)));
+    let torch = torch.into_ndarray::<f32, Ix1>().expect_err("nobody vouches").source;
+    let home = torch.into_tensor().expect("carried");
+    assert!(matches!(home.as_slice::<f32>(), Err(Error::Foreign)));
+
+    // SAFETY: nobody writes the memory.
+    let read_only = unsafe { matrix().into_tensor().assume_read_only() }.expect("alone");
+    // SAFETY: nor through libtorch.
+    let mut torch = unsafe { read_only.share_torch_unchecked() }.expect("shared");
+    drop(read_only);
+    assert!(matches!(torch.as_ndarray_mut::<f32, Ix2>(), Err(Error::ReadOnly { .. })));
+    assert!(matches!(torch.share_dlpack(), Err(Error::ReadOnly { .. })));
+    let mut array = torch.into_ndarray::<f32, Ix2>().expect("readable");
+    assert!(matches!(array.get_mut(), Err(Error::ReadOnly { .. })));
+}
+
+#[test]
+fn a_promise_not_to_write_outlasts_an_export() {
+    let tensor = matrix().into_torch().expect("moved");
+    let exported = tensor.share_dlpack().expect("lent");
+    // SAFETY: made just above; nobody writes.
+    let home = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
+    drop(tensor);
+    // SAFETY: nobody writes any more.
+    let read_only = unsafe { home.assume_read_only() }.expect("alone");
+    // SAFETY: nor through libtorch.
+    let mut torch = unsafe { read_only.share_torch_unchecked() }.expect("shared");
+    drop(read_only);
+    assert!(matches!(torch.as_ndarray_mut::<f32, Ix2>(), Err(Error::ReadOnly { .. })));
+}
+
+#[test]
+fn shares_are_refused_as_moves_are() {
+    let mut inverted = matrix();
+    inverted.invert_axis(Axis(0));
+    let inverted = inverted.into_tensor();
+    // SAFETY: refused.
+    let refused = unsafe { inverted.share_torch_unchecked() };
+    assert!(matches!(refused, Err(Error::NegativeStride { .. })));
+    let deep = Tensor::from_vec(vec![1_u8], vec![1; 65]).expect("one element");
+    // SAFETY: refused.
+    let refused = unsafe { deep.share_torch_unchecked() };
+    assert!(matches!(refused, Err(Error::TooManyDimensions { .. })));
+}
+
+#[test]
+fn libtorchs_own_words_come_through() {
+    static VALUE: f32 = 1.0;
+    let layout = Layout::new(&[1 << 45], &[0]).expect("one element again and again");
+    let data = (&raw const VALUE).cast_mut().cast();
+    let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
+    // SAFETY: a static that nobody writes.
+    let huge = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
+    assert!(matches!(huge.to_torch(), Err(Error::Libtorch(words)) if words.contains("memory")));
 }

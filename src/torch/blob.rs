@@ -91,7 +91,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::Shared`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
     /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
-    /// [`Error::UnsupportedDevice`]; [`Error::Foreign`] for memory that others may reach, until
+    /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`]; [`Error::Foreign`] for memory that others may reach, until
     /// [`assume_exclusive`](Self::assume_exclusive) vouches for it. The tensor comes back inside the
     /// error; [`to_torch`](Self::to_torch) copies instead.
     #[inline]
@@ -129,8 +129,8 @@ impl Tensor {
     /// `torch.tensor`. libtorch allocates the memory.
     ///
     /// # Errors
-    /// When the memory is not on the host or of a type that libtorch does not have;
-    /// [`Error::Libtorch`] when it has no memory left.
+    /// [`Error::NotOnCpu`], [`Error::UnsupportedDType`], [`Error::TooManyDimensions`] beyond 64;
+    /// [`Error::Libtorch`] when libtorch has no memory left.
     pub fn to_torch(&self) -> Result<tch::Tensor> {
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { copy_of(&self.descriptor) }
@@ -139,7 +139,8 @@ impl Tensor {
     /// Another owner of the same memory, as a libtorch tensor. Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::NegativeStride`], [`Error::UnsupportedDType`], [`Error::UnsupportedDevice`].
+    /// [`Error::NegativeStride`], [`Error::UnsupportedDType`], [`Error::UnsupportedDevice`],
+    /// [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`].
     ///
     /// # Safety
     /// * Nothing writes the memory through libtorch while a Rust view of it lives or a call of this

@@ -36,8 +36,9 @@ pub(crate) use loan::lend;
 /// Conversions of libtorch tensors.
 ///
 /// `into_` and `as_` methods want a tensor that is a plain strided buffer and owns its memory alone:
-/// no other tensor, view, lazy clone, autograd graph or file shares it. `to_` methods take any
-/// tensor that has elements, and copy.
+/// no other tensor, view, lazy clone, autograd graph or file shares it. `to_` methods copy, and take
+/// tensors that share their memory, require grad, are conjugated, negated or lazy clones as well.
+/// Every method may give [`Error::Libtorch`] with libtorch's own words.
 pub trait TorchExt: Sized {
     /// Moves the tensor. Nothing is copied.
     ///
@@ -45,9 +46,9 @@ pub trait TorchExt: Sized {
     /// [`Access::Foreign`]: it can be carried, handed back and moved to the host, not read.
     ///
     /// # Errors
-    /// [`Error::NotExclusive`] when someone else reaches the memory, [`Error::Unsupported`] and
-    /// [`Error::UnsupportedDType`] when the tensor is more than a plain strided buffer. The tensor
-    /// comes back inside the error.
+    /// [`Error::NotExclusive`] when someone else reaches the memory; [`Error::Unsupported`], or
+    /// [`Error::Descriptor`] when it has elements but no memory, when the tensor is more than a plain
+    /// strided buffer. The tensor comes back inside the error.
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>>;
 
     /// Moves the tensor into an array that owns it: Python's `t.numpy()`. Nothing is copied.
@@ -68,7 +69,9 @@ pub trait TorchExt: Sized {
     /// # Errors
     /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`] for memory on another
     /// device, [`Error::DTypeMismatch`], [`Error::RankMismatch`], [`Error::Misaligned`],
-    /// [`Error::InvalidBool`]. The tensor comes back inside the error.
+    /// [`Error::InvalidBool`], [`Error::Overflow`] for empty shapes that ndarray cannot count, and
+    /// [`Error::Foreign`] for memory that came in through an unsafe door. The tensor comes back inside
+    /// the error.
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
 
     /// Sees the tensor as an array, to read and write, for as long as it is borrowed. Nothing is
@@ -91,15 +94,16 @@ pub trait TorchExt: Sized {
     /// ```
     ///
     /// # Errors
-    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::Overlap`].
+    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::Overlap`]; [`Error::Shared`] or
+    /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
 
     /// Copies the tensor, in the order of its strides. Gradients are left behind; conjugation and
     /// negation are carried out.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] and [`Error::UnsupportedDType`] when the copy is no plain strided
-    /// buffer either; [`Error::Libtorch`].
+    /// [`Error::Unsupported`] when the copy is no plain strided buffer either (sparse, nested,
+    /// quantized, meta); [`Error::Libtorch`].
     fn to_tensor(&self) -> Result<Tensor>;
 
     /// Copies the elements into a new row-major `Array`: Python's `t.numpy(force=True)` where it
@@ -126,7 +130,8 @@ pub trait TorchExt: Sized {
     /// gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
     ///
     /// # Errors
-    /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`].
+    /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`]; [`Error::Shared`] or
+    /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
     fn share_dlpack(&self) -> Result<Exported>;
 
     /// Sees the tensor as an array without proof that nobody writes it.
@@ -143,8 +148,8 @@ pub trait TorchExt: Sized {
     /// [`Access::Foreign`], writable. Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] and [`Error::UnsupportedDType`] when the tensor is more than a plain
-    /// strided buffer. The tensor comes back inside the error.
+    /// [`Error::Unsupported`] or [`Error::Descriptor`] when the tensor is more than a plain strided
+    /// buffer. The tensor comes back inside the error.
     ///
     /// # Safety
     /// * Until the result's owner is dropped nobody resizes or replaces the memory.
@@ -152,6 +157,33 @@ pub trait TorchExt: Sized {
     ///   buffer holds the bytes 0 and 1 only.
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>>;
 }
+
+/// What the borrow checker keeps apart.
+///
+/// ```compile_fail,E0502
+/// use dlbridge::TorchExt;
+/// let mut tensor = tch::Tensor::zeros([3], tch::kind::FLOAT_CPU);
+/// let view = tensor.as_ndarray_mut::<f32, ndarray::Ix1>().unwrap();
+/// let clone = tensor.shallow_clone(); // beside a view that writes
+/// drop((view, clone));
+/// ```
+///
+/// ```compile_fail,E0505
+/// use dlbridge::TorchExt;
+/// let mut tensor = tch::Tensor::zeros([3], tch::kind::FLOAT_CPU);
+/// let view = tensor.as_ndarray_mut::<f32, ndarray::Ix1>().unwrap();
+/// drop(tensor);
+/// println!("{view}"); // outlives the tensor
+/// ```
+///
+/// ```compile_fail
+/// use dlbridge::ArrayExt;
+/// let mut array = ndarray::array![1.0_f32];
+/// let escaped = array.lend_torch(|tensor| tensor).unwrap(); // the loan itself
+/// drop(escaped);
+/// ```
+#[cfg(doctest)]
+struct Kept;
 
 /// A libtorch tensor as the owner of its memory.
 struct TorchOwner(NonNull<dlb_torch_tensor>);
@@ -330,9 +362,9 @@ fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
     }
 }
 
-/// Takes over a tensor that was read. Its memory is exclusive if it is on the host and the tensor
-/// owns it alone.
-fn own(tensor: tch::Tensor, Read { descriptor, shared, context }: Read) -> Tensor {
+/// Takes over a tensor that was read and owns its memory alone. The memory is exclusive if it is on
+/// the host.
+fn own(tensor: tch::Tensor, Read { descriptor, context, .. }: Read) -> Tensor {
     match context {
         Some(context) => {
             // SAFETY: the tensor's storage holds the context's reference until the tensor is dropped.
@@ -343,7 +375,7 @@ fn own(tensor: tch::Tensor, Read { descriptor, shared, context }: Read) -> Tenso
             let vouched = !matches!(storage.access(), Access::Foreign { .. });
             Tensor { storage, descriptor, vouched }
         }
-        None if shared.is_none() => {
+        None if descriptor.device().is_host() => {
             Tensor::new(Storage::new(TorchOwner::new(tensor), Access::Exclusive, false), descriptor)
         }
         None => {
@@ -355,7 +387,8 @@ fn own(tensor: tch::Tensor, Read { descriptor, shared, context }: Read) -> Tenso
 
 /// The host copy of a tensor that libtorch owns on another device; `None` if it does not own it.
 pub(crate) fn owner_to_host(tensor: &Tensor) -> Option<Result<Tensor>> {
-    // SAFETY: libtorch's calls on a tensor that nobody changes are sound from any thread.
+    // SAFETY: libtorch's calls on a tensor that nobody changes are sound from any thread, and a
+    // tensor that came in through safe code has no other handle.
     let owner = unsafe { tensor.storage.peek::<TorchOwner>() }?;
     // SAFETY: a valid tensor and room for the result.
     let moved = make(|out| unsafe { dlb_torch_to_cpu(owner.0.as_ptr(), out) });
@@ -392,9 +425,7 @@ fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Stor
 impl TorchExt for tch::Tensor {
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>> {
         match read(&self) {
-            Ok(Read { shared: Some(error), descriptor, .. }) if descriptor.device().is_host() => {
-                Err(Rejected::new(self, error))
-            }
+            Ok(Read { shared: Some(error), .. }) => Err(Rejected::new(self, error)),
             Ok(read) => Ok(own(self, read)),
             Err(error) => Err(Rejected::new(self, error)),
         }
@@ -476,8 +507,9 @@ impl TorchExt for tch::Tensor {
             (None, None) => (adopt(self)?, None),
         };
         let share = |storage: &mut Storage| share_with_torch(storage, shared);
-        // SAFETY: the tensor's storage holds the context's reference; it is changed only if the tensor
-        // owns its memory alone, and then nobody else uses it.
+        // SAFETY: the tensor's storage holds the context's reference (unless another thread replaces
+        // the storage meanwhile: tch's race, a stated limit); it is changed only if the tensor owns
+        // its memory alone, and then nobody else uses it.
         let storage = unsafe { Storage::with_thin(context.as_ptr(), share) }?;
         Ok(Tensor { storage, descriptor, vouched: false }.into_dlpack())
     }

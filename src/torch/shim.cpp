@@ -166,7 +166,8 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
   if (!Borrowed<c10::StorageImpl>(storage).has_holders(holders)) return DLB_TORCH_SHARED_STORAGE;
   // The counts were read relaxed. What others did before they let go happens before what we do now.
   std::atomic_thread_fence(std::memory_order_acquire);
-  if (ours) return DLB_TORCH_EXCLUSIVE;
+  // Memory of another device is not seen by Rust; there the counts are all that matters.
+  if (ours || !t.is_cpu()) return DLB_TORCH_EXCLUSIVE;
   const at::DataPtr &data = t.storage().data_ptr();
   const bool allocated = data.get_deleter() == c10::GetDefaultCPUAllocator()->raw_deleter() &&
                          data.get_context() == data.get();

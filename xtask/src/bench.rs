@@ -31,6 +31,7 @@ pub(crate) fn everything() -> Outcome {
     page.push_str(EXCHANGE);
     page.push_str(&text);
     let path = root().join("docs/benchmarks.md");
+    fs::create_dir_all(root().join("docs"))?;
     fs::write(&path, page)?;
     eprintln!("written: {}", path.display());
     Ok(())

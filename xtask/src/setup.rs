@@ -102,14 +102,14 @@ pub(crate) fn ensure_package(venv: &Path, requirement: &str) -> Outcome<PathBuf>
 
 /// A Python that the wheels support.
 fn find_python() -> Outcome<&'static str> {
-    let check = "import sys, venv; sys.exit(sys.version_info < (3, 11))";
+    let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
     ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python"]
         .into_iter()
         .find(|name| {
             let output = Command::new(name).args(["-c", check]).output();
             output.is_ok_and(|output| output.status.success())
         })
-        .ok_or_else(|| "Python 3.11 or newer with its venv module is needed to fetch libtorch".into())
+        .ok_or_else(|| "Python 3.11 or newer with its venv and ensurepip modules (Debian: python3-venv) is needed to fetch libtorch".into())
 }
 
 /// The folder of installed packages.
