@@ -51,15 +51,10 @@ fn allocations<R>(run: impl FnOnce() -> R) -> usize {
 }
 
 /// Name and elements per side of a square `f32` matrix, and operations per round.
-const SIZES: [(&str, usize, usize); 5] = [
-    ("1 KiB", 16, 500),
-    ("64 KiB", 128, 500),
-    ("1 MiB", 512, 100),
-    ("64 MiB", 4096, 16),
-    ("1 GiB", 16384, 4),
-];
+const SIZES: [(&str, usize, usize); 5] =
+    [("1 KiB", 16, 64), ("64 KiB", 128, 64), ("1 MiB", 512, 64), ("64 MiB", 4096, 16), ("1 GiB", 16384, 8)];
 
-const ROUNDS: usize = 101;
+const ROUNDS: usize = 501;
 
 fn main() {
     into_libtorch();
@@ -132,7 +127,7 @@ fn into_libtorch() {
         );
         let source = vec![0.5_f32; side * side];
         let copy = Contender::repeated("copy", || tch::Tensor::from_slice(&source));
-        let copied = race(&mut [copy], if side > 512 { 3 } else { ROUNDS }, if side > 512 { 1 } else { 20 });
+        let copied = race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
         let ratio = |floor: f64| format!("{:.2}", times[0] / floor);
         let cells = [
             ns(times[0]),
@@ -174,7 +169,7 @@ fn out_of_libtorch() {
         );
         let source = tch::Tensor::ones([(side * side) as i64], options);
         let copy = Contender::repeated("copy", || Vec::<f32>::try_from(&source).expect("copied"));
-        let copied = race(&mut [copy], if side > 512 { 3 } else { ROUNDS }, if side > 512 { 1 } else { 20 });
+        let copied = race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
         row(name, &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(copied[0])]);
     }
 }

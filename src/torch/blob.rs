@@ -175,6 +175,15 @@ pub(crate) unsafe fn copy_of(source: &Descriptor) -> Result<tch::Tensor> {
 
 /// Moves an array into libtorch.
 pub(crate) fn from_array<A: OwnedArray>(array: A) -> Result<tch::Tensor, Rejected<A>> {
-    let tensor: Tensor = array.into();
-    tensor.into_torch().map_err(|rejected| rejected.map(|tensor| A::recover(tensor, Token(()))))
+    let mut tensor: Tensor = array.into();
+    if let Err(error) = tensor.check_torch() {
+        return Err(Rejected::new(A::recover(tensor, Token(())), error));
+    }
+    // SAFETY: checked; this is the only handle, and the memory may be written.
+    match unsafe { from_storage(tensor.storage, &tensor.descriptor) } {
+        Ok(tensor) => Ok(tensor),
+        Err((storage, error)) => {
+            Err(Rejected::new(A::recover(Tensor { storage, ..tensor }, Token(())), error))
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! libtorch: tensors in and out, without copies.
 //!
 //! Invariants:
-//! * memory of ours enters libtorch through [`from_storage`], whose context is a reference to its
+//! * memory of ours enters libtorch through [`blob::from_storage`], whose context is a reference to its
 //!   [`Storage`]; memory that comes back with that context is unwrapped, so hops do not nest;
 //! * memory becomes [`Access::Exclusive`] only after libtorch's own counts, and the deleter of the
 //!   memory, prove that nobody else reaches it;
@@ -395,6 +395,23 @@ pub(crate) fn owner_to_host(tensor: &Tensor) -> Option<Result<Tensor>> {
     Some(moved.and_then(|moved| Ok(moved.into_tensor()?)))
 }
 
+/// The elements of a tensor that owns its memory alone, to live as long as the tensor.
+#[inline]
+fn readable<T: Element, D: Dimension>(read: &mut Read) -> Result<ArrayView<'static, T, D>> {
+    let data = read.descriptor.typed::<T>("ndarray")?;
+    if let Some(error) = read.shared.take() {
+        return Err(error);
+    }
+    if let Some(context) = read.context {
+        // SAFETY: libtorch holds the context's reference, and nobody else uses that one.
+        unsafe { Storage::with_thin(context.as_ptr(), require_readable) }?;
+    }
+    // SAFETY: elements of a plain tensor.
+    unsafe { copy::check_bools::<T>(&read.descriptor) }?;
+    // SAFETY: aligned and looked at; the caller keeps the tensor, which owns the memory alone.
+    unsafe { view(data.as_ptr(), read.descriptor.layout()) }
+}
+
 /// Refuses memory of ours that nobody vouches for.
 fn require_readable(storage: &mut Storage) -> Result<()> {
     if matches!(storage.access(), Access::Foreign { .. }) { Err(Error::Foreign) } else { Ok(()) }
@@ -432,25 +449,13 @@ impl TorchExt for tch::Tensor {
     }
 
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
-        let check = |mut read: Read| {
-            let data = read.descriptor.typed::<T>("ndarray")?;
-            if let Some(error) = read.shared.take() {
-                return Err(error);
-            }
-            if let Some(context) = read.context {
-                // SAFETY: libtorch holds the context's reference, and nobody else uses that one.
-                unsafe { Storage::with_thin(context.as_ptr(), require_readable) }?;
-            }
-            // SAFETY: elements of a plain tensor.
-            unsafe { copy::check_bools::<T>(&read.descriptor) }?;
-            // SAFETY: aligned and looked at; the tensor owns the memory alone and moves into the
-            // array together with the view.
-            let view = unsafe { view(data.as_ptr(), read.descriptor.layout()) }?;
-            Ok((read, view))
+        let mut read = match read(&self) {
+            Ok(read) => read,
+            Err(error) => return Err(Rejected::new(self, error)),
         };
-        match read(&self).and_then(check) {
-            // SAFETY: the view covers the tensor's elements.
-            Ok((read, view)) => Ok(unsafe { NdArray::new(view, own(self, read)) }),
+        match readable::<T, D>(&mut read) {
+            // SAFETY: the view covers the tensor's elements, and moves into the array with it.
+            Ok(view) => Ok(unsafe { NdArray::new(view, own(self, read)) }),
             Err(error) => Err(Rejected::new(self, error)),
         }
     }

@@ -178,21 +178,27 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
 
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
                           DLDataType dtype, void *context, dlb_torch_tensor **out) {
+  // What `at::for_blob().context()` does, without its detours through dispatch and tracing.
   return guarded([&] {
-    const at::ScalarType type = at::toScalarType(dtype);
-    auto handle = std::make_unique<at::Tensor>();
-    *handle = at::for_blob(data, dims(shape, ndim))
-                  .strides(dims(strides, ndim))
-                  .context(context, keep)
-                  .options(at::TensorOptions(type).device(at::kCPU))
-                  .target_device(at::Device(at::kCPU))
-                  // A storage that refuses to grow leaves a tensor that reaches beyond it.
-                  .allocator(c10::GetDefaultCPUAllocator())
-                  .resizeable_storage()
-                  .make_tensor();
+    const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(at::toScalarType(dtype));
+    int64_t elements = 1;
+    for (size_t dimension = 0; dimension < ndim; ++dimension) {
+      if (shape[dimension] == 0) elements = 0;
+      if (elements != 0) elements += (shape[dimension] - 1) * strides[dimension];
+    }
+    // A storage that refuses to grow would leave a tensor that reaches beyond it: it may grow, into
+    // memory of libtorch's own.
+    auto storage = c10::make_intrusive<c10::StorageImpl>(
+        c10::StorageImpl::use_byte_size_t(), static_cast<int64_t>(elements * type.itemsize()),
+        at::DataPtr(data, context, keep, at::Device(at::kCPU)), c10::GetDefaultCPUAllocator(),
+        /*resizable=*/true);
+    c10::StorageImpl *kept = storage.get();
+    auto handle = std::make_unique<at::Tensor>(at::detail::make_tensor<c10::TensorImpl>(
+        c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), type));
+    handle->unsafeGetTensorImpl()->set_sizes_and_strides(dims(shape, ndim), dims(strides, ndim));
     // Only now, when nothing else can fail, does the tensor take over the context.
-    at::DataPtr &owner = handle->storage().unsafeGetStorageImpl()->mutable_data_ptr();
-    TORCH_CHECK(owner.compare_exchange_deleter(keep, release), "the deleter was replaced");
+    const bool exchanged = kept->mutable_data_ptr().compare_exchange_deleter(keep, release);
+    TORCH_CHECK(exchanged, "the deleter was replaced");
     *out = reinterpret_cast<dlb_torch_tensor *>(handle.release());
   });
 }
