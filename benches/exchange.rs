@@ -209,7 +209,7 @@ fn through_the_hub() {
         let times = race(
             &mut [
                 Contender::batched("ours", || array(side), ours),
-                Contender::repeated("malloc", || black_box(Box::new([0_u8; 128]))),
+                Contender::repeated("malloc", || Vec::<u8>::with_capacity(black_box(128))),
                 Contender::batched("dlpark", || array(side), dlpark),
                 Contender::batched("dlpk", || array(side), dlpk),
             ],

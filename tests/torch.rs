@@ -726,3 +726,14 @@ fn libtorchs_own_words_come_through() {
     let huge = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
     assert!(matches!(huge.to_torch(), Err(Error::Libtorch(words)) if words.contains("memory")));
 }
+
+#[test]
+fn our_memory_takes_part_in_autograd() {
+    let weight = matrix().into_torch().expect("moved").set_requires_grad(true);
+    let loss = (&weight * &weight).sum(Kind::Float);
+    loss.backward();
+    let gradient = TorchExt::to_ndarray::<f32, Ix2>(&weight.grad()).expect("the weight holds it: a copy");
+    assert_eq!(gradient, matrix() * 2.0);
+    let inference = tch::no_grad(|| matrix().into_torch().expect("moved").matmul(&torch_matrix().tr()));
+    assert_eq!(inference.size(), [2, 2]);
+}

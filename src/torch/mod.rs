@@ -192,6 +192,7 @@ struct TorchOwner(NonNull<dlb_torch_tensor>);
 unsafe impl Send for TorchOwner {}
 
 impl TorchOwner {
+    #[inline]
     fn new(tensor: tch::Tensor) -> Self {
         let mut tensor = ManuallyDrop::new(tensor);
         match NonNull::new(tensor.as_mut_ptr().cast()) {
@@ -230,15 +231,18 @@ impl Drop for FormerOwner {
 }
 
 /// Turns a message of the shim into an error and frees it.
+#[inline]
 fn check(message: *mut c_char) -> Result<()> {
-    if message.is_null() {
-        return Ok(());
-    }
+    if message.is_null() { Ok(()) } else { Err(failure(message)) }
+}
+
+#[cold]
+fn failure(message: *mut c_char) -> Error {
     // SAFETY: a message of the shim is a C string, ours until it is freed.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
     // SAFETY: likewise; freed once.
     unsafe { dlb_torch_free_message(message) };
-    Err(Error::Libtorch(text))
+    Error::Libtorch(text)
 }
 
 /// Calls a function of the shim that makes a tensor.
@@ -263,13 +267,16 @@ struct Read {
 }
 
 /// Reads a tensor, and refuses one that is not a plain strided buffer.
+#[inline]
 fn read(tensor: &tch::Tensor) -> Result<Read> {
     let mut view = std::mem::MaybeUninit::uninit();
     // SAFETY: a valid tensor and room for the result.
     check(unsafe { dlb_torch_read(handle(tensor), view.as_mut_ptr()) })?;
     // SAFETY: written on success.
     let view: dlb_torch_view = unsafe { view.assume_init() };
-    refuse(&view)?;
+    if view.plain.cast_unsigned() != DLB_TORCH_PLAIN {
+        return Err(refusal(&view));
+    }
     // SAFETY: libtorch's own sizes, valid as long as the borrowed tensor is not changed.
     let shape = unsafe { numbers(view.shape, view.ndim) };
     // SAFETY: likewise.
@@ -301,9 +308,9 @@ unsafe fn numbers<'a>(start: *const i64, count: usize) -> &'a [i64] {
     unsafe { std::slice::from_raw_parts(start, count) }
 }
 
-fn refuse(view: &dlb_torch_view) -> Result<()> {
+#[cold]
+fn refusal(view: &dlb_torch_view) -> Error {
     let (reason, remedy) = match view.plain.cast_unsigned() {
-        DLB_TORCH_PLAIN => return Ok(()),
         DLB_TORCH_UNDEFINED => ("is undefined", "there is nothing to convert"),
         DLB_TORCH_NESTED => ("is nested", "convert its parts, or use to_padded_tensor()"),
         DLB_TORCH_NOT_STRIDED => ("is not strided (sparse or opaque)", "use to_dense() first"),
@@ -320,7 +327,7 @@ fn refuse(view: &dlb_torch_view) -> Result<()> {
         DLB_TORCH_SHORT_STORAGE => ("reaches beyond its storage", "use copy() first"),
         _ => ("is on a device that DLPack does not have (meta, for one)", "move it to the CPU first"),
     };
-    Err(Error::Unsupported { reason, remedy })
+    Error::Unsupported { reason, remedy }
 }
 
 const EXPORTED: Error = Error::NotExclusive {
@@ -328,14 +335,19 @@ const EXPORTED: Error = Error::NotExclusive {
     remedy: "release it first, or copy with to_ndarray()",
 };
 
+#[inline]
 fn why_shared(exclusive: i32) -> Option<Error> {
+    if exclusive.cast_unsigned() == DLB_TORCH_EXCLUSIVE { None } else { Some(sharing(exclusive)) }
+}
+
+#[cold]
+fn sharing(exclusive: i32) -> Error {
     let reason = match exclusive.cast_unsigned() {
-        DLB_TORCH_EXCLUSIVE => return None,
         DLB_TORCH_SHARED_TENSOR => "a clone of the handle, a view or an autograd graph holds the tensor",
         DLB_TORCH_SHARED_STORAGE => "another tensor shares its memory",
         _ => "the memory is not from libtorch's CPU allocator (a file, pinned memory, somebody's blob)",
     };
-    Some(Error::NotExclusive { reason, remedy: "drop the others first, or copy with to_ndarray()" })
+    Error::NotExclusive { reason, remedy: "drop the others first, or copy with to_ndarray()" }
 }
 
 /// Puts memory that a tensor owns alone under the care of a storage of ours, and gives the
@@ -364,6 +376,7 @@ fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
 
 /// Takes over a tensor that was read and owns its memory alone. The memory is exclusive if it is on
 /// the host.
+#[inline]
 fn own(tensor: tch::Tensor, Read { descriptor, context, .. }: Read) -> Tensor {
     match context {
         Some(context) => {

@@ -114,15 +114,13 @@ bool describe_device(const at::Tensor &t, dlb_torch_view *out) {
 // Whether every element lies within the storage. Sizes and strides are libtorch's own, not negative.
 bool fits_storage(const at::Tensor &t) {
   if (t.numel() == 0) return true;
+  const size_t whole = t.storage().nbytes();
+  if (t.storage_offset() == 0 && t.is_contiguous()) return t.nbytes() <= whole;
   __int128 last = t.storage_offset();
-  if (t.is_contiguous()) {
-    last += t.numel() - 1;
-  } else {
-    for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
-      last += static_cast<__int128>(t.size(dimension) - 1) * t.stride(dimension);
-    }
+  for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
+    last += static_cast<__int128>(t.size(dimension) - 1) * t.stride(dimension);
   }
-  return (last + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(t.storage().nbytes());
+  return (last + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(whole);
 }
 
 // The same tensor, unless reading its elements would leave its storage.
@@ -158,7 +156,7 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
   // A view keeps its base alive, and the base the storage; nobody else reaches a base that only
   // the view holds.
   uint32_t holders = 1;
-  if (t.is_view()) {
+  if (t.unsafeGetTensorImpl()->autograd_meta() != nullptr && t.is_view()) {
     const at::TensorBase &base = t._base();
     if (!is_alone(base)) return DLB_TORCH_SHARED_TENSOR;
     if (base.has_storage() && base.storage().unsafeGetStorageImpl() == storage) holders = 2;

@@ -30,6 +30,7 @@ pub(crate) fn everything() -> Outcome {
     page.push_str("\n## Exchange\n\n");
     page.push_str(EXCHANGE);
     page.push_str(&text);
+    page.push_str(GOALS);
     let path = root().join("docs/benchmarks.md");
     fs::create_dir_all(root().join("docs"))?;
     fs::write(&path, page)?;
@@ -40,6 +41,16 @@ pub(crate) fn everything() -> Outcome {
 const EXCHANGE: &str = "\
 `benches/exchange.rs`: square `f32` matrices change hands. Times are of one operation; making the
 inputs is left out. The ratios are ours to C++'s.
+";
+
+const GOALS: &str = "
+### Goals
+
+| goal | met? |
+|---|---|
+| ndarray → libtorch at most 1.15 × C++'s `for_blob().context()`, one allocation, flat from 1 KiB to 1 GiB | compare the first table: ours builds the tensor without `for_blob`'s detours through dispatch and tracing |
+| libtorch → ndarray at most 1.5 × C++'s consumption | compare the second table: what ours adds is constant (one allocation, the proof of exclusivity, the view), so it weighs most where the tensor is small and its release costs nothing |
+| Array → Tensor → NdArray → Array at most 3 × malloc + free, one allocation, faster than dlpark and dlpk | compare the third table |
 ";
 
 fn machine() -> String {
