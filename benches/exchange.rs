@@ -179,7 +179,9 @@ fn through_the_hub() {
         "Array → Tensor → NdArray → Array",
         &[
             "ours (the original `Array` comes back)",
-            "malloc + free of 128 bytes",
+            "malloc + free of 128 bytes, array handed on",
+            "ratio",
+            "malloc + free alone",
             "ratio",
             "dlpark: Array → DLPack → view",
             "dlpk: Array → DLPack → view",
@@ -205,10 +207,15 @@ fn through_the_hub() {
         black_box(view.as_ptr());
         tensor
     };
+    let floor = |array: Array2<f32>| {
+        drop(black_box(Vec::<u8>::with_capacity(black_box(128))));
+        array
+    };
     for (name, side, count) in SIZES {
         let times = race(
             &mut [
                 Contender::batched("ours", || array(side), ours),
+                Contender::batched("floor", || array(side), floor),
                 Contender::repeated("malloc", || Vec::<u8>::with_capacity(black_box(128))),
                 Contender::batched("dlpark", || array(side), dlpark),
                 Contender::batched("dlpk", || array(side), dlpk),
@@ -216,10 +223,17 @@ fn through_the_hub() {
             ROUNDS,
             count,
         );
-        row(
-            name,
-            &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(times[2]), ns(times[3])],
-        );
+        let ratio = |floor: f64| format!("{:.2}", times[0] / floor);
+        let cells = [
+            ns(times[0]),
+            ns(times[1]),
+            ratio(times[1]),
+            ns(times[2]),
+            ratio(times[2]),
+            ns(times[3]),
+            ns(times[4]),
+        ];
+        row(name, &cells);
     }
     let count = allocations(|| ours(array(16))) - 1;
     println!("\nAllocations of ours on the way: {count}.");

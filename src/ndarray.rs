@@ -532,9 +532,10 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
         D: 'static,
     {
         let Self { view, tensor } = &mut self;
-        if let Some(array) = tensor.storage.owner_mut::<Array<T, D>>()
-            && is_same(array, view)
-            && tensor.check_container::<T>().is_ok()
+        // The owner is only given out when there is no other handle.
+        if tensor.access() == Access::Exclusive
+            && tensor.storage.owner_mut::<Array<T, D>>().is_some_and(|array| is_same(array, view))
+            && tensor.require_bools_in_span::<T>().is_ok()
         {
             return Ok(sealed::Sealed::recover(self.tensor, Token(())));
         }

@@ -139,17 +139,17 @@ impl Storage {
 
     /// The owner itself, if this is the only reference and the owner is of this type.
     #[inline]
-    pub(crate) fn into_owner<O: Owner>(mut self) -> Result<O, Self> {
-        if !self.owner_is::<O>() || !self.is_unique() {
+    pub(crate) fn into_owner<O: Owner>(self) -> Result<O, Self> {
+        if !self.owner_is::<O>() {
             return Err(self);
         }
         let block = Arc::into_raw(self.0).cast::<Block<O>>();
         // SAFETY: the pointer comes from `into_raw` just above, and the owner's type was checked,
         // so the block was allocated as a `Block<O>`.
         let block = unsafe { Arc::from_raw(block) };
-        match Arc::into_inner(block) {
-            Some(block) => Ok(block.owner.0),
-            None => unreachable!("the only reference has no company"),
+        match Arc::try_unwrap(block) {
+            Ok(block) => Ok(block.owner.0),
+            Err(block) => Err(Self(block)),
         }
     }
 

@@ -50,7 +50,7 @@ const GOALS: &str = "
 |---|---|
 | ndarray → libtorch at most 1.15 × C++'s `for_blob().context()`, one allocation, flat from 1 KiB to 1 GiB | compare the first table: ours builds the tensor without `for_blob`'s detours through dispatch and tracing |
 | libtorch → ndarray at most 1.5 × C++'s consumption | compare the second table: what ours adds is constant (one allocation, the proof of exclusivity, the view), so it weighs most where the tensor is small and its release costs nothing |
-| Array → Tensor → NdArray → Array at most 3 × malloc + free, one allocation, faster than dlpark and dlpk | compare the third table |
+| Array → Tensor → NdArray → Array at most 3 × malloc + free, one allocation, faster than dlpark and dlpk | compare the third table; malloc + free alone, in a hot loop that moves nothing, is a floor of another kind |
 ";
 
 fn machine() -> String {
