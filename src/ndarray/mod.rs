@@ -128,6 +128,7 @@ impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
 }
 
 /// Describes the elements of an array. For reading, unless the array owns them.
+#[inline]
 fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(array: &ArrayBase<S, D>) -> Descriptor {
     // ndarray's own invariants keep sizes and strides within an isize.
     let shape = array.shape().iter().map(|&size| size as i64);
@@ -207,6 +208,7 @@ impl<T: Element, D: Dimension + 'static> sealed::Sealed for ArcArray<T, D> {
 
 /// Moves the array in. Nothing is copied.
 impl<T: Element, D: Dimension + 'static> From<Array<T, D>> for Tensor {
+    #[inline]
     fn from(mut array: Array<T, D>) -> Self {
         // The address that may be written through, which `describe` would not give.
         let data = array.as_mut_ptr();
@@ -230,6 +232,7 @@ impl<T: Element, D: Dimension + 'static> From<ArcArray<T, D>> for Tensor {
 }
 
 /// Sizes and strides as ndarray keeps them, strides by magnitude.
+#[inline]
 fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
     let rank = layout.ndim();
     match D::NDIM {
@@ -286,6 +289,7 @@ fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
 /// # Safety
 /// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody
 ///   writes during `'a`.
+#[inline]
 pub(crate) unsafe fn view<'a, T, D: Dimension>(data: *mut T, layout: &Layout) -> Result<ArrayView<'a, T, D>> {
     let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
     // SAFETY: the caller's promises, and the checks of `dimensions`.
@@ -352,6 +356,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As for [`as_ndarray`](Self::as_ndarray). The tensor comes back inside the error.
+    #[inline]
     pub fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
         let data = match self.readable::<T>("ndarray") {
             Ok(data) => data,

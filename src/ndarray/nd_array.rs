@@ -76,6 +76,7 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
     /// [`Error::Shared`] when there is another handle, [`Error::Foreign`] or [`Error::ReadOnly`]
     /// by [`Access`], [`Error::InvalidBool`]. The array comes back inside the error;
     /// `to_owned()` copies instead.
+    #[inline]
     pub fn into_array(mut self) -> Result<Array<T, D>, Rejected<Self>>
     where
         D: 'static,

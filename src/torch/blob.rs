@@ -11,6 +11,7 @@ use crate::storage::Storage;
 use crate::{Access, DType, Descriptor, Error, Layout, MemoryFormat, Rejected, Result, Tensor, copy};
 
 /// Refuses what libtorch cannot hold, before it sees it: its own answer to some is to abort.
+#[inline]
 fn check(descriptor: &Descriptor) -> Result<()> {
     let (dtype, device, layout) = (descriptor.dtype(), descriptor.device(), descriptor.layout());
     if !device.is_host() {
@@ -47,6 +48,7 @@ fn is_supported(dtype: DType) -> bool {
 }
 
 /// Strides for libtorch: those that do not matter are made harmless.
+#[inline]
 fn strides(layout: &Layout) -> Cow<'_, [i64]> {
     let dims = || layout.shape().iter().zip(layout.strides());
     if !layout.is_empty() && dims().all(|(_, &stride)| stride >= 0) {
@@ -67,6 +69,7 @@ fn dl(dtype: DType) -> DLDataType {
 /// # Safety
 /// * The storage keeps the elements of `descriptor`, which [`check`] has passed.
 /// * libtorch may read and write them as long as it holds the reference.
+#[inline]
 pub(super) unsafe fn from_storage(
     storage: Storage,
     descriptor: &Descriptor,
@@ -110,6 +113,7 @@ impl Tensor {
         }
     }
 
+    #[inline]
     pub(super) fn check_torch(&mut self) -> Result<()> {
         if !self.storage.owner_is::<TorchOwner>() {
             check(&self.descriptor)?;
@@ -174,6 +178,7 @@ pub(crate) unsafe fn copy_of(source: &Descriptor) -> Result<tch::Tensor> {
 }
 
 /// Moves an array into libtorch.
+#[inline]
 pub(crate) fn from_array<A: OwnedArray>(array: A) -> Result<tch::Tensor, Rejected<A>> {
     let mut tensor: Tensor = array.into();
     if let Err(error) = tensor.check_torch() {

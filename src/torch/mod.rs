@@ -232,6 +232,7 @@ fn failure(message: *mut c_char) -> Error {
 }
 
 /// Calls a function of the shim that makes a tensor.
+#[inline]
 fn make(call: impl FnOnce(*mut *mut dlb_torch_tensor) -> *mut c_char) -> Result<tch::Tensor> {
     let mut tensor = std::ptr::null_mut();
     check(call(&raw mut tensor))?;
@@ -411,6 +412,7 @@ impl TorchExt for tch::Tensor {
         }
     }
 
+    #[inline]
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
         let mut read = match read(&self) {
             Ok(read) => read,
