@@ -46,7 +46,7 @@ inputs is left out. The ratios are ours to C++'s.
 const GOALS: &str = "
 ### Goals
 
-| goal | met? |
+| goal | where to look |
 |---|---|
 | ndarray → libtorch at most 1.15 × C++'s `for_blob().context()`, one allocation, flat from 1 KiB to 1 GiB | compare the first table: ours builds the tensor without `for_blob`'s detours through dispatch and tracing |
 | libtorch → ndarray at most 1.5 × C++'s consumption | compare the second table: what ours adds is constant (one allocation, the proof of exclusivity, the view), so it weighs most where the tensor is small and its release costs nothing |
