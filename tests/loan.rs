@@ -218,3 +218,20 @@ fn the_array_keeps_a_handle_meanwhile() {
     let escaped = array.lend_torch(|tensor| tensor.share_dlpack().map(drop)).expect("lent");
     assert_eq!(escaped, Err(Error::Shared));
 }
+
+#[test]
+fn what_comes_home_inside_the_loan_is_an_escape_too() {
+    use dlbridge::TorchExt;
+    let mut array = matrix();
+    let before = array.as_ptr();
+    let home = array.lend_torch(|tensor| {
+        let lent = std::mem::replace(tensor, tch::Tensor::zeros([1], tch::kind::FLOAT_CPU));
+        let mut home = lent.into_tensor().expect("nobody else in libtorch");
+        assert_eq!(home.as_slice_mut::<f32>(), Err(Error::Shared), "the loan holds a handle");
+        home
+    });
+    let mut home = home.expect("lent");
+    home.as_slice_mut::<f32>().expect("the only handle now").fill(0.0);
+    assert_eq!(home.data_ptr().addr(), before.addr());
+    assert_eq!(array, matrix(), "the array has a copy");
+}

@@ -273,9 +273,9 @@ pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> R
 fn positive<T, D: Dimension>(data: *mut T, layout: &Layout) -> Result<(StrideShape<D>, *mut T, bool)> {
     let (dim, strides) = dimensions::<D>(layout)?;
     let below = layout.extent().map_or(0, |(low, _)| low);
-    // The distance to the lowest element is within the tensor's memory.
-    // Strides of empty shapes are checked for overlap by ndarray, but do not matter.
+    // Strides of empty shapes do not matter, but ndarray checks them for overlap.
     let shape = if layout.is_empty() { dim.into() } else { dim.strides(strides) };
+    // The distance to the lowest element is within the tensor's memory.
     Ok((shape, data.wrapping_offset(below as isize), below != 0))
 }
 

@@ -94,7 +94,8 @@ impl Tensor {
     /// # Errors
     /// [`Error::Shared`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
     /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
-    /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`]; [`Error::Foreign`] for memory that others may reach, until
+    /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
+    /// [`Error::Foreign`] for memory that others may reach, until
     /// [`assume_exclusive`](Self::assume_exclusive) vouches for it. The tensor comes back inside the
     /// error; [`to_torch`](Self::to_torch) copies instead.
     #[inline]
