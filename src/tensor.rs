@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::fmt;
 
-use crate::copy::{self, Buffer};
+use crate::copy::{self, Buffer, Memory};
 use crate::storage::Storage;
 use crate::{
     Access, DType, Descriptor, Device, Element, Error, Layout, List, MemoryFormat, Rejected, Result,
@@ -458,7 +458,7 @@ impl Tensor {
         }
         // SAFETY: both are host memory of one shape and element type; the target is writable, does
         // not overlap itself or the source, and the caller keeps others away from it.
-        unsafe { copy::copy(&self.descriptor, target.data_ptr().cast(), target.layout()) };
+        unsafe { copy::copy(&self.descriptor, target.data_ptr().cast(), target.layout(), Memory::Used) };
         Ok(())
     }
 

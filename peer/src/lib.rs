@@ -16,6 +16,7 @@ unsafe extern "C" {
     fn peer_free(tensor: *mut c_void);
     fn peer_consume(tensor: *mut c_void) -> *const c_void;
     fn peer_from_dlpack(managed: *mut c_void) -> *mut c_void;
+    fn peer_clone(tensor: *const c_void, contiguous: bool) -> *mut c_void;
     fn peer_make(name: *const c_char) -> *mut c_void;
 }
 
@@ -45,6 +46,13 @@ impl Blob {
     pub fn consume(self) -> *const c_void {
         // SAFETY: a tensor of ours, consumed once.
         unsafe { peer_consume(std::mem::ManuallyDrop::new(self).0) }
+    }
+
+    /// What `tensor.clone(memory_format)` gives in C++, of a tensor of tch's: laid out as that is, or
+    /// contiguous.
+    pub fn clone_of(tensor: &tch::Tensor, contiguous: bool) -> Self {
+        // SAFETY: a tensor that lives; tch keeps it as an `at::Tensor` on the heap.
+        Self(unsafe { peer_clone(tensor.as_ptr().cast(), contiguous) })
     }
 
     /// What libtorch's own converter makes of a DLPack struct.

@@ -50,6 +50,12 @@ const void *peer_consume(void *tensor) {
   return data;
 }
 
+// A deep copy, laid out as the tensor or contiguous.
+void *peer_clone(const void *tensor, bool contiguous) {
+  const auto format = contiguous ? at::MemoryFormat::Contiguous : at::MemoryFormat::Preserve;
+  return new at::Tensor(static_cast<const at::Tensor *>(tensor)->clone(format));
+}
+
 // What libtorch's own DLPack converter makes of a struct, which it takes over.
 void *peer_from_dlpack(void *managed) {
   return new at::Tensor(at::fromDLPackVersioned(static_cast<DLManagedTensorVersioned *>(managed)));

@@ -173,8 +173,9 @@ pub(crate) unsafe fn copy_of(source: &Descriptor) -> Result<tch::Tensor> {
     // SAFETY: sizes and strides are not negative.
     let tensor = make(|out| unsafe { dlb_torch_empty(shape, strides.as_ptr(), rank, dtype, out) })?;
     let target = tensor.data_ptr().cast::<u8>();
+    copy::advise_huge_pages(target, source.nbytes());
     // SAFETY: new memory of libtorch's, with room for the elements in this layout.
-    unsafe { copy::copy(source, target, &layout) };
+    unsafe { copy::copy(source, target, &layout, copy::Memory::Fresh) };
     Ok(tensor)
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use crate::copies::Copies;
 use crate::{Outcome, cargo, root, setup, show};
 
 const HEAD: &str = "\
@@ -19,23 +20,30 @@ pub(crate) fn everything() -> Outcome {
     setup::libtorch_ready(None)?;
     let mut page = HEAD.to_owned();
     page.push_str(&machine());
-    let mut bench = cargo(&["bench", "--package", "dlbridge-peer", "--bench", "exchange"]);
-    show(&bench);
-    let output = bench.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err("the benchmark failed".into());
-    }
-    let text = String::from_utf8(output.stdout)?;
-    println!("{text}");
     page.push_str("\n## Exchange\n\n");
     page.push_str(EXCHANGE);
-    page.push_str(&text);
+    page.push_str(&output_of("exchange")?);
     page.push_str(GOALS);
+    Copies::parse(&output_of("copy")?).write(&mut page, &root().join("docs/benchmarks"))?;
     let path = root().join("docs/benchmarks.md");
     fs::create_dir_all(root().join("docs"))?;
     fs::write(&path, page)?;
     eprintln!("written: {}", path.display());
     Ok(())
+}
+
+/// Runs one of the benchmarks; gives what it prints.
+fn output_of(name: &str) -> Outcome<String> {
+    let mut bench = cargo(&["bench", "--package", "dlbridge-peer", "--bench", name]);
+    let python = setup::ensure_package(&setup::venv(None), "numpy")?.join("bin/python");
+    show(bench.env("DLBRIDGE_PYTHON", python));
+    let output = bench.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("the benchmark {name} failed").into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    println!("{text}");
+    Ok(text)
 }
 
 const EXCHANGE: &str = "\
@@ -44,7 +52,7 @@ inputs is left out. The ratios are ours to C++'s.
 ";
 
 const GOALS: &str = "
-### Goals
+### Goals of the exchange
 
 | goal | where to look |
 |---|---|

@@ -2,7 +2,9 @@
 
 mod bench;
 mod bindings;
+mod chart;
 mod check;
+mod copies;
 mod setup;
 mod test;
 

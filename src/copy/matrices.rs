@@ -1,0 +1,60 @@
+//! Many small matrices that follow each other, and are transposed one by one.
+
+use super::plan::{Loop, Plan};
+use super::processor::{Processor, Tile};
+use super::shuffle::Program;
+
+/// Matrices of `rows` and `columns`, as in the target.
+pub(super) struct Matrices {
+    unit: usize,
+    rows: Loop,
+    columns: Loop,
+    program: Option<Program>,
+}
+
+/// Writing a program takes about as long as copying so many bytes without one.
+const WORTH: usize = 4 << 10;
+
+impl Matrices {
+    pub(super) fn new(plan: &Plan, rows: Loop, columns: Loop, processor: &Processor) -> Self {
+        let program = (plan.bytes() >= WORTH && processor.shuffle.is_some())
+            .then(|| Program::transpose(rows.count, columns.count, plan.unit))
+            .flatten();
+        Self { unit: plan.unit, rows, columns, program }
+    }
+
+    /// Bytes of a matrix.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.count * self.columns.count * self.unit
+    }
+
+    /// Copies so many matrices.
+    ///
+    /// # Safety
+    /// * They are readable and writable, and no byte is both. The processor has the instructions.
+    pub(super) unsafe fn copy(&self, from: *const u8, to: *mut u8, count: usize, processor: &Processor) {
+        let mut done = 0;
+        if let (Some(shuffle), Some(program)) = (processor.shuffle, &self.program) {
+            let turns = count / program.turn;
+            done = turns * program.turn;
+            // SAFETY: the caller's promise, for the matrices of these turns.
+            unsafe { shuffle(program, from, to, 0, turns) };
+        }
+        let fill = processor.fill[self.unit.trailing_zeros() as usize];
+        for matrix in done..count {
+            let tile = Tile {
+                // SAFETY: one of the matrices.
+                from: unsafe { from.add(matrix * self.bytes()) },
+                // SAFETY: where it goes.
+                to: unsafe { to.add(matrix * self.bytes()) },
+                columns: self.columns.count,
+                rows: self.rows.count,
+                from_column: self.columns.from,
+                from_row: self.rows.from,
+                to_row: self.rows.to,
+            };
+            // SAFETY: the caller's promise, for this matrix.
+            unsafe { fill(&tile) };
+        }
+    }
+}
