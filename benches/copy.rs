@@ -18,7 +18,7 @@ use num_complex::Complex;
 use strided_view::{StridedView, StridedViewMut};
 
 /// Bytes of each target.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 32 << 20;
 
 /// Turns of each contender.
 const ROUNDS: usize = 5;

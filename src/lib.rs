@@ -80,9 +80,22 @@
 //! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all Rust.
 //!
+//! * A thread of a rayon pool that waits for its part of a large copy may meanwhile run other jobs of
+//!   that pool: do not hold a lock that they want. Without the feature `parallel` no thread waits.
+//!
+//! # Copies
+//!
+//! Every deep copy, whatever the two layouts, goes through one engine: loops are ordered and fused,
+//! units of 1 to 16 bytes are transposed in registers, and large targets are put together in the first
+//! cache and written in whole lines past the others. It reads and writes elements only, never the gaps
+//! between them. Copies from 1 MiB on are shared out among the threads of the rayon pool that the
+//! caller is in, or the global one; smaller ones never leave their thread. Figures are in
+//! `docs/benchmarks.md`.
+//!
 //! # Features
 //!
 //! * `ndarray` (on by default): conversions to and from ndarray 0.17.
+//! * `parallel` (on by default): large copies use several threads, through rayon.
 //! * `torch`: conversions to and from libtorch 2.11 to 2.13 through tch 0.24 to 0.26. Needs libtorch
 //!   and a C++20 compiler at build time.
 

@@ -400,7 +400,7 @@ impl Tensor {
 
     /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the
     /// strides is kept, gaps are closed, broadcast and overlapping elements become elements of
-    /// their own. The result is [`Access::Exclusive`] and aligned to 256 bytes.
+    /// their own. The result is [`Access::Exclusive`] and aligned to 256 bytes, from 4 MiB on to 2 MiB.
     ///
     /// # Errors
     /// When the memory is not on the host, the element type is none that DLPack defines, packed

@@ -79,6 +79,14 @@ impl From<tch::Tensor> for Blob {
     }
 }
 
+/// Hands the tensor to tch.
+impl From<Blob> for tch::Tensor {
+    fn from(blob: Blob) -> Self {
+        // SAFETY: an `at::Tensor` on the heap, which is what tch keeps; it is freed there from now on.
+        unsafe { Self::from_ptr(std::mem::ManuallyDrop::new(blob).0.cast()) }
+    }
+}
+
 /// A tensor that dlbridge must refuse, by the name that `peer.cpp` gives it.
 pub fn hostile(name: &str) -> Option<tch::Tensor> {
     let name = CString::new(name).ok()?;

@@ -9,9 +9,13 @@ use crate::{Error, Result};
 /// wish. In bytes.
 pub(crate) const ALIGNMENT: usize = 256;
 
-/// From so many bytes on memory comes in huge pages, where the system has them: with small ones, the
-/// first touch of a large buffer takes longer than filling it.
+/// Buffers of so many bytes come in huge pages, where the system has them: with small ones, the first
+/// touch of a large buffer takes longer than filling it.
 const LARGE: usize = 4 << 20;
+
+/// Memory of others that is as large is not part of a heap: glibc maps it apart. A heap is better left
+/// alone, because huge pages are split, which takes long, whenever a part of one is given back.
+const MAPPED: usize = 32 << 20;
 
 /// What huge pages are aligned to.
 const HUGE_PAGE: usize = 2 << 20;
@@ -45,7 +49,9 @@ impl Buffer {
         // SAFETY: the size is at least 1.
         let data = unsafe { allocate(allocation) };
         let Some(data) = NonNull::new(data) else { return Err(out_of_memory) };
-        advise_huge_pages(data.as_ptr(), bytes);
+        if bytes >= LARGE {
+            advise(data.as_ptr(), bytes);
+        }
         Ok(Self { data, allocation })
     }
 
@@ -61,20 +67,26 @@ impl Drop for Buffer {
     }
 }
 
-/// Asks the system for huge pages in large fresh memory.
+/// Asks for huge pages in fresh memory of another allocator, where it is large enough for that.
 pub(crate) fn advise_huge_pages(data: *mut u8, bytes: usize) {
-    #[cfg(target_os = "linux")]
-    if bytes >= LARGE {
-        const PAGE: usize = 4 << 10;
-        let skipped = data.align_offset(PAGE);
-        let whole = (bytes - skipped) / PAGE * PAGE;
-        // SAFETY: whole pages within the memory; advice changes no content. If it is refused, small
-        // pages do as well.
-        unsafe { libc::madvise(data.wrapping_add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
+    if bytes >= MAPPED {
+        advise(data, bytes);
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (data, bytes);
 }
+
+/// Asks the system for huge pages.
+#[cfg(target_os = "linux")]
+fn advise(data: *mut u8, bytes: usize) {
+    const PAGE: usize = 4 << 10;
+    let skipped = data.align_offset(PAGE);
+    let whole = bytes.saturating_sub(skipped) / PAGE * PAGE;
+    // SAFETY: whole pages within the memory; advice changes no content. If it is refused, small pages do
+    // as well.
+    unsafe { libc::madvise(data.wrapping_add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_data: *mut u8, _bytes: usize) {}
 
 #[cfg(test)]
 mod tests {

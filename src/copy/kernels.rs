@@ -171,8 +171,9 @@ unsafe fn run_staged(
         }
         (Kernel::Tiles, &[rows, blocks, columns]) => {
             let matrix = Matrix::new(plan, rows, blocks, columns, processor);
+            let step = outer.last().map_or(0, |dim| dim.from);
             // SAFETY: the caller's promise, for the matrix of this turn.
-            let mut stream = |from, to| unsafe { matrix.stream(from, to, processor, stage) };
+            let mut stream = |from, to| unsafe { matrix.stream(from, to, step, processor, stage) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut stream) };
         }

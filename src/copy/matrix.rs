@@ -1,7 +1,9 @@
 //! Matrices whose rows and columns change places: copied in tiles.
 
+use std::ops::Range;
+
 use super::LINE;
-use super::plan::{Loop, Plan};
+use super::plan::{Loop, Plan, WIDE};
 use super::processor::{Processor, Tile};
 use super::shuffle::{Program, VECTOR};
 use super::stage::{ROOM, SIZE, Stage};
@@ -33,17 +35,34 @@ fn pitch(width: usize) -> usize {
     width.next_multiple_of(LINE) | LINE
 }
 
-/// Bytes of the target that a part has side by side.
-const WIDE: usize = 256;
-
 /// Rows of at most so many bytes, if the target has them side by side, are put together.
 const SHORT: usize = 1 << 10;
 
-/// A part of a matrix: first row, block and column, and how many of each.
+/// How a matrix is divided into parts.
+struct Grid {
+    /// The most rows, blocks and columns of a part.
+    high: usize,
+    blocks: usize,
+    wide: usize,
+    /// By how many columns rows are shifted to the left at least and at most.
+    least: usize,
+    most: usize,
+}
+
+/// A part of a matrix.
 #[derive(Clone, Copy)]
 struct Part {
-    first: [usize; 3],
-    count: [usize; 3],
+    row: usize,
+    rows: usize,
+    block: usize,
+    blocks: usize,
+    /// Where it would begin without shifts.
+    column: usize,
+    /// Columns that it needs, shifts included.
+    first: usize,
+    end: usize,
+    /// Whether it goes to the end of the columns.
+    last: bool,
 }
 
 impl Matrix {
@@ -70,17 +89,19 @@ impl Matrix {
     /// * Its units are readable from `from` on and writable from `to` on, and no byte is both. The
     ///   processor has the instructions.
     pub(super) unsafe fn copy(&self, from: *const u8, to: *mut u8, processor: &Processor) {
-        self.for_each_part(self.part(), |part| {
-            let [row, block, column] = part.first;
-            let offset = row as isize * self.rows.to + self.column_offset(block, column);
+        let grid = self.grid();
+        let mut next = Some(self.part(&grid, 0, 0, 0));
+        while let Some(part) = next {
             // SAFETY: a unit of the matrix.
-            let to = unsafe { to.offset(offset) };
+            let to = unsafe { to.offset(self.place(&part, part.row, part.first)) };
             // SAFETY: the caller's promise, for a part of the matrix.
-            unsafe { self.fill(part, from, to, self.rows.to, processor) };
-        });
+            unsafe { self.fill(&part, from, to, self.rows.to, processor) };
+            next = self.after(&grid, &part);
+        }
     }
 
-    /// Copies it past the caches.
+    /// Copies it piece by piece through the buffer of a stage. After it may come another matrix, `step`
+    /// bytes on in the source.
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy).
@@ -88,135 +109,133 @@ impl Matrix {
         &self,
         from: *const u8,
         to: *mut u8,
+        step: isize,
         processor: &Processor,
         stage: &mut Stage<'_>,
     ) {
         let row = self.blocks.count * self.columns.count * self.unit;
         if self.rows.to == row as isize && row <= SHORT {
-            let most = ROOM / row;
-            for first in (0..self.rows.count).step_by(most) {
-                let rows = most.min(self.rows.count - first);
-                let part =
-                    Part { first: [first, 0, 0], count: [rows, self.blocks.count, self.columns.count] };
-                // SAFETY: these rows follow each other from there on.
-                let room = unsafe { stage.room(to.wrapping_add(first * row), rows * row) };
-                // SAFETY: the caller's promise, for these rows; there is room.
-                unsafe { self.fill(part, from, room, row as isize, processor) };
-            }
-            return;
+            // SAFETY: the caller's promise; the target is one run of bytes.
+            return unsafe { self.append(from, to, processor, stage) };
         }
-        // Parts of rows begin on lines of the target: each row has its part shifted to the left by what it
-        // is beyond a line, and the buffer holds the columns of all of them.
+        // A row's share of a part begins on a line of the target: it is shifted to the left by what the row
+        // begins beyond a line, and the buffer holds the columns of all shares.
         let beyond = |to: *mut u8| if self.blocks.count == 1 { to.addr() % LINE / self.unit } else { 0 };
-        let (least, most) = match self.rows.to as usize % LINE {
-            0 => (beyond(to), beyond(to)),
-            _ if self.blocks.count == 1 => (0, LINE / self.unit),
-            _ => (0, 0),
-        };
-        let source = from;
-        let [high, blocks, wide] = self.part();
-        let wide = wide.max(LINE / self.unit);
+        let mut grid = self.grid();
+        if self.blocks.count == 1 {
+            let alike = self.rows.to % LINE as isize == 0;
+            (grid.least, grid.most) = if alike { (beyond(to), beyond(to)) } else { (0, LINE / self.unit) };
+            grid.wide = grid.wide.max(LINE / self.unit);
+        }
         let (buffer, streaming) = (stage.scratch(), stage.streaming);
-        for block in (0..self.blocks.count).step_by(blocks) {
-            let blocks = blocks.min(self.blocks.count - block);
-            for column in (0..self.columns.count + least).step_by(wide) {
-                let first = column.saturating_sub(most);
-                let next = column + wide;
-                let last = self.columns.count + least <= next;
-                let end = if last { self.columns.count } else { next - least };
-                let pitch = pitch(blocks * (end - first) * self.unit);
-                for row in (0..self.rows.count).step_by(high) {
-                    let rows = high.min(self.rows.count - row);
-                    let part = Part { first: [row, block, first], count: [rows, blocks, end - first] };
-                    debug_assert!(rows * pitch <= SIZE);
-                    // SAFETY: the caller's promise, for a part that fits the buffer.
-                    unsafe { self.fill(part, from, buffer, pitch as isize, processor) };
-                    let below = rows.min(self.rows.count - row - rows);
-                    let below = Part { first: [row + rows, block, first], count: [below, 1, end - first] };
-                    for index in 0..rows {
-                        // While rows leave, columns of the next part arrive.
-                        let columns = index * below.count[2] / rows..(index + 1) * below.count[2] / rows;
-                        self.prefetch(below, source, streaming.prefetch, columns);
-                        // SAFETY: the first unit of a row.
-                        let to = unsafe { to.offset((row + index) as isize * self.rows.to) };
-                        let shift = beyond(to);
-                        let begin = if column == 0 { 0 } else { column - shift };
-                        let end = if last { self.columns.count } else { next - shift };
-                        // SAFETY: a unit of a row of the buffer.
-                        let from = unsafe { buffer.add(index * pitch + (begin - first) * self.unit) };
-                        // SAFETY: where it goes.
-                        let to = unsafe { to.offset(self.column_offset(block, begin)) };
-                        // SAFETY: what follows it in the row, on both sides.
-                        unsafe { (streaming.copy)(from, to, blocks * (end - begin) * self.unit) };
-                    }
-                }
-                if last {
-                    break;
-                }
+        let mut next = Some(self.part(&grid, 0, 0, 0));
+        while let Some(part) = next {
+            let pitch = pitch(part.blocks * (part.end - part.first) * self.unit);
+            debug_assert!(part.rows * pitch <= SIZE);
+            // SAFETY: the caller's promise, for a part that fits the buffer.
+            unsafe { self.fill(&part, from, buffer, pitch as isize, processor) };
+            next = self.after(&grid, &part);
+            let (coming, source) = match next {
+                Some(coming) => (coming, from),
+                None => (self.part(&grid, 0, 0, 0), from.wrapping_offset(step)),
+            };
+            for index in 0..part.rows {
+                // While rows leave, columns of the next part arrive.
+                let columns = coming.blocks * (coming.end - coming.first);
+                let columns = index * columns / part.rows..(index + 1) * columns / part.rows;
+                self.prefetch(&coming, source, columns, streaming.prefetch);
+                let row = part.row + index;
+                let shift = beyond(to.wrapping_offset(row as isize * self.rows.to));
+                let begin = if part.column == 0 { 0 } else { part.column - shift };
+                let end = if part.last { self.columns.count } else { part.column + grid.wide - shift };
+                let staged = index * pitch + (begin - part.first) * self.unit;
+                let bytes = part.blocks * (end - begin) * self.unit;
+                // SAFETY: a unit of the matrix.
+                let to = unsafe { to.offset(self.place(&part, row, begin)) };
+                // SAFETY: `bytes` of a row, in the buffer and where they go.
+                unsafe { (streaming.copy)(buffer.wrapping_add(staged), to, bytes) };
             }
         }
     }
 
-    /// Offset of a column in a row of the target.
-    fn column_offset(&self, block: usize, column: usize) -> isize {
-        ((block * self.columns.count + column) * self.unit) as isize
+    /// Puts short rows together that follow each other in the target.
+    ///
+    /// # Safety
+    /// * As for [`copy`](Self::copy).
+    unsafe fn append(&self, from: *const u8, to: *mut u8, processor: &Processor, stage: &mut Stage<'_>) {
+        let bytes = self.blocks.count * self.columns.count * self.unit;
+        let most = ROOM / bytes;
+        for row in (0..self.rows.count).step_by(most) {
+            let rows = most.min(self.rows.count - row);
+            let (blocks, end) = (self.blocks.count, self.columns.count);
+            let part = Part { row, rows, block: 0, blocks, column: 0, first: 0, end, last: true };
+            // SAFETY: these rows follow each other from there on, and are put into the room at once.
+            let room = unsafe { stage.room(to.wrapping_add(row * bytes), rows * bytes) };
+            // SAFETY: the caller's promise, for these rows; there is room.
+            unsafe { self.fill(&part, from, room, bytes as isize, processor) };
+        }
     }
 
-    /// Rows, blocks and columns of a part that fits the buffer of a stage: [`WIDE`] if it can be a few
-    /// lines of the source high, wider where there are few rows, higher where there are few columns.
-    fn part(&self) -> [usize; 3] {
+    /// Offset of a unit in the target.
+    fn place(&self, part: &Part, row: usize, column: usize) -> isize {
+        row as isize * self.rows.to + part.block as isize * self.blocks.to + (column * self.unit) as isize
+    }
+
+    /// Parts that fit the buffer of a stage: [`WIDE`] if they can be a few lines of the source high,
+    /// wider where there are few rows, higher where there are few columns.
+    fn grid(&self) -> Grid {
         let line = LINE / self.unit;
-        let fit = |width: usize| (SIZE / pitch(width + LINE)).min(self.rows.count);
         let width = if self.rows.count < 8 { 4096 } else { WIDE };
-        let columns = self.columns.count.min(width / self.unit);
-        let blocks = if columns == self.columns.count { width / (columns * self.unit) } else { 1 };
-        let blocks = self.blocks.count.min(blocks);
-        let rows = fit(blocks * columns * self.unit);
+        let wide = self.columns.count.min(width / self.unit);
+        let whole = wide == self.columns.count;
+        let blocks = if whole { (width / (wide * self.unit)).clamp(1, self.blocks.count) } else { 1 };
+        let fit = SIZE / pitch(blocks * wide * self.unit + LINE);
         // Whole lines of the source, unless these are all rows.
-        let rows = if rows < self.rows.count { rows.min(4 * line) / line * line } else { rows };
-        [rows, blocks, columns]
+        let high = if fit < self.rows.count { fit.min(4 * line) / line * line } else { self.rows.count };
+        Grid { high, blocks, wide, least: 0, most: 0 }
     }
 
-    /// Asks for what another part will read.
-    fn prefetch(
-        &self,
-        part: Part,
-        from: *const u8,
-        prefetch: fn(*const u8),
-        columns: std::ops::Range<usize>,
-    ) {
-        let [row, block, first] = part.first;
-        let length = part.count[0] as isize * self.rows.from;
+    /// The part that begins there.
+    fn part(&self, grid: &Grid, row: usize, block: usize, column: usize) -> Part {
+        let last = self.columns.count + grid.least <= column + grid.wide;
+        Part {
+            row,
+            rows: grid.high.min(self.rows.count - row),
+            block,
+            blocks: grid.blocks.min(self.blocks.count - block),
+            column,
+            first: column.saturating_sub(grid.most),
+            end: if last { self.columns.count } else { column + grid.wide - grid.least },
+            last,
+        }
+    }
+
+    /// The part after another: down the rows, then along the columns, then to other blocks.
+    fn after(&self, grid: &Grid, part: &Part) -> Option<Part> {
+        if part.row + part.rows < self.rows.count {
+            Some(self.part(grid, part.row + part.rows, part.block, part.column))
+        } else if !part.last {
+            Some(self.part(grid, 0, part.block, part.column + grid.wide))
+        } else if part.block + part.blocks < self.blocks.count {
+            Some(self.part(grid, 0, part.block + part.blocks, 0))
+        } else {
+            None
+        }
+    }
+
+    /// Asks for some columns of what a part will read.
+    fn prefetch(&self, part: &Part, from: *const u8, columns: Range<usize>, prefetch: fn(*const u8)) {
         if self.rows.from != self.unit as isize {
             return;
         }
+        let wide = part.end - part.first;
         for column in columns {
-            let offset = row as isize * self.rows.from
-                + block as isize * self.blocks.from
-                + (first + column) as isize * self.columns.from;
-            for line in (0..length).step_by(LINE) {
-                prefetch(from.wrapping_offset(offset + line));
+            let offset = part.row as isize * self.rows.from
+                + (part.block + column / wide) as isize * self.blocks.from
+                + (part.first + column % wide) as isize * self.columns.from;
+            for line in (0..part.rows * self.unit).step_by(LINE) {
+                prefetch(from.wrapping_offset(offset).wrapping_add(line));
             }
-        }
-    }
-
-    /// Calls `body` with all parts, down the rows first.
-    fn for_each_part(&self, size: [usize; 3], mut body: impl FnMut(Part)) {
-        let mut block = 0;
-        while block < self.blocks.count {
-            let blocks = size[1].min(self.blocks.count - block);
-            let mut column = 0;
-            while column < self.columns.count {
-                let columns = size[2].min(self.columns.count - column);
-                let mut row = 0;
-                while row < self.rows.count {
-                    let rows = size[0].min(self.rows.count - row);
-                    body(Part { first: [row, block, column], count: [rows, blocks, columns] });
-                    row += rows;
-                }
-                column += columns;
-            }
-            block += blocks;
         }
     }
 
@@ -225,9 +244,9 @@ impl Matrix {
     /// # Safety
     /// * The part is one of the matrix that is readable from `from` on, and writable at `to`; no
     ///   byte is both. The processor has the instructions.
-    unsafe fn fill(&self, part: Part, from: *const u8, to: *mut u8, pitch: isize, processor: &Processor) {
-        let [row, block, column] = part.first;
-        let [rows, blocks, columns] = part.count;
+    unsafe fn fill(&self, part: &Part, from: *const u8, to: *mut u8, pitch: isize, processor: &Processor) {
+        let Part { row, rows, block, blocks, first: column, end, .. } = *part;
+        let columns = end - column;
         let fill = processor.fill[self.unit.trailing_zeros() as usize];
         let (mut done_rows, mut done_columns) = (0, 0);
         if let (Some(shuffle), Some(pixels)) = (processor.shuffle, &self.pixels) {

@@ -15,6 +15,9 @@ mod processor;
 mod shuffle;
 mod stage;
 
+#[cfg(feature = "parallel")]
+use std::sync::OnceLock;
+
 use plan::Plan;
 use processor::Processor;
 
@@ -164,6 +167,20 @@ struct Job {
 // SAFETY: threads run different parts, and no byte of the target belongs to two.
 unsafe impl Sync for Job {}
 
+/// Threads of the rayon pool that the caller is in, or of the global one.
+#[cfg(feature = "parallel")]
+fn threads() -> usize {
+    /// The process that used the global pool first. The child of a fork inherits the pool, but not its
+    /// threads, and would wait for them for ever.
+    static PROCESS: OnceLock<u32> = OnceLock::new();
+    let in_pool = rayon::current_thread_index().is_some();
+    if !in_pool && *PROCESS.get_or_init(std::process::id) != std::process::id() {
+        return 1;
+    }
+    // Rayon panics where no thread can be started; then this one works alone.
+    std::panic::catch_unwind(rayon::current_num_threads).unwrap_or(1)
+}
+
 impl Job {
     /// # Safety
     /// * As for [`kernels::run`].
@@ -179,7 +196,7 @@ impl Job {
     /// * As for [`kernels::run`].
     #[cfg(feature = "parallel")]
     unsafe fn share(&self, plan: Plan, bytes: usize) {
-        let threads = rayon::current_num_threads();
+        let threads = threads();
         // A few parts for each, so that all are busy to the end.
         let part = if threads == 1 { bytes } else { (bytes / (4 * threads)).max(SHARED / 4) };
         // SAFETY: the caller's promise.

@@ -76,8 +76,11 @@ pub(super) struct Plan {
 /// Runs from here on are copied one by one, shorter ones are gathered.
 const LONG_RUN: usize = 512;
 
-/// Columns of a tile come from two loops when one of them has fewer bytes.
-const WIDE: usize = 256;
+/// Bytes of the target that a tile has side by side, if it can.
+pub(super) const WIDE: usize = 256;
+
+/// Columns of fewer bytes come from two loops.
+const NARROW: usize = 16 * WIDE;
 
 impl Plan {
     /// Plans the copy of elements of `itemsize` bytes. The strides are in elements.
@@ -215,7 +218,7 @@ impl Plan {
     fn take_next(&mut self, columns: Loop) -> Option<Loop> {
         let bytes = columns.count * self.run;
         let next = *self.loops.last()?;
-        (bytes < WIDE && next.to == bytes as isize).then(|| self.loops.pop())?
+        (bytes < NARROW && next.to == bytes as isize).then(|| self.loops.pop())?
     }
 
     /// Two plans that do the work of one and write to different lines; or the plan itself where its

@@ -1,4 +1,5 @@
-//! Every processor, both ways to write, whole and in parts, against a loop over elements.
+//! Every processor, both ways to write, whole and in parts, against a loop over elements; and between
+//! pages that nobody may touch.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -154,5 +155,127 @@ proptest! {
         let (source, target) = (layout(&from), layout(&to));
         prop_assume!(!target.overlaps());
         check(&source, &target, itemsize);
+    }
+}
+
+/// Contiguous memory seen with its dimensions in another order, copied to contiguous memory.
+fn permuted(base: &[i64], order: &[usize]) -> (Layout, Layout) {
+    let base = Layout::contiguous(base).expect("small");
+    let pick = |values: &[i64]| order.iter().map(|&dim| values[dim]).collect::<Vec<_>>();
+    let (shape, strides) = (pick(base.shape()), pick(base.strides()));
+    (Layout::new(&shape, &strides).expect("small"), Layout::contiguous(&shape).expect("small"))
+}
+
+/// Large enough for several tiles, parts and programs; odd enough for all their edges.
+fn shapes() -> Vec<(Layout, Layout)> {
+    let mut all = Vec::new();
+    for base in [[300, 700], [257, 511], [512, 512], [64, 1000], [1000, 64], [2000, 7], [7, 2000], [65, 33]] {
+        all.push(permuted(&base, &[1, 0]));
+    }
+    for channels in 2..=17 {
+        all.push(permuted(&[3, 701, channels], &[0, 2, 1]));
+        all.push(permuted(&[3, channels, 701], &[0, 2, 1]));
+        all.push(permuted(&[203, channels, 19 - channels], &[0, 2, 1]));
+    }
+    all.push(permuted(&[16, 16, 8, 8, 9], &[4, 3, 2, 1, 0]));
+    all.push(permuted(&[5, 40, 3, 41], &[3, 1, 0, 2]));
+    all.push(permuted(&[40, 3, 50, 2], &[2, 1, 0, 3]));
+    all.push(permuted(&[6, 7, 130], &[1, 0, 2]));
+    let new = |shape: &[i64], strides: &[i64]| Layout::new(shape, strides).expect("small");
+    let dense = |shape: &[i64]| Layout::contiguous(shape).expect("small");
+    all.push((new(&[70, 901], &[1802, 2]), dense(&[70, 901])));
+    all.push((new(&[70, 901], &[901, -1]), dense(&[70, 901])));
+    all.push((new(&[70, 901], &[-901, 1]), dense(&[70, 901])));
+    all.push((new(&[300, 400], &[-1, 300]), dense(&[300, 400])));
+    all.push((new(&[300, 400], &[0, 1]), dense(&[300, 400])));
+    all.push((new(&[300, 400], &[1, 0]), dense(&[300, 400])));
+    all.push((new(&[300, 400], &[1, 1]), dense(&[300, 400])));
+    all.push((dense(&[70, 901]), new(&[70, 901], &[2, 140])));
+    all.push((dense(&[300, 400]), new(&[300, 400], &[-401, 1])));
+    all
+}
+
+#[test]
+fn large_layouts_are_copied_whole() {
+    for (source, target) in shapes() {
+        for itemsize in [1, 2, 4, 8, 16, 12] {
+            check(&source, &target, itemsize);
+        }
+    }
+}
+
+/// Pages with one before and one after them that nobody may touch.
+#[cfg(target_os = "linux")]
+struct Guarded {
+    start: *mut u8,
+    bytes: usize,
+}
+
+#[cfg(target_os = "linux")]
+impl Guarded {
+    const PAGE: usize = 4096;
+
+    fn new(bytes: usize) -> Self {
+        let bytes = bytes.next_multiple_of(Self::PAGE);
+        let (none, anonymous) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let whole = bytes + 2 * Self::PAGE;
+        // SAFETY: new memory, wherever the system likes.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, none, anonymous, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        let start = start.cast::<u8>().wrapping_add(Self::PAGE);
+        // SAFETY: all but the first and the last page of that memory.
+        let status = unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) };
+        assert_eq!(status, 0);
+        Self { start, bytes }
+    }
+
+    /// The first, or the last, so many bytes.
+    fn slice(&mut self, bytes: usize, last: bool) -> &mut [u8] {
+        assert!(bytes <= self.bytes);
+        let offset = if last { self.bytes - bytes } else { 0 };
+        // SAFETY: within the pages, which are readable, writable and zeroed by the system.
+        unsafe { std::slice::from_raw_parts_mut(self.start.wrapping_add(offset), bytes) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let whole = self.start.wrapping_sub(Self::PAGE).cast();
+        // SAFETY: mapped by `new`, and nobody uses it any more.
+        unsafe { libc::munmap(whole, self.bytes + 2 * Self::PAGE) };
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_outside_is_touched() {
+    for (source, target) in shapes() {
+        for itemsize in [1, 2, 4, 8, 16] {
+            let (pattern, first) = memory(&source, itemsize, |byte| (byte % 251) as u8);
+            let (blank, to_first) = memory(&target, itemsize, |_| 0);
+            let (mut from, mut to) = (Guarded::new(pattern.len()), Guarded::new(blank.len()));
+            let plan = Plan::new(source.shape(), source.strides(), target.strides(), itemsize);
+            for last in [false, true] {
+                let from = from.slice(pattern.len(), last);
+                from.copy_from_slice(&pattern);
+                let to = to.slice(blank.len(), last);
+                for (_, processor) in processors() {
+                    for streams in [false, true] {
+                        // SAFETY: both memories have all elements of their layouts. A byte too many
+                        // ends the process.
+                        unsafe {
+                            kernels::run(
+                                &plan,
+                                from[first..].as_ptr(),
+                                to[to_first..].as_mut_ptr(),
+                                processor,
+                                streams,
+                            );
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,57 @@
+//! Which copies use other threads, and whose. In a file of its own, because it counts the threads of
+//! the process, and in one test, because tests are threads too.
+#![cfg(target_os = "linux")]
+
+use dlbridge::{MemoryFormat, Tensor};
+use ndarray::Array2;
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("Linux has it").count()
+}
+
+/// A transposed square of `i32`, which counts from 0, and whether a copy of it is right.
+fn copies_well(side: i32) -> bool {
+    let array = Array2::from_shape_fn((side as usize, side as usize), |(row, column)| {
+        row as i32 * side + column as i32
+    });
+    let tensor = Tensor::from(array.reversed_axes());
+    let copy = tensor.deep_clone_with(MemoryFormat::Contiguous).expect("memory");
+    let copy = copy.as_slice::<i32>().expect("contiguous");
+    copy.iter().enumerate().all(|(place, &value)| {
+        let (row, column) = (place as i32 / side, place as i32 % side);
+        value == column * side + row
+    })
+}
+
+#[test]
+fn small_copies_stay_on_their_thread_and_large_ones_in_their_pool() {
+    let before = threads();
+    assert!(copies_well(300));
+    assert_eq!(threads(), before, "360 kB: nobody was woken");
+
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
+    assert!(pool.install(|| copies_well(1500)));
+    assert_eq!(threads(), before + 3, "the caller's own pool, and no other");
+    drop(pool);
+
+    assert!(copies_well(1500));
+    assert!(threads() > before, "the global pool");
+    assert_eq!(in_child(|| copies_well(1500)), 0, "the child of a fork does not wait for threads it lacks");
+}
+
+/// Runs `test` in the child of a fork, for half a minute at most; 0 means that it is right.
+fn in_child(test: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: the other threads of this process, all of the pool, hold no lock while they sleep.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: ends the child, and only the child, if it hangs.
+        unsafe { libc::alarm(30) };
+        let status = i32::from(!test());
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(status) };
+    }
+    let mut status = -1;
+    // SAFETY: the child from above.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    status
+}
