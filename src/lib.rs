@@ -86,7 +86,7 @@
 //! # Copies
 //!
 //! Every deep copy, whatever the two layouts, goes through one engine: loops are ordered and fused,
-//! units of 1 to 16 bytes are transposed in registers, and large targets are put together in the first
+//! units of 1 to 16 bytes are transposed in registers, and large targets are put together in a near
 //! cache and written in whole lines past the others. It reads and writes elements only, never the gaps
 //! between them. Copies from 1 MiB on are shared out among the threads of the rayon pool that the
 //! caller is in, or the global one; smaller ones never leave their thread. Figures are in

@@ -7,6 +7,7 @@
 
 use smallvec::SmallVec;
 
+#[cfg(any(feature = "parallel", test))]
 use super::LINE;
 use super::shuffle::VECTOR;
 
@@ -23,6 +24,7 @@ impl Loop {
     const ONCE: Self = Self { count: 1, from: 0, to: 0 };
 
     /// How many steps of the target make whole lines.
+    #[cfg(any(feature = "parallel", test))]
     fn line(&self) -> usize {
         LINE >> self.to.trailing_zeros().min(LINE.trailing_zeros())
     }
@@ -223,6 +225,7 @@ impl Plan {
 
     /// Two plans that do the work of one and write to different lines; or the plan itself where its
     /// loops cannot be cut that way.
+    #[cfg(any(feature = "parallel", test))]
     pub(super) fn split(mut self) -> Result<(Self, Self), Self> {
         let kernels = self.loops.len() - self.kernel.depth();
         // Blocks are of whole columns, and matrices are whole.

@@ -6,8 +6,8 @@ use std::ptr;
 use super::LINE;
 use super::processor::Streaming;
 
-/// So many bytes fit the first cache.
-pub(super) const SIZE: usize = 40 << 10;
+/// So many bytes fit the second cache, and a small stack.
+pub(super) const SIZE: usize = 80 << 10;
 
 /// The most bytes to ask room for at once.
 pub(super) const ROOM: usize = 8 << 10;
