@@ -298,3 +298,19 @@ fn handles_cross_threads() {
     let sum = std::thread::spawn(move || shared.sum()).join().expect("no panic");
     assert_eq!(sum, array.sum());
 }
+
+#[test]
+fn planes_of_many_pixels_are_put_together_and_taken_apart() {
+    // Large enough to be written past the caches; 15 planes of bytes once ran over the buffer for that.
+    let (images, planes, pixels) = (300, 15, 1024);
+    let values = Vec::from_iter((0..images * planes * pixels).map(|index| (index % 251) as u8));
+    let array = ndarray::Array3::from_shape_vec((images, pixels, planes), values).expect("fits");
+    let expected = array.clone().permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
+    let tensor = Tensor::from(array.permuted_axes([0, 2, 1]));
+    let mut target = Tensor::zeros::<u8>([images as i64, planes as i64, pixels as i64]).expect("memory");
+    tensor.copy_into(&mut target).expect("same shape");
+    assert_eq!(target.as_slice::<u8>().expect("contiguous"), expected.as_slice().expect("standard"));
+    let mut back = tensor.deep_clone().expect("memory");
+    target.copy_into(&mut back).expect("same shape");
+    assert_eq!(back.to_vec::<u8>().expect("u8"), expected.as_slice().expect("standard"));
+}

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use dlbridge::{
-    Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Rejected, Tensor,
-    TorchExt,
+    Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, Rejected, Tensor, TorchExt,
 };
 use half::{bf16, f16};
 use ndarray::{Array2, Axis, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s};

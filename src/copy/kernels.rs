@@ -26,17 +26,31 @@ pub(super) unsafe fn run(plan: &Plan, from: *const u8, to: *mut u8, processor: &
         _ => None,
     };
     match staged {
-        Some(streaming) => {
-            let mut staging = Staging::new();
-            let mut stage = Stage::new(&mut staging, streaming);
-            // SAFETY: the caller's promise.
-            unsafe { run_staged(plan, from, to, processor, &mut stage) };
-            stage.flush();
-            (streaming.fence)();
-        }
+        // SAFETY: the caller's promise.
+        Some(streaming) => unsafe { run_with_stage(plan, from, to, processor, streaming) },
         // SAFETY: the caller's promise.
         None => unsafe { run_direct(plan, from, to, processor) },
     }
+}
+
+/// In a function of its own, so that others need no stack for the stage.
+///
+/// # Safety
+/// * As for [`run`], from the first elements on.
+#[inline(never)]
+unsafe fn run_with_stage(
+    plan: &Plan,
+    from: *const u8,
+    to: *mut u8,
+    processor: &Processor,
+    streaming: &Streaming,
+) {
+    let mut staging = Staging::new();
+    let mut stage = Stage::new(&mut staging, streaming);
+    // SAFETY: the caller's promise.
+    unsafe { run_staged(plan, from, to, processor, &mut stage) };
+    stage.flush();
+    (streaming.fence)();
 }
 
 /// Into the caches after all, but row by row.

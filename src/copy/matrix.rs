@@ -114,7 +114,9 @@ impl Matrix {
         stage: &mut Stage<'_>,
     ) {
         let row = self.blocks.count * self.columns.count * self.unit;
-        if self.rows.to == row as isize && row <= SHORT {
+        // Pixels are split to all rows at once, so there must be room for all.
+        let whole = self.rows.count * row <= ROOM || !matches!(self.pixels, Some(Pixels::Split(_)));
+        if self.rows.to == row as isize && row <= SHORT && whole {
             // SAFETY: the caller's promise; the target is one run of bytes.
             return unsafe { self.append(from, to, processor, stage) };
         }
@@ -257,12 +259,21 @@ impl Matrix {
                 Pixels::Split(program) => (program, columns / program.turn),
                 Pixels::Merge(program) => (program, rows / program.turn),
             };
+            let whole = match pixels {
+                Pixels::Split(_) => rows == self.rows.count,
+                Pixels::Merge(_) => columns == self.columns.count && pitch == (columns * self.unit) as isize,
+            };
+            assert!(whole, "a part of pixels");
             match pixels {
                 Pixels::Split(_) => done_columns = turns * program.turn,
                 Pixels::Merge(_) => done_rows = turns * program.turn,
             }
-            // SAFETY: the caller's promise, for whole pixels: a part has all few rows, or columns.
+            // SAFETY: the caller's promise, for whole pixels: a part has all few rows, or all few columns
+            // and a pitch of just these.
             unsafe { shuffle(program, from, to, pitch, turns) };
+            if (done_rows, done_columns) == (rows, 0) || (done_rows, done_columns) == (0, columns) {
+                return;
+            }
         }
         for index in 0..blocks {
             let offset = (row + done_rows) as isize * self.rows.from

@@ -1,6 +1,6 @@
 //! Deep copies: between any two layouts, and to fresh memory.
 //!
-//! A copy is planned ([`plan`]: loops are ordered, fused, and one of four kernels chosen), split among
+//! A copy is planned ([`plan`]: loops are ordered, fused, and one of five kernels chosen), split among
 //! threads where it is large, and run ([`kernels`]). Everything works on raw pointers, because the memory
 //! may have writers that Rust does not know, and moves opaque units of bytes. Only bytes of elements are
 //! read or written, never the gaps between them: these may belong to somebody else.

@@ -42,6 +42,7 @@ impl<'a> Stage<'a> {
     /// # Safety
     /// * `bytes`, at most [`ROOM`], are put there before the next call, and may be written to `to`.
     pub(super) unsafe fn room(&mut self, to: *mut u8, bytes: usize) -> *mut u8 {
+        debug_assert!(bytes <= ROOM);
         if self.to.wrapping_add(self.filled) != to {
             self.flush();
             self.to = to;

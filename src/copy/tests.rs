@@ -18,7 +18,8 @@ fn processors() -> Vec<(&'static str, &'static Processor)> {
         if is_x86_feature_detected!("avx2") {
             all.push(("AVX2", &processor::x86::AVX2));
         }
-        if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+        let avx2 = is_x86_feature_detected!("avx2");
+        if avx2 && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
             all.push(("AVX512", &processor::x86::AVX512));
         }
     }
@@ -90,11 +91,11 @@ fn offsets(layout: &Layout) -> Vec<i64> {
     offsets
 }
 
-/// Memory for the elements of a layout, and where the first one is.
-fn memory(layout: &Layout, itemsize: usize, fill: impl FnMut(usize) -> u8) -> (Vec<u8>, usize) {
+/// Memory for the elements of a layout, `shift` bytes more before them, and where the first one is.
+fn memory(layout: &Layout, itemsize: usize, shift: usize, fill: impl FnMut(usize) -> u8) -> (Vec<u8>, usize) {
     let (low, high) = layout.extent().unwrap_or((0, -1));
-    let bytes = (high - low + 1) as usize * itemsize;
-    ((0..bytes).map(fill).collect(), low.unsigned_abs() as usize * itemsize)
+    let bytes = (high - low + 1) as usize * itemsize + shift;
+    ((0..bytes).map(fill).collect(), low.unsigned_abs() as usize * itemsize + shift)
 }
 
 /// All plans that a plan can be split into.
@@ -106,11 +107,15 @@ fn parts(plan: Plan) -> Vec<Plan> {
 }
 
 fn check(source: &Layout, target: &Layout, itemsize: usize) {
+    check_shifted(source, target, itemsize, (0, 0));
+}
+
+fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usize, usize)) {
     if source.is_empty() {
         return;
     }
-    let (from, first) = memory(source, itemsize, |byte| (byte % 251) as u8);
-    let (blank, to_first) = memory(target, itemsize, |_| 0xEE);
+    let (from, first) = memory(source, itemsize, shifts.0, |byte| (byte % 251) as u8);
+    let (blank, to_first) = memory(target, itemsize, shifts.1, |_| 0xEE);
     let mut expected = blank.clone();
     for (from_offset, to_offset) in offsets(source).into_iter().zip(offsets(target)) {
         let at = |first: usize, offset: i64| (first as i64 + offset * itemsize as i64) as usize;
@@ -149,12 +154,43 @@ proptest! {
 
     #[test]
     fn every_layout_is_copied_to_every_other(
-        dims in dims(), itemsize in prop::sample::select(vec![1_usize, 2, 4, 8, 16, 3, 6, 12, 20, 32])
+        dims in dims(),
+        itemsize in prop::sample::select(vec![1_usize, 2, 4, 8, 16, 3, 6, 12, 20, 32]),
+        shifts in (0_usize..64, 0_usize..64),
     ) {
         let (from, to): (Vec<Dim>, Vec<Dim>) = dims.into_iter().unzip();
         let (source, target) = (layout(&from), layout(&to));
         prop_assume!(!target.overlaps());
-        check(&source, &target, itemsize);
+        check_shifted(&source, &target, itemsize, shifts);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Of many parts, with gaps behind rows on both sides, from either end.
+    #[test]
+    fn large_matrices_change_rows_and_columns(
+        (outer, rows, columns) in (1_i64..4, 1_i64..900, 1_i64..900),
+        (from_gap, to_gap, matrices) in (0_i64..70, 0_i64..70, any::<bool>()),
+        (from_back, to_back) in any::<(bool, bool)>(),
+        itemsize in prop::sample::select(vec![1_usize, 2, 4, 8, 16]),
+        shifts in (0_usize..64, 0_usize..64),
+    ) {
+        prop_assume!(rows * columns * outer < 300_000);
+        let sign = |back| if back { -1 } else { 1 };
+        let (from_pitch, to_pitch) = (rows + from_gap, columns + to_gap);
+        // In the target, matrix after matrix or row beside row.
+        let source = [from_pitch * columns, sign(from_back), sign(to_back) * from_pitch];
+        let (to_pitch, between) = match matrices {
+            true => (to_pitch, to_pitch * rows),
+            false => (to_pitch * outer, to_pitch),
+        };
+        let target = [between, sign(to_back) * to_pitch, sign(from_back)];
+        let shape = [outer, rows, columns];
+        let layout = |strides: &[i64]| Layout::new(&shape, strides).expect("small");
+        prop_assume!(!layout(&target).overlaps());
+        check_shifted(&layout(&source), &layout(&target), itemsize, shifts);
     }
 }
 
@@ -200,6 +236,23 @@ fn large_layouts_are_copied_whole() {
     for (source, target) in shapes() {
         for itemsize in [1, 2, 4, 8, 16, 12] {
             check(&source, &target, itemsize);
+        }
+    }
+}
+
+/// Few planes of many pixels: once, rows that were put together short by short went to a buffer that had
+/// no room for all planes.
+#[test]
+fn planes_and_pixels_are_copied_both_ways() {
+    for itemsize in [1, 2, 4] {
+        for planes in 2..=17 {
+            for pixels in [65, 600, 1024] {
+                let shape = [3, planes, pixels];
+                let apart = Layout::new(&shape, &[planes * pixels, pixels, 1]).expect("small");
+                let together = Layout::new(&shape, &[planes * pixels, 1, planes]).expect("small");
+                check(&together, &apart, itemsize);
+                check(&apart, &together, itemsize);
+            }
         }
     }
 }
@@ -252,8 +305,8 @@ impl Drop for Guarded {
 fn nothing_outside_is_touched() {
     for (source, target) in shapes() {
         for itemsize in [1, 2, 4, 8, 16] {
-            let (pattern, first) = memory(&source, itemsize, |byte| (byte % 251) as u8);
-            let (blank, to_first) = memory(&target, itemsize, |_| 0);
+            let (pattern, first) = memory(&source, itemsize, 0, |byte| (byte % 251) as u8);
+            let (blank, to_first) = memory(&target, itemsize, 0, |_| 0);
             let (mut from, mut to) = (Guarded::new(pattern.len()), Guarded::new(blank.len()));
             let plan = Plan::new(source.shape(), source.strides(), target.strides(), itemsize);
             for last in [false, true] {

@@ -11,12 +11,12 @@ use crate::copy::shuffle::{Input, Program};
 /// The best that this machine can do.
 #[inline]
 pub(in crate::copy) fn best() -> &'static Processor {
-    if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-        &AVX512
-    } else if is_x86_feature_detected!("avx2") {
-        &AVX2
-    } else {
+    if !is_x86_feature_detected!("avx2") {
         &SSE2
+    } else if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+        &AVX512
+    } else {
+        &AVX2
     }
 }
 
@@ -208,19 +208,25 @@ register!(
     _mm256_unpackhi_epi8 _mm256_unpackhi_epi16 _mm256_unpackhi_epi32 _mm256_unpackhi_epi64
 );
 
-/// One lane of 16 bytes.
-trait Lane: Copy {
+/// A register that can be taken apart.
+///
+/// # Safety
+/// * Its methods are called only where the processor has the instructions.
+unsafe trait Lane: Copy {
+    /// One of its lanes of 16 bytes.
     fn lane(self, lane: usize) -> __m128i;
 }
 
-impl Lane for __m128i {
+// SAFETY: SSE2 is part of x86-64.
+unsafe impl Lane for __m128i {
     #[inline(always)]
     fn lane(self, _lane: usize) -> __m128i {
         self
     }
 }
 
-impl Lane for __m256i {
+// SAFETY: only functions for AVX2 name the type.
+unsafe impl Lane for __m256i {
     #[inline(always)]
     fn lane(self, lane: usize) -> __m128i {
         // SAFETY: the processor has AVX2.
