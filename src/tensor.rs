@@ -420,6 +420,8 @@ impl Tensor {
     }
 
     /// Copies the data to memory that exists already, element by element, whatever the two layouts.
+    /// Nothing between the elements of `target` is touched; of packed elements the last byte is copied
+    /// whole.
     ///
     /// # Errors
     /// When shapes or element types differ, either memory is not on the host, or `target` is not

@@ -1,6 +1,6 @@
 //! Fresh host memory.
 
-use std::alloc::{Layout as Allocation, alloc, alloc_zeroed, dealloc};
+use std::alloc::{Layout as Allocation, alloc, dealloc};
 use std::ptr::NonNull;
 
 use crate::{Error, Result};
@@ -32,27 +32,26 @@ unsafe impl Send for Buffer {}
 impl Buffer {
     /// Memory of unspecified content.
     pub(crate) fn uninit(bytes: usize) -> Result<Self> {
-        Self::allocate(bytes, alloc)
-    }
-
-    /// Memory full of zeros.
-    pub(crate) fn zeroed(bytes: usize) -> Result<Self> {
-        Self::allocate(bytes, alloc_zeroed)
-    }
-
-    fn allocate(bytes: usize, allocate: unsafe fn(Allocation) -> *mut u8) -> Result<Self> {
         let out_of_memory = Error::OutOfMemory { bytes };
         let alignment = if bytes >= LARGE { HUGE_PAGE } else { ALIGNMENT };
         let Ok(allocation) = Allocation::from_size_align(bytes.max(1), alignment) else {
             return Err(out_of_memory);
         };
         // SAFETY: the size is at least 1.
-        let data = unsafe { allocate(allocation) };
+        let data = unsafe { alloc(allocation) };
         let Some(data) = NonNull::new(data) else { return Err(out_of_memory) };
         if bytes >= LARGE {
             advise(data.as_ptr(), bytes);
         }
         Ok(Self { data, allocation })
+    }
+
+    /// Memory full of zeros. They are written here, as an allocator would have to at such an alignment.
+    pub(crate) fn zeroed(bytes: usize) -> Result<Self> {
+        let buffer = Self::uninit(bytes)?;
+        // SAFETY: `bytes` were just allocated.
+        unsafe { buffer.as_ptr().write_bytes(0, bytes) };
+        Ok(buffer)
     }
 
     pub(crate) fn as_ptr(&self) -> *mut u8 {

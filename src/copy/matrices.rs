@@ -3,6 +3,7 @@
 use super::plan::{Loop, Plan};
 use super::processor::{Processor, Tile};
 use super::shuffle::Program;
+use super::stage::ROOM;
 
 /// Matrices of `rows` and `columns`, as in the target.
 pub(super) struct Matrices {
@@ -35,10 +36,15 @@ impl Matrices {
     pub(super) unsafe fn copy(&self, from: *const u8, to: *mut u8, count: usize, processor: &Processor) {
         let mut done = 0;
         if let (Some(shuffle), Some(program)) = (processor.shuffle, &self.program) {
-            let turns = count / program.turn;
-            done = turns * program.turn;
-            // SAFETY: the caller's promise, for the matrices of these turns.
-            unsafe { shuffle(program, from, to, 0, turns) };
+            // A program goes through its turns once for each of its vectors: they must stay in the cache.
+            let most = (ROOM / self.bytes()).next_multiple_of(program.turn);
+            while count - done >= program.turn {
+                let turns = most.min(count - done) / program.turn;
+                let offset = done * self.bytes();
+                // SAFETY: the caller's promise, for the matrices of these turns.
+                unsafe { shuffle(program, from.wrapping_add(offset), to.wrapping_add(offset), 0, turns) };
+                done += turns * program.turn;
+            }
         }
         let fill = processor.fill[self.unit.trailing_zeros() as usize];
         for matrix in done..count {

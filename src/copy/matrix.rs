@@ -227,7 +227,9 @@ impl Matrix {
 
     /// Asks for some columns of what a part will read.
     fn prefetch(&self, part: &Part, from: *const u8, columns: Range<usize>, prefetch: fn(*const u8)) {
-        if self.rows.from != self.unit as isize {
+        // Columns that are close to each other the processor fetches by itself.
+        let close = self.columns.from.unsigned_abs() <= 4 * LINE;
+        if close || self.rows.from != self.unit as isize {
             return;
         }
         let wide = part.end - part.first;

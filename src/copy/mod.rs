@@ -1,12 +1,13 @@
 //! Deep copies: between any two layouts, and to fresh memory.
 //!
-//! A copy is planned ([`plan`]: loops are ordered, fused, and one of five kernels chosen), split among
-//! threads where it is large, and run ([`kernels`]). Everything works on raw pointers, because the memory
+//! A copy is planned ([`plan`]: loops are ordered, fused, and one of five kernels chosen), shared out
+//! among threads where it is large ([`job`]), and run ([`kernels`]). Everything works on raw pointers, because the memory
 //! may have writers that Rust does not know, and moves opaque units of bytes. Only bytes of elements are
 //! read or written, never the gaps between them: these may belong to somebody else.
 
 mod bools;
 mod buffer;
+mod job;
 mod kernels;
 mod matrices;
 mod matrix;
@@ -15,11 +16,8 @@ mod processor;
 mod shuffle;
 mod stage;
 
-#[cfg(feature = "parallel")]
-use std::sync::OnceLock;
-
-use plan::Plan;
-use processor::Processor;
+use job::Job;
+use plan::{Kernel, Plan};
 
 pub(crate) use bools::check_bools;
 pub(crate) use buffer::{Buffer, advise_huge_pages};
@@ -28,9 +26,6 @@ use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Result};
 
 /// What caches move, in bytes, and threads must not share.
 const LINE: usize = 64;
-
-/// Copies of so many bytes are shared out among threads: below, waking one takes longer than it saves.
-const SHARED: usize = 1 << 20;
 
 /// Targets of so many bytes outgrow the caches that a core does not share with others, and are written
 /// past them.
@@ -144,89 +139,10 @@ unsafe fn copy_strided(
     let bytes = target_layout.len() * itemsize;
     let streams = match memory {
         Memory::Used => bytes >= STREAMED,
-        Memory::Fresh => bytes >= STREAMED_FRESH && plan.kernel == plan::Kernel::Tiles,
+        Memory::Fresh => bytes >= STREAMED_FRESH && plan.kernel == Kernel::Tiles,
     };
-    let job = Job { source, target, processor: processor::best(), streams };
-    if bytes < SHARED {
-        // SAFETY: the caller's promise is the plan's.
-        unsafe { job.run(&plan) }
-    } else {
-        // SAFETY: likewise.
-        unsafe { job.share(plan, bytes) }
-    }
-}
-
-/// What is the same for all parts of a copy.
-struct Job {
-    source: *const u8,
-    target: *mut u8,
-    processor: &'static Processor,
-    streams: bool,
-}
-
-// SAFETY: threads run different parts, and no byte of the target belongs to two.
-unsafe impl Sync for Job {}
-
-/// Threads of the rayon pool that the caller is in, or of the global one.
-#[cfg(feature = "parallel")]
-fn threads() -> usize {
-    /// The process that used the global pool first. The child of a fork inherits the pool, but not its
-    /// threads, and would wait for them for ever.
-    static PROCESS: OnceLock<u32> = OnceLock::new();
-    let in_pool = rayon::current_thread_index().is_some();
-    if !in_pool && *PROCESS.get_or_init(std::process::id) != std::process::id() {
-        return 1;
-    }
-    // Rayon panics where no thread can be started; then this one works alone.
-    std::panic::catch_unwind(rayon::current_num_threads).unwrap_or(1)
-}
-
-impl Job {
-    /// # Safety
-    /// * As for [`kernels::run`].
-    #[inline]
-    unsafe fn run(&self, plan: &Plan) {
-        // SAFETY: the caller's promise; the processor is this one.
-        unsafe { kernels::run(plan, self.source, self.target, self.processor, self.streams) }
-    }
-
-    /// Shares the work out among the threads of the rayon pool that the caller is in, or the global one.
-    ///
-    /// # Safety
-    /// * As for [`kernels::run`].
-    #[cfg(feature = "parallel")]
-    unsafe fn share(&self, plan: Plan, bytes: usize) {
-        let threads = threads();
-        // A few parts for each, so that all are busy to the end.
-        let part = if threads == 1 { bytes } else { (bytes / (4 * threads)).max(SHARED / 4) };
-        // SAFETY: the caller's promise.
-        unsafe { self.halve(plan, part) }
-    }
-
-    /// # Safety
-    /// * As for [`kernels::run`].
-    #[cfg(not(feature = "parallel"))]
-    unsafe fn share(&self, plan: Plan, _bytes: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { self.run(&plan) }
-    }
-
-    /// # Safety
-    /// * As for [`kernels::run`].
-    #[cfg(feature = "parallel")]
-    unsafe fn halve(&self, plan: Plan, part: usize) {
-        match if plan.bytes() > part { plan.split() } else { Err(plan) } {
-            // SAFETY: the caller's promise, for a part of the plan.
-            Err(plan) => unsafe { self.run(&plan) },
-            Ok((one, other)) => {
-                // SAFETY: likewise.
-                let one = || unsafe { self.halve(one, part) };
-                // SAFETY: likewise.
-                let other = || unsafe { self.halve(other, part) };
-                rayon::join(one, other);
-            }
-        }
-    }
+    // SAFETY: the caller's promise is the plan's.
+    unsafe { Job::new(source, target, streams).run(plan, bytes) }
 }
 
 #[cfg(test)]
