@@ -79,7 +79,6 @@
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
 //! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all Rust.
-//!
 //! * A thread of a rayon pool that waits for its part of a large copy may meanwhile run other jobs of
 //!   that pool: do not hold a lock that they want. Without the feature `parallel` no thread waits.
 //!

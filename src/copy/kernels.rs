@@ -1,6 +1,5 @@
 //! Runs plans: the outer loops, and the kernel inside them.
 
-use super::LINE;
 use super::matrices::Matrices;
 use super::matrix::Matrix;
 use super::plan::{Kernel, Loop, Plan};
@@ -59,7 +58,7 @@ static CACHED: Streaming = Streaming { copy: copy_run, fence: || {}, prefetch: |
 /// Whether rows of the target are so far apart that all of them compete for a few places in the caches.
 fn has_conflicts(plan: &Plan) -> bool {
     let (_, inner) = plan.loops();
-    let tall = |rows: &Loop| rows.to.trailing_zeros() >= 9 && rows.count * LINE >= 1 << 10;
+    let tall = |rows: &Loop| rows.to.trailing_zeros() >= 9 && rows.count >= 16;
     plan.kernel == Kernel::Tiles && plan.bytes() >= 32 << 10 && inner.first().is_some_and(tall)
 }
 

@@ -2,7 +2,7 @@
 
 use super::plan::{Loop, Plan};
 use super::processor::{Processor, Tile};
-use super::shuffle::Program;
+use super::shuffle::{Program, WORTH};
 use super::stage::ROOM;
 
 /// Matrices of `rows` and `columns`, as in the target.
@@ -12,9 +12,6 @@ pub(super) struct Matrices {
     columns: Loop,
     program: Option<Program>,
 }
-
-/// Writing a program takes about as long as copying so many bytes without one.
-const WORTH: usize = 4 << 10;
 
 impl Matrices {
     pub(super) fn new(plan: &Plan, rows: Loop, columns: Loop, processor: &Processor) -> Self {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::LINE;
 use super::plan::{Loop, Plan, WIDE};
 use super::processor::{Processor, Tile};
-use super::shuffle::{Program, VECTOR};
+use super::shuffle::{Program, VECTOR, WORTH};
 use super::stage::{ROOM, SIZE, Stage};
 
 /// The target has `columns` of units side by side, and `blocks` of them side by side; the source has
@@ -25,9 +25,6 @@ enum Pixels {
     /// In the target: all columns.
     Merge(Program),
 }
-
-/// Writing a program takes about as long as copying so many bytes without one.
-const WORTH: usize = 4 << 10;
 
 /// Bytes from row to row in the buffer: an odd number of lines, or neighbours would compete for the same
 /// places in the cache.
@@ -258,22 +255,24 @@ impl Matrix {
             // SAFETY: the first unit of the part.
             let from = unsafe { from.offset(offset) };
             let (program, turns) = match pixels {
-                Pixels::Split(program) => (program, columns / program.turn),
-                Pixels::Merge(program) => (program, rows / program.turn),
+                Pixels::Split(program) => {
+                    assert_eq!(rows, self.rows.count, "a part of pixels");
+                    let turns = columns / program.turn;
+                    done_columns = turns * program.turn;
+                    (program, turns)
+                }
+                Pixels::Merge(program) => {
+                    let whole = (self.columns.count, (columns * self.unit) as isize);
+                    assert_eq!((columns, pitch), whole, "a part of pixels");
+                    let turns = rows / program.turn;
+                    done_rows = turns * program.turn;
+                    (program, turns)
+                }
             };
-            let whole = match pixels {
-                Pixels::Split(_) => rows == self.rows.count,
-                Pixels::Merge(_) => columns == self.columns.count && pitch == (columns * self.unit) as isize,
-            };
-            assert!(whole, "a part of pixels");
-            match pixels {
-                Pixels::Split(_) => done_columns = turns * program.turn,
-                Pixels::Merge(_) => done_rows = turns * program.turn,
-            }
-            // SAFETY: the caller's promise, for whole pixels: a part has all few rows, or all few columns
-            // and a pitch of just these.
+            // SAFETY: the caller's promise, for whole pixels, as was just asserted: a program reaches all
+            // few rows, or all few columns side by side.
             unsafe { shuffle(program, from, to, pitch, turns) };
-            if (done_rows, done_columns) == (rows, 0) || (done_rows, done_columns) == (0, columns) {
+            if done_rows == rows || done_columns == columns {
                 return;
             }
         }

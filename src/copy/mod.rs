@@ -1,9 +1,10 @@
 //! Deep copies: between any two layouts, and to fresh memory.
 //!
 //! A copy is planned ([`plan`]: loops are ordered, fused, and one of five kernels chosen), shared out
-//! among threads where it is large ([`job`]), and run ([`kernels`]). Everything works on raw pointers, because the memory
-//! may have writers that Rust does not know, and moves opaque units of bytes. Only bytes of elements are
-//! read or written, never the gaps between them: these may belong to somebody else.
+//! among threads where it is large ([`job`]), and run ([`kernels`]). Everything works on raw pointers,
+//! because the memory may have writers that Rust does not know, and moves opaque units of bytes. Only
+//! bytes of elements are read or written, never the gaps between them: these may belong to somebody
+//! else.
 
 mod bools;
 mod buffer;
@@ -24,7 +25,7 @@ pub(crate) use buffer::{Buffer, advise_huge_pages};
 
 use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Result};
 
-/// What caches move, in bytes, and threads must not share.
+/// What caches move, in bytes; threads should not write to the same.
 const LINE: usize = 64;
 
 /// Targets of so many bytes outgrow the caches that a core does not share with others, and are written

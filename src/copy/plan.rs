@@ -62,7 +62,7 @@ impl Kernel {
 /// Loops and their kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Outermost first. The last ones are the kernel's: see [`outer`](Self::outer).
+    /// Outermost first. The last ones are the kernel's: see [`loops`](Self::loops).
     loops: SmallVec<[Loop; 6]>,
     pub(super) kernel: Kernel,
     /// Bytes that follow each other on both sides, inside all loops.
@@ -223,8 +223,11 @@ impl Plan {
         (bytes < NARROW && next.to == bytes as isize).then(|| self.loops.pop())?
     }
 
-    /// Two plans that do the work of one and write to different lines; or the plan itself where its
-    /// loops cannot be cut that way.
+    /// Two plans that do the work of one; or the plan itself where its loops are too short to be cut.
+    ///
+    /// They are cut after whole lines of the target, counted from the first element. Where it does not
+    /// begin on a line, or loops outside the cut one do not step by whole lines, the two write to
+    /// different bytes of the lines at the cuts.
     #[cfg(any(feature = "parallel", test))]
     pub(super) fn split(mut self) -> Result<(Self, Self), Self> {
         let kernels = self.loops.len() - self.kernel.depth();

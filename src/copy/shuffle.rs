@@ -6,6 +6,9 @@ use smallvec::SmallVec;
 /// Bytes of a vector.
 pub(super) const VECTOR: usize = 16;
 
+/// Writing a program takes about as long as copying so many bytes without one.
+pub(super) const WORTH: usize = 4 << 10;
+
 /// Programs of more vectors would take long to write.
 const MOST: usize = 64;
 
@@ -35,8 +38,8 @@ pub(super) struct Input {
 }
 
 impl Output {
-    /// Byte `index` comes from `source(index)`: so many bytes into a stretch of `span` readable ones, of
-    /// which the first and the offset are given.
+    /// The vector at `offset` in a row. `source` tells where a byte of the row comes from: where a stretch
+    /// of `span` readable bytes begins, and how far into it.
     fn new(row: usize, offset: usize, span: usize, source: impl Fn(usize) -> (isize, usize)) -> Self {
         let mut inputs: SmallVec<[Input; 4]> = SmallVec::new();
         for index in 0..VECTOR {

@@ -6,7 +6,7 @@ use std::ptr;
 use super::LINE;
 use super::processor::Streaming;
 
-/// So many bytes fit the second cache, and a small stack.
+/// So many bytes fit the second cache. They are on the stack of the thread that copies.
 pub(super) const SIZE: usize = 80 << 10;
 
 /// The most bytes to ask room for at once.

@@ -1,4 +1,4 @@
-//! Vector instructions of x86-64: SSE2, which all have, and AVX2.
+//! Vector instructions of x86-64: SSE2, which all have, AVX2, and the registers of AVX-512.
 
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "instructions that need the same processor")]
 
