@@ -74,18 +74,33 @@ impl Descriptor {
         Self { data: data.cast(), ..self }
     }
 
+    /// For new host memory of this layout and element type: how many bytes it needs, and where among
+    /// them the first element begins.
+    ///
+    /// # Errors
+    /// [`Error::Descriptor`] when the element type has no size; [`Error::Overflow`].
+    pub(crate) fn room(layout: &Layout, dtype: DType) -> Result<(usize, usize)> {
+        dtype_has_size(dtype)?;
+        let bits = dtype.element_bits();
+        let (low, end) = byte_extent(layout, bits).unwrap_or((0, 0));
+        match (usize::try_from(-low), isize::try_from(end - low)) {
+            (Ok(first), Ok(bytes)) => Ok((bytes.unsigned_abs(), first)),
+            _ => Err(layout.overflow(dtype.itemsize().unwrap_or(0))),
+        }
+    }
+
+    /// For host memory that was allocated with [`room`](Self::room) for these elements.
+    pub(crate) fn placed(data: *mut u8, layout: Layout, dtype: DType) -> Self {
+        Self { data: data.cast(), layout, dtype, device: Device::CPU, padded: false }
+    }
+
     /// For new host memory that holds the elements of this descriptor in another layout.
     pub(crate) fn moved_to(&self, data: *mut u8, layout: Layout) -> Self {
         Self { data: data.cast(), layout, device: Device::CPU, ..*self }
     }
 
     fn checked(self) -> Result<Self> {
-        for (field, value) in [("dtype.bits", self.dtype.bits.into()), ("dtype.lanes", self.dtype.lanes)] {
-            if value == 0 {
-                let reason = "an element must have a size";
-                return Err(Error::Descriptor { field: field.into(), value: "0".into(), reason });
-            }
-        }
+        dtype_has_size(self.dtype)?;
         let Some((low, end)) = self.byte_extent() else { return Ok(self) };
         if self.data.is_null() {
             return Err(Error::Descriptor {
@@ -164,9 +179,7 @@ impl Descriptor {
     /// Distances from the first element to the lowest byte and to the end of the highest, or `None`
     /// when there are no elements.
     fn byte_extent(&self) -> Option<(i128, i128)> {
-        let (low, high) = self.layout.extent()?;
-        let bits = i128::from(self.stored_bits());
-        Some(((i128::from(low) * bits).div_euclid(8), ((i128::from(high) + 1) * bits + 7).div_euclid(8)))
+        byte_extent(&self.layout, self.stored_bits())
     }
 
     /// The error for host code that asks for elements on another device.
@@ -202,6 +215,23 @@ impl Descriptor {
             _ => Ok(NonNull::dangling()),
         }
     }
+}
+
+/// Distances in bytes from the first element to the lowest byte and to the end of the highest one, for
+/// elements of so many bits; `None` when there are no elements.
+fn byte_extent(layout: &Layout, bits: u32) -> Option<(i128, i128)> {
+    let ((low, high), bits) = (layout.extent()?, i128::from(bits));
+    Some(((i128::from(low) * bits).div_euclid(8), ((i128::from(high) + 1) * bits + 7).div_euclid(8)))
+}
+
+fn dtype_has_size(dtype: DType) -> Result<()> {
+    for (field, value) in [("dtype.bits", dtype.bits.into()), ("dtype.lanes", dtype.lanes)] {
+        if value == 0 {
+            let reason = "an element must have a size";
+            return Err(Error::Descriptor { field: field.into(), value: "0".into(), reason });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

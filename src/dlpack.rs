@@ -17,7 +17,7 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::ffi::{
     DLDataType, DLDevice, DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
@@ -48,8 +48,14 @@ mod sealed {
         /// # Safety
         /// * `this` points to a struct that is valid up to its deleter.
         unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)>;
+        /// # Safety
+        /// * As for `deleter`, and nobody else uses the struct.
+        unsafe fn set_deleter(this: *mut Self, deleter: Option<unsafe extern "C" fn(*mut Self)>);
         /// The deleter of structs of this type that this crate made.
         const DELETER: unsafe extern "C" fn(*mut Self);
+        /// What stands in for the deleter of a struct that somebody else made as long as this crate
+        /// holds it. Releases nothing.
+        const TAKEN: unsafe extern "C" fn(*mut Self);
         /// Its address marks structs of this type that this crate made.
         fn marker(_: Token) -> *mut c_void;
     }
@@ -72,6 +78,7 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     }
 
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_versioned;
+    const TAKEN: unsafe extern "C" fn(*mut Self) = taken_versioned;
 
     fn tensor_mut(&mut self) -> &mut DLTensor {
         &mut self.dl_tensor
@@ -84,6 +91,11 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
         // SAFETY: the caller's promise.
         unsafe { (*this).deleter }
+    }
+
+    unsafe fn set_deleter(this: *mut Self, deleter: Option<unsafe extern "C" fn(*mut Self)>) {
+        // SAFETY: the caller's promise.
+        unsafe { (*this).deleter = deleter };
     }
 
     fn marker(_: Token) -> *mut c_void {
@@ -97,6 +109,7 @@ impl sealed::Sealed for DLManagedTensor {
     }
 
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_legacy;
+    const TAKEN: unsafe extern "C" fn(*mut Self) = taken_legacy;
 
     fn tensor_mut(&mut self) -> &mut DLTensor {
         &mut self.dl_tensor
@@ -109,6 +122,11 @@ impl sealed::Sealed for DLManagedTensor {
     unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
         // SAFETY: the caller's promise.
         unsafe { (*this).deleter }
+    }
+
+    unsafe fn set_deleter(this: *mut Self, deleter: Option<unsafe extern "C" fn(*mut Self)>) {
+        // SAFETY: the caller's promise.
+        unsafe { (*this).deleter = deleter };
     }
 
     fn marker(_: Token) -> *mut c_void {
@@ -193,6 +211,50 @@ unsafe extern "C" fn delete_legacy(managed: *mut DLManagedTensor) {
     unsafe { delete(managed) };
 }
 
+/// How often somebody released a struct that was not theirs any more. Counted because functions that
+/// do nothing may come to share one address.
+static MISUSES: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+#[inline(never)]
+unsafe extern "C" fn taken_versioned(_managed: *mut DLManagedTensorVersioned) {
+    MISUSES[0].fetch_add(1, Ordering::Relaxed);
+}
+
+#[inline(never)]
+unsafe extern "C" fn taken_legacy(_managed: *mut DLManagedTensor) {
+    MISUSES[1].fetch_add(1, Ordering::Relaxed);
+}
+
+/// A struct that somebody else made, released when this is dropped.
+///
+/// Until then another deleter stands in it: to take it a second time, or to release it after it was
+/// given away, is a mistake that C code makes, and is noticed instead of freeing the memory twice.
+/// A struct without a deleter stays as it is, because it may be a constant.
+struct Taken<M: Managed> {
+    source: Exported<M>,
+    deleter: Option<unsafe extern "C" fn(*mut M)>,
+}
+
+impl<M: Managed> Taken<M> {
+    /// Takes over a struct with this deleter.
+    fn new(source: Exported<M>, deleter: Option<unsafe extern "C" fn(*mut M)>) -> Self {
+        if deleter.is_some() {
+            // SAFETY: a valid struct that `source` owns.
+            unsafe { M::set_deleter(source.0.as_ptr(), Some(M::TAKEN)) };
+        }
+        Self { source, deleter }
+    }
+}
+
+impl<M: Managed> Drop for Taken<M> {
+    fn drop(&mut self) {
+        if self.deleter.is_some() {
+            // SAFETY: a valid struct that `source` owns, and releases next.
+            unsafe { M::set_deleter(self.source.0.as_ptr(), self.deleter) };
+        }
+    }
+}
+
 /// # Safety
 /// * `managed` is NULL or was made by `export`, and is not used afterwards.
 unsafe fn delete<M: Managed>(managed: *mut M) {
@@ -207,26 +269,13 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
 }
 
 fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
-    let (dtype, device) = (tensor.dtype(), tensor.device());
-    let description = DLTensor {
-        data: if tensor.is_empty() { std::ptr::null_mut() } else { tensor.data_ptr() },
-        device: DLDevice { device_type: device.kind.cast_unsigned(), device_id: device.index },
-        // A layout has at most i32::MAX dimensions.
-        ndim: i32::try_from(tensor.ndim()).unwrap_or(i32::MAX),
-        dtype: DLDataType { code: dtype.code, bits: dtype.bits, lanes: dtype.lanes },
-        shape: std::ptr::null_mut(),
-        strides: std::ptr::null_mut(),
-        byte_offset: 0,
-    };
-    let managed = M::new(description, flags, Token(()));
+    let managed = M::new(tensor.as_dl_tensor(), flags, Token(()));
     let block = Box::into_raw(Box::new(Block { managed, tensor }));
     // SAFETY: made just above, and nobody else has it; the reference ends before the next one begins.
-    let layout = unsafe { &(*block).tensor }.layout();
-    // These addresses hold, because from here on the tensor stays where it is.
-    let (shape, strides) = (layout.shape().as_ptr().cast_mut(), layout.strides().as_ptr().cast_mut());
+    let described = unsafe { &(*block).tensor }.as_dl_tensor();
+    // Once more, because its addresses hold from here on: the tensor stays where it is.
     // SAFETY: likewise; another field than the one the addresses lead into.
-    let description = unsafe { &mut (*block).managed }.tensor_mut();
-    (description.shape, description.strides) = (shape, strides);
+    *unsafe { &mut (*block).managed }.tensor_mut() = described;
     // SAFETY: `into_raw` gives no NULL.
     Exported(unsafe { NonNull::new_unchecked(block.cast()) })
 }
@@ -241,52 +290,77 @@ unsafe fn unwrap<M: Managed>(source: Exported<M>) -> Tensor {
     Tensor { vouched: true, ..block.tensor }
 }
 
-/// Reads the description that a struct carries.
-///
-/// # Safety
-/// * `shape` and `strides` point to `ndim` numbers each, unless they are NULL or misaligned or
-///   `ndim` is negative.
-unsafe fn describe(tensor: &DLTensor, padded: bool) -> Result<Descriptor> {
-    let refuse =
-        |field: &str, value: String, reason| Err(Error::Descriptor { field: field.into(), value, reason });
-    let Ok(ndim) = usize::try_from(tensor.ndim) else {
-        return refuse("ndim", tensor.ndim.to_string(), "the number of dimensions cannot be negative");
-    };
-    // SAFETY: the caller's promise for a shape of `ndim` numbers.
-    let shape = match unsafe { numbers(tensor.shape, ndim) } {
-        Some(shape) => shape,
-        None => return refuse("shape", format!("{:?}", tensor.shape), "a tensor of some rank needs a shape"),
-    };
-    let layout = if tensor.strides.is_null() {
-        // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all versions.
-        Layout::contiguous(shape)?
-    } else {
+impl Descriptor {
+    /// Reads a description in DLPack's form. Shape and strides are copied; of `flags`, only
+    /// `IS_SUBBYTE_TYPE_PADDED` means something here.
+    ///
+    /// Strides may be NULL (row-major) and `byte_offset` is honoured.
+    ///
+    /// # Errors
+    /// [`Error::Descriptor`] and [`Error::Overflow`] for a description that cannot be right.
+    ///
+    /// # Safety
+    /// * `shape` and `strides` point to `ndim` numbers each, unless they are NULL or misaligned or
+    ///   `ndim` is negative.
+    pub unsafe fn from_dl_tensor(tensor: &DLTensor, flags: u64) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let layout = unsafe { Layout::from_dl_tensor(tensor) }?;
+        let DLDataType { code, bits, lanes } = tensor.dtype;
+        let dtype = DType { code, bits, lanes };
+        if dtype.has_wrong_width() {
+            return Err(refusal("dtype.bits", bits.to_string(), "this kind of number has another width"));
+        }
+        let mut data = tensor.data;
+        if !data.is_null() {
+            let offset = usize::try_from(tensor.byte_offset).ok();
+            if offset.and_then(|offset| data.addr().checked_add(offset)).is_none() {
+                let reason = "the address exceeds the address space";
+                return Err(refusal("byte_offset", tensor.byte_offset.to_string(), reason));
+            }
+            data = data.wrapping_byte_add(offset.unwrap_or(0));
+        }
+        let device =
+            Device { kind: tensor.device.device_type.cast_signed(), index: tensor.device.device_id };
+        let descriptor = Self::new(data, layout, dtype, device)?;
+        if flags & PADDED != 0 { descriptor.padded() } else { Ok(descriptor) }
+    }
+}
+
+impl Layout {
+    /// Reads shape and strides of a description in DLPack's form. NULL strides mean row-major.
+    ///
+    /// # Errors
+    /// [`Error::Descriptor`] and [`Error::Overflow`] for what cannot be right.
+    ///
+    /// # Safety
+    /// * As for [`Descriptor::from_dl_tensor`].
+    pub unsafe fn from_dl_tensor(tensor: &DLTensor) -> Result<Self> {
+        let Ok(ndim) = usize::try_from(tensor.ndim) else {
+            let reason = "the number of dimensions cannot be negative";
+            return Err(refusal("ndim", tensor.ndim.to_string(), reason));
+        };
+        // SAFETY: the caller's promise for a shape of `ndim` numbers.
+        let Some(shape) = (unsafe { numbers(tensor.shape, ndim) }) else {
+            let reason = "a tensor of some rank needs a shape";
+            return Err(refusal("shape", format!("{:?}", tensor.shape), reason));
+        };
+        if tensor.strides.is_null() {
+            // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all versions.
+            return Self::contiguous(shape);
+        }
         // SAFETY: the caller's promise for strides of `ndim` numbers.
         match unsafe { numbers(tensor.strides, ndim) } {
-            Some(strides) => Layout::new(shape, strides)?,
-            None => return refuse("strides", format!("{:?}", tensor.strides), "the address is misaligned"),
+            Some(strides) => Self::new(shape, strides),
+            None => {
+                Err(refusal("strides", format!("{:?}", tensor.strides), "the address is misaligned"))
+            }
         }
-    };
-    let DLDataType { code, bits, lanes } = tensor.dtype;
-    let dtype = DType { code, bits, lanes };
-    if dtype.has_wrong_width() {
-        return refuse("dtype.bits", bits.to_string(), "this kind of number has another width");
     }
-    let mut data = tensor.data;
-    if !data.is_null() {
-        let offset = usize::try_from(tensor.byte_offset).ok();
-        if offset.and_then(|offset| data.addr().checked_add(offset)).is_none() {
-            return refuse(
-                "byte_offset",
-                tensor.byte_offset.to_string(),
-                "the address exceeds the address space",
-            );
-        }
-        data = data.wrapping_byte_add(offset.unwrap_or(0));
-    }
-    let device = Device { kind: tensor.device.device_type.cast_signed(), index: tensor.device.device_id };
-    let descriptor = Descriptor::new(data, layout, dtype, device)?;
-    if padded { descriptor.padded() } else { Ok(descriptor) }
+}
+
+#[cold]
+fn refusal(field: &str, value: String, reason: &'static str) -> Error {
+    Error::Descriptor { field: field.into(), value, reason }
 }
 
 /// # Safety
@@ -313,12 +387,13 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Version`] for another major version, of which nothing else is read;
-    /// [`Error::Descriptor`] and [`Error::Overflow`] for a description that cannot be right. The
-    /// struct comes back inside the error, its deleter not called.
+    /// [`Error::Descriptor`] and [`Error::Overflow`] for a description that cannot be right, and for a
+    /// struct that is held already. The struct comes back inside the error, its deleter not called.
     ///
     /// # Safety
     /// * `source` points to a valid struct that the caller owns; its deleter may be called on any
-    ///   thread; `shape` and, unless NULL, `strides` point to `ndim` numbers.
+    ///   thread, and is replaced in the struct until then; `shape` and, unless NULL, `strides` point to
+    ///   `ndim` numbers.
     /// * Until the deleter is called, every element, and for host memory every byte between the
     ///   lowest and the highest, is initialised and valid for reads, and for writes unless
     ///   `READ_ONLY` is set.
@@ -378,9 +453,17 @@ impl Tensor {
             // SAFETY: the marker is there, and nobody wrapped the struct.
             return Ok(unsafe { unwrap(source) });
         }
+        if deleter.is_some_and(|deleter| std::ptr::fn_addr_eq(deleter, M::TAKEN)) {
+            let error = refusal("deleter", "taken".into(), "the struct was taken over already");
+            // It belongs to whoever took it, not to the refusal.
+            return Err(Rejected::new(source, error));
+        }
         // SAFETY: the caller promises `ndim` numbers behind both addresses.
-        match unsafe { describe(managed.tensor_mut(), flags & PADDED != 0) } {
-            Ok(descriptor) => Ok(Self::new(Storage::new(source, access, flags & COPIED != 0), descriptor)),
+        match unsafe { Descriptor::from_dl_tensor(managed.tensor_mut(), flags) } {
+            Ok(descriptor) => {
+                let owner = Taken::new(source, deleter);
+                Ok(Self::new(Storage::new(owner, access, flags & COPIED != 0), descriptor))
+            }
             Err(error) => Err(Rejected::new(source, error)),
         }
     }
@@ -395,11 +478,27 @@ impl Tensor {
         export(self, flags)
     }
 
+    /// Describes the tensor in DLPack's form. Nothing is copied or owned: the addresses lead into this
+    /// handle, and hold until it is moved, changed or dropped. An empty tensor has no address.
+    pub fn as_dl_tensor(&self) -> DLTensor {
+        let (dtype, device, layout) = (self.dtype(), self.device(), self.layout());
+        DLTensor {
+            data: if layout.is_empty() { std::ptr::null_mut() } else { self.data_ptr() },
+            device: DLDevice { device_type: device.kind.cast_unsigned(), device_id: device.index },
+            // A layout has at most i32::MAX dimensions.
+            ndim: i32::try_from(layout.ndim()).unwrap_or(i32::MAX),
+            dtype: DLDataType { code: dtype.code, bits: dtype.bits, lanes: dtype.lanes },
+            shape: layout.shape().as_ptr().cast_mut(),
+            strides: layout.strides().as_ptr().cast_mut(),
+            byte_offset: 0,
+        }
+    }
+
     /// Another owner of the same memory, as a DLPack struct of version 1.3. Nothing is copied.
     ///
     /// The struct is `READ_ONLY` unless the memory is foreign and writable.
     pub fn share_dlpack(&self) -> Exported {
-        export(self.share(), self.sharing_flags())
+        export(self.share(), self.dlpack_flags())
     }
 
     /// Moves the tensor into a DLPack struct of the older kind. Nothing is copied.
@@ -422,7 +521,7 @@ impl Tensor {
     /// [`Error::ReadOnly`] unless the memory is foreign and writable; [`Error::UnsupportedDType`]
     /// for padded elements.
     pub fn share_dlpack_legacy(&self) -> Result<Exported<DLManagedTensor>> {
-        self.check_legacy(self.sharing_flags())?;
+        self.check_legacy(self.dlpack_flags())?;
         Ok(export(self.share(), 0))
     }
 
@@ -438,8 +537,9 @@ impl Tensor {
         Ok(())
     }
 
-    /// Flags for a struct that is one more owner.
-    fn sharing_flags(&self) -> u64 {
+    /// The flags of a DLPack struct that is one more owner of the memory:
+    /// [`share_dlpack`](Self::share_dlpack)'s.
+    pub fn dlpack_flags(&self) -> u64 {
         let read_only = match self.access() {
             Access::Foreign { writable: true } => 0,
             _ => READ_ONLY,
@@ -450,7 +550,7 @@ impl Tensor {
 
     /// Flags for a struct that this handle moves into.
     fn moving_flags(&mut self) -> u64 {
-        let flags = self.sharing_flags();
+        let flags = self.dlpack_flags();
         if self.require_exclusive().is_err() {
             return flags;
         }

@@ -239,6 +239,33 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The status that the C library returns for this error: a `DLB_ERROR_…` of `dlbridge.h`.
+    pub const fn status(&self) -> i32 {
+        // No `_`: a new variant must be given a status.
+        match self {
+            Self::Descriptor { .. } | Self::InvalidBool { .. } => 2,
+            Self::Version { .. } => 3,
+            Self::DTypeMismatch { .. } | Self::UnsupportedDType { .. } => 4,
+            Self::UnsupportedDevice { .. } => 5,
+            Self::Overflow { .. }
+            | Self::RankMismatch { .. }
+            | Self::TooManyDimensions { .. }
+            | Self::ShapeMismatch { .. }
+            | Self::LengthMismatch { .. }
+            | Self::NotContiguous { .. }
+            | Self::Overlap { .. }
+            | Self::SharedMemory
+            | Self::NegativeStride { .. }
+            | Self::Misaligned { .. } => 6,
+            Self::ReadOnly { .. } | Self::Shared | Self::Foreign | Self::NotExclusive { .. } => 7,
+            Self::NotOnCpu { .. } => 8,
+            Self::OutOfMemory { .. } => 10,
+            Self::NotOriginal { .. } | Self::Unsupported { .. } | Self::Libtorch(_) => 13,
+        }
+    }
+}
+
 /// A refused move: the error, and the source that was not moved.
 ///
 /// `?` in a function that returns [`Error`] drops the source and keeps the error. For error types

@@ -81,6 +81,12 @@ impl Storage {
         self.0.header.access
     }
 
+    /// Whether the memory is foreign for good, not only for as long as it is lent.
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self.0.header, Header { access: Access::Foreign { .. }, lent: false, .. })
+    }
+
     pub(crate) fn is_copied(&self) -> bool {
         self.0.header.copied
     }

@@ -76,11 +76,23 @@ impl Tensor {
     /// # Errors
     /// What [`Layout::contiguous`] says of the shape, and [`Error::OutOfMemory`].
     pub fn zeros<T: Element>(shape: impl AsRef<[i64]>) -> Result<Self> {
-        let layout = Layout::contiguous(shape.as_ref())?;
-        let bytes =
-            layout.len().checked_mul(size_of::<T>()).ok_or_else(|| layout.overflow(size_of::<T>()))?;
+        Self::zeros_with(Layout::contiguous(shape.as_ref())?, T::DTYPE)
+    }
+
+    /// A new tensor of zeros on the host, of this layout and element type. Bytes in gaps between
+    /// elements are zeros too. Large memory comes from the system as zeros that cost nothing until they
+    /// are touched.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedDType`] for types that DLPack does not define, [`Error::Descriptor`] for
+    /// one without a size, [`Error::Overflow`], [`Error::OutOfMemory`].
+    pub fn zeros_with(layout: Layout, dtype: DType) -> Result<Self> {
+        let (bytes, first) = Descriptor::room(&layout, dtype)?;
+        if !dtype.is_known() {
+            return Err(Error::UnsupportedDType { dtype, target: "new memory" });
+        }
         let buffer = Buffer::zeroed(bytes)?;
-        let descriptor = Descriptor::from_checked(buffer.as_ptr().cast::<T>(), layout);
+        let descriptor = Descriptor::placed(buffer.as_ptr().wrapping_add(first), layout, dtype);
         Ok(Self::new(Storage::new(buffer, Access::Exclusive, true), descriptor))
     }
 
@@ -204,14 +216,15 @@ impl Tensor {
     /// host memory that nobody vouches for; copies remain possible.
     ///
     /// # Errors
-    /// [`Error::Shared`] when there is another handle. The tensor comes back inside the error.
+    /// [`Error::Shared`] when there is another handle, unless the memory is foreign already. The tensor
+    /// comes back inside the error.
     pub fn into_foreign(mut self) -> Result<Self, Rejected<Self>> {
         let writable = match self.access() {
             Access::Exclusive => true,
             Access::ReadOnly => false,
             Access::Foreign { writable } => writable,
         };
-        if !self.storage.set_access(Access::Foreign { writable }) {
+        if !self.storage.is_foreign() && !self.storage.set_access(Access::Foreign { writable }) {
             return Err(Rejected::new(self, Error::Shared));
         }
         self.vouched = false;

@@ -421,3 +421,69 @@ fn copies_stay_on_the_host() {
     assert!(matches!(unsafe { target.copy_into_unchecked(&cuda) }, Err(Error::NotOnCpu { .. })));
     assert!(matches!(cuda.deep_clone(), Err(Error::UnsupportedDevice { .. })));
 }
+
+#[test]
+fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
+    let (source, deleted) = Peer::default().make();
+    // SAFETY: the struct is ours and valid.
+    let deleter = unsafe { source.as_ref() }.deleter;
+    // SAFETY: likewise.
+    let tensor = unsafe { Tensor::from_dlpack(source) }.expect("a valid struct");
+    // SAFETY: not ours any more: the mistake that is to be noticed. The struct still lives.
+    let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("taken twice");
+    assert_eq!(field_of(&rejected.error), "deleter");
+    drop(rejected);
+    // SAFETY: likewise: released after it was given away.
+    unsafe { source.as_ref().deleter.expect("the stand-in")(source.as_ptr()) };
+    assert_eq!(deleted.times(), 0);
+    assert_eq!(tensor.to_vec::<f32>().expect("alive"), [0.0, 1.0, 2.0]);
+    drop(tensor);
+    assert_eq!(deleted.times(), 1, "by its own deleter");
+    assert!(deleter.is_some());
+
+    let (source, deleted) = Peer::default().make_legacy();
+    // SAFETY: the struct is ours and valid.
+    let tensor = unsafe { Tensor::from_dlpack_legacy(source) }.expect("a valid struct");
+    // SAFETY: the mistake that is to be noticed.
+    drop(unsafe { Tensor::from_dlpack_legacy(source) }.expect_err("taken twice"));
+    assert_eq!(deleted.times(), 0);
+    drop(tensor);
+    assert_eq!(deleted.times(), 1);
+}
+
+#[test]
+fn a_struct_without_a_deleter_may_be_a_constant_that_is_taken_often() {
+    let (source, _) = Peer { deleter: false, ..Peer::default() }.make();
+    // SAFETY: the struct is ours, valid, and owns nothing.
+    let [first, second] = [(); 2].map(|()| unsafe { Tensor::from_dlpack(source) }.expect("valid"));
+    assert_eq!(first.data_ptr(), second.data_ptr());
+    drop((first, second));
+    // SAFETY: nobody else frees it.
+    unsafe { peer::free(source) };
+}
+
+#[test]
+fn foreign_memory_stays_foreign_whoever_else_holds_it() {
+    let foreign = tensor().into_foreign().expect("alone");
+    // SAFETY: our own struct, of a moment ago.
+    let back = unsafe { Tensor::from_dlpack(foreign.share_dlpack().into_raw()) }.expect("our own");
+    let back = back.into_foreign().expect("nothing to give up");
+    assert_eq!(back.access(), Access::Foreign { writable: true });
+    let shared = tensor();
+    let other = shared.share();
+    assert!(matches!(shared.into_foreign().map_err(Error::from), Err(Error::Shared)));
+    drop(other);
+}
+
+#[test]
+fn descriptions_lead_into_the_handle() {
+    let tensor = tensor();
+    let described = tensor.as_dl_tensor();
+    assert_eq!(described.shape, tensor.shape().as_ptr().cast_mut());
+    assert_eq!(described.strides, tensor.strides().as_ptr().cast_mut());
+    assert_eq!(described.data, tensor.data_ptr());
+    assert_eq!(tensor.dlpack_flags(), READ_ONLY);
+    // SAFETY: made just above of a handle that lives.
+    let read = unsafe { Descriptor::from_dl_tensor(&described, 0) }.expect("our own");
+    assert_eq!((read.data_ptr(), read.layout()), (tensor.data_ptr(), tensor.layout()));
+}

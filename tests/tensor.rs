@@ -340,3 +340,25 @@ fn packed_elements_are_only_copied_as_they_lie() {
     let last = tensor.deep_clone_with(MemoryFormat::ChannelsLast);
     assert!(matches!(last, Err(Error::UnsupportedDType { .. })));
 }
+
+#[test]
+fn zeros_come_in_every_layout_and_type() {
+    for (shape, strides) in
+        [(&[2_i64, 3][..], &[1_i64, 2][..]), (&[2, 3], &[-8, 2]), (&[3], &[0]), (&[], &[]), (&[0, 3], &[-7, 9])]
+    {
+        let layout = Layout::new(shape, strides).expect("valid");
+        let zeros = Tensor::zeros_with(layout, DType::F64).expect("small");
+        assert_eq!((zeros.shape(), zeros.strides()), (shape, strides));
+        assert!(zeros.to_vec::<f64>().expect("readable").iter().all(|&value| value == 0.0));
+        assert_eq!(zeros.access(), Access::Exclusive);
+    }
+    let packed = Tensor::zeros_with(Layout::contiguous(&[5]).expect("valid"), DType::scalar(17, 4));
+    assert_eq!(packed.expect("small").nbytes(), 3);
+    let refused = |shape: &[i64], dtype| {
+        Tensor::zeros_with(Layout::contiguous(shape).expect("valid"), dtype).expect_err("impossible")
+    };
+    assert!(matches!(refused(&[1], DType::scalar(99, 8)), Error::UnsupportedDType { .. }));
+    assert!(matches!(refused(&[1], DType::scalar(2, 0)), Error::Descriptor { .. }));
+    assert!(matches!(refused(&[1 << 60], DType::C128), Error::Overflow { .. }));
+    assert!(matches!(refused(&[1 << 58], DType::F64), Error::OutOfMemory { .. }));
+}

@@ -1,6 +1,6 @@
 //! Fresh host memory.
 
-use std::alloc::{Layout as Allocation, alloc, dealloc};
+use std::alloc::{Layout as Allocation, alloc, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use crate::{Error, Result};
@@ -23,6 +23,8 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Fresh host memory.
 pub(crate) struct Buffer {
     data: NonNull<u8>,
+    /// Where the allocation begins: at the data, or before it.
+    start: NonNull<u8>,
     allocation: Allocation,
 }
 
@@ -32,26 +34,38 @@ unsafe impl Send for Buffer {}
 impl Buffer {
     /// Memory of unspecified content.
     pub(crate) fn uninit(bytes: usize) -> Result<Self> {
-        let out_of_memory = Error::OutOfMemory { bytes };
-        let alignment = if bytes >= LARGE { HUGE_PAGE } else { ALIGNMENT };
-        let Ok(allocation) = Allocation::from_size_align(bytes.max(1), alignment) else {
-            return Err(out_of_memory);
-        };
+        let allocation = Allocation::from_size_align(bytes.max(1), alignment(bytes));
         // SAFETY: the size is at least 1.
-        let data = unsafe { alloc(allocation) };
-        let Some(data) = NonNull::new(data) else { return Err(out_of_memory) };
+        Self::allocated(bytes, allocation.ok(), |allocation| unsafe { alloc(allocation) })
+    }
+
+    /// Memory full of zeros. Large memory comes from the system like that and is not touched.
+    pub(crate) fn zeroed(bytes: usize) -> Result<Self> {
+        // Allocators ask the system for zeros only at the alignment that they have anyway.
+        let room = bytes.max(1).saturating_add(alignment(bytes));
+        let allocation = Allocation::from_size_align(room, 1);
+        // SAFETY: the size is at least 1.
+        Self::allocated(bytes, allocation.ok(), |allocation| unsafe { alloc_zeroed(allocation) })
+    }
+
+    /// Memory from an allocator that gives so many bytes at the alignment that they want, or more by as
+    /// much as the alignment.
+    fn allocated(
+        bytes: usize,
+        allocation: Option<Allocation>,
+        allocate: impl FnOnce(Allocation) -> *mut u8,
+    ) -> Result<Self> {
+        let out_of_memory = Error::OutOfMemory { bytes };
+        let Some(allocation) = allocation else { return Err(out_of_memory) };
+        let Some(start) = NonNull::new(allocate(allocation)) else { return Err(out_of_memory) };
+        let alignment = alignment(bytes);
+        let skipped = start.addr().get().wrapping_neg() % alignment;
+        // SAFETY: nothing is skipped of aligned memory; other memory is larger by the alignment.
+        let data = unsafe { start.add(skipped) };
         if bytes >= LARGE {
             advise(data.as_ptr(), bytes);
         }
-        Ok(Self { data, allocation })
-    }
-
-    /// Memory full of zeros. They are written here, as an allocator would have to at such an alignment.
-    pub(crate) fn zeroed(bytes: usize) -> Result<Self> {
-        let buffer = Self::uninit(bytes)?;
-        // SAFETY: `bytes` were just allocated.
-        unsafe { buffer.as_ptr().write_bytes(0, bytes) };
-        Ok(buffer)
+        Ok(Self { data, start, allocation })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut u8 {
@@ -61,9 +75,14 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: allocated with this very layout by `allocate`, and dropped once.
-        unsafe { dealloc(self.data.as_ptr(), self.allocation) }
+        // SAFETY: allocated with this very layout by `allocated`, and dropped once.
+        unsafe { dealloc(self.start.as_ptr(), self.allocation) }
     }
+}
+
+/// Alignment of so many bytes.
+fn alignment(bytes: usize) -> usize {
+    if bytes >= LARGE { HUGE_PAGE } else { ALIGNMENT }
 }
 
 /// Asks for huge pages in fresh memory of another allocator, where it is large enough for that.
@@ -93,12 +112,30 @@ mod tests {
 
     #[test]
     fn buffers_are_aligned_and_refuse_the_impossible() {
-        let buffer = Buffer::zeroed(3).expect("3 bytes");
-        assert_eq!(buffer.as_ptr().addr() % ALIGNMENT, 0);
-        assert_eq!(
-            Buffer::uninit(isize::MAX as usize).err(),
-            Some(Error::OutOfMemory { bytes: isize::MAX as usize })
-        );
-        assert_eq!(Buffer::uninit(usize::MAX).err(), Some(Error::OutOfMemory { bytes: usize::MAX }));
+        for make in [Buffer::uninit, Buffer::zeroed] {
+            for bytes in [0, 3, LARGE] {
+                let buffer = make(bytes).expect("a little memory");
+                assert_eq!(buffer.as_ptr().addr() % alignment(bytes), 0);
+                // SAFETY: these bytes were just allocated.
+                unsafe { buffer.as_ptr().write_bytes(1, bytes) };
+            }
+            for bytes in [isize::MAX as usize, usize::MAX] {
+                assert_eq!(make(bytes).err(), Some(Error::OutOfMemory { bytes }));
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_are_zeros_in_used_memory_too() {
+        for bytes in [1, 1000, LARGE] {
+            let dirty = Buffer::uninit(bytes).expect("a little memory");
+            // SAFETY: these bytes were just allocated.
+            unsafe { dirty.as_ptr().write_bytes(0xff, bytes) };
+            drop(dirty);
+            let buffer = Buffer::zeroed(bytes).expect("a little memory");
+            // SAFETY: these bytes were allocated, and zeroed.
+            let zeros = unsafe { std::slice::from_raw_parts(buffer.as_ptr(), bytes) };
+            assert!(zeros.iter().all(|&byte| byte == 0));
+        }
     }
 }
