@@ -99,7 +99,30 @@ impl Descriptor {
         Self { data: data.cast(), layout, device: Device::CPU, ..*self }
     }
 
+    #[inline]
     fn checked(self) -> Result<Self> {
+        let extent = self.layout.extent();
+        if extent.is_some_and(|extent| Self::is_ordinary(self.data, extent, self.itemsize())) {
+            return Ok(self);
+        }
+        self.checked_exactly()
+    }
+
+    /// Whether the invariants hold as they mostly do: elements of whole bytes, all addresses within the
+    /// lower half of the address space. `false` says nothing.
+    #[inline]
+    pub(crate) fn is_ordinary(data: *mut c_void, (low, high): (i64, i64), itemsize: Option<usize>) -> bool {
+        let inside = || {
+            let itemsize = i64::try_from(itemsize?).ok()?;
+            let address = i64::try_from(data.addr()).ok()?;
+            let first = address.checked_add(low.checked_mul(itemsize)?)?;
+            let end = address.checked_add(high.checked_add(1)?.checked_mul(itemsize)?)?;
+            Some(itemsize > 0 && address > 0 && first > 0 && isize::try_from(end).is_ok())
+        };
+        inside().unwrap_or(false)
+    }
+
+    fn checked_exactly(self) -> Result<Self> {
         dtype_has_size(self.dtype)?;
         let Some((low, end)) = self.byte_extent() else { return Ok(self) };
         if self.data.is_null() {
@@ -162,8 +185,8 @@ impl Descriptor {
         bits.is_multiple_of(8).then_some((bits / 8) as usize)
     }
 
-    /// Bytes of all elements, gaps left out.
-    pub(crate) fn nbytes(&self) -> usize {
+    /// Bytes of all elements, gaps between them left out.
+    pub fn nbytes(&self) -> usize {
         // The elements lie within the address space, or overlap: then the product may exceed it.
         let bits = self.layout.len() as u128 * u128::from(self.stored_bits());
         usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX)

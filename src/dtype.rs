@@ -111,6 +111,7 @@ impl DType {
     }
 
     /// Whether this is a narrow float of a width that DLPack says nobody may accept.
+    #[inline]
     pub(crate) const fn has_wrong_width(self) -> bool {
         match self.narrow_float() {
             Some((_, bits)) => self.bits != bits,
@@ -118,6 +119,7 @@ impl DType {
         }
     }
 
+    #[inline]
     const fn narrow_float(self) -> Option<(&'static str, u8)> {
         match self.code {
             7..=17 => Some(NARROW_FLOATS[self.code as usize - 7]),

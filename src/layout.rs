@@ -117,9 +117,13 @@ impl Layout {
                 reason: "there must be as many strides as dimensions",
             });
         }
-        let len = element_count(shape)?;
+        let measured = measure(shape, strides);
+        let len = match &measured {
+            Some(measured) => measured.len,
+            None => element_count(shape)?,
+        };
         let layout = Self::from_checked(shape.iter().copied(), strides.iter().copied(), shape.len(), len);
-        if layout.extent_i128().is_none() {
+        if measured.is_none() && layout.extent_i128().is_none() {
             return Err(layout.overflow(0));
         }
         Ok(layout)
@@ -300,6 +304,34 @@ impl Layout {
     pub(crate) fn self_overlap(&self) -> Error {
         Error::Overlap { shape: self.shape().into(), strides: self.strides().into() }
     }
+}
+
+/// Elements of a layout, and the distances of the lowest and the highest from the first.
+pub(crate) struct Measured {
+    pub(crate) len: usize,
+    pub(crate) extent: (i64, i64),
+}
+
+/// Measures a layout in which all is well: there are elements, and neither their number nor any distance
+/// exceeds 63 bits. `None` says nothing.
+#[inline]
+pub(crate) fn measure(shape: &[i64], strides: &[i64]) -> Option<Measured> {
+    let (mut count, mut low, mut high) = (1_i64, 0_i64, 0_i64);
+    for (&size, &stride) in shape.iter().zip(strides) {
+        if size <= 0 {
+            return None;
+        }
+        count = count.checked_mul(size)?;
+        let reach = size.wrapping_sub(1).checked_mul(stride)?;
+        if reach < 0 {
+            low = low.checked_add(reach)?;
+        } else {
+            high = high.checked_add(reach)?;
+        }
+    }
+    i32::try_from(shape.len()).ok()?;
+    let len = isize::try_from(count).ok().and_then(|count| usize::try_from(count).ok())?;
+    Some(Measured { len, extent: (low, high) })
 }
 
 /// Checks the sizes and multiplies them.

@@ -140,7 +140,7 @@ pub use crate::torch::TorchExt;
 pub use crate::{
     descriptor::Descriptor,
     device::Device,
-    dlpack::{Exported, Managed},
+    dlpack::{Exported, Held, Imported, Managed},
     dtype::{DType, Element},
     error::{Error, Rejected, Result},
     layout::{Layout, MemoryFormat},

@@ -177,7 +177,6 @@ impl Storage {
     ///
     /// # Safety
     /// * What the caller does with the owner is sound from any number of threads at once.
-    #[cfg(feature = "torch")]
     pub(crate) unsafe fn peek<O: Owner>(&self) -> Option<&O> {
         let owner: &dyn Any = &self.0.owner.0;
         owner.downcast_ref()

@@ -203,6 +203,16 @@ impl Tensor {
         self.descriptor.data_ptr()
     }
 
+    /// What keeps the memory, if it is of this type: what [`from_raw_parts`](Self::from_raw_parts) was
+    /// given, for one. `None` says nothing about who does.
+    ///
+    /// # Safety
+    /// * The owner does not serve to reach the memory, which may have writers.
+    pub unsafe fn owner_unchecked<O: Send + Sync + 'static>(&self) -> Option<&O> {
+        // SAFETY: a shared reference to something `Sync`; the rest is the caller's promise.
+        unsafe { self.storage.peek() }
+    }
+
     /// Another handle to the same memory. Nothing is copied; while there are several handles, none
     /// may write.
     #[must_use]

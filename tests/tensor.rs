@@ -343,9 +343,13 @@ fn packed_elements_are_only_copied_as_they_lie() {
 
 #[test]
 fn zeros_come_in_every_layout_and_type() {
-    for (shape, strides) in
-        [(&[2_i64, 3][..], &[1_i64, 2][..]), (&[2, 3], &[-8, 2]), (&[3], &[0]), (&[], &[]), (&[0, 3], &[-7, 9])]
-    {
+    for (shape, strides) in [
+        (&[2_i64, 3][..], &[1_i64, 2][..]),
+        (&[2, 3], &[-8, 2]),
+        (&[3], &[0]),
+        (&[], &[]),
+        (&[0, 3], &[-7, 9]),
+    ] {
         let layout = Layout::new(shape, strides).expect("valid");
         let zeros = Tensor::zeros_with(layout, DType::F64).expect("small");
         assert_eq!((zeros.shape(), zeros.strides()), (shape, strides));

@@ -15,6 +15,9 @@
     clippy::unwrap_used
 )]
 
+mod description;
+mod held;
+
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -24,8 +27,10 @@ use crate::ffi::{
     DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED, DLPACK_FLAG_BITMASK_READ_ONLY, DLPACK_MAJOR_VERSION,
     DLPACK_MINOR_VERSION, DLPackVersion, DLTensor,
 };
-use crate::storage::{Storage, contain_panic};
-use crate::{Access, DType, Descriptor, Device, Error, Layout, Rejected, Result, Tensor};
+use crate::storage::contain_panic;
+use crate::{Access, Error, Rejected, Result, Tensor};
+pub use held::{Held, Imported};
+use held::{Opened, open, tensor_of};
 use sealed::Token;
 
 const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
@@ -43,8 +48,13 @@ mod sealed {
     /// What the two structs have in common.
     pub trait Sealed: Sized + 'static {
         fn new(tensor: DLTensor, flags: u64, _: Token) -> Self;
-        fn tensor_mut(&mut self) -> &mut DLTensor;
-        fn context(&self) -> *mut c_void;
+        fn tensor(&self, _: Token) -> &DLTensor;
+        fn tensor_mut(&mut self, _: Token) -> &mut DLTensor;
+        fn context(&self, _: Token) -> *mut c_void;
+        fn flags(&self, _: Token) -> u64;
+        /// # Safety
+        /// * `this` points to a struct that is valid up to its version.
+        unsafe fn check_version(this: *const Self) -> Result<()>;
         /// # Safety
         /// * `this` points to a struct that is valid up to its deleter.
         unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)>;
@@ -80,12 +90,26 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_versioned;
     const TAKEN: unsafe extern "C" fn(*mut Self) = taken_versioned;
 
-    fn tensor_mut(&mut self) -> &mut DLTensor {
+    fn tensor(&self, _: Token) -> &DLTensor {
+        &self.dl_tensor
+    }
+
+    fn tensor_mut(&mut self, _: Token) -> &mut DLTensor {
         &mut self.dl_tensor
     }
 
-    fn context(&self) -> *mut c_void {
+    fn context(&self, _: Token) -> *mut c_void {
         self.manager_ctx
+    }
+
+    fn flags(&self, _: Token) -> u64 {
+        self.flags
+    }
+
+    unsafe fn check_version(this: *const Self) -> Result<()> {
+        // SAFETY: valid by the caller's promise; the version comes first in every version.
+        let DLPackVersion { major, minor } = unsafe { (*this).version };
+        if major == DLPACK_MAJOR_VERSION { Ok(()) } else { Err(Error::Version { major, minor }) }
     }
 
     unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
@@ -111,12 +135,25 @@ impl sealed::Sealed for DLManagedTensor {
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_legacy;
     const TAKEN: unsafe extern "C" fn(*mut Self) = taken_legacy;
 
-    fn tensor_mut(&mut self) -> &mut DLTensor {
+    fn tensor(&self, _: Token) -> &DLTensor {
+        &self.dl_tensor
+    }
+
+    fn tensor_mut(&mut self, _: Token) -> &mut DLTensor {
         &mut self.dl_tensor
     }
 
-    fn context(&self) -> *mut c_void {
+    fn context(&self, _: Token) -> *mut c_void {
         self.manager_ctx
+    }
+
+    fn flags(&self, _: Token) -> u64 {
+        // It cannot say that it may be written.
+        READ_ONLY
+    }
+
+    unsafe fn check_version(_this: *const Self) -> Result<()> {
+        Ok(())
     }
 
     unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
@@ -225,36 +262,6 @@ unsafe extern "C" fn taken_legacy(_managed: *mut DLManagedTensor) {
     MISUSES[1].fetch_add(1, Ordering::Relaxed);
 }
 
-/// A struct that somebody else made, released when this is dropped.
-///
-/// Until then another deleter stands in it: to take it a second time, or to release it after it was
-/// given away, is a mistake that C code makes, and is noticed instead of freeing the memory twice.
-/// A struct without a deleter stays as it is, because it may be a constant.
-struct Taken<M: Managed> {
-    source: Exported<M>,
-    deleter: Option<unsafe extern "C" fn(*mut M)>,
-}
-
-impl<M: Managed> Taken<M> {
-    /// Takes over a struct with this deleter.
-    fn new(source: Exported<M>, deleter: Option<unsafe extern "C" fn(*mut M)>) -> Self {
-        if deleter.is_some() {
-            // SAFETY: a valid struct that `source` owns.
-            unsafe { M::set_deleter(source.0.as_ptr(), Some(M::TAKEN)) };
-        }
-        Self { source, deleter }
-    }
-}
-
-impl<M: Managed> Drop for Taken<M> {
-    fn drop(&mut self) {
-        if self.deleter.is_some() {
-            // SAFETY: a valid struct that `source` owns, and releases next.
-            unsafe { M::set_deleter(self.source.0.as_ptr(), self.deleter) };
-        }
-    }
-}
-
 /// # Safety
 /// * `managed` is NULL or was made by `export`, and is not used afterwards.
 unsafe fn delete<M: Managed>(managed: *mut M) {
@@ -275,7 +282,7 @@ fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
     let described = unsafe { &(*block).tensor }.as_dl_tensor();
     // Once more, because its addresses hold from here on: the tensor stays where it is.
     // SAFETY: likewise; another field than the one the addresses lead into.
-    *unsafe { &mut (*block).managed }.tensor_mut() = described;
+    *unsafe { &mut (*block).managed }.tensor_mut(Token(())) = described;
     // SAFETY: `into_raw` gives no NULL.
     Exported(unsafe { NonNull::new_unchecked(block.cast()) })
 }
@@ -288,92 +295,6 @@ unsafe fn unwrap<M: Managed>(source: Exported<M>) -> Tensor {
     // SAFETY: marked structs are made by `export` as the first field of this block.
     let block = unsafe { Box::from_raw(source.into_raw().cast::<Block<M>>().as_ptr()) };
     Tensor { vouched: true, ..block.tensor }
-}
-
-impl Descriptor {
-    /// Reads a description in DLPack's form. Shape and strides are copied; of `flags`, only
-    /// `IS_SUBBYTE_TYPE_PADDED` means something here.
-    ///
-    /// Strides may be NULL (row-major) and `byte_offset` is honoured.
-    ///
-    /// # Errors
-    /// [`Error::Descriptor`] and [`Error::Overflow`] for a description that cannot be right.
-    ///
-    /// # Safety
-    /// * `shape` and `strides` point to `ndim` numbers each, unless they are NULL or misaligned or
-    ///   `ndim` is negative.
-    pub unsafe fn from_dl_tensor(tensor: &DLTensor, flags: u64) -> Result<Self> {
-        // SAFETY: the caller's promise.
-        let layout = unsafe { Layout::from_dl_tensor(tensor) }?;
-        let DLDataType { code, bits, lanes } = tensor.dtype;
-        let dtype = DType { code, bits, lanes };
-        if dtype.has_wrong_width() {
-            return Err(refusal("dtype.bits", bits.to_string(), "this kind of number has another width"));
-        }
-        let mut data = tensor.data;
-        if !data.is_null() {
-            let offset = usize::try_from(tensor.byte_offset).ok();
-            if offset.and_then(|offset| data.addr().checked_add(offset)).is_none() {
-                let reason = "the address exceeds the address space";
-                return Err(refusal("byte_offset", tensor.byte_offset.to_string(), reason));
-            }
-            data = data.wrapping_byte_add(offset.unwrap_or(0));
-        }
-        let device =
-            Device { kind: tensor.device.device_type.cast_signed(), index: tensor.device.device_id };
-        let descriptor = Self::new(data, layout, dtype, device)?;
-        if flags & PADDED != 0 { descriptor.padded() } else { Ok(descriptor) }
-    }
-}
-
-impl Layout {
-    /// Reads shape and strides of a description in DLPack's form. NULL strides mean row-major.
-    ///
-    /// # Errors
-    /// [`Error::Descriptor`] and [`Error::Overflow`] for what cannot be right.
-    ///
-    /// # Safety
-    /// * As for [`Descriptor::from_dl_tensor`].
-    pub unsafe fn from_dl_tensor(tensor: &DLTensor) -> Result<Self> {
-        let Ok(ndim) = usize::try_from(tensor.ndim) else {
-            let reason = "the number of dimensions cannot be negative";
-            return Err(refusal("ndim", tensor.ndim.to_string(), reason));
-        };
-        // SAFETY: the caller's promise for a shape of `ndim` numbers.
-        let Some(shape) = (unsafe { numbers(tensor.shape, ndim) }) else {
-            let reason = "a tensor of some rank needs a shape";
-            return Err(refusal("shape", format!("{:?}", tensor.shape), reason));
-        };
-        if tensor.strides.is_null() {
-            // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all versions.
-            return Self::contiguous(shape);
-        }
-        // SAFETY: the caller's promise for strides of `ndim` numbers.
-        match unsafe { numbers(tensor.strides, ndim) } {
-            Some(strides) => Self::new(shape, strides),
-            None => {
-                Err(refusal("strides", format!("{:?}", tensor.strides), "the address is misaligned"))
-            }
-        }
-    }
-}
-
-#[cold]
-fn refusal(field: &str, value: String, reason: &'static str) -> Error {
-    Error::Descriptor { field: field.into(), value, reason }
-}
-
-/// # Safety
-/// * Unless it is NULL or misaligned, `start` points to `count` numbers that stay as they are for `'a`.
-unsafe fn numbers<'a>(start: *const i64, count: usize) -> Option<&'a [i64]> {
-    if count == 0 {
-        return Some(&[]);
-    }
-    if start.is_null() || !start.is_aligned() {
-        return None;
-    }
-    // SAFETY: the caller's promise.
-    Some(unsafe { std::slice::from_raw_parts(start, count) })
 }
 
 impl Tensor {
@@ -402,21 +323,8 @@ impl Tensor {
     ///   a bool buffer holds the bytes 0 and 1 only.
     /// * The flags are truthful: with `IS_COPIED`, nobody else reaches the memory.
     pub unsafe fn from_dlpack(source: NonNull<DLManagedTensorVersioned>) -> Result<Self, Rejected<Exported>> {
-        let source = Exported(source);
-        // SAFETY: valid by the caller's promise; the version comes first in every version.
-        let DLPackVersion { major, minor } = unsafe { (*source.0.as_ptr()).version };
-        if major != DLPACK_MAJOR_VERSION {
-            return Err(Rejected::new(source, Error::Version { major, minor }));
-        }
-        // SAFETY: valid by the caller's promise, and of a version whose fields we know.
-        let flags = unsafe { (*source.0.as_ptr()).flags };
-        let access = match (flags & COPIED != 0, flags & READ_ONLY != 0) {
-            (true, false) => Access::Exclusive,
-            (true, true) => Access::ReadOnly,
-            (false, read_only) => Access::Foreign { writable: !read_only },
-        };
         // SAFETY: the caller's promises.
-        unsafe { Self::import(source, access, flags) }
+        unsafe { Self::import(source) }
     }
 
     /// Takes over a DLPack struct of the older kind, as [`from_dlpack`](Self::from_dlpack).
@@ -433,38 +341,17 @@ impl Tensor {
         source: NonNull<DLManagedTensor>,
     ) -> Result<Self, Rejected<Exported<DLManagedTensor>>> {
         // SAFETY: the caller's promises.
-        unsafe { Self::import(Exported(source), Access::Foreign { writable: false }, 0) }
+        unsafe { Self::import(source) }
     }
 
     /// # Safety
-    /// * As for `from_dlpack`, for a struct whose fields we know.
-    unsafe fn import<M: Managed>(
-        mut source: Exported<M>,
-        access: Access,
-        flags: u64,
-    ) -> Result<Self, Rejected<Exported<M>>> {
-        // SAFETY: the caller owns the valid struct, and so do we now.
-        let managed = unsafe { source.0.as_mut() };
-        // The marker says that we made it, the deleter that nobody put another one in since.
-        let unwrapped = |deleter| std::ptr::fn_addr_eq(deleter, M::DELETER);
-        // SAFETY: a valid struct.
-        let deleter = unsafe { M::deleter(managed) };
-        if managed.context() == M::marker(Token(())) && deleter.is_some_and(unwrapped) {
-            // SAFETY: the marker is there, and nobody wrapped the struct.
-            return Ok(unsafe { unwrap(source) });
-        }
-        if deleter.is_some_and(|deleter| std::ptr::fn_addr_eq(deleter, M::TAKEN)) {
-            let error = refusal("deleter", "taken".into(), "the struct was taken over already");
-            // It belongs to whoever took it, not to the refusal.
-            return Err(Rejected::new(source, error));
-        }
-        // SAFETY: the caller promises `ndim` numbers behind both addresses.
-        match unsafe { Descriptor::from_dl_tensor(managed.tensor_mut(), flags) } {
-            Ok(descriptor) => {
-                let owner = Taken::new(source, deleter);
-                Ok(Self::new(Storage::new(owner, access, flags & COPIED != 0), descriptor))
-            }
-            Err(error) => Err(Rejected::new(source, error)),
+    /// * As for `from_dlpack`.
+    unsafe fn import<M: Managed>(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
+        // SAFETY: the caller's promises.
+        match unsafe { open(source) }? {
+            Opened::Ours(tensor) => Ok(tensor),
+            // SAFETY: likewise.
+            Opened::Theirs(held) => unsafe { tensor_of(held) },
         }
     }
 

@@ -1,0 +1,276 @@
+//! Why a call failed: statuses, error objects, and the guard around every function.
+
+use std::any::Any;
+use std::ffi::{CStr, CString, c_char};
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use dlbridge::Error;
+
+/// The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused.
+pub type dlb_status = i32;
+
+/// The call succeeded.
+pub const DLB_OK: dlb_status = 0;
+/// A required pointer is NULL.
+pub const DLB_ERROR_NULL_POINTER: dlb_status = 1;
+/// A value that cannot be right: a negative size, unknown flags, an unknown memory format.
+pub const DLB_ERROR_INVALID_ARGUMENT: dlb_status = 2;
+/// The struct is of a DLPack major version that is not understood. It is untouched: call its deleter.
+pub const DLB_ERROR_VERSION: dlb_status = 3;
+/// The element type is another one than needed, or one that the target side does not have.
+pub const DLB_ERROR_DTYPE: dlb_status = 4;
+/// The device is unknown, or not one that this call can work on.
+pub const DLB_ERROR_DEVICE: dlb_status = 5;
+/// Shape and strides do not fit: another shape or rank than needed, overflow, overlap, gaps.
+pub const DLB_ERROR_LAYOUT: dlb_status = 6;
+/// The memory may not be written.
+pub const DLB_ERROR_READ_ONLY: dlb_status = 7;
+/// The host cannot read the memory. The message names the device and the remedy.
+pub const DLB_ERROR_NOT_ON_CPU: dlb_status = 8;
+/// There is not enough memory, on the host or on the device.
+pub const DLB_ERROR_OUT_OF_MEMORY: dlb_status = 10;
+/// CUDA failed. The message carries the driver's words.
+pub const DLB_ERROR_CUDA: dlb_status = 11;
+/// This build of the library cannot do it; see dlb_capabilities().
+pub const DLB_ERROR_UNSUPPORTED: dlb_status = 13;
+/// A bug in the library. Free the handles that took part.
+pub const DLB_ERROR_PANIC: dlb_status = 255;
+
+/// Why a call failed. Belongs to the caller.
+pub struct dlb_error {
+    status: dlb_status,
+    message: CString,
+}
+
+/// Returns the status that the failed call returned; DLB_OK for NULL.
+///
+/// Ownership: borrows `error`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_error_status(error: Option<&dlb_error>) -> dlb_status {
+    error.map_or(DLB_OK, |error| error.status)
+}
+
+/// Returns what went wrong, in one sentence of UTF-8 that names the argument and the value; "" for
+/// NULL.
+///
+/// Ownership: borrows `error`; returns a view that is valid until dlb_error_free().
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_error_message(error: Option<&dlb_error>) -> *const c_char {
+    error.map_or(c"", |error| error.message.as_c_str()).as_ptr()
+}
+
+/// Frees an error; does nothing for NULL.
+///
+/// Ownership: takes `error`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_error_free(error: Option<Box<dlb_error>>) {
+    drop(error);
+}
+
+/// Returns the name of a status, such as "DLB_ERROR_LAYOUT"; "DLB_ERROR_UNKNOWN" for other numbers.
+///
+/// Ownership: returns a static view.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_status_name(status: dlb_status) -> *const c_char {
+    name(status).as_ptr()
+}
+
+fn name(status: dlb_status) -> &'static CStr {
+    match status {
+        DLB_OK => c"DLB_OK",
+        DLB_ERROR_NULL_POINTER => c"DLB_ERROR_NULL_POINTER",
+        DLB_ERROR_INVALID_ARGUMENT => c"DLB_ERROR_INVALID_ARGUMENT",
+        DLB_ERROR_VERSION => c"DLB_ERROR_VERSION",
+        DLB_ERROR_DTYPE => c"DLB_ERROR_DTYPE",
+        DLB_ERROR_DEVICE => c"DLB_ERROR_DEVICE",
+        DLB_ERROR_LAYOUT => c"DLB_ERROR_LAYOUT",
+        DLB_ERROR_READ_ONLY => c"DLB_ERROR_READ_ONLY",
+        DLB_ERROR_NOT_ON_CPU => c"DLB_ERROR_NOT_ON_CPU",
+        DLB_ERROR_OUT_OF_MEMORY => c"DLB_ERROR_OUT_OF_MEMORY",
+        DLB_ERROR_CUDA => c"DLB_ERROR_CUDA",
+        DLB_ERROR_UNSUPPORTED => c"DLB_ERROR_UNSUPPORTED",
+        DLB_ERROR_PANIC => c"DLB_ERROR_PANIC",
+        _ => c"DLB_ERROR_UNKNOWN",
+    }
+}
+
+/// Why a function gives up: what becomes a status and an error object.
+pub(crate) struct Failure {
+    status: dlb_status,
+    message: String,
+}
+
+impl Failure {
+    #[cold]
+    pub(crate) fn new(status: dlb_status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    #[cold]
+    fn panic(payload: Box<dyn Any + Send>) -> Self {
+        let text = match payload.downcast::<&'static str>() {
+            Ok(text) => (*text).to_owned(),
+            Err(payload) => match payload.downcast::<String>() {
+                Ok(text) => *text,
+                Err(payload) => {
+                    // What it is is unknown, and dropping it may panic again.
+                    std::mem::forget(payload);
+                    "unknown cause".to_owned()
+                }
+            },
+        };
+        Self::new(DLB_ERROR_PANIC, format!("a bug in dlbridge: {text}"))
+    }
+}
+
+/// Says which argument an error of the hub is about, and its remedies in the words of C.
+pub(crate) trait InArgument<T> {
+    fn argument(self, name: &str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<Error>> InArgument<T> for Result<T, E> {
+    #[inline]
+    fn argument(self, name: &str) -> Result<T, Failure> {
+        self.map_err(|error| describe(name, &error.into()))
+    }
+}
+
+#[cold]
+fn describe(argument: &str, error: &Error) -> Failure {
+    let text = match error {
+        Error::NotOnCpu { device, .. } => {
+            format!("the memory is on {device}: copy it to the host with dlb_tensor_to_device first")
+        }
+        Error::ReadOnly { .. } => "the memory is read-only: write to a dlb_tensor_clone of it".to_owned(),
+        Error::SharedMemory => "shares memory with `source`: copy through a dlb_tensor_clone".to_owned(),
+        Error::Overlap { shape, strides } => {
+            format!("shape {shape:?} with strides {strides:?} reaches some elements more than once")
+        }
+        Error::NotContiguous { shape, strides } => {
+            format!("shape {shape:?} with strides {strides:?} is not contiguous")
+        }
+        error => error.to_string(),
+    };
+    Failure::new(error.status(), format!("{argument}: {text}"))
+}
+
+/// Refuses NULL.
+pub(crate) trait Required: Sized {
+    type Target;
+    fn required(self, name: &str) -> Result<Self::Target, Failure>;
+}
+
+impl<T> Required for Option<T> {
+    type Target = T;
+    #[inline]
+    fn required(self, name: &str) -> Result<T, Failure> {
+        self.ok_or_else(|| null(name))
+    }
+}
+
+#[cold]
+fn null(name: &str) -> Failure {
+    Failure::new(DLB_ERROR_NULL_POINTER, format!("{name} is NULL"))
+}
+
+/// Runs the body of a function: failures and panics become a status and, if it is wanted, an error.
+#[inline]
+pub(crate) fn guard(
+    error: Option<&mut MaybeUninit<*mut dlb_error>>,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> dlb_status {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => DLB_OK,
+        Ok(Err(failure)) => report(failure, error),
+        Err(payload) => report(Failure::panic(payload), error),
+    }
+}
+
+/// As [`guard`], for functions that have nowhere to put an error: a panic gives `otherwise`.
+#[inline]
+pub(crate) fn contain<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        drop(Failure::panic(payload));
+        otherwise
+    })
+}
+
+#[cold]
+fn report(failure: Failure, error: Option<&mut MaybeUninit<*mut dlb_error>>) -> dlb_status {
+    let Failure { status, message } = failure;
+    if let Some(error) = error {
+        // No message of ours has a NUL in it; one of somebody else's may.
+        let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
+        error.write(Box::into_raw(Box::new(dlb_error { status, message })));
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(run: impl FnOnce() -> Result<(), Failure>) -> (dlb_status, String) {
+        let mut error = MaybeUninit::new(std::ptr::null_mut());
+        let status = guard(Some(&mut error), run);
+        // SAFETY: initialised above.
+        let error = unsafe { error.assume_init() };
+        if error.is_null() {
+            return (status, String::new());
+        }
+        // SAFETY: `guard` made it of a box.
+        let error = unsafe { Box::from_raw(error) };
+        assert_eq!(dlb_error_status(Some(&error)), status);
+        // SAFETY: the error lives.
+        let text = unsafe { CStr::from_ptr(dlb_error_message(Some(&error))) };
+        (status, text.to_str().expect("UTF-8").to_owned())
+    }
+
+    /// A panic payload that panics when it is dropped.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the payload itself");
+        }
+    }
+
+    #[test]
+    fn panics_become_errors() {
+        assert_eq!(message(|| panic!("oh")), (DLB_ERROR_PANIC, "a bug in dlbridge: oh".into()));
+        assert_eq!(message(|| panic!("oh {}", 1)), (DLB_ERROR_PANIC, "a bug in dlbridge: oh 1".into()));
+        let unknown = message(|| std::panic::panic_any(Bomb));
+        assert_eq!(unknown, (DLB_ERROR_PANIC, "a bug in dlbridge: unknown cause".into()));
+        assert_eq!(guard(None, || panic!("nobody listens")), DLB_ERROR_PANIC);
+        assert_eq!(contain(7, || std::panic::panic_any(Bomb)), 7);
+    }
+
+    #[test]
+    fn success_writes_no_error() {
+        assert_eq!(message(|| Ok(())), (DLB_OK, String::new()));
+    }
+
+    #[test]
+    fn messages_end_where_they_should() {
+        let failure = || Err(Failure::new(DLB_ERROR_CUDA, "one\0two"));
+        assert_eq!(message(failure), (DLB_ERROR_CUDA, "one two".into()));
+    }
+
+    #[test]
+    fn statuses_of_the_hub_have_names_here() {
+        for error in [
+            Error::Version { major: 2, minor: 0 },
+            Error::SharedMemory,
+            Error::Shared,
+            Error::ReadOnly { remedy: "" },
+            Error::OutOfMemory { bytes: 1 },
+            Error::Libtorch(String::new()),
+        ] {
+            assert_ne!(name(error.status()), c"DLB_ERROR_UNKNOWN", "{error}");
+        }
+        assert_eq!(Error::OutOfMemory { bytes: 1 }.status(), DLB_ERROR_OUT_OF_MEMORY);
+        assert_eq!(Error::ReadOnly { remedy: "" }.status(), DLB_ERROR_READ_ONLY);
+        assert_eq!(Error::SharedMemory.status(), DLB_ERROR_LAYOUT);
+    }
+}

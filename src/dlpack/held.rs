@@ -1,0 +1,162 @@
+//! Structs of somebody else's making, taken over.
+
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+use super::description::{is_ordinary, refusal};
+use super::sealed::Token;
+use super::{COPIED, Exported, Managed, READ_ONLY, unwrap};
+use crate::ffi::{DLManagedTensorVersioned, DLTensor};
+use crate::storage::Storage;
+use crate::{Access, Descriptor, Rejected, Result, Tensor};
+
+/// A DLPack struct that somebody else made, checked and taken over, released when this is dropped.
+///
+/// Until then another deleter stands in the struct: to take it a second time, or to release it after it
+/// was given away, is a mistake that C code makes, and is noticed instead of freeing the memory twice.
+/// A struct without a deleter stays as it is, because it may be a constant.
+pub struct Held<M: Managed = DLManagedTensorVersioned> {
+    source: Exported<M>,
+    deleter: Option<unsafe extern "C" fn(*mut M)>,
+}
+
+impl<M: Managed> Held<M> {
+    #[inline]
+    fn new(source: Exported<M>, deleter: Option<unsafe extern "C" fn(*mut M)>) -> Self {
+        if deleter.is_some() {
+            // SAFETY: a valid struct that `source` owns.
+            unsafe { M::set_deleter(source.0.as_ptr(), Some(M::TAKEN)) };
+        }
+        Self { source, deleter }
+    }
+
+    /// Puts the struct's own deleter back.
+    #[inline]
+    fn restore(&mut self) {
+        if self.deleter.is_some() {
+            // SAFETY: a valid struct that `source` owns.
+            unsafe { M::set_deleter(self.source.0.as_ptr(), self.deleter) };
+        }
+    }
+
+    /// The struct as it was.
+    fn into_source(self) -> Exported<M> {
+        let mut held = ManuallyDrop::new(self);
+        held.restore();
+        // `held` is not dropped, so this is its only owner.
+        Exported(held.source.0)
+    }
+
+    /// What the struct says of the tensor: valid as long as this lives.
+    #[inline]
+    pub fn tensor(&self) -> &DLTensor {
+        // SAFETY: a valid struct until its deleter runs, which nobody changes.
+        unsafe { self.source.0.as_ref() }.tensor(Token(()))
+    }
+
+    /// The struct's flags; of the older kind of struct, which has none, `READ_ONLY`.
+    #[inline]
+    pub fn flags(&self) -> u64 {
+        // SAFETY: likewise.
+        unsafe { self.source.0.as_ref() }.flags(Token(()))
+    }
+}
+
+impl<M: Managed> Drop for Held<M> {
+    #[inline]
+    fn drop(&mut self) {
+        // Released next, as a field.
+        self.restore();
+    }
+}
+
+impl<M: Managed> std::fmt::Debug for Held<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Held").field(&self.source).finish()
+    }
+}
+
+/// What becomes of a DLPack struct that is taken over at the least cost.
+#[derive(Debug)]
+pub enum Imported<M: Managed = DLManagedTensorVersioned> {
+    /// A struct that needs no tensor yet: it says everything in the ordinary way, and right.
+    Struct(Held<M>),
+    /// The tensor of a struct of this crate's own, or of one that leaves something unsaid.
+    Tensor(Tensor),
+}
+
+impl<M: Managed> Imported<M> {
+    /// Takes over a DLPack struct as [`Tensor::from_dlpack`] does, but keeps it as it is if that can be:
+    /// nothing is allocated then. For code that mostly passes structs on.
+    ///
+    /// # Errors
+    /// As for [`Tensor::from_dlpack`].
+    ///
+    /// # Safety
+    /// * As for [`Tensor::from_dlpack`].
+    #[inline]
+    pub unsafe fn new(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
+        // SAFETY: the caller's promises.
+        match unsafe { open(source) }? {
+            Opened::Ours(tensor) => Ok(Self::Tensor(tensor)),
+            Opened::Theirs(held) => {
+                // SAFETY: the caller promises `ndim` numbers behind both addresses.
+                if unsafe { is_ordinary(held.tensor(), held.flags()) } {
+                    return Ok(Self::Struct(held));
+                }
+                // SAFETY: the caller's promises.
+                Ok(Self::Tensor(unsafe { tensor_of(held) }?))
+            }
+        }
+    }
+}
+
+/// A struct that may be taken over.
+pub(super) enum Opened<M: Managed> {
+    Ours(Tensor),
+    Theirs(Held<M>),
+}
+
+/// Takes over a struct of a version that is understood, unless somebody has it already. Unwraps our own.
+///
+/// # Safety
+/// * As for `Tensor::from_dlpack`.
+#[inline]
+pub(super) unsafe fn open<M: Managed>(source: NonNull<M>) -> Result<Opened<M>, Rejected<Exported<M>>> {
+    // SAFETY: valid by the caller's promise.
+    if let Err(error) = unsafe { M::check_version(source.as_ptr()) } {
+        return Err(Rejected::new(Exported(source), error));
+    }
+    // SAFETY: valid by the caller's promise, and of a version whose fields we know.
+    let deleter = unsafe { M::deleter(source.as_ptr()) };
+    let is = |known| deleter.is_some_and(|deleter| std::ptr::fn_addr_eq(deleter, known));
+    if is(M::TAKEN) {
+        let error = refusal("deleter", "taken".into(), "the struct was taken over already");
+        return Err(Rejected::new(Exported(source), error));
+    }
+    // The marker says that we made it, the deleter that nobody put another one in since.
+    // SAFETY: likewise.
+    if is(M::DELETER) && unsafe { source.as_ref() }.context(Token(())) == M::marker(Token(())) {
+        // SAFETY: the marker is there, and nobody wrapped the struct.
+        return Ok(Opened::Ours(unsafe { unwrap(Exported(source)) }));
+    }
+    Ok(Opened::Theirs(Held::new(Exported(source), deleter)))
+}
+
+/// The tensor of a struct that somebody else made.
+///
+/// # Safety
+/// * As for `Tensor::from_dlpack`.
+pub(super) unsafe fn tensor_of<M: Managed>(held: Held<M>) -> Result<Tensor, Rejected<Exported<M>>> {
+    let flags = held.flags();
+    let access = match (flags & COPIED != 0, flags & READ_ONLY != 0) {
+        (true, false) => Access::Exclusive,
+        (true, true) => Access::ReadOnly,
+        (false, read_only) => Access::Foreign { writable: !read_only },
+    };
+    // SAFETY: the caller promises `ndim` numbers behind both addresses.
+    match unsafe { Descriptor::from_dl_tensor(held.tensor(), flags) } {
+        Ok(descriptor) => Ok(Tensor::new(Storage::new(held, access, flags & COPIED != 0), descriptor)),
+        Err(error) => Err(Rejected::new(held.into_source(), error)),
+    }
+}
