@@ -2,7 +2,6 @@
 
 // Generated from include/dlpack/dlpack.h by `cargo xtask bindings`; do not edit.
 
-
 pub const DLPACK_MAJOR_VERSION: u32 = 1;
 pub const DLPACK_MINOR_VERSION: u32 = 3;
 pub const DLPACK_FLAG_BITMASK_READ_ONLY: u32 = 1;

@@ -11,13 +11,20 @@
 
 #![allow(non_camel_case_types, reason = "the types of a C header")]
 
-pub mod copy;
-pub mod device;
-pub mod dlpack;
-pub mod error;
+// In the order in which the header declares them; the empty lines keep it.
 pub mod library;
-pub mod memory;
+
+pub mod error;
+
 pub mod tensor;
+
+pub mod dlpack;
+
+pub mod memory;
+
+pub mod copy;
+
+pub mod device;
 
 /// What `dlbridge.h` declares, as C sees it: tests call the library through this.
 #[cfg(test)]

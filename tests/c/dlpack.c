@@ -1,0 +1,245 @@
+/* DLPack structs in and out. */
+#include "check.h"
+
+static void structs_go_out_and_come_back(void) {
+  producer made;
+  dlb_tensor *tensor, *back;
+  DLManagedTensorVersioned *shared, *moved;
+  produce(&made);
+  tensor = take(&made);
+  SUCCEEDS(dlb_tensor_share_dlpack(tensor, &shared, &error));
+  CHECK(shared->version.major == 1 && shared->version.minor == 3 && shared->flags == 0);
+  CHECK(shared->dl_tensor.data == made.data && shared->dl_tensor.strides[0] == 12);
+  SUCCEEDS(dlb_tensor_into_dlpack(tensor, &moved, &error));
+  shared->deleter(shared);
+  CHECK(made.deleted == 0);
+  SUCCEEDS(dlb_tensor_from_dlpack(moved, &back, &error));
+  CHECK(back == tensor); /* a struct of our own is the handle that it was made of */
+  dlb_tensor_free(back);
+  CHECK(made.deleted == 1);
+}
+
+/* A struct that passes back and forth is not wrapped once more each time. */
+static void hops_do_not_nest(void) {
+  producer made;
+  dlb_tensor *tensor, *clone;
+  DLManagedTensorVersioned *out;
+  const void *data;
+  int hop;
+  produce(&made);
+  tensor = take(&made);
+  SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
+  data = dlb_tensor_view(clone)->data;
+  for (hop = 0; hop < 100000; ++hop) {
+    SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
+    SUCCEEDS(dlb_tensor_from_dlpack(out, &tensor, &error));
+    SUCCEEDS(dlb_tensor_into_dlpack(clone, &out, &error));
+    SUCCEEDS(dlb_tensor_from_dlpack(out, &clone, &error));
+  }
+  CHECK(dlb_tensor_view(clone)->data == data && dlb_tensor_flags(clone) == 0);
+  dlb_tensor_free(clone);
+  dlb_tensor_free(tensor); /* overflows the stack if hops nest */
+  CHECK(made.deleted == 1);
+}
+
+static void flags_are_kept(void) {
+  static const uint64_t given[] = {0, 1, 2, 3, (uint64_t)1 << 40}, kept[] = {0, 1, 0, 1, 0};
+  size_t i;
+  for (i = 0; i < 5; ++i) {
+    producer made;
+    dlb_tensor *tensor;
+    DLManagedTensorVersioned *out;
+    produce(&made);
+    made.managed.flags = given[i];
+    tensor = take(&made);
+    CHECK(dlb_tensor_flags(tensor) == kept[i]);
+    SUCCEEDS(dlb_tensor_share_dlpack(tensor, &out, &error));
+    CHECK(out->flags == kept[i]);
+    out->deleter(out);
+    SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
+    CHECK(out->flags == kept[i]);
+    out->deleter(out);
+    CHECK(made.deleted == 1);
+  }
+}
+
+static void padding_is_kept(void) {
+  producer made;
+  dlb_tensor *tensor;
+  DLManagedTensorVersioned *out;
+  DLManagedTensor *legacy;
+  produce(&made);
+  made.managed.dl_tensor.dtype.code = kDLFloat4_e2m1fn;
+  made.managed.dl_tensor.dtype.bits = 4;
+  made.managed.flags = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED;
+  tensor = take(&made);
+  CHECK(dlb_tensor_nbytes(tensor) == 24);
+  CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED);
+  SUCCEEDS(dlb_tensor_share_dlpack(tensor, &out, &error));
+  CHECK(out->flags == DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED);
+  out->deleter(out);
+  FAILS(DLB_ERROR_DTYPE, "tensor: elements of type float4", dlb_tensor_share_dlpack_legacy(tensor, &legacy, &error));
+  dlb_tensor_free(tensor);
+}
+
+static void the_older_struct(void) {
+  producer made;
+  dlb_tensor *tensor, *clone, *back;
+  DLManagedTensor *shared, *moved = UNTOUCHED(DLManagedTensor);
+  produce(&made);
+  SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &tensor, &error));
+  CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as NumPy takes it */
+  CHECK(dlb_tensor_view(tensor)->data == made.data);
+  FAILS(DLB_ERROR_READ_ONLY, "tensor", dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
+  FAILS(DLB_ERROR_READ_ONLY, "tensor", dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));
+  CHECK(moved == UNTOUCHED(DLManagedTensor) && made.deleted == 0); /* the handle is still ours */
+  SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 1);
+  SUCCEEDS(dlb_tensor_share_dlpack_legacy(clone, &shared, &error));
+  SUCCEEDS(dlb_tensor_into_dlpack_legacy(clone, &moved, &error));
+  CHECK(shared->dl_tensor.data == moved->dl_tensor.data);
+  shared->deleter(shared);
+  SUCCEEDS(dlb_tensor_from_dlpack_legacy(moved, &back, &error));
+  CHECK(dlb_tensor_flags(back) == 0); /* ours, so we know better */
+  dlb_tensor_free(back);
+}
+
+/* Whoever knows that an older struct may be written says so with dlb_tensor_from_memory. */
+static void release_legacy(void *owner) {
+  DLManagedTensor *legacy = (DLManagedTensor *)owner;
+  legacy->deleter(legacy);
+}
+
+static void the_older_struct_for_those_who_know_better(void) {
+  producer made;
+  dlb_tensor *tensor;
+  void *data;
+  produce(&made);
+  SUCCEEDS(dlb_tensor_from_memory(&made.legacy.dl_tensor, 0, &made.legacy, release_legacy, &tensor, &error));
+  SUCCEEDS(dlb_tensor_data_mut(tensor, &data, &error));
+  CHECK(data == made.data);
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 1);
+}
+
+/* Refused: the deleter has not run and is still there, and nothing was written. */
+#define REFUSED(made, status, text)                                                  \
+  do {                                                                               \
+    dlb_tensor *out = UNTOUCHED(dlb_tensor);                                         \
+    FAILS(status, text, dlb_tensor_from_dlpack(&(made).managed, &out, &error));      \
+    CHECK(out == UNTOUCHED(dlb_tensor) && (made).deleted == 0);                      \
+    CHECK((made).managed.deleter == delete_versioned);                               \
+    (made).legacy.dl_tensor = (made).managed.dl_tensor;                              \
+    if ((status) != DLB_ERROR_VERSION) {                                             \
+      FAILS(status, text, dlb_tensor_from_dlpack_legacy(&(made).legacy, &out, &error)); \
+      CHECK(out == UNTOUCHED(dlb_tensor) && (made).deleted == 0);                    \
+      CHECK((made).legacy.deleter == delete_legacy);                                 \
+    }                                                                                \
+  } while (0)
+
+static void hostile_structs(void) {
+  const int64_t big = (int64_t)1 << 62;
+  producer made;
+  uint32_t major;
+  for (major = 0; major < 4; ++major) {
+    if (major == 1) continue;
+    produce(&made);
+    made.managed.version.major = major;
+    made.managed.dl_tensor.ndim = -1;
+    made.managed.dl_tensor.shape = NULL;
+    REFUSED(made, DLB_ERROR_VERSION, "source: DLPack version");
+  }
+  produce(&made), made.managed.dl_tensor.ndim = -1;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: ndim = -1");
+  produce(&made), made.shape[1] = -3;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: shape[1] = -3");
+  produce(&made), made.managed.dl_tensor.shape = NULL;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: shape = 0x0");
+  produce(&made), made.managed.dl_tensor.shape = (int64_t *)(void *)((char *)made.shape + 1);
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: shape");
+  produce(&made), made.managed.dl_tensor.data = NULL;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: data = NULL");
+  produce(&made), made.managed.dl_tensor.dtype.bits = 0;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: dtype.bits = 0");
+  produce(&made), made.managed.dl_tensor.dtype.lanes = 0;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: dtype.lanes = 0");
+  produce(&made), made.managed.dl_tensor.dtype.code = kDLFloat8_e5m2;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: dtype.bits = 32");
+  produce(&made), made.managed.dl_tensor.byte_offset = UINT64_MAX;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: byte_offset = 18446744073709551615");
+  produce(&made), made.shape[0] = big, made.shape[1] = big;
+  REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
+  produce(&made), made.strides[0] = big, made.shape[0] = 3;
+  REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
+  produce(&made), made.strides[0] = INT64_MIN;
+  REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
+}
+
+/* Devices and element types that this library does not know are carried, and come out as they went in. */
+static void strangers_are_carried(void) {
+  static const struct {
+    int device, id, code, bits, lanes;
+  } strangers[] = {{kDLCUDA, 1, kDLFloat, 32, 1}, {99, 7, kDLFloat, 32, 1}, {kDLCPU, 5, 99, 8, 3}};
+  size_t i;
+  for (i = 0; i < 3; ++i) {
+    producer made;
+    dlb_tensor *tensor;
+    DLManagedTensorVersioned *out;
+    produce(&made);
+    made.managed.dl_tensor.device.device_type = (DLDeviceType)strangers[i].device;
+    made.managed.dl_tensor.device.device_id = strangers[i].id;
+    made.managed.dl_tensor.dtype.code = (uint8_t)strangers[i].code;
+    made.managed.dl_tensor.dtype.bits = (uint8_t)strangers[i].bits;
+    made.managed.dl_tensor.dtype.lanes = (uint16_t)strangers[i].lanes;
+    tensor = take(&made);
+    SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
+    CHECK(memcmp(&out->dl_tensor.device, &made.managed.dl_tensor.device, sizeof(DLDevice)) == 0);
+    CHECK(memcmp(&out->dl_tensor.dtype, &made.managed.dl_tensor.dtype, sizeof(DLDataType)) == 0);
+    out->deleter(out);
+    CHECK(made.deleted == 1);
+  }
+}
+
+/* A struct that was given away is neither taken nor released a second time, as long as it is held. */
+static void double_use(void) {
+  producer made;
+  dlb_tensor *tensor, *again = UNTOUCHED(dlb_tensor);
+  produce(&made);
+  tensor = take(&made);
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = taken", dlb_tensor_from_dlpack(&made.managed, &again, &error));
+  made.managed.deleter(&made.managed);
+  CHECK(made.deleted == 0 && again == UNTOUCHED(dlb_tensor));
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 1 && made.managed.deleter == delete_versioned);
+  SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &tensor, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = taken",
+        dlb_tensor_from_dlpack_legacy(&made.legacy, &again, &error));
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 2);
+}
+
+static void no_deleter(void) {
+  producer made;
+  dlb_tensor *tensor;
+  produce(&made);
+  made.managed.deleter = NULL;
+  tensor = take(&made);
+  dlb_tensor_free(take(&made)); /* may be a constant, so it may be taken again */
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 0);
+}
+
+int main(void) {
+  structs_go_out_and_come_back();
+  hops_do_not_nest();
+  flags_are_kept();
+  padding_is_kept();
+  the_older_struct();
+  the_older_struct_for_those_who_know_better();
+  hostile_structs();
+  strangers_are_carried();
+  double_use();
+  no_deleter();
+  return 0;
+}

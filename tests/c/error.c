@@ -1,0 +1,129 @@
+/* Errors: names, messages, and every pointer that may be NULL. */
+#include "check.h"
+
+static void names(void) {
+  static const struct {
+    dlb_status status;
+    const char *name;
+  } known[] = {
+      {DLB_OK, "DLB_OK"},
+      {DLB_ERROR_NULL_POINTER, "DLB_ERROR_NULL_POINTER"},
+      {DLB_ERROR_INVALID_ARGUMENT, "DLB_ERROR_INVALID_ARGUMENT"},
+      {DLB_ERROR_VERSION, "DLB_ERROR_VERSION"},
+      {DLB_ERROR_DTYPE, "DLB_ERROR_DTYPE"},
+      {DLB_ERROR_DEVICE, "DLB_ERROR_DEVICE"},
+      {DLB_ERROR_LAYOUT, "DLB_ERROR_LAYOUT"},
+      {DLB_ERROR_READ_ONLY, "DLB_ERROR_READ_ONLY"},
+      {DLB_ERROR_NOT_ON_CPU, "DLB_ERROR_NOT_ON_CPU"},
+      {DLB_ERROR_OUT_OF_MEMORY, "DLB_ERROR_OUT_OF_MEMORY"},
+      {DLB_ERROR_CUDA, "DLB_ERROR_CUDA"},
+      {DLB_ERROR_UNSUPPORTED, "DLB_ERROR_UNSUPPORTED"},
+      {DLB_ERROR_PANIC, "DLB_ERROR_PANIC"},
+  };
+  size_t i;
+  for (i = 0; i < sizeof known / sizeof *known; ++i) {
+    CHECK(strcmp(dlb_status_name(known[i].status), known[i].name) == 0);
+  }
+  CHECK(strcmp(dlb_status_name(9), "DLB_ERROR_UNKNOWN") == 0);
+  CHECK(strcmp(dlb_status_name(-1), "DLB_ERROR_UNKNOWN") == 0);
+}
+
+static void no_error(void) {
+  CHECK(dlb_error_status(NULL) == DLB_OK);
+  CHECK(strcmp(dlb_error_message(NULL), "") == 0);
+  dlb_error_free(NULL);
+}
+
+/* Each function with each of its pointers NULL in turn: the argument is named, nothing is taken, nothing
+ * is written. `error` itself may be NULL too. */
+#define REFUSES_NULL(name, call_with_error, call_without)                            \
+  do {                                                                               \
+    FAILS(DLB_ERROR_NULL_POINTER, name " is NULL", call_with_error);                 \
+    CHECK((call_without) == DLB_ERROR_NULL_POINTER);                                 \
+  } while (0)
+
+static void null_pointers(void) {
+  producer made, other;
+  dlb_tensor *tensor, *target;
+  dlb_tensor *const before = UNTOUCHED(dlb_tensor);
+  DLManagedTensorVersioned *const versioned_before = UNTOUCHED(DLManagedTensorVersioned);
+  DLManagedTensor *const legacy_before = UNTOUCHED(DLManagedTensor);
+  dlb_tensor *out = before;
+  DLManagedTensorVersioned *versioned = versioned_before;
+  DLManagedTensor *legacy = legacy_before;
+  void *data = UNTOUCHED(void);
+  DLTensor desc;
+  produce(&made);
+  produce(&other);
+  desc = made.managed.dl_tensor;
+
+  REFUSES_NULL("source", dlb_tensor_from_dlpack(NULL, &out, &error),
+               dlb_tensor_from_dlpack(NULL, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_from_dlpack(&made.managed, NULL, &error),
+               dlb_tensor_from_dlpack(&made.managed, NULL, NULL));
+  REFUSES_NULL("source", dlb_tensor_from_dlpack_legacy(NULL, &out, &error),
+               dlb_tensor_from_dlpack_legacy(NULL, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_from_dlpack_legacy(&made.legacy, NULL, &error),
+               dlb_tensor_from_dlpack_legacy(&made.legacy, NULL, NULL));
+  REFUSES_NULL("desc", dlb_tensor_from_memory(NULL, 0, NULL, NULL, &out, &error),
+               dlb_tensor_from_memory(NULL, 0, NULL, NULL, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_from_memory(&desc, 0, NULL, NULL, NULL, &error),
+               dlb_tensor_from_memory(&desc, 0, NULL, NULL, NULL, NULL));
+  REFUSES_NULL("desc", dlb_tensor_empty(NULL, &out, &error), dlb_tensor_empty(NULL, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_empty(&desc, NULL, &error), dlb_tensor_empty(&desc, NULL, NULL));
+  CHECK(made.deleted == 0 && made.managed.deleter == delete_versioned);
+
+  tensor = take(&made);
+  target = take(&other);
+  REFUSES_NULL("tensor", dlb_tensor_data_mut(NULL, &data, &error), dlb_tensor_data_mut(NULL, &data, NULL));
+  REFUSES_NULL("out", dlb_tensor_data_mut(tensor, NULL, &error), dlb_tensor_data_mut(tensor, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_share_dlpack(NULL, &versioned, &error),
+               dlb_tensor_share_dlpack(NULL, &versioned, NULL));
+  REFUSES_NULL("out", dlb_tensor_share_dlpack(tensor, NULL, &error),
+               dlb_tensor_share_dlpack(tensor, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_into_dlpack(NULL, &versioned, &error),
+               dlb_tensor_into_dlpack(NULL, &versioned, NULL));
+  REFUSES_NULL("out", dlb_tensor_into_dlpack(tensor, NULL, &error),
+               dlb_tensor_into_dlpack(tensor, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_share_dlpack_legacy(NULL, &legacy, &error),
+               dlb_tensor_share_dlpack_legacy(NULL, &legacy, NULL));
+  REFUSES_NULL("out", dlb_tensor_share_dlpack_legacy(tensor, NULL, &error),
+               dlb_tensor_share_dlpack_legacy(tensor, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_into_dlpack_legacy(NULL, &legacy, &error),
+               dlb_tensor_into_dlpack_legacy(NULL, &legacy, NULL));
+  REFUSES_NULL("out", dlb_tensor_into_dlpack_legacy(tensor, NULL, &error),
+               dlb_tensor_into_dlpack_legacy(tensor, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_clone(NULL, 0, 0, &out, &error), dlb_tensor_clone(NULL, 0, 0, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_clone(tensor, 0, 0, NULL, &error), dlb_tensor_clone(tensor, 0, 0, NULL, NULL));
+  REFUSES_NULL("source", dlb_tensor_copy_into(NULL, target, 0, &error),
+               dlb_tensor_copy_into(NULL, target, 0, NULL));
+  REFUSES_NULL("target", dlb_tensor_copy_into(tensor, NULL, 0, &error),
+               dlb_tensor_copy_into(tensor, NULL, 0, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_to_device(NULL, CPU, 0, &out, &error),
+               dlb_tensor_to_device(NULL, CPU, 0, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_to_device(tensor, CPU, 0, NULL, &error),
+               dlb_tensor_to_device(tensor, CPU, 0, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_into_device(NULL, CPU, 0, &out, &error),
+               dlb_tensor_into_device(NULL, CPU, 0, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_into_device(tensor, CPU, 0, NULL, &error),
+               dlb_tensor_into_device(tensor, CPU, 0, NULL, NULL));
+  CHECK(dlb_synchronize(CUDA, 1, NULL) == DLB_ERROR_UNSUPPORTED);
+
+  CHECK(dlb_tensor_share(NULL) == NULL && dlb_tensor_view(NULL) == NULL);
+  CHECK(dlb_tensor_flags(NULL) == 0 && dlb_tensor_nbytes(NULL) == 0);
+  CHECK(!dlb_tensor_is_contiguous(NULL));
+  dlb_tensor_free(NULL);
+
+  CHECK(out == before && versioned == versioned_before && legacy == legacy_before && data == UNTOUCHED(void));
+  CHECK(made.deleted == 0 && other.deleted == 0);
+  dlb_tensor_free(tensor);
+  dlb_tensor_free(target);
+  CHECK(made.deleted == 1 && other.deleted == 1);
+}
+
+int main(void) {
+  names();
+  no_error();
+  null_pointers();
+  return 0;
+}
