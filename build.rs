@@ -29,7 +29,9 @@ mod torch {
         for file in ["shim.h", "shim.cpp", "bindings.rs"] {
             println!("cargo::rerun-if-changed=src/torch/{file}");
         }
-        println!("cargo::rerun-if-changed=include/dlpack/dlpack.h");
+        for file in ["dlpack/dlpack.h", "dlbridge/torch_plain.h"] {
+            println!("cargo::rerun-if-changed=include/{file}");
+        }
         cc::Build::new()
             .cpp(true)
             .std("c++20")

@@ -8,16 +8,7 @@
 #include <exception>
 #include <memory>
 
-// ATen brings its own dlpack.h; ours came first and has the same include guard.
-#include <ATen/ATen.h>
-#include <ATen/DLConvertor.h>
-#include <ATen/FunctionalTensorWrapper.h>
-#include <c10/core/CPUAllocator.h>
-#include <c10/core/impl/COW.h>
-#include <torch/version.h>
-
-static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VERSION_MINOR <= 13,
-              "dlbridge supports libtorch 2.11 to 2.13: point LIBTORCH to one of these");
+using namespace dlbridge::torch_plain;
 
 namespace {
 
@@ -57,71 +48,7 @@ void release(void *context) noexcept {
   (*static_cast<void (**)(void *)>(context))(context);
 }
 
-// Does nothing; holds the context's place until the tensor exists.
-void keep(void *) noexcept {}
-
 at::IntArrayRef dims(const int64_t *values, size_t ndim) { return {values, ndim}; }
-
-int32_t why_not_plain(const at::Tensor &t) {
-  if (!t.defined()) return DLB_TORCH_UNDEFINED;
-  if (t.is_nested()) return DLB_TORCH_NESTED;
-  if (t.layout() != at::kStrided) return DLB_TORCH_NOT_STRIDED;
-  if (at::functionalization::impl::isFunctionalTensor(t)) return DLB_TORCH_FUNCTIONAL;
-  if (!t.has_storage()) return DLB_TORCH_NO_STORAGE;
-  if (t.requires_grad()) return DLB_TORCH_REQUIRES_GRAD;
-  if (t.is_conj()) return DLB_TORCH_CONJUGATE;
-  if (t.is_neg()) return DLB_TORCH_NEGATIVE;
-  if (t.is_quantized()) return DLB_TORCH_DTYPE;
-  if (c10::impl::cow::is_cow_data_ptr(t.storage().data_ptr())) return DLB_TORCH_COPY_ON_WRITE;
-  return DLB_TORCH_PLAIN;
-}
-
-// DLPack's name for the element type; false if it has none, or one that means another width.
-bool describe_dtype(const at::Tensor &t, DLDataType *out) {
-  switch (t.scalar_type()) {
-  case at::kByte: *out = {kDLUInt, 8, 1}; return true;
-  case at::kChar: *out = {kDLInt, 8, 1}; return true;
-  case at::kShort: *out = {kDLInt, 16, 1}; return true;
-  case at::kInt: *out = {kDLInt, 32, 1}; return true;
-  case at::kLong: *out = {kDLInt, 64, 1}; return true;
-  case at::kHalf: *out = {kDLFloat, 16, 1}; return true;
-  case at::kFloat: *out = {kDLFloat, 32, 1}; return true;
-  case at::kDouble: *out = {kDLFloat, 64, 1}; return true;
-  case at::kBool: *out = {kDLBool, 8, 1}; return true;
-  case at::kBFloat16: *out = {kDLBfloat, 16, 1}; return true;
-  default: break;
-  }
-  try {
-    *out = at::getDLDataType(t);
-    // libtorch calls its 1- to 7-bit integers 8-bit ones; the way back tells them apart.
-    return at::toScalarType(*out) == t.scalar_type();
-  } catch (const c10::Error &) {
-    return false;
-  }
-}
-
-bool describe_device(const at::Tensor &t, dlb_torch_view *out) {
-  switch (t.device().type()) {
-  case at::kCPU: out->device_type = kDLCPU; break;
-  case at::kCUDA: out->device_type = kDLCUDA; break;
-  case at::kMPS: out->device_type = kDLMetal; break;
-  default: return false;
-  }
-  out->device_index = t.device().has_index() ? t.device().index() : 0;
-  return true;
-}
-
-// Whether every element lies within the storage. Sizes and strides are libtorch's own, not negative.
-bool fits_storage(const at::Tensor &t) {
-  if (t.numel() == 0) return true;
-  const size_t whole = t.storage().nbytes();
-  if (t.storage_offset() == 0 && t.is_contiguous()) return t.nbytes() <= whole;
-  __int128 last = t.storage_offset();
-  for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
-    last += static_cast<__int128>(t.size(dimension) - 1) * t.stride(dimension);
-  }
-  return (last + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(whole);
-}
 
 // The same tensor, unless reading its elements would leave its storage.
 const at::Tensor &checked(const at::Tensor &t) {
@@ -176,27 +103,8 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
 
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
                           DLDataType dtype, void *context, dlb_torch_tensor **out) {
-  // What `at::for_blob().context()` does, without its detours through dispatch and tracing.
   return guarded([&] {
-    const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(at::toScalarType(dtype));
-    int64_t elements = 1;
-    for (size_t dimension = 0; dimension < ndim; ++dimension) {
-      if (shape[dimension] == 0) elements = 0;
-      if (elements != 0) elements += (shape[dimension] - 1) * strides[dimension];
-    }
-    // A storage that refuses to grow would leave a tensor that reaches beyond it: it may grow, into
-    // memory of libtorch's own.
-    auto storage = c10::make_intrusive<c10::StorageImpl>(
-        c10::StorageImpl::use_byte_size_t(), static_cast<int64_t>(elements * type.itemsize()),
-        at::DataPtr(data, context, keep, at::Device(at::kCPU)), c10::GetDefaultCPUAllocator(),
-        /*resizable=*/true);
-    c10::StorageImpl *kept = storage.get();
-    auto handle = std::make_unique<at::Tensor>(at::detail::make_tensor<c10::TensorImpl>(
-        c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), type));
-    handle->unsafeGetTensorImpl()->set_sizes_and_strides(dims(shape, ndim), dims(strides, ndim));
-    // Only now, when nothing else can fail, does the tensor take over the context.
-    const bool exchanged = kept->mutable_data_ptr().compare_exchange_deleter(keep, release);
-    TORCH_CHECK(exchanged, "the deleter was replaced");
+    auto handle = from_blob(data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), context, release);
     *out = reinterpret_cast<dlb_torch_tensor *>(handle.release());
   });
 }
@@ -206,7 +114,7 @@ char *dlb_torch_read(const dlb_torch_tensor *tensor, dlb_torch_view *out) {
     const at::Tensor &t = as_tensor(tensor);
     dlb_torch_view view{};
     view.plain = why_not_plain(t);
-    if (view.plain == DLB_TORCH_PLAIN && !describe_device(t, &view)) view.plain = DLB_TORCH_DEVICE;
+    if (view.plain == DLB_TORCH_PLAIN && !describe_device(t, &view.device_type, &view.device_index)) view.plain = DLB_TORCH_DEVICE;
     if (view.plain == DLB_TORCH_PLAIN && !describe_dtype(t, &view.dtype)) view.plain = DLB_TORCH_DTYPE;
     if (view.plain == DLB_TORCH_PLAIN && !fits_storage(t)) view.plain = DLB_TORCH_SHORT_STORAGE;
     if (view.plain == DLB_TORCH_PLAIN) {

@@ -6,6 +6,7 @@
 #ifndef DLBRIDGE_TORCH_SHIM_H_
 #define DLBRIDGE_TORCH_SHIM_H_
 
+#include "dlbridge/torch_plain.h" /* DLB_TORCH_PLAIN and the reasons */
 #include "dlpack/dlpack.h"
 
 #ifdef __cplusplus
@@ -17,23 +18,6 @@ typedef struct dlb_torch_tensor dlb_torch_tensor;
 
 /* What kept a tensor's memory before `dlb_torch_adopt`. */
 typedef struct dlb_torch_memory dlb_torch_memory;
-
-/* Why a tensor is more than a plain strided buffer; 0 when it is not. */
-enum {
-  DLB_TORCH_PLAIN = 0,
-  DLB_TORCH_UNDEFINED,
-  DLB_TORCH_NESTED,
-  DLB_TORCH_NOT_STRIDED,
-  DLB_TORCH_NO_STORAGE,
-  DLB_TORCH_FUNCTIONAL,
-  DLB_TORCH_REQUIRES_GRAD,
-  DLB_TORCH_CONJUGATE,
-  DLB_TORCH_NEGATIVE,
-  DLB_TORCH_COPY_ON_WRITE,
-  DLB_TORCH_DTYPE,
-  DLB_TORCH_DEVICE,
-  DLB_TORCH_SHORT_STORAGE,
-};
 
 /* Who besides the tensor at hand can reach its memory; 0 when nobody can. */
 enum {

@@ -1,0 +1,140 @@
+//! C and C++ programs over the library: every standard, static and shared, under sanitizers and valgrind.
+
+mod support;
+
+use std::process::Command;
+
+use support::{Link, Program, is_installed, library, root, run_silent, skipped, succeed};
+
+/// Programs of `tests/c`, one for each noun.
+const C: [&str; 8] = ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
+const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
+const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
+const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+/// A program with sanitizers, which leave refusing more memory than there is to the library.
+fn sanitized(program: Program) -> Command {
+    let mut command = Command::new(program.arguments(SANITIZERS).link(Link::Static));
+    command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
+    command
+}
+
+fn c_source(noun: &str) -> String {
+    format!("c/{noun}.c")
+}
+
+#[test]
+fn c_programs_in_every_standard_static_and_shared() {
+    for standard in C_STANDARDS {
+        for link in [Link::Shared, Link::Static] {
+            for noun in C {
+                let program = Program::new(&format!("{noun}-{link:?}"), standard, &[&c_source(noun)]);
+                run_silent(&mut Command::new(program.link(link)));
+            }
+        }
+    }
+}
+
+#[test]
+fn c_programs_under_address_and_undefined_behaviour_sanitizers() {
+    for noun in C {
+        let program = Program::new(&format!("{noun}-sanitized"), "c11", &[&c_source(noun)]);
+        succeed(&mut sanitized(program));
+    }
+}
+
+#[test]
+fn threads_under_thread_sanitizer() {
+    // Of the C side: that the Rust side hands the memory over in order, the program checks for itself.
+    let program = Program::new("threads-tsan", "c11", &["c/threads.c"]);
+    run_silent(&mut Command::new(program.arguments(["-fsanitize=thread"]).link(Link::Shared)));
+}
+
+#[test]
+fn programs_under_valgrind() {
+    if !is_installed("valgrind") {
+        skipped("programs under valgrind", "valgrind is not installed");
+        return;
+    }
+    let c = C.map(|noun| (noun, "c11", c_source(noun)));
+    let cpp = [("class", "c++17", "cpp/tensor.cpp".to_owned())];
+    for (name, standard, source) in c.into_iter().chain(cpp) {
+        let program = Program::new(&format!("{name}-valgrind"), standard, &[&source]).link(Link::Shared);
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--quiet", "--leak-check=full", "--error-exitcode=9"]);
+        run_silent(valgrind.arg(program));
+    }
+}
+
+#[test]
+fn cpp_programs_in_every_standard_static_and_shared() {
+    for standard in CPP_STANDARDS {
+        for link in [Link::Shared, Link::Static] {
+            let program = Program::new(&format!("class-{link:?}"), standard, &["cpp/tensor.cpp"]);
+            run_silent(&mut Command::new(program.link(link)));
+        }
+    }
+    succeed(&mut sanitized(Program::new("class-sanitized", "c++20", &["cpp/tensor.cpp"])));
+}
+
+#[test]
+fn mdspan_where_the_standard_library_has_it() {
+    let compilers = [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
+    for (compiler, arguments) in compilers {
+        let mut probe = Command::new(compiler);
+        probe.args(arguments).args(["-std=c++23", "-fsyntax-only", "-include", "mdspan", "-x", "c++", "/dev/null"]);
+        if !probe.output().is_ok_and(|output| output.status.success()) {
+            continue;
+        }
+        let program = Program::with("cc", compiler, "mdspan", "c++23", &["cpp/mdspan.cpp"]);
+        run_silent(&mut Command::new(program.arguments(arguments).link(Link::Shared)));
+        return;
+    }
+    skipped("std::mdspan", "no compiler here has it (clang++-19 with libc++-19-dev does)");
+}
+
+#[test]
+fn headers_stand_alone() {
+    let alone = |header: &str, language: &str, standard: &str| {
+        let mut compiler = Command::new("c++");
+        compiler.current_dir(root()).args(["-fsyntax-only", "-pedantic", "-Wall", "-Wextra", "-Werror"]);
+        compiler.args(["-Iinclude", "-x", language]).arg(format!("-std={standard}"));
+        run_silent(compiler.arg("-include").arg(header).arg("/dev/null"));
+    };
+    for header in ["dlbridge.h", "dlpack/dlpack.h"] {
+        C_STANDARDS.iter().for_each(|standard| alone(header, "c", standard));
+        CPP_STANDARDS.iter().for_each(|standard| alone(header, "c++", standard));
+    }
+    CPP_STANDARDS.iter().for_each(|standard| alone("dlbridge.hpp", "c++", standard));
+    alone("dlbridge/torch_plain.h", "c", "c99");
+}
+
+#[test]
+fn headers_may_come_twice() {
+    for standard in CPP_STANDARDS {
+        let sources = ["cpp/twice.cpp", "cpp/twice_other.cpp"];
+        run_silent(&mut Command::new(Program::new("twice", standard, &sources).link(Link::Shared)));
+    }
+    for standard in C_STANDARDS {
+        let sources = ["c/twice.c", "c/twice_other.c"];
+        run_silent(&mut Command::new(Program::new("twice", standard, &sources).link(Link::Static)));
+    }
+}
+
+#[test]
+fn deleters_may_run_after_dlclose() {
+    let program = Program::new("dlclose", "c11", &["c/dlclose.c"]);
+    // Not linked with the library at all.
+    let program = program.arguments(["-ldl"]).without_library();
+    run_silent(Command::new(program).arg(library().join("libdlbridge.so")));
+}
+
+#[test]
+fn programs_that_fail_are_noticed() {
+    // The checks of the programs themselves: this one is wrong on purpose.
+    let program = Program::new("wrong", "c11", &["c/wrong.c"]).link(Link::Shared);
+    let output = Command::new(program).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("wrong.c") && said.contains("source is NULL"), "{said}");
+}

@@ -1,0 +1,146 @@
+//! Builds the library, compiles programs against it, and runs them.
+
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses a part of it")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// What a program needs besides the static library on Linux.
+pub const SYSTEM_LIBRARIES: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+
+/// The folder of the workspace.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a package within the workspace")
+}
+
+/// An empty folder for what a test makes.
+pub fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("removed");
+    }
+    fs::create_dir_all(&folder).expect("created");
+    folder
+}
+
+/// A call of cargo in the workspace.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// The folder that holds `libdlbridge.so` and `libdlbridge.a`, built once in the profile of this test.
+pub fn library() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut build = cargo(&["build", "--quiet", "--package", "dlbridge-capi"]);
+        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+        if profile == "release" {
+            build.arg("--release");
+        }
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target folder");
+        succeed(build.arg("--target-dir").arg(target));
+        target.join(profile)
+    })
+}
+
+/// Whether a tool is there.
+pub fn is_installed(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// Says that a part of a test is left out.
+pub fn skipped(what: &str, why: &str) {
+    // To the terminal, past the capture of the test harness.
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "skipped: {what}: {why}");
+}
+
+/// Runs a command; fails with all that it said.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// What a command prints on its standard output.
+pub fn output_of(command: &mut Command) -> String {
+    String::from_utf8(succeed(command).stdout).expect("UTF-8")
+}
+
+/// Runs a test program, which has nothing to say when all is well.
+pub fn run_silent(command: &mut Command) {
+    let Output { stdout, stderr, .. } = succeed(command);
+    let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+    assert!(said.is_empty(), "{command:?}: {said}");
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Link {
+    Shared,
+    Static,
+}
+
+/// A program to compile.
+pub struct Program {
+    compiler: Command,
+    output: PathBuf,
+}
+
+impl Program {
+    /// A program of C or C++ sources under `tests/`, in a standard such as `c99` or `c++20`.
+    pub fn new(name: &str, standard: &str, sources: &[&str]) -> Self {
+        Self::with("cc", "c++", name, standard, sources)
+    }
+
+    /// The same with other compilers.
+    pub fn with(c: &str, cpp: &str, name: &str, standard: &str, sources: &[&str]) -> Self {
+        let mut compiler = Command::new(if standard.starts_with("c++") { cpp } else { c });
+        let output = scratch(&format!("{name}-{standard}")).join("program");
+        compiler
+            .current_dir(root())
+            .args(["-g", "-pedantic", "-Wall", "-Wextra", "-Werror", "-pthread", "-Iinclude"])
+            .arg(format!("-std={standard}"))
+            .args(sources.iter().map(|source| root().join("tests").join(source)))
+            .arg("-o")
+            .arg(&output);
+        Self { compiler, output }
+    }
+
+    pub fn arguments(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.compiler.args(arguments);
+        self
+    }
+
+    /// Compiles it without the library; gives its path.
+    pub fn without_library(mut self) -> PathBuf {
+        run_silent(&mut self.compiler);
+        self.output
+    }
+
+    /// Compiles it and links the library; gives its path.
+    pub fn link(mut self, link: Link) -> PathBuf {
+        let library = library();
+        match link {
+            Link::Shared => {
+                self.compiler.arg("-L").arg(library).arg("-ldlbridge");
+                self.compiler.arg(format!("-Wl,-rpath,{}", library.display()));
+            }
+            Link::Static => {
+                self.compiler.arg(library.join("libdlbridge.a")).args(SYSTEM_LIBRARIES);
+            }
+        }
+        run_silent(&mut self.compiler);
+        self.output
+    }
+}

@@ -1,0 +1,144 @@
+/*
+ * What libtorch tensors and plain strided buffers have in common: shared by dlbridge's Rust side and by
+ * dlbridge/torch.hpp, so that both refuse the same tensors. C sees the reasons, C++ the checks.
+ */
+#ifndef DLBRIDGE_TORCH_PLAIN_H_
+#define DLBRIDGE_TORCH_PLAIN_H_
+
+/* Why a tensor is more than a plain strided buffer; 0 when it is not. */
+enum {
+  DLB_TORCH_PLAIN = 0,
+  DLB_TORCH_UNDEFINED,
+  DLB_TORCH_NESTED,
+  DLB_TORCH_NOT_STRIDED,
+  DLB_TORCH_NO_STORAGE,
+  DLB_TORCH_FUNCTIONAL,
+  DLB_TORCH_REQUIRES_GRAD,
+  DLB_TORCH_CONJUGATE,
+  DLB_TORCH_NEGATIVE,
+  DLB_TORCH_COPY_ON_WRITE,
+  DLB_TORCH_DTYPE,
+  DLB_TORCH_DEVICE,
+  DLB_TORCH_SHORT_STORAGE,
+};
+
+#ifdef __cplusplus
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+/* ATen brings its own dlpack.h, with the same include guard as ours: either may come first. */
+#include "dlpack/dlpack.h"
+
+#include <ATen/ATen.h>
+#include <ATen/DLConvertor.h>
+#include <ATen/FunctionalTensorWrapper.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/impl/COW.h>
+#include <torch/version.h>
+
+static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VERSION_MINOR <= 13,
+              "dlbridge supports libtorch 2.11 to 2.13");
+
+namespace dlbridge::torch_plain {
+
+// Why a tensor is more than a plain strided buffer, as far as that can be seen without its elements.
+inline int32_t why_not_plain(const at::Tensor &t) {
+  if (!t.defined()) return DLB_TORCH_UNDEFINED;
+  if (t.is_nested()) return DLB_TORCH_NESTED;
+  if (t.layout() != at::kStrided) return DLB_TORCH_NOT_STRIDED;
+  if (at::functionalization::impl::isFunctionalTensor(t)) return DLB_TORCH_FUNCTIONAL;
+  if (!t.has_storage()) return DLB_TORCH_NO_STORAGE;
+  if (t.requires_grad()) return DLB_TORCH_REQUIRES_GRAD;
+  if (t.is_conj()) return DLB_TORCH_CONJUGATE;
+  if (t.is_neg()) return DLB_TORCH_NEGATIVE;
+  if (t.is_quantized()) return DLB_TORCH_DTYPE;
+  if (c10::impl::cow::is_cow_data_ptr(t.storage().data_ptr())) return DLB_TORCH_COPY_ON_WRITE;
+  return DLB_TORCH_PLAIN;
+}
+
+// DLPack's name for the element type; false if it has none, or one that means another width.
+inline bool describe_dtype(const at::Tensor &t, DLDataType *out) {
+  switch (t.scalar_type()) {
+  case at::kByte: *out = {kDLUInt, 8, 1}; return true;
+  case at::kChar: *out = {kDLInt, 8, 1}; return true;
+  case at::kShort: *out = {kDLInt, 16, 1}; return true;
+  case at::kInt: *out = {kDLInt, 32, 1}; return true;
+  case at::kLong: *out = {kDLInt, 64, 1}; return true;
+  case at::kHalf: *out = {kDLFloat, 16, 1}; return true;
+  case at::kFloat: *out = {kDLFloat, 32, 1}; return true;
+  case at::kDouble: *out = {kDLFloat, 64, 1}; return true;
+  case at::kBool: *out = {kDLBool, 8, 1}; return true;
+  case at::kBFloat16: *out = {kDLBfloat, 16, 1}; return true;
+  default: break;
+  }
+  try {
+    *out = at::getDLDataType(t);
+    // libtorch calls its 1- to 7-bit integers 8-bit ones; the way back tells them apart.
+    return at::toScalarType(*out) == t.scalar_type();
+  } catch (const c10::Error &) {
+    return false;
+  }
+}
+
+// DLPack's name for the device; false if there is none.
+inline bool describe_device(const at::Tensor &t, int32_t *device_type, int32_t *device_index) {
+  switch (t.device().type()) {
+  case at::kCPU: *device_type = kDLCPU; break;
+  case at::kCUDA: *device_type = kDLCUDA; break;
+  case at::kMPS: *device_type = kDLMetal; break;
+  default: return false;
+  }
+  *device_index = t.device().has_index() ? t.device().index() : 0;
+  return true;
+}
+
+// Whether every element lies within the storage. Sizes and strides are libtorch's own, not negative.
+inline bool fits_storage(const at::Tensor &t) {
+  if (t.numel() == 0) return true;
+  const size_t whole = t.storage().nbytes();
+  if (t.storage_offset() == 0 && t.is_contiguous()) return t.nbytes() <= whole;
+  __int128 last = t.storage_offset();
+  for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
+    last += static_cast<__int128>(t.size(dimension) - 1) * t.stride(dimension);
+  }
+  return (last + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(whole);
+}
+
+// Does nothing; holds a context's place until the tensor exists.
+inline void keep(void *) noexcept {}
+
+// A CPU tensor over memory, whose context is released when libtorch is done with it: what
+// `at::for_blob().context()` does, without its detours through dispatch and tracing. Strides are not
+// negative, and the extent in bytes fits an int64_t: libtorch would abort otherwise. Resizing the tensor
+// gives it other memory. The context is taken on success only.
+inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, at::IntArrayRef strides,
+                                             at::ScalarType dtype, void *context, void (*release)(void *)) {
+  const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
+  int64_t elements = 1;
+  for (size_t dimension = 0; dimension < shape.size(); ++dimension) {
+    if (shape[dimension] == 0) elements = 0;
+    if (elements != 0) elements += (shape[dimension] - 1) * strides[dimension];
+  }
+  // A storage that refuses to grow would leave a tensor that reaches beyond it: it may grow, into
+  // memory of libtorch's own.
+  auto storage = c10::make_intrusive<c10::StorageImpl>(
+      c10::StorageImpl::use_byte_size_t(), static_cast<int64_t>(elements * type.itemsize()),
+      at::DataPtr(data, context, keep, at::Device(at::kCPU)), c10::GetDefaultCPUAllocator(),
+      /*resizable=*/true);
+  c10::StorageImpl *kept = storage.get();
+  auto tensor = std::make_unique<at::Tensor>(at::detail::make_tensor<c10::TensorImpl>(
+      c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), type));
+  tensor->unsafeGetTensorImpl()->set_sizes_and_strides(shape, strides);
+  // Only now, when nothing else can fail, does the tensor take over the context.
+  const bool exchanged = kept->mutable_data_ptr().compare_exchange_deleter(keep, release);
+  TORCH_CHECK(exchanged, "the deleter was replaced");
+  return tensor;
+}
+
+} // namespace dlbridge::torch_plain
+
+#endif /* __cplusplus */
+#endif /* DLBRIDGE_TORCH_PLAIN_H_ */

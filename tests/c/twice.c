@@ -1,0 +1,9 @@
+/* Headers come twice in one file and once more in another of the same program. */
+#include "dlbridge.h"
+#include "dlbridge.h"
+#include "dlpack/dlpack.h"
+#include "dlpack/dlpack.h"
+
+uint32_t other_abi_version(void);
+
+int main(void) { return dlb_abi_version() == other_abi_version() ? 0 : 1; }

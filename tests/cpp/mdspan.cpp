@@ -1,0 +1,37 @@
+// Views as std::mdspan, where the standard library has it.
+#include "check.hpp"
+
+#if defined(__cpp_lib_mdspan)
+
+using dlbridge::Tensor;
+
+int main() {
+  Tensor tensor = Tensor::from_vector(std::vector<float>{0, 1, 2, 3, 4, 5}, {2, 3});
+  const auto matrix = tensor.as_mdspan<float, 2>();
+  CHECK(matrix.extent(0) == 2 && matrix.extent(1) == 3 && matrix.stride(0) == 3);
+  CHECK((matrix[1, 2]) == 5);
+  tensor.as_mdspan_mut<float, 2>()[0, 1] = 9;
+  CHECK((matrix[0, 1]) == 9);
+  THROWS(DLB_ERROR_LAYOUT, "expected 3 dimensions, found 2", (tensor.as_mdspan<float, 3>()));
+  THROWS(DLB_ERROR_DTYPE, "expected elements", (tensor.as_mdspan<double, 2>()));
+
+  Tensor columns = Tensor::empty(dlbridge::dtype_of<float>(), {2, 3}, {1, 2});
+  tensor.copy_into(columns);
+  const auto transposed = columns.as_mdspan<float, 2>();
+  CHECK((transposed[1, 2]) == 5 && transposed.stride(1) == 2);
+
+  Tensor backwards = Tensor::empty(dlbridge::dtype_of<float>(), {3}, {-1});
+  THROWS(DLB_ERROR_LAYOUT, "stride -1 of dimension 0", (backwards.as_mdspan<float, 1>()));
+  // Steps that are never taken do not matter.
+  CHECK((Tensor::empty(dlbridge::dtype_of<float>(), {1, 2}, {-9, 1}).as_mdspan<float, 2>().stride(0)) == 1);
+  CHECK((Tensor::empty(dlbridge::dtype_of<float>(), {0, 2}, {0, -1}).as_mdspan<float, 2>().size()) == 0);
+  const Tensor scalar = Tensor::from_vector(std::vector<int>{4}, {});
+  CHECK((scalar.as_mdspan<int, 0>()[]) == 4);
+  return 0;
+}
+
+#else
+
+int main() { return 0; }
+
+#endif

@@ -1,0 +1,177 @@
+// The Tensor class: owners, exceptions, containers.
+#include "check.hpp"
+
+#include <numeric>
+#include <type_traits>
+
+using dlbridge::Error;
+using dlbridge::Exported;
+using dlbridge::ExportedLegacy;
+using dlbridge::MemoryFormat;
+using dlbridge::Tensor;
+
+static_assert(!std::is_copy_constructible_v<Tensor> && !std::is_copy_assignable_v<Tensor>);
+static_assert(std::is_nothrow_move_constructible_v<Tensor> && std::is_nothrow_move_assignable_v<Tensor>);
+static_assert(sizeof(Tensor) == sizeof(void *) && std::is_standard_layout_v<Tensor>);
+static_assert(dlbridge::dtype_of<std::int8_t>().code == kDLInt && dlbridge::dtype_of<bool>().code == kDLBool);
+static_assert(dlbridge::dtype_of<std::complex<double>>().bits == 128);
+
+namespace {
+
+std::vector<float> counting(std::size_t count) {
+  std::vector<float> values(count);
+  std::iota(values.begin(), values.end(), 0.0f);
+  return values;
+}
+
+// An owner that counts how often it is destroyed, moved-from ones left out.
+class Counted {
+public:
+  explicit Counted(int &count) : count_(&count) {}
+  Counted(Counted &&other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
+  Counted &operator=(Counted &&) = delete;
+  ~Counted() {
+    if (count_ != nullptr) ++*count_;
+  }
+
+private:
+  int *count_;
+};
+
+void vectors_move_in() {
+  std::vector<float> values = counting(6);
+  const float *address = values.data();
+  Tensor tensor = Tensor::from_vector(std::move(values), {2, 3});
+  CHECK(tensor.data<float>() == address && tensor.size() == 6 && tensor.nbytes() == 24);
+  CHECK(tensor.shape().size() == 2 && tensor.shape()[1] == 3 && tensor.strides()[0] == 3);
+  CHECK(tensor.is_contiguous() && !tensor.is_read_only() && tensor.flags() == 0);
+  tensor.data_mut<float>()[5] = 9;
+  CHECK(tensor.to_vector<float>() == (std::vector<float>{0, 1, 2, 3, 4, 9}));
+  const std::vector<std::int64_t> shape = tensor.shape();
+  CHECK(shape == (std::vector<std::int64_t>{2, 3}));
+  const Tensor none = Tensor::from_vector(std::vector<double>{}, {0, 4});
+  CHECK(none.size() == 0 && none.to_vector<double>().empty());
+  const Tensor scalar = Tensor::from_vector(std::vector<std::int64_t>{7}, {});
+  CHECK(scalar.to_vector<std::int64_t>() == std::vector<std::int64_t>{7});
+}
+
+void a_refused_vector_stays() {
+  for (const std::vector<std::int64_t> &shape : {std::vector<std::int64_t>{2, 2}, {7}, {0}, {}, {6, 2}}) {
+    std::vector<float> values = counting(6);
+    THROWS(DLB_ERROR_LAYOUT, "another number of elements", Tensor::from_vector(std::move(values), shape));
+    CHECK(values == counting(6));
+  }
+  std::vector<float> values = counting(6);
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "desc: shape[0] = -6", Tensor::from_vector(std::move(values), {-6}));
+  CHECK(values == counting(6));
+}
+
+void owners_are_destroyed_once() {
+  int destroyed = 0;
+  float data[4] = {};
+  std::int64_t shape[] = {4};
+  DLTensor desc{data, dlbridge::cpu, 1, dlbridge::dtype_of<float>(), shape, nullptr, 0};
+  {
+    Counted owner(destroyed);
+    desc.ndim = -1;
+    THROWS(DLB_ERROR_INVALID_ARGUMENT, "desc: ndim = -1", Tensor::from_memory(desc, std::move(owner)));
+    desc.ndim = 1;
+    const Tensor tensor = Tensor::from_memory(desc, std::move(owner));
+    const Tensor shared = tensor.share();
+    CHECK(shared.data<float>() == data && destroyed == 0);
+  }
+  CHECK(destroyed == 1);
+  auto pointer = std::make_unique<int>(1);
+  Tensor read_only = Tensor::from_memory(desc, std::move(pointer), DLPACK_FLAG_BITMASK_READ_ONLY);
+  CHECK(read_only.is_read_only() && pointer == nullptr);
+  THROWS(DLB_ERROR_READ_ONLY, "read-only", read_only.data_mut<float>());
+  THROWS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only", read_only.share_dlpack_legacy());
+  THROWS(DLB_ERROR_READ_ONLY, "tensor", std::move(read_only).into_dlpack_legacy());
+  CHECK(read_only.is_read_only()); // still here
+}
+
+void structs_go_out_and_come_back() {
+  Tensor tensor = Tensor::from_vector(counting(4), {4});
+  const float *address = tensor.data<float>();
+  Exported shared = tensor.share_dlpack();
+  Exported moved = std::move(tensor).into_dlpack();
+  CHECK(!tensor && moved->dl_tensor.data == address);
+  Tensor back = Tensor::from_dlpack(std::move(moved));
+  CHECK(moved == nullptr && back.data<float>() == address);
+  shared->version.major = 2;
+  THROWS(DLB_ERROR_VERSION, "source: DLPack version 2.3", Tensor::from_dlpack(std::move(shared)));
+  CHECK(shared != nullptr); // still ours to release
+  shared->version.major = 1;
+  ExportedLegacy legacy = std::move(back).into_dlpack_legacy();
+  back = Tensor::from_dlpack(std::move(legacy));
+  CHECK(back.data<float>() == address && legacy == nullptr);
+}
+
+void copies() {
+  const Tensor tensor = Tensor::from_vector(counting(24), {2, 3, 2, 2});
+  const Tensor clone = tensor.clone(MemoryFormat::channels_last);
+  CHECK(clone.strides()[1] == 1 && clone.to_vector<float>() == counting(24));
+  THROWS(DLB_ERROR_LAYOUT, "expected 5 dimensions", tensor.clone(MemoryFormat::channels_last_3d));
+  Tensor target = Tensor::empty(dlbridge::dtype_of<float>(), {2, 3, 2, 2}, {1, 2, 6, 12});
+  tensor.copy_into(target);
+  CHECK(target.to_vector<float>() == counting(24) && !target.is_contiguous());
+  THROWS(DLB_ERROR_LAYOUT, "shares memory", target.copy_into(target));
+  Tensor other = Tensor::empty<double>({2, 3, 2, 2});
+  THROWS(DLB_ERROR_DTYPE, "expected elements of type float64", tensor.copy_into(other));
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "as many strides", Tensor::empty(dlbridge::dtype_of<float>(), {2}, {1, 1}));
+}
+
+void devices() {
+  Tensor tensor = Tensor::from_vector(counting(4), {4});
+  const float *address = tensor.data<float>();
+  CHECK(tensor.to_device(dlbridge::cpu).data<float>() != address);
+  THROWS(DLB_ERROR_UNSUPPORTED, "cuda:1 needs CUDA", std::move(tensor).into_device({kDLCUDA, 1}));
+  tensor = std::move(tensor).into_device(dlbridge::cpu);
+  CHECK(tensor.data<float>() == address);
+  Exported exported = std::move(tensor).into_dlpack();
+  DLManagedTensorVersioned foreign = *exported;
+  foreign.deleter = nullptr;
+  foreign.dl_tensor.device = {kDLCUDA, 0};
+  tensor = Tensor::from_dlpack(Exported(&foreign));
+  THROWS(DLB_ERROR_NOT_ON_CPU, "to_device(dlbridge::cpu)", tensor.data<float>());
+  THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", tensor.data_mut<float>());
+  tensor = Tensor();
+}
+
+void types_and_alignment() {
+  Tensor tensor = Tensor::from_vector(counting(4), {4});
+  THROWS(DLB_ERROR_DTYPE, "(0, 32, 1), found (2, 32, 1)", tensor.data<std::int32_t>());
+  THROWS(DLB_ERROR_DTYPE, "found (2, 32, 1)", tensor.to_vector<double>());
+  std::vector<char> bytes(9);
+  std::int64_t shape[] = {2};
+  const DLTensor desc{bytes.data(), dlbridge::cpu, 1, dlbridge::dtype_of<float>(), shape, nullptr, 1};
+  tensor = Tensor::from_memory(desc, std::move(bytes));
+  THROWS(DLB_ERROR_LAYOUT, "not a multiple of 4", tensor.data<float>());
+  CHECK(tensor.to_vector<float>() == (std::vector<float>{0, 0})); // copies need no alignment
+}
+
+void empty_handles() {
+  Tensor tensor;
+  CHECK(!tensor && tensor.get() == nullptr && tensor.nbytes() == 0 && !tensor.share());
+  THROWS(DLB_ERROR_NULL_POINTER, "moved from", tensor.shape());
+  THROWS(DLB_ERROR_NULL_POINTER, "tensor is NULL", tensor.clone());
+  THROWS(DLB_ERROR_NULL_POINTER, "tensor is NULL", std::move(tensor).into_dlpack());
+  THROWS(DLB_ERROR_NULL_POINTER, "source is NULL", Tensor::from_dlpack(Exported()));
+  tensor = Tensor::from_vector(counting(2), {2});
+  Tensor raw(tensor.release());
+  CHECK(!tensor && raw.size() == 2);
+}
+
+} // namespace
+
+int main() {
+  vectors_move_in();
+  a_refused_vector_stays();
+  owners_are_destroyed_once();
+  structs_go_out_and_come_back();
+  copies();
+  devices();
+  types_and_alignment();
+  empty_handles();
+  return 0;
+}

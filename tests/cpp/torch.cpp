@@ -1,0 +1,152 @@
+// libtorch tensors in and out, and what is refused.
+#include <ATen/ATen.h>
+
+#include "dlbridge/torch.hpp"
+
+#include "check.hpp"
+
+using dlbridge::from_torch;
+using dlbridge::into_torch;
+using dlbridge::Tensor;
+
+namespace {
+
+void tensors_go_in_and_out() {
+  for (const at::ScalarType type : {at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kFloat,
+                                    at::kDouble, at::kBool, at::kBFloat16, at::kComplexFloat, at::kComplexDouble,
+                                    at::kUInt16, at::kUInt32, at::kUInt64, at::kFloat8_e5m2,
+                                    at::kFloat8_e4m3fn, at::kFloat8_e8m0fnu}) {
+    const at::Tensor whole = at::zeros({2, 3, 4}, at::kByte).to(type);
+    for (const at::Tensor &tensor : {whole, whole.permute({2, 0, 1}), whole.slice(2, 1, 4, 2), whole.select(0, 1),
+                                     whole.narrow(0, 0, 0), whole.slice(0, 0, 1).expand({5, 3, 4})}) {
+      const at::Tensor back = into_torch(from_torch(tensor));
+      CHECK(back.scalar_type() == type && back.sizes() == tensor.sizes());
+      CHECK(tensor.numel() == 0 || (back.strides() == tensor.strides() && back.const_data_ptr() == tensor.const_data_ptr()));
+    }
+  }
+}
+
+void memory_is_shared_and_kept() {
+  at::Tensor tensor = at::arange(6, at::kFloat).view({2, 3});
+  Tensor ours = from_torch(tensor);
+  tensor.mul_(2);
+  CHECK(ours.data<float>()[5] == 10);
+  ours.data_mut<float>()[0] = 7;
+  CHECK(tensor[0][0].item<float>() == 7);
+  const float *address = ours.data<float>();
+  tensor = at::Tensor();
+  CHECK(ours.data<float>() == address && address[5] == 10);
+  at::Tensor out = into_torch(std::move(ours));
+  CHECK(!ours && out.sum().item<float>() == 7 + 2 + 4 + 6 + 8 + 10);
+  at::Tensor view = out.t();
+  out = at::Tensor();
+  CHECK(view[2][1].item<float>() == 10); // kept by the view
+}
+
+struct Counted {
+  int *destroyed;
+  std::vector<float> values;
+  Counted(int *destroyed, std::vector<float> values) : destroyed(destroyed), values(std::move(values)) {}
+  Counted(Counted &&other) noexcept : destroyed(std::exchange(other.destroyed, nullptr)), values(std::move(other.values)) {}
+  ~Counted() {
+    if (destroyed != nullptr) ++*destroyed;
+  }
+};
+
+Tensor counted(int &destroyed, std::uint64_t flags = 0) {
+  Counted owner(&destroyed, {0, 1, 2, 3, 4, 5});
+  std::int64_t shape[] = {2, 3};
+  const DLTensor desc{owner.values.data(), dlbridge::cpu, 2, dlbridge::dtype_of<float>(), shape, nullptr, 0};
+  return Tensor::from_memory(desc, std::move(owner), flags);
+}
+
+void owners_live_as_long_as_libtorch_needs_them() {
+  int destroyed = 0;
+  {
+    const at::Tensor tensor = into_torch(counted(destroyed));
+    const at::Tensor column = tensor.select(1, 2);
+    CHECK(column.sum().item<float>() == 7 && destroyed == 0);
+  }
+  CHECK(destroyed == 1);
+  {
+    // A tensor that outgrows the memory moves to memory of libtorch's own.
+    at::Tensor tensor = into_torch(counted(destroyed));
+    tensor.resize_({100});
+    CHECK(destroyed == 2 && tensor[5].item<float>() == 5);
+  }
+}
+
+void hops_do_not_nest() {
+  int destroyed = 0;
+  Tensor tensor = counted(destroyed);
+  dlb_tensor *handle = tensor.get();
+  for (int hop = 0; hop < 100000; ++hop) tensor = from_torch(into_torch(std::move(tensor)));
+  CHECK(tensor.get() == handle && destroyed == 0);
+  // Another view of the memory comes home as a tensor of its own, and keeps it.
+  Tensor transposed = from_torch(into_torch(tensor.share()).t());
+  CHECK(transposed.shape()[0] == 3 && transposed.data<float>() == tensor.data<float>());
+  tensor = Tensor();
+  CHECK(destroyed == 0 && transposed.to_vector<float>() == (std::vector<float>{0, 3, 1, 4, 2, 5}));
+  transposed = Tensor();
+  CHECK(destroyed == 1);
+}
+
+void more_than_plain_buffers_are_refused() {
+  const at::Tensor plain = at::ones({2, 2});
+  const at::Tensor complex = at::ones({2}, at::kComplexFloat);
+#define REFUSED(text, ...) THROWS(DLB_ERROR_UNSUPPORTED, text, from_torch(__VA_ARGS__))
+  REFUSED("is undefined", at::Tensor());
+  REFUSED("requires grad", at::ones({2}).requires_grad_());
+  REFUSED("conjugate bit", complex.conj());
+  REFUSED("negative bit", at::imag(complex.conj()));
+  REFUSED("not strided", plain.to_sparse());
+  REFUSED("lazy clone", at::_lazy_clone(plain));
+  REFUSED("type of element", at::quantize_per_tensor(plain, 1.0, 0, at::kQInt8));
+  REFUSED("device", at::empty({2}, at::device(at::kMeta)));
+  at::Tensor beyond = at::ones({4});
+  beyond.unsafeGetTensorImpl()->set_sizes_contiguous({4000});
+  REFUSED("beyond its storage", beyond);
+#undef REFUSED
+}
+
+void what_libtorch_cannot_hold_is_refused() {
+  int destroyed = 0;
+  const auto stays = [&](Tensor &tensor, dlb_status status, const char *text) {
+    THROWS(status, text, into_torch(std::move(tensor)));
+    CHECK(tensor && destroyed == 0);
+  };
+  Tensor read_only = counted(destroyed, DLPACK_FLAG_BITMASK_READ_ONLY);
+  stays(read_only, DLB_ERROR_READ_ONLY, "read-only");
+  Tensor backwards = Tensor::empty(dlbridge::dtype_of<float>(), {3}, {-1});
+  stays(backwards, DLB_ERROR_LAYOUT, "stride -1 of dimension 0 is negative"); // libtorch would abort
+  Tensor vectors = Tensor::empty({kDLFloat, 32, 4}, {3});
+  stays(vectors, DLB_ERROR_DTYPE, "element type");
+  Tensor narrow = Tensor::empty({kDLInt, 4, 1}, {4});
+  stays(narrow, DLB_ERROR_DTYPE, "element type");
+  Tensor deep = Tensor::empty<float>(std::vector<std::int64_t>(65, 1));
+  stays(deep, DLB_ERROR_LAYOUT, "65 dimensions");
+  DLManagedTensorVersioned far = *read_only.share_dlpack();
+  std::int64_t shape[] = {1};
+  far.deleter = nullptr;
+  far.flags = 0;
+  far.dl_tensor = {&destroyed, {kDLCUDA, 0}, 1, dlbridge::dtype_of<float>(), shape, shape, 0};
+  Tensor cuda = Tensor::from_dlpack(dlbridge::Exported(&far));
+  stays(cuda, DLB_ERROR_DEVICE, "device type 2");
+  Tensor empty;
+  THROWS(DLB_ERROR_NULL_POINTER, "moved from", into_torch(std::move(empty)));
+  // Steps that are never taken do not matter.
+  CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {1, 2}, {-9, 1})).stride(0) == 0);
+  CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {0, 2}, {-9, -1})).numel() == 0);
+}
+
+} // namespace
+
+int main() {
+  tensors_go_in_and_out();
+  memory_is_shared_and_kept();
+  owners_live_as_long_as_libtorch_needs_them();
+  hops_do_not_nest();
+  more_than_plain_buffers_are_refused();
+  what_libtorch_cannot_hold_is_refused();
+  return 0;
+}
