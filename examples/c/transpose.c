@@ -1,0 +1,63 @@
+/*
+ * A buffer from malloc becomes a tensor, its transpose is cloned, and the clone is handed on as a DLPack
+ * struct and comes back.
+ *
+ *     cc transpose.c $(pkg-config --cflags --libs dlbridge) && ./a.out
+ */
+#include <dlbridge.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Ends the program with the library's words unless a call succeeded. */
+static void require(dlb_status status, dlb_error *error) {
+  if (status == DLB_OK) return;
+  fprintf(stderr, "%s: %s\n", dlb_status_name(status), dlb_error_message(error));
+  dlb_error_free(error);
+  exit(1);
+}
+
+static void release(void *buffer) {
+  free(buffer);
+  puts("the buffer is free again");
+}
+
+static void print(const char *name, const dlb_tensor *tensor) {
+  const DLTensor *view = dlb_tensor_view(tensor);
+  const float *data = (const float *)view->data;
+  int64_t i, j;
+  printf("%s, strides (%d, %d):\n", name, (int)view->strides[0], (int)view->strides[1]);
+  for (i = 0; i < view->shape[0]; ++i) {
+    for (j = 0; j < view->shape[1]; ++j) printf(" %g", data[i * view->strides[0] + j * view->strides[1]]);
+    putchar('\n');
+  }
+}
+
+int main(void) {
+  /* Two rows of three numbers, and the same memory seen as three rows of two. */
+  int64_t shape[] = {3, 2}, strides[] = {1, 3};
+  DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
+  float *buffer = (float *)malloc(6 * sizeof *buffer);
+  dlb_tensor *transpose, *clone, *back;
+  DLManagedTensorVersioned *managed;
+  dlb_error *error = NULL;
+  int i;
+  if (buffer == NULL) return 1;
+  for (i = 0; i < 6; ++i) buffer[i] = (float)i;
+
+  /* Nothing is copied; from here on dlbridge calls release(buffer), once. */
+  desc.data = buffer;
+  require(dlb_tensor_from_memory(&desc, 0, buffer, release, &transpose, &error), error);
+  print("the transpose", transpose);
+
+  /* Memory of its own, in row-major order. */
+  require(dlb_tensor_clone(transpose, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, &error), error);
+  dlb_tensor_free(transpose);
+
+  /* Moved into a struct that any consumer of DLPack takes; here it is us again. */
+  require(dlb_tensor_into_dlpack(clone, &managed, &error), error);
+  require(dlb_tensor_from_dlpack(managed, &back, &error), error);
+  print("the clone, back", back);
+  dlb_tensor_free(back);
+  return 0;
+}
