@@ -144,3 +144,16 @@ impl Program {
         self.output
     }
 }
+
+/// The folder of libtorch, if there is one: `LIBTORCH`, which cargo sets to the one of `cargo xtask setup`, or
+/// the active Python's.
+pub fn libtorch() -> Option<PathBuf> {
+    let folder = if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
+        let mut python = Command::new("python3");
+        let output = python.args(["-c", "import torch; print(torch.__path__[0])"]).output().ok()?;
+        PathBuf::from(String::from_utf8(output.stdout).ok()?.trim())
+    } else {
+        PathBuf::from(std::env::var_os("LIBTORCH")?)
+    };
+    folder.join("include/ATen/ATen.h").is_file().then_some(folder)
+}

@@ -1,0 +1,63 @@
+//! The recipes of `docs/embedding.md`: run, and compared with what the page says they print.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{library, output_of, root, scratch, skipped};
+
+/// The recipe in a language, and what it prints.
+fn recipe(language: &str) -> (String, String) {
+    let page = fs::read_to_string(root().join("docs/embedding.md")).expect("the page");
+    let block = |text: &str, language: &str| {
+        let (_, rest) = text.split_once(&format!("```{language}\n")).expect("a block in this language");
+        let (block, rest) = rest.split_once("```\n").expect("its end");
+        (block.to_owned(), rest.to_owned())
+    };
+    let (program, rest) = block(&page, language);
+    let (printed, _) = block(&rest, "text");
+    (program, printed)
+}
+
+/// Runs a recipe with an interpreter, if `probe` says that the interpreter has what the recipe needs.
+fn run(language: &str, mut interpreter: Command, probe: &[&str], needs: &str) {
+    let available = Command::new(interpreter.get_program()).envs(envs(&interpreter)).args(probe).output();
+    if !available.is_ok_and(|output| output.status.success()) {
+        skipped(&format!("the recipe in {language}"), &format!("there is no {needs}"));
+        return;
+    }
+    let (program, printed) = recipe(language);
+    let file = scratch(&format!("recipe-{language}")).join(format!("recipe.{language}"));
+    fs::write(&file, program).expect("written");
+    let output = output_of(interpreter.env("DLBRIDGE_LIBRARY", library().join("libdlbridge.so")).arg(file));
+    assert_eq!(output, printed);
+}
+
+fn envs(command: &Command) -> Vec<(String, String)> {
+    let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+    command.get_envs().filter_map(|(name, value)| Some((text(name), text(value?)))).collect()
+}
+
+#[test]
+fn python() {
+    let venv = root().join(".venv/bin/python");
+    let python = if venv.exists() { venv } else { PathBuf::from("python3") };
+    run("python", Command::new(python), &["-c", "import numpy"], "Python with NumPy");
+}
+
+#[test]
+fn node() {
+    let mut node = Command::new("node");
+    if std::env::var_os("NODE_PATH").is_none() {
+        // Where `cargo xtask test` puts it.
+        node.env("NODE_PATH", root().join("target/node/node_modules"));
+    }
+    run("js", node, &["-e", "require('koffi')"], "Node.js with koffi");
+}
+
+#[test]
+fn luajit() {
+    run("lua", Command::new("luajit"), &["-v"], "luajit");
+}
