@@ -37,7 +37,9 @@ fn the_soname_says_the_abi() {
     let dynamic = output_of(Command::new("readelf").arg("-d").arg(library));
     assert!(dynamic.contains("soname: [libdlbridge.so.0.1]"), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
-    for header in ["dlbridge.h", "dlbridge.hpp", "dlbridge/torch.hpp", "dlbridge/torch_plain.h", "dlpack/dlpack.h"] {
+    for header in
+        ["dlbridge.h", "dlbridge.hpp", "dlbridge/torch.hpp", "dlbridge/torch_plain.h", "dlpack/dlpack.h"]
+    {
         assert!(prefix.join("include/dlbridge").join(header).is_file(), "{header}");
     }
 }

@@ -82,7 +82,15 @@ fn mdspan_where_the_standard_library_has_it() {
     let compilers = [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
     for (compiler, arguments) in compilers {
         let mut probe = Command::new(compiler);
-        probe.args(arguments).args(["-std=c++23", "-fsyntax-only", "-include", "mdspan", "-x", "c++", "/dev/null"]);
+        probe.args(arguments).args([
+            "-std=c++23",
+            "-fsyntax-only",
+            "-include",
+            "mdspan",
+            "-x",
+            "c++",
+            "/dev/null",
+        ]);
         if !probe.output().is_ok_and(|output| output.status.success()) {
             continue;
         }

@@ -52,7 +52,8 @@ fn every_build_exports_the_same_functions() {
 #[test]
 fn every_function_of_the_header_is_exported() {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
-    let code: String = header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
+    let code: String =
+        header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
     let mut declared: Vec<_> = code
         .split('(')
         .filter_map(|before| before.split(|c: char| !c.is_alphanumeric() && c != '_').next_back())
@@ -71,9 +72,13 @@ fn versions_agree() {
         library.trim_start().starts_with(&format!("version = \"{major}.{minor}.")),
         "the SONAME does not follow the ABI"
     );
-    let config = fs::read_to_string(root().join("capi/cmake/dlbridge-config-version.cmake")).expect("the file");
+    let config =
+        fs::read_to_string(root().join("capi/cmake/dlbridge-config-version.cmake")).expect("the file");
     let version = env!("CARGO_PKG_VERSION");
-    assert!(config.contains(&format!("set(PACKAGE_VERSION \"{version}\")")), "CMake's version is another one");
+    assert!(
+        config.contains(&format!("set(PACKAGE_VERSION \"{version}\")")),
+        "CMake's version is another one"
+    );
     let minor = version.split('.').nth(1).expect("a minor version");
     assert!(config.contains(&format!("PACKAGE_FIND_VERSION_MINOR EQUAL {minor}\n")));
 }

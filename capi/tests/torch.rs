@@ -22,7 +22,8 @@ fn torch_hpp() {
     ];
     // Libraries come behind the sources that need them.
     let libraries = ["-ltorch", "-ltorch_cpu", "-lc10"];
-    let program = Program::new("torch", "c++20", &["cpp/torch.cpp"]).arguments(arguments).arguments(libraries);
+    let program =
+        Program::new("torch", "c++20", &["cpp/torch.cpp"]).arguments(arguments).arguments(libraries);
     // It says nothing of its own, but libtorch warns of what it finds old.
     succeed(&mut Command::new(program.link(Link::Shared)));
 }

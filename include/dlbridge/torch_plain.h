@@ -100,11 +100,17 @@ inline bool fits_storage(const at::Tensor &t) {
   if (t.numel() == 0) return true;
   const size_t whole = t.storage().nbytes();
   if (t.storage_offset() == 0 && t.is_contiguous()) return t.nbytes() <= whole;
-  __int128 last = t.storage_offset();
+  // How many elements further than the first one may lie; divisions, because products may overflow.
+  const uint64_t room = whole / t.itemsize();
+  if (t.storage_offset() < 0 || room <= static_cast<uint64_t>(t.storage_offset())) return false;
+  uint64_t left = room - 1 - static_cast<uint64_t>(t.storage_offset());
   for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
-    last += static_cast<__int128>(t.size(dimension) - 1) * t.stride(dimension);
+    const uint64_t steps = static_cast<uint64_t>(t.size(dimension)) - 1;
+    const uint64_t stride = static_cast<uint64_t>(t.stride(dimension));
+    if (stride != 0 && steps > left / stride) return false;
+    left -= steps * stride;
   }
-  return (last + 1) * static_cast<__int128>(t.itemsize()) <= static_cast<__int128>(whole);
+  return true;
 }
 
 // Does nothing; holds a context's place until the tensor exists.

@@ -54,7 +54,8 @@ fn library_header() -> Outcome<String> {
     let capi = root().join("capi");
     let mut config = cbindgen::Config::from_file(capi.join("cbindgen.toml"))?;
     // Packages of the workspace share a version.
-    let version = format!("\n\n/* Version of the library. */\n#define DLB_VERSION \"{}\"", env!("CARGO_PKG_VERSION"));
+    let version =
+        format!("\n\n/* Version of the library. */\n#define DLB_VERSION \"{}\"", env!("CARGO_PKG_VERSION"));
     config.after_includes.get_or_insert_default().push_str(&version);
     let mut header = Vec::new();
     cbindgen::Builder::new().with_crate(capi).with_config(config).generate()?.write(&mut header);
