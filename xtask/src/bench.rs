@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::copies::Copies;
-use crate::{Outcome, cargo, root, setup, show};
+use crate::{Outcome, cargo, root, run, setup, show};
 
 const HEAD: &str = "\
 # Benchmarks
@@ -24,6 +24,9 @@ pub(crate) fn everything() -> Outcome {
     page.push_str(EXCHANGE);
     page.push_str(&output_of("exchange")?);
     page.push_str(GOALS);
+    page.push_str(CALLS);
+    page.push_str(&calls()?);
+    page.push_str(CALL_GOALS);
     Copies::parse(&output_of("copy")?).write(&mut page, &root().join("docs/benchmarks"))?;
     let path = root().join("docs/benchmarks.md");
     fs::create_dir_all(root().join("docs"))?;
@@ -45,6 +48,39 @@ fn output_of(name: &str) -> Outcome<String> {
     println!("{text}");
     Ok(text)
 }
+
+/// Compiles and runs the benchmark in C; gives what it prints.
+fn calls() -> Outcome<String> {
+    run(&mut cargo(&["build", "--release", "--package", "dlbridge-capi"]))?;
+    let library = root().join("target/release");
+    let program = library.join("call");
+    let mut compiler = Command::new("cc");
+    compiler.current_dir(root()).args(["-O2", "-std=c11", "-Iinclude", "benches/call.c"]);
+    compiler.arg(format!("-L{}", library.display())).arg("-ldlbridge");
+    run(compiler.arg(format!("-Wl,-rpath,{}", library.display())).arg("-o").arg(&program))?;
+    let mut bench = Command::new(program);
+    show(&bench);
+    let output = bench.output()?;
+    if !output.status.success() {
+        return Err("the benchmark in C failed".into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    println!("{text}");
+    Ok(text)
+}
+
+const CALLS: &str = "
+## Calls of the C library
+
+`benches/call.c`: a producer in C makes a DLPack struct, and either calls its deleter directly or lets the
+library take it over and release it. Times are of one operation, making the struct included in the columns
+that make one. The ratio is what the library adds, in units of one malloc + free in a hot loop.
+";
+
+const CALL_GOALS: &str = "
+Goal: at most 3 × malloc + free extra. A struct that says everything in the ordinary way is kept as it is, in
+one allocation; time grows with the dimensions, because each one's size and stride are looked at.
+";
 
 const EXCHANGE: &str = "\
 `benches/exchange.rs`: square `f32` matrices change hands. Times are of one operation; making the

@@ -10,6 +10,8 @@ pub(crate) fn everything() -> Outcome {
         &["--no-default-features"][..],
         &[],
         &["--features", "torch"],
+        &["--package", "dlbridge-capi"],
+        &["--package", "dlbridge-capi", "--no-default-features"],
         &["--package", "dlbridge-peer"],
         &["--package", "xtask"],
     ] {

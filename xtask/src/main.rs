@@ -7,6 +7,7 @@ mod check;
 mod copies;
 mod setup;
 mod test;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -17,7 +18,7 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   setup                    make libtorch ready (LIBTORCH, LIBTORCH_USE_PYTORCH=1, or PyPI's wheel in .venv)
-  demo                     setup, then the tour and the edge finder
+  demo                     setup, then the tour, the edge finder, and the examples in C and C++
   test                     setup, then every test there is
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   check                    setup, then format, lints, documentation, generated files
@@ -56,7 +57,34 @@ fn demo() -> Outcome {
     for example in ["tour", "edges"] {
         run(&mut cargo(&["run", "--release", "--features", "torch", "--example", example]))?;
     }
-    Ok(())
+    run(&mut cargo(&["build", "--release", "--package", "dlbridge-capi"]))?;
+    let library = root().join("target/release");
+    compiled("cc", "examples/c/transpose.c", &library, &[])?;
+    let libtorch = setup::libtorch_folder()?;
+    compiled("c++", "examples/cpp/round_trip.cpp", &library, &cpp_flags(&libtorch))
+}
+
+/// Compiles an example in C or C++ against the library in a folder, and runs it.
+fn compiled(compiler: &str, source: &str, library: &Path, flags: &[String]) -> Outcome {
+    let program = library.join("examples").join(Path::new(source).file_stem().unwrap_or_default());
+    let mut command = Command::new(compiler);
+    command.current_dir(root()).args(["-O2", "-Iinclude", source]).args(flags);
+    command.arg(format!("-L{}", library.display())).arg("-ldlbridge");
+    run(command.arg(format!("-Wl,-rpath,{}", library.display())).arg("-o").arg(&program))?;
+    run(&mut Command::new(program))
+}
+
+/// What a C++ program needs to use libtorch.
+fn cpp_flags(libtorch: &Path) -> Vec<String> {
+    let (include, library) = (libtorch.join("include"), libtorch.join("lib"));
+    let paths = [
+        "-std=c++20".to_owned(),
+        format!("-isystem{}", include.display()),
+        format!("-isystem{}", include.join("torch/csrc/api/include").display()),
+        format!("-L{}", library.display()),
+        format!("-Wl,-rpath,{}", library.display()),
+    ];
+    paths.into_iter().chain(["-ltorch", "-ltorch_cpu", "-lc10"].map(str::to_owned)).collect()
 }
 
 /// The folder of the workspace.

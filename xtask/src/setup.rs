@@ -54,6 +54,16 @@ pub(crate) fn libtorch_ready(version: Option<&str>) -> Outcome<PathBuf> {
     }
 }
 
+/// The folder of the libtorch that is ready.
+pub(crate) fn libtorch_folder() -> Outcome<PathBuf> {
+    if env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
+        let output =
+            Command::new("python3").args(["-c", "import torch; print(torch.__path__[0])"]).output()?;
+        return Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()));
+    }
+    Ok(env::var_os("LIBTORCH").map_or_else(|| libtorch(None), PathBuf::from))
+}
+
 /// A libtorch that the user brings. Cargo sets `LIBTORCH` to our own link when it is not set.
 fn given() -> Option<String> {
     if env::var_os("LIBTORCH_USE_PYTORCH").is_some() {

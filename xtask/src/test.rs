@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, root, run, setup, show, succeeded};
+use crate::{Outcome, cargo, root, run, setup, show, succeeded, tools};
 
 /// Runs the whole suite; ends with the sum of what cargo's runs counted.
 pub(crate) fn everything() -> Outcome {
@@ -21,7 +21,22 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--features", "torch", "--release", "--tests"]))?;
     count.run(&mut cargo(&["test", "--package", "dlbridge-peer"]))?;
     under_valgrind()?;
+    c_library(&mut count)?;
     count.close()
+}
+
+/// The C library: in debug all there is, optimised what programs see of it.
+fn c_library(count: &mut Count) -> Outcome {
+    tools::ready()?;
+    count.run(tools::found_by(&mut cargo(&["test", "--package", "dlbridge-capi"])))?;
+    count.run(tools::found_by(&mut cargo(&[
+        "test",
+        "--package",
+        "dlbridge-capi",
+        "--release",
+        "--test",
+        "programs",
+    ])))
 }
 
 /// Everything that does not link libtorch, under AddressSanitizer with its leak check.
@@ -31,15 +46,18 @@ fn sanitized(count: &mut Count) -> Outcome {
         eprintln!("\nskipped: AddressSanitizer, for want of a nightly toolchain as new as the stable one");
         return Ok(());
     }
-    let mut test = Command::new("rustup");
-    test.args(["run", "nightly", "cargo", "test", "--lib", "--target", target]);
-    for name in ["dlpack", "ffi", "ndarray", "tensor"] {
-        test.args(["--test", name]);
+    for selection in [
+        &["--test", "dlpack", "--test", "ffi", "--test", "ndarray", "--test", "tensor"][..],
+        &["--package", "dlbridge-capi"],
+    ] {
+        let mut test = Command::new("rustup");
+        test.args(["run", "nightly", "cargo", "test", "--lib", "--target", target]).args(selection);
+        test.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", root().join("target/sanitized"));
+        // Tests ask for more memory than there is, to see the error.
+        test.env("ASAN_OPTIONS", "allocator_may_return_null=1");
+        count.run(test.env_remove("CARGO").current_dir(root()))?;
     }
-    test.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", root().join("target/sanitized"));
-    // Tests ask for more memory than there is, to see the error.
-    test.env("ASAN_OPTIONS", "allocator_may_return_null=1");
-    count.run(test.env_remove("CARGO").current_dir(root()))
+    Ok(())
 }
 
 /// Whether there is a nightly toolchain, of this package's `rust-version` or newer.

@@ -1,0 +1,62 @@
+//! Tools that tests of the C library use, each in a folder of ours. What cannot be had is left out, and the
+//! tests say what they skip for want of it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::{Outcome, cargo, root, run, setup};
+
+/// Makes them ready, as far as they can be had here.
+pub(crate) fn ready() -> Outcome {
+    setup::ensure_package(&setup::venv(None), "cmake==4.4.5")?;
+    for (tool, made) in [("cargo-c", cargo_c()), ("koffi for Node.js", koffi())] {
+        if let Err(error) = made {
+            eprintln!("\nskipped: {tool}: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Adds them to what a command finds.
+pub(crate) fn found_by(command: &mut Command) -> &mut Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(tools().join("bin")).chain(std::env::split_paths(&path));
+    if let Ok(path) = std::env::join_paths(paths) {
+        command.env("PATH", path);
+    }
+    command.env("NODE_PATH", node().join("node_modules"))
+}
+
+fn tools() -> PathBuf {
+    root().join("target/tools")
+}
+
+fn node() -> PathBuf {
+    root().join("target/node")
+}
+
+fn answers(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// `cargo cinstall`, from crates.io unless it is installed.
+fn cargo_c() -> Outcome {
+    if answers(found_by(&mut cargo(&["cinstall", "--version"]))) {
+        return Ok(());
+    }
+    // Without optimisation it is built in a third of the time.
+    let mut install =
+        cargo(&["install", "cargo-c", "--version", "0.10.24+cargo-0.98.0", "--locked", "--debug"]);
+    run(install.env("CARGO_PROFILE_DEV_DEBUG", "0").arg("--root").arg(tools()))
+}
+
+/// The npm package by which Node.js calls C.
+fn koffi() -> Outcome {
+    if answers(found_by(&mut Command::new("node")).args(["-e", "require('koffi')"])) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(node())?;
+    let mut install = Command::new("npm");
+    install.args(["install", "--silent", "--no-audit", "--no-fund", "koffi@3.3.4", "--prefix"]);
+    run(install.arg(node()))
+}
