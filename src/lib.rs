@@ -97,6 +97,11 @@
 //! * `parallel` (on by default): large copies use several threads, through rayon.
 //! * `torch`: conversions to and from libtorch 2.11 to 2.13 through tch 0.24 to 0.26. Needs libtorch
 //!   and a C++20 compiler at build time.
+//!
+//! # C and C++
+//!
+//! The package `dlbridge-capi` beside this crate is its C ABI: `dlbridge.h`, `dlbridge.hpp` and
+//! `dlbridge/torch.hpp` in `include/`. [`Error::status`] is what its functions return.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -602,6 +602,8 @@ fn owners_are_dropped_once_after_every_refusal() {
         |tensor| tensor.into_ndarray::<f32, Ix2>().expect_err("rank 1").source,
         |tensor| tensor.into_vec::<f32>().expect_err("no Vec").source,
         |tensor| {
+            // SAFETY: only this handle reaches the memory.
+            let tensor = unsafe { tensor.assume_exclusive() }.expect("one handle");
             let other = tensor.share();
             let tensor = tensor.into_foreign().expect_err("two handles").source;
             drop(other);

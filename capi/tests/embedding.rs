@@ -6,19 +6,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::{library, output_of, root, scratch, skipped};
+use support::{block, library, output_of, root, scratch, skipped};
 
 /// The recipe in a language, and what it prints.
 fn recipe(language: &str) -> (String, String) {
     let page = fs::read_to_string(root().join("docs/embedding.md")).expect("the page");
-    let block = |text: &str, language: &str| {
-        let (_, rest) = text.split_once(&format!("```{language}\n")).expect("a block in this language");
-        let (block, rest) = rest.split_once("```\n").expect("its end");
-        (block.to_owned(), rest.to_owned())
-    };
     let (program, rest) = block(&page, language);
-    let (printed, _) = block(&rest, "text");
-    (program, printed)
+    let (printed, _) = block(rest, "text");
+    (program.to_owned(), printed.to_owned())
 }
 
 /// Runs a recipe with an interpreter, if `probe` says that the interpreter has what the recipe needs.

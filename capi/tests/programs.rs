@@ -4,7 +4,7 @@ mod support;
 
 use std::process::Command;
 
-use support::{Link, Program, is_installed, library, root, run_silent, skipped, succeed};
+use support::{Link, Program, block, is_installed, library, root, run_silent, scratch, skipped, succeed};
 
 /// Programs of `tests/c`, one for each noun.
 const C: [&str; 8] = ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
@@ -135,6 +135,20 @@ fn deleters_may_run_after_dlclose() {
     // Not linked with the library at all.
     let program = program.arguments(["-ldl"]).without_library();
     run_silent(Command::new(program).arg(library().join("libdlbridge.so")));
+}
+
+#[test]
+fn the_readme_compiles() {
+    let page = std::fs::read_to_string(root().join("README.md")).expect("the page");
+    let (block, _) = block(&page, "c");
+    let source = scratch("readme").join("readme.c");
+    let program = format!(
+        "#include \"check.h\"\nint main(void) {{ producer made; DLManagedTensorVersioned *managed = &made.managed;\n\
+         produce(&made);\n{block}CHECK(made.deleted == 1); dlb_tensor_free(copy); return 0; }}\n"
+    );
+    std::fs::write(&source, program).expect("written");
+    let program = Program::new("readme", "c11", &[]).arguments(["-Itests/c"]).arguments([source]);
+    run_silent(&mut Command::new(program.link(Link::Shared)));
 }
 
 #[test]

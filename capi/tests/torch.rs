@@ -2,18 +2,17 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
 
-use support::{Link, Program, libtorch, root, skipped, succeed};
+use support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
 
-#[test]
-fn torch_hpp() {
-    let Some(libtorch) = libtorch() else {
-        skipped("dlbridge/torch.hpp", "there is no libtorch (`cargo xtask setup`)");
-        return;
-    };
+/// Compiles a program against libtorch and runs it. It says nothing of its own, but libtorch warns of what it
+/// finds old.
+fn run(name: &str, source: &Path, libtorch: &Path) {
     let (include, library) = (libtorch.join("include"), libtorch.join("lib"));
     let arguments = [
+        source.display().to_string(),
         format!("-isystem{}", include.display()),
         format!("-isystem{}", include.join("torch/csrc/api/include").display()),
         format!("-I{}", root().join("tests/cpp").display()),
@@ -22,8 +21,33 @@ fn torch_hpp() {
     ];
     // Libraries come behind the sources that need them.
     let libraries = ["-ltorch", "-ltorch_cpu", "-lc10"];
-    let program =
-        Program::new("torch", "c++20", &["cpp/torch.cpp"]).arguments(arguments).arguments(libraries);
-    // It says nothing of its own, but libtorch warns of what it finds old.
+    let program = Program::new(name, "c++20", &[]).arguments(arguments).arguments(libraries);
     succeed(&mut Command::new(program.link(Link::Shared)));
+}
+
+#[test]
+fn torch_hpp() {
+    match libtorch() {
+        Some(libtorch) => run("torch", &root().join("tests/cpp/torch.cpp"), &libtorch),
+        None => skipped("dlbridge/torch.hpp", "there is no libtorch (`cargo xtask setup`)"),
+    }
+}
+
+#[test]
+fn the_readme_compiles() {
+    let Some(libtorch) = libtorch() else {
+        skipped("the README's C++", "there is no libtorch (`cargo xtask setup`)");
+        return;
+    };
+    let page = std::fs::read_to_string(root().join("README.md")).expect("the page");
+    let (block, _) = block(&page, "cpp");
+    let (include, rest) = block.split_once('\n').expect("an include and more");
+    let source = scratch("readme-cpp").join("readme.cpp");
+    let program = format!(
+        "#include <ATen/ATen.h>\n{include}\n#include \"check.hpp\"\nint main() {{\n\
+         const int64_t rows = 2, columns = 3; std::vector<float> values{{0, 1, 2, 3, 4, 5}};\n\
+         {rest}CHECK(copy == (std::vector<float>{{0, 3, 1, 4, 2, 5}})); return 0; }}\n"
+    );
+    std::fs::write(&source, program).expect("written");
+    run("readme", &source, &libtorch);
 }

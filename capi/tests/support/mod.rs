@@ -16,6 +16,12 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a package within the workspace")
 }
 
+/// The first block of a language in a page, and the rest of the page.
+pub fn block<'a>(page: &'a str, language: &str) -> (&'a str, &'a str) {
+    let (_, rest) = page.split_once(&format!("```{language}\n")).expect("a block in this language");
+    rest.split_once("```\n").expect("its end")
+}
+
 /// An empty folder for what a test makes.
 pub fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
