@@ -10,14 +10,6 @@ use support::{Link, Program, block, is_installed, library, root, run_silent, scr
 const C: [&str; 8] = ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
 const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
 const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
-const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-
-/// A program with sanitizers, which leave refusing more memory than there is to the library.
-fn sanitized(program: Program) -> Command {
-    let mut command = Command::new(program.arguments(SANITIZERS).link(Link::Static));
-    command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
-    command
-}
 
 fn c_source(noun: &str) -> String {
     format!("c/{noun}.c")
@@ -39,7 +31,7 @@ fn c_programs_in_every_standard_static_and_shared() {
 fn c_programs_under_address_and_undefined_behaviour_sanitizers() {
     for noun in C {
         let program = Program::new(&format!("{noun}-sanitized"), "c11", &[&c_source(noun)]);
-        succeed(&mut sanitized(program));
+        succeed(&mut program.sanitized(Link::Static));
     }
 }
 
@@ -74,7 +66,7 @@ fn cpp_programs_in_every_standard_static_and_shared() {
             run_silent(&mut Command::new(program.link(link)));
         }
     }
-    succeed(&mut sanitized(Program::new("class-sanitized", "c++20", &["cpp/tensor.cpp"])));
+    succeed(&mut Program::new("class-sanitized", "c++20", &["cpp/tensor.cpp"]).sanitized(Link::Static));
 }
 
 #[test]

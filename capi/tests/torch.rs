@@ -3,12 +3,11 @@
 mod support;
 
 use std::path::Path;
-use std::process::Command;
 
 use support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
 
-/// Compiles a program against libtorch and runs it. It says nothing of its own, but libtorch warns of what it
-/// finds old.
+/// Compiles a program against libtorch, with sanitizers, and runs it. It says nothing of its own, but libtorch
+/// warns of what it finds old.
 fn run(name: &str, source: &Path, libtorch: &Path) {
     let (include, library) = (libtorch.join("include"), libtorch.join("lib"));
     let arguments = [
@@ -22,7 +21,7 @@ fn run(name: &str, source: &Path, libtorch: &Path) {
     // Libraries come behind the sources that need them.
     let libraries = ["-ltorch", "-ltorch_cpu", "-lc10"];
     let program = Program::new(name, "c++20", &[]).arguments(arguments).arguments(libraries);
-    succeed(&mut Command::new(program.link(Link::Shared)));
+    succeed(&mut program.sanitized(Link::Shared));
 }
 
 #[test]

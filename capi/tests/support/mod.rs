@@ -128,6 +128,15 @@ impl Program {
         self
     }
 
+    /// Compiles it with sanitizers and links the library; refusing more memory than there is is left to the
+    /// library.
+    pub fn sanitized(self, link: Link) -> Command {
+        let sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+        let mut command = Command::new(self.arguments(sanitizers).link(link));
+        command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
+        command
+    }
+
     /// Compiles it without the library; gives its path.
     pub fn without_library(mut self) -> PathBuf {
         run_silent(&mut self.compiler);
