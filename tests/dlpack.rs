@@ -433,8 +433,10 @@ fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
     let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("taken twice");
     assert_eq!(field_of(&rejected.error), "deleter");
     drop(rejected);
-    // SAFETY: likewise: released after it was given away.
-    unsafe { source.as_ref().deleter.expect("the stand-in")(source.as_ptr()) };
+    // SAFETY: the struct still lives.
+    let stand_in = unsafe { source.as_ref() }.deleter.expect("the stand-in");
+    // SAFETY: the mistake that is to be noticed: released after it was given away.
+    unsafe { stand_in(source.as_ptr()) };
     assert_eq!(deleted.times(), 0);
     assert_eq!(tensor.to_vec::<f32>().expect("alive"), [0.0, 1.0, 2.0]);
     drop(tensor);

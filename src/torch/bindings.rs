@@ -3,16 +3,6 @@
 // Generated from src/torch/shim.h by `cargo xtask bindings`; do not edit.
 use crate::ffi::*;
 
-#[repr(C)]
-#[derive(Debug)]
-pub struct dlb_torch_tensor {
-    _unused: [u8; 0],
-}
-#[repr(C)]
-#[derive(Debug)]
-pub struct dlb_torch_memory {
-    _unused: [u8; 0],
-}
 pub const DLB_TORCH_PLAIN: _bindgen_ty_1 = 0;
 pub const DLB_TORCH_UNDEFINED: _bindgen_ty_1 = 1;
 pub const DLB_TORCH_NESTED: _bindgen_ty_1 = 2;
@@ -27,6 +17,16 @@ pub const DLB_TORCH_DTYPE: _bindgen_ty_1 = 10;
 pub const DLB_TORCH_DEVICE: _bindgen_ty_1 = 11;
 pub const DLB_TORCH_SHORT_STORAGE: _bindgen_ty_1 = 12;
 pub type _bindgen_ty_1 = ::std::os::raw::c_uint;
+#[repr(C)]
+#[derive(Debug)]
+pub struct dlb_torch_tensor {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug)]
+pub struct dlb_torch_memory {
+    _unused: [u8; 0],
+}
 pub const DLB_TORCH_EXCLUSIVE: _bindgen_ty_2 = 0;
 pub const DLB_TORCH_SHARED_TENSOR: _bindgen_ty_2 = 1;
 pub const DLB_TORCH_SHARED_STORAGE: _bindgen_ty_2 = 2;
