@@ -5,20 +5,27 @@
  *     which may be NULL.
  *  2. Out-parameters come just before it. They are written only on success, *error only on failure.
  *  3. Any pointer may be NULL: a required one gives DLB_ERROR_NULL_POINTER, and _free ignores it.
- *  4. const dlb_tensor * is for any number of threads at once, dlb_tensor * for one that has the
- *     handle to itself.
+ *  4. const dlb_tensor * is for any number of threads at once, dlb_tensor * for one that uses this
+ *     reference for nothing else meanwhile.
  *  5. The words of ownership: a function "borrows" for the call, "takes" on success only (on failure
  *     the caller still owns it, and nothing was released), "returns new" what the caller frees with
- *     the function named, and "returns a view" that is valid until the object named is freed.
- *  6. Handles are counted references. They may be used and freed on any thread. Memory may be written
- *     through each of them unless it is read-only: who writes when is the caller's affair.
+ *     the function named, "returns a view" that is valid until the object named is freed, and
+ *     "returns a static view" that is valid for ever.
+ *  6. Handles are counted references, not addresses: several may be the same pointer, and each is
+ *     freed once. They may be used and freed on any thread. Memory may be written through each of
+ *     them unless it is read-only: who writes when is the caller's affair.
  *  7. Release callbacks and DLPack deleters run on any thread, once. They do not throw, unwind, or use
- *     the handle that they are called for.
+ *     the handle that they are called for; they may call the library, and free other handles.
  *  8. Strings are UTF-8 and end with NUL.
- *  9. A bug inside the library gives DLB_ERROR_PANIC; free the handles that took part.
+ *  9. A bug inside the library gives DLB_ERROR_PANIC (NULL, 0 or false where no status is returned);
+ *     free the handles that took part. Where the few bytes of a handle cannot be had, the process ends.
  * 10. Every build has the same functions. What is not compiled in returns DLB_ERROR_UNSUPPORTED.
- * 11. Within one SONAME functions and codes are only added.
+ * 11. Within one SONAME functions and codes are only added. (Before 1.0 each 0.minor has its own.)
  * 12. Only DLPack's structs are public. Sizes and strides count elements; nbytes counts bytes.
+ *
+ * `stream` has the numbers of the array API's __dlpack__(stream=...): -1 for none, 1 and 2 for CUDA's legacy
+ * and per-thread default streams, greater ones are handles; 0 is refused on CUDA, where it could mean
+ * either. On the host, which has no streams, it is -1 or 0, and a copy is done when its function returns.
  */
 
 #ifndef DLBRIDGE_H_
@@ -29,6 +36,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "dlpack/dlpack.h"
+
+/* Another project's dlpack.h may have come first: the include guard is upstream's. */
+#if !defined(DLPACK_MAJOR_VERSION) || DLPACK_MAJOR_VERSION != 1
+#error "dlbridge.h needs DLPack 1.x, but another dlpack/dlpack.h was included before"
+#endif
+#ifndef DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED /* not in 1.0 */
+#define DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED (1UL << 2UL)
+#endif
 
 /* Where the functions are. Define DLB_STATIC to link the static library on Windows. */
 #if defined(_WIN32) && defined(DLB_STATIC)
@@ -85,8 +100,7 @@
 #define DLB_MEMORY_FORMAT_CHANNELS_LAST_3D 3
 
 /**
- * Streams have the numbers of the array API's `__dlpack__(stream=...)`; greater ones are handles. On
- * the host, which has no streams, this and 0 are the ones to give.
+ * No stream: the caller answers for the order. For the host, which has no streams.
  */
 #define DLB_STREAM_NO_SYNC -1
 
@@ -112,7 +126,7 @@ typedef struct dlb_error dlb_error;
 typedef struct dlb_tensor dlb_tensor;
 
 /**
- * The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused.
+ * The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are reserved.
  */
 typedef int32_t dlb_status;
 
@@ -162,7 +176,7 @@ typedef int32_t dlb_status;
 #define DLB_ERROR_NOT_ON_CPU 8
 
 /**
- * There is not enough memory, on the host or on the device.
+ * There is not enough memory for the elements, on the host or on the device.
  */
 #define DLB_ERROR_OUT_OF_MEMORY 10
 
@@ -187,9 +201,13 @@ extern "C" {
 
 /**
  * Returns the version of the ABI that the library has: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its
- * header.
+ * header. A program fits a library of the same major version and the same or a greater minor one; while
+ * the major version is 0, of just its own version.
+ *
+ * Ownership: nothing changes hands.
  */
-DLB_API uint32_t dlb_abi_version(void);
+DLB_API
+uint32_t dlb_abi_version(void);
 
 /**
  * Returns the version of the library, such as "0.1.0".
@@ -201,6 +219,8 @@ DLB_API const char *dlb_version(void);
 /**
  * Returns what this build of the library can do: bits of DLB_CAP_*. Functions are the same in every
  * build; one that this build has no code for returns DLB_ERROR_UNSUPPORTED.
+ *
+ * Ownership: nothing changes hands.
  */
 DLB_API uint64_t dlb_capabilities(void);
 
@@ -234,7 +254,8 @@ DLB_API void dlb_error_free(dlb_error *error);
 DLB_API const char *dlb_status_name(dlb_status status);
 
 /**
- * Returns another handle to the same memory; NULL for NULL. No data is copied.
+ * Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted
+ * references: the new one may be the same pointer, and each is freed once.
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
  */
@@ -251,7 +272,8 @@ DLB_API void dlb_tensor_free(dlb_tensor *tensor);
 /**
  * Returns what the tensor looks like: address, shape, strides (never NULL unless ndim is 0), element
  * type and device in one call; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no
- * elements.
+ * elements; it is an address of the tensor's device, and may be written unless the flags say READ_ONLY.
+ * Shape and strides are not to be written.
  *
  * Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed.
  */
@@ -284,11 +306,13 @@ bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
 
 /**
  * Takes over a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
- * that frees the last handle.
+ * that frees the last handle. The memory may be written unless the flags say READ_ONLY. Strides may be
+ * NULL (row-major) and `byte_offset` is honoured.
  *
- * The memory may be written unless the flags say READ_ONLY. Strides may be NULL (row-major) and
- * `byte_offset` is honoured. Until it is released the struct carries another deleter, which does
- * nothing: taking or releasing it a second time by mistake is refused as long as it is held.
+ * A struct that this library made is unwrapped and freed at once, unless it was changed. Any other stays as
+ * it is, but for its deleter: until the struct is released another one stands there, which does nothing, so
+ * that taking or releasing it a second time by mistake is noticed as long as it is held. (A struct without a
+ * deleter may be a constant, and is not touched.)
  *
  * Ownership: takes `source`; returns new, free with dlb_tensor_free().
  */
@@ -299,8 +323,8 @@ dlb_status dlb_tensor_from_dlpack(DLManagedTensorVersioned *source,
 
 /**
  * Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its
- * memory is taken for read-only, as NumPy does. (If you know better, give its `dl_tensor`, and the
- * struct as owner, to dlb_tensor_from_memory().)
+ * memory is taken for read-only, as NumPy does, unless this library made the struct. (If you know better,
+ * give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)
  *
  * Ownership: takes `source`; returns new, free with dlb_tensor_free().
  */
@@ -311,7 +335,8 @@ dlb_status dlb_tensor_from_dlpack_legacy(DLManagedTensor *source,
 
 /**
  * Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct says
- * READ_ONLY exactly when the memory is read-only; other holders may write it too.
+ * READ_ONLY exactly when the memory is read-only; otherwise the memory may be written, by its other
+ * holders too.
  *
  * Ownership: borrows `tensor`; returns new, call its deleter.
  */
@@ -356,10 +381,11 @@ dlb_status dlb_tensor_into_dlpack_legacy(dlb_tensor *tensor,
  * Wraps memory that you describe. No data is copied; shape and strides are. The first element is at
  * `data + byte_offset`; NULL `strides` mean row-major. The memory stays valid until
  * `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is for
- * memory that lives for ever.
+ * memory that outlives every handle.
  *
  * Of `flags`, DLPACK_FLAG_BITMASK_READ_ONLY keeps everybody from writing, and
- * DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that elements below a byte take a byte each.
+ * DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that elements below a byte take a byte each (of others
+ * it says nothing). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and changes nothing; other bits are refused.
  *
  * Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free().
  */
@@ -374,7 +400,7 @@ dlb_status dlb_tensor_from_memory(const DLTensor *desc,
 /**
  * Makes a tensor in new memory, of the shape, strides, element type and device of `desc`, whose `data`
  * and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,
- * but reach no element twice. What the memory holds is unspecified; it is aligned to 256 bytes.
+ * but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.
  *
  * Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
  */
@@ -384,11 +410,24 @@ dlb_status dlb_tensor_empty(const DLTensor *desc,
                             dlb_error **error);
 
 /**
+ * Gives the address of the first element, to read; NULL when there are no elements. Refuses memory that
+ * the host cannot reach. (dlb_tensor_view() has every device's address.)
+ *
+ * Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is
+ * freed.
+ */
+DLB_API
+dlb_status dlb_tensor_data(const dlb_tensor *tensor,
+                           const void **out,
+                           dlb_error **error);
+
+/**
  * Gives the address of the first element, to write to; NULL when there are no elements. Who else reads
  * or writes the memory meanwhile is the caller's affair. Refuses read-only memory, and memory that
  * the host cannot reach.
  *
- * Ownership: returns a view that is valid as long as the memory: until its last handle is freed.
+ * Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is
+ * freed.
  */
 DLB_API
 dlb_status dlb_tensor_data_mut(dlb_tensor *tensor,
@@ -410,9 +449,9 @@ dlb_status dlb_tensor_clone(const dlb_tensor *tensor,
 
 /**
  * Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element
- * types are equal. Bytes between the elements of `target` are not touched; of packed elements below
- * a byte the last byte is copied whole. Refuses a target that is read-only, reaches an element twice,
- * or shares memory with `source`.
+ * types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte
+ * are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,
+ * overlaps itself (or interleaves, so that it might), or shares memory with `source`.
  *
  * Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile.
  */
@@ -451,6 +490,8 @@ dlb_status dlb_tensor_into_device(dlb_tensor *tensor,
 /**
  * Waits until everything that was put on a stream of a device is done. On the host there is nothing to
  * wait for.
+ *
+ * Ownership: nothing changes hands.
  */
 DLB_API
 dlb_status dlb_synchronize(DLDevice device,

@@ -15,6 +15,7 @@
 #include <complex>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -50,22 +51,26 @@ private:
 namespace detail {
 
 /// Throws unless the library has the ABI that this header was written for.
-inline bool check_abi() {
+inline bool abi_fits() {
   const std::uint32_t major = dlb_abi_version() >> 16, minor = dlb_abi_version() & 0xffff;
   // While the major version is 0, minor versions break too.
   const bool fits = major == DLB_ABI_MAJOR && (major == 0 ? minor == DLB_ABI_MINOR : minor >= DLB_ABI_MINOR);
   if (!fits) {
-    throw Error(DLB_ERROR_VERSION, "dlbridge.hpp is of ABI " + std::to_string(DLB_ABI_MAJOR) + "." +
+    throw Error(DLB_ERROR_UNSUPPORTED, "dlbridge.hpp is of ABI " + std::to_string(DLB_ABI_MAJOR) + "." +
                                        std::to_string(DLB_ABI_MINOR) + ", the library of ABI " +
                                        std::to_string(major) + "." + std::to_string(minor));
   }
   return true;
 }
 
+inline void require_abi() {
+  static const bool fits = abi_fits();
+  (void)fits;
+}
+
 /// Calls a function of the library that can fail, and throws what it says.
 template <class Call> void call(Call &&function) {
-  static const bool checked = check_abi();
-  (void)checked;
+  require_abi();
   dlb_error *error = nullptr;
   const dlb_status status = function(&error);
   if (status == DLB_OK) return;
@@ -110,16 +115,14 @@ template <class T> constexpr DLDataType dtype_of() noexcept {
   } else if constexpr (std::is_same_v<T, std::complex<float>> || std::is_same_v<T, std::complex<double>>) {
     return {kDLComplex, bits, 1};
   } else if constexpr (std::is_floating_point_v<T>) {
-    static_assert(sizeof(T) <= 8, "long double has no type in DLPack");
-    return {kDLFloat, bits, 1};
+    // IEEE's half, single and double precision, and std::bfloat16_t.
+    constexpr int digits = std::numeric_limits<T>::digits;
+    static_assert(digits == 11 || digits == 24 || digits == 53 || digits == 8, "DLPack has no such type");
+    return {digits == 8 ? kDLBfloat : kDLFloat, bits, 1};
   } else {
     static_assert(std::is_integral_v<T>, "this type is no element type of DLPack");
     return {static_cast<std::uint8_t>(std::is_signed_v<T> ? kDLInt : kDLUInt), bits, 1};
   }
-}
-
-inline bool operator==(const DLDataType &a, const DLDataType &b) noexcept {
-  return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }
 
 /// Sizes or strides, seen where they are.
@@ -167,10 +170,14 @@ public:
 
   /// Wraps memory that `desc` describes and `owner` keeps: any object, moved in, and destroyed once, on the
   /// thread that drops the last handle. No data is copied; shape and strides are. `flags` are DLPack's.
+  ///
+  /// The memory stays where it is when its owner is moved: that of a std::vector and of what a pointer points to
+  /// does, that of a std::array or a short std::string does not.
   template <class Owner>
   static Tensor from_memory(const DLTensor &desc, Owner &&owner, std::uint64_t flags = 0) {
     using Kept = std::optional<std::decay_t<Owner>>;
     static_assert(std::is_rvalue_reference_v<Owner &&>, "move the owner in: std::move(owner)");
+    static_assert(!std::is_const_v<std::remove_reference_t<Owner>>, "a const owner would be copied, not moved");
     static_assert(std::is_nothrow_move_constructible_v<std::decay_t<Owner>>,
                   "an owner whose move may throw: put it into a std::unique_ptr");
     auto place = std::make_unique<Kept>();
@@ -209,8 +216,10 @@ public:
   }
 
   /// The same for a C++ type.
-  template <class T> static Tensor empty(const std::vector<std::int64_t> &shape) {
-    return empty(dtype_of<T>(), shape);
+  template <class T>
+  static Tensor empty(const std::vector<std::int64_t> &shape, const std::vector<std::int64_t> &strides = {},
+                      DLDevice device = cpu) {
+    return empty(dtype_of<T>(), shape, strides, device);
   }
 
   /// Whether there is a tensor.
@@ -231,6 +240,12 @@ public:
   /// In elements; possibly negative or zero.
   Dims strides() const { return {view().strides, static_cast<std::size_t>(view().ndim)}; }
   DLDataType dtype() const { return view().dtype; }
+  /// Whether the elements are of a C++ type.
+  template <class T> bool is() const {
+    constexpr DLDataType type = dtype_of<T>();
+    const DLDataType found = dtype();
+    return found.code == type.code && found.bits == type.bits && found.lanes == type.lanes;
+  }
   DLDevice device() const { return view().device; }
   /// Number of elements.
   std::size_t size() const {
@@ -249,12 +264,9 @@ public:
   /// misaligned memory.
   template <class T> const T *data() const {
     require_type<T>();
-    const DLDeviceType kind = device().device_type;
-    if (kind != kDLCPU && kind != kDLCUDAHost && kind != kDLROCMHost) {
-      throw Error(DLB_ERROR_NOT_ON_CPU, "the memory is on device type " + std::to_string(kind) +
-                                            ": copy it to the host with to_device(dlbridge::cpu) first");
-    }
-    return aligned<T>(view().data);
+    const void *data = nullptr;
+    detail::call([&](dlb_error **error) { return dlb_tensor_data(get(), &data, error); });
+    return aligned<const T>(data);
   }
 
   /// The same to write to. Throws for read-only memory too.
@@ -382,23 +394,24 @@ private:
       left /= static_cast<std::size_t>(size);
     }
     if (empty ? count != 0 : !fits || left != 1) {
-      throw Error(DLB_ERROR_LAYOUT, "the shape has another number of elements than the vector: " +
+      std::string text;
+      for (const std::int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+      throw Error(DLB_ERROR_LAYOUT, "shape [" + text + "] has another number of elements than the vector, which has " +
                                         std::to_string(count));
     }
   }
 
   template <class T> void require_type() const {
-    const DLDataType found = dtype(), expected = dtype_of<T>();
-    if (found == expected) return;
+    if (is<T>()) return;
     const auto text = [](DLDataType type) {
       return "(" + std::to_string(type.code) + ", " + std::to_string(type.bits) + ", " +
              std::to_string(type.lanes) + ")";
     };
-    throw Error(DLB_ERROR_DTYPE, "expected elements of type (code, bits, lanes) " + text(expected) +
-                                     ", found " + text(found));
+    throw Error(DLB_ERROR_DTYPE, "expected elements of type (code, bits, lanes) " + text(dtype_of<T>()) +
+                                     ", found " + text(dtype()));
   }
 
-  template <class T> static T *aligned(void *data) {
+  template <class T, class Void> static T *aligned(Void *data) {
     if (reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) return static_cast<T *>(data);
     throw Error(DLB_ERROR_LAYOUT, "the address is not a multiple of " + std::to_string(alignof(T)) +
                                       ", the alignment of its elements: clone() the tensor");

@@ -133,10 +133,9 @@ pub enum Error {
         strides: Vec<i64>,
     },
 
-    /// Several indices reach the same element, so it cannot be handed out for writing.
-    #[error(
-        "shape {shape:?} with strides {strides:?} reaches some elements more than once; use deep_clone()"
-    )]
+    /// Several indices reach the same element, or dimensions interleave so that they might, so it cannot
+    /// be handed out for writing.
+    #[error("shape {shape:?} with strides {strides:?} overlaps itself or interleaves; use deep_clone()")]
     Overlap {
         /// Shape in elements.
         shape: Vec<i64>,

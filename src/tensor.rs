@@ -207,7 +207,7 @@ impl Tensor {
     /// given, for one. `None` says nothing about who does.
     ///
     /// # Safety
-    /// * The owner does not serve to reach the memory, which may have writers.
+    /// * The caller does not reach the memory through the owner: it may have writers.
     pub unsafe fn owner_unchecked<O: Send + Sync + 'static>(&self) -> Option<&O> {
         // SAFETY: a shared reference to something `Sync`; the rest is the caller's promise.
         unsafe { self.storage.peek() }
@@ -479,7 +479,7 @@ impl Tensor {
             return Err(Error::SharedMemory);
         }
         if self.descriptor.itemsize().is_none() && !target.is_contiguous() {
-            return Err(target.layout().not_contiguous());
+            return Err(Error::UnsupportedDType { dtype: self.dtype(), target: "a strided copy" });
         }
         // SAFETY: both are host memory of one shape and element type; the target is writable, does
         // not overlap itself or the source, and the caller keeps others away from it.

@@ -489,3 +489,28 @@ fn descriptions_lead_into_the_handle() {
     let read = unsafe { Descriptor::from_dl_tensor(&described, 0) }.expect("our own");
     assert_eq!((read.data_ptr(), read.layout()), (tensor.data_ptr(), tensor.layout()));
 }
+
+#[test]
+fn our_own_structs_are_believed_when_their_owner_changes_them() {
+    let change = |change: &dyn Fn(&mut dlbridge::ffi::DLManagedTensorVersioned)| {
+        let drops = tensor().into_foreign().expect("alone");
+        let raw = drops.share_dlpack().into_raw();
+        // SAFETY: ours, and nobody else uses it.
+        change(unsafe { &mut *raw.as_ptr() });
+        // SAFETY: still valid: the changes say less than was true.
+        let back = unsafe { Tensor::from_dlpack(raw) }.expect("valid");
+        drop(drops);
+        back
+    };
+    let read_only = change(&|managed| managed.flags |= READ_ONLY);
+    assert_eq!(read_only.access(), Access::Foreign { writable: false });
+    assert_eq!(read_only.to_vec::<f32>().expect("alive"), [1.0, 2.0, 3.0]);
+    let shifted = change(&|managed| {
+        managed.dl_tensor.byte_offset = 4;
+        managed.dl_tensor.ndim = 0;
+    });
+    assert_eq!(shifted.item::<f32>().expect("one element"), 2.0);
+    let whole = change(&|_| {});
+    assert_eq!(whole.access(), Access::Foreign { writable: true });
+    assert_eq!(whole.into_foreign().map(|tensor| tensor.len()).expect("one handle"), 3);
+}

@@ -1,4 +1,4 @@
-# find_package(dlbridge): the targets dlbridge::shared and dlbridge::static, as far as they are installed, and
+# find_package(dlbridge), for Linux and other ELF systems: the targets dlbridge::shared and dlbridge::static, as far as they are installed, and
 # dlbridge::dlbridge, which is the shared one where there is one.
 
 get_filename_component(dlbridge_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
@@ -6,6 +6,8 @@ get_filename_component(dlbridge_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSO
 # The libraries are below the prefix that this file is below.
 foreach(kind IN ITEMS shared static)
   string(TOUPPER ${kind} suffix)
+  # Not what another prefix had.
+  unset(dlbridge_${kind}_LIBRARY CACHE)
   find_library(dlbridge_${kind}_LIBRARY
     NAMES ${CMAKE_${suffix}_LIBRARY_PREFIX}dlbridge${CMAKE_${suffix}_LIBRARY_SUFFIX}
     PATHS "${dlbridge_PREFIX}"
@@ -24,9 +26,10 @@ foreach(kind IN ITEMS shared static)
 endforeach()
 
 # What a program needs besides the static library; a shared one brings it along.
-if(TARGET dlbridge::static AND UNIX AND NOT APPLE)
-  set_property(TARGET dlbridge::static PROPERTY
-    INTERFACE_LINK_LIBRARIES gcc_s util rt pthread m dl c)
+if(TARGET dlbridge::static)
+  set_target_properties(dlbridge::static PROPERTIES
+    INTERFACE_COMPILE_DEFINITIONS DLB_STATIC
+    INTERFACE_LINK_LIBRARIES "gcc_s;util;rt;pthread;m;dl;c")
 endif()
 
 if(NOT TARGET dlbridge::dlbridge)

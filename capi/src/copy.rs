@@ -51,9 +51,9 @@ pub extern "C" fn dlb_tensor_clone(
 }
 
 /// Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element
-/// types are equal. Bytes between the elements of `target` are not touched; of packed elements below
-/// a byte the last byte is copied whole. Refuses a target that is read-only, reaches an element twice,
-/// or shares memory with `source`.
+/// types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte
+/// are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,
+/// overlaps itself (or interleaves, so that it might), or shares memory with `source`.
 ///
 /// Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile.
 #[unsafe(no_mangle)]
@@ -68,8 +68,8 @@ pub extern "C" fn dlb_tensor_copy_into(
         // SAFETY: a handle of the caller's, which may be `source` itself: therefore no `&mut`.
         let target = unsafe { target.as_ref() }.tensor("target")?;
         let source = source.tensor("source")?;
+        device::check_stream_between(source.device(), target.device(), stream)?;
         for (name, tensor) in [("source", &source), ("target", &target)] {
-            device::check_stream(tensor.device(), stream)?;
             device::require(Place::Memory, name, tensor.device())?;
         }
         // SAFETY: the caller keeps others away from the target; no Rust view is ever made here.

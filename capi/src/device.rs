@@ -12,8 +12,7 @@ use crate::error::{
 };
 use crate::tensor::{Handle, dlb_tensor};
 
-/// Streams have the numbers of the array API's `__dlpack__(stream=...)`; greater ones are handles. On
-/// the host, which has no streams, this and 0 are the ones to give.
+/// No stream: the caller answers for the order. For the host, which has no streams.
 pub const DLB_STREAM_NO_SYNC: i64 = -1;
 /// CUDA's legacy default stream.
 pub const DLB_STREAM_LEGACY_DEFAULT: i64 = 1;
@@ -70,6 +69,8 @@ pub extern "C" fn dlb_tensor_into_device(
 
 /// Waits until everything that was put on a stream of a device is done. On the host there is nothing to
 /// wait for.
+///
+/// Ownership: nothing changes hands.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_synchronize(
     device: DLDevice,
@@ -88,8 +89,7 @@ pub(crate) fn of(device: DLDevice) -> Device {
 }
 
 fn transfer(tensor: &Tensor, target: Device, stream: i64) -> Result<Tensor, Failure> {
-    let busy = if tensor.device().is_host() { target } else { tensor.device() };
-    check_stream(busy, stream)?;
+    check_stream_between(tensor.device(), target, stream)?;
     require(Place::Memory, "tensor", tensor.device())?;
     require(Place::NewMemory, "device", target)?;
     tensor.deep_clone().argument("tensor")
@@ -121,6 +121,11 @@ pub(crate) fn require(place: Place, argument: &str, device: Device) -> Result<()
         let index = if device.kind == Device::CPU.kind { " (the host's index is 0)" } else { "" };
         Failure::new(DLB_ERROR_DEVICE, format!("{argument}: dlbridge cannot copy to or from {device}{index}"))
     })
+}
+
+/// Refuses numbers that are no streams of the device that a copy between two keeps busy.
+pub(crate) fn check_stream_between(source: Device, target: Device, stream: i64) -> Result<(), Failure> {
+    check_stream(if source.is_host() { target } else { source }, stream)
 }
 
 /// Refuses numbers that are no streams of a device.

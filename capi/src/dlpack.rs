@@ -4,9 +4,11 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned};
-use dlbridge::{Held, Imported, Managed};
+use dlbridge::{Error, Held, Imported, Managed, Rejected, Tensor};
 
-use crate::error::{Failure, InArgument, Required, dlb_error, dlb_status, guard};
+use crate::error::{
+    DLB_ERROR_READ_ONLY, Failure, InArgument, Required, describe, dlb_error, dlb_status, guard,
+};
 use crate::tensor::{Handle, Owner, dlb_tensor};
 
 /// Takes a struct over. When it is refused it stays with the caller: its deleter is not called.
@@ -28,12 +30,27 @@ where
     }
 }
 
+/// Why a tensor does not go into the older struct.
+#[cold]
+fn legacy(rejected: Rejected<Tensor>) -> Failure {
+    match rejected.error {
+        Error::ReadOnly { .. } => Failure::new(
+            DLB_ERROR_READ_ONLY,
+            "tensor: the memory is read-only, which the older struct cannot say: use dlb_tensor_share_dlpack(), or \
+             export a dlb_tensor_clone()",
+        ),
+        error => describe("tensor", &error),
+    }
+}
+
 /// Takes over a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
-/// that frees the last handle.
+/// that frees the last handle. The memory may be written unless the flags say READ_ONLY. Strides may be
+/// NULL (row-major) and `byte_offset` is honoured.
 ///
-/// The memory may be written unless the flags say READ_ONLY. Strides may be NULL (row-major) and
-/// `byte_offset` is honoured. Until it is released the struct carries another deleter, which does
-/// nothing: taking or releasing it a second time by mistake is refused as long as it is held.
+/// A struct that this library made is unwrapped and freed at once, unless it was changed. Any other stays as
+/// it is, but for its deleter: until the struct is released another one stands there, which does nothing, so
+/// that taking or releasing it a second time by mistake is noticed as long as it is held. (A struct without a
+/// deleter may be a constant, and is not touched.)
 ///
 /// Ownership: takes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -52,8 +69,8 @@ pub extern "C" fn dlb_tensor_from_dlpack(
 }
 
 /// Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its
-/// memory is taken for read-only, as NumPy does. (If you know better, give its `dl_tensor`, and the
-/// struct as owner, to dlb_tensor_from_memory().)
+/// memory is taken for read-only, as NumPy does, unless this library made the struct. (If you know better,
+/// give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)
 ///
 /// Ownership: takes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -71,7 +88,8 @@ pub extern "C" fn dlb_tensor_from_dlpack_legacy(
 }
 
 /// Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct says
-/// READ_ONLY exactly when the memory is read-only; other holders may write it too.
+/// READ_ONLY exactly when the memory is read-only; otherwise the memory may be written, by its other
+/// holders too.
 ///
 /// Ownership: borrows `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]
@@ -119,7 +137,7 @@ pub extern "C" fn dlb_tensor_share_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        out.write(tensor.tensor("tensor")?.into_dlpack_legacy().argument("tensor")?.into_raw());
+        out.write(tensor.tensor("tensor")?.into_dlpack_legacy().map_err(legacy)?.into_raw());
         Ok(())
     })
 }
@@ -137,8 +155,7 @@ pub extern "C" fn dlb_tensor_into_dlpack_legacy(
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
         // SAFETY: a handle of the caller's.
-        let exported =
-            unsafe { tensor.as_ref() }.tensor("tensor")?.into_dlpack_legacy().argument("tensor")?;
+        let exported = unsafe { tensor.as_ref() }.tensor("tensor")?.into_dlpack_legacy().map_err(legacy)?;
         out.write(exported.into_raw());
         // SAFETY: likewise, taken now that nothing can fail.
         drop(unsafe { Handle::from_raw(tensor) });

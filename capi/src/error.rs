@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dlbridge::Error;
 
-/// The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused.
+/// The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are reserved.
 pub type dlb_status = i32;
 
 /// The call succeeded.
@@ -28,7 +28,7 @@ pub const DLB_ERROR_LAYOUT: dlb_status = 6;
 pub const DLB_ERROR_READ_ONLY: dlb_status = 7;
 /// The host cannot read the memory. The message names the device and the remedy.
 pub const DLB_ERROR_NOT_ON_CPU: dlb_status = 8;
-/// There is not enough memory, on the host or on the device.
+/// There is not enough memory for the elements, on the host or on the device.
 pub const DLB_ERROR_OUT_OF_MEMORY: dlb_status = 10;
 /// CUDA failed. The message carries the driver's words.
 pub const DLB_ERROR_CUDA: dlb_status = 11;
@@ -137,18 +137,15 @@ impl<T, E: Into<Error>> InArgument<T> for Result<T, E> {
 }
 
 #[cold]
-fn describe(argument: &str, error: &Error) -> Failure {
+pub(crate) fn describe(argument: &str, error: &Error) -> Failure {
     let text = match error {
         Error::NotOnCpu { device, .. } => {
-            format!("the memory is on {device}: copy it to the host with dlb_tensor_to_device first")
+            format!("the memory is on {device}: copy it to the host with dlb_tensor_to_device() first")
         }
-        Error::ReadOnly { .. } => "the memory is read-only: write to a dlb_tensor_clone of it".to_owned(),
-        Error::SharedMemory => "shares memory with `source`: copy through a dlb_tensor_clone".to_owned(),
+        Error::ReadOnly { .. } => "the memory is read-only: write to a dlb_tensor_clone() of it".to_owned(),
+        Error::SharedMemory => "shares memory with `source`: copy through a dlb_tensor_clone()".to_owned(),
         Error::Overlap { shape, strides } => {
-            format!("shape {shape:?} with strides {strides:?} reaches some elements more than once")
-        }
-        Error::NotContiguous { shape, strides } => {
-            format!("shape {shape:?} with strides {strides:?} is not contiguous")
+            format!("shape {shape:?} with strides {strides:?} overlaps itself or interleaves")
         }
         error => error.to_string(),
     };
@@ -248,7 +245,10 @@ mod tests {
 
     #[test]
     fn success_writes_no_error() {
-        assert_eq!(message(|| Ok(())), (DLB_OK, String::new()));
+        let mut error = MaybeUninit::new(std::ptr::dangling_mut());
+        assert_eq!(guard(Some(&mut error), || Ok(())), DLB_OK);
+        // SAFETY: initialised above.
+        assert_eq!(unsafe { error.assume_init() }, std::ptr::dangling_mut());
     }
 
     #[test]

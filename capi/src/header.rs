@@ -40,10 +40,10 @@ pub struct dlb_error {
 pub struct dlb_tensor {
     _unused: [u8; 0],
 }
-#[doc = " The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused."]
+#[doc = " The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are reserved."]
 pub type dlb_status = i32;
 unsafe extern "C" {
-    #[doc = " Returns the version of the ABI that the library has: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its\n header."]
+    #[doc = " Returns the version of the ABI that the library has: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its\n header. A program fits a library of the same major version and the same or a greater minor one; while\n the major version is 0, of just its own version.\n\n Ownership: nothing changes hands."]
     pub fn dlb_abi_version() -> u32;
 }
 unsafe extern "C" {
@@ -51,7 +51,7 @@ unsafe extern "C" {
     pub fn dlb_version() -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    #[doc = " Returns what this build of the library can do: bits of DLB_CAP_*. Functions are the same in every\n build; one that this build has no code for returns DLB_ERROR_UNSUPPORTED."]
+    #[doc = " Returns what this build of the library can do: bits of DLB_CAP_*. Functions are the same in every\n build; one that this build has no code for returns DLB_ERROR_UNSUPPORTED.\n\n Ownership: nothing changes hands."]
     pub fn dlb_capabilities() -> u64;
 }
 unsafe extern "C" {
@@ -71,7 +71,7 @@ unsafe extern "C" {
     pub fn dlb_status_name(status: dlb_status) -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    #[doc = " Returns another handle to the same memory; NULL for NULL. No data is copied.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted\n references: the new one may be the same pointer, and each is freed once.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_share(tensor: *const dlb_tensor) -> *mut dlb_tensor;
 }
 unsafe extern "C" {
@@ -79,7 +79,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_free(tensor: *mut dlb_tensor);
 }
 unsafe extern "C" {
-    #[doc = " Returns what the tensor looks like: address, shape, strides (never NULL unless ndim is 0), element\n type and device in one call; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no\n elements.\n\n Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed."]
+    #[doc = " Returns what the tensor looks like: address, shape, strides (never NULL unless ndim is 0), element\n type and device in one call; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no\n elements; it is an address of the tensor's device, and may be written unless the flags say READ_ONLY.\n Shape and strides are not to be written.\n\n Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed."]
     pub fn dlb_tensor_view(tensor: *const dlb_tensor) -> *const DLTensor;
 }
 unsafe extern "C" {
@@ -95,7 +95,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_is_contiguous(tensor: *const dlb_tensor) -> bool;
 }
 unsafe extern "C" {
-    #[doc = " Takes over a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle.\n\n The memory may be written unless the flags say READ_ONLY. Strides may be NULL (row-major) and\n `byte_offset` is honoured. Until it is released the struct carries another deleter, which does\n nothing: taking or releasing it a second time by mistake is refused as long as it is held.\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Takes over a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags say READ_ONLY. Strides may be\n NULL (row-major) and `byte_offset` is honoured.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other stays as\n it is, but for its deleter: until the struct is released another one stands there, which does nothing, so\n that taking or releasing it a second time by mistake is noticed as long as it is held. (A struct without a\n deleter may be a constant, and is not touched.)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack(
         source: *mut DLManagedTensorVersioned,
         out: *mut *mut dlb_tensor,
@@ -103,7 +103,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its\n memory is taken for read-only, as NumPy does. (If you know better, give its `dl_tensor`, and the\n struct as owner, to dlb_tensor_from_memory().)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its\n memory is taken for read-only, as NumPy does, unless this library made the struct. (If you know better,\n give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack_legacy(
         source: *mut DLManagedTensor,
         out: *mut *mut dlb_tensor,
@@ -111,7 +111,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct says\n READ_ONLY exactly when the memory is read-only; other holders may write it too.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
+    #[doc = " Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct says\n READ_ONLY exactly when the memory is read-only; otherwise the memory may be written, by its other\n holders too.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_share_dlpack(
         tensor: *const dlb_tensor,
         out: *mut *mut DLManagedTensorVersioned,
@@ -143,7 +143,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Wraps memory that you describe. No data is copied; shape and strides are. The first element is at\n `data + byte_offset`; NULL `strides` mean row-major. The memory stays valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is for\n memory that lives for ever.\n\n Of `flags`, DLPACK_FLAG_BITMASK_READ_ONLY keeps everybody from writing, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that elements below a byte take a byte each.\n\n Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Wraps memory that you describe. No data is copied; shape and strides are. The first element is at\n `data + byte_offset`; NULL `strides` mean row-major. The memory stays valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is for\n memory that outlives every handle.\n\n Of `flags`, DLPACK_FLAG_BITMASK_READ_ONLY keeps everybody from writing, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that elements below a byte take a byte each (of others\n it says nothing). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and changes nothing; other bits are refused.\n\n Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_memory(
         desc: *const DLTensor,
         flags: u64,
@@ -154,7 +154,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a tensor in new memory, of the shape, strides, element type and device of `desc`, whose `data`\n and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,\n but reach no element twice. What the memory holds is unspecified; it is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Makes a tensor in new memory, of the shape, strides, element type and device of `desc`, whose `data`\n and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,\n but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
     pub fn dlb_tensor_empty(
         desc: *const DLTensor,
         out: *mut *mut dlb_tensor,
@@ -162,7 +162,15 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Gives the address of the first element, to write to; NULL when there are no elements. Who else reads\n or writes the memory meanwhile is the caller's affair. Refuses read-only memory, and memory that\n the host cannot reach.\n\n Ownership: returns a view that is valid as long as the memory: until its last handle is freed."]
+    #[doc = " Gives the address of the first element, to read; NULL when there are no elements. Refuses memory that\n the host cannot reach. (dlb_tensor_view() has every device's address.)\n\n Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is\n freed."]
+    pub fn dlb_tensor_data(
+        tensor: *const dlb_tensor,
+        out: *mut *const ::std::os::raw::c_void,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Gives the address of the first element, to write to; NULL when there are no elements. Who else reads\n or writes the memory meanwhile is the caller's affair. Refuses read-only memory, and memory that\n the host cannot reach.\n\n Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is\n freed."]
     pub fn dlb_tensor_data_mut(
         tensor: *mut dlb_tensor,
         out: *mut *mut ::std::os::raw::c_void,
@@ -180,7 +188,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element\n types are equal. Bytes between the elements of `target` are not touched; of packed elements below\n a byte the last byte is copied whole. Refuses a target that is read-only, reaches an element twice,\n or shares memory with `source`.\n\n Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile."]
+    #[doc = " Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element\n types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte\n are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,\n overlaps itself (or interleaves, so that it might), or shares memory with `source`.\n\n Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile."]
     pub fn dlb_tensor_copy_into(
         source: *const dlb_tensor,
         target: *mut dlb_tensor,
@@ -209,6 +217,6 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Waits until everything that was put on a stream of a device is done. On the host there is nothing to\n wait for."]
+    #[doc = " Waits until everything that was put on a stream of a device is done. On the host there is nothing to\n wait for.\n\n Ownership: nothing changes hands."]
     pub fn dlb_synchronize(device: DLDevice, stream: i64, error: *mut *mut dlb_error) -> dlb_status;
 }

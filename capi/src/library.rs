@@ -13,7 +13,10 @@ pub const DLB_CAP_CUDA: u64 = 1;
 pub const DLB_CAP_PARALLEL: u64 = 2;
 
 /// Returns the version of the ABI that the library has: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its
-/// header.
+/// header. A program fits a library of the same major version and the same or a greater minor one; while
+/// the major version is 0, of just its own version.
+///
+/// Ownership: nothing changes hands.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_abi_version() -> u32 {
     DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR
@@ -34,6 +37,8 @@ pub extern "C" fn dlb_version() -> *const c_char {
 
 /// Returns what this build of the library can do: bits of DLB_CAP_*. Functions are the same in every
 /// build; one that this build has no code for returns DLB_ERROR_UNSUPPORTED.
+///
+/// Ownership: nothing changes hands.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_capabilities() -> u64 {
     if cfg!(feature = "parallel") { DLB_CAP_PARALLEL } else { 0 }

@@ -39,10 +39,11 @@ impl Drop for Owner {
 /// Wraps memory that you describe. No data is copied; shape and strides are. The first element is at
 /// `data + byte_offset`; NULL `strides` mean row-major. The memory stays valid until
 /// `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is for
-/// memory that lives for ever.
+/// memory that outlives every handle.
 ///
 /// Of `flags`, DLPACK_FLAG_BITMASK_READ_ONLY keeps everybody from writing, and
-/// DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that elements below a byte take a byte each.
+/// DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that elements below a byte take a byte each (of others
+/// it says nothing). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and changes nothing; other bits are refused.
 ///
 /// Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -72,7 +73,7 @@ pub extern "C" fn dlb_tensor_from_memory(
 
 /// Makes a tensor in new memory, of the shape, strides, element type and device of `desc`, whose `data`
 /// and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,
-/// but reach no element twice. What the memory holds is unspecified; it is aligned to 256 bytes.
+/// but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.
 ///
 /// Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
 #[unsafe(no_mangle)]
@@ -97,11 +98,30 @@ pub extern "C" fn dlb_tensor_empty(
     })
 }
 
+/// Gives the address of the first element, to read; NULL when there are no elements. Refuses memory that
+/// the host cannot reach. (dlb_tensor_view() has every device's address.)
+///
+/// Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is
+/// freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_tensor_data(
+    tensor: Option<&dlb_tensor>,
+    out: Option<&mut MaybeUninit<*const c_void>>,
+    error: Option<&mut MaybeUninit<*mut dlb_error>>,
+) -> dlb_status {
+    guard(error, || {
+        let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
+        out.write(on_host(tensor)?);
+        Ok(())
+    })
+}
+
 /// Gives the address of the first element, to write to; NULL when there are no elements. Who else reads
 /// or writes the memory meanwhile is the caller's affair. Refuses read-only memory, and memory that
 /// the host cannot reach.
 ///
-/// Ownership: returns a view that is valid as long as the memory: until its last handle is freed.
+/// Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is
+/// freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_data_mut(
     tensor: Option<NonNull<dlb_tensor>>,
@@ -112,14 +132,20 @@ pub extern "C" fn dlb_tensor_data_mut(
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
         // SAFETY: a handle of the caller's. Not a `&mut`: other handles may be the same object.
         let tensor = unsafe { tensor.as_ref() };
-        let device = device::of(tensor.view().device);
-        if !device.is_host() {
-            return Err(Error::NotOnCpu { device, target: "C" }).argument("tensor");
-        }
+        let data = on_host(tensor)?;
         if !tensor.is_writable() {
             return Err(Error::ReadOnly { remedy: "" }).argument("tensor");
         }
-        out.write(tensor.view().data);
+        out.write(data);
         Ok(())
     })
+}
+
+/// The address of the first element, on the host.
+fn on_host(tensor: &dlb_tensor) -> Result<*mut c_void, Failure> {
+    let device = device::of(tensor.view().device);
+    if device.is_host() {
+        return Ok(tensor.view().data);
+    }
+    Err(Error::NotOnCpu { device, target: "C" }).argument("tensor")
 }

@@ -150,7 +150,8 @@ where
     }
 }
 
-/// Returns another handle to the same memory; NULL for NULL. No data is copied.
+/// Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted
+/// references: the new one may be the same pointer, and each is freed once.
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -170,7 +171,8 @@ pub extern "C" fn dlb_tensor_free(tensor: Option<NonNull<dlb_tensor>>) {
 
 /// Returns what the tensor looks like: address, shape, strides (never NULL unless ndim is 0), element
 /// type and device in one call; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no
-/// elements.
+/// elements; it is an address of the tensor's device, and may be written unless the flags say READ_ONLY.
+/// Shape and strides are not to be written.
 ///
 /// Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed.
 #[unsafe(no_mangle)]

@@ -70,8 +70,13 @@ fn pkg_config_finds_it() {
             _ => vec![flag],
         });
         run_silent(compiler.args(flags));
-        let mut run = Command::new(program);
+        let needs = output_of(Command::new("readelf").arg("-d").arg(&program));
+        assert_eq!(needs.contains("[libdlbridge.so.0.1]"), extra.is_empty(), "{needs}");
+        let mut run = Command::new(&program);
         assert_eq!(output_of(run.env("LD_LIBRARY_PATH", &libraries)), TRANSPOSE);
+        let failed = run.arg("-3").output().expect("it runs");
+        let said = "DLB_ERROR_INVALID_ARGUMENT: desc: shape[0] = -3: a size cannot be negative\n";
+        assert_eq!((failed.status.code(), String::from_utf8_lossy(&failed.stderr).as_ref()), (Some(1), said));
     }
 }
 

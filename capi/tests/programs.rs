@@ -70,6 +70,22 @@ fn cpp_programs_in_every_standard_static_and_shared() {
 }
 
 #[test]
+fn a_library_of_another_abi_is_refused_by_the_class() {
+    let program = Program::new("other-abi", "c++17", &["cpp/other_abi.cpp"]);
+    run_silent(&mut Command::new(program.link(Link::Shared)));
+}
+
+#[test]
+fn another_dlpack_header_is_noticed() {
+    // Upstream's include guard with nothing behind it, as of a header older than 1.0.
+    let mut compiler = Command::new("cc");
+    compiler.current_dir(root()).args(["-fsyntax-only", "-Iinclude", "-DDLPACK_DLPACK_H_", "-x", "c"]);
+    let output = compiler.args(["-include", "dlbridge.h", "/dev/null"]).output().expect("a compiler");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("dlbridge.h needs DLPack 1.x"), "{said}");
+}
+
+#[test]
 fn mdspan_where_the_standard_library_has_it() {
     let compilers = [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
     for (compiler, arguments) in compilers {
@@ -136,7 +152,7 @@ fn the_readme_compiles() {
     let source = scratch("readme").join("readme.c");
     let program = format!(
         "#include \"check.h\"\nint main(void) {{ producer made; DLManagedTensorVersioned *managed = &made.managed;\n\
-         produce(&made);\n{block}CHECK(made.deleted == 1); dlb_tensor_free(copy); return 0; }}\n"
+         produce(&made);\n{block}CHECK(made.deleted == 1); return 0; }}\n"
     );
     std::fs::write(&source, program).expect("written");
     let program = Program::new("readme", "c11", &[]).arguments(["-Itests/c"]).arguments([source]);

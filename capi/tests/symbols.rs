@@ -8,18 +8,56 @@ use std::process::Command;
 
 use support::{SYSTEM_LIBRARIES, cargo, library, output_of, root, scratch, succeed};
 
-/// Names of `tests/abi/symbols.txt`: a line each, with the version of the ABI that brought it.
-fn committed() -> Vec<String> {
+/// A line of `tests/abi/symbols.txt`: a name, the version of the ABI that brought it, and what the header says
+/// of it.
+struct Line {
+    name: String,
+    since: (u32, u32),
+    text: String,
+}
+
+fn committed() -> Vec<Line> {
     let list = fs::read_to_string(root().join("tests/abi/symbols.txt")).expect("the list");
     let lines = list.lines().filter(|line| !line.starts_with('#'));
-    let names = lines.map(|line| {
-        let (name, since) = line.split_once(' ').expect("a name and a version");
+    let parsed = lines.map(|line| {
+        let mut parts = line.splitn(3, ' ');
+        let mut part = || parts.next().unwrap_or_else(|| panic!("{line}: name, version, declaration"));
+        let (name, since, text) = (part().to_owned(), part(), part().to_owned());
         let (major, minor) = since.split_once('.').expect("major.minor");
-        let known = (major.parse::<u32>().expect("a number"), minor.parse::<u32>().expect("a number"));
-        assert!(known <= abi(), "{line}: the ABI is older");
-        name.to_owned()
+        let since = (major.parse().expect("a number"), minor.parse().expect("a number"));
+        Line { name, since, text }
     });
-    names.collect()
+    parsed.collect()
+}
+
+/// Names of the functions in the list, in order.
+fn functions() -> Vec<String> {
+    let mut names: Vec<_> = committed().into_iter().map(|line| line.name).collect();
+    names.retain(|name| name.starts_with("dlb_"));
+    names.sort();
+    names
+}
+
+/// What the header declares: functions by their prototypes, codes by their values.
+fn declared() -> Vec<(String, String)> {
+    let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
+    let code: String =
+        header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
+    let codes = code.lines().filter_map(|line| line.strip_prefix("#define DLB_")?.split_once(' '));
+    let codes = codes.filter(|(name, _)| !matches!(*name, "API" | "VERSION" | "ABI_MAJOR" | "ABI_MINOR"));
+    let codes = codes.map(|(name, value)| (format!("DLB_{name}"), value.to_owned()));
+    let prototypes = code
+        .split(';')
+        .filter_map(|statement| statement.split_once("DLB_API\n").or(statement.split_once("DLB_API ")));
+    let prototypes =
+        prototypes.filter(|(_, prototype)| prototype.contains("dlb_") && prototype.ends_with(')'));
+    let prototypes = prototypes.map(|(_, prototype)| {
+        let text = prototype.split_whitespace().collect::<Vec<_>>().join(" ");
+        let before = text.split('(').next().expect("a name before the parameters");
+        let name = before.rsplit([' ', '*']).next().expect("the last word").to_owned();
+        (name, text)
+    });
+    codes.chain(prototypes).collect()
 }
 
 fn exported(library: &Path) -> Vec<String> {
@@ -40,27 +78,42 @@ fn abi() -> (u32, u32) {
 
 #[test]
 fn every_build_exports_the_same_functions() {
-    let mut committed = committed();
-    committed.sort();
-    assert_eq!(exported(&library().join("libdlbridge.so")), committed, "tests/abi/symbols.txt");
+    let functions = functions();
+    assert_eq!(exported(&library().join("libdlbridge.so")), functions, "tests/abi/symbols.txt");
     let target = scratch("bare");
     let mut bare = cargo(&["build", "--quiet", "--package", "dlbridge-capi", "--no-default-features"]);
     succeed(bare.arg("--target-dir").arg(&target));
-    assert_eq!(exported(&target.join("debug/libdlbridge.so")), committed, "without features");
+    assert_eq!(exported(&target.join("debug/libdlbridge.so")), functions, "without features");
 }
 
 #[test]
-fn every_function_of_the_header_is_exported() {
+fn the_header_declares_what_the_list_says() {
+    let declared = declared();
+    let mut committed = committed();
+    for (name, text) in &declared {
+        let index = committed.iter().position(|line| line.name == *name);
+        let line =
+            committed.swap_remove(index.unwrap_or_else(|| panic!("{name} is not in tests/abi/symbols.txt")));
+        assert_eq!(line.text, *text, "{name} is not what it was");
+        assert!(line.since <= abi(), "{name}: the ABI is older");
+    }
+    let gone: Vec<_> = committed.iter().map(|line| &line.name).collect();
+    assert!(gone.is_empty(), "{gone:?} are gone from the header");
+}
+
+#[test]
+fn every_function_says_who_owns_what() {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
-    let code: String =
-        header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
-    let mut declared: Vec<_> = code
-        .split('(')
-        .filter_map(|before| before.split(|c: char| !c.is_alphanumeric() && c != '_').next_back())
-        .filter(|name| name.starts_with("dlb_"))
-        .collect();
-    declared.sort_unstable();
-    assert_eq!(declared, exported(&library().join("libdlbridge.so")));
+    for name in functions() {
+        // Comments name functions too.
+        let is_code =
+            |at: usize| header[..at].rsplit('\n').next().is_some_and(|line| !line.starts_with(" *"));
+        let call = format!("{name}(");
+        let mut places = header.match_indices(&call).map(|(at, _)| at);
+        let before = &header[..places.find(|&at| is_code(at)).expect("declared")];
+        let (_, comment) = before.rsplit_once("/**").expect("a comment");
+        assert!(comment.contains("Ownership: "), "{name}");
+    }
 }
 
 #[test]
@@ -93,7 +146,10 @@ fn the_static_library_needs_what_is_said() {
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), SYSTEM_LIBRARIES);
     let cmake = fs::read_to_string(root().join("capi/cmake/dlbridge-config.cmake")).expect("the file");
     let names: Vec<_> = SYSTEM_LIBRARIES.iter().filter_map(|flag| flag.strip_prefix("-l")).collect();
-    assert!(cmake.contains(&format!("INTERFACE_LINK_LIBRARIES {})", names.join(" "))), "CMake links others");
+    assert!(
+        cmake.contains(&format!("INTERFACE_LINK_LIBRARIES \"{}\")", names.join(";"))),
+        "CMake links others"
+    );
 }
 
 #[test]

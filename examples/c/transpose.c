@@ -10,10 +10,10 @@
 #include <stdlib.h>
 
 /* Ends the program with the library's words unless a call succeeded. */
-static void require(dlb_status status, dlb_error *error) {
+static void require(dlb_status status, dlb_error **error) {
   if (status == DLB_OK) return;
-  fprintf(stderr, "%s: %s\n", dlb_status_name(status), dlb_error_message(error));
-  dlb_error_free(error);
+  fprintf(stderr, "%s: %s\n", dlb_status_name(status), dlb_error_message(*error));
+  dlb_error_free(*error);
   exit(1);
 }
 
@@ -33,7 +33,7 @@ static void print(const char *name, const dlb_tensor *tensor) {
   }
 }
 
-int main(void) {
+int main(int count, char **arguments) {
   /* Two rows of three numbers, and the same memory seen as three rows of two. */
   int64_t shape[] = {3, 2}, strides[] = {1, 3};
   DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
@@ -43,20 +43,21 @@ int main(void) {
   dlb_error *error = NULL;
   int i;
   if (buffer == NULL) return 1;
+  if (count > 1) shape[0] = atoi(arguments[1]); /* try -3, to see an error */
   for (i = 0; i < 6; ++i) buffer[i] = (float)i;
 
   /* Nothing is copied; from here on dlbridge calls release(buffer), once. */
   desc.data = buffer;
-  require(dlb_tensor_from_memory(&desc, 0, buffer, release, &transpose, &error), error);
+  require(dlb_tensor_from_memory(&desc, 0, buffer, release, &transpose, &error), &error);
   print("the transpose", transpose);
 
   /* Memory of its own, in row-major order. */
-  require(dlb_tensor_clone(transpose, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, &error), error);
+  require(dlb_tensor_clone(transpose, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, &error), &error);
   dlb_tensor_free(transpose);
 
   /* Moved into a struct that any consumer of DLPack takes; here it is us again. */
-  require(dlb_tensor_into_dlpack(clone, &managed, &error), error);
-  require(dlb_tensor_from_dlpack(managed, &back, &error), error);
+  require(dlb_tensor_into_dlpack(clone, &managed, &error), &error);
+  require(dlb_tensor_from_dlpack(managed, &back, &error), &error);
   print("the clone, back", back);
   dlb_tensor_free(back);
   return 0;

@@ -48,8 +48,9 @@ inline bool shows(const dlb_tensor *handle, const DLTensor &desc) noexcept {
   const auto same = [&](const std::int64_t *a, const std::int64_t *b) {
     return desc.ndim == 0 || std::memcmp(a, b, static_cast<std::size_t>(desc.ndim) * sizeof *a) == 0;
   };
-  return view.data == desc.data && view.ndim == desc.ndim && view.dtype == desc.dtype &&
-         same(view.shape, desc.shape) && same(view.strides, desc.strides);
+  const DLDataType a = view.dtype, b = desc.dtype;
+  return view.data == desc.data && view.ndim == desc.ndim && a.code == b.code && a.bits == b.bits &&
+         a.lanes == b.lanes && same(view.shape, desc.shape) && same(view.strides, desc.strides);
 }
 
 } // namespace detail
@@ -93,10 +94,11 @@ inline Tensor from_torch(const at::Tensor &tensor) {
 /// libtorch does not have; DLB_ERROR_LAYOUT for negative strides and more than 64 dimensions.
 inline at::Tensor into_torch(Tensor &&tensor) {
   const DLTensor &view = tensor.view();
-  const DLDeviceType kind = view.device.device_type;
-  if (kind != kDLCPU && kind != kDLCUDAHost && kind != kDLROCMHost) {
-    throw Error(DLB_ERROR_DEVICE, "memory on device type " + std::to_string(kind) +
-                                      " is out of reach for libtorch's CPU tensors");
+  const void *host = nullptr;
+  dlb_error *error = nullptr;
+  if (dlb_tensor_data(tensor.get(), &host, &error) != DLB_OK) {
+    const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
+    throw Error(DLB_ERROR_DEVICE, std::string("libtorch's CPU tensors: ") + dlb_error_message(error));
   }
   if (tensor.is_read_only()) {
     throw Error(DLB_ERROR_READ_ONLY, "the memory is read-only, which libtorch ignores: clone() the tensor");

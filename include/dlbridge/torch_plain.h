@@ -131,7 +131,7 @@ inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, 
   // A storage that refuses to grow would leave a tensor that reaches beyond it: it may grow, into
   // memory of libtorch's own.
   auto storage = c10::make_intrusive<c10::StorageImpl>(
-      c10::StorageImpl::use_byte_size_t(), static_cast<int64_t>(elements * type.itemsize()),
+      c10::StorageImpl::use_byte_size_t(), elements * static_cast<int64_t>(type.itemsize()),
       at::DataPtr(data, context, keep, at::Device(at::kCPU)), c10::GetDefaultCPUAllocator(),
       /*resizable=*/true);
   c10::StorageImpl *kept = storage.get();

@@ -55,7 +55,7 @@ impl Layout {
         // SAFETY: the caller's promise for a shape of `ndim` numbers.
         let Some(shape) = (unsafe { numbers(tensor.shape, ndim) }) else {
             let reason = "a tensor of some rank needs a shape";
-            return Err(refusal("shape", format!("{:?}", tensor.shape), reason));
+            return Err(refusal("shape", address(tensor.shape), reason));
         };
         if tensor.strides.is_null() {
             // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all versions.
@@ -64,9 +64,13 @@ impl Layout {
         // SAFETY: the caller's promise for strides of `ndim` numbers.
         match unsafe { numbers(tensor.strides, ndim) } {
             Some(strides) => Self::new(shape, strides),
-            None => Err(refusal("strides", format!("{:?}", tensor.strides), "the address is misaligned")),
+            None => Err(refusal("strides", address(tensor.strides), "the address is misaligned")),
         }
     }
+}
+
+fn address(numbers: *const i64) -> String {
+    if numbers.is_null() { "NULL".into() } else { format!("{numbers:?}") }
 }
 
 #[cold]

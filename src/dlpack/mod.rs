@@ -232,6 +232,22 @@ impl<M: Managed> std::fmt::Debug for Exported<M> {
 struct Block<M> {
     managed: M,
     tensor: Tensor,
+    /// As they were written.
+    flags: u64,
+}
+
+impl<M: Managed> Block<M> {
+    /// Whether the struct still says what was written. Whoever owns it may have changed it: raised
+    /// `READ_ONLY`, for one.
+    fn is_untouched(&self) -> bool {
+        let (now, written) = (self.managed.tensor(Token(())), self.tensor.as_dl_tensor());
+        let facts = |t: &DLTensor| {
+            let (device, dtype) = (t.device, t.dtype);
+            let numbers = (device.device_type, device.device_id, dtype.code, dtype.bits, dtype.lanes, t.ndim);
+            (numbers, t.data, t.shape, t.strides, t.byte_offset)
+        };
+        facts(now) == facts(&written) && self.managed.flags(Token(())) == self.flags
+    }
 }
 
 // Neither generic nor inline, so that each has one address: it helps to recognise our structs.
@@ -277,7 +293,8 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
 
 fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
     let managed = M::new(tensor.as_dl_tensor(), flags, Token(()));
-    let block = Box::into_raw(Box::new(Block { managed, tensor }));
+    let flags = managed.flags(Token(()));
+    let block = Box::into_raw(Box::new(Block { managed, tensor, flags }));
     // SAFETY: made just above, and nobody else has it; the reference ends before the next one begins.
     let described = unsafe { &(*block).tensor }.as_dl_tensor();
     // Once more, because its addresses hold from here on: the tensor stays where it is.
@@ -300,7 +317,7 @@ unsafe fn unwrap<M: Managed>(source: Exported<M>) -> Tensor {
 impl Tensor {
     /// Takes over a DLPack struct. Nothing is copied; the struct's deleter is called once, on
     /// whichever thread drops the last handle. A struct that this crate exported is unwrapped, so
-    /// that passing back and forth does not pile up.
+    /// that passing back and forth does not pile up, unless somebody changed what it says.
     ///
     /// Access follows the flags: `IS_COPIED` proves [`Access::Exclusive`] (with `READ_ONLY`:
     /// [`Access::ReadOnly`]), anything else is [`Access::Foreign`], writable unless `READ_ONLY`.

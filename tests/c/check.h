@@ -19,14 +19,14 @@
 /* The call, which ends with the argument `&error`, succeeds and writes no error. */
 #define SUCCEEDS(call)                                                               \
   do {                                                                               \
-    dlb_error *error = NULL;                                                         \
+    dlb_error *error = UNTOUCHED(dlb_error);                                         \
     dlb_status status = (call);                                                      \
     if (status != DLB_OK) {                                                          \
       fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call,                  \
               dlb_error_message(error));                                             \
       exit(1);                                                                       \
     }                                                                                \
-    CHECK(error == NULL);                                                            \
+    CHECK(error == UNTOUCHED(dlb_error));                                            \
   } while (0)
 
 /* The call fails with this status and a message that has this text in it. */

@@ -117,7 +117,7 @@ static void wrong_copies(void) {
   produce(&to), to.managed.flags = DLPACK_FLAG_BITMASK_READ_ONLY;
   REFUSED(DLB_ERROR_READ_ONLY, "target: the memory is read-only");
   produce(&to), memcpy(to.strides, overlapping, sizeof overlapping);
-  REFUSED(DLB_ERROR_LAYOUT, "target: shape [2, 3, 4] with strides [12, 2, 1] reaches some elements more than once");
+  REFUSED(DLB_ERROR_LAYOUT, "target: shape [2, 3, 4] with strides [12, 2, 1] overlaps itself or interleaves");
   produce(&to), to.shape[0] = 1;
   REFUSED(DLB_ERROR_LAYOUT, "source: expected shape [1, 3, 4], found [2, 3, 4]");
   produce(&to), to.managed.dl_tensor.dtype.code = kDLInt;
@@ -129,6 +129,12 @@ static void wrong_copies(void) {
   produce(&to), to.managed.dl_tensor.data = from.data, to.strides[2] = 3, to.strides[1] = 1;
   REFUSED(DLB_ERROR_LAYOUT, "target: shares memory with `source`");
 #undef REFUSED
+  produce(&to), to.managed.dl_tensor.device = CUDA;
+  target = take(&to); /* the stream is the device's, whichever side that is on */
+  FAILS(DLB_ERROR_UNSUPPORTED, "target: cuda:0 needs CUDA", dlb_tensor_copy_into(source, target, 1, &error));
+  FAILS(DLB_ERROR_UNSUPPORTED, "source: cuda:0 needs CUDA", dlb_tensor_copy_into(target, source, 1, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA", dlb_tensor_copy_into(source, target, 0, &error));
+  dlb_tensor_free(target);
   FAILS(DLB_ERROR_LAYOUT, "target: shares memory with `source`", dlb_tensor_copy_into(source, source, 0, &error));
   shared = dlb_tensor_share(source);
   FAILS(DLB_ERROR_LAYOUT, "target: shares memory with `source`", dlb_tensor_copy_into(source, shared, 0, &error));
@@ -138,7 +144,28 @@ static void wrong_copies(void) {
   CHECK(from.deleted == 1);
 }
 
+/* Packed elements below a byte are copied whole or not at all. */
+static void packed_elements(void) {
+  producer from, to;
+  dlb_tensor *source, *target, *clone = UNTOUCHED(dlb_tensor);
+  produce(&from), produce(&to);
+  from.managed.dl_tensor.dtype.code = to.managed.dl_tensor.dtype.code = kDLFloat4_e2m1fn;
+  from.managed.dl_tensor.dtype.bits = to.managed.dl_tensor.dtype.bits = 4;
+  to.strides[0] = 24, to.strides[1] = 8, to.strides[2] = 2;
+  source = take(&from);
+  target = take(&to);
+  FAILS(DLB_ERROR_DTYPE, "cannot be represented in a strided copy", dlb_tensor_copy_into(source, target, 0, &error));
+  FAILS(DLB_ERROR_DTYPE, "cannot be represented in a strided copy", dlb_tensor_clone(target, 0, 0, &clone, &error));
+  CHECK(clone == UNTOUCHED(dlb_tensor));
+  SUCCEEDS(dlb_tensor_clone(source, 0, 0, &clone, &error));
+  CHECK(dlb_tensor_nbytes(clone) == 12 && memcmp(dlb_tensor_view(clone)->data, from.data, 12) == 0);
+  dlb_tensor_free(clone);
+  dlb_tensor_free(source);
+  dlb_tensor_free(target);
+}
+
 int main(void) {
+  packed_elements();
   clones_are_laid_out_as_torch_does();
   channels_last();
   wrong_clones();

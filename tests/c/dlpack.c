@@ -90,8 +90,8 @@ static void the_older_struct(void) {
   SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &tensor, &error));
   CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as NumPy takes it */
   CHECK(dlb_tensor_view(tensor)->data == made.data);
-  FAILS(DLB_ERROR_READ_ONLY, "tensor", dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
-  FAILS(DLB_ERROR_READ_ONLY, "tensor", dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));
+  FAILS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only, which the older struct cannot say", dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
+  FAILS(DLB_ERROR_READ_ONLY, "use dlb_tensor_share_dlpack()", dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));
   CHECK(moved == UNTOUCHED(DLManagedTensor) && made.deleted == 0); /* the handle is still ours */
   SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
   dlb_tensor_free(tensor);
@@ -155,7 +155,7 @@ static void hostile_structs(void) {
   produce(&made), made.shape[1] = -3;
   REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: shape[1] = -3");
   produce(&made), made.managed.dl_tensor.shape = NULL;
-  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: shape = 0x0");
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: shape = NULL");
   produce(&made), made.managed.dl_tensor.shape = (int64_t *)(void *)((char *)made.shape + 1);
   REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: shape");
   produce(&made), made.managed.dl_tensor.data = NULL;
@@ -219,6 +219,23 @@ static void double_use(void) {
   CHECK(made.deleted == 2);
 }
 
+/* The owner of a struct may change it before it hands it on, and is believed. */
+static void changed_structs(void) {
+  producer made;
+  dlb_tensor *tensor, *back;
+  DLManagedTensorVersioned *out;
+  produce(&made);
+  tensor = take(&made);
+  SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
+  out->flags |= DLPACK_FLAG_BITMASK_READ_ONLY;
+  out->dl_tensor.byte_offset = 4;
+  SUCCEEDS(dlb_tensor_from_dlpack(out, &back, &error));
+  CHECK(dlb_tensor_flags(back) == DLPACK_FLAG_BITMASK_READ_ONLY);
+  CHECK(dlb_tensor_view(back)->data == made.data + 1);
+  dlb_tensor_free(back);
+  CHECK(made.deleted == 1);
+}
+
 static void no_deleter(void) {
   producer made;
   dlb_tensor *tensor;
@@ -240,6 +257,7 @@ int main(void) {
   hostile_structs();
   strangers_are_carried();
   double_use();
+  changed_structs();
   no_deleter();
   return 0;
 }

@@ -52,6 +52,7 @@ static void null_pointers(void) {
   DLManagedTensorVersioned *versioned = versioned_before;
   DLManagedTensor *legacy = legacy_before;
   void *data = UNTOUCHED(void);
+  const void *readable = UNTOUCHED(void);
   DLTensor desc;
   produce(&made);
   produce(&other);
@@ -75,6 +76,8 @@ static void null_pointers(void) {
 
   tensor = take(&made);
   target = take(&other);
+  REFUSES_NULL("tensor", dlb_tensor_data(NULL, &readable, &error), dlb_tensor_data(NULL, &readable, NULL));
+  REFUSES_NULL("out", dlb_tensor_data(tensor, NULL, &error), dlb_tensor_data(tensor, NULL, NULL));
   REFUSES_NULL("tensor", dlb_tensor_data_mut(NULL, &data, &error), dlb_tensor_data_mut(NULL, &data, NULL));
   REFUSES_NULL("out", dlb_tensor_data_mut(tensor, NULL, &error), dlb_tensor_data_mut(tensor, NULL, NULL));
   REFUSES_NULL("tensor", dlb_tensor_share_dlpack(NULL, &versioned, &error),
@@ -114,7 +117,7 @@ static void null_pointers(void) {
   CHECK(!dlb_tensor_is_contiguous(NULL));
   dlb_tensor_free(NULL);
 
-  CHECK(out == before && versioned == versioned_before && legacy == legacy_before && data == UNTOUCHED(void));
+  CHECK(out == before && versioned == versioned_before && legacy == legacy_before && data == UNTOUCHED(void) && readable == UNTOUCHED(void));
   CHECK(made.deleted == 0 && other.deleted == 0);
   dlb_tensor_free(tensor);
   dlb_tensor_free(target);

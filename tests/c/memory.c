@@ -22,13 +22,15 @@ static void memory_is_wrapped_and_released_once(void) {
   int released = 0;
   dlb_tensor *tensor, *shared;
   void *writable;
+  const void *readable;
   SUCCEEDS(dlb_tensor_from_memory(&desc, 0, &released, release, &tensor, &error));
   shape[0] = strides[0] = -1; /* both were copied */
   CHECK(dlb_tensor_view(tensor)->shape[0] == 2 && dlb_tensor_view(tensor)->strides[0] == 1);
   CHECK(dlb_tensor_view(tensor)->data == data && !dlb_tensor_is_contiguous(tensor));
   shared = dlb_tensor_share(tensor);
   SUCCEEDS(dlb_tensor_data_mut(shared, &writable, &error));
-  CHECK(writable == data);
+  SUCCEEDS(dlb_tensor_data(tensor, &readable, &error));
+  CHECK(writable == data && readable == data);
   dlb_tensor_free(tensor);
   CHECK(released == 0);
   dlb_tensor_free(shared);
@@ -105,7 +107,7 @@ static void impossible_memory(void) {
   DLTensor desc = describe(NULL, 2, shape, strides);
   dlb_tensor *out = UNTOUCHED(dlb_tensor);
 #define REFUSED(status, text) FAILS(status, text, dlb_tensor_empty(&desc, &out, &error))
-  REFUSED(DLB_ERROR_LAYOUT, "desc: shape [2, 3] with strides [0, 1] reaches some elements more than once");
+  REFUSED(DLB_ERROR_LAYOUT, "desc: shape [2, 3] with strides [0, 1] overlaps itself or interleaves");
   desc.strides = NULL, desc.ndim = -1;
   REFUSED(DLB_ERROR_INVALID_ARGUMENT, "desc: ndim = -1");
   desc.ndim = 2, shape[0] = -5;
@@ -134,15 +136,60 @@ static void device_memory_has_no_address_for_the_host(void) {
   producer made;
   dlb_tensor *tensor;
   void *data = UNTOUCHED(void);
+  const void *readable = UNTOUCHED(void);
   produce(&made);
   made.managed.dl_tensor.device = CUDA;
   tensor = take(&made);
+  FAILS(DLB_ERROR_NOT_ON_CPU, "tensor: the memory is on cuda:0", dlb_tensor_data(tensor, &readable, &error));
+  CHECK(readable == UNTOUCHED(void));
   FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device", dlb_tensor_data_mut(tensor, &data, &error));
   CHECK(data == UNTOUCHED(void));
   dlb_tensor_free(tensor);
 }
 
+/* A callback may call the library, and free other handles. */
+typedef struct {
+  dlb_tensor *other;
+  int cloned;
+} holder;
+
+static void release_other(void *owner) {
+  holder *held = (holder *)owner;
+  dlb_tensor *clone;
+  SUCCEEDS(dlb_tensor_clone(held->other, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
+  dlb_tensor_free(clone);
+  dlb_tensor_free(held->other);
+  ++held->cloned;
+}
+
+static void callbacks_may_use_other_handles(void) {
+  float data[2] = {0, 1};
+  int64_t shape[] = {2};
+  DLTensor desc = describe(data, 1, shape, NULL);
+  int released = 0;
+  holder held = {NULL, 0};
+  dlb_tensor *tensor;
+  SUCCEEDS(dlb_tensor_from_memory(&desc, 0, &released, release, &held.other, &error));
+  SUCCEEDS(dlb_tensor_from_memory(&desc, 0, &held, release_other, &tensor, &error));
+  dlb_tensor_free(tensor);
+  CHECK(held.cloned == 1 && released == 1);
+}
+
+/* Padding means nothing for whole bytes, and IS_COPIED promises more than is asked. */
+static void flags_that_change_nothing(void) {
+  float data[2] = {0, 1};
+  int64_t shape[] = {2};
+  DLTensor desc = describe(data, 1, shape, NULL);
+  dlb_tensor *tensor;
+  const uint64_t flags = DLPACK_FLAG_BITMASK_IS_COPIED | DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED;
+  SUCCEEDS(dlb_tensor_from_memory(&desc, flags, NULL, NULL, &tensor, &error));
+  CHECK(dlb_tensor_flags(tensor) == 0 && dlb_tensor_nbytes(tensor) == 8);
+  dlb_tensor_free(tensor);
+}
+
 int main(void) {
+  callbacks_may_use_other_handles();
+  flags_that_change_nothing();
   memory_is_wrapped_and_released_once();
   constants_need_no_release();
   wrong_descriptions_release_nothing();

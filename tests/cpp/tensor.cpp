@@ -44,7 +44,7 @@ void vectors_move_in() {
   Tensor tensor = Tensor::from_vector(std::move(values), {2, 3});
   CHECK(tensor.data<float>() == address && tensor.size() == 6 && tensor.nbytes() == 24);
   CHECK(tensor.shape().size() == 2 && tensor.shape()[1] == 3 && tensor.strides()[0] == 3);
-  CHECK(tensor.is_contiguous() && !tensor.is_read_only() && tensor.flags() == 0);
+  CHECK(tensor.is<float>() && !tensor.is<int>() && tensor.is_contiguous() && !tensor.is_read_only() && tensor.flags() == 0);
   tensor.data_mut<float>()[5] = 9;
   CHECK(tensor.to_vector<float>() == (std::vector<float>{0, 1, 2, 3, 4, 9}));
   const std::vector<std::int64_t> shape = tensor.shape();
@@ -58,7 +58,7 @@ void vectors_move_in() {
 void a_refused_vector_stays() {
   for (const std::vector<std::int64_t> &shape : {std::vector<std::int64_t>{2, 2}, {7}, {0}, {}, {6, 2}}) {
     std::vector<float> values = counting(6);
-    THROWS(DLB_ERROR_LAYOUT, "another number of elements", Tensor::from_vector(std::move(values), shape));
+    THROWS(DLB_ERROR_LAYOUT, "has another number of elements than the vector, which has 6", Tensor::from_vector(std::move(values), shape));
     CHECK(values == counting(6));
   }
   std::vector<float> values = counting(6);
@@ -133,7 +133,7 @@ void devices() {
   foreign.deleter = nullptr;
   foreign.dl_tensor.device = {kDLCUDA, 0};
   tensor = Tensor::from_dlpack(Exported(&foreign));
-  THROWS(DLB_ERROR_NOT_ON_CPU, "to_device(dlbridge::cpu)", tensor.data<float>());
+  THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device()", tensor.data<float>());
   THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", tensor.data_mut<float>());
   tensor = Tensor();
 }
