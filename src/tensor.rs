@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::fmt;
 
-use crate::copy::{self, Buffer, Memory};
+use crate::copy::{self, Buffer};
 use crate::storage::Storage;
 use crate::{
     Access, DType, Descriptor, Device, Element, Error, Layout, List, MemoryFormat, Rejected, Result,
@@ -419,83 +419,6 @@ impl Tensor {
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { copy::to_vec(&self.descriptor) }
-    }
-
-    /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the
-    /// strides is kept, gaps are closed, broadcast and overlapping elements become elements of
-    /// their own. The result is [`Access::Exclusive`] and aligned to 256 bytes, from 4 MiB on to 2 MiB.
-    ///
-    /// # Errors
-    /// When the memory is not on the host, the element type is none that DLPack defines, packed
-    /// elements below a byte are not contiguous; [`Error::OutOfMemory`].
-    pub fn deep_clone(&self) -> Result<Self> {
-        self.deep_clone_with(MemoryFormat::Preserve)
-    }
-
-    /// Copies the data into new memory on the same device, laid out as asked.
-    ///
-    /// # Errors
-    /// As for [`deep_clone`](Self::deep_clone), and [`Error::RankMismatch`] when a channels-last
-    /// format is asked for a rank that it does not fit.
-    pub fn deep_clone_with(&self, format: MemoryFormat) -> Result<Self> {
-        // SAFETY: the elements are readable: the invariant of a tensor.
-        unsafe { Self::copy_of(&self.descriptor, format) }
-    }
-
-    /// Copies the data to memory that exists already, element by element, whatever the two layouts.
-    /// Nothing between the elements of `target` is touched; of packed elements the last byte is copied
-    /// whole.
-    ///
-    /// # Errors
-    /// When shapes or element types differ, either memory is not on the host, or `target` is not
-    /// [`Access::Exclusive`], has another handle, or reaches some element twice.
-    pub fn copy_into(&self, target: &mut Self) -> Result<()> {
-        self.check_copy(target)?;
-        target.require_exclusive()?;
-        // SAFETY: nobody but `target` reaches its memory, so it is not `self`'s either.
-        unsafe { self.copy_into_unchecked(target) }
-    }
-
-    /// As [`copy_into`](Self::copy_into), also into memory that others can reach.
-    ///
-    /// # Errors
-    /// When shapes or element types differ, either memory is not on the host, `target` is read-only
-    /// or reaches some element twice, or the two share memory.
-    ///
-    /// # Safety
-    /// * Nobody else reads or writes the memory of `target` during the call.
-    /// * No Rust view of the memory of `target` lives.
-    pub unsafe fn copy_into_unchecked(&self, target: &Self) -> Result<()> {
-        self.check_copy(target)?;
-        if matches!(target.access(), Access::ReadOnly | Access::Foreign { writable: false }) {
-            return Err(Error::ReadOnly { remedy: "copy into a tensor that may be written" });
-        }
-        if target.layout().overlaps() {
-            return Err(target.layout().self_overlap());
-        }
-        copy::check(&self.descriptor)?;
-        let ((from, from_bytes), (to, to_bytes)) = (self.descriptor.span(), target.descriptor.span());
-        if from.addr() < to.addr() + to_bytes && to.addr() < from.addr() + from_bytes {
-            return Err(Error::SharedMemory);
-        }
-        if self.descriptor.itemsize().is_none() && !target.is_contiguous() {
-            return Err(Error::UnsupportedDType { dtype: self.dtype(), target: "a strided copy" });
-        }
-        // SAFETY: both are host memory of one shape and element type; the target is writable, does
-        // not overlap itself or the source, and the caller keeps others away from it.
-        unsafe { copy::copy(&self.descriptor, target.data_ptr().cast(), target.layout(), Memory::Used) };
-        Ok(())
-    }
-
-    fn check_copy(&self, target: &Self) -> Result<()> {
-        if self.shape() != target.shape() {
-            return Err(Error::ShapeMismatch { expected: target.shape().into(), found: self.shape().into() });
-        }
-        if self.dtype() != target.dtype() || self.descriptor.is_padded() != target.descriptor.is_padded() {
-            return Err(Error::DTypeMismatch { expected: target.dtype(), found: self.dtype() });
-        }
-        self.descriptor.require_host("copy source")?;
-        target.descriptor.require_host("copy target")
     }
 
     /// The tensor on the host: itself, when it is there already; otherwise one transfer.

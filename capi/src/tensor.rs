@@ -144,8 +144,8 @@ where
     #[inline]
     fn from(imported: Imported<M>) -> Self {
         match imported {
-            Imported::Struct(held) => Self(Arc::new(dlb_tensor { view: *held.tensor(), owner: held.into() })),
-            Imported::Tensor(tensor) => tensor.into(),
+            Imported::Kept(held) => Self(Arc::new(dlb_tensor { view: *held.tensor(), owner: held.into() })),
+            Imported::Converted(tensor) => tensor.into(),
         }
     }
 }

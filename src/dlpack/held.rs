@@ -80,9 +80,9 @@ impl<M: Managed> std::fmt::Debug for Held<M> {
 #[derive(Debug)]
 pub enum Imported<M: Managed = DLManagedTensorVersioned> {
     /// A struct that needs no tensor yet: it says everything in the ordinary way, and right.
-    Struct(Held<M>),
+    Kept(Held<M>),
     /// The tensor of a struct of this crate's own, or of one that leaves something unsaid.
-    Tensor(Tensor),
+    Converted(Tensor),
 }
 
 impl<M: Managed> Imported<M> {
@@ -98,14 +98,14 @@ impl<M: Managed> Imported<M> {
     pub unsafe fn new(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
         // SAFETY: the caller's promises.
         match unsafe { open(source) }? {
-            Opened::Ours(tensor) => Ok(Self::Tensor(tensor)),
+            Opened::Ours(tensor) => Ok(Self::Converted(tensor)),
             Opened::Theirs(held) => {
                 // SAFETY: the caller promises `ndim` numbers behind both addresses.
                 if unsafe { is_ordinary(held.tensor(), held.flags()) } {
-                    return Ok(Self::Struct(held));
+                    return Ok(Self::Kept(held));
                 }
                 // SAFETY: the caller's promises.
-                Ok(Self::Tensor(unsafe { tensor_of(held) }?))
+                Ok(Self::Converted(unsafe { tensor_of(held) }?))
             }
         }
     }
