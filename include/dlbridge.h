@@ -262,6 +262,20 @@ DLB_API const char *dlb_status_name(dlb_status status);
 DLB_API dlb_tensor *dlb_tensor_share(const dlb_tensor *tensor);
 
 /**
+ * Returns another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element
+ * type. No data is copied; shape and strides of `desc` are. It stays within the bytes from the lowest element of
+ * `tensor` to the highest, on the same device; the first element is at its `data + byte_offset`, and NULL
+ * `strides` mean row-major. The memory is as writable as before.
+ *
+ * Ownership: borrows both; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_share_as(const dlb_tensor *tensor,
+                               const DLTensor *desc,
+                               dlb_tensor **out,
+                               dlb_error **error);
+
+/**
  * Frees a handle; does nothing for NULL. With the last one the memory is released: this thread runs
  * the deleter, or the callback.
  *

@@ -9,6 +9,9 @@
 //
 // Failures throw dlbridge::Error. What a function takes it takes on success only: after an exception the
 // argument is what it was. No C++ object knows who writes the memory when: that is the caller's affair.
+//
+// Everything here stays inside the shared object that uses it: hand handles from one to another as dlb_tensor *
+// (release() and the constructor) or as DLPack structs.
 #ifndef DLBRIDGE_HPP_
 #define DLBRIDGE_HPP_
 
@@ -28,13 +31,21 @@
 #include <version>
 #endif
 #if defined(__cpp_lib_mdspan)
+#include <algorithm>
 #include <array>
 #include <mdspan>
 #endif
 
 #include "dlbridge.h"
 
-namespace dlbridge {
+// Plugins of one process may bring libraries of their own, and must not get each other's functions.
+#ifdef __GNUC__
+#define DLBRIDGE_HIDDEN __attribute__((visibility("hidden")))
+#else
+#define DLBRIDGE_HIDDEN
+#endif
+
+namespace dlbridge DLBRIDGE_HIDDEN {
 
 /// Why an operation failed.
 class Error : public std::runtime_error {
@@ -230,15 +241,20 @@ public:
   /// Gives the handle away: free it with dlb_tensor_free().
   dlb_tensor *release() noexcept { return handle_.release(); }
 
+  // What leads into a handle is not to be had of a temporary one: these want a Tensor with a name.
+
   /// What the tensor looks like, as long as this handle has it.
-  const DLTensor &view() const {
+  const DLTensor &view() const & {
     const DLTensor *view = dlb_tensor_view(get());
     if (view == nullptr) throw Error(DLB_ERROR_NULL_POINTER, "the tensor was moved from");
     return *view;
   }
-  Dims shape() const { return {view().shape, static_cast<std::size_t>(view().ndim)}; }
+  const DLTensor &view() const && = delete;
+  Dims shape() const & { return {view().shape, static_cast<std::size_t>(view().ndim)}; }
+  Dims shape() const && = delete;
   /// In elements; possibly negative or zero.
-  Dims strides() const { return {view().strides, static_cast<std::size_t>(view().ndim)}; }
+  Dims strides() const & { return {view().strides, static_cast<std::size_t>(view().ndim)}; }
+  Dims strides() const && = delete;
   DLDataType dtype() const { return view().dtype; }
   /// Whether the elements are of a C++ type.
   template <class T> bool is() const {
@@ -262,15 +278,16 @@ public:
 
   /// Address of the first element on the host. Throws for another element type, for other devices and for
   /// misaligned memory.
-  template <class T> const T *data() const {
+  template <class T> const T *data() const & {
     require_type<T>();
     const void *data = nullptr;
     detail::call([&](dlb_error **error) { return dlb_tensor_data(get(), &data, error); });
     return aligned<const T>(data);
   }
+  template <class T> const T *data() const && = delete;
 
   /// The same to write to. Throws for read-only memory too.
-  template <class T> T *data_mut() {
+  template <class T> T *data_mut() & {
     require_type<T>();
     void *data = nullptr;
     detail::call([&](dlb_error **error) { return dlb_tensor_data_mut(get(), &data, error); });
@@ -297,16 +314,25 @@ public:
   /// The elements as a multidimensional view, as long as some handle to the memory lives. Throws as data(), and
   /// for another rank or for strides that std::layout_stride does not have (zero and negative ones).
   template <class T, std::size_t Rank>
-  std::mdspan<const T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan() const {
+  std::mdspan<const T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan() const & {
     return {data<T>(), mapping<Rank>()};
   }
+  template <class T, std::size_t Rank> void as_mdspan() const && = delete;
 
   /// The same to write to.
   template <class T, std::size_t Rank>
-  std::mdspan<T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan_mut() {
+  std::mdspan<T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan_mut() & {
     return {data_mut<T>(), mapping<Rank>()};
   }
 #endif
+
+  /// Another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element type. Its
+  /// bytes are among this tensor's.
+  Tensor share_as(const DLTensor &desc) const {
+    dlb_tensor *out = nullptr;
+    detail::call([&](dlb_error **error) { return dlb_tensor_share_as(get(), &desc, &out, error); });
+    return Tensor(out);
+  }
 
   /// Another handle to the same memory. No data is copied.
   Tensor share() const { return Tensor(dlb_tensor_share(get())); }
@@ -424,15 +450,29 @@ private:
                                         std::to_string(shape().size()));
     }
     std::array<std::int64_t, Rank> sizes{}, steps{};
+    std::array<std::pair<std::int64_t, std::int64_t>, Rank> order{}; // steps that are taken, and how often
+    std::size_t taken = 0;
     for (std::size_t dimension = 0; dimension < Rank; ++dimension) {
       sizes[dimension] = shape()[dimension];
-      steps[dimension] = strides()[dimension];
       // Steps that are never taken may be any number here, but not there.
-      if (sizes[dimension] <= 1 || size() == 0) steps[dimension] = steps[dimension] > 0 ? steps[dimension] : 1;
-      if (steps[dimension] <= 0) {
-        throw Error(DLB_ERROR_LAYOUT, "stride " + std::to_string(steps[dimension]) + " of dimension " +
-                                          std::to_string(dimension) +
-                                          " is not positive, as std::mdspan wants it: clone() the tensor");
+      steps[dimension] = sizes[dimension] > 1 ? strides()[dimension] : 1;
+      if (sizes[dimension] > 1) order[taken++] = {steps[dimension], sizes[dimension]};
+    }
+    if (size() == 0) {
+      for (std::size_t dimension = Rank; dimension-- > 0;) {
+        const std::size_t inner = dimension + 1;
+        steps[dimension] = inner < Rank ? steps[inner] * (sizes[inner] > 1 ? sizes[inner] : 1) : 1;
+      }
+    } else {
+      std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(taken));
+      std::int64_t least = 1;
+      for (std::size_t k = 0; k < taken; ++k) {
+        if (order[k].first < least) {
+          throw Error(DLB_ERROR_LAYOUT, "stride " + std::to_string(order[k].first) +
+                                            " is zero, negative, or makes elements overlap, which std::layout_stride "
+                                            "does not have: clone() the tensor");
+        }
+        least = order[k].first * order[k].second;
       }
     }
     return typename std::layout_stride::template mapping<std::dextents<std::int64_t, Rank>>(

@@ -193,7 +193,7 @@ impl Descriptor {
     }
 
     /// Address and number of the bytes from the lowest element to the highest.
-    pub(crate) fn span(&self) -> (*mut u8, usize) {
+    pub fn span(&self) -> (*mut u8, usize) {
         let start = self.data.cast::<u8>();
         let Some((low, end)) = self.byte_extent() else { return (start, 0) };
         (start.wrapping_offset(low as isize), (end - low) as usize)

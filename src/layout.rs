@@ -166,6 +166,12 @@ impl Layout {
         self.dims.split().1
     }
 
+    /// Addresses of the sizes and of the strides, for somebody else to read and write.
+    pub(crate) fn as_mut_ptrs(&mut self) -> (*mut i64, *mut i64) {
+        let (shape, strides) = self.dims.split_mut();
+        (shape.as_mut_ptr(), strides.as_mut_ptr())
+    }
+
     /// Number of dimensions.
     #[inline]
     pub fn ndim(&self) -> usize {

@@ -510,6 +510,18 @@ fn our_own_structs_are_believed_when_their_owner_changes_them() {
         managed.dl_tensor.ndim = 0;
     });
     assert_eq!(shifted.item::<f32>().expect("one element"), 2.0);
+    // A broadcast, and a transpose of one row, written over the numbers that the struct came with.
+    let broadcast = change(&|managed| {
+        // SAFETY: the struct's own numbers.
+        unsafe { managed.dl_tensor.shape.write(100_000) };
+        // SAFETY: likewise.
+        unsafe { managed.dl_tensor.strides.write(0) };
+    });
+    assert_eq!(broadcast.len(), 100_000);
+    assert_eq!(
+        broadcast.deep_clone().expect("memory").to_vec::<f32>().expect("readable"),
+        vec![1.0; 100_000]
+    );
     let whole = change(&|_| {});
     assert_eq!(whole.access(), Access::Foreign { writable: true });
     assert_eq!(whole.into_foreign().map(|tensor| tensor.len()).expect("one handle"), 3);

@@ -1,13 +1,15 @@
 //! The handle: share, look at, free.
 
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{NonNull, with_exposed_provenance};
 use std::sync::Arc;
 
 use dlbridge::ffi::{DLManagedTensor, DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor};
 use dlbridge::{Descriptor, Held, Imported, Managed, Tensor};
 
-use crate::error::{Failure, InArgument, contain};
+use crate::error::{
+    DLB_ERROR_DEVICE, DLB_ERROR_LAYOUT, Failure, InArgument, Required, contain, dlb_error, dlb_status, guard,
+};
 
 const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
 
@@ -35,6 +37,10 @@ pub(crate) enum Owner {
 /// The owner of a tensor of the hub that was made of a handle.
 struct Reference(Handle);
 
+/// The owner of memory that a handle keeps, seen in another way. That handle keeps it otherwise than by such a
+/// reference, so that views of views do not pile up.
+struct Seen(Handle);
+
 impl dlb_tensor {
     /// What the handle looks like.
     pub(crate) fn view(&self) -> &DLTensor {
@@ -56,6 +62,24 @@ impl dlb_tensor {
     pub(crate) fn descriptor(&self) -> Result<Descriptor, dlbridge::Error> {
         // SAFETY: the view leads into the owner, which keeps shape and strides.
         unsafe { Descriptor::from_dl_tensor(&self.view, self.flags()) }
+    }
+
+    /// The same memory, seen as the descriptor says. No data is copied.
+    ///
+    /// # Safety
+    /// * The descriptor stays within the bytes of this handle.
+    pub(crate) unsafe fn seen_as(&self, descriptor: Descriptor) -> Handle {
+        let home = match &self.owner {
+            Owner::Tensor(tensor) => {
+                // SAFETY: the owner serves to count references.
+                let seen = unsafe { tensor.owner_unchecked() };
+                seen.map(|Seen(home)| Handle(Arc::clone(&home.0)))
+            }
+            _ => None,
+        };
+        let owner = Seen(home.unwrap_or_else(|| Handle::of(self)));
+        // SAFETY: whoever gave us the memory answers for it, and these bytes are part of it.
+        unsafe { Tensor::from_raw_parts(descriptor, self.is_writable(), owner) }.into()
     }
 
     /// The tensor of the hub. No data is copied.
@@ -157,6 +181,44 @@ where
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_share(tensor: Option<&dlb_tensor>) -> Option<NonNull<dlb_tensor>> {
     contain(None, || tensor.map(|tensor| Handle::of(tensor).into_raw()))
+}
+
+/// Returns another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element
+/// type. No data is copied; shape and strides of `desc` are. It stays within the bytes from the lowest element of
+/// `tensor` to the highest, on the same device; the first element is at its `data + byte_offset`, and NULL
+/// `strides` mean row-major. The memory is as writable as before.
+///
+/// Ownership: borrows both; returns new, free with dlb_tensor_free().
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_tensor_share_as(
+    tensor: Option<&dlb_tensor>,
+    desc: Option<&DLTensor>,
+    out: Option<&mut MaybeUninit<NonNull<dlb_tensor>>>,
+    error: Option<&mut MaybeUninit<*mut dlb_error>>,
+) -> dlb_status {
+    guard(error, || {
+        let (tensor, desc, out) = (tensor.required("tensor")?, desc.required("desc")?, out.required("out")?);
+        let whole = tensor.descriptor().argument("tensor")?;
+        // SAFETY: the caller's description: shape and strides have `ndim` numbers each.
+        let part = unsafe { Descriptor::from_dl_tensor(desc, 0) }.argument("desc")?;
+        if part.device() != whole.device() {
+            let message = format!("desc: it is on {}, the tensor on {}", part.device(), whole.device());
+            return Err(Failure::new(DLB_ERROR_DEVICE, message));
+        }
+        let ((start, bytes), (whole_start, whole_bytes)) = (part.span(), whole.span());
+        let skipped = start.addr().checked_sub(whole_start.addr());
+        let inside =
+            skipped.and_then(|skipped| whole_bytes.checked_sub(skipped)).is_some_and(|left| bytes <= left);
+        if !inside && !part.layout().is_empty() {
+            let message = format!(
+                "desc: {bytes} bytes at {start:?} are not all among the tensor's {whole_bytes} bytes at {whole_start:?}"
+            );
+            return Err(Failure::new(DLB_ERROR_LAYOUT, message));
+        }
+        // SAFETY: looked at just above.
+        out.write(unsafe { tensor.seen_as(part) }.into_raw());
+        Ok(())
+    })
 }
 
 /// Frees a handle; does nothing for NULL. With the last one the memory is released: this thread runs

@@ -4,7 +4,9 @@ mod support;
 
 use std::process::Command;
 
-use support::{Link, Program, block, is_installed, library, root, run_silent, scratch, skipped, succeed};
+use support::{
+    Link, Program, block, is_installed, library, output_of, root, run_silent, scratch, skipped, succeed,
+};
 
 /// Programs of `tests/c`, one for each noun.
 const C: [&str; 8] = ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
@@ -73,6 +75,15 @@ fn cpp_programs_in_every_standard_static_and_shared() {
 fn a_library_of_another_abi_is_refused_by_the_class() {
     let program = Program::new("other-abi", "c++17", &["cpp/other_abi.cpp"]);
     run_silent(&mut Command::new(program.link(Link::Shared)));
+}
+
+#[test]
+fn plugins_do_not_share_the_class() {
+    // Nothing of the header is visible outside a shared object that uses it.
+    let arguments = ["-shared", "-fPIC"];
+    let plugin = Program::new("plugin", "c++17", &["cpp/plugin.cpp"]).arguments(arguments).link(Link::Shared);
+    let symbols = output_of(Command::new("nm").args(["-DC", "--defined-only"]).arg(plugin));
+    assert!(symbols.contains("plugin_make") && !symbols.contains("dlbridge::"), "{symbols}");
 }
 
 #[test]

@@ -15,11 +15,11 @@
 #include "dlbridge.hpp"
 #include "dlbridge/torch_plain.h"
 
-namespace dlbridge {
+namespace dlbridge DLBRIDGE_HIDDEN {
 
 namespace detail {
 
-/// Frees a handle that libtorch held. Its address is how memory of ours is recognised.
+/// Frees a handle that libtorch held. Its address is how memory of ours is recognised, within one shared object.
 inline void free_handle(void *handle) noexcept { dlb_tensor_free(static_cast<dlb_tensor *>(handle)); }
 
 /// Why a tensor is no plain strided buffer, and what to do about it.
@@ -58,10 +58,12 @@ inline bool shows(const dlb_tensor *handle, const DLTensor &desc) noexcept {
 /// Another owner of a libtorch tensor's memory. No data is copied.
 ///
 /// Memory that came from dlbridge is unwrapped, so that passing back and forth does not pile up. Other memory
-/// is kept through the tensor: whoever holds that too does not resize it or set its data meanwhile. A CUDA
-/// tensor can be carried and handed back, not read.
+/// is kept through the tensor's storage: as long as the result lives, nobody resizes that, nor clones it lazily and
+/// then writes it, because libtorch would move it to other memory. A CUDA tensor can be carried and handed back, not
+/// read.
 ///
-/// Throws Error with DLB_ERROR_UNSUPPORTED when the tensor is more than a plain strided buffer.
+/// Throws Error with DLB_ERROR_UNSUPPORTED when the tensor is more than a plain strided buffer, and with
+/// DLB_ERROR_INVALID_ARGUMENT when it has elements but no memory.
 inline Tensor from_torch(const at::Tensor &tensor) {
   using namespace torch_plain;
   DLTensor desc{};
@@ -80,18 +82,19 @@ inline Tensor from_torch(const at::Tensor &tensor) {
   desc.strides = const_cast<std::int64_t *>(tensor.strides().data());
   const at::DataPtr &memory = tensor.storage().data_ptr();
   if (memory.get_deleter() != detail::free_handle) {
-    return Tensor::from_memory(desc, at::Tensor(tensor));
+    return Tensor::from_memory(desc, c10::Storage(tensor.storage()));
   }
   const auto *handle = static_cast<const dlb_tensor *>(memory.get_context());
   Tensor home(dlb_tensor_share(handle));
-  return detail::shows(handle, desc) ? std::move(home) : Tensor::from_memory(desc, std::move(home));
+  return detail::shows(handle, desc) ? std::move(home) : home.share_as(desc);
 }
 
 /// Moves a tensor into libtorch. No data is copied.
 ///
 /// Throws Error, and leaves `tensor` as it is: DLB_ERROR_READ_ONLY, because libtorch writes whatever it has
 /// (clone() the tensor); DLB_ERROR_DEVICE for memory that is not on the host; DLB_ERROR_DTYPE for element types that
-/// libtorch does not have; DLB_ERROR_LAYOUT for negative strides and more than 64 dimensions.
+/// libtorch does not have; DLB_ERROR_LAYOUT for negative strides, more than 64 dimensions and sizes that libtorch cannot
+/// multiply.
 inline at::Tensor into_torch(Tensor &&tensor) {
   const DLTensor &view = tensor.view();
   const void *host = nullptr;
@@ -128,10 +131,15 @@ inline at::Tensor into_torch(Tensor &&tensor) {
     // A step that is never taken is made harmless.
     step = step > 0 ? 1 : 0;
   }
-  const auto made = torch_plain::from_blob(view.data, at::IntArrayRef(shape.data(), shape.size()), steps, *type,
-                                           tensor.get(), detail::free_handle);
-  (void)tensor.release();
-  return std::move(*made);
+  try {
+    const auto made = torch_plain::from_blob(view.data, at::IntArrayRef(shape.data(), shape.size()), steps, *type,
+                                             tensor.get(), detail::free_handle);
+    (void)tensor.release();
+    return std::move(*made);
+  } catch (const c10::Error &error) {
+    // A shape without elements whose sizes libtorch cannot multiply.
+    throw Error(DLB_ERROR_LAYOUT, std::string("libtorch: ") + error.what_without_backtrace());
+  }
 }
 
 } // namespace dlbridge

@@ -42,7 +42,15 @@ enum {
 static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VERSION_MINOR <= 13,
               "dlbridge supports libtorch 2.11 to 2.13");
 
-namespace dlbridge::torch_plain {
+// Not to be shared between plugins that were built against different versions of libtorch.
+#ifdef __GNUC__
+#define DLBRIDGE_TORCH_HIDDEN __attribute__((visibility("hidden")))
+#else
+#define DLBRIDGE_TORCH_HIDDEN
+#endif
+
+namespace dlbridge {
+namespace torch_plain DLBRIDGE_TORCH_HIDDEN {
 
 // Why a tensor is more than a plain strided buffer, as far as that can be seen without its elements.
 inline int32_t why_not_plain(const at::Tensor &t) {
@@ -124,9 +132,11 @@ inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, 
                                              at::ScalarType dtype, void *context, void (*release)(void *)) {
   const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
   int64_t elements = 1;
-  for (size_t dimension = 0; dimension < shape.size(); ++dimension) {
-    if (shape[dimension] == 0) elements = 0;
-    if (elements != 0) elements += (shape[dimension] - 1) * strides[dimension];
+  for (const int64_t size : shape) {
+    if (size == 0) elements = 0;
+  }
+  for (size_t dimension = 0; elements != 0 && dimension < shape.size(); ++dimension) {
+    elements += (shape[dimension] - 1) * strides[dimension];
   }
   // A storage that refuses to grow would leave a tensor that reaches beyond it: it may grow, into
   // memory of libtorch's own.
@@ -144,7 +154,8 @@ inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, 
   return tensor;
 }
 
-} // namespace dlbridge::torch_plain
+} // namespace torch_plain
+} // namespace dlbridge
 
 #endif /* __cplusplus */
 #endif /* DLBRIDGE_TORCH_PLAIN_H_ */

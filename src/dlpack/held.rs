@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use super::description::{is_ordinary, refusal};
 use super::sealed::Token;
-use super::{Block, COPIED, Exported, Managed, READ_ONLY, unwrap};
+use super::{Block, COPIED, Exported, Managed, READ_ONLY, is_untouched, unwrap};
 use crate::ffi::{DLManagedTensorVersioned, DLTensor};
 use crate::storage::Storage;
 use crate::{Access, Descriptor, Rejected, Result, Tensor};
@@ -137,9 +137,9 @@ pub(super) unsafe fn open<M: Managed>(source: NonNull<M>) -> Result<Opened<M>, R
     // The marker says that we made it, the deleter that nobody put another one in since.
     // SAFETY: likewise.
     if is(M::DELETER) && unsafe { source.as_ref() }.context(Token(())) == M::marker(Token(())) {
-        // SAFETY: made by `export` as the first field of a block.
-        if unsafe { source.cast::<Block<M>>().as_ref() }.is_untouched() {
-            // SAFETY: likewise; the caller owns it, and nobody wrapped it.
+        // SAFETY: made by `export` as the first field of a block, which the caller owns.
+        if unsafe { is_untouched(source.cast::<Block<M>>().as_ptr()) } {
+            // SAFETY: likewise, and nobody wrapped it.
             return Ok(Opened::Ours(unsafe { unwrap(Exported(source)) }));
         }
     }

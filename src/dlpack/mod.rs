@@ -28,7 +28,7 @@ use crate::ffi::{
     DLPACK_MINOR_VERSION, DLPackVersion, DLTensor,
 };
 use crate::storage::contain_panic;
-use crate::{Access, Error, Rejected, Result, Tensor};
+use crate::{Access, Error, Layout, Rejected, Result, Tensor};
 pub use held::{Held, Imported};
 use held::{Opened, open, tensor_of};
 use sealed::Token;
@@ -227,27 +227,50 @@ impl<M: Managed> std::fmt::Debug for Exported<M> {
     }
 }
 
-/// A struct of our own making, and the handle that keeps its memory, shape and strides.
+/// A struct of our own making, the handle that keeps its memory, and the numbers that it points to: not the
+/// handle's own, because whoever has the struct may write them.
 #[repr(C)]
 struct Block<M> {
     managed: M,
+    shown: Layout,
     tensor: Tensor,
     /// As they were written.
     flags: u64,
 }
 
-impl<M: Managed> Block<M> {
-    /// Whether the struct still says what was written. Whoever owns it may have changed it: raised
-    /// `READ_ONLY`, for one.
-    fn is_untouched(&self) -> bool {
-        let (now, written) = (self.managed.tensor(Token(())), self.tensor.as_dl_tensor());
-        let facts = |t: &DLTensor| {
-            let (device, dtype) = (t.device, t.dtype);
-            let numbers = (device.device_type, device.device_id, dtype.code, dtype.bits, dtype.lanes, t.ndim);
-            (numbers, t.data, t.shape, t.strides, t.byte_offset)
-        };
-        facts(now) == facts(&written) && self.managed.flags(Token(())) == self.flags
-    }
+/// Whether a struct of ours still says what it said. Its owner may have changed it: raised `READ_ONLY`, say,
+/// or written another shape.
+///
+/// # Safety
+/// * `block` was made by `export`, and nobody else uses it.
+unsafe fn is_untouched<M: Managed>(block: *mut Block<M>) -> bool {
+    // SAFETY: the caller's promise; here and below references end before their addresses are written.
+    let tensor = unsafe { &(*block).tensor };
+    // SAFETY: likewise.
+    let managed = unsafe { &(*block).managed };
+    // SAFETY: likewise.
+    let flags = unsafe { (*block).flags };
+    // SAFETY: likewise.
+    let shown = unsafe { &(*block).shown };
+    let addresses = (shown.shape().as_ptr().cast_mut(), shown.strides().as_ptr().cast_mut());
+    let facts = |t: &DLTensor| {
+        let (device, dtype) = (t.device, t.dtype);
+        (
+            device.device_type,
+            device.device_id,
+            dtype.code,
+            dtype.bits,
+            dtype.lanes,
+            t.ndim,
+            t.data,
+            t.byte_offset,
+        )
+    };
+    let now = managed.tensor(Token(()));
+    (now.shape, now.strides) == addresses
+        && facts(now) == facts(&tensor.as_dl_tensor())
+        && shown == tensor.layout()
+        && managed.flags(Token(())) == flags
 }
 
 // Neither generic nor inline, so that each has one address: it helps to recognise our structs.
@@ -293,13 +316,13 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
 
 fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
     let managed = M::new(tensor.as_dl_tensor(), flags, Token(()));
-    let flags = managed.flags(Token(()));
-    let block = Box::into_raw(Box::new(Block { managed, tensor, flags }));
-    // SAFETY: made just above, and nobody else has it; the reference ends before the next one begins.
-    let described = unsafe { &(*block).tensor }.as_dl_tensor();
-    // Once more, because its addresses hold from here on: the tensor stays where it is.
-    // SAFETY: likewise; another field than the one the addresses lead into.
-    *unsafe { &mut (*block).managed }.tensor_mut(Token(())) = described;
+    let (shown, flags) = (tensor.layout().clone(), managed.flags(Token(())));
+    let block = Box::into_raw(Box::new(Block { managed, shown, tensor, flags }));
+    // SAFETY: made just above, and nobody else has it.
+    let (shape, strides) = unsafe { &mut (*block).shown }.as_mut_ptrs();
+    // SAFETY: likewise; another field than the one that the addresses lead into, which stays where it is.
+    let described = unsafe { &mut (*block).managed }.tensor_mut(Token(()));
+    (described.shape, described.strides) = (shape, strides);
     // SAFETY: `into_raw` gives no NULL.
     Exported(unsafe { NonNull::new_unchecked(block.cast()) })
 }

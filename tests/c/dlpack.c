@@ -222,7 +222,7 @@ static void double_use(void) {
 /* The owner of a struct may change it before it hands it on, and is believed. */
 static void changed_structs(void) {
   producer made;
-  dlb_tensor *tensor, *back;
+  dlb_tensor *tensor, *back, *clone;
   DLManagedTensorVersioned *out;
   produce(&made);
   tensor = take(&made);
@@ -233,6 +233,20 @@ static void changed_structs(void) {
   CHECK(dlb_tensor_flags(back) == DLPACK_FLAG_BITMASK_READ_ONLY);
   CHECK(dlb_tensor_view(back)->data == made.data + 1);
   dlb_tensor_free(back);
+  CHECK(made.deleted == 1);
+  /* A broadcast, written over the numbers that the struct came with. */
+  produce(&made);
+  tensor = take(&made);
+  SUCCEEDS(dlb_tensor_share_dlpack(tensor, &out, &error));
+  CHECK(out->dl_tensor.shape != dlb_tensor_view(tensor)->shape);
+  out->dl_tensor.shape[0] = 1000, out->dl_tensor.strides[0] = 0;
+  SUCCEEDS(dlb_tensor_from_dlpack(out, &back, &error));
+  CHECK(dlb_tensor_view(back)->shape[0] == 1000 && dlb_tensor_view(tensor)->shape[0] == 2);
+  SUCCEEDS(dlb_tensor_clone(back, DLB_MEMORY_FORMAT_CONTIGUOUS, 0, &clone, &error));
+  CHECK(dlb_tensor_nbytes(clone) == 48000);
+  dlb_tensor_free(clone);
+  dlb_tensor_free(back);
+  dlb_tensor_free(tensor);
   CHECK(made.deleted == 1);
 }
 

@@ -94,7 +94,84 @@ static void the_memory_goes_with_the_last_handle(void) {
   CHECK(made.deleted == 1);
 }
 
+static void memory_is_seen_in_another_way(void) {
+  producer made;
+  dlb_tensor *tensor, *part, *out = UNTOUCHED(dlb_tensor);
+  int64_t shape[] = {4, 3}, strides[] = {1, 4};
+  DLTensor desc;
+  int hop;
+  produce(&made);
+  made.managed.flags = DLPACK_FLAG_BITMASK_READ_ONLY;
+  tensor = take(&made);
+  desc = *dlb_tensor_view(tensor);
+  desc.ndim = 2;
+  desc.shape = shape;
+  desc.strides = strides;
+  desc.byte_offset = 48; /* the second matrix, transposed */
+  SUCCEEDS(dlb_tensor_share_as(tensor, &desc, &part, &error));
+  CHECK(dlb_tensor_view(part)->data == made.data + 12 && dlb_tensor_view(part)->strides[1] == 4);
+  CHECK(dlb_tensor_flags(part) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as before */
+  CHECK(((const float *)dlb_tensor_view(part)->data)[11] == 23);
+  /* Each byte of it, and no byte more. */
+  desc.dtype.code = kDLUInt, desc.dtype.bits = 8;
+  desc.ndim = 1, desc.strides = NULL, desc.byte_offset = 0, shape[0] = 96;
+  SUCCEEDS(dlb_tensor_share_as(tensor, &desc, &out, &error));
+  CHECK(dlb_tensor_nbytes(out) == 96);
+  dlb_tensor_free(out);
+  out = UNTOUCHED(dlb_tensor);
+#define REFUSED(status, text) FAILS(status, text, dlb_tensor_share_as(tensor, &desc, &out, &error))
+  shape[0] = 97;
+  REFUSED(DLB_ERROR_LAYOUT, "are not all among the tensor's 96 bytes");
+  shape[0] = 96, desc.byte_offset = 1;
+  REFUSED(DLB_ERROR_LAYOUT, "desc: 96 bytes at");
+  desc.byte_offset = 0, desc.data = made.shape;
+  REFUSED(DLB_ERROR_LAYOUT, "desc: 96 bytes at");
+  shape[0] = -1;
+  REFUSED(DLB_ERROR_INVALID_ARGUMENT, "desc: shape[0] = -1");
+  shape[0] = 1, desc.data = made.data, desc.device = CUDA;
+  REFUSED(DLB_ERROR_DEVICE, "desc: it is on cuda:0, the tensor on cpu");
+  FAILS(DLB_ERROR_NULL_POINTER, "tensor is NULL", dlb_tensor_share_as(NULL, &desc, &out, &error));
+  FAILS(DLB_ERROR_NULL_POINTER, "desc is NULL", dlb_tensor_share_as(tensor, NULL, &out, &error));
+  FAILS(DLB_ERROR_NULL_POINTER, "out is NULL", dlb_tensor_share_as(tensor, &desc, NULL, &error));
+#undef REFUSED
+  CHECK(out == UNTOUCHED(dlb_tensor));
+  /* Views of views do not pile up. */
+  dlb_tensor_free(tensor);
+  for (hop = 0; hop < 100000; ++hop) {
+    desc = *dlb_tensor_view(part);
+    SUCCEEDS(dlb_tensor_share_as(part, &desc, &out, &error));
+    dlb_tensor_free(part);
+    part = out;
+  }
+  CHECK(made.deleted == 0);
+  dlb_tensor_free(part); /* overflows the stack if they do */
+  CHECK(made.deleted == 1);
+}
+
+/* Handles that went through a struct and came back are seen in another way like any other. */
+static void views_come_back_as_they_went(void) {
+  producer made;
+  dlb_tensor *tensor, *part, *back;
+  DLManagedTensorVersioned *out;
+  int64_t shape[] = {2}, strides[] = {12};
+  DLTensor desc;
+  produce(&made);
+  tensor = take(&made);
+  desc = *dlb_tensor_view(tensor);
+  desc.ndim = 1, desc.shape = shape, desc.strides = strides;
+  SUCCEEDS(dlb_tensor_share_as(tensor, &desc, &part, &error));
+  SUCCEEDS(dlb_tensor_into_dlpack(part, &out, &error));
+  SUCCEEDS(dlb_tensor_from_dlpack(out, &back, &error));
+  CHECK(dlb_tensor_view(back)->ndim == 1 && dlb_tensor_view(back)->strides[0] == 12);
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 0 && ((const float *)dlb_tensor_view(back)->data)[12] == 12);
+  dlb_tensor_free(back);
+  CHECK(made.deleted == 1);
+}
+
 int main(void) {
+  memory_is_seen_in_another_way();
+  views_come_back_as_they_went();
   a_view_shows_the_struct();
   what_a_struct_leaves_unsaid_is_said();
   no_elements_and_no_dimensions();

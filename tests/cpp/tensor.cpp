@@ -12,6 +12,10 @@ using dlbridge::Tensor;
 
 static_assert(!std::is_copy_constructible_v<Tensor> && !std::is_copy_assignable_v<Tensor>);
 static_assert(std::is_nothrow_move_constructible_v<Tensor> && std::is_nothrow_move_assignable_v<Tensor>);
+// What leads into a handle is not to be had of a temporary one.
+template <class T> auto lasting(int) -> decltype(std::declval<T>().view(), std::true_type());
+template <class> std::false_type lasting(long);
+static_assert(decltype(lasting<const Tensor &>(0))::value && !decltype(lasting<Tensor>(0))::value);
 static_assert(sizeof(Tensor) == sizeof(void *) && std::is_standard_layout_v<Tensor>);
 static_assert(dlbridge::dtype_of<std::int8_t>().code == kDLInt && dlbridge::dtype_of<bool>().code == kDLBool);
 static_assert(dlbridge::dtype_of<std::complex<double>>().bits == 128);
@@ -124,7 +128,8 @@ void copies() {
 void devices() {
   Tensor tensor = Tensor::from_vector(counting(4), {4});
   const float *address = tensor.data<float>();
-  CHECK(tensor.to_device(dlbridge::cpu).data<float>() != address);
+  const Tensor copy = tensor.to_device(dlbridge::cpu);
+  CHECK(copy.data<float>() != address);
   THROWS(DLB_ERROR_UNSUPPORTED, "cuda:1 needs CUDA", std::move(tensor).into_device({kDLCUDA, 1}));
   tensor = std::move(tensor).into_device(dlbridge::cpu);
   CHECK(tensor.data<float>() == address);
@@ -136,6 +141,20 @@ void devices() {
   THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device()", tensor.data<float>());
   THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", tensor.data_mut<float>());
   tensor = Tensor();
+}
+
+void views_of_the_same_memory() {
+  Tensor tensor = Tensor::from_vector(counting(6), {2, 3});
+  DLTensor desc = tensor.view();
+  std::int64_t shape[] = {3, 2}, strides[] = {1, 3};
+  desc.shape = shape;
+  desc.strides = strides;
+  const Tensor transposed = tensor.share_as(desc);
+  CHECK(transposed.to_vector<float>() == (std::vector<float>{0, 3, 1, 4, 2, 5}));
+  strides[0] = 2;
+  THROWS(DLB_ERROR_LAYOUT, "not all among the tensor's 24 bytes", tensor.share_as(desc));
+  tensor = Tensor();
+  CHECK(transposed.data<float>()[5] == 5);
 }
 
 void types_and_alignment() {
@@ -171,6 +190,7 @@ int main() {
   structs_go_out_and_come_back();
   copies();
   devices();
+  views_of_the_same_memory();
   types_and_alignment();
   empty_handles();
   return 0;

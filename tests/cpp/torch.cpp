@@ -85,8 +85,18 @@ void hops_do_not_nest() {
   CHECK(transposed.shape()[0] == 3 && transposed.data<float>() == tensor.data<float>());
   tensor = Tensor();
   CHECK(destroyed == 0 && transposed.to_vector<float>() == (std::vector<float>{0, 3, 1, 4, 2, 5}));
+  // And so does a view of that view, time and again.
+  for (int hop = 0; hop < 100000; ++hop) transposed = from_torch(into_torch(std::move(transposed)).t());
+  CHECK(destroyed == 0);
   transposed = Tensor();
   CHECK(destroyed == 1);
+}
+
+void storages_keep_memory_that_their_tensors_let_go() {
+  at::Tensor tensor = at::arange(4, at::kFloat);
+  const Tensor ours = from_torch(tensor);
+  tensor.set_data(at::zeros({2}));
+  CHECK(ours.data<float>()[3] == 3);
 }
 
 void more_than_plain_buffers_are_refused() {
@@ -132,6 +142,8 @@ void what_libtorch_cannot_hold_is_refused() {
   stays(cuda, DLB_ERROR_DEVICE, "cuda:0");
   Tensor empty;
   THROWS(DLB_ERROR_NULL_POINTER, "moved from", into_torch(std::move(empty)));
+  Tensor uncountable = Tensor::empty<float>({std::int64_t{1} << 62, std::int64_t{1} << 62, 0});
+  stays(uncountable, DLB_ERROR_LAYOUT, "libtorch: ");
   // Steps that are never taken do not matter.
   CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {1, 2}, {-9, 1})).stride(0) == 0);
   CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {0, 2}, {-9, -1})).numel() == 0);
@@ -144,6 +156,7 @@ int main() {
   memory_is_shared_and_kept();
   owners_live_as_long_as_libtorch_needs_them();
   hops_do_not_nest();
+  storages_keep_memory_that_their_tensors_let_go();
   more_than_plain_buffers_are_refused();
   what_libtorch_cannot_hold_is_refused();
   return 0;
