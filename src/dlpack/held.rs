@@ -77,6 +77,18 @@ impl<M: Managed> std::fmt::Debug for Held<M> {
 }
 
 /// What becomes of a DLPack struct that is taken over at the least cost.
+///
+/// ```
+/// use dlbridge::{Imported, Tensor};
+///
+/// let raw = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.into_dlpack().into_raw();
+/// // SAFETY: the struct was made just above, and nobody else took it.
+/// match unsafe { Imported::new(raw) }? {
+///     Imported::Kept(held) => println!("{} dimensions", held.tensor().ndim),
+///     Imported::Converted(tensor) => assert_eq!(tensor.into_vec::<f32>()?, [1.0, 2.0]), // one of ours
+/// }
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum Imported<M: Managed = DLManagedTensorVersioned> {
     /// A struct that needs no tensor yet: it says everything in the ordinary way, and right.

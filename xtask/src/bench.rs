@@ -4,31 +4,45 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::copies::Copies;
-use crate::{Outcome, cargo, root, run, setup, show};
+use crate::{Outcome, cargo, root, setup, show};
 
 const HEAD: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench`; every number was measured in the run described here. Contenders take
-turns within one run, and each figure is the median of its turns, so compare figures of one table, not
-of two. On a noisy machine only ratios mean something.
-
+Written by `cargo xtask bench`; every number was measured in the run that its part describes. Contenders
+take turns within one run, and each figure is the median of its turns, so compare figures of one table, not
+of two. On a noisy machine only ratios mean something. [An earlier run](benchmarks-xeon.md) was on another
+machine.
 ";
 
-/// Runs every benchmark and writes down what it prints.
-pub(crate) fn everything() -> Outcome {
+/// The parts of the page: a name for the command line, and a heading.
+const PARTS: [(&str, &str); 3] =
+    [("exchange", "## Exchange"), ("calls", "## Calls of the C library"), ("copies", "## Copies")];
+
+/// Runs every benchmark, or those of one part, and writes down what they print. Other parts of the page stay.
+pub(crate) fn run(only: Option<&str>) -> Outcome {
+    if only.is_some_and(|only| PARTS.iter().all(|(name, _)| *name != only)) {
+        return Err(
+            format!("there is no such part; there are {}", PARTS.map(|(name, _)| name).join(", ")).into()
+        );
+    }
     setup::libtorch_ready(None)?;
-    let mut page = HEAD.to_owned();
-    page.push_str(&machine());
-    page.push_str("\n## Exchange\n\n");
-    page.push_str(EXCHANGE);
-    page.push_str(&output_of("exchange")?);
-    page.push_str(GOALS);
-    page.push_str(CALLS);
-    page.push_str(&calls()?);
-    page.push_str(CALL_GOALS);
-    Copies::parse(&output_of("copy")?).write(&mut page, &root().join("docs/benchmarks"))?;
     let path = root().join("docs/benchmarks.md");
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    let mut page = HEAD.to_owned();
+    for (name, heading) in PARTS {
+        if only.is_none_or(|only| only == name) {
+            page.push_str(&format!("\n{heading}\n\n{}\n", machine()));
+            match name {
+                "exchange" => page.push_str(&[EXCHANGE, &output_of("exchange")?, GOALS].concat()),
+                "calls" => page.push_str(&[CALLS, &calls()?, CALL_GOALS].concat()),
+                _ => Copies::parse(&output_of("copy")?).write(&mut page, &root().join("docs/benchmarks"))?,
+            }
+        } else if let Some((_, rest)) = before.split_once(&format!("\n{heading}\n")) {
+            let part = rest.split_once("\n## ").map_or(rest, |(part, _)| part);
+            page.push_str(&format!("\n{heading}\n{part}"));
+        }
+    }
     fs::create_dir_all(root().join("docs"))?;
     fs::write(&path, page)?;
     eprintln!("written: {}", path.display());
@@ -51,15 +65,16 @@ fn output_of(name: &str) -> Outcome<String> {
 
 /// Compiles and runs the benchmark in C; gives what it prints.
 fn calls() -> Outcome<String> {
-    run(&mut cargo(&["build", "--release", "--package", "dlbridge-capi"]))?;
+    crate::run(&mut cargo(&["build", "--release", "--package", "dlbridge-capi"]))?;
     let library = root().join("target/release");
     let program = library.join("call");
     let mut compiler = Command::new("cc");
     compiler.current_dir(root()).args(["-O2", "-std=c11", "-Iinclude", "benches/call.c"]);
     compiler.arg(format!("-L{}", library.display())).arg("-ldlbridge");
-    run(compiler.arg(format!("-Wl,-rpath,{}", library.display())).arg("-o").arg(&program))?;
+    crate::run(compiler.arg(format!("-Wl,-rpath,{}", library.display())).arg("-o").arg(&program))?;
     let mut bench = Command::new(program);
-    show(&bench);
+    // Cargo puts its own folders there, and libraries that are not optimised.
+    show(bench.env_remove("LD_LIBRARY_PATH"));
     let output = bench.output()?;
     if !output.status.success() {
         return Err("the benchmark in C failed".into());
@@ -69,9 +84,7 @@ fn calls() -> Outcome<String> {
     Ok(text)
 }
 
-const CALLS: &str = "
-## Calls of the C library
-
+const CALLS: &str = "\
 `benches/call.c`: a producer in C makes a DLPack struct, and either calls its deleter directly or lets the
 library take it over and release it. Times are of one operation, making the struct included in the columns
 that make one. The ratio is what the library adds, in units of one malloc + free in a hot loop.

@@ -114,11 +114,7 @@ impl Copies {
 
     /// The chapter of `docs/benchmarks.md`; charts go to the folder beside it.
     pub(crate) fn write(&self, page: &mut String, charts: &Path) -> Outcome {
-        writeln!(
-            page,
-            "\n## Copies\n\n{COPIES}\nNumPy is version {}.\n",
-            self.numpy.trim_start_matches("numpy ")
-        )?;
+        writeln!(page, "{COPIES}\nNumPy is version {}.\n", self.numpy.trim_start_matches("numpy "))?;
         self.summary(page)?;
         self.goals(page)?;
         self.charts(page, charts)?;

@@ -23,6 +23,7 @@ cargo xtask COMMAND
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   check                    setup, then format, lints, documentation, generated files
   bench                    setup, then the benchmarks; writes docs/benchmarks.md
+  bench PART               the same for one part of the page: exchange, calls or copies
   bindings                 generate the Rust declarations of the C headers";
 
 fn main() -> ExitCode {
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
         ["test"] => test::everything(),
         ["test", "--libtorch", version] => test::on_libtorch(version),
         ["check"] => check::everything(),
-        ["bench"] => bench::everything(),
+        ["bench"] => bench::run(None),
+        ["bench", part] => bench::run(Some(part)),
         ["bindings"] => bindings::run(false),
         ["bindgen-write"] => bindings::generate(false),
         ["bindgen-verify"] => bindings::generate(true),
@@ -71,7 +73,8 @@ fn compiled(compiler: &str, source: &str, library: &Path, flags: &[String]) -> O
     command.current_dir(root()).args(["-O2", "-Iinclude", source]).args(flags);
     command.arg(format!("-L{}", library.display())).arg("-ldlbridge");
     run(command.arg(format!("-Wl,-rpath,{}", library.display())).arg("-o").arg(&program))?;
-    run(&mut Command::new(program))
+    // Cargo puts its own folders there, and libraries that are not optimised.
+    run(Command::new(program).env_remove("LD_LIBRARY_PATH"))
 }
 
 /// What a C++ program needs to use libtorch.
