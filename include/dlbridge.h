@@ -265,7 +265,7 @@ DLB_API dlb_tensor *dlb_tensor_share(const dlb_tensor *tensor);
  * Returns another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element
  * type. No data is copied; shape and strides of `desc` are. It stays within the bytes from the lowest element of
  * `tensor` to the highest, on the same device; the first element is at its `data + byte_offset`, and NULL
- * `strides` mean row-major. The memory is as writable as before.
+ * `strides` mean row-major. The memory is as writable as before, and elements below a byte as padded.
  *
  * Ownership: borrows both; returns new, free with dlb_tensor_free().
  */

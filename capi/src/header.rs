@@ -75,7 +75,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_share(tensor: *const dlb_tensor) -> *mut dlb_tensor;
 }
 unsafe extern "C" {
-    #[doc = " Returns another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element\n type. No data is copied; shape and strides of `desc` are. It stays within the bytes from the lowest element of\n `tensor` to the highest, on the same device; the first element is at its `data + byte_offset`, and NULL\n `strides` mean row-major. The memory is as writable as before.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
+    #[doc = " Returns another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element\n type. No data is copied; shape and strides of `desc` are. It stays within the bytes from the lowest element of\n `tensor` to the highest, on the same device; the first element is at its `data + byte_offset`, and NULL\n `strides` mean row-major. The memory is as writable as before, and elements below a byte as padded.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_share_as(
         tensor: *const dlb_tensor,
         desc: *const DLTensor,

@@ -186,7 +186,7 @@ pub extern "C" fn dlb_tensor_share(tensor: Option<&dlb_tensor>) -> Option<NonNul
 /// Returns another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element
 /// type. No data is copied; shape and strides of `desc` are. It stays within the bytes from the lowest element of
 /// `tensor` to the highest, on the same device; the first element is at its `data + byte_offset`, and NULL
-/// `strides` mean row-major. The memory is as writable as before.
+/// `strides` mean row-major. The memory is as writable as before, and elements below a byte as padded.
 ///
 /// Ownership: borrows both; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -200,7 +200,7 @@ pub extern "C" fn dlb_tensor_share_as(
         let (tensor, desc, out) = (tensor.required("tensor")?, desc.required("desc")?, out.required("out")?);
         let whole = tensor.descriptor().argument("tensor")?;
         // SAFETY: the caller's description: shape and strides have `ndim` numbers each.
-        let part = unsafe { Descriptor::from_dl_tensor(desc, 0) }.argument("desc")?;
+        let part = unsafe { Descriptor::from_dl_tensor(desc, tensor.flags()) }.argument("desc")?;
         if part.device() != whole.device() {
             let message = format!("desc: it is on {}, the tensor on {}", part.device(), whole.device());
             return Err(Failure::new(DLB_ERROR_DEVICE, message));

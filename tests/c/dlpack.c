@@ -65,7 +65,7 @@ static void flags_are_kept(void) {
 
 static void padding_is_kept(void) {
   producer made;
-  dlb_tensor *tensor;
+  dlb_tensor *tensor, *same;
   DLManagedTensorVersioned *out;
   DLManagedTensor *legacy;
   produce(&made);
@@ -78,6 +78,9 @@ static void padding_is_kept(void) {
   SUCCEEDS(dlb_tensor_share_dlpack(tensor, &out, &error));
   CHECK(out->flags == DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED);
   out->deleter(out);
+  SUCCEEDS(dlb_tensor_share_as(tensor, dlb_tensor_view(tensor), &same, &error));
+  CHECK(dlb_tensor_nbytes(same) == 24 && dlb_tensor_flags(same) == dlb_tensor_flags(tensor));
+  dlb_tensor_free(same);
   FAILS(DLB_ERROR_DTYPE, "tensor: elements of type float4", dlb_tensor_share_dlpack_legacy(tensor, &legacy, &error));
   dlb_tensor_free(tensor);
 }
