@@ -10,8 +10,8 @@
 // Failures throw dlbridge::Error. What a function takes it takes on success only: after an exception the
 // argument is what it was. No C++ object knows who writes the memory when: that is the caller's affair.
 //
-// Everything here stays inside the shared object that uses it: hand handles from one to another as dlb_tensor *
-// (release() and the constructor) or as DLPack structs.
+// A plugin that brings a library of its own, linked statically, is compiled with -fvisibility=hidden: otherwise
+// functions of this header may be shared with another plugin's, and handles get to the wrong library.
 #ifndef DLBRIDGE_HPP_
 #define DLBRIDGE_HPP_
 
@@ -38,14 +38,7 @@
 
 #include "dlbridge.h"
 
-// Plugins of one process may bring libraries of their own, and must not get each other's functions.
-#ifdef __GNUC__
-#define DLBRIDGE_HIDDEN __attribute__((visibility("hidden")))
-#else
-#define DLBRIDGE_HIDDEN
-#endif
-
-namespace dlbridge DLBRIDGE_HIDDEN {
+namespace dlbridge {
 
 /// Why an operation failed.
 class Error : public std::runtime_error {
@@ -189,6 +182,8 @@ public:
     using Kept = std::optional<std::decay_t<Owner>>;
     static_assert(std::is_rvalue_reference_v<Owner &&>, "move the owner in: std::move(owner)");
     static_assert(!std::is_const_v<std::remove_reference_t<Owner>>, "a const owner would be copied, not moved");
+    static_assert(!std::is_pointer_v<std::decay_t<Owner>>, "a bare pointer or array owns nothing");
+    static_assert(std::is_nothrow_destructible_v<std::decay_t<Owner>>, "an owner's destructor does not throw");
     static_assert(std::is_nothrow_move_constructible_v<std::decay_t<Owner>>,
                   "an owner whose move may throw: put it into a std::unique_ptr");
     auto place = std::make_unique<Kept>();
@@ -459,20 +454,26 @@ private:
       if (sizes[dimension] > 1) order[taken++] = {steps[dimension], sizes[dimension]};
     }
     if (size() == 0) {
+      // No step is ever taken: those of a row-major tensor, as far as they can be counted.
+      std::int64_t step = 1;
       for (std::size_t dimension = Rank; dimension-- > 0;) {
-        const std::size_t inner = dimension + 1;
-        steps[dimension] = inner < Rank ? steps[inner] * (sizes[inner] > 1 ? sizes[inner] : 1) : 1;
+        steps[dimension] = step;
+        const std::int64_t size = sizes[dimension] > 1 ? sizes[dimension] : 1;
+        if (step > std::numeric_limits<std::int64_t>::max() / size) {
+          throw Error(DLB_ERROR_LAYOUT, "the sizes of a tensor without elements are more than std::mdspan can count");
+        }
+        step *= size;
       }
     } else {
       std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(taken));
-      std::int64_t least = 1;
       for (std::size_t k = 0; k < taken; ++k) {
-        if (order[k].first < least) {
-          throw Error(DLB_ERROR_LAYOUT, "stride " + std::to_string(order[k].first) +
+        const std::int64_t step = order[k].first;
+        // Each step passes all that the steps before it reach.
+        if (k == 0 ? step <= 0 : step / order[k - 1].second < order[k - 1].first) {
+          throw Error(DLB_ERROR_LAYOUT, "stride " + std::to_string(step) +
                                             " is zero, negative, or makes elements overlap, which std::layout_stride "
                                             "does not have: clone() the tensor");
         }
-        least = order[k].first * order[k].second;
       }
     }
     return typename std::layout_stride::template mapping<std::dextents<std::int64_t, Rank>>(

@@ -77,7 +77,8 @@
 //!   against itself; methods that take such a tensor by reference (`to_…`, `share_dlpack`) read what
 //!   they find and take part in the race.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
-//! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more.
+//! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more, and so is
+//!   one whose struct was changed on the way.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all Rust.
 //! * A thread of a rayon pool that waits for its part of a large copy may meanwhile run other jobs of
 //!   that pool: do not hold a lock that they want. Without the feature `parallel` no thread waits.

@@ -5,7 +5,7 @@ use std::ptr::{NonNull, with_exposed_provenance};
 use std::sync::Arc;
 
 use dlbridge::ffi::{DLManagedTensor, DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor};
-use dlbridge::{Descriptor, Held, Imported, Managed, Tensor};
+use dlbridge::{Descriptor, Device, Held, Imported, Managed, Tensor};
 
 use crate::error::{
     DLB_ERROR_DEVICE, DLB_ERROR_LAYOUT, Failure, InArgument, Required, contain, dlb_error, dlb_status, guard,
@@ -141,9 +141,8 @@ impl From<Tensor> for Handle {
         if let Some(Reference(handle)) = unsafe { tensor.owner_unchecked() } {
             return Self(Arc::clone(&handle.0));
         }
-        // Only a tensor that Rust code shares can be refused; none gets here.
-        let tensor = tensor.into_foreign().unwrap_or_else(|rejected| panic!("{rejected}"));
-        let tensor = Box::new(tensor);
+        // A tensor that Rust code of the same program shares stays what it is: for C it is read-only.
+        let tensor = Box::new(tensor.into_foreign().unwrap_or_else(|rejected| rejected.source));
         // The box stays where it is.
         Self(Arc::new(dlb_tensor { view: tensor.as_dl_tensor(), owner: Owner::Tensor(tensor) }))
     }
@@ -202,7 +201,9 @@ pub extern "C" fn dlb_tensor_share_as(
         // SAFETY: the caller's description: shape and strides have `ndim` numbers each.
         let part = unsafe { Descriptor::from_dl_tensor(desc, tensor.flags()) }.argument("desc")?;
         if part.device() != whole.device() {
-            let message = format!("desc: it is on {}, the tensor on {}", part.device(), whole.device());
+            let name = |device: Device| format!("{device} (type {}, index {})", device.kind, device.index);
+            let message =
+                format!("desc: it is on {}, the tensor on {}", name(part.device()), name(whole.device()));
             return Err(Failure::new(DLB_ERROR_DEVICE, message));
         }
         let ((start, bytes), (whole_start, whole_bytes)) = (part.span(), whole.span());

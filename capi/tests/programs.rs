@@ -79,8 +79,8 @@ fn a_library_of_another_abi_is_refused_by_the_class() {
 
 #[test]
 fn plugins_do_not_share_the_class() {
-    // Nothing of the header is visible outside a shared object that uses it.
-    let arguments = ["-shared", "-fPIC"];
+    // Nothing of the header is visible outside a shared object that is compiled as the header says.
+    let arguments = ["-shared", "-fPIC", "-fvisibility=hidden"];
     let plugin = Program::new("plugin", "c++17", &["cpp/plugin.cpp"]).arguments(arguments).link(Link::Shared);
     let symbols = output_of(Command::new("nm").args(["-DC", "--defined-only"]).arg(plugin));
     assert!(symbols.contains("plugin_make") && !symbols.contains("dlbridge::"), "{symbols}");

@@ -15,7 +15,7 @@
 #include "dlbridge.hpp"
 #include "dlbridge/torch_plain.h"
 
-namespace dlbridge DLBRIDGE_HIDDEN {
+namespace dlbridge {
 
 namespace detail {
 
@@ -85,6 +85,7 @@ inline Tensor from_torch(const at::Tensor &tensor) {
     return Tensor::from_memory(desc, c10::Storage(tensor.storage()));
   }
   const auto *handle = static_cast<const dlb_tensor *>(memory.get_context());
+  desc.device = dlb_tensor_view(handle)->device; // libtorch knows pinned memory as the CPU's
   Tensor home(dlb_tensor_share(handle));
   return detail::shows(handle, desc) ? std::move(home) : home.share_as(desc);
 }

@@ -42,15 +42,7 @@ enum {
 static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VERSION_MINOR <= 13,
               "dlbridge supports libtorch 2.11 to 2.13");
 
-// Not to be shared between plugins that were built against different versions of libtorch.
-#ifdef __GNUC__
-#define DLBRIDGE_TORCH_HIDDEN __attribute__((visibility("hidden")))
-#else
-#define DLBRIDGE_TORCH_HIDDEN
-#endif
-
-namespace dlbridge {
-namespace torch_plain DLBRIDGE_TORCH_HIDDEN {
+namespace dlbridge::torch_plain {
 
 // Why a tensor is more than a plain strided buffer, as far as that can be seen without its elements.
 inline int32_t why_not_plain(const at::Tensor &t) {
@@ -154,8 +146,7 @@ inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, 
   return tensor;
 }
 
-} // namespace torch_plain
-} // namespace dlbridge
+} // namespace dlbridge::torch_plain
 
 #endif /* __cplusplus */
 #endif /* DLBRIDGE_TORCH_PLAIN_H_ */

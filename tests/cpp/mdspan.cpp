@@ -31,6 +31,8 @@ int main() {
   const Tensor row = Tensor::empty<float>({1, 2}, {-9, 1}), none = Tensor::empty<float>({0, 2}, {0, -1});
   CHECK((row.as_mdspan<float, 2>().stride(0)) == 1 && (row.as_mdspan<float, 2>().extent(1)) == 2);
   CHECK((none.as_mdspan<float, 2>().size()) == 0 && (none.as_mdspan<float, 2>().stride(0)) == 2);
+  const Tensor uncountable = Tensor::empty<float>({0, std::int64_t{1} << 40, std::int64_t{1} << 40});
+  THROWS(DLB_ERROR_LAYOUT, "more than std::mdspan can count", (uncountable.as_mdspan<float, 3>()));
   const Tensor scalar = Tensor::from_vector(std::vector<int>{4}, {});
   CHECK((scalar.as_mdspan<int, 0>()[]) == 4);
   return 0;

@@ -1,7 +1,7 @@
 // A shared object that uses the class inside and hands out handles of the C library.
 #include "dlbridge.hpp"
 
-extern "C" dlb_tensor *plugin_make() {
+extern "C" __attribute__((visibility("default"))) dlb_tensor *plugin_make() {
   try {
     return dlbridge::Tensor::from_vector(std::vector<int>{1, 2}, {2}).clone().release();
   } catch (const dlbridge::Error &) {

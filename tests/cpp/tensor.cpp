@@ -16,6 +16,11 @@ static_assert(std::is_nothrow_move_constructible_v<Tensor> && std::is_nothrow_mo
 template <class T> auto lasting(int) -> decltype(std::declval<T>().view(), std::true_type());
 template <class> std::false_type lasting(long);
 static_assert(decltype(lasting<const Tensor &>(0))::value && !decltype(lasting<Tensor>(0))::value);
+// A class of the user's with a tensor in it gives no warnings.
+struct Batch {
+  Tensor data;
+};
+static_assert(std::is_nothrow_move_constructible_v<Batch>);
 static_assert(sizeof(Tensor) == sizeof(void *) && std::is_standard_layout_v<Tensor>);
 static_assert(dlbridge::dtype_of<std::int8_t>().code == kDLInt && dlbridge::dtype_of<bool>().code == kDLBool);
 static_assert(dlbridge::dtype_of<std::complex<double>>().bits == 128);

@@ -92,6 +92,14 @@ void hops_do_not_nest() {
   CHECK(destroyed == 1);
 }
 
+void pinned_memory_comes_back_as_it_went() {
+  std::vector<float> values{0, 1, 2, 3, 4, 5};
+  std::int64_t shape[] = {2, 3};
+  const DLTensor desc{values.data(), {kDLCUDAHost, 0}, 2, dlbridge::dtype_of<float>(), shape, nullptr, 0};
+  const Tensor back = from_torch(into_torch(Tensor::from_memory(desc, std::move(values))).narrow(1, 1, 2).t());
+  CHECK(back.device().device_type == kDLCUDAHost && back.to_vector<float>() == (std::vector<float>{1, 4, 2, 5}));
+}
+
 void storages_keep_memory_that_their_tensors_let_go() {
   at::Tensor tensor = at::arange(4, at::kFloat);
   const Tensor ours = from_torch(tensor);
@@ -156,6 +164,7 @@ int main() {
   memory_is_shared_and_kept();
   owners_live_as_long_as_libtorch_needs_them();
   hops_do_not_nest();
+  pinned_memory_comes_back_as_it_went();
   storages_keep_memory_that_their_tensors_let_go();
   more_than_plain_buffers_are_refused();
   what_libtorch_cannot_hold_is_refused();
