@@ -337,8 +337,8 @@ dlb_status dlb_tensor_from_dlpack(DLManagedTensorVersioned *source,
 
 /**
  * Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its
- * memory is taken for read-only, as NumPy does, unless this library made the struct and nobody changed it. (If you know better,
- * give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)
+ * memory is taken for read-only, as NumPy does, unless this library made the struct and nobody changed
+ * it. (If you know better, give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)
  *
  * Ownership: takes `source`; returns new, free with dlb_tensor_free().
  */

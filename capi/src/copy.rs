@@ -66,11 +66,14 @@ pub extern "C" fn dlb_tensor_copy_into(
     guard(error, || {
         let (source, target) = (source.required("source")?, target.required("target")?);
         // SAFETY: a handle of the caller's, which may be `source` itself: therefore no `&mut`.
-        let target = unsafe { target.as_ref() }.tensor("target")?;
-        let source = source.tensor("source")?;
+        let handle = unsafe { target.as_ref() };
+        let (source, target) = (source.tensor("source")?, handle.tensor("target")?);
         device::check_stream_between(source.device(), target.device(), stream)?;
         for (name, tensor) in [("source", &source), ("target", &target)] {
             device::require(Place::Memory, name, tensor.device())?;
+        }
+        if !handle.is_writable() {
+            return Err(Error::ReadOnly { remedy: "" }).argument("target");
         }
         // SAFETY: the caller keeps others away from the target; no Rust view is ever made here.
         let copied = unsafe { source.copy_into_unchecked(&target) };

@@ -112,7 +112,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its\n memory is taken for read-only, as NumPy does, unless this library made the struct and nobody changed it. (If you know better,\n give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its\n memory is taken for read-only, as NumPy does, unless this library made the struct and nobody changed\n it. (If you know better, give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack_legacy(
         source: *mut DLManagedTensor,
         out: *mut *mut dlb_tensor,

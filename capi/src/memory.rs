@@ -18,16 +18,16 @@ const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
 const KNOWN_FLAGS: u64 =
     READ_ONLY | DLPACK_FLAG_BITMASK_IS_COPIED as u64 | DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64;
 
-/// The owner of memory that C code lends us: a callback and what it is called with.
-struct Owner {
+/// What keeps memory that C code lends us: a callback, and what it is called with.
+struct Lent {
     owner: *mut c_void,
     release: Option<unsafe extern "C" fn(owner: *mut c_void)>,
 }
 
 // SAFETY: the contract of `dlb_tensor_from_memory`: the callback may run on any thread.
-unsafe impl Send for Owner {}
+unsafe impl Send for Lent {}
 
-impl Drop for Owner {
+impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(release) = self.release {
             // SAFETY: the callback and its argument as the caller of C gave them; called once.
@@ -63,7 +63,7 @@ pub extern "C" fn dlb_tensor_from_memory(
         }
         // SAFETY: the caller's description: shape and strides have `ndim` numbers each.
         let descriptor = unsafe { Descriptor::from_dl_tensor(desc, flags) }.argument("desc")?;
-        let owner = Owner { owner, release };
+        let owner = Lent { owner, release };
         // SAFETY: the caller of the C function answers for the memory; no Rust view is ever made here.
         let tensor = unsafe { Tensor::from_raw_parts(descriptor, flags & READ_ONLY == 0, owner) };
         out.write(Handle::from(tensor).into_raw());

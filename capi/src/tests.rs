@@ -6,6 +6,7 @@ use std::ptr::{NonNull, null_mut};
 use dlbridge::ffi::{DLDevice, DLManagedTensorVersioned, DLTensor};
 
 use crate::header::*;
+use crate::tensor::Handle;
 use peer::{Peer, VALUES};
 
 #[path = "../../tests/peer/mod.rs"]
@@ -208,4 +209,29 @@ fn callbacks_run_on_whichever_thread_is_last() {
         .collect();
     free(tensor);
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+}
+
+/// Memory that Rust code of the same program shares may have Rust views: for C it is read-only.
+#[test]
+fn what_rust_code_shares_is_read_only_for_c() {
+    let kept = dlbridge::Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], [3]).expect("3 elements");
+    let view = kept.as_slice::<f32>().expect("vouched");
+    let raw = Handle::from(kept.share()).into_raw().as_ptr().cast::<dlb_tensor>();
+    // SAFETY: a handle of ours; here and below.
+    assert_eq!(unsafe { dlb_tensor_flags(raw) } & 1, 1);
+    let mut data = null_mut();
+    // SAFETY: likewise.
+    assert_eq!(told(|error| unsafe { dlb_tensor_data_mut(raw, &raw mut data, error) }).0, 7);
+    let source = take(Peer::default().make().0);
+    // SAFETY: likewise; refused before anything is written.
+    assert_eq!(told(|error| unsafe { dlb_tensor_copy_into(source, raw, 0, error) }).0, 7);
+    // SAFETY: likewise.
+    let exported = made(|out, error| unsafe { dlb_tensor_share_dlpack(raw, out, error) });
+    // SAFETY: made just above.
+    assert_eq!(unsafe { (*exported).flags } & 1, 1);
+    release(exported);
+    assert_eq!(view, [1.0, 2.0, 3.0]);
+    free(source);
+    free(raw);
+    assert_eq!(kept.into_vec::<f32>().expect("the only handle again"), [1.0, 2.0, 3.0]);
 }

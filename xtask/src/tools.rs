@@ -7,14 +7,13 @@ use std::process::Command;
 use crate::{Outcome, cargo, root, run, setup};
 
 /// Makes them ready, as far as they can be had here.
-pub(crate) fn ready() -> Outcome {
-    setup::ensure_package(&setup::venv(None), "cmake==4.4.5")?;
-    for (tool, made) in [("cargo-c", cargo_c()), ("koffi for Node.js", koffi())] {
+pub(crate) fn ready() {
+    let cmake = setup::ensure_package(&setup::venv(None), "cmake==4.4.5").map(drop);
+    for (tool, made) in [("CMake", cmake), ("cargo-c", cargo_c()), ("koffi for Node.js", koffi())] {
         if let Err(error) = made {
             eprintln!("\nskipped: {tool}: {error}");
         }
     }
-    Ok(())
 }
 
 /// Adds them to what a command finds.
