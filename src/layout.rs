@@ -167,6 +167,7 @@ impl Layout {
     }
 
     /// Addresses of the sizes and of the strides, for somebody else to read and write.
+    #[inline]
     pub(crate) fn as_mut_ptrs(&mut self) -> (*mut i64, *mut i64) {
         let (shape, strides) = self.dims.split_mut();
         (shape.as_mut_ptr(), strides.as_mut_ptr())

@@ -160,6 +160,12 @@ impl Tensor {
         self.descriptor.nbytes()
     }
 
+    /// Where the first element is, and how to reach the others.
+    #[inline]
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
     /// Shape and strides.
     #[inline]
     pub fn layout(&self) -> &Layout {

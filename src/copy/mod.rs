@@ -91,6 +91,30 @@ impl Tensor {
     /// * Nobody else reads or writes the memory of `target` during the call.
     /// * No Rust view of the memory of `target` lives.
     pub unsafe fn copy_into_unchecked(&self, target: &Self) -> Result<()> {
+        // SAFETY: the caller's promises.
+        unsafe { self.copy_elements(target, Memory::Used) }
+    }
+
+    /// As [`copy_into_unchecked`](Self::copy_into_unchecked), into memory that was allocated just now and
+    /// never touched: where it is large, huge pages are asked for.
+    ///
+    /// # Errors
+    /// As for [`copy_into_unchecked`](Self::copy_into_unchecked).
+    ///
+    /// # Safety
+    /// * As for [`copy_into_unchecked`](Self::copy_into_unchecked).
+    pub unsafe fn copy_into_new_unchecked(&self, target: &Self) -> Result<()> {
+        if target.device().is_host() {
+            let (start, bytes) = target.descriptor.span();
+            advise_huge_pages(start, bytes);
+        }
+        // SAFETY: the caller's promises.
+        unsafe { self.copy_elements(target, Memory::Fresh) }
+    }
+
+    /// # Safety
+    /// * As for `copy_into_unchecked`.
+    unsafe fn copy_elements(&self, target: &Self, memory: Memory) -> Result<()> {
         self.check_copy(target)?;
         if matches!(target.access(), Access::ReadOnly | Access::Foreign { writable: false }) {
             return Err(Error::ReadOnly { remedy: "copy into a tensor that may be written" });
@@ -108,7 +132,7 @@ impl Tensor {
         }
         // SAFETY: both are host memory of one shape and element type; the target is writable, does
         // not overlap itself or the source, and the caller keeps others away from it.
-        unsafe { copy(&self.descriptor, target.data_ptr().cast(), target.layout(), Memory::Used) };
+        unsafe { copy(&self.descriptor, target.data_ptr().cast(), target.layout(), memory) };
         Ok(())
     }
 

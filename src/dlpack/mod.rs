@@ -314,15 +314,28 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
     });
 }
 
+/// Puts a tensor into a new block, field by field in its place: blocks are large, and made often.
+#[inline]
 fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
-    let managed = M::new(tensor.as_dl_tensor(), flags, Token(()));
-    let (shown, flags) = (tensor.layout().clone(), managed.flags(Token(())));
-    let block = Box::into_raw(Box::new(Block { managed, shown, tensor, flags }));
-    // SAFETY: made just above, and nobody else has it.
-    let (shape, strides) = unsafe { &mut (*block).shown }.as_mut_ptrs();
-    // SAFETY: likewise; another field than the one that the addresses lead into, which stays where it is.
-    let described = unsafe { &mut (*block).managed }.tensor_mut(Token(()));
-    (described.shape, described.strides) = (shape, strides);
+    let block = Box::into_raw(Box::<Block<M>>::new_uninit()).cast::<Block<M>>();
+    macro_rules! put {
+        ($field:ident: $value:expr) => {
+            // SAFETY: room for a block, which nobody else has.
+            let place = unsafe { &raw mut (*block).$field };
+            // SAFETY: likewise; each field is written once.
+            unsafe { place.write($value) };
+        };
+    }
+    put!(tensor: tensor);
+    // SAFETY: written just above.
+    let tensor = unsafe { &(*block).tensor };
+    put!(shown: tensor.layout().clone());
+    let mut managed = M::new(tensor.as_dl_tensor(), flags, Token(()));
+    put!(flags: managed.flags(Token(())));
+    let described = managed.tensor_mut(Token(()));
+    // SAFETY: written above; another field than the one that is referred to, and it stays where it is.
+    (described.shape, described.strides) = unsafe { &mut (*block).shown }.as_mut_ptrs();
+    put!(managed: managed);
     // SAFETY: `into_raw` gives no NULL.
     Exported(unsafe { NonNull::new_unchecked(block.cast()) })
 }
@@ -362,6 +375,7 @@ impl Tensor {
     ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it;
     ///   a bool buffer holds the bytes 0 and 1 only.
     /// * The flags are truthful: with `IS_COPIED`, nobody else reaches the memory.
+    #[inline]
     pub unsafe fn from_dlpack(source: NonNull<DLManagedTensorVersioned>) -> Result<Self, Rejected<Exported>> {
         // SAFETY: the caller's promises.
         unsafe { Self::import(source) }
@@ -407,6 +421,7 @@ impl Tensor {
 
     /// Describes the tensor in DLPack's form. Nothing is copied or owned: the addresses lead into this
     /// handle, and hold until it is moved, changed or dropped. An empty tensor has no address.
+    #[inline]
     pub fn as_dl_tensor(&self) -> DLTensor {
         let (dtype, device, layout) = (self.dtype(), self.device(), self.layout());
         DLTensor {
@@ -424,6 +439,7 @@ impl Tensor {
     /// Another owner of the same memory, as a DLPack struct of version 1.3. Nothing is copied.
     ///
     /// The struct is `READ_ONLY` unless the memory is foreign and writable.
+    #[inline]
     pub fn share_dlpack(&self) -> Exported {
         export(self.share(), self.dlpack_flags())
     }
@@ -447,11 +463,13 @@ impl Tensor {
     /// # Errors
     /// [`Error::ReadOnly`] unless the memory is foreign and writable; [`Error::UnsupportedDType`]
     /// for padded elements.
+    #[inline]
     pub fn share_dlpack_legacy(&self) -> Result<Exported<DLManagedTensor>> {
         self.check_legacy(self.dlpack_flags())?;
         Ok(export(self.share(), 0))
     }
 
+    #[inline]
     fn check_legacy(&self, flags: u64) -> Result<()> {
         if flags & READ_ONLY != 0 {
             return Err(Error::ReadOnly {
@@ -466,6 +484,7 @@ impl Tensor {
 
     /// The flags of a DLPack struct that is one more owner of the memory:
     /// [`share_dlpack`](Self::share_dlpack)'s.
+    #[inline]
     pub fn dlpack_flags(&self) -> u64 {
         let read_only = match self.access() {
             Access::Foreign { writable: true } => 0,
