@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::copies::Copies;
-use crate::{Outcome, cargo, root, setup, show};
+use crate::{Outcome, cargo, python, root, setup, show};
 
 const HEAD: &str = "\
 # Benchmarks
@@ -16,8 +16,12 @@ machine.
 ";
 
 /// The parts of the page: a name for the command line, and a heading.
-const PARTS: [(&str, &str); 3] =
-    [("exchange", "## Exchange"), ("calls", "## Calls of the C library"), ("copies", "## Copies")];
+const PARTS: [(&str, &str); 4] = [
+    ("exchange", "## Exchange"),
+    ("calls", "## Calls of the C library"),
+    ("python", "## Python"),
+    ("copies", "## Copies"),
+];
 
 /// Runs every benchmark, or those of one part, and writes down what they print. Other parts of the page stay.
 pub(crate) fn run(only: Option<&str>) -> Outcome {
@@ -36,6 +40,7 @@ pub(crate) fn run(only: Option<&str>) -> Outcome {
             match name {
                 "exchange" => page.push_str(&[EXCHANGE, &output_of("exchange")?, GOALS].concat()),
                 "calls" => page.push_str(&[CALLS, &calls()?, CALL_GOALS].concat()),
+                "python" => page.push_str(&[PYTHON, &from_python()?, PYTHON_GOALS].concat()),
                 _ => Copies::parse(&output_of("copy")?).write(&mut page, &root().join("docs/benchmarks"))?,
             }
         } else if let Some((_, rest)) = before.split_once(&format!("\n{heading}\n")) {
@@ -83,6 +88,33 @@ fn calls() -> Outcome<String> {
     println!("{text}");
     Ok(text)
 }
+
+/// Runs the benchmark in Python; gives what it prints.
+fn from_python() -> Outcome<String> {
+    let mut bench = Command::new(python::installed()?.join("python"));
+    bench.arg("benches/python.py").current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    show(&bench);
+    let output = bench.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("the benchmark in Python failed".into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    println!("{text}");
+    Ok(text)
+}
+
+const PYTHON: &str = "\
+`benches/python.py`: tensors of 4 × 4 `f32` change hands, and 32 MiB are copied. A ratio of times says how much
+longer ours takes (below 1: it is faster); a ratio of GB/s, how many times as fast ours is.
+
+";
+
+const PYTHON_GOALS: &str = "
+Goals: as in the table, and those of the copy engine (below), which is the same. `dl.from_dlpack(torch)` asks
+PyTorch first whether the tensor requires gradient, and whether its negative (and, where it is complex, its
+conjugate) bit is set, which the exchange table does not: tvm-ffi hands such tensors on with wrong values. Asking
+takes longer than all else, because `is_neg()` lets go of the interpreter.
+";
 
 const CALLS: &str = "\
 `benches/call.c`: a producer in C makes a DLPack struct, and either calls its deleter directly or lets the

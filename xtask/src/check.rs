@@ -13,6 +13,7 @@ pub(crate) fn everything() -> Outcome {
         &["--package", "dlbridge-capi"],
         &["--package", "dlbridge-capi", "--no-default-features"],
         &["--package", "dlbridge-peer"],
+        &["--package", "dlbridge-python"],
         &["--package", "xtask"],
     ] {
         let mut clippy = cargo(&["clippy", "--all-targets"]);

@@ -5,6 +5,7 @@ mod bindings;
 mod chart;
 mod check;
 mod copies;
+mod python;
 mod setup;
 mod test;
 mod tools;
@@ -23,7 +24,7 @@ cargo xtask COMMAND
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   check                    setup, then format, lints, documentation, generated files
   bench                    setup, then the benchmarks; writes docs/benchmarks.md
-  bench PART               the same for one part of the page: exchange, calls or copies
+  bench PART               the same for one part of the page: exchange, calls, python or copies
   bindings                 generate the Rust declarations of the C headers";
 
 fn main() -> ExitCode {

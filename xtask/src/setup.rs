@@ -87,25 +87,31 @@ pub(crate) fn installed(folder: &Path) -> Option<String> {
 
 /// Makes the virtual environment if need be and installs a package; gives the environment back.
 pub(crate) fn ensure_package(venv: &Path, requirement: &str) -> Outcome<PathBuf> {
+    ensure_packages(venv, &[requirement])
+}
+
+/// Makes the virtual environment if need be and installs what it lacks; gives the environment back.
+pub(crate) fn ensure_packages(venv: &Path, requirements: &[&str]) -> Outcome<PathBuf> {
     let python = venv.join("bin/python");
     let works = Command::new(&python).args(["-m", "pip", "--version"]).output();
     if !works.is_ok_and(|output| output.status.success()) {
         run(Command::new(find_python()?).args(["-m", "venv", "--clear"]).arg(venv))?;
     }
-    let (name, version) = requirement.split_once("==").unwrap_or((requirement, ""));
-    let listed = Command::new(&python).args(["-m", "pip", "freeze"]).output()?;
-    let have = String::from_utf8_lossy(&listed.stdout)
-        .lines()
-        .filter_map(|line| line.split_once("=="))
-        .any(|(n, v)| n == name && (version.is_empty() || v.split('+').next() == Some(version)));
-    if !have {
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            requirement,
-        ]))?;
+    let listed = Command::new(&python).args(["-m", "pip", "freeze", "--all"]).output()?;
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let have = |requirement: &&&str| {
+        let (name, version) = requirement.split_once("==").unwrap_or((requirement, ""));
+        let name = name.split('[').next().unwrap_or(name);
+        listed
+            .lines()
+            .filter_map(|line| line.split_once("=="))
+            .any(|(n, v)| n == name && (version.is_empty() || v.split('+').next() == Some(version)))
+    };
+    let missing: Vec<_> = requirements.iter().filter(|requirement| !have(requirement)).collect();
+    if !missing.is_empty() {
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--disable-pip-version-check"]);
+        run(install.args(missing))?;
     }
     Ok(venv.to_path_buf())
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, root, run, setup, show, succeeded, tools};
+use crate::{Outcome, cargo, python, root, run, setup, show, succeeded, tools};
 
 /// Runs the whole suite; ends with the sum of what cargo's runs counted.
 pub(crate) fn everything() -> Outcome {
@@ -22,6 +22,7 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--package", "dlbridge-peer"]))?;
     under_valgrind()?;
     c_library(&mut count)?;
+    count.run(&mut python::tests(&python::installed()?))?;
     count.close()
 }
 
@@ -150,7 +151,7 @@ fn copy_workspace(target: &Path) -> Outcome {
     Ok(())
 }
 
-/// What the runs of cargo counted.
+/// What the runs of cargo and pytest counted.
 #[derive(Default)]
 struct Count {
     passed: usize,
@@ -158,7 +159,7 @@ struct Count {
 }
 
 impl Count {
-    /// Runs tests, shows what they print, and adds up their `test result` lines.
+    /// Runs tests, shows what they print, and adds up what they say at the end.
     fn run(&mut self, command: &mut Command) -> Outcome {
         show(command);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
@@ -174,8 +175,10 @@ impl Count {
     }
 
     fn add(&mut self, line: &str) {
-        let Some(result) = line.strip_prefix("test result: ") else { return };
-        for part in result.split(['.', ';']) {
+        // Cargo's summary, or pytest's.
+        let pytest = line.contains(" passed") && line.contains(" in ");
+        let Some(result) = line.strip_prefix("test result: ").or(pytest.then_some(line)) else { return };
+        for part in result.split(['.', ';', ',']) {
             let mut words = part.split_whitespace();
             if let (Some(Ok(number)), Some(what)) = (words.next().map(str::parse::<usize>), words.next()) {
                 match what {

@@ -1,0 +1,135 @@
+//! The copy engine for everybody's arrays: each gives back the kind that it got.
+
+use dlbridge::{MemoryFormat, Tensor};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict};
+
+use crate::error::{buffer_error, copy_error};
+use crate::exchange::is_read_only;
+use crate::import;
+use crate::library::{NDARRAY, TORCH_TENSOR};
+use crate::tensor::PyTensor;
+
+/// From so many bytes on a copy lets other threads of Python run.
+const DETACHED: usize = 64 << 10;
+
+/// Reads `copy=`: `True`, `False`, or NumPy's.
+pub(crate) fn flag(copy: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(copy) = copy.cast::<PyBool>() {
+        return Ok(copy.is_true());
+    }
+    let class = copy.get_type().fully_qualified_name()?;
+    if matches!(class.to_str()?, "numpy.bool" | "numpy.bool_") {
+        return copy.is_truthy();
+    }
+    Err(PyTypeError::new_err(format!("copy is a bool or None, not '{class}'")))
+}
+
+/// A copy that keeps the order of the strides.
+pub(crate) fn clone(py: Python<'_>, tensor: &Tensor) -> PyResult<Tensor> {
+    clone_as(py, tensor, MemoryFormat::Preserve)
+}
+
+pub(crate) fn clone_as(py: Python<'_>, tensor: &Tensor, format: MemoryFormat) -> PyResult<Tensor> {
+    let copy = || tensor.deep_clone_with(format);
+    let clone = if tensor.nbytes() < DETACHED { copy() } else { py.detach(copy) };
+    clone.map_err(buffer_error)
+}
+
+/// Copies any array into a new one of its kind.
+pub(crate) fn copy_of<'py>(array: &Bound<'py, PyAny>, format: MemoryFormat) -> PyResult<Bound<'py, PyAny>> {
+    let source = import::share(array)?;
+    copy_as_kind(array, &source, format)
+}
+
+/// Gives a row-major array back as it is, and copies any other into a new one of its kind.
+pub(crate) fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let source = import::share(array)?;
+    if source.is_contiguous() {
+        return Ok(array.clone());
+    }
+    copy_as_kind(array, &source, MemoryFormat::Contiguous)
+}
+
+fn copy_as_kind<'py>(
+    array: &Bound<'py, PyAny>,
+    source: &Tensor,
+    format: MemoryFormat,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = array.py();
+    // These may resize their memory later, so it has to be of their own.
+    let (module, option, preserve, contiguous) = if NDARRAY.is_class_of(array) {
+        let numpy = py.import(intern!(py, "numpy"))?;
+        (numpy, "order", "K".into_pyobject(py)?.into_any(), "C".into_pyobject(py)?.into_any())
+    } else if TORCH_TENSOR.is_class_of(array) {
+        let torch = py.import(intern!(py, "torch"))?;
+        let (preserve, contiguous) = (torch.getattr("preserve_format")?, torch.getattr("contiguous_format")?);
+        (torch, "memory_format", preserve, contiguous)
+    } else {
+        let clone = PyTensor::new(clone_as(py, source, format)?).into_bound(py)?;
+        return handed_to_kind(array, clone);
+    };
+    let options = PyDict::new(py);
+    options.set_item(option, if format == MemoryFormat::Contiguous { contiguous } else { preserve })?;
+    let new = module.call_method("empty_like", (array,), Some(&options))?;
+    let target = import::share(&new)?;
+    // SAFETY: the new array is nobody else's yet, and was never written.
+    let copy = || unsafe { source.copy_into_new_unchecked(&target) };
+    let copied = if source.nbytes() < DETACHED { copy() } else { py.detach(copy) };
+    copied.map_err(copy_error)?;
+    Ok(new)
+}
+
+/// Hands a tensor to the library that an array is of. The tensor itself, when that library does not say how.
+fn handed_to_kind<'py>(
+    array: &Bound<'py, PyAny>,
+    tensor: Bound<'py, PyTensor>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = array.py();
+    if array.is_exact_instance_of::<PyTensor>() {
+        return Ok(tensor.into_any());
+    }
+    if let Some(namespace) = array.getattr_opt(intern!(py, "__array_namespace__"))? {
+        return namespace.call0()?.call_method1(intern!(py, "from_dlpack"), (tensor,));
+    }
+    if array.hasattr(intern!(py, "__dlpack__"))? {
+        let module: String = array.get_type().getattr(intern!(py, "__module__"))?.extract()?;
+        let root = module.split('.').next().unwrap_or_default();
+        let root = py.import(root).ok().filter(|root| root.hasattr("from_dlpack").unwrap_or(false));
+        return match root {
+            Some(root) => root.call_method1(intern!(py, "from_dlpack"), (tensor,)),
+            None => Ok(tensor.into_any()),
+        };
+    }
+    // SAFETY: a live object.
+    if unsafe { ffi::PyObject_CheckBuffer(array.as_ptr()) } != 0 {
+        // SAFETY: a live object that has a buffer.
+        let view = unsafe { ffi::PyMemoryView_FromObject(tensor.as_ptr()) };
+        // SAFETY: a new reference, or NULL with an exception.
+        return unsafe { Bound::from_owned_ptr_or_err(py, view) };
+    }
+    Ok(tensor.into_any())
+}
+
+/// Copies elements from one array to another: `dlbridge.copyto`.
+pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = target.py();
+    let (to, from) = (import::share(target)?, import::share(source)?);
+    if is_read_only(&to) {
+        return Err(PyValueError::new_err("copy destination is read-only"));
+    }
+    // SAFETY: the target may be written; whoever else does so meanwhile races as with any other library of
+    // Python's. No Rust view is ever made here.
+    let copy = || unsafe { from.copy_into_unchecked(&to) };
+    let copied = if to.nbytes() < DETACHED { copy() } else { py.detach(copy) };
+    copied.map_err(copy_error)?;
+    if TORCH_TENSOR.is_class_of(target) {
+        // What autograd saved of the tensor before is out of date now.
+        let graph = py.import(intern!(py, "torch.autograd.graph"))?;
+        graph.call_method1(intern!(py, "increment_version"), (target,))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Element types by the names and codes that Python's libraries use.
+
+use std::ffi::CStr;
+
+use dlbridge::DType;
+
+/// Types that NumPy knows only through ml_dtypes. Those below a byte take a byte each there.
+const BY_NAME: [DType; 19] = [
+    DType::BF16,
+    DType::scalar(5, 32),
+    DType::scalar(7, 8),
+    DType::scalar(8, 8),
+    DType::scalar(9, 8),
+    DType::scalar(10, 8),
+    DType::scalar(11, 8),
+    DType::scalar(12, 8),
+    DType::scalar(13, 8),
+    DType::scalar(14, 8),
+    DType::scalar(15, 6),
+    DType::scalar(16, 6),
+    DType::scalar(17, 4),
+    DType::scalar(0, 1),
+    DType::scalar(0, 2),
+    DType::scalar(0, 4),
+    DType::scalar(1, 1),
+    DType::scalar(1, 2),
+    DType::scalar(1, 4),
+];
+
+/// A type of ml_dtypes by its name, e.g. `bfloat16`.
+pub(crate) fn from_ml_dtypes(name: &str) -> Option<DType> {
+    BY_NAME.into_iter().find(|dtype| dtype.to_string() == name)
+}
+
+/// Whether ml_dtypes has the type.
+pub(crate) fn is_ml_dtypes(dtype: DType) -> bool {
+    BY_NAME.contains(&dtype)
+}
+
+/// A type by the letter and the size in bytes that NumPy's `__array_interface__` gives.
+pub(crate) fn from_kind(kind: u8, itemsize: usize) -> Option<DType> {
+    Some(match (kind, itemsize) {
+        (b'b', 1) => DType::BOOL,
+        (b'i', 1) => DType::I8,
+        (b'i', 2) => DType::I16,
+        (b'i', 4) => DType::I32,
+        (b'i', 8) => DType::I64,
+        (b'u', 1) => DType::U8,
+        (b'u', 2) => DType::U16,
+        (b'u', 4) => DType::U32,
+        (b'u', 8) => DType::U64,
+        (b'f', 2) => DType::F16,
+        (b'f', 4) => DType::F32,
+        (b'f', 8) => DType::F64,
+        (b'c', 8) => DType::C64,
+        (b'c', 16) => DType::C128,
+        _ => return None,
+    })
+}
+
+/// A type by its code in the `struct` module's language, as the buffer protocol uses it, in this machine's
+/// byte order.
+pub(crate) fn from_format(format: &[u8], itemsize: usize) -> Option<DType> {
+    let code = match format {
+        [b'@' | b'=', code @ ..] => code,
+        [b'<', code @ ..] if cfg!(target_endian = "little") || itemsize == 1 => code,
+        [b'>' | b'!', code @ ..] if cfg!(target_endian = "big") || itemsize == 1 => code,
+        code => code,
+    };
+    let kind = match code {
+        b"?" => b'b',
+        b"b" | b"h" | b"i" | b"l" | b"q" | b"n" => b'i',
+        b"B" | b"c" | b"H" | b"I" | b"L" | b"Q" | b"N" => b'u',
+        b"e" | b"f" | b"d" => b'f',
+        b"Zf" | b"Zd" => b'c',
+        _ => return None,
+    };
+    from_kind(kind, itemsize)
+}
+
+/// The code of a type in the language of the buffer protocol.
+pub(crate) fn format(dtype: DType) -> Option<&'static CStr> {
+    Some(match dtype {
+        DType::BOOL => c"?",
+        DType::I8 => c"b",
+        DType::I16 => c"h",
+        DType::I32 => c"i",
+        DType::I64 => c"q",
+        DType::U8 => c"B",
+        DType::U16 => c"H",
+        DType::U32 => c"I",
+        DType::U64 => c"Q",
+        DType::F16 => c"e",
+        DType::F32 => c"f",
+        DType::F64 => c"d",
+        DType::C64 => c"Zf",
+        DType::C128 => c"Zd",
+        _ => return None,
+    })
+}

@@ -1,0 +1,102 @@
+//! The buffer protocol: `bytes`, `bytearray`, `memoryview`, `array.array`, `mmap` and others.
+
+use std::ffi::CStr;
+
+use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::dtype;
+use crate::error::buffer_error;
+use crate::owner::Lent;
+
+/// Shares what an object lends.
+pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    let lent = Lent::new(object, ffi::PyBUF_FULL_RO)?;
+    let view = lent.view();
+    let itemsize = usize::try_from(view.itemsize).unwrap_or(0);
+    let format = match view.format.is_null() {
+        true => c"B",
+        // SAFETY: a string of the view's.
+        false => unsafe { CStr::from_ptr(view.format) },
+    };
+    let dtype = dtype::from_format(format.to_bytes(), itemsize).ok_or_else(|| {
+        PyBufferError::new_err(format!(
+            "DLPack has no type for elements of format '{}' and {itemsize} bytes",
+            format.to_string_lossy()
+        ))
+    })?;
+    let rank = usize::try_from(view.ndim).unwrap_or(0);
+    // SAFETY: as many numbers as there are dimensions, unless NULL.
+    let numbers = |start: *mut isize| unsafe { numbers(start, rank) };
+    if numbers(view.suboffsets).is_some_and(|offsets| offsets.iter().any(|&offset| offset >= 0)) {
+        return Err(PyBufferError::new_err(
+            "DLPack has no way to say that memory is reached through pointers",
+        ));
+    }
+    let shape: Vec<i64> = match numbers(view.shape) {
+        Some(shape) => shape.iter().map(|&size| size as i64).collect(),
+        // Without a shape it is a row of elements.
+        None if rank == 1 => vec![view.len as i64 / view.itemsize as i64],
+        None => Vec::new(),
+    };
+    let layout = match numbers(view.strides) {
+        Some(strides) => strided(&shape, strides, view.itemsize as i64)?,
+        None => Layout::contiguous(&shape).map_err(buffer_error)?,
+    };
+    let descriptor = Descriptor::new(view.buf, layout, dtype, Device::CPU).map_err(buffer_error)?;
+    let writable = view.readonly == 0;
+    // SAFETY: the object keeps the memory as it said, until it is given back.
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, lent) })
+}
+
+/// # Safety
+/// * `start` is NULL or leads to `count` numbers that stay as they are for `'a`.
+unsafe fn numbers<'a>(start: *const isize, count: usize) -> Option<&'a [isize]> {
+    if count == 0 {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start, count) })
+}
+
+/// The layout of elements of a size whose strides are in bytes.
+fn strided(shape: &[i64], strides: &[isize], itemsize: i64) -> PyResult<Layout> {
+    let steps = shape.iter().zip(strides).map(|(&size, &bytes)| {
+        let bytes = bytes as i64;
+        (bytes % itemsize == 0 || size <= 1).then_some(bytes / itemsize)
+    });
+    let Some(steps) = steps.collect::<Option<Vec<i64>>>() else {
+        return Err(PyBufferError::new_err("DLPack only supports strides which are a multiple of itemsize"));
+    };
+    Layout::new(shape, &steps).map_err(buffer_error)
+}
+
+/// Sees the bytes that an object lends as a tensor of this type, shape and strides, whose lowest element
+/// comes first.
+pub(crate) fn from_bytes(
+    object: &Bound<'_, PyAny>,
+    dtype: DType,
+    padded: bool,
+    shape: &[i64],
+    strides: &[i64],
+) -> PyResult<Tensor> {
+    let lent = Lent::new(object, ffi::PyBUF_SIMPLE)?;
+    let view = lent.view();
+    let layout = Layout::new(shape, strides).map_err(buffer_error)?;
+    let described = |start| {
+        let descriptor = Descriptor::new(start, layout.clone(), dtype, Device::CPU)?;
+        if padded { descriptor.padded() } else { Ok(descriptor) }
+    };
+    let first = described(view.buf).map_err(buffer_error)?;
+    let (low, bytes) = first.span();
+    let skipped = view.buf.addr().wrapping_sub(low.addr());
+    let descriptor = described(view.buf.wrapping_byte_add(skipped)).map_err(buffer_error)?;
+    if bytes > usize::try_from(view.len).unwrap_or(0) {
+        return Err(PyValueError::new_err(format!("{} bytes do not hold a tensor of {bytes}", view.len)));
+    }
+    let writable = view.readonly == 0;
+    // SAFETY: the object keeps the memory as it said, until it is given back; all elements are within it.
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, lent) })
+}

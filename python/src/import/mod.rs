@@ -1,0 +1,123 @@
+//! In: whatever an object offers, best offer first.
+
+mod buffer;
+mod interface;
+mod protocol;
+
+pub(crate) use buffer::from_bytes;
+pub(crate) use protocol::{Request, from_capsule};
+
+use dlbridge::{Access, Tensor};
+use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::copies;
+use crate::device::Place;
+use crate::library::{self, NDARRAY, TORCH_TENSOR};
+use crate::numpy::{self, Refused};
+use crate::tensor::PyTensor;
+use crate::torch;
+
+/// Shares an object's memory.
+#[inline]
+pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    if NDARRAY.is_known_class_of(object) {
+        return numpy::share(object).map_err(Refused::into_export_error);
+    }
+    if TORCH_TENSOR.is_known_class_of(object)
+        && let Some(tensor) = torch::share(object)?
+    {
+        return Ok(tensor);
+    }
+    share_other(object, Request::default())
+}
+
+fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
+    let py = object.py();
+    if let Ok(tensor) = object.cast_exact::<PyTensor>() {
+        return Ok(tensor.get().tensor.share());
+    }
+    if library::learn(py) {
+        return import(object, request);
+    }
+    // SAFETY: a live object.
+    if unsafe { ffi::PyCapsule_CheckExact(object.as_ptr()) } != 0 {
+        return from_capsule(object);
+    }
+    if NDARRAY.is_class_of(object) {
+        numpy::refuse_mask(object)?;
+    }
+    if object.hasattr(intern!(py, "__dlpack__"))? {
+        return protocol::share(object, request);
+    }
+    // SAFETY: a live object.
+    if unsafe { ffi::PyObject_CheckBuffer(object.as_ptr()) } != 0 {
+        return buffer::share(object);
+    }
+    if let Some(tensor) = interface::share(object)? {
+        return Ok(tensor);
+    }
+    let class = object.get_type().fully_qualified_name()?;
+    Err(PyAttributeError::new_err(format!(
+        "'{class}' object has no attribute '__dlpack__', is no buffer, and has no '__array_interface__'"
+    )))
+}
+
+/// Shares an object's memory, or copies it, as asked.
+fn import(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
+    if NDARRAY.is_known_class_of(object) || TORCH_TENSOR.is_known_class_of(object) {
+        share(object)
+    } else {
+        share_other(object, request)
+    }
+}
+
+/// `dlbridge.from_dlpack`.
+#[inline]
+pub(crate) fn from_dlpack(
+    object: &Bound<'_, PyAny>,
+    device: Option<&Bound<'_, PyAny>>,
+    copy: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Tensor> {
+    if device.is_none() && copy.is_none() {
+        return share(object);
+    }
+    from_dlpack_as_asked(object, device, copy)
+}
+
+#[cold]
+fn from_dlpack_as_asked(
+    object: &Bound<'_, PyAny>,
+    device: Option<&Bound<'_, PyAny>>,
+    copy: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Tensor> {
+    let py = object.py();
+    // SAFETY: a live object.
+    if unsafe { ffi::PyCapsule_CheckExact(object.as_ptr()) } != 0 {
+        return Err(PyValueError::new_err(
+            "a capsule is what its producer made it: device and copy are for objects with __dlpack__",
+        ));
+    }
+    let place = device.map(Place::parse).transpose()?;
+    let copy = copy.map(copies::flag).transpose()?;
+    let request = Request { place, copy };
+    let tensor = import(object, request)?;
+    if let Some(place) = place
+        && !place.holds(tensor.device())
+    {
+        if copy == Some(false) {
+            return Err(PyValueError::new_err(format!(
+                "the memory is on {} and can't be on {place} without a copy: leave copy out",
+                tensor.device()
+            )));
+        }
+        return place.receive(py, tensor);
+    }
+    // On another device the producer was asked to copy. Here nobody does it faster than we do.
+    if copy == Some(true) && tensor.device().is_host() && tensor.access() != Access::Exclusive {
+        return copies::clone(py, &tensor);
+    }
+    Ok(tensor)
+}

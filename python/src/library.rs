@@ -1,0 +1,63 @@
+//! Libraries that may or may not be there. They are recognised by their types, and never imported for that.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+/// A class of another library's, looked up when an object of its name is first seen.
+pub(crate) struct Class {
+    module: &'static str,
+    name: &'static str,
+    /// Kept for ever, so that the address stays the class's own.
+    known: AtomicPtr<ffi::PyTypeObject>,
+}
+
+pub(crate) static NDARRAY: Class = Class::new("numpy", "ndarray");
+pub(crate) static TORCH_TENSOR: Class = Class::new("torch", "Tensor");
+
+impl Class {
+    const fn new(module: &'static str, name: &'static str) -> Self {
+        Self { module, name, known: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    /// Whether an object is of just this class, of which something was seen before.
+    #[inline]
+    pub(crate) fn is_known_class_of(&self, object: &Bound<'_, PyAny>) -> bool {
+        let class = self.known.load(Ordering::Relaxed);
+        // SAFETY: a live object has a type; only its address is compared.
+        !class.is_null() && class == unsafe { ffi::Py_TYPE(object.as_ptr()) }
+    }
+
+    /// Looks the class up if its library is loaded. Gives it, and whether it was unknown until now.
+    pub(crate) fn look_up<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyType>, bool)> {
+        let known = self.known.load(Ordering::Relaxed);
+        if !known.is_null() {
+            // SAFETY: a class that is kept for ever.
+            let class = unsafe { Bound::from_borrowed_ptr(py, known.cast()) };
+            return class.cast_into().ok().map(|class| (class, false));
+        }
+        let modules = py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?;
+        let class = modules.get_item(self.module).ok()?.getattr(self.name).ok()?;
+        let class = class.cast_into::<PyType>().ok()?;
+        self.known.store(class.as_type_ptr(), Ordering::Relaxed);
+        std::mem::forget(class.clone());
+        Some((class, true))
+    }
+
+    /// Whether an object is of this class or of one derived from it.
+    pub(crate) fn is_class_of(&self, object: &Bound<'_, PyAny>) -> bool {
+        self.is_known_class_of(object)
+            || self.look_up(object.py()).is_some_and(|(class, _)| object.is_instance(&class).unwrap_or(false))
+    }
+}
+
+/// Whether any of the classes became known just now.
+pub(crate) fn learn(py: Python<'_>) -> bool {
+    [&NDARRAY, &TORCH_TENSOR]
+        .into_iter()
+        .filter(|class| class.known.load(Ordering::Relaxed).is_null())
+        .any(|class| class.look_up(py).is_some_and(|(_, new)| new))
+}

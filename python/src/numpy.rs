@@ -1,0 +1,232 @@
+//! NumPy arrays, without linking any NumPy: in through the struct that every array shows, out through the
+//! buffer protocol.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::dtype;
+use crate::error::buffer_error;
+use crate::library::NDARRAY;
+use crate::owner::Owner;
+use crate::tensor::PyTensor;
+
+/// What `__array_struct__` shows: NumPy's `PyArrayInterface`, unchanged since its first version.
+/// <https://numpy.org/doc/stable/reference/arrays.interface.html#c-struct-access>
+#[repr(C)]
+struct ArrayInterface {
+    two: c_int,
+    nd: c_int,
+    typekind: c_char,
+    itemsize: c_int,
+    flags: c_int,
+    shape: *const isize,
+    strides: *const isize,
+    data: *mut c_void,
+    descr: *mut ffi::PyObject,
+}
+
+const NATIVE_ORDER: c_int = 0x200;
+const WRITABLE: c_int = 0x400;
+
+/// Up to this rank no allocation is needed for strides.
+const INLINE_RANK: usize = 8;
+
+/// An array that NumPy refuses to export, or PyTorch to take: which of their errors it is.
+pub(crate) enum Refused {
+    DType(String),
+    ByteOrder,
+    Strides,
+    Other(PyErr),
+}
+
+impl From<PyErr> for Refused {
+    fn from(error: PyErr) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Refused {
+    /// As `__dlpack__` refuses.
+    pub(crate) fn into_export_error(self) -> PyErr {
+        PyBufferError::new_err(match self {
+            Self::DType(name) => format!("DLPack has no type for elements of NumPy's {name}"),
+            Self::ByteOrder => "DLPack only supports native byte order".to_owned(),
+            Self::Strides => "DLPack only supports strides which are a multiple of itemsize".to_owned(),
+            Self::Other(error) => return error,
+        })
+    }
+
+    /// As `torch.from_numpy` refuses.
+    pub(crate) fn into_conversion_error(self) -> PyErr {
+        match self {
+            Self::DType(name) => PyTypeError::new_err(format!(
+                "can't convert np.ndarray of type numpy.{name}: DLPack has no such type"
+            )),
+            Self::ByteOrder => PyValueError::new_err(
+                "given numpy array has byte order different from the native byte order. Conversion between byte orders \
+                 is currently not supported.",
+            ),
+            Self::Strides => PyValueError::new_err(
+                "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate \
+                 the memory.",
+            ),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// An array's memory, shared.
+#[inline]
+pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
+    let capsule = array.getattr(intern!(array.py(), "__array_struct__"))?;
+    // SAFETY: a live object; NumPy's capsule has no name. Of anything else NULL comes back.
+    let shown = unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), std::ptr::null()) };
+    if shown.is_null() {
+        return Err(PyErr::fetch(array.py()).into());
+    }
+    // SAFETY: an array shows a valid struct, which the capsule keeps.
+    let shown = unsafe { &*shown.cast::<ArrayInterface>() };
+    let (dtype, itemsize) = element_type(array, shown)?;
+    let rank = usize::try_from(shown.nd).unwrap_or(0);
+    let numbers = |start: *const isize| match rank {
+        0 => &[],
+        // SAFETY: as many numbers as the array has dimensions.
+        _ => unsafe { std::slice::from_raw_parts(start, rank) },
+    };
+    let layout = layout(numbers(shown.shape), numbers(shown.strides), itemsize)?;
+    let descriptor = Descriptor::new(shown.data, layout, dtype, Device::CPU)
+        .and_then(|descriptor| if dtype.bits < 8 { descriptor.padded() } else { Ok(descriptor) });
+    let descriptor = descriptor.map_err(buffer_error)?;
+    // SAFETY: the array keeps its memory as long as it is referred to (NumPy refuses to resize it then, unless
+    // told not to look), and says whether it may be written. No Rust view is ever made here.
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, shown.flags & WRITABLE != 0, Owner::new(array)) })
+}
+
+fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DType, i64), Refused> {
+    let kind = shown.typekind.cast_unsigned();
+    let size = usize::try_from(shown.itemsize).unwrap_or(0);
+    match dtype::from_kind(kind, size) {
+        Some(_) if shown.flags & NATIVE_ORDER == 0 && size > 1 => Err(Refused::ByteOrder),
+        Some(dtype) => Ok((dtype, i64::from(shown.itemsize))),
+        None => {
+            let dtype = array.getattr(intern!(array.py(), "dtype"))?;
+            let name: String = dtype.getattr(intern!(array.py(), "name"))?.extract()?;
+            let class = dtype.getattr(intern!(array.py(), "type"))?;
+            let module: String = class.getattr(intern!(array.py(), "__module__"))?.extract()?;
+            match dtype::from_ml_dtypes(&name) {
+                Some(dtype) if module == "ml_dtypes" => Ok((dtype, i64::from(shown.itemsize))),
+                _ => Err(Refused::DType(if class.getattr("__name__")?.extract::<String>()? == "object_" {
+                    "object_".to_owned()
+                } else {
+                    name
+                })),
+            }
+        }
+    }
+}
+
+/// The layout of elements of a size whose strides are in bytes.
+fn layout(shape: &[isize], strides: &[isize], itemsize: i64) -> Result<Layout, Refused> {
+    let mut inline = [0_i64; 2 * INLINE_RANK];
+    let mut heap = Vec::new();
+    let rank = shape.len();
+    let numbers = if rank <= INLINE_RANK {
+        &mut inline[..2 * rank]
+    } else {
+        heap.resize(2 * rank, 0);
+        &mut heap[..]
+    };
+    let (sizes, steps) = numbers.split_at_mut(rank);
+    for ((size, step), (&shown_size, &bytes)) in
+        sizes.iter_mut().zip(steps.iter_mut()).zip(shape.iter().zip(strides))
+    {
+        let bytes = bytes as i64;
+        (*size, *step) = (shown_size as i64, bytes / itemsize);
+        // Strides of dimensions that nobody walks mean nothing.
+        if *step * itemsize != bytes && *size > 1 {
+            return Err(Refused::Strides);
+        }
+    }
+    Layout::new(sizes, steps).map_err(|error| buffer_error(error).into())
+}
+
+/// Shares an array: `dlbridge.from_numpy`.
+pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    if !NDARRAY.is_class_of(array) {
+        let name = array.get_type().fully_qualified_name()?;
+        return Err(PyTypeError::new_err(format!("expected np.ndarray (got {name})")));
+    }
+    refuse_mask(array)?;
+    share(array).map_err(Refused::into_conversion_error)
+}
+
+/// Refuses a masked array of which some elements are masked: no other library would know.
+pub(crate) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
+    if NDARRAY.is_known_class_of(array) {
+        return Ok(());
+    }
+    let Some(mask) = array.getattr_opt(intern!(array.py(), "mask"))? else { return Ok(()) };
+    if mask.call_method0(intern!(array.py(), "any"))?.is_truthy()? {
+        return Err(PyBufferError::new_err("DLPack has no masks: use filled() or compressed()"));
+    }
+    Ok(())
+}
+
+/// The tensor as an array that shares its memory.
+pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
+    let py = tensor.py();
+    let this = &tensor.get().tensor;
+    if !this.device().is_host() {
+        return Err(PyTypeError::new_err(format!(
+            "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.",
+            this.device()
+        )));
+    }
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let as_array = |tensor: &Bound<'py, PyAny>| numpy.call_method1(intern!(py, "asarray"), (tensor,));
+    let dtype = this.dtype();
+    if dtype::format(dtype).is_some() {
+        return as_array(tensor.as_any());
+    }
+    let unsupported =
+        |remedy: &str| PyTypeError::new_err(format!("Got unsupported ScalarType {dtype}{remedy}"));
+    // Packed elements have no address.
+    let itemsize = match (dtype.itemsize(), this.descriptor().is_padded()) {
+        (Some(itemsize), _) if dtype.lanes == 1 => itemsize,
+        (None, true) if dtype.lanes == 1 => 1,
+        _ => return Err(unsupported("")),
+    };
+    let bits = DType::scalar(1, u8::try_from(8 * itemsize).unwrap_or(0));
+    if !dtype::is_ml_dtypes(dtype) || dtype::format(bits).is_none() {
+        return Err(unsupported(""));
+    }
+    let ml_dtypes = py
+        .import(intern!(py, "ml_dtypes"))
+        .map_err(|_| unsupported(": NumPy has it only with the package ml_dtypes"))?;
+    let class = ml_dtypes.getattr(dtype.to_string().as_str()).map_err(|_| unsupported(""))?;
+    let plain = as_array(PyTensor::seen_as(tensor.get(), bits)?.into_bound(py)?.as_any())?;
+    plain.call_method1(intern!(py, "view"), (class,))
+}
+
+/// `Tensor.__array__`: what `numpy.asarray` and `numpy.array` call when the buffer protocol does not do.
+pub(crate) fn array<'py>(
+    tensor: &Bound<'py, PyTensor>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    copy: Option<bool>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = tensor.py();
+    let array = to_numpy(tensor)?;
+    if dtype.is_none() && copy != Some(true) {
+        return Ok(array);
+    }
+    let options = PyDict::new(py);
+    options.set_item("dtype", dtype)?;
+    options.set_item("copy", copy)?;
+    py.import(intern!(py, "numpy"))?.call_method("array", (array,), Some(&options))
+}

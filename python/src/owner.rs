@@ -1,0 +1,158 @@
+//! Python objects that keep memory, and how anything of Python's is released from wherever.
+//!
+//! A deleter may run on any thread, attached to the interpreter or not, while an exception is pending, or
+//! when there is no interpreter any more. So whatever touches Python on release goes through [`release`]:
+//! it attaches, puts a pending exception aside, and leaks rather than touch a dead interpreter.
+
+use std::ffi::c_int;
+use std::mem::ManuallyDrop;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// Set when the interpreter begins to end. From then on a thread that waits for it may be ended without
+/// warning, in the middle of somebody's deleter, so only the thread that ends it may go on.
+static CLOSING: AtomicBool = AtomicBool::new(false);
+static CLOSER: OnceLock<ThreadId> = OnceLock::new();
+/// Releases under way.
+static RELEASES: AtomicUsize = AtomicUsize::new(0);
+
+/// The longest that the interpreter's end waits for releases that other threads have begun.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Called at exit: lets releases that have begun come to their end.
+#[pyfunction]
+pub(crate) fn _close(py: Python<'_>) {
+    let _first = CLOSER.set(thread::current().id());
+    CLOSING.store(true, Ordering::SeqCst);
+    let start = Instant::now();
+    while RELEASES.load(Ordering::SeqCst) > 0 && start.elapsed() < PATIENCE {
+        py.detach(|| thread::sleep(Duration::from_millis(1)));
+    }
+}
+
+struct Release;
+
+impl Release {
+    fn begin() -> Self {
+        RELEASES.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        RELEASES.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs code that gives something back to Python; not at all when there is no interpreter to give it to.
+pub(crate) fn release(run: impl FnOnce(Python<'_>)) {
+    let _release = Release::begin();
+    let closing = CLOSING.load(Ordering::SeqCst);
+    if closing && CLOSER.get() != Some(&thread::current().id()) {
+        return;
+    }
+    // SAFETY: may be asked at any time.
+    if unsafe { ffi::Py_IsInitialized() } == 0 {
+        return;
+    }
+    let _attached = Attached::new();
+    // SAFETY: attached just above, until the end of this function.
+    let py = unsafe { Python::assume_attached() };
+    let _pending = Pending::put_aside(py);
+    run(py);
+}
+
+/// The interpreter's own word that this thread is attached. PyO3 goes by its count of what it attached itself, and
+/// that is wrong here: when PyTorch frees a tensor it detaches, so our deleter may find itself detached within a
+/// call of ours.
+struct Attached(ffi::PyGILState_STATE);
+
+impl Attached {
+    fn new() -> Self {
+        // SAFETY: there is an interpreter, which does not end, as far as anybody can know.
+        Self(unsafe { ffi::PyGILState_Ensure() })
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // SAFETY: ensured on this thread, and released once.
+        unsafe { ffi::PyGILState_Release(self.0) };
+    }
+}
+
+/// An exception on its way, which comes back when this is dropped.
+pub(crate) struct Pending([*mut ffi::PyObject; 3]);
+
+impl Pending {
+    pub(crate) fn put_aside(_py: Python<'_>) -> Self {
+        let mut parts = [std::ptr::null_mut(); 3];
+        let [kind, value, traceback] = &mut parts;
+        // SAFETY: attached to the interpreter, and room for three references.
+        unsafe { ffi::PyErr_Fetch(kind, value, traceback) };
+        Self(parts)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let [kind, value, traceback] = self.0;
+        // SAFETY: the thread is still attached: this lives within the function that attached it. The
+        // references are those that `PyErr_Fetch` gave.
+        unsafe { ffi::PyErr_Restore(kind, value, traceback) };
+    }
+}
+
+/// Keeps a Python object that keeps memory.
+pub(crate) struct Owner(ManuallyDrop<Py<PyAny>>);
+
+impl Owner {
+    pub(crate) fn new(object: &Bound<'_, PyAny>) -> Self {
+        Self(ManuallyDrop::new(object.clone().unbind()))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here; without an interpreter it is leaked.
+        let object = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.0) });
+        // Given back as a `Bound`: dropping a `Py` may put it off until PyO3 is called again.
+        release(|py| drop(ManuallyDrop::into_inner(object).into_bound(py)));
+    }
+}
+
+/// Keeps a buffer that an object has lent, and gives it back.
+pub(crate) struct Lent(Box<ffi::Py_buffer>);
+
+// SAFETY: only given back, by a thread that is attached.
+unsafe impl Send for Lent {}
+
+impl Lent {
+    /// Asks an object for its buffer.
+    pub(crate) fn new(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: a live object, and room for a view.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &mut *view, flags) } == 0 {
+            Ok(Self(view))
+        } else {
+            Err(PyErr::fetch(object.py()))
+        }
+    }
+
+    pub(crate) fn view(&self) -> &ffi::Py_buffer {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // SAFETY: attached; the view came from `PyObject_GetBuffer` and is given back once.
+        release(|_| unsafe { ffi::PyBuffer_Release(&mut *self.0) });
+    }
+}

@@ -1,0 +1,69 @@
+//! Pickles: with protocol 5 the elements go beside the pickle, and are not copied.
+//! <https://peps.python.org/pep-0574/>
+
+use dlbridge::DType;
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::PyBufferError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyTuple};
+
+use crate::buffer::bytes_of;
+use crate::copies;
+use crate::exchange::is_read_only;
+use crate::import;
+use crate::tensor::PyTensor;
+
+/// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it is padded,
+/// shape and strides.
+type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
+
+/// `Tensor.__reduce_ex__`.
+pub(crate) fn reduce<'py>(tensor: &Bound<'py, PyTensor>, protocol: i32) -> PyResult<Bound<'py, PyTuple>> {
+    let py = tensor.py();
+    let this = &tensor.get().tensor;
+    if !this.device().is_host() {
+        return Err(PyBufferError::new_err(format!(
+            "can't pickle memory on {}: use Tensor.cpu() first",
+            this.device()
+        )));
+    }
+    let copy;
+    let (dense, bytes) = match bytes_of(this) {
+        Some(bytes) => (this, bytes),
+        None => {
+            // Gaps belong to somebody else.
+            copy = copies::clone(py, this)?;
+            let bytes =
+                bytes_of(&copy).ok_or_else(|| PyBufferError::new_err("can't see the elements as bytes"))?;
+            (&copy, bytes)
+        }
+    };
+    let read_only = is_read_only(this);
+    let bytes = if read_only { crate::export::read_only(&bytes) } else { bytes };
+    let bytes = PyTensor::new(bytes).into_bound(py)?.into_any();
+    let bytes = if protocol >= 5 {
+        let wrapper = py.import(intern!(py, "pickle"))?.getattr(intern!(py, "PickleBuffer"))?;
+        wrapper.call1((bytes,))?
+    } else if read_only {
+        PyBytes::type_object(py).call1((bytes,))?
+    } else {
+        PyByteArray::type_object(py).call1((bytes,))?
+    };
+    let DType { code, bits, lanes } = dense.dtype();
+    let description: Description =
+        (code, bits, lanes, dense.descriptor().is_padded(), dense.shape().to_vec(), dense.strides().to_vec());
+    let rebuild = py.import(intern!(py, "dlbridge._dlbridge"))?.getattr(intern!(py, "_rebuild"))?;
+    (rebuild, (bytes, description)).into_pyobject(py)
+}
+
+/// Makes a tensor of a pickle. It shares the bytes that the unpickler gives.
+#[pyfunction]
+pub(crate) fn _rebuild(bytes: &Bound<'_, PyAny>, description: Description) -> PyResult<PyTensor> {
+    let (code, bits, lanes, padded, shape, strides) = description;
+    let dtype = DType { code, bits, lanes };
+    if !dtype.is_known() {
+        return Err(PyBufferError::new_err(format!("DLPack has no elements of type {dtype}")));
+    }
+    import::from_bytes(bytes, dtype, padded, &shape, &strides).map(PyTensor::new)
+}

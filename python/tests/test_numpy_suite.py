@@ -1,0 +1,87 @@
+"""NumPy's own tests of DLPack, with dlbridge in between.
+
+They are copied out of the installed NumPy when this runs, and see another `np`:
+
+* two hops: an array goes to dlbridge, and from there to NumPy, for each `np.from_dlpack`;
+* substitution: dlbridge imports in NumPy's place, and exports in the arrays' place.
+"""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import dlbridge as dl
+
+# Where we differ on purpose, and why.
+DEVIATIONS = {
+    "two hops": {},
+    "substitution": {
+        "test_dunder_dlpack_stream": "a stream that a device has not is a ValueError, as NumPy 2.5 has it too",
+        "test_dunder_dlpack_copy": "an argument of the wrong type is a TypeError",
+    },
+}
+
+
+class TwoHops:
+    """NumPy, but for one function."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    @staticmethod
+    def from_dlpack(x, **options):
+        return np.from_dlpack(dl.from_dlpack(x, **options))
+
+
+class Bridged(np.ndarray):
+    """An array that dlbridge exports."""
+
+    def __dlpack__(self, **options):
+        return dl.from_dlpack(self.view(np.ndarray)).__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return dl.from_dlpack(self.view(np.ndarray)).__dlpack_device__()
+
+    @classmethod
+    def owning(cls, array):
+        """A copy that owns its memory, so that it is what views of it refer to."""
+        new = np.ndarray.__new__(cls, array.shape, array.dtype)
+        new[...] = array
+        return new
+
+
+class Substitution:
+    """NumPy, but dlbridge imports, and exports whatever new arrays there are."""
+
+    def __getattr__(self, name):
+        known = getattr(np, name)
+        if name not in ("arange", "array", "zeros", "asarray"):
+            return known
+        return lambda *arguments, **options: Bridged.owning(known(*arguments, **options))
+
+    @staticmethod
+    def from_dlpack(x, **options):
+        return dl.from_dlpack(x, **options).numpy()
+
+
+KINDS = {"two hops": TwoHops(), "substitution": Substitution()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numpys_own_tests(kind, tmp_path):
+    source = pathlib.Path(np.__file__).parent / "_core/tests/test_dlpack.py"
+    text = source.read_text()
+    line = "import numpy as np\n"
+    assert text.count(line) == 1
+    here = pathlib.Path(__file__)
+    replaced = f"import sys; sys.path.insert(0, {str(here.parent)!r}); import {here.stem}; np = {here.stem}.KINDS[{kind!r}]\n"
+    (tmp_path / "test_dlpack.py").write_text(text.replace(line, replaced))
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_dlpack.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    outcomes = [line.split() for line in run.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "ERROR"))]
+    names = {name.split("::")[-1].split("[")[0] for outcome, name, *_ in outcomes if outcome != "PASSED"}
+    assert names == set(DEVIATIONS[kind]), run.stdout
+    assert len(outcomes) >= 80, run.stdout

@@ -1,0 +1,209 @@
+"""What a Python user knows from NumPy and PyTorch, line by line, beside the same lines here.
+
+Both must print the same, line for line. Then the refusals, and what PyTorch gets wrong.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import dlbridge as dl
+
+# Each line as one knows it, and as it is here where it differs.
+SEED = {
+    "an array becomes a tensor by copy": [
+        "a = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)",
+        ("t = torch.tensor(a)", "t = dl.tensor(a)"),
+        "a[0, 0] = 100",
+        "print(t.tolist(), tuple(t.shape), t.stride())",
+        "print(t.data_ptr() == a.ctypes.data)",
+        ("print(torch.tensor(a.T).stride())", "print(dl.tensor(a.T).stride())"),
+    ],
+    "an array becomes a tensor that shares its memory": [
+        "a = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)",
+        ("t = torch.from_numpy(a)", "t = dl.from_numpy(a)"),
+        "a[0, 0] = 100",
+        "print(t.tolist(), t.data_ptr() == a.ctypes.data)",
+        ("t[1, 1] = -1", "t.torch()[1, 1] = -1"),
+        "print(a)",
+        ("print(torch.from_numpy(a.T).stride())", "print(dl.from_numpy(a.T).stride())"),
+        ("t = torch.as_tensor(a)", "t = dl.from_dlpack(a)"),
+        "print(t.tolist())",
+    ],
+    "a tensor becomes an array": [
+        ("t = torch.tensor([[1.0, 2.0], [3.0, 4.0]])", "t = dl.from_dlpack(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))"),
+        "n = t.numpy()",
+        "n[0, 0] = 5",
+        "print(t.tolist(), n.dtype, n.shape, n.strides)",
+        ("t.add_(1)", "t.torch().add_(1)"),
+        "print(n)",
+        "print(np.asarray(t), np.array(t, dtype=np.int64), t.numpy(force=True))",
+        "print(n.ctypes.data == t.data_ptr())",
+    ],
+    "a tensor becomes a list": [
+        ("t = torch.tensor([[1, 2], [3, 4]])", "t = dl.from_dlpack(torch.tensor([[1, 2], [3, 4]]))"),
+        "print(t.tolist(), type(t.tolist()[0][0]))",
+        ("print(torch.tensor(0.1).tolist())", "print(dl.from_dlpack(torch.tensor(0.1)).tolist())"),
+        ("print(torch.tensor([7]).item())", "print(dl.from_dlpack(torch.tensor([7])).item())"),
+        ("print(torch.empty(0, 3).tolist(), torch.empty(3, 0).tolist())",
+         "print(dl.from_dlpack(torch.empty(0, 3)).tolist(), dl.from_dlpack(torch.empty(3, 0)).tolist())"),
+    ],
+    "a tensor leaves the GPU, or is on the host already": [
+        ("t = torch.tensor([1.0, 2.0])", "t = dl.from_dlpack(torch.tensor([1.0, 2.0]))"),
+        "print(t.cpu() is t, t.to('cpu') is t, t.to(torch.device('cpu')) is t)",
+        "print(t.cpu().numpy(), t.to('cpu', copy=True).data_ptr() == t.data_ptr())",
+    ],
+    "a tensor is cloned": [
+        ("t = torch.tensor([[1.0, 2.0], [3.0, 4.0]])", "t = dl.from_dlpack(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))"),
+        "c = t.clone()",
+        ("t[0, 0] = 100", "t.torch()[0, 0] = 100"),
+        "print(c.tolist(), t.tolist(), c.data_ptr() == t.data_ptr())",
+        ("c = t.t().clone()", "c = dl.from_dlpack(t.torch().t()).clone()"),
+        "print(c.stride(), c.contiguous().stride(), c.contiguous().tolist(), t.contiguous() is t)",
+        ("c = t.clone(memory_format=torch.contiguous_format)", "c = t.clone(memory_format='contiguous_format')"),
+        "print(c.is_contiguous(), c.numel(), c.ndim, c.nbytes)",
+    ],
+}
+
+
+@pytest.mark.parametrize("section", SEED)
+def test_both_print_the_same(section):
+    known, here = [], []
+    spaces = [
+        {"np": np, "torch": torch, "print": lambda *values: known.append(" ".join(map(str, values)))},
+        {"np": np, "torch": torch, "dl": dl, "print": lambda *values: here.append(" ".join(map(str, values)))},
+    ]
+    for line in SEED[section]:
+        for text, space in zip((line, line) if isinstance(line, str) else line, spaces, strict=True):
+            exec(text, space)
+        assert here == known, line
+    assert here
+
+
+REFUSALS = {
+    # How PyTorch says no, and how we do: the same class, and the same reason.
+    "list": ("torch.from_numpy([1.0])", "dl.from_numpy([1.0])", TypeError, "expected np.ndarray"),
+    "object": ("torch.from_numpy(np.array([None]))", "dl.from_numpy(np.array([None]))", TypeError, "numpy.object_"),
+    "text": ("torch.from_numpy(np.array(['a']))", "dl.from_numpy(np.array(['a']))", TypeError, "can't convert np.ndarray"),
+    "byte order": ("torch.from_numpy(np.ones(2, '>f4'))", "dl.from_numpy(np.ones(2, '>f4'))", ValueError,
+                   "byte order different from the native byte order"),
+    "field": ("torch.from_numpy(np.zeros(3, 'u1,f4')['f1'])", "dl.from_numpy(np.zeros(3, 'u1,f4')['f1'])", ValueError,
+              "not a multiple of the element byte size"),
+    "no NumPy type": ("torch.ones(2, dtype=torch.complex32).numpy()", "dl.from_dlpack(packed).numpy()", TypeError,
+                      "Got unsupported ScalarType"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusals_are_pytorchs(case):
+    known, here, error, reason = REFUSALS[case]
+    for text in (known, here):
+        with pytest.raises(error, match=reason.replace("(", r"\(")):
+            eval(text, {"np": np, "torch": torch, "dl": dl, "packed": torch.empty(2, dtype=torch.float4_e2m1fn_x2)})
+
+
+def test_memory_of_a_device_does_not_become_an_array_and_the_error_names_the_remedy():
+    class OnCuda:
+        """Describes memory of a CUDA device, which nobody reads."""
+
+        def __init__(self, capsule):
+            self.capsule = capsule
+
+        def __dlpack_device__(self):
+            return (2, 0)
+
+        def __dlpack__(self, **_):
+            return self.capsule
+
+    from hostile import Struct  # a DLPack struct with any fields
+
+    struct = Struct((2, 2), device=(2, 0))
+    tensor = dl.from_dlpack(OnCuda(struct.capsule()))
+    assert (tensor.device, tensor.shape) == ("cuda:0", (2, 2))
+    sentence = (
+        "can't convert cuda:0 device type tensor to numpy. "
+        r"Use Tensor.cpu\(\) to copy the tensor to host memory first."
+    )
+    with pytest.raises(TypeError, match=sentence):
+        tensor.numpy()
+    for read in (tensor.tolist, tensor.item, lambda: memoryview(tensor), lambda: np.asarray(tensor)):
+        with pytest.raises((TypeError, BufferError, ValueError)):
+            read()
+    assert "shape=[2, 2]" in repr(tensor) and "cuda:0" in repr(tensor)
+
+
+def test_where_pytorch_fails_we_do_not():
+    reversed_ = np.arange(3.0)[::-1]
+    with pytest.raises(ValueError):
+        torch.from_numpy(reversed_)
+    tensor = dl.from_numpy(reversed_)
+    assert tensor.stride() == (-1,) and tensor.tolist() == [2.0, 1.0, 0.0]
+    assert tensor.numpy().ctypes.data == reversed_.ctypes.data
+    # PyTorch would end the process if it saw the strides; it gets a copy instead, or a refusal.
+    assert torch.from_dlpack(tensor).tolist() == [2.0, 1.0, 0.0]
+    with pytest.raises(BufferError, match="negative"):
+        torch.from_dlpack(tensor, copy=False)
+    with pytest.raises(ValueError, match=r"clone\(\)"):
+        tensor.torch()
+    constant = np.arange(3.0)
+    constant.flags.writeable = False
+    tensor = dl.from_numpy(constant)
+    assert tensor.readonly and not tensor.numpy().flags.writeable
+    with pytest.raises(BufferError, match=r"clone\(\)\.torch\(\)"):
+        tensor.torch()
+    assert tensor.clone().torch().add_(1).tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (lambda: torch.ones(2, requires_grad=True), "detach"),
+        (lambda: torch.nn.Parameter(torch.ones(2)), "gradient"),
+        (lambda: torch.tensor([1 + 2j]).conj(), "resolve_conj"),
+        (lambda: torch.tensor([1 + 2j]).conj().imag, "resolve_neg"),
+        (lambda: torch._neg_view(torch.ones(3, dtype=torch.int64)), "resolve_neg"),
+        (lambda: torch.ones(2).to_sparse(), "storage"),
+        (lambda: torch.ones(2, device="meta"), "meta"),
+        (lambda: torch.empty(2, dtype=torch.int4), "below a byte"),
+        (lambda: torch._efficientzerotensor(3), "memory"),
+    ],
+)
+def test_tensors_that_are_more_than_memory_are_refused(make, remedy):
+    with pytest.raises(BufferError, match=remedy):
+        dl.from_dlpack(make())
+
+
+def test_fake_tensors_have_no_memory():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        fake = torch.empty(3)
+    with pytest.raises((BufferError, RuntimeError)):
+        dl.from_dlpack(fake)
+
+
+def test_subclasses_are_asked_in_their_own_way():
+    class Doubled(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            if function is torch.Tensor.__dlpack__:
+                return torch.full((2,), 2.0).__dlpack__(**kwargs)
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    assert dl.from_dlpack(torch.ones(2).as_subclass(Doubled)).tolist() == [2.0, 2.0]
+
+
+def test_repr_shows_values_type_and_device():
+    assert repr(dl.tensor(np.array([[1, 2], [3, 4]]))) == (
+        "dlbridge.Tensor([[1, 2],\n                 [3, 4]], dtype=int64, device=cpu)"
+    )
+    assert repr(dl.tensor(np.array(1.5, np.float16))) == "dlbridge.Tensor(1.5, dtype=float16, device=cpu)"
+    assert repr(dl.tensor(np.zeros((0, 3)))) == "dlbridge.Tensor([], shape=[0, 3], dtype=float64, device=cpu)"
+    numbers = np.array([0.1, 1e30, -np.inf, np.nan, 1e-9], np.float32)
+    assert repr(dl.tensor(numbers)).startswith("dlbridge.Tensor([0.1, 1e+30, -inf, nan, 1e-09], ")
+    large = repr(dl.tensor(np.arange(10_000).reshape(100, 100)))
+    assert "0, 1, 2, ..., 97, 98, 99" in large and large.count("\n") == 6
+    everywhere = np.broadcast_to(np.float32(1), (1 << 10,) * 6)
+    assert len(repr(dl.from_numpy(everywhere))) < 100_000
+    bits = torch.ones(2, dtype=torch.float8_e5m2)
+    assert repr(dl.from_dlpack(bits)) == "dlbridge.Tensor(..., shape=[2], dtype=float8_e5m2, device=cpu)"

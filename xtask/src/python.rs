@@ -1,0 +1,73 @@
+//! The Python package: its wheel, the libraries on its other side, its tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Outcome, root, run, setup};
+
+/// What builds and tests the package, and the libraries that it exchanges with, beside torch and NumPy.
+const PACKAGES: [&str; 11] = [
+    "maturin==1.16.0",
+    "pytest==9.2.0",
+    "mypy==2.4.1",
+    "abi3audit==0.0.26",
+    "jax[cpu]==0.10.2",
+    "apache-tvm-ffi==0.1.15.post2",
+    "ml_dtypes==0.6.0",
+    "array-api-strict==2.6.1",
+    "ray==2.60.0",
+    "joblib==1.6.0",
+    "distributed==2026.8.0",
+];
+
+/// Builds the wheel and installs it into our virtual environment; gives the folder of its programs.
+pub(crate) fn installed() -> Outcome<PathBuf> {
+    let venv = setup::venv(None);
+    setup::ensure_packages(&venv, &["torch==2.13.0", "numpy"])?;
+    setup::ensure_packages(&venv, &PACKAGES)?;
+    let programs = venv.join("bin");
+    let wheels = root().join("target/wheels");
+    if wheels.exists() {
+        fs::remove_dir_all(&wheels)?;
+    }
+    // As `pip install .` does, but with the maturin that is here.
+    let mut build = pip(&programs);
+    build.args(["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]).arg(&wheels);
+    run(build.arg(root().join("python")))?;
+    let wheel = the_wheel(&wheels)?;
+    // It keeps to what every Python from 3.11 on has.
+    let mut audit = Command::new(programs.join("abi3audit"));
+    run(audit.args(["--strict", "--summary", "--assume-minimum-abi3", "3.11"]).arg(&wheel))?;
+    run(pip(&programs).args(["install", "--quiet", "--no-deps", "--force-reinstall"]).arg(&wheel))?;
+    Ok(programs)
+}
+
+/// The tests of the package, to be run.
+pub(crate) fn tests(programs: &Path) -> Command {
+    let mut tests = Command::new(programs.join("pytest"));
+    tests.arg("python/tests").current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    tests
+}
+
+fn pip(programs: &Path) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(programs.to_path_buf()).chain(std::env::split_paths(&path));
+    let mut command = Command::new(programs.join("python"));
+    command.args(["-m", "pip", "--disable-pip-version-check"]);
+    if let Ok(path) = std::env::join_paths(paths) {
+        command.env("PATH", path);
+    }
+    command
+}
+
+fn the_wheel(folder: &Path) -> Outcome<PathBuf> {
+    let wheels: Vec<_> = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    match &wheels[..] {
+        [wheel] if wheel.to_string_lossy().contains("-cp311-abi3-") => Ok(wheel.clone()),
+        _ => {
+            Err(format!("{} holds {wheels:?}, not one wheel for every Python from 3.11 on", folder.display())
+                .into())
+        }
+    }
+}
