@@ -36,21 +36,43 @@ def in_turns(contenders, seconds=0.01):
 ARRAY = np.arange(16, dtype=np.float32).reshape(4, 4)
 TENSOR = torch.arange(16, dtype=torch.float32).reshape(4, 4)
 OURS, TVM = dl.from_dlpack(TENSOR), tvm_ffi.from_dlpack(TENSOR)
-SPACE = {"np": np, "torch": torch, "tvm_ffi": tvm_ffi, "dl": dl, "a": ARRAY, "x": TENSOR, "ours": OURS, "tvm": TVM,
-         "from_ours": dl.from_dlpack, "from_tvm": tvm_ffi.from_dlpack, "np_from": np.from_dlpack,
-         "torch_from": torch.from_dlpack}
+SPACE = {
+    "np": np,
+    "torch": torch,
+    "tvm_ffi": tvm_ffi,
+    "dl": dl,
+    "a": ARRAY,
+    "x": TENSOR,
+    "ours": OURS,
+    "tvm": TVM,
+    "from_ours": dl.from_dlpack,
+    "from_tvm": tvm_ffi.from_dlpack,
+    "np_from": np.from_dlpack,
+    "torch_from": torch.from_dlpack,
+}
 
 # Ours, the peer whose time the goal names, and what the goal is.
 HAND_OVERS = [
     ("dl.from_dlpack(torch)", "from_ours(x)", "tvm_ffi.from_dlpack(torch)", "from_tvm(x)", "faster"),
-    ("dl.from_dlpack(torch)", "from_ours(x)", "the same, after `requires_grad`, `is_neg()`",
-     "x.requires_grad; x.is_neg(); from_tvm(x)", ""),
+    (
+        "dl.from_dlpack(torch)",
+        "from_ours(x)",
+        "the same, after `requires_grad`, `is_neg()`",
+        "x.requires_grad; x.is_neg(); from_tvm(x)",
+        "",
+    ),
     ("dl.from_dlpack(numpy)", "from_ours(a)", "tvm_ffi.from_dlpack(numpy)", "from_tvm(a)", "faster"),
     ("dl.from_dlpack(numpy)", "from_ours(a)", "torch.from_dlpack(numpy)", "torch_from(a)", ""),
     ("dl.from_numpy(a)", "dl.from_numpy(a)", "torch.from_numpy(a)", "torch.from_numpy(a)", "faster"),
     ("np.from_dlpack(dl)", "np_from(ours)", "np.from_dlpack(tvm_ffi)", "np_from(tvm)", "no slower"),
     ("np.from_dlpack(dl)", "np_from(ours)", "np.from_dlpack(torch)", "np_from(x)", ""),
-    ("torch.from_dlpack(dl)", "torch_from(ours)", "torch.from_dlpack(tvm_ffi)", "torch_from(tvm)", "no slower"),
+    (
+        "torch.from_dlpack(dl)",
+        "torch_from(ours)",
+        "torch.from_dlpack(tvm_ffi)",
+        "torch_from(tvm)",
+        "no slower",
+    ),
     ("dl.tensor(a)", "dl.tensor(a)", "torch.tensor(a)", "torch.tensor(a)", "faster"),
     ("t.numpy()", "ours.numpy()", "torch: t.numpy()", "x.numpy()", "faster"),
     ("t.torch()", "ours.torch()", "torch.from_numpy(a)", "torch.from_numpy(a)", ""),
@@ -63,8 +85,11 @@ def hand_overs():
     print("| ours | ns | beside it | ns | ratio | goal |\n|---|---|---|---|---|---|")
     for ours, statement, peer, other, goal in HAND_OVERS:
         mine, theirs = in_turns([(statement, SPACE), (other, SPACE)])
-        print(f"| `{ours}` | {mine * 1e9:.0f} | {peer if ' ' in peer else f'`{peer}`'} | {theirs * 1e9:.0f} "
-              f"| {mine / theirs:.2f} | {goal} |", flush=True)
+        print(
+            f"| `{ours}` | {mine * 1e9:.0f} | {peer if ' ' in peer else f'`{peer}`'} | {theirs * 1e9:.0f} "
+            f"| {mine / theirs:.2f} | {goal} |",
+            flush=True,
+        )
 
 
 # Layouts of 32 MiB, and how they come about.
@@ -83,32 +108,52 @@ COPIES = {
 
 def copies():
     print(f"{os.environ['RAYON_NUM_THREADS']} thread(s):\n")
-    print("| 32 MiB | `np.ascontiguousarray` GB/s | `dl.contiguous` of the array | ratio "
-          "| `torch.contiguous` | `dl.contiguous` of the tensor | ratio | `np.copyto` | `copy_` | `dl.copyto` "
-          "| to NumPy | to torch |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| 32 MiB | `np.ascontiguousarray` GB/s | `dl.contiguous` of the array | ratio "
+        "| `torch.contiguous` | `dl.contiguous` of the tensor | ratio | `np.copyto` | `copy_` | `dl.copyto` "
+        "| to NumPy | to torch |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+    )
     torch.set_num_threads(int(os.environ["RAYON_NUM_THREADS"]))
     means = [[] for _ in range(4)]
     for name, (dtype, shape, view) in COPIES.items():
         array = view(np.random.default_rng(0).integers(0, 100, shape).astype(dtype))
-        space = {"np": np, "torch": torch, "dl": dl, "a": array, "x": torch.from_numpy(array),
-                 "b": np.empty(array.shape, dtype), "y": torch.empty(array.shape, dtype=torch.from_numpy(array).dtype)}
+        space = {
+            "np": np,
+            "torch": torch,
+            "dl": dl,
+            "a": array,
+            "x": torch.from_numpy(array),
+            "b": np.empty(array.shape, dtype),
+            "y": torch.empty(array.shape, dtype=torch.from_numpy(array).dtype),
+        }
         space["b"][...] = 1
         space["y"].fill_(1)
-        fresh = ["np.array(a, order='C', copy=True)", "dl.clone(a)" if name == "contiguous" else "dl.contiguous(a)",
-                 "x.clone(memory_format=torch.contiguous_format)", "dl.clone(x)" if name == "contiguous" else "dl.contiguous(x)"]
+        fresh = [
+            "np.array(a, order='C', copy=True)",
+            "dl.clone(a)" if name == "contiguous" else "dl.contiguous(a)",
+            "x.clone(memory_format=torch.contiguous_format)",
+            "dl.clone(x)" if name == "contiguous" else "dl.contiguous(x)",
+        ]
         used = ["np.copyto(b, a)", "y.copy_(x)", "dl.copyto(b, a)"]
-        rates = [array.nbytes / seconds / 1e9 for seconds in in_turns([(code, space) for code in fresh + used], 0.02)]
+        rates = [
+            array.nbytes / seconds / 1e9
+            for seconds in in_turns([(code, space) for code in fresh + used], 0.02)
+        ]
         numpy, ours_np, of_torch, ours_torch, np_used, torch_used, ours_used = rates
         ratios = [ours_np / numpy, ours_torch / of_torch, ours_used / np_used, ours_used / torch_used]
-        print(f"| {name} | {numpy:.2f} | {ours_np:.2f} | {ratios[0]:.2f} | {of_torch:.2f} | {ours_torch:.2f} "
-              f"| {ratios[1]:.2f} | {np_used:.2f} | {torch_used:.2f} | {ours_used:.2f} | {ratios[2]:.2f} | {ratios[3]:.2f} |",
-              flush=True)
+        print(
+            f"| {name} | {numpy:.2f} | {ours_np:.2f} | {ratios[0]:.2f} | {of_torch:.2f} | {ours_torch:.2f} "
+            f"| {ratios[1]:.2f} | {np_used:.2f} | {torch_used:.2f} | {ours_used:.2f} | {ratios[2]:.2f} | {ratios[3]:.2f} |",
+            flush=True,
+        )
         if name != "contiguous":
             for mean, ratio in zip(means, ratios, strict=True):
                 mean.append(ratio)
     first, second, third, fourth = (statistics.geometric_mean(mean) for mean in means)
-    print(f"| geometric mean, contiguous left out | | | **{first:.1f}** | | | **{second:.1f}** | | | | **{third:.1f}** "
-          f"| **{fourth:.1f}** |")
+    print(
+        f"| geometric mean, contiguous left out | | | **{first:.1f}** | | | **{second:.1f}** | | | | **{third:.1f}** "
+        f"| **{fourth:.1f}** |"
+    )
 
 
 if __name__ == "__main__":
@@ -119,4 +164,8 @@ if __name__ == "__main__":
         for threads in ("1", str(os.cpu_count())):
             print(flush=True)
             time.sleep(1)
-            subprocess.run([sys.executable, __file__, "copies"], env={**os.environ, "RAYON_NUM_THREADS": threads}, check=True)
+            subprocess.run(
+                [sys.executable, __file__, "copies"],
+                env={**os.environ, "RAYON_NUM_THREADS": threads},
+                check=True,
+            )

@@ -32,7 +32,7 @@ pub(crate) unsafe fn lend(
     // SAFETY: the caller's promise.
     let view = unsafe { view.as_mut() };
     view.obj = null_mut();
-    let this = &tensor.get().tensor;
+    let this = tensor.get().tensor();
     let wants = |flag: c_int| flags & flag == flag;
     if !this.device().is_host() {
         return Err(refuse(&format!("the memory is on {}: use Tensor.cpu() first", this.device())));

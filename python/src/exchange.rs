@@ -77,7 +77,7 @@ unsafe extern "C" fn managed_from_object(
 ) -> c_int {
     guarded(|py| {
         let tensor = tensor_of(py, object)?;
-        let tensor = &tensor.get().tensor;
+        let tensor = tensor.get().tensor();
         let exported = match Kind::of(tensor) {
             Kind::Ordinary => tensor.share_dlpack(),
             Kind::Broadcast => read_only(tensor).share_dlpack(),
@@ -93,7 +93,7 @@ unsafe extern "C" fn managed_from_object(
 unsafe extern "C" fn borrowed_from_object(object: *mut c_void, out: *mut DLTensor) -> c_int {
     guarded(|py| {
         let tensor = tensor_of(py, object)?;
-        let tensor = &tensor.get().tensor;
+        let tensor = tensor.get().tensor();
         match Kind::of(tensor) {
             Kind::Reversed => return Err(reversed(tensor)),
             Kind::Ordinary if !is_read_only(tensor) => {}

@@ -164,7 +164,7 @@ const LONG: usize = 64 << 10;
 /// The elements as text, in as many lines as they have rows, indented to follow a first line of so many
 /// characters. `None` where they cannot be read.
 pub(crate) fn text(tensor: &Tensor, indent: usize) -> Option<String> {
-    if !tensor.device().is_host() {
+    if !tensor.device().is_host() || tensor.ndim() > MAX_DEPTH {
         return None;
     }
     if tensor.is_empty() {

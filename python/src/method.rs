@@ -88,7 +88,7 @@ unsafe extern "C" fn dlpack(
             dl_device: wish(dl_device),
             copy: wish(copy),
         };
-        let capsule = || export::dlpack(py, &tensor.get().tensor, &wishes);
+        let capsule = || export::dlpack(py, tensor.get().tensor(), &wishes);
         let plain = wishes.stream.is_none() && wishes.dl_device.is_none() && wishes.copy.is_none();
         // PyO3 does not know yet that it is attached, and would put off what it releases; but most calls release
         // nothing.

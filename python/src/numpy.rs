@@ -181,7 +181,7 @@ pub(crate) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
 /// The tensor as an array that shares its memory.
 pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();
-    let this = &tensor.get().tensor;
+    let this = tensor.get().tensor();
     if !this.device().is_host() {
         return Err(PyTypeError::new_err(format!(
             "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.",
@@ -189,7 +189,14 @@ pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
         )));
     }
     let numpy = py.import(intern!(py, "numpy"))?;
-    let as_array = |tensor: &Bound<'py, PyAny>| numpy.call_method1(intern!(py, "asarray"), (tensor,));
+    // Of a tensor that is no buffer NumPy would come back to us.
+    let as_array = |tensor: &Bound<'py, PyAny>| {
+        // SAFETY: a live object.
+        let view = unsafe { ffi::PyMemoryView_FromObject(tensor.as_ptr()) };
+        // SAFETY: a new reference, or NULL with an exception.
+        let view = unsafe { Bound::from_owned_ptr_or_err(py, view) }?;
+        numpy.call_method1(intern!(py, "asarray"), (view,))
+    };
     let dtype = this.dtype();
     if dtype::format(dtype).is_some() {
         return as_array(tensor.as_any());

@@ -21,7 +21,7 @@ type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
 /// `Tensor.__reduce_ex__`.
 pub(crate) fn reduce<'py>(tensor: &Bound<'py, PyTensor>, protocol: i32) -> PyResult<Bound<'py, PyTuple>> {
     let py = tensor.py();
-    let this = &tensor.get().tensor;
+    let this = tensor.get().tensor();
     if !this.device().is_host() {
         return Err(PyBufferError::new_err(format!(
             "can't pickle memory on {}: use Tensor.cpu() first",

@@ -188,7 +188,7 @@ fn holds(dtype: DType) -> bool {
 /// The tensor as a `torch.Tensor` that shares its memory.
 pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();
-    let this = &tensor.get().tensor;
+    let this = tensor.get().tensor();
     if is_read_only(this) {
         return Err(PyBufferError::new_err(
             "the memory is read-only, and PyTorch would write it: use clone().torch()",

@@ -27,8 +27,20 @@ LAYOUTS = {
     "empty": lambda a: a[:0],
     "scalar": lambda a: a[0, 0, 0:1].reshape(()),
 }
-DTYPES = [bool, np.int8, np.uint16, np.int32, np.uint64, np.float16, np.float32, np.float64, np.complex64,
-          np.complex128, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn]
+DTYPES = [
+    bool,
+    np.int8,
+    np.uint16,
+    np.int32,
+    np.uint64,
+    np.float16,
+    np.float32,
+    np.float64,
+    np.complex64,
+    np.complex128,
+    ml_dtypes.bfloat16,
+    ml_dtypes.float8_e4m3fn,
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
@@ -37,14 +49,21 @@ def test_numpy_arrays_are_copied_as_numpy_copies(layout, dtype):
     source = LAYOUTS[layout](NUMBERS.astype(dtype))
     before = source.copy()
     clone, rows = dl.clone(source), dl.contiguous(source)
-    for copy, known in ((clone, source.copy(order="K")), (rows, np.ascontiguousarray(source).reshape(source.shape))):
+    for copy, known in (
+        (clone, source.copy(order="K")),
+        (rows, np.ascontiguousarray(source).reshape(source.shape)),
+    ):
         assert type(copy) is np.ndarray and copy.dtype == source.dtype
         assert copy.tobytes() == known.tobytes() and copy.shape == known.shape
         assert layout == "empty" or copy.strides == known.strides
         assert copy.flags.writeable or copy is source
     assert clone.flags.owndata and not np.may_share_memory(clone, source)
     assert (rows is source) == source.flags.c_contiguous
-    target = np.zeros(SHAPE, dtype)[tuple(slice(size) for size in source.shape)] if source.ndim == 3 else np.zeros_like(source)
+    target = (
+        np.zeros(SHAPE, dtype)[tuple(slice(size) for size in source.shape)]
+        if source.ndim == 3
+        else np.zeros_like(source)
+    )
     if target.shape == source.shape:
         dl.copyto(target, source)
         assert target.tobytes() == source.tobytes()
@@ -55,9 +74,15 @@ def test_numpy_arrays_are_copied_as_numpy_copies(layout, dtype):
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32, torch.bfloat16, torch.complex128])
 def test_torch_tensors_are_copied_as_torch_copies(layout, dtype):
     view = LAYOUTS[layout](NUMBERS)
-    source = torch.from_numpy(NUMBERS.copy()).to(dtype).as_strided(
-        view.shape, [stride // 8 for stride in view.strides], (view.__array_interface__["data"][0] - NUMBERS.ctypes.data) // 8
-        if view.size else 0)
+    source = (
+        torch.from_numpy(NUMBERS.copy())
+        .to(dtype)
+        .as_strided(
+            view.shape,
+            [stride // 8 for stride in view.strides],
+            (view.__array_interface__["data"][0] - NUMBERS.ctypes.data) // 8 if view.size else 0,
+        )
+    )
     clone, rows = dl.clone(source), dl.contiguous(source)
     for copy, known in ((clone, source.clone()), (rows, source.contiguous())):
         assert type(copy) is torch.Tensor and copy.stride() == known.stride() and torch.equal(copy, known)

@@ -30,7 +30,12 @@ BUFFERS = {
     "bools": (memoryview(b"\x01\x00").cast("?"), "bool", True, [True, False]),
     "reversed": (memoryview(b"abc")[::-1], "uint8", True, [99, 98, 97]),
     "every other": (memoryview(b"abcd")[::2], "uint8", True, [97, 99]),
-    "a NumPy view": (memoryview(np.arange(6, dtype="c8").reshape(2, 3).T), "complex64", False, [[0, 3], [1, 4], [2, 5]]),
+    "a NumPy view": (
+        memoryview(np.arange(6, dtype="c8").reshape(2, 3).T),
+        "complex64",
+        False,
+        [[0, 3], [1, 4], [2, 5]],
+    ),
     "a ctypes array": ((C.c_float * 2)(1, 2), "float32", False, [1.0, 2.0]),
     "nothing": (b"", "uint8", True, []),
 }
@@ -84,9 +89,23 @@ def test_buffers_go_out_in_every_format(dtype):
         tensor = dl.from_numpy(view)
         lent = memoryview(tensor)
         known = memoryview(view)
-        assert (lent.shape, lent.strides, lent.itemsize, lent.nbytes, lent.readonly, lent.c_contiguous,
-                lent.f_contiguous) == (known.shape, known.strides, known.itemsize, known.nbytes, known.readonly,
-                                       known.c_contiguous, known.f_contiguous)
+        assert (
+            lent.shape,
+            lent.strides,
+            lent.itemsize,
+            lent.nbytes,
+            lent.readonly,
+            lent.c_contiguous,
+            lent.f_contiguous,
+        ) == (
+            known.shape,
+            known.strides,
+            known.itemsize,
+            known.nbytes,
+            known.readonly,
+            known.c_contiguous,
+            known.f_contiguous,
+        )
         assert np.asarray(lent).tolist() == view.tolist() == tensor.tolist()
         assert bytes(tensor) == known.tobytes()
 
@@ -102,7 +121,9 @@ def test_readers_and_writers_of_bytes_take_a_tensor():
     bits = dl.from_dlpack(torch.ones(2, dtype=torch.bfloat16))
     with pytest.raises(BufferError, match="bfloat16"):
         memoryview(bits)
-    assert hashlib.sha256(bits).digest() == hashlib.sha256(b"\x80\x3f\x80\x3f").digest()  # bytes have no format
+    assert (
+        hashlib.sha256(bits).digest() == hashlib.sha256(b"\x80\x3f\x80\x3f").digest()
+    )  # bytes have no format
 
 
 # -- array interfaces ------------------------------------------------------------------------------------------
@@ -247,8 +268,15 @@ def test_versions_are_pairs_of_integers(version):
 
 @pytest.mark.parametrize(
     ("version", "name"),
-    [(None, "dltensor"), ((0, 8), "dltensor"), ((-1, 0), "dltensor"), ((-(1 << 99), 0), "dltensor"),
-     ((1, 0), "dltensor_versioned"), ((2, 0), "dltensor_versioned"), ((1 << 99, 0), "dltensor_versioned")],
+    [
+        (None, "dltensor"),
+        ((0, 8), "dltensor"),
+        ((-1, 0), "dltensor"),
+        ((-(1 << 99), 0), "dltensor"),
+        ((1, 0), "dltensor_versioned"),
+        ((2, 0), "dltensor_versioned"),
+        ((1 << 99, 0), "dltensor_versioned"),
+    ],
 )
 def test_the_version_says_which_struct(version, name):
     assert f'"{name}"' in repr(dl.tensor(np.ones(2)).__dlpack__(max_version=version))
@@ -256,7 +284,13 @@ def test_the_version_says_which_struct(version, name):
 
 def test_arguments_of_dlpack_are_looked_at():
     tensor = dl.tensor(np.ones(2))
-    for options in ({"stream": -1}, {"dl_device": (1, 0)}, {"copy": np.True_}, {"dl_device": (1, 5)}, {"dl_device": (3, 0)}):
+    for options in (
+        {"stream": -1},
+        {"dl_device": (1, 0)},
+        {"copy": np.True_},
+        {"dl_device": (1, 5)},
+        {"dl_device": (3, 0)},
+    ):
         tensor.__dlpack__(max_version=(1, 0), **options)
     for options, error in [
         ({"stream": 1}, ValueError),
@@ -319,16 +353,30 @@ class Header(C.Structure):
 
 
 class Table(C.Structure):
-    _fields_ = [("header", Header), ("allocate", C.c_void_p), ("managed_from", C.c_void_p), ("to", C.c_void_p),
-                ("borrowed_from", C.c_void_p), ("stream", C.c_void_p)]
+    _fields_ = [
+        ("header", Header),
+        ("allocate", C.c_void_p),
+        ("managed_from", C.c_void_p),
+        ("to", C.c_void_p),
+        ("borrowed_from", C.c_void_p),
+        ("stream", C.c_void_p),
+    ]
 
 
 class Described48(C.Structure):
     """A DLTensor."""
 
-    _fields_ = [("data", C.c_void_p), ("device", C.c_int32 * 2), ("ndim", C.c_int32), ("code", C.c_uint8),
-                ("bits", C.c_uint8), ("lanes", C.c_uint16), ("shape", C.c_void_p), ("strides", C.c_void_p),
-                ("offset", C.c_uint64)]
+    _fields_ = [
+        ("data", C.c_void_p),
+        ("device", C.c_int32 * 2),
+        ("ndim", C.c_int32),
+        ("code", C.c_uint8),
+        ("bits", C.c_uint8),
+        ("lanes", C.c_uint16),
+        ("shape", C.c_void_p),
+        ("strides", C.c_void_p),
+        ("offset", C.c_uint64),
+    ]
 
 
 def the_table():
@@ -363,8 +411,11 @@ def test_the_table_is_complete_and_refuses_other_objects():
 def test_the_tables_allocator_needs_no_python():
     table, errors = the_table(), []
     report = C.CFUNCTYPE(None, C.c_void_p, C.c_char_p, C.c_char_p)(
-        lambda _, kind, message: errors.append((kind.decode(), message.decode())))
-    allocate = C.CFUNCTYPE(C.c_int, C.POINTER(Described48), C.POINTER(C.c_void_p), C.c_void_p, C.c_void_p)(table.allocate)
+        lambda _, kind, message: errors.append((kind.decode(), message.decode()))
+    )
+    allocate = C.CFUNCTYPE(C.c_int, C.POINTER(Described48), C.POINTER(C.c_void_p), C.c_void_p, C.c_void_p)(
+        table.allocate
+    )
     shape, huge, out = (C.c_int64 * 2)(2, 3), (C.c_int64 * 2)(1 << 40, 1 << 20), C.c_void_p()
     wanted = Described48(ndim=2, code=2, bits=32, lanes=1, shape=C.addressof(shape), device=(1, 0))
     assert allocate(wanted, out, None, C.cast(report, C.c_void_p)) == 0
@@ -374,10 +425,23 @@ def test_the_tables_allocator_needs_no_python():
     object_ = C.py_object()
     assert to_object(out.value, object_) == 0
     assert type(object_.value) is dl.Tensor and object_.value.tolist() == [[0.0] * 3] * 2
-    for changes, kind in (({"code": 99}, "BufferError"), ({"device": (2, 0)}, "BufferError"), ({"ndim": -1}, "BufferError"),
-                          ({"shape": C.addressof(huge)}, "MemoryError")):
-        wrong = Described48(**{"ndim": 2, "code": 2, "bits": 32, "lanes": 1, "shape": C.addressof(shape),
-                               "device": (1, 0), **changes})
+    for changes, kind in (
+        ({"code": 99}, "BufferError"),
+        ({"device": (2, 0)}, "BufferError"),
+        ({"ndim": -1}, "BufferError"),
+        ({"shape": C.addressof(huge)}, "MemoryError"),
+    ):
+        wrong = Described48(
+            **{
+                "ndim": 2,
+                "code": 2,
+                "bits": 32,
+                "lanes": 1,
+                "shape": C.addressof(shape),
+                "device": (1, 0),
+                **changes,
+            }
+        )
         assert allocate(wrong, out, None, C.cast(report, C.c_void_p)) == -1
         got, message = errors.pop()
         assert got == kind and message
@@ -401,5 +465,7 @@ def test_a_deleter_of_ours_runs_where_pytorch_has_let_go_of_the_interpreter():
 
 def test_importing_us_imports_nobody_else():
     code = "import sys, dlbridge; print(sorted({'numpy', 'torch', 'jax'} & sys.modules.keys()))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
     assert run.stdout.strip() == "[]"

@@ -55,7 +55,9 @@ def resident():
 
 def counts():
     gc.collect()
-    return [sys.getrefcount(x) for x in (ARRAY, TENSOR, SHARED, REVERSED, GRADIENT, PACKED, dl.Tensor, np.ndarray)]
+    return [
+        sys.getrefcount(x) for x in (ARRAY, TENSOR, SHARED, REVERSED, GRADIENT, PACKED, dl.Tensor, np.ndarray)
+    ]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

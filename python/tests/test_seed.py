@@ -6,6 +6,7 @@ Both must print the same, line for line. Then the refusals, and what PyTorch get
 import numpy as np
 import pytest
 import torch
+from peer import Peer
 
 import dlbridge as dl
 
@@ -31,7 +32,10 @@ SEED = {
         "print(t.tolist())",
     ],
     "a tensor becomes an array": [
-        ("t = torch.tensor([[1.0, 2.0], [3.0, 4.0]])", "t = dl.from_dlpack(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))"),
+        (
+            "t = torch.tensor([[1.0, 2.0], [3.0, 4.0]])",
+            "t = dl.from_dlpack(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))",
+        ),
         "n = t.numpy()",
         "n[0, 0] = 5",
         "print(t.tolist(), n.dtype, n.shape, n.strides)",
@@ -45,8 +49,10 @@ SEED = {
         "print(t.tolist(), type(t.tolist()[0][0]))",
         ("print(torch.tensor(0.1).tolist())", "print(dl.from_dlpack(torch.tensor(0.1)).tolist())"),
         ("print(torch.tensor([7]).item())", "print(dl.from_dlpack(torch.tensor([7])).item())"),
-        ("print(torch.empty(0, 3).tolist(), torch.empty(3, 0).tolist())",
-         "print(dl.from_dlpack(torch.empty(0, 3)).tolist(), dl.from_dlpack(torch.empty(3, 0)).tolist())"),
+        (
+            "print(torch.empty(0, 3).tolist(), torch.empty(3, 0).tolist())",
+            "print(dl.from_dlpack(torch.empty(0, 3)).tolist(), dl.from_dlpack(torch.empty(3, 0)).tolist())",
+        ),
     ],
     "a tensor leaves the GPU, or is on the host already": [
         ("t = torch.tensor([1.0, 2.0])", "t = dl.from_dlpack(torch.tensor([1.0, 2.0]))"),
@@ -54,13 +60,19 @@ SEED = {
         "print(t.cpu().numpy(), t.to('cpu', copy=True).data_ptr() == t.data_ptr())",
     ],
     "a tensor is cloned": [
-        ("t = torch.tensor([[1.0, 2.0], [3.0, 4.0]])", "t = dl.from_dlpack(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))"),
+        (
+            "t = torch.tensor([[1.0, 2.0], [3.0, 4.0]])",
+            "t = dl.from_dlpack(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))",
+        ),
         "c = t.clone()",
         ("t[0, 0] = 100", "t.torch()[0, 0] = 100"),
         "print(c.tolist(), t.tolist(), c.data_ptr() == t.data_ptr())",
         ("c = t.t().clone()", "c = dl.from_dlpack(t.torch().t()).clone()"),
         "print(c.stride(), c.contiguous().stride(), c.contiguous().tolist(), t.contiguous() is t)",
-        ("c = t.clone(memory_format=torch.contiguous_format)", "c = t.clone(memory_format='contiguous_format')"),
+        (
+            "c = t.clone(memory_format=torch.contiguous_format)",
+            "c = t.clone(memory_format='contiguous_format')",
+        ),
         "print(c.is_contiguous(), c.numel(), c.ndim, c.nbytes)",
     ],
 }
@@ -71,7 +83,12 @@ def test_both_print_the_same(section):
     known, here = [], []
     spaces = [
         {"np": np, "torch": torch, "print": lambda *values: known.append(" ".join(map(str, values)))},
-        {"np": np, "torch": torch, "dl": dl, "print": lambda *values: here.append(" ".join(map(str, values)))},
+        {
+            "np": np,
+            "torch": torch,
+            "dl": dl,
+            "print": lambda *values: here.append(" ".join(map(str, values))),
+        },
     ]
     for line in SEED[section]:
         for text, space in zip((line, line) if isinstance(line, str) else line, spaces, strict=True):
@@ -83,14 +100,36 @@ def test_both_print_the_same(section):
 REFUSALS = {
     # How PyTorch says no, and how we do: the same class, and the same reason.
     "list": ("torch.from_numpy([1.0])", "dl.from_numpy([1.0])", TypeError, "expected np.ndarray"),
-    "object": ("torch.from_numpy(np.array([None]))", "dl.from_numpy(np.array([None]))", TypeError, "numpy.object_"),
-    "text": ("torch.from_numpy(np.array(['a']))", "dl.from_numpy(np.array(['a']))", TypeError, "can't convert np.ndarray"),
-    "byte order": ("torch.from_numpy(np.ones(2, '>f4'))", "dl.from_numpy(np.ones(2, '>f4'))", ValueError,
-                   "byte order different from the native byte order"),
-    "field": ("torch.from_numpy(np.zeros(3, 'u1,f4')['f1'])", "dl.from_numpy(np.zeros(3, 'u1,f4')['f1'])", ValueError,
-              "not a multiple of the element byte size"),
-    "no NumPy type": ("torch.ones(2, dtype=torch.complex32).numpy()", "dl.from_dlpack(packed).numpy()", TypeError,
-                      "Got unsupported ScalarType"),
+    "object": (
+        "torch.from_numpy(np.array([None]))",
+        "dl.from_numpy(np.array([None]))",
+        TypeError,
+        "numpy.object_",
+    ),
+    "text": (
+        "torch.from_numpy(np.array(['a']))",
+        "dl.from_numpy(np.array(['a']))",
+        TypeError,
+        "can't convert np.ndarray",
+    ),
+    "byte order": (
+        "torch.from_numpy(np.ones(2, '>f4'))",
+        "dl.from_numpy(np.ones(2, '>f4'))",
+        ValueError,
+        "byte order different from the native byte order",
+    ),
+    "field": (
+        "torch.from_numpy(np.zeros(3, 'u1,f4')['f1'])",
+        "dl.from_numpy(np.zeros(3, 'u1,f4')['f1'])",
+        ValueError,
+        "not a multiple of the element byte size",
+    ),
+    "no NumPy type": (
+        "torch.ones(2, dtype=torch.complex32).numpy()",
+        "dl.from_dlpack(packed).numpy()",
+        TypeError,
+        "Got unsupported ScalarType",
+    ),
 }
 
 
@@ -99,26 +138,14 @@ def test_refusals_are_pytorchs(case):
     known, here, error, reason = REFUSALS[case]
     for text in (known, here):
         with pytest.raises(error, match=reason.replace("(", r"\(")):
-            eval(text, {"np": np, "torch": torch, "dl": dl, "packed": torch.empty(2, dtype=torch.float4_e2m1fn_x2)})
+            eval(
+                text,
+                {"np": np, "torch": torch, "dl": dl, "packed": torch.empty(2, dtype=torch.float4_e2m1fn_x2)},
+            )
 
 
 def test_memory_of_a_device_does_not_become_an_array_and_the_error_names_the_remedy():
-    class OnCuda:
-        """Describes memory of a CUDA device, which nobody reads."""
-
-        def __init__(self, capsule):
-            self.capsule = capsule
-
-        def __dlpack_device__(self):
-            return (2, 0)
-
-        def __dlpack__(self, **_):
-            return self.capsule
-
-    from hostile import Struct  # a DLPack struct with any fields
-
-    struct = Struct((2, 2), device=(2, 0))
-    tensor = dl.from_dlpack(OnCuda(struct.capsule()))
+    tensor = dl.from_dlpack(Peer(shape=(2, 2), device=(2, 0)))
     assert (tensor.device, tensor.shape) == ("cuda:0", (2, 2))
     sentence = (
         "can't convert cuda:0 device type tensor to numpy. "

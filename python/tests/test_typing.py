@@ -1,9 +1,9 @@
 """What the stubs say is what there is."""
 
+import doctest
 import pathlib
 import subprocess
 import sys
-import doctest
 
 import pytest
 
@@ -14,7 +14,15 @@ STUBS = pathlib.Path(dl.__file__).with_suffix(".pyi")
 
 def test_stubs_agree_with_the_module(tmp_path):
     pytest.importorskip("mypy")
-    command = [sys.executable, "-m", "mypy.stubtest", "dlbridge", "--ignore-missing-stub", "--allowlist", tmp_path / "allow"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy.stubtest",
+        "dlbridge",
+        "--ignore-missing-stub",
+        "--allowlist",
+        tmp_path / "allow",
+    ]
     (tmp_path / "allow").write_text("dlbridge._dlbridge\ndlbridge.matrix\n")
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -73,8 +81,11 @@ def test_everything_is_documented_and_signed(name):
 
     public = getattr(dl, name)
     assert public.__doc__ and public.__module__ in ("dlbridge", "dlbridge._dlbridge", "builtins", None)
-    members = [public] if callable(public) and not isinstance(public, type) else [
-        member for key, member in vars(public).items() if callable(member) and not key.startswith("_")]
+    members = (
+        [public]
+        if callable(public) and not isinstance(public, type)
+        else [member for key, member in vars(public).items() if callable(member) and not key.startswith("_")]
+    )
     for member in members:
         assert member.__doc__, member
         assert inspect.signature(member)

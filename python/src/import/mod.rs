@@ -37,7 +37,7 @@ pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     let py = object.py();
     if let Ok(tensor) = object.cast_exact::<PyTensor>() {
-        return Ok(tensor.get().tensor.share());
+        return Ok(tensor.get().tensor().share());
     }
     if library::learn(py) {
         return import(object, request);

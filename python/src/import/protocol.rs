@@ -163,13 +163,13 @@ fn take<M: Named>(capsule: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     // SAFETY: a capsule of this name.
     let raw = unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), M::NEW.as_ptr()) };
     let Some(raw) = NonNull::new(raw.cast::<M>()) else { return Err(PyErr::fetch(capsule.py())) };
+    if !raw.is_aligned() {
+        return Err(PyBufferError::new_err("the capsule's struct is misaligned"));
+    }
     // Renamed before anything else: at every moment one of us is to release the struct.
     // SAFETY: a capsule, and a name that lives for ever.
     if unsafe { ffi::PyCapsule_SetName(capsule.as_ptr(), M::USED.as_ptr()) } != 0 {
         return Err(PyErr::fetch(capsule.py()));
-    }
-    if !raw.is_aligned() {
-        return Err(PyBufferError::new_err("the capsule's struct is misaligned"));
     }
     // SAFETY: a capsule of this name holds such a struct, which is ours now; whoever made it answers for what it
     // says. No Rust view is ever made here.

@@ -1,0 +1,557 @@
+"""Peers that say anything: each field of DLPack's structs, right and wrong, and each way to hand them over.
+
+Each case meets its peer in a child process.
+"""
+
+import ctypes as C
+import gc
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import weakref
+
+import ml_dtypes
+import numpy as np
+import pytest
+from peer import (
+    HOST,
+    IS_COPIED,
+    PADDED,
+    READ_ONLY,
+    SECONDS,
+    Legacy,
+    Peer,
+    Versioned,
+    cases,
+    compact,
+    in_child,
+    name_of,
+    new_capsule,
+    opened,
+    outcome,
+    set_name,
+)
+
+import dlbridge
+
+if not hasattr(os, "fork"):
+    pytest.skip("there are no forks here", allow_module_level=True)
+# The parent may have threads of other libraries; the children use none of them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+READS = [
+    lambda tensor: tensor.tolist(),
+    lambda tensor: tensor.numpy().tolist(),
+    lambda tensor: tensor.clone().tolist(),
+    lambda tensor: tensor.contiguous().numpy().tolist(),
+    lambda tensor: memoryview(tensor).tolist(),
+    lambda tensor: np.from_dlpack(tensor).tolist(),
+    lambda tensor: dlbridge.from_dlpack(tensor, copy=True).tolist(),
+]
+HOLDERS = {
+    "tensor": lambda tensor: tensor,
+    "another tensor": lambda tensor: dlbridge.from_dlpack(tensor),
+    "array": lambda tensor: tensor.numpy()[1:],
+    "array from DLPack": lambda tensor: np.from_dlpack(tensor),
+    "memoryview": lambda tensor: memoryview(tensor)[1:],
+    "capsule": lambda tensor: tensor.__dlpack__(max_version=(1, 0)),
+    "legacy capsule": lambda tensor: tensor.__dlpack__(),
+}
+LAYOUTS = {
+    "NULL": ((2, 3), None),
+    "compact": ((2, 3), (3, 1)),
+    "column-major": ((2, 3), (1, 2)),
+    "negative": ((2, 3), (-3, -1)),
+    "zero": ((2, 3), (0, 1)),
+    "overlapping": ((2, 3), (1, 1)),
+    "odd where the size is 1": ((1, 3, 1), (2**62, 1, -7)),
+}
+VERSIONS = [(0, 5), (1, 0), (1, 2), (1, 3), (1, 99), (2, 0), "legacy"]
+
+
+@cases(version=VERSIONS, layout=LAYOUTS, byte_offset=[0, 4, 3])
+def test_versions_strides_offsets(version, layout, byte_offset):
+    shape, strides = LAYOUTS[layout]
+    kind = {"legacy": True} if version == "legacy" else {"version": version}
+    peer = Peer(**kind, shape=shape, strides=strides, byte_offset=byte_offset, context=0x5EED)
+    if version in [(0, 5), (2, 0)]:
+        return peer.check_refused(match="version")
+    strides = strides or compact(shape)
+    tensor = peer.imported()
+    assert (tensor.shape, tensor.stride(), tensor.data_ptr()) == (shape, strides, peer.first + byte_offset)
+    assert tensor.is_contiguous() is (layout in {"NULL", "compact", "odd where the size is 1"})
+    for read in READS:
+        assert read(tensor) == peer.elements(shape, strides, Peer.FIRST + byte_offset)
+    del tensor
+    peer.check_released()
+
+
+WILD = [  # what cannot be, and addresses that lead nowhere
+    {"version": (2, 0), "ndim": 2**31 - 1, "data": 8, "sizes": 8, "steps": 8},  # nothing of it is to be read
+    {"sizes": None},
+    {"sizes": 0x1001},
+    {"steps": 0x1002},
+    {"byte_offset": 2**64 - 1},
+    {"data": 2**64 - 8},
+    {"data": 64, "strides": (-100,)},
+    {"strides": (2**62,)},
+    {"strides": (-(2**63),)},
+    {"shape": (-1,)},
+    {"shape": (0, -1)},
+    {"ndim": -1},
+    {"ndim": -(2**31)},
+    {"shape": (2**62, 8)},
+    {"shape": (2**62, 8), "strides": (0, 0)},
+    {"shape": (2**62, 8), "strides": None},
+]
+
+
+@cases(fields=WILD, more=[{}, {"legacy": True}, {"deleter": False}, {"data": None}])
+def test_wild_fields(fields, more):
+    if "legacy" in more and "version" in fields:
+        return  # there are no versions to tell it by
+    Peer(**fields | more).check_refused(times=int(more.get("deleter", True)))
+
+
+@cases(misplaced=[1, 4])
+def test_a_misaligned_struct_has_one_owner(misplaced):
+    peer = Peer(misplaced=misplaced)
+    with pytest.raises(BufferError, match="misaligned"):
+        dlbridge.from_dlpack(peer)
+    # Either it is still the capsule's, or it was taken over and released.
+    assert (name_of(peer.capsule), peer.deleted) in [(Versioned.name, 0), (Versioned.used, 1)]
+
+
+FLAGS = ["legacy", 0, READ_ONLY, IS_COPIED, READ_ONLY | IS_COPIED, PADDED, 1 << 40]
+
+
+@cases(flags=FLAGS, wanted=["read", "write"])
+def test_flags(flags, wanted):
+    peer = Peer(legacy=True) if flags == "legacy" else Peer(flags=flags)
+    readonly = flags == "legacy" or bool(flags & READ_ONLY)
+    before = peer.elements()
+    tensor = peer.imported()
+    view, array = memoryview(tensor), tensor.numpy()
+    assert (tensor.readonly, view.readonly, array.flags.writeable) == (readonly, readonly, not readonly)
+    if wanted == "read":
+        assert view.tolist() == array.tolist() == before
+        assert opened(tensor.__dlpack__(max_version=(1, 0))).flags & READ_ONLY == readonly
+        assert np.from_dlpack(tensor).flags.writeable is not readonly
+    elif readonly:
+        writes = [
+            lambda: view.__setitem__(0, 7),
+            lambda: array.__setitem__(0, 7),
+            lambda: dlbridge.copyto(tensor, tensor.clone()),
+            tensor.__dlpack__,
+            lambda: tensor.__dlpack__(max_version=(0, 8)),
+        ]
+        refusals = [TypeError, ValueError, ValueError, BufferError, BufferError]
+        assert [outcome(write) for write in writes] == refusals and peer.elements() == before
+        assert name_of(tensor.__dlpack__(copy=True)) == Legacy.name
+        del writes
+    else:
+        view[0], array[1] = 7, 8
+        dlbridge.copyto(tensor, tensor.numpy()[::-1].copy())
+        assert peer.elements() == tensor.tolist() == [before[2], 8, 7]
+        assert name_of(tensor.__dlpack__()) == Legacy.name
+    del tensor, view, array
+    peer.check_released()
+
+
+DEVICES = [(1, 0), (1, 5), (2, 0), (3, 0), (10, 0), (11, 0), (12, 0), (13, 0), (99, 0)]
+
+
+@cases(query=["the same", (1, 0), (3, 0), (11, 0), (2, 1), (10, 0)], given=DEVICES)
+def test_devices(query, given):
+    host = given[0] in HOST
+    query = given if query == "the same" else query
+    peer = Peer(query=query, device=given, **({} if host else {"data": 64}))
+    if given[0] == 99 or (query != given and not {query[0], given[0]} <= HOST):
+        return peer.check_refused(match="of type 99|producer said")
+    tensor = peer.imported()
+    assert (tensor.__dlpack_device__(), tensor.shape) == (given, (3,))
+    assert tuple(opened(tensor.__dlpack__(max_version=(1, 0))).tensor.device) == given
+    assert tensor.device in repr(tensor)
+    for read in READS if host else []:
+        assert read(tensor) == peer.elements()
+    accesses = [lambda: memoryview(tensor), tensor.clone, tensor.tolist, tensor.numpy, tensor.__array__]
+    refusals = [BufferError, BufferError, TypeError, TypeError, TypeError]
+    assert host or [outcome(access) for access in accesses] == refusals
+    accesses.clear()
+    del tensor
+    peer.check_released()
+
+
+# Bits that are right and bits that are not, by code. No bits are right for handles, nor for unknown codes.
+BITS = {
+    0: (32, 128),
+    1: (8, 0),
+    2: (64, 24),
+    3: (None, 64),
+    4: (16, 32),
+    5: (64, 24),
+    6: (8, 1),
+    15: (6, 8),
+    16: (6, 4),
+    17: (4, 8),
+    18: (None, 8),
+    **dict.fromkeys(range(7, 15), (8, 16)),
+}
+NAMES = [
+    "i4",
+    "u1",
+    "f8",
+    None,
+    "bfloat16",
+    "c8",
+    "?",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float4_e2m1fn",
+    None,
+]
+
+
+@cases(code=sorted(BITS), right=[True, False], lanes=[0, 1, 2], flags=[0, PADDED])
+def test_dtypes(code, right, lanes, flags):
+    bits = BITS[code][0 if right else 1]
+    peer = Peer(dtype=(code, 8 if bits is None else bits, lanes), flags=flags)
+    if not right or bits is None or lanes == 0:
+        return peer.check_refused()
+    stored = 8 if flags & PADDED and bits < 8 else bits
+    tensor = peer.imported()
+    assert tensor.dtype in repr(tensor) and tensor.nbytes == (3 * stored * lanes + 7) // 8
+    raw = bytes(peer.memory[Peer.FIRST : Peer.FIRST + tensor.nbytes])
+    dtype = np.dtype(getattr(ml_dtypes, NAMES[code], NAMES[code]))
+    array = outcome(tensor.numpy)
+    assert array is TypeError or (array.dtype, array.tobytes(), array.ctypes.data) == (dtype, raw, peer.first)
+    assert (array is not TypeError) == (lanes == 1 and stored % 8 == 0)
+    number = lanes == 1 and code <= 6
+    # ml_dtypes lists numbers of its own, where Python's are wanted.
+    numbers = np.frombuffer(raw, dtype).astype("f4" if code == 4 else dtype).tolist() if number else TypeError
+    assert repr(outcome(tensor.tolist)) == repr(numbers)
+    assert outcome(lambda: bytes(memoryview(tensor))) == (raw if number and code != 4 else BufferError)
+    del tensor, array
+    peer.check_released()
+
+
+SHAPES = {  # shape, and what listing it raises
+    **{str(shape): (shape, None) for shape in [(), (0,), (0, 3), (3, 0), (1,), (2, 3)]},
+    "64 ones": ((1,) * 64, None),
+    "70 ones": ((1,) * 70, ValueError),
+    "100000 ones": ((1,) * 100_000, ValueError),
+    "(2**62, 2**62, 0)": ((2**62, 2**62, 0), MemoryError),
+}
+
+
+@cases(name=SHAPES, data=["ok", "NULL"], strides=["compact", None])
+def test_shapes(name, data, strides):
+    shape, error = SHAPES[name]
+    peer = Peer(shape=shape, strides=strides, **({} if data == "ok" else {"data": None}))
+    count = math.prod(shape)
+    if data == "NULL" and count:
+        return peer.check_refused(match="memory")
+    tensor = peer.imported()
+    assert (tensor.shape, tensor.numel(), tensor.nbytes) == (shape, count, 4 * count)
+    assert tensor.is_contiguous() and tensor.clone().shape == shape
+    assert opened(tensor.__dlpack__(max_version=(1, 0))).tensor.ndim == len(shape)
+    assert tensor.dtype in repr(tensor)
+    if error is None:
+        for read in READS:
+            assert read(tensor) == peer.elements(shape, compact(shape))
+    else:  # deeper or longer than lists and arrays go
+        assert outcome(tensor.tolist) is error
+        assert {outcome(access) for access in (tensor.numpy, tensor.__array__)} <= {ValueError, BufferError}
+    del tensor
+    peer.check_released()
+
+
+@cases()
+def test_more_elements_than_memory():
+    peer = Peer(shape=(2**30, 2**30), strides=(0, 0))
+    tensor = peer.imported()
+    assert (tensor.numel(), tensor.numpy().shape, len(repr(tensor)) < 1000) == (2**60, tensor.shape, True)
+    for copy in (tensor.tolist, tensor.clone, tensor.contiguous, lambda: dlbridge.tensor(tensor)):
+        assert outcome(copy) is MemoryError
+    del tensor, copy
+    peer.check_released()
+
+
+ASKED = [  # device of the producer, options of the caller, what the producer is asked besides a version
+    ((1, 0), {}, {}),
+    ((1, 0), {"copy": True}, {}),  # on the host we copy
+    ((1, 0), {"copy": False}, {"copy": False}),
+    ((3, 0), {"device": "cpu"}, {}),
+    ((2, 0), {}, {"stream": 1}),
+    ((10, 0), {}, {"stream": 0}),
+    ((2, 1), {"copy": True}, {"stream": 1, "copy": True}),
+    ((2, 1), {"copy": False}, {"stream": 1, "copy": False}),
+    ((2, 1), {"device": "cpu"}, {"dl_device": (1, 0)}),
+    ((12, 0), {"device": (1, 0), "copy": True}, {"dl_device": (1, 0), "copy": True}),
+]
+
+
+@cases(case=ASKED)
+def test_what_a_producer_is_asked(case):
+    query, options, asked = case
+    peer = Peer(query=query, device=(1, 0) if "dl_device" in asked else query)
+    assert dlbridge.from_dlpack(peer, **options).shape == (3,)
+    assert peer.asked == [{"max_version": (1, 3), **asked}]
+    peer.check_released()
+    # One that does not know the keywords is asked again without them, unless they matter.
+    peer = Peer(query=query, device=query)
+    peer.answers = [first := TypeError("unexpected keyword"), peer.capsule]
+    if {"copy", "dl_device"} & asked.keys():
+        with pytest.raises(ValueError, match="does not take") as raised:
+            dlbridge.from_dlpack(peer, **options)
+        assert (raised.value.__cause__, len(peer.asked), peer.deleted) == (first, 1, 0)
+    else:
+        assert dlbridge.from_dlpack(peer, **options).shape == (3,)
+        assert peer.asked[1:] == [asked]
+        peer.check_released()
+
+
+PRODUCERS = {  # what is different about producers of the first protocol
+    "new": {},
+    "taking a stream": {"__dlpack__": lambda self, stream=None: Peer.__dlpack__(self, stream=stream)},
+    "taking nothing": {"__dlpack__": lambda self: Peer.__dlpack__(self)},
+    "without a device query": {"__dlpack_device__": property()},  # raises AttributeError
+}
+
+
+@cases(producer=PRODUCERS, legacy=[True, False], deleter=[True, False])
+def test_producers_of_any_age(producer, legacy, deleter):
+    peer = type("Old", (Peer,), PRODUCERS[producer])(legacy=legacy, deleter=deleter)
+    if "taking" in producer:
+        with pytest.raises(ValueError, match="does not take") as raised:
+            dlbridge.from_dlpack(peer, copy=False)
+        assert isinstance(raised.value.__cause__, TypeError) and peer.asked == []
+    tensor = peer.imported()
+    assert (tensor.tolist(), tensor.readonly, len(peer.asked)) == (peer.elements(), legacy, 1)
+    for again in (peer, peer.capsule):
+        with pytest.raises(ValueError, match="taken over already"):
+            dlbridge.from_dlpack(again)
+    if deleter:  # the same struct in another capsule
+        with pytest.raises(BufferError, match="taken over already"):
+            dlbridge.from_dlpack(new_capsule(C.addressof(peer.struct), type(peer.struct).name, None))
+    assert peer.deleted == 0
+    del tensor
+    peer.check_released(times=int(deleter))
+
+
+RAISED = [
+    *([error("no")] for error in (BufferError, ValueError, RuntimeError, KeyboardInterrupt)),
+    [TypeError("no"), TypeError("nor so")],
+    [TypeError("no"), BufferError("nor so")],
+]
+
+
+@cases(answers=RAISED)
+def test_producers_that_raise(answers):
+    peer = Peer()
+    peer.answers = list(answers)
+    with pytest.raises(type(answers[-1])) as raised:
+        dlbridge.from_dlpack(peer)
+    assert raised.value is answers[-1] and peer.asked == [{"max_version": (1, 3)}, {}][: len(answers)]
+    assert raised.value.__cause__ is (answers[0] if isinstance(raised.value, TypeError) else None)
+    assert (name_of(peer.capsule), peer.deleted) == (Versioned.name, 0)
+
+
+NO_TENSORS = {
+    "nothing": (lambda peer: None, TypeError),
+    "an object": (lambda peer: peer, TypeError),
+    "a capsule of another name": (lambda peer: new_capsule(peer.first, b"tensor", None), ValueError),
+    "a capsule without a name": (lambda peer: new_capsule(peer.first, None, None), ValueError),
+}
+
+
+@cases(given=NO_TENSORS)
+def test_producers_that_give_no_tensor(given):
+    peer, (give, error) = Peer(), NO_TENSORS[given]
+    peer.answers = [give(peer)]
+    with pytest.raises(error, match="capsule"):
+        dlbridge.from_dlpack(peer)
+    for option in ({"copy": False}, {"copy": True}, {"device": "cpu"}):  # a capsule has no options
+        with pytest.raises(ValueError, match="capsule"):
+            dlbridge.from_dlpack(peer.capsule, **option)
+    assert (name_of(peer.capsule), peer.deleted) == (Versioned.name, 0)
+
+
+@cases(query=[1, (1,), (1, 0, 0), ("cpu", 0), (2**40, 0), [1, 0]])
+def test_producers_that_are_on_no_device(query):
+    peer = Peer(query=query)
+    with pytest.raises(TypeError, match="device"):
+        dlbridge.from_dlpack(peer)
+    assert (peer.asked, name_of(peer.capsule), peer.deleted) == ([], Versioned.name, 0)
+
+
+@cases(holder=HOLDERS)
+def test_memory_lives_as_long_as_anything_that_holds_it(holder):
+    peer, array = Peer(), np.zeros(3)
+    tensor, references = peer.imported(), sys.getrefcount(array)
+    held = HOLDERS[holder](tensor), HOLDERS[holder](dlbridge.from_numpy(array))
+    del tensor
+    gc.collect()
+    assert (peer.deleted, sys.getrefcount(array)) == (0, references + 1)
+    del held
+    peer.check_released()
+    assert sys.getrefcount(array) == references
+
+
+@cases(holder=HOLDERS, owner=["peer", "array"])
+def test_releases_while_an_exception_is_on_its_way(holder, owner):
+    if (holder, owner) == ("array from DLPack", "peer"):
+        return  # NumPy calls the deleter, and there is no code for Python between the two
+
+    def leave():
+        raise LookupError("on its way")
+
+    peer, array = Peer(), np.zeros(3)
+    gone = weakref.finalize(array, outcome, {}.__getitem__, "missing")
+    tensors = [peer.imported() if owner == "peer" else dlbridge.from_numpy(array)]
+    del array
+    with pytest.raises(LookupError, match="on its way"):
+        # This is on the frame's stack, and dropped while the exception passes.
+        (HOLDERS[holder](tensors.pop()), leave())
+    assert not gone.alive and peer.deleted == (owner == "peer")
+
+
+@cases()
+def test_the_last_reference_goes_on_another_thread():
+    peer = Peer()
+    holders = [hold(tensor) for tensor in [peer.imported()] for hold in HOLDERS.values()]
+    thread = threading.Thread(target=holders.clear)
+    thread.start()
+    thread.join()
+    peer.check_released()
+    assert peer.threads == [thread.ident]
+
+
+@cases()
+def test_tensors_from_before_a_fork():
+    large = dlbridge.tensor(np.arange(2.0**20).reshape(1024, 1024))  # 8 MB: copied by several threads
+    peer, array = Peer(), np.zeros(3)
+    tensors, references = [peer.imported(), dlbridge.from_numpy(array)], sys.getrefcount(array)
+
+    def use():
+        assert [tensor.tolist() for tensor in tensors] == [peer.elements(), [0.0, 0.0, 0.0]]
+        assert np.array_equal(large.clone(), large)
+        assert np.array_equal(dlbridge.contiguous(large.numpy().T).T, large)
+        tensors.clear()
+        peer.check_released()
+        assert sys.getrefcount(array) == references - 1
+
+    large.clone()
+    in_child(use)()
+    assert peer.deleted == 0
+    use()
+
+
+HELPER = """
+#include <pthread.h>
+#include <stdlib.h>
+typedef struct { void (*deleter)(void *); void *self; } job;
+static job jobs[1024];
+static int count;
+
+void hold(void (*deleter)(void *), void *self) { jobs[count++] = (job){deleter, self}; }
+static void *one(void *it) { ((job *)it)->deleter(((job *)it)->self); return NULL; }
+static void *all(void *nothing) { while (count > 0) one(&jobs[--count]); return nothing; }
+static pthread_t start(void *(*run)(void *), void *with) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run, with)) abort();
+    return thread;
+}
+void release_on_one(void) { pthread_join(start(all, NULL), NULL); }
+void release_on_many(void) {
+    pthread_t threads[1024];
+    for (int i = 0; i < count; i++) threads[i] = start(one, &jobs[i]);
+    for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
+    count = 0;
+}
+void release_meanwhile(void) { pthread_detach(start(all, NULL)); }
+void release_at_exit(void) { atexit(release_on_one); }
+"""
+
+
+@pytest.fixture(scope="module")
+def helper(tmp_path_factory):
+    """A library of C that calls deleters on threads of its own, which the interpreter does not know."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    folder = tmp_path_factory.mktemp("helper")
+    (folder / "helper.c").write_text(HELPER)
+    build = ["cc", "-std=c11", "-shared", "-fPIC", "-pthread", "-o", "helper.so", "helper.c"]
+    subprocess.run(build, cwd=folder, check=True)
+    return str(folder / "helper.so")
+
+
+def hold(library, tensor, version):
+    """Gives a tensor's struct to the library, which takes it over as any consumer does."""
+    capsule = tensor.__dlpack__(max_version=version)
+    exported = opened(capsule)
+    set_name(capsule, type(exported).used)
+    library.hold(C.c_void_p(exported.deleter), C.c_void_p(C.addressof(exported)))
+
+
+@cases(release=["release_on_one", "release_on_many"], version=[(1, 0), None])
+def test_releases_on_threads_that_the_interpreter_does_not_know(helper, release, version):
+    library, peer, array = C.CDLL(helper), Peer(), np.zeros(3)
+    gone = weakref.ref(array)
+    for tensor in [peer.imported(), dlbridge.from_numpy(array)] * 16:
+        hold(library, tensor, version)
+    del tensor, array
+    assert peer.deleted == 0 and gone() is not None
+    getattr(library, release)()
+    peer.check_released()
+    assert gone() is None and peer.threads != [threading.get_ident()]
+
+
+SCRIPT = """
+import atexit, ctypes
+late = []
+atexit.register(lambda: [release() for release in late])  # after the handlers of what is imported below
+import numpy as np, dlbridge
+from test_hostile import hold
+library = ctypes.CDLL(HELPER)
+for number in range(1000):
+    hold(library, dlbridge.from_numpy(np.zeros(3)), [(1, 0), None][number % 2])
+class Last:
+    def __del__(self, release=library.release_on_one):
+        release()
+"""
+ENDS = {
+    "with a tensor": "kept = dlbridge.from_numpy(np.zeros(3)), dlbridge.tensor(np.zeros(3))",
+    "with a capsule": "kept = dlbridge.from_numpy(np.zeros(3)).__dlpack__(max_version=(1, 0))",
+    "with a legacy capsule": "kept = dlbridge.from_numpy(np.zeros(3)).__dlpack__()",
+    "releasing meanwhile": "library.release_meanwhile()",
+    "releasing among the exit handlers": "atexit.register(library.release_on_one)",
+    "releasing after the exit handlers": "late.append(library.release_on_one)",
+    "releasing as modules go": "last = Last()",
+    "releasing when it has ended": "library.release_at_exit()",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_interpreter_ends(helper, end):
+    script = SCRIPT.replace("HELPER", repr(helper)) + ENDS[end]
+    path = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": path},
+        timeout=SECONDS,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
