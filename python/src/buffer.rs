@@ -57,13 +57,17 @@ pub(crate) unsafe fn lend(
     if !fits {
         return Err(refuse("the elements do not lie one after the other in the order asked for"));
     }
+    // Elements that share memory may be more than memory could hold.
+    let Ok(len) = isize::try_from(this.nbytes()) else {
+        return Err(refuse("the elements are more than the buffer protocol can count"));
+    };
     // The protocol counts in isize, as this machine does.
     let shape: Box<[isize]> = this.shape().iter().map(|&size| size as isize).collect();
     let strides =
         this.strides().iter().map(|&step| (step as isize).wrapping_mul(itemsize as isize)).collect();
     let numbers = Box::new(Numbers { shape, strides });
     view.buf = this.data_ptr();
-    view.len = this.nbytes() as isize;
+    view.len = len;
     view.readonly = c_int::from(is_read_only(this));
     view.itemsize = itemsize as isize;
     view.format =

@@ -33,10 +33,10 @@ pub(crate) fn reduce<'py>(tensor: &Bound<'py, PyTensor>, protocol: i32) -> PyRes
         Some(bytes) => (this, bytes),
         None => {
             // Gaps belong to somebody else.
-            copy = copies::clone(py, this)?;
-            let bytes =
-                bytes_of(&copy).ok_or_else(|| PyBufferError::new_err("can't see the elements as bytes"))?;
-            (&copy, bytes)
+            copy = PyTensor::new(copies::clone(py, this)?);
+            let bytes = bytes_of(copy.tensor())
+                .ok_or_else(|| PyBufferError::new_err("can't see the elements as bytes"))?;
+            (copy.tensor(), bytes)
         }
     };
     let read_only = is_read_only(this);
