@@ -19,7 +19,9 @@ import torch as _torch
 
 _Array = TypeVar("_Array")
 _Device: TypeAlias = str | tuple[int, int] | _torch.device
-_MemoryFormat: TypeAlias = Literal["preserve_format", "contiguous_format", "channels_last", "channels_last_3d"]
+_MemoryFormat: TypeAlias = Literal[
+    "preserve_format", "contiguous_format", "channels_last", "channels_last_3d"
+]
 
 __version__: Final[str]
 

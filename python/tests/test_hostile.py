@@ -16,6 +16,8 @@ import weakref
 import ml_dtypes
 import numpy as np
 import pytest
+
+import dlbridge
 from peer import (
     HOST,
     IS_COPIED,
@@ -34,8 +36,6 @@ from peer import (
     outcome,
     set_name,
 )
-
-import dlbridge
 
 if not hasattr(os, "fork"):
     pytest.skip("there are no forks here", allow_module_level=True)

@@ -6,9 +6,9 @@ Both must print the same, line for line. Then the refusals, and what PyTorch get
 import numpy as np
 import pytest
 import torch
-from peer import Peer
 
 import dlbridge as dl
+from peer import Peer
 
 # Each line as one knows it, and as it is here where it differs.
 SEED = {

@@ -91,8 +91,8 @@ fn calls() -> Outcome<String> {
 
 /// Runs the benchmark in Python; gives what it prints.
 fn from_python() -> Outcome<String> {
-    let mut bench = Command::new(python::installed()?.join("python"));
-    bench.arg("benches/python.py").current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    let mut bench = python::example("benches/python.py")?;
+    setup::ensure_packages(&setup::venv(None), &[python::TVM_FFI])?;
     show(&bench);
     let output = bench.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {

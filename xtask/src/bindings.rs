@@ -12,7 +12,7 @@ use crate::{Outcome, setup};
 /// feature that brings the generators, so that the other commands build without them.
 pub(crate) fn run(verify: bool) -> Outcome {
     let venv = setup::ensure_package(&setup::venv(None), "libclang==18.1.1")?;
-    setup::ensure_package(&venv, "apache-tvm-ffi==0.1.15.post2")?;
+    setup::ensure_package(&venv, crate::python::TVM_FFI)?;
     let clang = setup::site_packages(&venv)?.join("clang/native");
     let mut command = crate::cargo(&["run", "--quiet", "--package", "xtask", "--features", "bindgen", "--"]);
     command.arg(if verify { "bindgen-verify" } else { "bindgen-write" }).env("LIBCLANG_PATH", clang);

@@ -1,6 +1,6 @@
 //! `cargo xtask check`: format, lints, documentation, generated files.
 
-use crate::{Outcome, bindings, cargo, run, setup};
+use crate::{Outcome, bindings, cargo, python, run, setup};
 
 /// Fails at the first thing that is not as it should be.
 pub(crate) fn everything() -> Outcome {
@@ -24,5 +24,6 @@ pub(crate) fn everything() -> Outcome {
         let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
         run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     }
+    python::check()?;
     bindings::run(true)
 }

@@ -19,7 +19,7 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   setup                    make libtorch ready (LIBTORCH, LIBTORCH_USE_PYTORCH=1, or PyPI's wheel in .venv)
-  demo                     setup, then the tour, the edge finder, and the examples in C and C++
+  demo                     setup, then the tour, the edge finder, and the examples in C, C++ and Python
   test                     setup, then every test there is
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   check                    setup, then format, lints, documentation, generated files
@@ -64,7 +64,8 @@ fn demo() -> Outcome {
     let library = root().join("target/release");
     compiled("cc", "examples/c/transpose.c", &library, &[])?;
     let libtorch = setup::libtorch_folder()?;
-    compiled("c++", "examples/cpp/round_trip.cpp", &library, &cpp_flags(&libtorch))
+    compiled("c++", "examples/cpp/round_trip.cpp", &library, &cpp_flags(&libtorch))?;
+    run(&mut python::example("python/examples/tour.py")?)
 }
 
 /// Compiles an example in C or C++ against the library in a folder, and runs it.

@@ -6,14 +6,18 @@ use std::process::Command;
 
 use crate::{Outcome, root, run, setup};
 
-/// What builds and tests the package, and the libraries that it exchanges with, beside torch and NumPy.
-const PACKAGES: [&str; 11] = [
-    "maturin==1.16.0",
+const MATURIN: &str = "maturin==1.16.0";
+const RUFF: &str = "ruff==0.17.6";
+/// Its wheel carries upstream's `dlpack.h` too.
+pub(crate) const TVM_FFI: &str = "apache-tvm-ffi==0.1.15.post2";
+
+/// What tests the package, and the libraries that it exchanges with, beside torch and NumPy.
+const PACKAGES: [&str; 10] = [
     "pytest==9.2.0",
     "mypy==2.4.1",
     "abi3audit==0.0.26",
     "jax[cpu]==0.10.2",
-    "apache-tvm-ffi==0.1.15.post2",
+    TVM_FFI,
     "ml_dtypes==0.6.0",
     "array-api-strict==2.6.1",
     "ray==2.60.0",
@@ -21,13 +25,13 @@ const PACKAGES: [&str; 11] = [
     "distributed==2026.8.0",
 ];
 
-/// Builds the wheel and installs it into our virtual environment; gives the folder of its programs.
+/// Builds the wheel and installs it into our virtual environment, beside torch and NumPy; gives the folder of
+/// its programs.
 pub(crate) fn installed() -> Outcome<PathBuf> {
     let venv = setup::venv(None);
-    setup::ensure_packages(&venv, &["torch==2.13.0", "numpy"])?;
-    setup::ensure_packages(&venv, &PACKAGES)?;
-    let programs = venv.join("bin");
-    let wheels = root().join("target/wheels");
+    let torch = format!("torch=={}", setup::TORCH);
+    let programs = setup::ensure_packages(&venv, &[&torch, "numpy", MATURIN])?.join("bin");
+    let wheels = wheels();
     if wheels.exists() {
         fs::remove_dir_all(&wheels)?;
     }
@@ -36,18 +40,42 @@ pub(crate) fn installed() -> Outcome<PathBuf> {
     build.args(["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]).arg(&wheels);
     run(build.arg(root().join("python")))?;
     let wheel = the_wheel(&wheels)?;
-    // It keeps to what every Python from 3.11 on has.
-    let mut audit = Command::new(programs.join("abi3audit"));
-    run(audit.args(["--strict", "--summary", "--assume-minimum-abi3", "3.11"]).arg(&wheel))?;
     run(pip(&programs).args(["install", "--quiet", "--no-deps", "--force-reinstall"]).arg(&wheel))?;
     Ok(programs)
 }
 
 /// The tests of the package, to be run.
-pub(crate) fn tests(programs: &Path) -> Command {
+pub(crate) fn tests() -> Outcome<Command> {
+    let programs = installed()?;
+    setup::ensure_packages(&setup::venv(None), &PACKAGES)?;
+    // The wheel keeps to what every Python from 3.11 on has.
+    let mut audit = Command::new(programs.join("abi3audit"));
+    audit.args(["--strict", "--summary", "--assume-minimum-abi3", "3.11"]);
+    run(audit.arg(the_wheel(&wheels())?))?;
     let mut tests = Command::new(programs.join("pytest"));
     tests.arg("python/tests").current_dir(root()).env_remove("LD_LIBRARY_PATH");
-    tests
+    Ok(tests)
+}
+
+/// An example in Python, to be run.
+pub(crate) fn example(path: &str) -> Outcome<Command> {
+    let mut example = Command::new(installed()?.join("python"));
+    example.arg(path).current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    Ok(example)
+}
+
+/// Format and lints of everything in Python.
+pub(crate) fn check() -> Outcome {
+    let ruff = setup::ensure_packages(&setup::venv(None), &[RUFF])?.join("bin/ruff");
+    for arguments in [&["check"][..], &["format", "--check"]] {
+        let mut ruff = Command::new(&ruff);
+        run(ruff.args(arguments).args([".", "../benches/python.py"]).current_dir(root().join("python")))?;
+    }
+    Ok(())
+}
+
+fn wheels() -> PathBuf {
+    root().join("target/wheels")
 }
 
 fn pip(programs: &Path) -> Command {

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::{Outcome, root, run};
 
 /// The newest libtorch that dlbridge is tested with.
-const TORCH: &str = "2.13.0";
+pub(crate) const TORCH: &str = "2.13.0";
 
 /// Where the virtual environment of a libtorch version lives; `None` is the newest.
 pub(crate) fn venv(version: Option<&str>) -> PathBuf {

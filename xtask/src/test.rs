@@ -22,7 +22,7 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--package", "dlbridge-peer"]))?;
     under_valgrind()?;
     c_library(&mut count)?;
-    count.run(&mut python::tests(&python::installed()?))?;
+    count.run(&mut python::tests()?)?;
     count.close()
 }
 
