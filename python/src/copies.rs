@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict};
 
 use crate::error::{buffer_error, copy_error};
@@ -60,27 +61,68 @@ fn copy_as_kind<'py>(
     format: MemoryFormat,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
-    // These may resize their memory later, so it has to be of their own.
-    let (module, option, preserve, contiguous) = if NDARRAY.is_class_of(array) {
-        let numpy = py.import(intern!(py, "numpy"))?;
-        (numpy, "order", "K".into_pyobject(py)?.into_any(), "C".into_pyobject(py)?.into_any())
+    // NumPy's and PyTorch's arrays may be resized, so their memory is their own.
+    let new = if NDARRAY.is_class_of(array) {
+        new_ndarray(array, format)?
     } else if TORCH_TENSOR.is_class_of(array) {
-        let torch = py.import(intern!(py, "torch"))?;
-        let (preserve, contiguous) = (torch.getattr("preserve_format")?, torch.getattr("contiguous_format")?);
-        (torch, "memory_format", preserve, contiguous)
+        new_torch_tensor(array, format)?
     } else {
         let clone = PyTensor::new(clone_as(py, source, format)?).into_bound(py)?;
         return handed_to_kind(array, clone);
     };
-    let options = PyDict::new(py);
-    options.set_item(option, if format == MemoryFormat::Contiguous { contiguous } else { preserve })?;
-    let new = module.call_method("empty_like", (array,), Some(&options))?;
     let target = import::share(&new)?;
     // SAFETY: the new array is nobody else's yet, and was never written.
     let copy = || unsafe { source.copy_into_new_unchecked(&target) };
     let copied = if source.nbytes() < DETACHED { copy() } else { py.detach(copy) };
     copied.map_err(copy_error)?;
     Ok(new)
+}
+
+/// An array like another, not written yet. Of a derived class it is a plain one: such classes may answer as
+/// they please.
+fn new_ndarray<'py>(array: &Bound<'py, PyAny>, format: MemoryFormat) -> PyResult<Bound<'py, PyAny>> {
+    static EMPTY_LIKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static VIEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = array.py();
+    let order = if format == MemoryFormat::Contiguous { intern!(py, "C") } else { intern!(py, "K") };
+    let plain;
+    let array = if NDARRAY.is_known_class_of(array) {
+        array
+    } else {
+        let (class, _) = NDARRAY.look_up(py).ok_or_else(|| PyTypeError::new_err("NumPy is gone"))?;
+        plain = VIEW
+            .get_or_try_init(py, || class.getattr("view").map(Bound::unbind))?
+            .bind(py)
+            .call1((array, class))?;
+        &plain
+    };
+    let empty_like = EMPTY_LIKE.import(py, "numpy", "empty_like")?;
+    let (none, end) = (py.None(), std::ptr::null_mut::<ffi::PyObject>());
+    // SAFETY: live objects, and the end of the arguments.
+    let new = unsafe {
+        ffi::PyObject_CallFunctionObjArgs(
+            empty_like.as_ptr(),
+            array.as_ptr(),
+            none.as_ptr(),
+            order.as_ptr(),
+            end,
+        )
+    };
+    // SAFETY: a new reference, or NULL with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(py, new) }
+}
+
+/// A tensor like another, not written yet.
+fn new_torch_tensor<'py>(tensor: &Bound<'py, PyAny>, format: MemoryFormat) -> PyResult<Bound<'py, PyAny>> {
+    let py = tensor.py();
+    let torch = py.import(intern!(py, "torch"))?;
+    let format = match format {
+        MemoryFormat::Contiguous => intern!(py, "contiguous_format"),
+        _ => intern!(py, "preserve_format"),
+    };
+    let options = PyDict::new(py);
+    options.set_item(intern!(py, "memory_format"), torch.getattr(format)?)?;
+    torch.call_method(intern!(py, "empty_like"), (tensor,), Some(&options))
 }
 
 /// Hands a tensor to the library that an array is of. The tensor itself, when that library does not say how.

@@ -54,6 +54,19 @@ impl Class {
     }
 }
 
+/// Calls a function with one argument, without a tuple around it.
+#[inline]
+pub(crate) fn call<'py>(
+    function: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let end = std::ptr::null_mut::<ffi::PyObject>();
+    // SAFETY: two live objects, and the end of the arguments.
+    let answer = unsafe { ffi::PyObject_CallFunctionObjArgs(function.as_ptr(), argument.as_ptr(), end) };
+    // SAFETY: a new reference, or NULL with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(function.py(), answer) }
+}
+
 /// Whether any of the classes became known just now.
 pub(crate) fn learn(py: Python<'_>) -> bool {
     [&NDARRAY, &TORCH_TENSOR]

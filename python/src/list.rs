@@ -25,19 +25,31 @@ type Bytes = [u8; 16];
 #[inline]
 unsafe fn read(at: *const u8, itemsize: usize) -> Bytes {
     let mut bytes = [0; 16];
-    // SAFETY: the caller's promise; no element that has a reader is larger.
-    unsafe { at.copy_to_nonoverlapping(bytes.as_mut_ptr(), itemsize.min(bytes.len())) };
+    let to = bytes.as_mut_ptr();
+    // Sizes that are known are copied without a call; no element that has a reader is of another.
+    match itemsize {
+        // SAFETY: the caller's promise, here and below.
+        1 => unsafe { at.copy_to_nonoverlapping(to, 1) },
+        // SAFETY: as above.
+        2 => unsafe { at.copy_to_nonoverlapping(to, 2) },
+        // SAFETY: as above.
+        4 => unsafe { at.copy_to_nonoverlapping(to, 4) },
+        // SAFETY: as above.
+        8 => unsafe { at.copy_to_nonoverlapping(to, 8) },
+        // SAFETY: as above.
+        16 => unsafe { at.copy_to_nonoverlapping(to, 16) },
+        _ => {}
+    }
     bytes
 }
 
-/// Two numbers that follow each other, as large as half of these bytes each.
-fn halves<const N: usize>(bytes: &Bytes) -> [[u8; N]; 2] {
-    std::array::from_fn(|half| std::array::from_fn(|at| bytes.get(half * N + at).copied().unwrap_or(0)))
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.first_chunk().copied().unwrap_or([0; N])
 }
 
-fn first<const N: usize>(bytes: &Bytes) -> [u8; N] {
-    let [first, _] = halves(bytes);
-    first
+/// Two numbers that follow each other.
+fn pair<const N: usize>(bytes: &Bytes) -> [[u8; N]; 2] {
+    [first(bytes), first(bytes.get(N..).unwrap_or_default())]
 }
 
 type ToPython<'py> = fn(Python<'py>, &Bytes) -> Bound<'py, PyAny>;
@@ -59,7 +71,7 @@ fn to_python<'py>(dtype: DType) -> Option<ToPython<'py>> {
     macro_rules! complex {
         ($type:ty) => {
             |py, bytes| {
-                let [re, im] = halves(bytes).map(<$type>::from_ne_bytes);
+                let [re, im] = pair(bytes).map(<$type>::from_ne_bytes);
                 PyComplex::from_doubles(py, re.into(), im.into()).into_any()
             }
         };
@@ -202,7 +214,7 @@ fn to_text(dtype: DType) -> Option<ToText> {
     macro_rules! complex {
         ($type:ty) => {
             |text, bytes| {
-                let [re, im] = halves(bytes).map(<$type>::from_ne_bytes);
+                let [re, im] = pair(bytes).map(<$type>::from_ne_bytes);
                 let im = spelled(&format!("{im:?}"));
                 let sign = if im.starts_with('-') { "" } else { "+" };
                 let _infallible = write!(text, "{}{sign}{im}j", spelled(&format!("{re:?}")));

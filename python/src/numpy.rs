@@ -8,11 +8,12 @@ use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use crate::dtype;
 use crate::error::buffer_error;
-use crate::library::NDARRAY;
+use crate::library::{NDARRAY, call};
 use crate::owner::Owner;
 use crate::tensor::PyTensor;
 
@@ -188,14 +189,15 @@ pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
             this.device()
         )));
     }
-    let numpy = py.import(intern!(py, "numpy"))?;
+    static AS_ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let numpys = AS_ARRAY.import(py, "numpy", "asarray")?;
     // Of a tensor that is no buffer NumPy would come back to us.
     let as_array = |tensor: &Bound<'py, PyAny>| {
         // SAFETY: a live object.
         let view = unsafe { ffi::PyMemoryView_FromObject(tensor.as_ptr()) };
         // SAFETY: a new reference, or NULL with an exception.
         let view = unsafe { Bound::from_owned_ptr_or_err(py, view) }?;
-        numpy.call_method1(intern!(py, "asarray"), (view,))
+        call(numpys, &view)
     };
     let dtype = this.dtype();
     if dtype::format(dtype).is_some() {

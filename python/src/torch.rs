@@ -14,7 +14,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::error::{buffer_error, caused_by};
 use crate::exchange::is_read_only;
-use crate::library::TORCH_TENSOR;
+use crate::library::{TORCH_TENSOR, call};
 use crate::tensor::PyTensor;
 
 /// The table of `torch.Tensor`, once it was asked for; it lives as long as the process.
@@ -87,23 +87,19 @@ impl Looks {
     fn requires_grad(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
         // SAFETY: a slot of the attribute's class, called as the interpreter does.
         let answer = unsafe { (self.get)(self.requires_grad.as_ptr(), tensor.as_ptr(), null_mut()) };
-        says_yes(tensor.py(), answer)
+        // SAFETY: a new reference, or NULL with an exception.
+        says_yes(&unsafe { Bound::from_owned_ptr_or_err(tensor.py(), answer) }?)
     }
 
     #[inline]
     fn is_neg(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let end = null_mut::<ffi::PyObject>();
-        // SAFETY: two live objects, and the end of the arguments.
-        let answer = unsafe { ffi::PyObject_CallFunctionObjArgs(self.is_neg.as_ptr(), tensor.as_ptr(), end) };
-        says_yes(tensor.py(), answer)
+        says_yes(&call(self.is_neg.bind(tensor.py()), tensor)?)
     }
 }
 
-/// What an answer says: a new reference, or NULL with an exception.
+/// What an answer says.
 #[inline]
-fn says_yes(py: Python<'_>, answer: *mut ffi::PyObject) -> PyResult<bool> {
-    // SAFETY: as said.
-    let answer = unsafe { Bound::from_owned_ptr_or_err(py, answer) }?;
+fn says_yes(answer: &Bound<'_, PyAny>) -> PyResult<bool> {
     // SAFETY: the interpreter's own constant, which lives as long as it does.
     if answer.as_ptr() == unsafe { ffi::Py_False() } { Ok(false) } else { answer.is_truthy() }
 }

@@ -12,18 +12,15 @@ import dlbridge as dl
 STUBS = pathlib.Path(dl.__file__).with_suffix(".pyi")
 
 
+# Python shows __buffer__ from 3.12 on; a cached function seems to take anything.
+ALLOWED = "dlbridge.Tensor.__buffer__\ndlbridge.matrix.load\n"
+
+
 def test_stubs_agree_with_the_module(tmp_path):
     pytest.importorskip("mypy")
-    command = [
-        sys.executable,
-        "-m",
-        "mypy.stubtest",
-        "dlbridge",
-        "--ignore-missing-stub",
-        "--allowlist",
-        tmp_path / "allow",
-    ]
-    (tmp_path / "allow").write_text("dlbridge._dlbridge\ndlbridge.matrix\n")
+    (tmp_path / "allowed").write_text(ALLOWED)
+    options = ["--ignore-missing-stub", "--ignore-unused-allowlist", "--allowlist", "allowed"]
+    command = [sys.executable, "-m", "mypy.stubtest", "dlbridge", *options]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
