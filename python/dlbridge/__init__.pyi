@@ -1,27 +1,31 @@
 """One tensor buffer, many runtimes, no copies unless you ask.
 
 A `Tensor` is handed to NumPy, PyTorch, JAX and every other library that speaks DLPack, and taken from them.
-Names say what is copied: nothing, unless a docstring here says so.
+Names say what is copied: nothing, unless a docstring says so.
 
 Errors: `BufferError` for what cannot be shared (the data, its type or its device), `ValueError` and
-`TypeError` for wrong arguments, `AttributeError` for objects that are no arrays, `MemoryError`.
+`TypeError` for wrong arguments, `AttributeError` from `from_dlpack` for objects that are not arrays,
+`MemoryError`. Transfers between devices raise what PyTorch raises, `RuntimeError` without a driver for example.
 
 Other threads of Python run while large copies are made (64 KiB and more), and copies of 1 MiB and more use
-several threads of their own (`RAYON_NUM_THREADS` says how many). Who writes an array while others read it is,
-as everywhere in Python, for its users to agree on.
+several threads of their own (`RAYON_NUM_THREADS` says how many). Reads and writes of shared memory are not
+synchronized; that is up to those who share it.
 """
 
 import builtins
-from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypeVar, final
+from array import array
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 import numpy as _np
 import torch as _torch
 
 _Array = TypeVar("_Array")
+_Buffer: TypeAlias = bytes | bytearray | memoryview | array[Any]
 _Device: TypeAlias = str | tuple[int, int] | _torch.device
-_MemoryFormat: TypeAlias = Literal[
-    "preserve_format", "contiguous_format", "channels_last", "channels_last_3d"
-]
+_MemoryFormat: TypeAlias = (
+    Literal["preserve_format", "contiguous_format", "channels_last", "channels_last_3d"]
+    | _torch.memory_format
+)
 
 __version__: Final[str]
 
@@ -29,9 +33,16 @@ __version__: Final[str]
 class Tensor:
     """A strided buffer on one device, shared or owned.
 
-    Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object that holds it is
-    gone, whichever library's that is. `copy.copy` gives the same tensor, `copy.deepcopy` copies; pickled with
-    protocol 5, the elements go out of band and are not copied.
+    Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object that holds it
+    is gone, whichever library's that is.
+
+    Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use `numpy()` or
+    `torch()` for that, which cost nothing. One of a single element converts to a number, as `item()` does.
+    `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled with protocol 5, the elements go out of
+    band and are not copied.
+
+    `torch.asarray(t)` and `torch.frombuffer(t)` see bytes, without shape or type, as they do of every buffer: use
+    `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
 
     >>> import numpy as np, dlbridge as dl
     >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -48,8 +59,11 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the dimensions."""
-    def stride(self) -> tuple[int, ...]:
-        """Steps between neighbours in each dimension, in elements; possibly negative or zero."""
+    @overload
+    def stride(self, dim: None = None) -> tuple[int, ...]: ...
+    @overload
+    def stride(self, dim: int) -> int:
+        """Steps between neighbours in each dimension, or in one, in elements; possibly negative or zero."""
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
@@ -60,10 +74,13 @@ class Tensor:
         """Bytes of all elements, gaps between them left out."""
     @property
     def dtype(self) -> str:
-        """Element type by the name that NumPy and PyTorch use, e.g. 'float32'."""
+        """Element type, by the name that NumPy and PyTorch use: 'float32' for example.
+
+        A `str`, which equals neither library's object; `numpy.dtype(t.dtype)` and `getattr(torch, t.dtype)` make theirs.
+        """
     @property
     def device(self) -> str:
-        """Where the memory is, e.g. 'cpu' or 'cuda:0'."""
+        """Where the memory is: 'cpu' or 'cuda:0' for example. `torch.device(t.device)` makes PyTorch's object."""
     @property
     def readonly(self) -> bool:
         """Whether the memory may not be written."""
@@ -74,38 +91,48 @@ class Tensor:
     def numpy(self, *, force: bool = False) -> _np.ndarray[Any, Any]:
         """The elements as a NumPy array that shares the memory, read-only if the memory is.
 
-        Negative strides are fine. Types that NumPy has only with the package ml_dtypes (bfloat16, ...) need it.
-        With `force`, memory of another device is copied to the host first.
+        Negative strides are fine. Types that NumPy has only with the package ml_dtypes (bfloat16 for example)
+        need it. With `force`, memory of another device is copied to the host first.
 
-        Raises TypeError for memory of another device, and for types that NumPy has not.
+        Raises TypeError for memory of another device, and for types that NumPy does not have.
         """
     def torch(self) -> _torch.Tensor:
         """The elements as a PyTorch tensor that shares the memory.
 
         Raises BufferError for read-only memory, which PyTorch would write, ValueError for negative strides, which
-        it does not support, and TypeError for types that it has not. `clone().torch()` copies.
+        it does not support, and TypeError for types that it does not have. `clone().torch()` copies.
         """
     def tolist(self) -> Any:
-        """The elements as nested lists of Python's numbers; of a tensor without dimensions, the number."""
+        """The elements as nested lists of Python's numbers; of a tensor without dimensions, the number.
+
+        Raises TypeError for memory of another device, and for types that Python does not have.
+        """
     def item(self) -> builtins.bool | int | float | complex:
-        """The only element as a number; ValueError when there are none or several."""
+        """The only element, as a number.
+
+        Raises ValueError when there are none or several, and TypeError as `tolist` does.
+        """
     def clone(self, *, memory_format: _MemoryFormat = "preserve_format") -> Tensor:
-        """A copy in new memory that may be written, laid out as `torch.Tensor.clone` does.
+        """A copy in new memory that may be written, laid out as `torch.Tensor.clone` does it.
 
         'preserve_format' keeps the order of the strides and closes gaps, 'contiguous_format' is row-major,
         'channels_last' and 'channels_last_3d' are for four and five dimensions. The memory is aligned to 256
-        bytes, so that JAX shares it.
+        bytes, so that JAX can share it.
+
+        Raises ValueError for a format that does not fit, and BufferError for memory of another device.
         """
     def contiguous(self) -> Tensor:
         """The tensor itself when its elements lie in row-major order; otherwise a copy that does."""
     def cpu(self) -> Tensor:
         """The tensor itself when it is on the host; otherwise a copy there, which PyTorch makes."""
-    def cuda(self, index: SupportsIndex | None = None) -> Tensor:
-        """The tensor itself when it is on a CUDA device (on that of the index, if one is given); otherwise a copy
-        there, which PyTorch makes."""
+    def cuda(self, device: int | _Device | None = None) -> Tensor:
+        """The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy there,
+        which PyTorch makes."""
     def to(self, device: _Device, *, copy: builtins.bool = False) -> Tensor:
-        """The tensor itself when it is on that device; otherwise a copy there, which PyTorch makes. With
-        `copy=True` a copy in any case."""
+        """The tensor itself when it is on that device; otherwise a copy there, which PyTorch makes.
+
+        With `copy=True` a copy in any case. Raises ValueError for any device but 'cpu', 'cuda' and 'cuda:N'.
+        """
     def __dlpack__(
         self,
         *,
@@ -114,59 +141,88 @@ class Tensor:
         dl_device: tuple[int, int] | None = None,
         copy: builtins.bool | None = None,
     ) -> Any:
-        """Makes a DLPack capsule: version 1.3 if `max_version` is (1, 0) or higher, otherwise the older kind,
-        which has no read-only memory. Copies with `copy=True`, and negative strides when `copy` is None.
+        """Makes a DLPack capsule, which shares the memory.
+
+        Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which can't say that memory is
+        read-only. Copies with `copy=True`, and negative strides when `copy` is None.
+
+        Raises BufferError for what can't be exported so, ValueError for a stream that the device does not have.
 
         <https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>
         """
     def __dlpack_device__(self) -> tuple[int, int]:
         """Type and index of the device, as DLPack numbers them."""
     __dlpack_c_exchange_api__: Any
-    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> _np.ndarray[Any, Any]: ...
+    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> _np.ndarray[Any, Any]:
+        """What `numpy.asarray` and `numpy.array` call where the buffer protocol does not do."""
+    def __jax_array__(self) -> Any:
+        """How JAX takes it where it takes any array, in `jax.numpy.asarray` for example."""
     def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __bool__(self) -> builtins.bool: ...
+    def __bytes__(self) -> bytes: ...
+    def __int__(self) -> int: ...
+    def __float__(self) -> float: ...
+    def __complex__(self) -> complex: ...
+    def __index__(self) -> int: ...
     def __copy__(self) -> Tensor: ...
-    def __deepcopy__(self, _memo: dict[int, Any], /) -> Tensor: ...
+    def __deepcopy__(self, memo: dict[int, Any], /) -> Tensor: ...
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
 
 def from_dlpack(x: Any, /, *, device: _Device | None = None, copy: builtins.bool | None = None) -> Tensor:
     """Shares the memory of any array.
 
-    Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview, array.array, mmap)
-    or with `__array_interface__`, and DLPack capsules. Read-only memory stays read-only.
+    Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview, array.array, mmap),
+    with `__array_interface__` or `__cuda_array_interface__`, and DLPack capsules. Read-only memory stays read-only.
 
     With `device`, memory elsewhere is copied there, by the producer or by PyTorch. `copy=True` copies in any case,
-    and `copy=False` raises ValueError where the memory cannot be shared.
+    and `copy=False` raises ValueError where sharing would need a copy.
 
     Raises BufferError for what cannot be shared, for example tensors that require gradient, elements of no DLPack
-    type, or strides that are no multiple of the element's size.
+    type, or strides that are no multiple of the element's size, and AttributeError for objects that are not arrays.
     """
 
 def from_numpy(array: _np.ndarray[Any, Any], /) -> Tensor:
-    """Shares the memory of a NumPy array, read-only if the array is. Any strides are fine.
+    """Shares the memory of a NumPy array, read-only if the array is. Strides may be negative or zero.
 
-    Raises TypeError for anything but an array, and for element types that DLPack has not; ValueError for a byte
-    order that is not the machine's.
+    Raises TypeError for anything but an array, and for element types that DLPack does not have; ValueError for
+    strides that are no multiple of the element's size, and for a byte order that is not the machine's; BufferError
+    for a masked array of which elements are masked.
     """
 
 def tensor(x: Any, /) -> Tensor:
-    """Copies any array that `from_dlpack` takes into new memory that may be written; the order of its strides is
-    kept, and gaps are closed."""
+    """Copies any array that `from_dlpack` takes into new memory that may be written.
 
+    The order of its strides is kept, and gaps are closed. Raises TypeError for objects that are not arrays, lists
+    among them, and BufferError as `from_dlpack` does.
+    """
+
+@overload
+def clone(x: _Buffer, /) -> memoryview: ...
+@overload
 def clone(x: _Array, /) -> _Array:
     """Copies any array into a new one of the same library; the order of its strides is kept, and gaps are closed.
 
-    NumPy and PyTorch own the new memory. Other libraries share it with this one through their own `from_dlpack`;
-    an object that has only the buffer protocol gives a memoryview, any other a Tensor.
+    NumPy and PyTorch own the new memory; of a derived class it is a plain array. Other libraries share the memory
+    with this one through their own `from_dlpack`; an object that has only the buffer protocol gives a memoryview,
+    any other a Tensor.
+
+    Raises BufferError and AttributeError as `from_dlpack` does.
     """
 
+@overload
+def contiguous(x: _Buffer, /) -> Any: ...
+@overload
 def contiguous(x: _Array, /) -> _Array:
-    """The array itself when its elements lie in row-major order; otherwise a copy that does, in a new array of the
-    same library, as `clone` makes it."""
+    """The array itself when its elements lie in row-major order; otherwise a copy that does.
+
+    The copy is a new array of the same library, as `clone` makes it.
+    """
 
 def copyto(dst: Any, src: Any, /) -> None:
-    """Copies the elements of one array into another of the same shape and element type, whatever their libraries
-    and strides. Nothing between the elements of `dst` is touched.
+    """Copies the elements of one array into another of the same shape and element type, of whatever libraries.
 
-    Raises ValueError for other shapes or types, for read-only memory, for memory that overlaps itself, and when
-    both share memory.
+    Any strides will do, also where both reach into the same memory. Nothing is broadcast or cast, and nothing
+    between the elements of `dst` is touched.
+
+    Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose elements share memory.
     """

@@ -4,7 +4,7 @@
 there: nothing is copied, so it takes about a millisecond, and it is read-only, as others see the same memory.
 `numpy()` shares it further. PyTorch would write it, so `torch()` asks for a copy: `tensor.clone().torch()`.
 
-    pip install dlbridge numpy ray
+    pip install . numpy ray
     python examples/ray_object_store.py
 """
 

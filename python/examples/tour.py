@@ -1,7 +1,7 @@
 """NumPy and PyTorch's conversions, line by line, through dlbridge: `python examples/tour.py`.
 
-Each step shows the line that one knows, does the same here, prints what comes of it, and asserts what is said
-about memory.
+Each step shows the line that one knows, does the same here, prints what comes of it, and asserts what it says of
+memory.
 """
 
 import numpy as np
@@ -83,4 +83,3 @@ known("c = t.t().clone(); c.stride()                    # the order of strides i
 c = dl.clone(x.t())
 print(type(c).__name__, c.stride(), c.stride() == x.t().clone().stride())
 assert c.stride() == x.t().clone().stride()
-print("\nEvery address and value above was asserted, not only printed.")

@@ -81,6 +81,14 @@ pub(crate) unsafe fn lend(
     Ok(())
 }
 
+/// A memoryview of an object.
+pub(crate) fn view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a live object.
+    let view = unsafe { ffi::PyMemoryView_FromObject(object.as_ptr()) };
+    // SAFETY: a new reference, or NULL with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(object.py(), view) }
+}
+
 /// Takes a view back.
 ///
 /// # Safety

@@ -1,13 +1,14 @@
 //! The copy engine for everybody's arrays: each gives back the kind that it got.
 
-use dlbridge::{MemoryFormat, Tensor};
+use dlbridge::{Error, MemoryFormat, Tensor};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict};
+use pyo3::types::{PyBool, PyDict, PyTuple};
 
+use crate::buffer;
 use crate::error::{buffer_error, copy_error};
 use crate::exchange::is_read_only;
 use crate::import;
@@ -65,13 +66,14 @@ fn copy_as_kind<'py>(
     let new = if NDARRAY.is_class_of(array) {
         new_ndarray(array, format)?
     } else if TORCH_TENSOR.is_class_of(array) {
-        new_torch_tensor(array, format)?
+        new_torch_tensor(array, source, format)?
     } else {
         let clone = PyTensor::new(clone_as(py, source, format)?).into_bound(py)?;
         return handed_to_kind(array, clone);
     };
     let target = import::share(&new)?;
-    // SAFETY: the new array is nobody else's yet, and was never written.
+    // SAFETY: an array that was made just now, for nobody else; whatever else a library may have given may be written
+    // too, and is looked at: that it is as large, and not the source.
     let copy = || unsafe { source.copy_into_new_unchecked(&target) };
     let copied = if source.nbytes() < DETACHED { copy() } else { py.detach(copy) };
     copied.map_err(copy_error)?;
@@ -112,17 +114,24 @@ fn new_ndarray<'py>(array: &Bound<'py, PyAny>, format: MemoryFormat) -> PyResult
     unsafe { Bound::from_owned_ptr_or_err(py, new) }
 }
 
-/// A tensor like another, not written yet.
-fn new_torch_tensor<'py>(tensor: &Bound<'py, PyAny>, format: MemoryFormat) -> PyResult<Bound<'py, PyAny>> {
+/// A tensor like another, not written yet. Of a derived class it is a plain one.
+fn new_torch_tensor<'py>(
+    tensor: &Bound<'py, PyAny>,
+    source: &Tensor,
+    format: MemoryFormat,
+) -> PyResult<Bound<'py, PyAny>> {
+    static EMPTY_STRIDED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = tensor.py();
-    let torch = py.import(intern!(py, "torch"))?;
-    let format = match format {
-        MemoryFormat::Contiguous => intern!(py, "contiguous_format"),
-        _ => intern!(py, "preserve_format"),
-    };
+    // Ours is torch's rule.
+    let layout = source.layout().cloned(format).map_err(buffer_error)?;
     let options = PyDict::new(py);
-    options.set_item(intern!(py, "memory_format"), torch.getattr(format)?)?;
-    torch.call_method(intern!(py, "empty_like"), (tensor,), Some(&options))
+    options.set_item(intern!(py, "dtype"), tensor.getattr(intern!(py, "dtype"))?)?;
+    let (sizes, strides) = (PyTuple::new(py, layout.shape())?, PyTuple::new(py, layout.strides())?);
+    let new = EMPTY_STRIDED.import(py, "torch", "empty_strided")?.call((sizes, strides), Some(&options))?;
+    if !TORCH_TENSOR.is_known_class_of(&new) {
+        return Err(PyTypeError::new_err("torch.empty_strided() gave no plain tensor"));
+    }
+    Ok(new)
 }
 
 /// Hands a tensor to the library that an array is of. The tensor itself, when that library does not say how.
@@ -148,10 +157,7 @@ fn handed_to_kind<'py>(
     }
     // SAFETY: a live object.
     if unsafe { ffi::PyObject_CheckBuffer(array.as_ptr()) } != 0 {
-        // SAFETY: a live object that has a buffer.
-        let view = unsafe { ffi::PyMemoryView_FromObject(tensor.as_ptr()) };
-        // SAFETY: a new reference, or NULL with an exception.
-        return unsafe { Bound::from_owned_ptr_or_err(py, view) };
+        return buffer::view(tensor.as_any());
     }
     Ok(tensor.into_any())
 }
@@ -159,19 +165,26 @@ fn handed_to_kind<'py>(
 /// Copies elements from one array to another: `dlbridge.copyto`.
 pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = target.py();
-    let (to, from) = (import::share(target)?, import::share(source)?);
+    let (to, from) = (import::share_to_write(target)?, import::share(source)?);
     if is_read_only(&to) {
         return Err(PyValueError::new_err("copy destination is read-only"));
     }
-    // SAFETY: the target may be written; whoever else does so meanwhile races as with any other library of
-    // Python's. No Rust view is ever made here.
-    let copy = || unsafe { from.copy_into_unchecked(&to) };
-    let copied = if to.nbytes() < DETACHED { copy() } else { py.detach(copy) };
-    copied.map_err(copy_error)?;
+    match copy_elements(py, &from, &to) {
+        // They reach into the same stretch of memory: through a copy.
+        Err(Error::SharedMemory) => copy_elements(py, &clone(py, &from)?, &to).map_err(copy_error)?,
+        copied => copied.map_err(copy_error)?,
+    }
     if TORCH_TENSOR.is_class_of(target) {
         // What autograd saved of the tensor before is out of date now.
         let graph = py.import(intern!(py, "torch.autograd.graph"))?;
         graph.call_method1(intern!(py, "increment_version"), (target,))?;
     }
     Ok(())
+}
+
+fn copy_elements(py: Python<'_>, from: &Tensor, to: &Tensor) -> Result<(), Error> {
+    // SAFETY: the target may be written; whoever else does so meanwhile races as with any other library of
+    // Python's. No Rust view is ever made here.
+    let copy = || unsafe { from.copy_into_unchecked(to) };
+    if to.nbytes() < DETACHED { copy() } else { py.detach(copy) }
 }

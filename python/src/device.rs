@@ -6,7 +6,7 @@ use dlbridge::{Device, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyInt, PyTuple};
 
 use crate::import;
 
@@ -49,7 +49,7 @@ pub(crate) fn check_stream(device: Device, stream: &Bound<'_, PyAny>) -> PyResul
     if known {
         return Ok(());
     }
-    Err(PyValueError::new_err(format!("{number} is no stream of {device}")))
+    Err(PyValueError::new_err(format!("{number} is not a stream of {device}")))
 }
 
 /// The pair that `__dlpack_device__` gives: two integers, or enumerations of them.
@@ -89,15 +89,36 @@ impl Place {
         }
         let text = device.str()?;
         let text = text.to_str()?;
-        let (name, index) = match text.split_once(':') {
-            Some((name, index)) => (name, index.parse().ok()),
-            None => (text, Some(-1)),
+        let (name, index) = text.split_once(':').map_or((text, None), |(name, index)| (name, Some(index)));
+        let number = index.map(|index| index.parse::<i32>().ok().filter(|&index| index >= 0));
+        match (name, number) {
+            ("cpu", None | Some(Some(_))) => Ok(Self::HOST),
+            ("cuda", None) => Ok(Self::cuda(None)),
+            ("cuda", Some(Some(index))) => Ok(Self::cuda(Some(index))),
+            ("torch.float16" | "torch.float32" | "torch.float64" | "torch.bfloat16" | "torch.int64", _) => {
+                Err(PyTypeError::new_err(format!(
+                    "to() moves between devices and does not cast to {text}: use torch().to() or numpy().astype()"
+                )))
+            }
+            _ => Err(PyValueError::new_err(format!(
+                "device '{text}' is not supported: expected 'cpu', 'cuda' or 'cuda:N'"
+            ))),
+        }
+    }
+
+    /// Reads which CUDA device is meant: an index, or what [`parse`](Self::parse) reads.
+    pub(crate) fn parse_cuda(device: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let place = match device.cast::<PyInt>() {
+            Ok(index) => match index.extract::<i32>() {
+                Ok(index @ 0..) => Self::cuda(Some(index)),
+                _ => return Err(PyValueError::new_err(format!("{index} is not the index of a CUDA device"))),
+            },
+            Err(_) => Self::parse(device)?,
         };
-        match (name, index) {
-            ("cpu", Some(_)) => Ok(Self::HOST),
-            ("cuda", Some(index @ 0..)) => Ok(Self::cuda(Some(index))),
-            ("cuda", Some(-1)) => Ok(Self::cuda(None)),
-            _ => Err(PyValueError::new_err(format!("'{text}' is no device: 'cpu', 'cuda' and 'cuda:0' are"))),
+        if place.kind == CUDA {
+            Ok(place)
+        } else {
+            Err(PyValueError::new_err(format!("{place} is not a CUDA device")))
         }
     }
 

@@ -17,13 +17,27 @@ pub(crate) fn buffer_error(error: impl Into<Error>) -> PyErr {
 /// A refused copy: the two arrays do not fit each other.
 #[cold]
 pub(crate) fn copy_error(error: Error) -> PyErr {
-    match error {
-        Error::ShapeMismatch { .. }
-        | Error::DTypeMismatch { .. }
-        | Error::SharedMemory
-        | Error::Overlap { .. }
-        | Error::ReadOnly { .. } => PyValueError::new_err(error.to_string()),
-        error => buffer_error(error),
+    PyValueError::new_err(match error {
+        Error::ShapeMismatch { expected, found } => {
+            format!("dst has shape {}, src has {}", tuple(&expected), tuple(&found))
+        }
+        Error::DTypeMismatch { expected, found } => {
+            format!("dst has elements of type {expected}, src has {found}: cast one of them first")
+        }
+        Error::Overlap { shape, strides } => format!(
+            "the elements of dst share memory (shape {}, strides {}): copy to a contiguous array",
+            tuple(&shape),
+            tuple(&strides)
+        ),
+        error => return buffer_error(error),
+    })
+}
+
+/// Numbers as Python shows a tuple of them.
+pub(crate) fn tuple(numbers: &[i64]) -> String {
+    match numbers {
+        [number] => format!("({number},)"),
+        numbers => format!("({})", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -11,12 +11,13 @@ use dlbridge::ffi::{
     DLPACK_MINOR_VERSION, DLPackExchangeAPI, DLPackExchangeAPIHeader, DLPackVersion, DLTensor,
 };
 use dlbridge::{DType, Error, Layout, Tensor};
-use pyo3::exceptions::{PyBufferError, PyRuntimeError};
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::error::buffer_error;
 use crate::export::{Kind, read_only, reversed};
+use crate::owner::raise_panic;
 use crate::tensor::PyTensor;
 
 struct Table(DLPackExchangeAPI);
@@ -48,18 +49,20 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Runs a function of the table: 0, or −1 with an exception set. No panic leaves.
 fn guarded(run: impl FnOnce(Python<'_>) -> PyResult<()>) -> c_int {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        // Attached already, by the table's contract; but PyO3 must know, or it puts off what it releases.
-        Python::attach(|py| match run(py) {
-            Ok(()) => 0,
-            Err(error) => {
-                error.restore(py);
-                -1
-            }
-        })
+        // SAFETY: attached, by the table's contract. PyO3 is told, or it would put off what it releases.
+        unsafe {
+            Python::attach_unchecked(|py| match run(py) {
+                Ok(()) => 0,
+                Err(error) => {
+                    error.restore(py);
+                    -1
+                }
+            })
+        }
     }));
     outcome.unwrap_or_else(|payload| {
         std::mem::forget(payload);
-        Python::attach(|py| PyRuntimeError::new_err("dlbridge panicked: this is a bug").restore(py));
+        raise_panic();
         -1
     })
 }
@@ -67,7 +70,8 @@ fn guarded(run: impl FnOnce(Python<'_>) -> PyResult<()>) -> c_int {
 /// The tensor that an object is. Asks first, although the contract promises it.
 fn tensor_of<'py>(py: Python<'py>, object: *mut c_void) -> PyResult<Bound<'py, PyTensor>> {
     // SAFETY: the contract promises a live object, or it is NULL.
-    let object = unsafe { Bound::from_borrowed_ptr_or_err(py, object.cast()) }?;
+    let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object.cast()) };
+    let object = object.ok_or_else(|| PyTypeError::new_err("there is no tensor"))?;
     Ok(object.cast_into::<PyTensor>()?)
 }
 

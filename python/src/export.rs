@@ -13,7 +13,7 @@ use pyo3::types::{PyInt, PyTuple};
 
 use crate::copies;
 use crate::device::{self, Place};
-use crate::error::buffer_error;
+use crate::error::{buffer_error, tuple};
 use crate::owner::Pending;
 
 /// What a consumer asks of `__dlpack__`; all optional.
@@ -89,9 +89,9 @@ impl Kind {
 #[cold]
 pub(crate) fn reversed(tensor: &Tensor) -> PyErr {
     PyBufferError::new_err(format!(
-        "strides {:?} are negative, which PyTorch does not survive: leave copy out for a copy, or share the memory \
+        "strides {} are negative, which PyTorch does not survive: leave copy out for a copy, or share the memory \
          through Tensor.numpy() or the buffer protocol",
-        tensor.strides()
+        tuple(tensor.strides())
     ))
 }
 
@@ -111,8 +111,10 @@ fn wants_versioned(max_version: &Bound<'_, PyAny>) -> PyResult<bool> {
     let major = version.get_borrowed_item(0)?;
     let minor = version.get_borrowed_item(1)?;
     let (Ok(major), Ok(_)) = (major.cast::<PyInt>(), minor.cast::<PyInt>()) else { return Err(wrong()) };
-    // A number beyond all bounds is a high version, or a negative one.
-    Ok(major.extract::<i64>().map_or_else(|_| major.gt(0).unwrap_or(false), |major| major >= 1))
+    let mut overflow = 0;
+    // SAFETY: an int, and room for a number. Of an int beyond all bounds it says in which direction.
+    let major = unsafe { ffi::PyLong_AsLongAndOverflow(major.as_ptr(), &mut overflow) };
+    Ok(overflow > 0 || major >= 1)
 }
 
 /// A capsule around the tensor.
@@ -125,8 +127,8 @@ fn capsule<'py>(py: Python<'py>, tensor: Tensor, versioned: bool) -> PyResult<Bo
         Ok(exported) => enclose(py, exported, c"dltensor", delete::<DLManagedTensor>),
         Err(rejected) => Err(match rejected.error {
             Error::ReadOnly { .. } => PyBufferError::new_err(
-                "Cannot export readonly array since signalling readonly is unsupported by DLPack (supported by newer \
-                 DLPack version): ask with max_version=(1, 0), or for a copy",
+                "Cannot export readonly array since signalling readonly is unsupported by DLPack before 1.0, which the \
+                 consumer asks for: give it tensor.clone(), or have it ask with max_version=(1, 0)",
             ),
             error => buffer_error(error),
         }),

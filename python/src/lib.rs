@@ -29,11 +29,16 @@ use pyo3::prelude::*;
 
 use tensor::PyTensor;
 
-/// Shares the memory of any array: of anything with `__dlpack__`, the buffer protocol or
-/// `__array_interface__`, or of a DLPack capsule.
+/// Shares the memory of any array.
 ///
-/// With `device`, 'cpu' for example, memory elsewhere is copied there. `copy=True` copies in any case,
-/// `copy=False` refuses to.
+/// Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview, array.array, mmap),
+/// with `__array_interface__` or `__cuda_array_interface__`, and DLPack capsules. Read-only memory stays read-only.
+///
+/// With `device`, memory elsewhere is copied there, by the producer or by PyTorch. `copy=True` copies in any case,
+/// and `copy=False` raises ValueError where sharing would need a copy.
+///
+/// Raises BufferError for what cannot be shared, for example tensors that require gradient, elements of no DLPack
+/// type, or strides that are no multiple of the element's size, and AttributeError for objects that are not arrays.
 #[pyfunction]
 #[pyo3(signature = (x, /, *, device = None, copy = None))]
 fn from_dlpack(
@@ -44,14 +49,21 @@ fn from_dlpack(
     import::from_dlpack(x, device, copy).map(PyTensor::new)
 }
 
-/// Shares the memory of a NumPy array, read-only if the array is.
+/// Shares the memory of a NumPy array, read-only if the array is. Strides may be negative or zero.
+///
+/// Raises TypeError for anything but an array, and for element types that DLPack does not have; ValueError for
+/// strides that are no multiple of the element's size, and for a byte order that is not the machine's; BufferError
+/// for a masked array of which elements are masked.
 #[pyfunction]
 #[pyo3(signature = (array, /))]
 fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     numpy::from_numpy(array).map(PyTensor::new)
 }
 
-/// Copies any array into new memory that may be written; the order of its strides is kept.
+/// Copies any array that `from_dlpack` takes into new memory that may be written.
+///
+/// The order of its strides is kept, and gaps are closed. Raises TypeError for objects that are not arrays, lists
+/// among them, and BufferError as `from_dlpack` does.
 #[pyfunction]
 #[pyo3(name = "tensor", signature = (x, /))]
 fn copied(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -69,22 +81,33 @@ fn copied(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 }
 
 /// Copies any array into a new one of the same library; the order of its strides is kept, and gaps are closed.
+///
+/// NumPy and PyTorch own the new memory; of a derived class it is a plain array. Other libraries share the memory
+/// with this one through their own `from_dlpack`; an object that has only the buffer protocol gives a memoryview,
+/// any other a Tensor.
+///
+/// Raises BufferError and AttributeError as `from_dlpack` does.
 #[pyfunction]
 #[pyo3(signature = (x, /))]
 fn clone<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     copies::copy_of(x, MemoryFormat::Preserve)
 }
 
-/// Gives back any array whose elements lie in row-major order; copies any other into a new one of the same
-/// library.
+/// The array itself when its elements lie in row-major order; otherwise a copy that does.
+///
+/// The copy is a new array of the same library, as `clone` makes it.
 #[pyfunction]
 #[pyo3(signature = (x, /))]
 fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     copies::contiguous(x)
 }
 
-/// Copies the elements of one array into another of the same shape and type, whatever their libraries and
-/// strides.
+/// Copies the elements of one array into another of the same shape and element type, of whatever libraries.
+///
+/// Any strides will do, also where both reach into the same memory. Nothing is broadcast or cast, and nothing
+/// between the elements of `dst` is touched.
+///
+/// Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose elements share memory.
 #[pyfunction]
 #[pyo3(signature = (dst, src, /))]
 fn copyto(dst: &Bound<'_, PyAny>, src: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -101,11 +124,20 @@ mod _dlbridge {
     #[pymodule_export]
     use super::{PyTensor, clone, contiguous, copied, copyto, from_dlpack, from_numpy};
 
+    use pyo3::exceptions::PyImportError;
+    use pyo3::ffi;
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        // SAFETY: attached, so there is a current interpreter.
+        let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+        // SAFETY: an interpreter that lives.
+        if unsafe { ffi::PyInterpreterState_GetID(interpreter) } != 0 {
+            // Deleters attach to the main interpreter; in another they would wait for each other.
+            return Err(PyImportError::new_err("dlbridge can't be used in subinterpreters"));
+        }
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         super::method::install(&py.get_type::<super::PyTensor>())?;
         py.import("atexit")?.call_method1("register", (module.getattr("_close")?,))?;

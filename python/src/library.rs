@@ -11,16 +11,20 @@ use pyo3::types::PyType;
 pub(crate) struct Class {
     module: &'static str,
     name: &'static str,
+    /// What the class has, and a stand-in for its library has not.
+    member: &'static str,
     /// Kept for ever, so that the address stays the class's own.
     known: AtomicPtr<ffi::PyTypeObject>,
 }
 
-pub(crate) static NDARRAY: Class = Class::new("numpy", "ndarray");
-pub(crate) static TORCH_TENSOR: Class = Class::new("torch", "Tensor");
+pub(crate) static NDARRAY: Class = Class::new("numpy", "ndarray", "__array_struct__");
+/// The numbers that NumPy makes of elements.
+pub(crate) static NUMPY_NUMBER: Class = Class::new("numpy", "generic", "__array_struct__");
+pub(crate) static TORCH_TENSOR: Class = Class::new("torch", "Tensor", "is_neg");
 
 impl Class {
-    const fn new(module: &'static str, name: &'static str) -> Self {
-        Self { module, name, known: AtomicPtr::new(std::ptr::null_mut()) }
+    const fn new(module: &'static str, name: &'static str, member: &'static str) -> Self {
+        Self { module, name, member, known: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
     /// Whether an object is of just this class, of which something was seen before.
@@ -41,7 +45,8 @@ impl Class {
         }
         let modules = py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?;
         let class = modules.get_item(self.module).ok()?.getattr(self.name).ok()?;
-        let class = class.cast_into::<PyType>().ok()?;
+        let class =
+            class.cast_into::<PyType>().ok().filter(|class| class.hasattr(self.member).unwrap_or(false))?;
         self.known.store(class.as_type_ptr(), Ordering::Relaxed);
         std::mem::forget(class.clone());
         Some((class, true))

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyList};
 
 use crate::copies;
+use crate::error::tuple;
 
 /// Lists nest at most this deep, as NumPy's do.
 const MAX_DEPTH: usize = 64;
@@ -107,7 +108,9 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
     }
     let dtype = tensor.dtype();
     let (Some(to_python), Some(itemsize)) = (to_python(dtype), dtype.itemsize()) else {
-        return Err(PyTypeError::new_err(format!("Python has no numbers of type {dtype}")));
+        return Err(PyTypeError::new_err(format!(
+            "Python has no numbers of type {dtype}: use numpy().astype('float32')"
+        )));
     };
     if tensor.ndim() > MAX_DEPTH {
         return Err(PyValueError::new_err(format!(
@@ -119,7 +122,10 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
     let lists =
         tensor.shape().iter().take_while(|&&size| size > 0).try_fold(1_i64, |n, &size| n.checked_mul(size));
     if tensor.is_empty() && lists.is_none_or(|lists| lists > MOST_EMPTY_LISTS) {
-        return Err(PyMemoryError::new_err(format!("shape {:?} has too many empty lists", tensor.shape())));
+        return Err(PyMemoryError::new_err(format!(
+            "shape {} has too many empty lists",
+            tuple(tensor.shape())
+        )));
     }
     let copy;
     let rows = if tensor.is_contiguous() {
@@ -156,7 +162,7 @@ fn nest<'py>(
 pub(crate) fn item<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
     if tensor.len() != 1 {
         return Err(PyValueError::new_err(format!(
-            "{} elements are not one: item() is for one",
+            "item() needs one element, and the tensor has {}: use tolist()",
             tensor.len()
         )));
     }

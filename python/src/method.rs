@@ -8,21 +8,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
 use pyo3::Borrowed;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use crate::export::{self, Wishes};
+use crate::owner::raise_panic;
 use crate::tensor::PyTensor;
 
 const DOC: &CStr = c"__dlpack__($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)
 --
 
-Makes a DLPack capsule. Nothing is copied, except on demand, and for negative strides when `copy` is left out.
+Makes a DLPack capsule, which shares the memory.
 
-See <https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>.";
+Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which can't say that memory is
+read-only. Copies with `copy=True`, and negative strides when `copy` is None.
+
+Raises BufferError for what can't be exported so, ValueError for a stream that the device does not have.
+
+<https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>";
 
 const KEYWORDS: [&str; 4] = ["stream", "max_version", "dl_device", "copy"];
 
@@ -92,17 +98,20 @@ unsafe extern "C" fn dlpack(
         let plain = wishes.stream.is_none() && wishes.dl_device.is_none() && wishes.copy.is_none();
         // PyO3 does not know yet that it is attached, and would put off what it releases; but most calls release
         // nothing.
-        if plain { capsule() } else { Python::attach(|_| capsule()) }.map(Bound::into_ptr)
+        // SAFETY: attached.
+        if plain { capsule() } else { unsafe { Python::attach_unchecked(|_| capsule()) } }
+            .map(Bound::into_ptr)
     };
     let called = catch_unwind(AssertUnwindSafe(|| {
         call().unwrap_or_else(|error| {
-            Python::attach(|py| error.restore(py));
+            // SAFETY: attached.
+            unsafe { Python::attach_unchecked(|py| error.restore(py)) };
             null_mut()
         })
     }));
     called.unwrap_or_else(|payload| {
         std::mem::forget(payload);
-        Python::attach(|py| PyRuntimeError::new_err("dlbridge panicked: this is a bug").restore(py));
+        raise_panic();
         null_mut()
     })
 }

@@ -9,8 +9,9 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
+use crate::buffer;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::library::{NDARRAY, call};
@@ -52,13 +53,29 @@ impl From<PyErr> for Refused {
     }
 }
 
+/// What to do about elements of a type that DLPack does not have.
+fn remedy(name: &str) -> &'static str {
+    match name {
+        "datetime64" | "timedelta64" => ": use array.view('int64')",
+        "void" | "record" => ": share its fields one by one, e.g. array['a']",
+        "longdouble" | "clongdouble" => ": use array.astype()",
+        _ => "",
+    }
+}
+
 impl Refused {
     /// As `__dlpack__` refuses.
     pub(crate) fn into_export_error(self) -> PyErr {
         PyBufferError::new_err(match self {
-            Self::DType(name) => format!("DLPack has no type for elements of NumPy's {name}"),
-            Self::ByteOrder => "DLPack only supports native byte order".to_owned(),
-            Self::Strides => "DLPack only supports strides which are a multiple of itemsize".to_owned(),
+            Self::DType(name) => {
+                format!("DLPack has no type for elements of type numpy.{name}{}", remedy(&name))
+            }
+            Self::ByteOrder => "DLPack only supports native byte order: use \
+                                array.astype(array.dtype.newbyteorder('='))"
+                .to_owned(),
+            Self::Strides => {
+                "DLPack only supports strides which are a multiple of itemsize: use array.copy()".to_owned()
+            }
             Self::Other(error) => return error,
         })
     }
@@ -67,11 +84,12 @@ impl Refused {
     pub(crate) fn into_conversion_error(self) -> PyErr {
         match self {
             Self::DType(name) => PyTypeError::new_err(format!(
-                "can't convert np.ndarray of type numpy.{name}: DLPack has no such type"
+                "can't convert np.ndarray of type numpy.{name}: DLPack has no such type{}",
+                remedy(&name)
             )),
             Self::ByteOrder => PyValueError::new_err(
-                "given numpy array has byte order different from the native byte order. Conversion between byte orders \
-                 is currently not supported.",
+                "given numpy array has byte order different from the native byte order: use \
+                 array.astype(array.dtype.newbyteorder('='))",
             ),
             Self::Strides => PyValueError::new_err(
                 "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate \
@@ -93,6 +111,9 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     }
     // SAFETY: an array shows a valid struct, which the capsule keeps.
     let shown = unsafe { &*shown.cast::<ArrayInterface>() };
+    if shown.two != 2 {
+        return Err(PyBufferError::new_err("__array_struct__ shows no array").into());
+    }
     let (dtype, itemsize) = element_type(array, shown)?;
     let rank = usize::try_from(shown.nd).unwrap_or(0);
     let numbers = |start: *const isize| match rank {
@@ -104,32 +125,36 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     let descriptor = Descriptor::new(shown.data, layout, dtype, Device::CPU)
         .and_then(|descriptor| if dtype.bits < 8 { descriptor.padded() } else { Ok(descriptor) });
     let descriptor = descriptor.map_err(buffer_error)?;
+    // What is not an array itself may show somebody else's memory: the capsule keeps whoever has it.
+    let owner = match NDARRAY.is_known_class_of(array) {
+        true => Owner::new(array),
+        false => Owner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any()),
+    };
     // SAFETY: the array keeps its memory as long as it is referred to (NumPy refuses to resize it then, unless
     // told not to look), and says whether it may be written. No Rust view is ever made here.
-    Ok(unsafe { Tensor::from_raw_parts(descriptor, shown.flags & WRITABLE != 0, Owner::new(array)) })
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, shown.flags & WRITABLE != 0, owner) })
 }
 
 fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DType, i64), Refused> {
-    let kind = shown.typekind.cast_unsigned();
+    let py = array.py();
     let size = usize::try_from(shown.itemsize).unwrap_or(0);
-    match dtype::from_kind(kind, size) {
-        Some(_) if shown.flags & NATIVE_ORDER == 0 && size > 1 => Err(Refused::ByteOrder),
-        Some(dtype) => Ok((dtype, i64::from(shown.itemsize))),
+    let dtype = match dtype::from_kind(shown.typekind.cast_unsigned(), size) {
+        Some(dtype) => dtype,
         None => {
-            let dtype = array.getattr(intern!(array.py(), "dtype"))?;
-            let name: String = dtype.getattr(intern!(array.py(), "name"))?.extract()?;
-            let class = dtype.getattr(intern!(array.py(), "type"))?;
-            let module: String = class.getattr(intern!(array.py(), "__module__"))?.extract()?;
+            let dtype = array.getattr(intern!(py, "dtype"))?;
+            let class = dtype.getattr(intern!(py, "type"))?;
+            let module: String = class.getattr(intern!(py, "__module__"))?.extract()?;
+            let name: String = dtype.getattr(intern!(py, "name"))?.extract()?;
             match dtype::from_ml_dtypes(&name) {
-                Some(dtype) if module == "ml_dtypes" => Ok((dtype, i64::from(shown.itemsize))),
-                _ => Err(Refused::DType(if class.getattr("__name__")?.extract::<String>()? == "object_" {
-                    "object_".to_owned()
-                } else {
-                    name
-                })),
+                Some(dtype) if module == "ml_dtypes" => dtype,
+                _ => return Err(Refused::DType(class.getattr(intern!(py, "__name__"))?.extract()?)),
             }
         }
+    };
+    if shown.flags & NATIVE_ORDER == 0 && size > 1 {
+        return Err(Refused::ByteOrder);
     }
+    Ok((dtype, i64::from(shown.itemsize)))
 }
 
 /// The layout of elements of a size whose strides are in bytes.
@@ -179,6 +204,17 @@ pub(crate) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
+/// `numpy.asarray`.
+fn as_ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static AS_ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    AS_ARRAY.import(py, "numpy", "asarray")
+}
+
+/// The memory of an array that NumPy makes of one of its numbers.
+pub(crate) fn share_number(number: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    share(&call(as_ndarray(number.py())?, number)?).map_err(Refused::into_export_error)
+}
+
 /// The tensor as an array that shares its memory.
 pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();
@@ -189,16 +225,9 @@ pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
             this.device()
         )));
     }
-    static AS_ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let numpys = AS_ARRAY.import(py, "numpy", "asarray")?;
+    let as_ndarray = as_ndarray(py)?;
     // Of a tensor that is no buffer NumPy would come back to us.
-    let as_array = |tensor: &Bound<'py, PyAny>| {
-        // SAFETY: a live object.
-        let view = unsafe { ffi::PyMemoryView_FromObject(tensor.as_ptr()) };
-        // SAFETY: a new reference, or NULL with an exception.
-        let view = unsafe { Bound::from_owned_ptr_or_err(py, view) }?;
-        call(numpys, &view)
-    };
+    let as_array = |tensor: &Bound<'py, PyAny>| call(as_ndarray, &buffer::view(tensor)?);
     let dtype = this.dtype();
     if dtype::format(dtype).is_some() {
         return as_array(tensor.as_any());

@@ -1,9 +1,10 @@
 //! Python objects that keep memory, and how anything of Python's is released from wherever.
 //!
 //! A deleter may run on any thread, attached to the interpreter or not, while an exception is pending, or
-//! when there is no interpreter any more. So whatever touches Python on release goes through [`release`]:
+//! when there is no interpreter any more. So whatever touches Python on release goes through `release`:
 //! it attaches, puts a pending exception aside, and leaks rather than touch a dead interpreter.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
@@ -50,8 +51,40 @@ impl Drop for Release {
     }
 }
 
-/// Runs code that gives something back to Python; not at all when there is no interpreter to give it to.
-pub(crate) fn release(run: impl FnOnce(Python<'_>)) {
+/// What is to be given back to Python.
+trait Held: 'static {
+    fn give_back(self, py: Python<'_>);
+}
+
+/// Releases within releases, up to so many; further ones wait until the outermost has come to its end. Otherwise
+/// a long chain of owners would need as much stack.
+const DEEPEST: u32 = 50;
+
+#[derive(Clone, Copy)]
+struct Nested {
+    depth: u32,
+    waiting: u32,
+}
+
+type GiveBack = Box<dyn FnOnce(Python<'_>)>;
+
+thread_local! {
+    static NESTED: Cell<Nested> = const { Cell::new(Nested { depth: 0, waiting: 0 }) };
+    static WAITING: RefCell<Vec<GiveBack>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Gives something back to Python; leaks it when there is no interpreter to give it to.
+fn release(held: impl Held) {
+    let held = ManuallyDrop::new(held);
+    let give_back = move |py: Python<'_>| ManuallyDrop::into_inner(held).give_back(py);
+    let Nested { depth, waiting } = NESTED.get();
+    if depth >= DEEPEST {
+        // At the thread's end, without room to wait in, it is leaked.
+        if WAITING.try_with(|held| held.borrow_mut().push(Box::new(give_back))).is_ok() {
+            NESTED.set(Nested { depth, waiting: waiting + 1 });
+        }
+        return;
+    }
     let _release = Release::begin();
     let closing = CLOSING.load(Ordering::SeqCst);
     if closing && CLOSER.get() != Some(&thread::current().id()) {
@@ -65,7 +98,24 @@ pub(crate) fn release(run: impl FnOnce(Python<'_>)) {
     // SAFETY: attached just above, until the end of this function.
     let py = unsafe { Python::assume_attached() };
     let _pending = Pending::put_aside(py);
-    run(py);
+    NESTED.set(Nested { depth: depth + 1, waiting });
+    give_back(py);
+    while depth == 0
+        && NESTED.get().waiting > 0
+        && let Ok(Some(next)) = WAITING.try_with(|held| held.borrow_mut().pop())
+    {
+        NESTED.set(Nested { waiting: NESTED.get().waiting - 1, ..NESTED.get() });
+        next(py);
+    }
+    NESTED.set(Nested { depth, ..NESTED.get() });
+}
+
+/// Sets the exception that stands for a panic of ours. Needs no PyO3, which may have been what panicked.
+pub(crate) fn raise_panic() {
+    // SAFETY: the interpreter's own exception.
+    let class = unsafe { ffi::PyExc_RuntimeError };
+    // SAFETY: called attached, with a class and a string.
+    unsafe { ffi::PyErr_SetString(class, c"dlbridge panicked: this is a bug".as_ptr()) };
 }
 
 /// The interpreter's own word that this thread is attached. PyO3 goes by its count of what it attached itself, and
@@ -120,15 +170,20 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: taken once, here; without an interpreter it is leaked.
-        let object = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.0) });
-        // Given back as a `Bound`: dropping a `Py` may put it off until PyO3 is called again.
-        release(|py| drop(ManuallyDrop::into_inner(object).into_bound(py)));
+        // SAFETY: taken once, here.
+        release(unsafe { ManuallyDrop::take(&mut self.0) });
+    }
+}
+
+impl Held for Py<PyAny> {
+    fn give_back(self, py: Python<'_>) {
+        // As a `Bound`: dropping a `Py` may be put off until PyO3 is called again.
+        drop(self.into_bound(py));
     }
 }
 
 /// Keeps a buffer that an object has lent, and gives it back.
-pub(crate) struct Lent(Box<ffi::Py_buffer>);
+pub(crate) struct Lent(ManuallyDrop<Box<ffi::Py_buffer>>);
 
 // SAFETY: only given back, by a thread that is attached.
 unsafe impl Send for Lent {}
@@ -139,7 +194,7 @@ impl Lent {
         let mut view = Box::new(ffi::Py_buffer::new());
         // SAFETY: a live object, and room for a view.
         if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &mut *view, flags) } == 0 {
-            Ok(Self(view))
+            Ok(Self(ManuallyDrop::new(view)))
         } else {
             Err(PyErr::fetch(object.py()))
         }
@@ -152,7 +207,14 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        // SAFETY: taken once, here.
+        release(unsafe { ManuallyDrop::take(&mut self.0) });
+    }
+}
+
+impl Held for Box<ffi::Py_buffer> {
+    fn give_back(mut self, _: Python<'_>) {
         // SAFETY: attached; the view came from `PyObject_GetBuffer` and is given back once.
-        release(|_| unsafe { ffi::PyBuffer_Release(&mut *self.0) });
+        unsafe { ffi::PyBuffer_Release(&mut *self) };
     }
 }

@@ -1,15 +1,16 @@
 //! Pickles: with protocol 5 the elements go beside the pickle, and are not copied.
 //! <https://peps.python.org/pep-0574/>
 
-use dlbridge::DType;
+use dlbridge::{DType, Layout};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyBufferError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyTuple};
 
-use crate::buffer::bytes_of;
+use crate::buffer::{bytes_of, view};
 use crate::copies;
+use crate::error::buffer_error;
 use crate::exchange::is_read_only;
 use crate::import;
 use crate::tensor::PyTensor;
@@ -46,9 +47,9 @@ pub(crate) fn reduce<'py>(tensor: &Bound<'py, PyTensor>, protocol: i32) -> PyRes
         let wrapper = py.import(intern!(py, "pickle"))?.getattr(intern!(py, "PickleBuffer"))?;
         wrapper.call1((bytes,))?
     } else if read_only {
-        PyBytes::type_object(py).call1((bytes,))?
+        PyBytes::type_object(py).call1((view(&bytes)?,))?
     } else {
-        PyByteArray::type_object(py).call1((bytes,))?
+        PyByteArray::type_object(py).call1((view(&bytes)?,))?
     };
     let DType { code, bits, lanes } = dense.dtype();
     let description: Description =
@@ -65,5 +66,6 @@ pub(crate) fn _rebuild(bytes: &Bound<'_, PyAny>, description: Description) -> Py
     if !dtype.is_known() {
         return Err(PyBufferError::new_err(format!("DLPack has no elements of type {dtype}")));
     }
-    import::from_bytes(bytes, dtype, padded, &shape, &strides).map(PyTensor::new)
+    let layout = Layout::new(&shape, &strides).map_err(buffer_error)?;
+    import::from_bytes(bytes, dtype, padded, layout, None).map(PyTensor::new)
 }

@@ -4,24 +4,42 @@ use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 
 use dlbridge::{Access, DType, Descriptor, Device, MemoryFormat, Tensor};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyTuple};
 
 use crate::device::Place;
-use crate::error::buffer_error;
+use crate::error::{buffer_error, tuple};
 use crate::exchange::is_read_only;
 use crate::owner::Pending;
 use crate::{buffer, copies, exchange, list, numpy, pickle, torch};
 
 /// A strided buffer on one device, shared or owned.
 ///
-/// Made by `from_dlpack`, `from_numpy` and `tensor`. It is handed on to NumPy, PyTorch, JAX and all others
-/// through `__dlpack__`, the buffer protocol, `numpy()` and `torch()`, and nothing is copied unless a name
-/// says so. The memory is released when the last object that holds it is gone.
-#[pyclass(frozen, name = "Tensor", module = "dlbridge")]
+/// Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object that holds it
+/// is gone, whichever library's that is.
+///
+/// Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use `numpy()` or
+/// `torch()` for that, which cost nothing. One of a single element converts to a number, as `item()` does.
+/// `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled with protocol 5, the elements go out of
+/// band and are not copied.
+///
+/// `torch.asarray(t)` and `torch.frombuffer(t)` see bytes, without shape or type, as they do of every buffer: use
+/// `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
+///
+/// >>> import numpy as np, dlbridge as dl
+/// >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
+/// >>> tensor = dl.from_numpy(array)
+/// >>> tensor
+/// dlbridge.Tensor([[1.0, 2.0],
+///                  [3.0, 4.0]], dtype=float64, device=cpu)
+/// >>> array[0, 0] = 9.0
+/// >>> tensor.tolist()
+/// [[9.0, 2.0], [3.0, 4.0]]
+#[pyclass(frozen, weakref, name = "Tensor", module = "dlbridge")]
 pub(crate) struct PyTensor {
     /// Foreign from birth: whoever holds an object of Python's may hand its memory to anybody.
     tensor: ManuallyDrop<Tensor>,
@@ -68,19 +86,29 @@ impl PyTensor {
     }
 }
 
-/// Reads `memory_format=`: PyTorch's names for how a copy is laid out.
-fn memory_format(name: &str) -> PyResult<MemoryFormat> {
-    Ok(match name {
-        "preserve_format" => MemoryFormat::Preserve,
-        "contiguous_format" => MemoryFormat::Contiguous,
-        "channels_last" => MemoryFormat::ChannelsLast,
-        "channels_last_3d" => MemoryFormat::ChannelsLast3d,
+/// Reads `memory_format=`: PyTorch's names for how a copy is laid out, or PyTorch's own objects.
+fn memory_format(tensor: &Tensor, format: &Bound<'_, PyAny>) -> PyResult<MemoryFormat> {
+    let name = format.str()?;
+    let name = name.to_str()?.trim_start_matches("torch.");
+    let (format, rank) = match name {
+        "preserve_format" => (MemoryFormat::Preserve, None),
+        "contiguous_format" => (MemoryFormat::Contiguous, None),
+        "channels_last" => (MemoryFormat::ChannelsLast, Some(4)),
+        "channels_last_3d" => (MemoryFormat::ChannelsLast3d, Some(5)),
         _ => {
             return Err(PyValueError::new_err(format!(
-                "'{name}' is none of 'preserve_format', 'contiguous_format', 'channels_last', 'channels_last_3d'"
+                "memory format '{name}' is not supported: expected 'preserve_format', 'contiguous_format', \
+                 'channels_last' or 'channels_last_3d'"
             )));
         }
-    })
+    };
+    match rank {
+        Some(rank) if rank != tensor.ndim() => Err(PyValueError::new_err(format!(
+            "'{name}' is for {rank} dimensions, and the tensor has {}",
+            tensor.ndim()
+        ))),
+        _ => Ok(format),
+    }
 }
 
 #[pymethods]
@@ -91,9 +119,17 @@ impl PyTensor {
         PyTuple::new(py, self.tensor().shape())
     }
 
-    /// Steps between neighbours in each dimension, in elements; possibly negative or zero.
-    fn stride<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.tensor().strides())
+    /// Steps between neighbours in each dimension, or in one, in elements; possibly negative or zero.
+    #[pyo3(signature = (dim = None))]
+    fn stride<'py>(&self, py: Python<'py>, dim: Option<isize>) -> PyResult<Bound<'py, PyAny>> {
+        let strides = self.tensor().strides();
+        let Some(dim) = dim else { return Ok(PyTuple::new(py, strides)?.into_any()) };
+        let rank = isize::try_from(strides.len()).unwrap_or(isize::MAX);
+        let at = usize::try_from(if dim < 0 { dim + rank } else { dim }).ok();
+        let stride = at.and_then(|at| strides.get(at)).ok_or_else(|| {
+            PyIndexError::new_err(format!("dimension {dim} is out of range: the tensor has {rank}"))
+        })?;
+        Ok(stride.into_pyobject(py)?.into_any())
     }
 
     /// Number of dimensions.
@@ -113,13 +149,15 @@ impl PyTensor {
         self.tensor().nbytes()
     }
 
-    /// Element type by the name that NumPy and PyTorch use, e.g. 'float32'.
+    /// Element type, by the name that NumPy and PyTorch use: 'float32' for example.
+    ///
+    /// A `str`, which equals neither library's object; `numpy.dtype(t.dtype)` and `getattr(torch, t.dtype)` make theirs.
     #[getter]
     fn dtype(&self) -> String {
         self.tensor().dtype().to_string()
     }
 
-    /// Where the memory is, e.g. 'cpu' or 'cuda:0'.
+    /// Where the memory is: 'cpu' or 'cuda:0' for example. `torch.device(t.device)` makes PyTorch's object.
     #[getter]
     fn device(&self) -> String {
         self.tensor().device().to_string()
@@ -143,8 +181,10 @@ impl PyTensor {
 
     /// The elements as a NumPy array that shares the memory, read-only if the memory is.
     ///
-    /// Refuses memory of another device, and types that NumPy has not. (Those of ml_dtypes it has when that
-    /// package is installed.) With `force`, memory of another device is copied to the host first.
+    /// Negative strides are fine. Types that NumPy has only with the package ml_dtypes (bfloat16 for example)
+    /// need it. With `force`, memory of another device is copied to the host first.
+    ///
+    /// Raises TypeError for memory of another device, and for types that NumPy does not have.
     #[pyo3(signature = (*, force = false))]
     fn numpy<'py>(slf: &Bound<'py, Self>, force: bool) -> PyResult<Bound<'py, PyAny>> {
         if force && !slf.get().tensor().device().is_host() {
@@ -155,27 +195,39 @@ impl PyTensor {
 
     /// The elements as a PyTorch tensor that shares the memory.
     ///
-    /// Refuses read-only memory, which PyTorch would write (`clone()` it first), and what PyTorch does not
-    /// survive: negative strides.
+    /// Raises BufferError for read-only memory, which PyTorch would write, ValueError for negative strides, which
+    /// it does not support, and TypeError for types that it does not have. `clone().torch()` copies.
     fn torch<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         torch::to_torch(slf)
     }
 
-    /// The elements as nested lists of numbers; of a tensor without dimensions, the number.
+    /// The elements as nested lists of Python's numbers; of a tensor without dimensions, the number.
+    ///
+    /// Raises TypeError for memory of another device, and for types that Python does not have.
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         list::to_list(py, self.tensor())
     }
 
     /// The only element, as a number.
+    ///
+    /// Raises ValueError when there are none or several, and TypeError as `tolist` does.
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         list::item(py, self.tensor())
     }
 
-    /// A copy in new memory that may be written, laid out as `torch.Tensor.clone` does: 'preserve_format'
-    /// keeps the order of the strides and closes gaps; 'contiguous_format' is row-major.
-    #[pyo3(signature = (*, memory_format = "preserve_format"))]
-    fn clone(&self, py: Python<'_>, memory_format: &str) -> PyResult<Self> {
-        let format = self::memory_format(memory_format)?;
+    /// A copy in new memory that may be written, laid out as `torch.Tensor.clone` does it.
+    ///
+    /// 'preserve_format' keeps the order of the strides and closes gaps, 'contiguous_format' is row-major,
+    /// 'channels_last' and 'channels_last_3d' are for four and five dimensions. The memory is aligned to 256
+    /// bytes, so that JAX can share it.
+    ///
+    /// Raises ValueError for a format that does not fit, and BufferError for memory of another device.
+    #[pyo3(signature = (*, memory_format = None), text_signature = "($self, *, memory_format='preserve_format')")]
+    fn clone(&self, py: Python<'_>, memory_format: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let format = match memory_format {
+            Some(format) => self::memory_format(self.tensor(), format)?,
+            None => MemoryFormat::Preserve,
+        };
         copies::clone_as(py, self.tensor(), format).map(Self::new)
     }
 
@@ -188,20 +240,21 @@ impl PyTensor {
             .into_bound(slf.py())
     }
 
-    /// The tensor itself when it is on the host; otherwise a copy there.
+    /// The tensor itself when it is on the host; otherwise a copy there, which PyTorch makes.
     fn cpu<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         Self::moved(slf, Place::HOST)
     }
 
-    /// The tensor itself when it is on a CUDA device, the one of this index if one is given; otherwise a
-    /// copy there.
-    #[pyo3(signature = (index = None))]
-    fn cuda<'py>(slf: &Bound<'py, Self>, index: Option<i32>) -> PyResult<Bound<'py, Self>> {
-        Self::moved(slf, Place::cuda(index))
+    /// The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy there,
+    /// which PyTorch makes.
+    #[pyo3(signature = (device = None))]
+    fn cuda<'py>(slf: &Bound<'py, Self>, device: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, Self>> {
+        Self::moved(slf, device.map_or(Ok(Place::cuda(None)), Place::parse_cuda)?)
     }
 
-    /// The tensor itself when it is on a device, 'cpu' or 'cuda:0' for example; otherwise a copy there. With
-    /// `copy=True` a copy in any case.
+    /// The tensor itself when it is on that device; otherwise a copy there, which PyTorch makes.
+    ///
+    /// With `copy=True` a copy in any case. Raises ValueError for any device but 'cpu', 'cuda' and 'cuda:N'.
     #[pyo3(signature = (device, *, copy = false))]
     fn to<'py>(slf: &Bound<'py, Self>, device: &Bound<'py, PyAny>, copy: bool) -> PyResult<Bound<'py, Self>> {
         let moved = Self::moved(slf, Place::parse(device)?)?;
@@ -227,6 +280,48 @@ impl PyTensor {
         exchange::capsule(py)
     }
 
+    fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.tensor().len() != 1 {
+            return Err(PyValueError::new_err(format!(
+                "the truth value of a tensor of {} elements is ambiguous: use numpy()",
+                self.tensor().len()
+            )));
+        }
+        list::item(py, self.tensor())?.is_truthy()
+    }
+
+    fn __bytes__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        buffer::view(slf.as_any())?.call_method0(intern!(slf.py(), "tobytes"))
+    }
+
+    fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.get_type::<PyInt>().call1((list::item(py, self.tensor())?,))
+    }
+
+    fn __float__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.get_type::<PyFloat>().call1((list::item(py, self.tensor())?,))
+    }
+
+    fn __complex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.get_type::<PyComplex>().call1((list::item(py, self.tensor())?,))
+    }
+
+    fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match list::item(py, self.tensor()) {
+            Ok(number) if number.is_exact_instance_of::<PyInt>() && self.tensor().ndim() == 0 => Ok(number),
+            _ => Err(PyTypeError::new_err("only an integer tensor without dimensions can be an index")),
+        }
+    }
+
+    /// How JAX takes it where it takes any array, in `jax.numpy.asarray` for example.
+    fn __jax_array__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let jax = slf.py().import(intern!(slf.py(), "jax.numpy"))?;
+        // JAX before 0.12 can't be told that memory is read-only.
+        let shared = jax.call_method1(intern!(slf.py(), "from_dlpack"), (slf,));
+        shared.or_else(|_| jax.call_method1(intern!(slf.py(), "asarray"), (numpy::to_numpy(slf)?,)))
+    }
+
+    /// What `numpy.asarray` and `numpy.array` call where the buffer protocol does not do.
     #[pyo3(signature = (dtype = None, copy = None))]
     fn __array__<'py>(
         slf: &Bound<'py, Self>,
@@ -254,20 +349,22 @@ impl PyTensor {
         slf.clone().unbind()
     }
 
-    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyDict>) -> PyResult<Self> {
+    #[pyo3(signature = (memo, /))]
+    fn __deepcopy__(&self, py: Python<'_>, memo: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let _unused = memo;
         copies::clone(py, self.tensor()).map(Self::new)
     }
 
     fn __repr__(&self) -> String {
         const START: &str = "dlbridge.Tensor(";
-        let elements = list::text(self.tensor(), START.len()).unwrap_or_else(|| "...".to_owned());
-        let shape = if elements == "..." || self.tensor().is_empty() {
-            format!(", shape={:?}", self.tensor().shape())
-        } else {
-            String::new()
-        };
-        let (dtype, device) = (self.tensor().dtype(), self.tensor().device());
-        format!("{START}{elements}{shape}, dtype={dtype}, device={device})")
+        let this = self.tensor();
+        let elements = list::text(this, START.len()).unwrap_or_else(|| "...".to_owned());
+        let mut text = format!("{START}{elements}");
+        if elements == "..." || this.is_empty() {
+            text += &format!(", shape={}", tuple(this.shape()));
+        }
+        text += &format!(", dtype={}, device={}", this.dtype(), this.device());
+        text + if is_read_only(this) { ", readonly)" } else { ")" }
     }
 }
 

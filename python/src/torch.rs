@@ -140,7 +140,7 @@ pub(crate) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     }
     let dtype = shared.dtype();
     if dtype.bits == 8 && dtype.code < 2 && is_narrow(tensor)? {
-        return Err(PyBufferError::new_err("DLPack has no type for torch's integers below a byte"));
+        return Err(narrow());
     }
     if matches!(dtype, DType { code: 5, .. }) && tensor.call_method0(intern!(py, "is_conj"))?.is_truthy()? {
         return Err(PyBufferError::new_err(
@@ -148,6 +148,26 @@ pub(crate) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         ));
     }
     Ok(Some(shared))
+}
+
+/// The same looks at a tensor of a derived class, whose own `__dlpack__` is to export it: torch's leaves some out.
+pub(crate) fn look_at_derived(tensor: &Bound<'_, PyAny>) -> PyResult<()> {
+    if tensor.call_method0(intern!(tensor.py(), "is_neg"))?.is_truthy()? {
+        return Err(PyBufferError::new_err(
+            "can't share a tensor that has its negative bit set: use tensor.resolve_neg()",
+        ));
+    }
+    let dtype = tensor.getattr(intern!(tensor.py(), "dtype"))?.str()?;
+    let dtype = dtype.to_str()?.trim_start_matches("torch.").trim_start_matches('u');
+    if matches!(dtype, "int1" | "int2" | "int3" | "int4" | "int5" | "int6" | "int7") {
+        return Err(narrow());
+    }
+    Ok(())
+}
+
+#[cold]
+fn narrow() -> PyErr {
+    PyBufferError::new_err("DLPack has no type for torch's integers below a byte")
 }
 
 /// torch's exception as a `BufferError`, without its list of C++ functions.

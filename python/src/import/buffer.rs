@@ -73,28 +73,30 @@ fn strided(shape: &[i64], strides: &[isize], itemsize: i64) -> PyResult<Layout> 
     Layout::new(shape, &steps).map_err(buffer_error)
 }
 
-/// Sees the bytes that an object lends as a tensor of this type, shape and strides, whose lowest element
-/// comes first.
+/// Sees the bytes that an object lends as a tensor of this type and layout, whose first element comes after so
+/// many bytes, or, when nobody says, whose lowest element comes first.
 pub(crate) fn from_bytes(
     object: &Bound<'_, PyAny>,
     dtype: DType,
     padded: bool,
-    shape: &[i64],
-    strides: &[i64],
+    layout: Layout,
+    offset: Option<usize>,
 ) -> PyResult<Tensor> {
     let lent = Lent::new(object, ffi::PyBUF_SIMPLE)?;
     let view = lent.view();
-    let layout = Layout::new(shape, strides).map_err(buffer_error)?;
     let described = |start| {
         let descriptor = Descriptor::new(start, layout.clone(), dtype, Device::CPU)?;
         if padded { descriptor.padded() } else { Ok(descriptor) }
     };
     let first = described(view.buf).map_err(buffer_error)?;
-    let (low, bytes) = first.span();
-    let skipped = view.buf.addr().wrapping_sub(low.addr());
-    let descriptor = described(view.buf.wrapping_byte_add(skipped)).map_err(buffer_error)?;
-    if bytes > usize::try_from(view.len).unwrap_or(0) {
-        return Err(PyValueError::new_err(format!("{} bytes do not hold a tensor of {bytes}", view.len)));
+    let before = view.buf.addr().wrapping_sub(first.span().0.addr());
+    let descriptor = described(view.buf.wrapping_byte_add(offset.unwrap_or(before))).map_err(buffer_error)?;
+    let (low, bytes) = descriptor.span();
+    let skipped = low.addr().checked_sub(view.buf.addr());
+    let end = skipped.and_then(|skipped| skipped.checked_add(bytes));
+    let len = usize::try_from(view.len).unwrap_or(0);
+    if bytes > 0 && end.is_none_or(|end| end > len) {
+        return Err(PyValueError::new_err(format!("{len} bytes do not hold all elements")));
     }
     let writable = view.readonly == 0;
     // SAFETY: the object keeps the memory as it said, until it is given back; all elements are within it.

@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::buffer;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::owner::Owner;
@@ -34,11 +35,12 @@ fn share_described(
     locate: impl FnOnce(&Bound<'_, PyDict>, usize) -> PyResult<Device>,
 ) -> PyResult<Tensor> {
     let described = Described::read(interface)?;
-    let data = interface.get_item("data")?;
+    let data = interface.get_item("data")?.filter(|data| !data.is_none());
     let Some(data) = data.as_ref().and_then(|data| data.cast::<PyTuple>().ok()) else {
-        let reason =
-            "an array interface that leads to another object's buffer is not supported: give that object";
-        return Err(PyBufferError::new_err(reason));
+        // The memory is the buffer of another object, or its own.
+        let lender = data.as_ref().unwrap_or(object);
+        let offset = interface.get_item("offset")?.map_or(Ok(0), |offset| offset.extract::<usize>())?;
+        return buffer::from_bytes(lender, described.dtype, false, described.layout, Some(offset));
     };
     let (address, read_only) = data.extract::<(usize, bool)>()?;
     let device = locate(interface, address)?;

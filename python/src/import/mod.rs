@@ -8,14 +8,15 @@ pub(crate) use buffer::from_bytes;
 pub(crate) use protocol::{Request, from_capsule};
 
 use dlbridge::{Access, Tensor};
-use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use crate::copies;
 use crate::device::Place;
-use crate::library::{self, NDARRAY, TORCH_TENSOR};
+use crate::library::{self, NDARRAY, NUMPY_NUMBER, TORCH_TENSOR};
 use crate::numpy::{self, Refused};
 use crate::tensor::PyTensor;
 use crate::torch;
@@ -46,8 +47,16 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     if unsafe { ffi::PyCapsule_CheckExact(object.as_ptr()) } != 0 {
         return from_capsule(object);
     }
+    if object.is_instance_of::<PyType>() {
+        let name = object.cast::<PyType>()?.fully_qualified_name()?;
+        return Err(PyTypeError::new_err(format!("expected an array, got the class {name}")));
+    }
     if NDARRAY.is_class_of(object) {
         numpy::refuse_mask(object)?;
+    } else if TORCH_TENSOR.is_class_of(object) && !TORCH_TENSOR.is_known_class_of(object) {
+        torch::look_at_derived(object)?;
+    } else if NUMPY_NUMBER.is_class_of(object) {
+        return numpy::share_number(object);
     }
     if object.hasattr(intern!(py, "__dlpack__"))? {
         return protocol::share(object, request);
@@ -60,8 +69,9 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
         return Ok(tensor);
     }
     let class = object.get_type().fully_qualified_name()?;
+    let remedy = if object.hasattr(intern!(py, "__array__"))? { ": use numpy.asarray()" } else { "" };
     Err(PyAttributeError::new_err(format!(
-        "'{class}' object has no attribute '__dlpack__', is no buffer, and has no '__array_interface__'"
+        "'{class}' object has no attribute '__dlpack__', is no buffer, and has no '__array_interface__'{remedy}"
     )))
 }
 
@@ -71,6 +81,19 @@ fn import(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
         share(object)
     } else {
         share_other(object, request)
+    }
+}
+
+/// Shares the memory of an array that is to be written: of the array itself, not of a copy that its `__dlpack__`
+/// makes.
+pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    let py = object.py();
+    let itself = import(object, Request { place: None, copy: Some(false) });
+    // Producers of the first protocol do not take that word, and know no copies.
+    let old = |error: &PyErr| error.cause(py).is_some_and(|cause| cause.is_instance_of::<PyTypeError>(py));
+    match itself {
+        Err(error) if error.is_instance_of::<PyValueError>(py) && old(&error) => share(object),
+        itself => itself,
     }
 }
 

@@ -28,33 +28,25 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
         Some(query) => Some(device::from_pair(&query.call0()?)?),
         None => None, // producers of the first protocol
     };
+    let away = home.filter(|home| !home.is_host());
+    let fetched = away.is_some() && request.place.is_some_and(Place::is_host);
     let wants = PyDict::new(py);
-    if let (Some(place), Some(home)) = (request.place, home)
-        && place.is_host()
-        && !home.is_host()
-    {
+    if fetched {
         wants.set_item(intern!(py, "dl_device"), (Device::CPU.kind, Device::CPU.index))?;
     }
-    let copies_there = home.is_some_and(|home| !home.is_host());
     // A copy on the host is ours to make: faster, and without trust.
-    if request.copy == Some(false) || (request.copy == Some(true) && copies_there) {
+    if request.copy == Some(false) || (request.copy == Some(true) && away.is_some()) {
         wants.set_item(intern!(py, "copy"), request.copy)?;
     }
-    let stream =
-        home.and_then(device::default_stream).filter(|_| !wants.contains("dl_device").unwrap_or(false));
-    let capsule = ask(object, &wants, stream)?;
-    let tensor = from_capsule(&capsule)?;
+    // What is fetched to the host is complete when it arrives.
+    let stream = away.filter(|_| !fetched).and_then(device::default_stream);
+    let tensor = from_capsule(&ask(object, &wants, stream)?)?;
+    let found = tensor.device();
     match home {
-        Some(home) if home != tensor.device() && !(home.is_host() || wants.contains("dl_device")?) => {
-            Err(PyBufferError::new_err(format!(
-                "the producer said {home} and gave memory on {}",
-                tensor.device()
-            )))
+        // Pinned memory may be called plain host memory, and the other way round.
+        Some(home) if found != home && !(found.is_host() && (home.is_host() || fetched)) => {
+            Err(PyBufferError::new_err(format!("the producer said {home} and gave memory on {found}")))
         }
-        Some(home) if home.is_host() && !tensor.device().is_host() => Err(PyBufferError::new_err(format!(
-            "the producer said {home} and gave memory on {}",
-            tensor.device()
-        ))),
         _ => Ok(tensor),
     }
 }

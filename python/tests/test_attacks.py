@@ -1,0 +1,237 @@
+"""Programs that once broke it, or were meant to: each ran into a crash, wrong values or a wait without end."""
+
+import gc
+import subprocess
+import sys
+import weakref
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+import dlbridge as dl
+
+
+def run(code, seconds=60):
+    """A program in a process of its own, which must come to its end in peace; gives what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return done.stdout
+
+
+# -- who keeps the memory --------------------------------------------------------------------------------------
+
+
+def test_a_proxy_keeps_nothing_so_the_array_is_kept():
+    array = np.full(1 << 20, 7.0)
+    tensor = dl.from_numpy(weakref.proxy(array))
+    gone = weakref.ref(array)
+    del array
+    gc.collect()
+    assert gone() is not None
+    assert tensor.numpy()[:3].tolist() == [7.0] * 3
+
+
+def test_a_derived_array_that_shows_another_arrays_memory():
+    class Shows(np.ndarray):
+        @property
+        def __array_struct__(self):
+            return np.full(1 << 20, 7.0).__array_struct__
+
+    tensor = dl.from_numpy(np.zeros(2).view(Shows))
+    assert tensor.numel() == 1 << 20 and tensor.numpy().sum() == 7 << 20
+
+
+@pytest.mark.parametrize(
+    "hop",
+    ["dl.from_numpy(t.numpy())", "dl.from_dlpack(memoryview(t))", "dl.from_numpy(np.asarray(t))"],
+)
+def test_long_chains_of_owners_are_released(hop):
+    program = f"""
+import numpy as np, weakref, dlbridge as dl
+class Watched(np.ndarray): pass
+first = np.ones(3).view(Watched)
+gone = weakref.ref(first)
+t = dl.from_numpy(first)
+del first
+for _ in range(200_000):
+    t = {hop}
+assert t.tolist() == [1.0] * 3 and gone() is not None
+del t
+print(gone())
+"""
+    assert run(program) == "None\n"
+
+
+# -- other values ----------------------------------------------------------------------------------------------
+
+
+class Derived(torch.Tensor):
+    pass
+
+
+NEGATIVE = torch.tensor([1 + 2j, 3 + 4j]).conj().imag
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.nn.Parameter(NEGATIVE, requires_grad=False), NEGATIVE.as_subclass(Derived)],
+    ids=["Parameter", "class"],
+)
+def test_derived_tensors_are_looked_at_too(tensor):
+    assert tensor.tolist() == [-2.0, -4.0]
+    for take in (dl.from_dlpack, dl.tensor, dl.clone, lambda t: dl.copyto(t, np.ones(2, np.float32))):
+        with pytest.raises(BufferError, match="resolve_neg"):
+            take(tensor)
+    with pytest.raises(BufferError, match="below a byte"):
+        dl.from_dlpack(torch.nn.Parameter(torch.empty(2, dtype=torch.uint4), requires_grad=False))
+
+
+def test_clones_of_derived_tensors_are_filled():
+    class Copies(torch.Tensor):
+        def __dlpack__(self, **options):
+            return self.detach().clone().as_subclass(torch.Tensor).__dlpack__(**options)
+
+    source = torch.arange(6.0).as_subclass(Copies)
+    assert dl.clone(source).tolist() == source.tolist()
+    assert dl.contiguous(source.reshape(2, 3).t()).tolist() == source.reshape(2, 3).t().tolist()
+
+
+def test_derived_arrays_answer_as_they_please_and_are_copied_all_the_same():
+    class Liar(np.ndarray):
+        def __array_function__(self, function, types, arguments, options):
+            return np.full((2, 3), 9.0)
+
+    source = np.arange(6.0).reshape(2, 3).view(Liar)
+    clone = dl.clone(source)
+    assert type(clone) is np.ndarray and clone.tolist() == np.arange(6.0).reshape(2, 3).tolist()
+
+
+def test_copyto_writes_to_the_array_and_not_to_a_copy_that_its_producer_makes():
+    class Copies:
+        def __init__(self, array):
+            self.array = array
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+        def __dlpack__(self, *, copy=None, **options):
+            if copy is False:
+                raise BufferError("there is always a copy")
+            return self.array.copy().__dlpack__(**options)
+
+    with pytest.raises(BufferError, match="always a copy"):
+        dl.copyto(Copies(np.zeros(3)), np.ones(3))
+
+
+def test_byte_order_matters_for_every_type():
+    swapped = np.arange(4).astype(ml_dtypes.bfloat16).view(np.dtype(ml_dtypes.bfloat16).newbyteorder(">"))
+    with pytest.raises(BufferError, match="byte order"):
+        dl.from_dlpack(swapped)
+
+
+def test_numbers_of_numpys_are_their_values_or_refused():
+    assert dl.from_dlpack(np.float32(2.5)).item() == 2.5
+    assert dl.from_dlpack(ml_dtypes.bfloat16(3)).item() == 3.0
+    for number in (np.datetime64("2020-01-01"), np.timedelta64(5, "s"), np.str_("ab"), np.void(b"ab")):
+        with pytest.raises(BufferError, match="DLPack has no type"):
+            dl.from_dlpack(number)
+
+
+def test_a_stand_in_for_a_library_is_not_taken_for_it():
+    program = """
+import sys, types, dlbridge as dl
+for name, member in (("numpy", "ndarray"), ("torch", "Tensor")):
+    sys.modules[name] = types.ModuleType(name)
+    setattr(sys.modules[name], member, type(member, (), {}))
+    setattr(sys.modules[name], "generic", type("generic", (), {}))
+try:
+    dl.from_dlpack(object())
+except AttributeError:
+    pass
+del sys.modules["numpy"], sys.modules["torch"]
+import numpy as np, torch
+print(dl.from_numpy(np.ones(2)).tolist())
+try:
+    dl.from_dlpack(torch.ones(2, requires_grad=True))
+except BufferError:
+    print("refused")
+"""
+    assert run(program) == "[1.0, 1.0]\nrefused\n"
+
+
+# -- the interpreter -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "last_words",
+    [
+        "np_from(self.t, device='cpu')",
+        "self.t.__dlpack__(copy=True)",
+        "self.t.__dlpack__(1)",
+        "self.t.tolist()",
+    ],
+)
+def test_objects_that_use_a_tensor_in_their_last_hour(last_words):
+    program = f"""
+import numpy as np, dlbridge as dl
+class Cache:
+    def __init__(self):
+        self.t = dl.tensor(np.arange(3.0))
+    def __del__(self, np_from=np.from_dlpack):
+        try:
+            {last_words}
+        except Exception:
+            pass
+cache = Cache()
+"""
+    run(program)
+
+
+def test_subinterpreters_are_refused_before_they_wait_for_ever():
+    program = """
+import _xxsubinterpreters as sub
+code = "try:\\n import dlbridge\\nexcept ImportError as error:\\n print(error)"
+for import_first in (False, True):
+    if import_first:
+        import dlbridge
+    sub.run_string(sub.create(), code)
+"""
+    if sys.version_info >= (3, 13):
+        pytest.skip("the module has another name there")
+    assert run(program).count("subinterpreters") == 2
+
+
+def test_huge_versions_leave_nothing_behind():
+    tensor, version = dl.tensor(np.ones(2)), (10**30, 0)
+    program = f"tensor.__dlpack__(max_version={version})"
+    before = sys.getrefcount(OverflowError)
+    for _ in range(1000):
+        exec(program, {"tensor": tensor})
+    assert sys.getrefcount(OverflowError) - before < 100
+
+
+def test_classes_are_not_arrays():
+    for wrong in (np.float32, np.ndarray, torch.Tensor, dl.Tensor):
+        with pytest.raises(TypeError, match="got the class"):
+            dl.from_dlpack(wrong)
+    with pytest.raises(TypeError):
+        dl.Tensor()
+    for call in (
+        lambda: dl.Tensor.__dlpack__(5),
+        lambda: dl.Tensor.__dlpack__(),
+        lambda: object.__new__(dl.Tensor),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+def test_metadata_that_pytorch_changes_in_place_is_our_own():
+    source = torch.arange(6.0).reshape(2, 3)
+    tensor = dl.from_dlpack(source)
+    source.t_()
+    source.unsqueeze_(0).unsqueeze_(0).unsqueeze_(0).unsqueeze_(0)
+    assert tensor.shape == (2, 3) and tensor.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
