@@ -149,6 +149,43 @@ fn copy_into_refuses_what_it_must() {
 }
 
 #[test]
+fn new_memory_of_others_is_filled_large_or_small() {
+    // The larger asks for huge pages, and is not aligned to them.
+    for side in [3_i64, 3000] {
+        let count = i32::try_from(side * side).expect("small");
+        let source = Tensor::from_vec(Vec::from_iter(0..count), [side, side]).expect("counted");
+        let transposed = Descriptor::new(
+            source.descriptor().data_ptr(),
+            Layout::new(&[side, side], &[1, side]).expect("small"),
+            DType::I32,
+            Device::CPU,
+        );
+        // SAFETY: the source's own memory, which it keeps.
+        let transposed =
+            unsafe { Tensor::from_raw_parts(transposed.expect("the same elements"), false, source.share()) };
+        let mut new = Vec::<i32>::with_capacity(count as usize + 1);
+        let place = new.as_mut_ptr().wrapping_add(1);
+        let target = Descriptor::new(
+            place.cast(),
+            Layout::contiguous(&[side, side]).expect("small"),
+            DType::I32,
+            Device::CPU,
+        );
+        // SAFETY: only written, through this tensor; `new` outlives it.
+        let target = unsafe { Tensor::from_raw_parts(target.expect("an address"), true, ()) };
+        // SAFETY: nobody else knows the memory.
+        assert_eq!(unsafe { transposed.copy_into_new_unchecked(&target) }, Ok(()));
+        drop(target);
+        // SAFETY: this element was left out; all others were written.
+        unsafe { new.as_mut_ptr().write(-1) };
+        // SAFETY: as said.
+        unsafe { new.set_len(count as usize + 1) };
+        let side = side as usize;
+        assert!((0..side * side).all(|at| new[1 + at] as usize == at % side * side + at / side));
+    }
+}
+
+#[test]
 fn clones_are_apart_from_their_source() {
     let mut tensor = counting();
     let clone = tensor.deep_clone().expect("memory");

@@ -126,6 +126,8 @@ fn new_torch_tensor<'py>(
     let layout = source.layout().cloned(format).map_err(buffer_error)?;
     let options = PyDict::new(py);
     options.set_item(intern!(py, "dtype"), tensor.getattr(intern!(py, "dtype"))?)?;
+    // Whatever the default is.
+    options.set_item(intern!(py, "device"), intern!(py, "cpu"))?;
     let (sizes, strides) = (PyTuple::new(py, layout.shape())?, PyTuple::new(py, layout.strides())?);
     let new = EMPTY_STRIDED.import(py, "torch", "empty_strided")?.call((sizes, strides), Some(&options))?;
     if !TORCH_TENSOR.is_known_class_of(&new) {

@@ -14,6 +14,7 @@ mod error;
 mod exchange;
 mod export;
 mod import;
+mod layout;
 mod library;
 mod list;
 mod method;

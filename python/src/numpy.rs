@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
+use dlbridge::{DType, Descriptor, Device, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::buffer;
 use crate::dtype;
 use crate::error::buffer_error;
+use crate::layout;
 use crate::library::{NDARRAY, call};
 use crate::owner::Owner;
 use crate::tensor::PyTensor;
@@ -35,9 +36,6 @@ struct ArrayInterface {
 
 const NATIVE_ORDER: c_int = 0x200;
 const WRITABLE: c_int = 0x400;
-
-/// Up to this rank no allocation is needed for strides.
-const INLINE_RANK: usize = 8;
 
 /// An array that NumPy refuses to export, or PyTorch to take: which of their errors it is.
 pub(crate) enum Refused {
@@ -73,9 +71,7 @@ impl Refused {
             Self::ByteOrder => "DLPack only supports native byte order: use \
                                 array.astype(array.dtype.newbyteorder('='))"
                 .to_owned(),
-            Self::Strides => {
-                "DLPack only supports strides which are a multiple of itemsize: use array.copy()".to_owned()
-            }
+            Self::Strides => layout::UNEVEN.to_owned(),
             Self::Other(error) => return error,
         })
     }
@@ -121,7 +117,8 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
         // SAFETY: as many numbers as the array has dimensions.
         _ => unsafe { std::slice::from_raw_parts(start, rank) },
     };
-    let layout = layout(numbers(shown.shape), numbers(shown.strides), itemsize)?;
+    let layout = layout::of_bytes(numbers(shown.shape), numbers(shown.strides), itemsize)?;
+    let layout = layout.ok_or(Refused::Strides)?;
     let descriptor = Descriptor::new(shown.data, layout, dtype, Device::CPU)
         .and_then(|descriptor| if dtype.bits < 8 { descriptor.padded() } else { Ok(descriptor) });
     let descriptor = descriptor.map_err(buffer_error)?;
@@ -155,31 +152,6 @@ fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DTy
         return Err(Refused::ByteOrder);
     }
     Ok((dtype, i64::from(shown.itemsize)))
-}
-
-/// The layout of elements of a size whose strides are in bytes.
-fn layout(shape: &[isize], strides: &[isize], itemsize: i64) -> Result<Layout, Refused> {
-    let mut inline = [0_i64; 2 * INLINE_RANK];
-    let mut heap = Vec::new();
-    let rank = shape.len();
-    let numbers = if rank <= INLINE_RANK {
-        &mut inline[..2 * rank]
-    } else {
-        heap.resize(2 * rank, 0);
-        &mut heap[..]
-    };
-    let (sizes, steps) = numbers.split_at_mut(rank);
-    for ((size, step), (&shown_size, &bytes)) in
-        sizes.iter_mut().zip(steps.iter_mut()).zip(shape.iter().zip(strides))
-    {
-        let bytes = bytes as i64;
-        (*size, *step) = (shown_size as i64, bytes / itemsize);
-        // Strides of dimensions that nobody walks mean nothing.
-        if *step * itemsize != bytes && *size > 1 {
-            return Err(Refused::Strides);
-        }
-    }
-    Layout::new(sizes, steps).map_err(|error| buffer_error(error).into())
 }
 
 /// Shares an array: `dlbridge.from_numpy`.

@@ -150,8 +150,8 @@ pub(crate) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     Ok(Some(shared))
 }
 
-/// The same looks at a tensor of a derived class, whose own `__dlpack__` is to export it: torch's leaves some out.
-pub(crate) fn look_at_derived(tensor: &Bound<'_, PyAny>) -> PyResult<()> {
+/// The looks at a tensor that its own `__dlpack__` leaves out: of a derived class, or of a PyTorch without a table.
+pub(crate) fn look_at(tensor: &Bound<'_, PyAny>) -> PyResult<()> {
     if tensor.call_method0(intern!(tensor.py(), "is_neg"))?.is_truthy()? {
         return Err(PyBufferError::new_err(
             "can't share a tensor that has its negative bit set: use tensor.resolve_neg()",

@@ -86,6 +86,12 @@ def test_torch_tensors_are_copied_as_torch_copies(layout, dtype):
     clone.resize_(1000)  # the memory is torch's own
 
 
+def test_clones_are_on_the_host_whatever_the_default_is():
+    with torch.device("meta"):
+        clone = dl.clone(torch.ones(3, device="cpu"))
+    assert clone.device.type == "cpu" and clone.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_other_kinds_give_back_their_kind():
     array = jnp.arange(12.0).reshape(3, 4)
     clone = dl.clone(array)

@@ -168,6 +168,7 @@ def test_array_interfaces_come_in():
         ({"typestr": 4}, TypeError),
         ({"strides": (3, 1)}, BufferError),
         ({"strides": (4,)}, BufferError),
+        ({"strides": (16, 4, 4)}, BufferError),
         ({"shape": (-1, 4)}, BufferError),
         ({"shape": (1 << 62, 4)}, BufferError),
         ({"shape": "ab"}, TypeError),

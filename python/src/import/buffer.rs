@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::dtype;
 use crate::error::buffer_error;
+use crate::layout;
 use crate::owner::Lent;
 
 /// Shares what an object lends.
@@ -35,15 +36,18 @@ pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             "DLPack has no way to say that memory is reached through pointers",
         ));
     }
-    let shape: Vec<i64> = match numbers(view.shape) {
-        Some(shape) => shape.iter().map(|&size| size as i64).collect(),
-        // Without a shape it is a row of elements.
-        None if rank == 1 => vec![view.len as i64 / view.itemsize as i64],
-        None => Vec::new(),
-    };
+    // Without a shape it is a row of elements.
+    let row = [view.len / view.itemsize];
+    let shape = numbers(view.shape).unwrap_or(if rank == 1 { &row } else { &[] });
     let layout = match numbers(view.strides) {
-        Some(strides) => strided(&shape, strides, view.itemsize as i64)?,
-        None => Layout::contiguous(&shape).map_err(buffer_error)?,
+        Some(strides) => {
+            let layout = layout::of_bytes(shape, strides, view.itemsize as i64)?;
+            layout.ok_or_else(|| PyBufferError::new_err(layout::UNEVEN))?
+        }
+        None => {
+            let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+            Layout::contiguous(&shape).map_err(buffer_error)?
+        }
     };
     let descriptor = Descriptor::new(view.buf, layout, dtype, Device::CPU).map_err(buffer_error)?;
     let writable = view.readonly == 0;
@@ -59,18 +63,6 @@ unsafe fn numbers<'a>(start: *const isize, count: usize) -> Option<&'a [isize]> 
     }
     // SAFETY: the caller's promise.
     (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start, count) })
-}
-
-/// The layout of elements of a size whose strides are in bytes.
-fn strided(shape: &[i64], strides: &[isize], itemsize: i64) -> PyResult<Layout> {
-    let steps = shape.iter().zip(strides).map(|(&size, &bytes)| {
-        let bytes = bytes as i64;
-        (bytes % itemsize == 0 || size <= 1).then_some(bytes / itemsize)
-    });
-    let Some(steps) = steps.collect::<Option<Vec<i64>>>() else {
-        return Err(PyBufferError::new_err("DLPack only supports strides which are a multiple of itemsize"));
-    };
-    Layout::new(shape, &steps).map_err(buffer_error)
 }
 
 /// Sees the bytes that an object lends as a tensor of this type and layout, whose first element comes after so

@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::buffer;
 use crate::dtype;
 use crate::error::buffer_error;
+use crate::layout;
 use crate::owner::Owner;
 
 /// Shares memory that an object describes so; `None` when it does not.
@@ -65,24 +66,19 @@ impl Described {
         if interface.get_item("mask")?.is_some_and(|mask| !mask.is_none()) {
             return Err(PyBufferError::new_err("DLPack has no masks"));
         }
-        let shape: Vec<i64> = wanted("shape")?.extract()?;
+        let shape: Vec<isize> = wanted("shape")?.extract()?;
         let typestr: String = wanted("typestr")?.extract()?;
         let (dtype, itemsize) = element_type(&typestr)?;
         let strides = interface.get_item("strides")?.filter(|strides| !strides.is_none());
         let layout = match strides {
-            None => Layout::contiguous(&shape),
-            Some(strides) => {
-                let strides: Vec<i64> = strides.extract()?;
-                let sizes = shape.iter().chain(std::iter::repeat(&1));
-                if strides.iter().zip(sizes).any(|(bytes, &size)| bytes % itemsize != 0 && size > 1) {
-                    return Err(PyBufferError::new_err(
-                        "DLPack only supports strides which are a multiple of itemsize",
-                    ));
-                }
-                Layout::new(&shape, &strides.iter().map(|bytes| bytes / itemsize).collect::<Vec<_>>())
+            None => {
+                let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+                Layout::contiguous(&shape).map_err(buffer_error)?
             }
+            Some(strides) => layout::of_bytes(&shape, &strides.extract::<Vec<isize>>()?, itemsize)?
+                .ok_or_else(|| PyBufferError::new_err(layout::UNEVEN))?,
         };
-        Ok(Self { layout: layout.map_err(buffer_error)?, dtype })
+        Ok(Self { layout, dtype })
     }
 
     fn at(self, data: *mut c_void, device: Device) -> PyResult<Descriptor> {

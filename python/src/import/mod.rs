@@ -53,8 +53,8 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     }
     if NDARRAY.is_class_of(object) {
         numpy::refuse_mask(object)?;
-    } else if TORCH_TENSOR.is_class_of(object) && !TORCH_TENSOR.is_known_class_of(object) {
-        torch::look_at_derived(object)?;
+    } else if TORCH_TENSOR.is_class_of(object) {
+        torch::look_at(object)?;
     } else if NUMPY_NUMBER.is_class_of(object) {
         return numpy::share_number(object);
     }
