@@ -14,6 +14,7 @@ use pyo3::types::{PyInt, PyTuple};
 use crate::copies;
 use crate::device::{self, Place};
 use crate::error::{buffer_error, tuple};
+use crate::exchange::is_read_only;
 use crate::owner::Pending;
 
 /// What a consumer asks of `__dlpack__`; all optional.
@@ -97,6 +98,9 @@ pub(crate) fn reversed(tensor: &Tensor) -> PyErr {
 
 /// The same memory, not to be written.
 pub(crate) fn read_only(tensor: &Tensor) -> Tensor {
+    if is_read_only(tensor) {
+        return tensor.share();
+    }
     // SAFETY: the tensor's own memory, which it keeps.
     unsafe { Tensor::from_raw_parts(tensor.descriptor().clone(), false, tensor.share()) }
 }

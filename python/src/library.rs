@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 /// A class of another library's, looked up when an object of its name is first seen.
@@ -57,6 +58,22 @@ impl Class {
         self.is_known_class_of(object)
             || self.look_up(object.py()).is_some_and(|(class, _)| object.is_instance(&class).unwrap_or(false))
     }
+}
+
+/// What a weak proxy stands for. Proxies answer for their objects in everything, but keep nothing.
+pub(crate) fn behind_proxy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    static KINDS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static TARGET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = object.py();
+    let class = object.get_type();
+    if !KINDS.import(py, "weakref", "ProxyTypes")?.contains(class)? {
+        return Ok(None);
+    }
+    // A bound method of the proxy is one of its object.
+    let target = TARGET.get_or_try_init(py, || {
+        py.import("operator")?.call_method1("attrgetter", ("__reduce_ex__.__self__",)).map(Bound::unbind)
+    })?;
+    call(target.bind(py), object).map(Some)
 }
 
 /// Calls a function with one argument, without a tuple around it.

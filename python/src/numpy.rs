@@ -15,7 +15,7 @@ use crate::buffer;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::layout;
-use crate::library::{NDARRAY, call};
+use crate::library::{self, NDARRAY, call};
 use crate::owner::Owner;
 use crate::tensor::PyTensor;
 
@@ -143,7 +143,8 @@ fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DTy
             let module: String = class.getattr(intern!(py, "__module__"))?.extract()?;
             let name: String = dtype.getattr(intern!(py, "name"))?.extract()?;
             match dtype::from_ml_dtypes(&name) {
-                Some(dtype) if module == "ml_dtypes" => dtype,
+                // A derived class may name another type than its memory is of.
+                Some(dtype) if module == "ml_dtypes" && dtype.itemsize().unwrap_or(1) == size => dtype,
                 _ => return Err(Refused::DType(class.getattr(intern!(py, "__name__"))?.extract()?)),
             }
         }
@@ -156,6 +157,12 @@ fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DTy
 
 /// Shares an array: `dlbridge.from_numpy`.
 pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    if NDARRAY.is_known_class_of(array) {
+        return share(array).map_err(Refused::into_conversion_error);
+    }
+    if let Some(target) = library::behind_proxy(array)? {
+        return from_numpy(&target);
+    }
     if !NDARRAY.is_class_of(array) {
         let name = array.get_type().fully_qualified_name()?;
         return Err(PyTypeError::new_err(format!("expected np.ndarray (got {name})")));
@@ -166,11 +173,9 @@ pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 
 /// Refuses a masked array of which some elements are masked: no other library would know.
 pub(crate) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
-    if NDARRAY.is_known_class_of(array) {
-        return Ok(());
-    }
     let Some(mask) = array.getattr_opt(intern!(array.py(), "mask"))? else { return Ok(()) };
-    if mask.call_method0(intern!(array.py(), "any"))?.is_truthy()? {
+    let Some(any) = mask.getattr_opt(intern!(array.py(), "any"))? else { return Ok(()) };
+    if any.call0()?.is_truthy()? {
         return Err(PyBufferError::new_err("DLPack has no masks: use filled() or compressed()"));
     }
     Ok(())

@@ -64,12 +64,15 @@ const DEEPEST: u32 = 50;
 struct Nested {
     depth: u32,
     waiting: u32,
+    /// The outermost lets go of the interpreter. That may end the thread's state, and with it objects of the
+    /// thread's that hold more, which must not attach again in the middle of it.
+    detaching: bool,
 }
 
 type GiveBack = Box<dyn FnOnce(Python<'_>)>;
 
 thread_local! {
-    static NESTED: Cell<Nested> = const { Cell::new(Nested { depth: 0, waiting: 0 }) };
+    static NESTED: Cell<Nested> = const { Cell::new(Nested { depth: 0, waiting: 0, detaching: false }) };
     static WAITING: RefCell<Vec<GiveBack>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -77,11 +80,15 @@ thread_local! {
 fn release(held: impl Held) {
     let held = ManuallyDrop::new(held);
     let give_back = move |py: Python<'_>| ManuallyDrop::into_inner(held).give_back(py);
-    let Nested { depth, waiting } = NESTED.get();
-    if depth >= DEEPEST {
+    NESTED.with(|nested| release_within(nested, give_back));
+}
+
+fn release_within(nested: &Cell<Nested>, give_back: impl FnOnce(Python<'_>) + 'static) {
+    let Nested { depth, waiting, detaching } = nested.get();
+    if depth >= DEEPEST || detaching {
         // At the thread's end, without room to wait in, it is leaked.
         if WAITING.try_with(|held| held.borrow_mut().push(Box::new(give_back))).is_ok() {
-            NESTED.set(Nested { depth, waiting: waiting + 1 });
+            nested.set(Nested { depth, waiting: waiting + 1, detaching });
         }
         return;
     }
@@ -94,20 +101,48 @@ fn release(held: impl Held) {
     if unsafe { ffi::Py_IsInitialized() } == 0 {
         return;
     }
-    let _attached = Attached::new();
-    // SAFETY: attached just above, until the end of this function.
-    let py = unsafe { Python::assume_attached() };
-    let _pending = Pending::put_aside(py);
-    NESTED.set(Nested { depth: depth + 1, waiting });
-    give_back(py);
-    while depth == 0
-        && NESTED.get().waiting > 0
+    attached(nested, give_back);
+    while let now @ Nested { depth: 0, waiting: 1.., .. } = nested.get()
         && let Ok(Some(next)) = WAITING.try_with(|held| held.borrow_mut().pop())
     {
-        NESTED.set(Nested { waiting: NESTED.get().waiting - 1, ..NESTED.get() });
-        next(py);
+        nested.set(Nested { waiting: now.waiting - 1, ..now });
+        attached(nested, next);
     }
-    NESTED.set(Nested { depth, ..NESTED.get() });
+}
+
+/// Runs it attached, one level deeper.
+#[inline]
+fn attached(nested: &Cell<Nested>, give_back: impl FnOnce(Python<'_>)) {
+    let _level = Level::enter(nested);
+    let _attached = Attached::new();
+    {
+        // SAFETY: attached just above, until the end of this function.
+        let py = unsafe { Python::assume_attached() };
+        let _pending = Pending::put_aside(py);
+        give_back(py);
+    }
+    let now = nested.get();
+    nested.set(Nested { detaching: now.depth == 1, ..now });
+}
+
+/// A level of releases within releases. Levels may end in another order than they began: greenlets.
+struct Level<'a>(&'a Cell<Nested>);
+
+impl<'a> Level<'a> {
+    #[inline]
+    fn enter(nested: &'a Cell<Nested>) -> Self {
+        let now = nested.get();
+        nested.set(Nested { depth: now.depth + 1, ..now });
+        Self(nested)
+    }
+}
+
+impl Drop for Level<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let now = self.0.get();
+        self.0.set(Nested { depth: now.depth.saturating_sub(1), detaching: false, ..now });
+    }
 }
 
 /// Sets the exception that stands for a panic of ours. Needs no PyO3, which may have been what panicked.

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 
 use dlbridge::{Access, DType, Descriptor, Device, MemoryFormat, Tensor};
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -317,8 +317,14 @@ impl PyTensor {
     fn __jax_array__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let jax = slf.py().import(intern!(slf.py(), "jax.numpy"))?;
         // JAX before 0.12 can't be told that memory is read-only.
-        let shared = jax.call_method1(intern!(slf.py(), "from_dlpack"), (slf,));
-        shared.or_else(|_| jax.call_method1(intern!(slf.py(), "asarray"), (numpy::to_numpy(slf)?,)))
+        match jax.call_method1(intern!(slf.py(), "from_dlpack"), (slf,)) {
+            Err(error)
+                if error.is_instance_of::<PyBufferError>(slf.py()) && is_read_only(slf.get().tensor()) =>
+            {
+                jax.call_method1(intern!(slf.py(), "asarray"), (numpy::to_numpy(slf)?,))
+            }
+            shared => shared,
+        }
     }
 
     /// What `numpy.asarray` and `numpy.array` call where the buffer protocol does not do.

@@ -47,23 +47,82 @@ def test_a_derived_array_that_shows_another_arrays_memory():
 
 @pytest.mark.parametrize(
     "hop",
-    ["dl.from_numpy(t.numpy())", "dl.from_dlpack(memoryview(t))", "dl.from_numpy(np.asarray(t))"],
+    [
+        "dl.from_numpy(t.numpy())",
+        "dl.from_dlpack(memoryview(t))",
+        "dl.from_dlpack(t.__dlpack__(max_version=(1, 0)))",
+        "dl.from_dlpack(torch.from_dlpack(t))",
+    ],
 )
 def test_long_chains_of_owners_are_released(hop):
     program = f"""
-import numpy as np, weakref, dlbridge as dl
+import numpy as np, torch, weakref, dlbridge as dl
 class Watched(np.ndarray): pass
-first = np.ones(3).view(Watched)
+first = np.ndarray.__new__(Watched, 1)
+first[...] = 1
 gone = weakref.ref(first)
-t = dl.from_numpy(first)
+t = dl.from_numpy(np.broadcast_to(first, (3,), subok=True))
 del first
+if {"torch" in hop}:
+    t = t.clone()
+    gone = lambda: t
 for _ in range(200_000):
     t = {hop}
 assert t.tolist() == [1.0] * 3 and gone() is not None
-del t
+t = None
 print(gone())
 """
     assert run(program) == "None\n"
+
+
+def test_a_proxy_of_an_object_that_describes_its_memory():
+    class Picture:
+        def __init__(self):
+            self.pixels = np.full(1 << 20, 7, np.uint8)
+
+        @property
+        def __array_interface__(self):
+            return self.pixels.__array_interface__
+
+    picture = Picture()
+    gone, tensor = weakref.ref(picture), dl.from_dlpack(weakref.proxy(picture))
+    del picture
+    gc.collect()
+    assert gone() is not None and tensor.numpy().sum() == 7 << 20
+    lost = weakref.proxy(Picture())
+    with pytest.raises(ReferenceError):
+        dl.from_dlpack(lost)
+
+
+def test_levels_of_releases_may_end_in_another_order():
+    """As with greenlets: each pair of owners that interleave so once took a level away for ever."""
+    greenlet = pytest.importorskip("greenlet")
+
+    class Owner(np.ndarray):
+        def __del__(self):
+            if switches := getattr(self, "switches", None):
+                switches.pop()()
+
+    def owned(switches):
+        array = np.ones(1).view(Owner)
+        array.switches = switches
+        return dl.from_numpy(array)
+
+    main = greenlet.getcurrent()
+    for _ in range(100):
+        first = greenlet.greenlet(lambda: owned([main.switch]) and None)
+        second = greenlet.greenlet(lambda: owned([main.switch]) and None)
+        for each in (first, second, first, second):
+            each.switch()
+    test_a_proxy_keeps_nothing_so_the_array_is_kept()
+    watched = np.ones(1).view(Owner)
+    gone = weakref.ref(watched)
+    tensor = dl.from_numpy(watched)
+    del watched
+    for _ in range(60):
+        tensor = dl.from_numpy(tensor.numpy())
+    del tensor
+    assert gone() is None
 
 
 # -- other values ----------------------------------------------------------------------------------------------
@@ -125,6 +184,39 @@ def test_copyto_writes_to_the_array_and_not_to_a_copy_that_its_producer_makes():
 
     with pytest.raises(BufferError, match="always a copy"):
         dl.copyto(Copies(np.zeros(3)), np.ones(3))
+
+
+def test_a_class_that_lies_about_its_elements_is_not_believed():
+    class Liar(np.ndarray):
+        @property
+        def dtype(self):
+            return np.dtype(ml_dtypes.bfloat16)
+
+    with pytest.raises(BufferError):
+        dl.from_dlpack(np.frombuffer(b"abcd", "S1").view(Liar))
+
+
+def test_copyto_finds_no_memory_in_a_number():
+    with pytest.raises(ValueError, match="no memory to share"):
+        dl.copyto(np.float64(3), np.array(9.0))
+    with pytest.raises(ValueError, match="no memory to share"):
+        dl.from_dlpack(np.float64(3), copy=False)
+
+
+def test_a_refusal_to_share_stands():
+    class Refuses:
+        array = np.zeros(3)
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+        def __dlpack__(self, *, max_version=None, copy=None):
+            if copy is False:
+                raise TypeError("copy=False is not supported")
+            return self.array.copy().__dlpack__(max_version=max_version)
+
+    with pytest.raises(ValueError, match="does not take"):
+        dl.copyto(Refuses(), np.ones(3))
 
 
 def test_byte_order_matters_for_every_type():

@@ -60,7 +60,7 @@ def test_numpy_arrays_are_copied_as_numpy_copies(layout, dtype):
     assert clone.flags.owndata and not np.may_share_memory(clone, source)
     assert (rows is source) == source.flags.c_contiguous
     everything = np.zeros([2 * size for size in source.shape], dtype)
-    target = everything[tuple(slice(None, None, 2) for _ in source.shape)]
+    target = everything[(..., *(slice(None, None, 2) for _ in source.shape))]
     dl.copyto(target, source)
     assert target.tobytes() == source.tobytes()
     assert source.tobytes() == before.tobytes()

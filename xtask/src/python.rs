@@ -12,7 +12,7 @@ const RUFF: &str = "ruff==0.17.6";
 pub(crate) const TVM_FFI: &str = "apache-tvm-ffi==0.1.15.post2";
 
 /// What tests the package, and the libraries that it exchanges with, beside torch and NumPy.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 11] = [
     "pytest==9.2.0",
     "mypy==2.4.1",
     "abi3audit==0.0.26",
@@ -22,6 +22,7 @@ const PACKAGES: [&str; 10] = [
     "array-api-strict==2.6.1",
     "ray==2.60.0",
     "joblib==1.6.0",
+    "greenlet==3.5.6",
     "distributed==2026.8.0",
 ];
 

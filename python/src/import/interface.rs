@@ -40,10 +40,12 @@ fn share_described(
     let Some(data) = data.as_ref().and_then(|data| data.cast::<PyTuple>().ok()) else {
         // The memory is the buffer of another object, or its own.
         let lender = data.as_ref().unwrap_or(object);
-        let offset = interface.get_item("offset")?.map_or(Ok(0), |offset| offset.extract::<usize>())?;
+        let offset = interface.get_item("offset")?.filter(|offset| !offset.is_none());
+        let offset = offset.map_or(Ok(0), |offset| offset.extract::<usize>())?;
         return buffer::from_bytes(lender, described.dtype, false, described.layout, Some(offset));
     };
-    let (address, read_only) = data.extract::<(usize, bool)>()?;
+    let (address, read_only) = data.extract::<(usize, Bound<'_, PyAny>)>()?;
+    let read_only = read_only.is_truthy()?;
     let device = locate(interface, address)?;
     let descriptor = described.at(with_exposed_provenance_mut::<c_void>(address), device)?;
     // SAFETY: the object describes memory that it keeps, and says whether it may be written. No Rust view is ever

@@ -43,6 +43,9 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     if library::learn(py) {
         return import(object, request);
     }
+    if let Some(target) = library::behind_proxy(object)? {
+        return import(&target, request);
+    }
     // SAFETY: a live object.
     if unsafe { ffi::PyCapsule_CheckExact(object.as_ptr()) } != 0 {
         return from_capsule(object);
@@ -56,6 +59,9 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     } else if TORCH_TENSOR.is_class_of(object) {
         torch::look_at(object)?;
     } else if NUMPY_NUMBER.is_class_of(object) {
+        if request.copy == Some(false) {
+            return Err(PyValueError::new_err("a number of NumPy's has no memory to share: leave copy out"));
+        }
         return numpy::share_number(object);
     }
     if object.hasattr(intern!(py, "__dlpack__"))? {
@@ -87,14 +93,7 @@ fn import(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
 /// Shares the memory of an array that is to be written: of the array itself, not of a copy that its `__dlpack__`
 /// makes.
 pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let py = object.py();
-    let itself = import(object, Request { place: None, copy: Some(false) });
-    // Producers of the first protocol do not take that word, and know no copies.
-    let old = |error: &PyErr| error.cause(py).is_some_and(|cause| cause.is_instance_of::<PyTypeError>(py));
-    match itself {
-        Err(error) if error.is_instance_of::<PyValueError>(py) && old(&error) => share(object),
-        itself => itself,
-    }
+    import(object, Request { place: None, copy: Some(false) })
 }
 
 /// `dlbridge.from_dlpack`.
