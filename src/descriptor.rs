@@ -32,6 +32,7 @@ impl Descriptor {
     /// # Errors
     /// [`Error::Descriptor`] when `data` is NULL although there are elements, or the element type
     /// has no size; [`Error::Overflow`] when the elements do not fit the address space.
+    #[inline]
     pub fn new(data: *mut c_void, layout: Layout, dtype: DType, device: Device) -> Result<Self> {
         Self { data, layout, dtype, device, padded: false }.checked()
     }

@@ -109,6 +109,7 @@ impl Layout {
     /// # Errors
     /// [`Error::Descriptor`] when a size is negative or the lengths differ, and
     /// [`Error::Overflow`] when the elements cannot be counted or reached on this machine.
+    #[inline]
     pub fn new(shape: &[i64], strides: &[i64]) -> Result<Self> {
         if strides.len() != shape.len() {
             return Err(Error::Descriptor {

@@ -121,6 +121,7 @@ impl Tensor {
     /// * No other writer is active, here or elsewhere, while a Rust view of the memory (an
     ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it.
     /// * A buffer of type `bool` holds the bytes 0 and 1 only, as long as such a view lives.
+    #[inline]
     pub unsafe fn from_raw_parts(descriptor: Descriptor, writable: bool, owner: impl Send + 'static) -> Self {
         Self::new(Storage::new(owner, Access::Foreign { writable }, false), descriptor)
     }
