@@ -1,4 +1,4 @@
-//! dlbridge for Python. What users see of it is described in `dlbridge/__init__.pyi`.
+//! dlbridge for Python. What users see of it is described in `package/dlbridge/__init__.pyi`.
 //!
 //! Everything here works on raw pointers: Python aliases freely, so memory is foreign from birth, and no Rust
 //! view of it is ever made.
