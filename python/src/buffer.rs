@@ -9,7 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::dtype;
-use crate::exchange::is_read_only;
+use crate::export::is_read_only;
 use crate::tensor::PyTensor;
 
 /// Shape and strides as the protocol wants them, kept until the view is given back.

@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyDict, PyTuple};
 
 use crate::buffer;
 use crate::error::{buffer_error, copy_error};
-use crate::exchange::is_read_only;
+use crate::export::is_read_only;
 use crate::import;
 use crate::library::{NDARRAY, TORCH_TENSOR};
 use crate::tensor::PyTensor;

@@ -95,11 +95,9 @@ impl Place {
             ("cpu", None | Some(Some(_))) => Ok(Self::HOST),
             ("cuda", None) => Ok(Self::cuda(None)),
             ("cuda", Some(Some(index))) => Ok(Self::cuda(Some(index))),
-            ("torch.float16" | "torch.float32" | "torch.float64" | "torch.bfloat16" | "torch.int64", _) => {
-                Err(PyTypeError::new_err(format!(
-                    "to() moves between devices and does not cast to {text}: use torch().to() or numpy().astype()"
-                )))
-            }
+            _ if text.starts_with("torch.") => Err(PyTypeError::new_err(format!(
+                "to() moves between devices and does not cast to {text}: use torch().to() or numpy().astype()"
+            ))),
             _ => Err(PyValueError::new_err(format!(
                 "device '{text}' is not supported: expected 'cpu', 'cuda' or 'cuda:N'"
             ))),

@@ -7,8 +7,8 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{
-    DLDeviceType, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_READ_ONLY, DLPACK_MAJOR_VERSION,
-    DLPACK_MINOR_VERSION, DLPackExchangeAPI, DLPackExchangeAPIHeader, DLPackVersion, DLTensor,
+    DLDeviceType, DLManagedTensorVersioned, DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION, DLPackExchangeAPI,
+    DLPackExchangeAPIHeader, DLPackVersion, DLTensor,
 };
 use dlbridge::{DType, Error, Layout, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -16,7 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::error::buffer_error;
-use crate::export::{Kind, read_only, reversed};
+use crate::export::{Kind, is_read_only, read_only, reversed};
 use crate::owner::raise_panic;
 use crate::tensor::PyTensor;
 
@@ -179,8 +179,4 @@ unsafe extern "C" fn current_stream(_kind: DLDeviceType, _index: i32, out: *mut 
     // SAFETY: the caller has room for an address there.
     unsafe { out.write(std::ptr::null_mut()) };
     0
-}
-
-pub(crate) fn is_read_only(tensor: &Tensor) -> bool {
-    tensor.dlpack_flags() & DLPACK_FLAG_BITMASK_READ_ONLY as u64 != 0
 }

@@ -1,21 +1,17 @@
 //! Out: `__dlpack__`, with all that a consumer may ask for.
 
-use std::ffi::CStr;
-use std::ptr::NonNull;
-
-use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned};
-use dlbridge::{Error, Exported, Managed, Tensor};
+use dlbridge::ffi::DLPACK_FLAG_BITMASK_READ_ONLY;
+use dlbridge::{Error, Tensor};
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
 
+use crate::capsule;
 use crate::copies;
 use crate::device::{self, Place};
 use crate::error::{buffer_error, tuple};
-use crate::exchange::is_read_only;
-use crate::owner::Pending;
 
 /// What a consumer asks of `__dlpack__`; all optional.
 pub(crate) struct Wishes<'a, 'py> {
@@ -46,19 +42,17 @@ pub(crate) fn dlpack<'py>(
                     tensor.device()
                 )));
             }
-            return capsule(py, place.receive(py, tensor.share())?, versioned);
+            return enclosed(py, place.receive(py, tensor.share())?, versioned);
         }
     }
     let kind = Kind::of(tensor);
     if copy == Some(true) || (kind == Kind::Reversed && copy.is_none()) {
-        return capsule(py, copies::clone(py, tensor)?, versioned);
+        return enclosed(py, copies::clone(py, tensor)?, versioned);
     }
     match kind {
-        Kind::Ordinary if versioned => {
-            enclose(py, tensor.share_dlpack(), c"dltensor_versioned", delete::<DLManagedTensorVersioned>)
-        }
-        Kind::Ordinary => capsule(py, tensor.share(), false),
-        Kind::Broadcast => capsule(py, read_only(tensor), versioned),
+        Kind::Ordinary if versioned => capsule::enclose(py, tensor.share_dlpack()),
+        Kind::Ordinary => enclosed(py, tensor.share(), false),
+        Kind::Broadcast => enclosed(py, read_only(tensor), versioned),
         Kind::Reversed => Err(reversed(tensor)),
     }
 }
@@ -96,6 +90,11 @@ pub(crate) fn reversed(tensor: &Tensor) -> PyErr {
     ))
 }
 
+/// Whether the memory may not be written, as every export says.
+pub(crate) fn is_read_only(tensor: &Tensor) -> bool {
+    tensor.dlpack_flags() & DLPACK_FLAG_BITMASK_READ_ONLY as u64 != 0
+}
+
 /// The same memory, not to be written.
 pub(crate) fn read_only(tensor: &Tensor) -> Tensor {
     if is_read_only(tensor) {
@@ -121,14 +120,14 @@ fn wants_versioned(max_version: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(overflow > 0 || major >= 1)
 }
 
-/// A capsule around the tensor.
+/// A capsule of either kind around the tensor.
 #[inline]
-fn capsule<'py>(py: Python<'py>, tensor: Tensor, versioned: bool) -> PyResult<Bound<'py, PyAny>> {
+fn enclosed<'py>(py: Python<'py>, tensor: Tensor, versioned: bool) -> PyResult<Bound<'py, PyAny>> {
     if versioned {
-        return enclose(py, tensor.into_dlpack(), c"dltensor_versioned", delete::<DLManagedTensorVersioned>);
+        return capsule::enclose(py, tensor.into_dlpack());
     }
     match tensor.into_dlpack_legacy() {
-        Ok(exported) => enclose(py, exported, c"dltensor", delete::<DLManagedTensor>),
+        Ok(exported) => capsule::enclose(py, exported),
         Err(rejected) => Err(match rejected.error {
             Error::ReadOnly { .. } => PyBufferError::new_err(
                 "Cannot export readonly array since signalling readonly is unsupported by DLPack before 1.0, which the \
@@ -136,70 +135,5 @@ fn capsule<'py>(py: Python<'py>, tensor: Tensor, versioned: bool) -> PyResult<Bo
             ),
             error => buffer_error(error),
         }),
-    }
-}
-
-#[inline]
-fn enclose<'py, M: Managed>(
-    py: Python<'py>,
-    exported: Exported<M>,
-    name: &'static CStr,
-    destructor: unsafe extern "C" fn(*mut ffi::PyObject),
-) -> PyResult<Bound<'py, PyAny>> {
-    let raw = exported.as_ptr().as_ptr().cast();
-    // SAFETY: an address, and a name that lives for ever.
-    let capsule = unsafe { ffi::PyCapsule_New(raw, name.as_ptr(), Some(destructor)) };
-    // SAFETY: a new reference, or NULL with an exception.
-    let capsule = unsafe { Bound::from_owned_ptr_or_err(py, capsule) }?;
-    let _capsules = exported.into_raw();
-    Ok(capsule)
-}
-
-/// The struct in a capsule that nobody took over; NULL when somebody did, and changed the name.
-trait Enclosed {
-    const NAME: &'static CStr;
-    /// # Safety
-    /// * `this` points to a struct whose owner calls this, once.
-    unsafe fn delete(this: *mut Self);
-}
-
-impl Enclosed for DLManagedTensorVersioned {
-    const NAME: &'static CStr = c"dltensor_versioned";
-
-    unsafe fn delete(this: *mut Self) {
-        // SAFETY: the caller's promise.
-        if let Some(deleter) = unsafe { (*this).deleter } {
-            // SAFETY: likewise.
-            unsafe { deleter(this) };
-        }
-    }
-}
-
-impl Enclosed for DLManagedTensor {
-    const NAME: &'static CStr = c"dltensor";
-
-    unsafe fn delete(this: *mut Self) {
-        // SAFETY: the caller's promise.
-        if let Some(deleter) = unsafe { (*this).deleter } {
-            // SAFETY: likewise.
-            unsafe { deleter(this) };
-        }
-    }
-}
-
-/// Destroys a capsule: releases the tensor, unless somebody took it over.
-unsafe extern "C" fn delete<M: Enclosed>(capsule: *mut ffi::PyObject) {
-    // SAFETY: the interpreter calls this for a capsule, attached.
-    if unsafe { ffi::PyCapsule_IsValid(capsule, M::NAME.as_ptr()) } == 0 {
-        return;
-    }
-    // SAFETY: a capsule of this name.
-    let raw = unsafe { ffi::PyCapsule_GetPointer(capsule, M::NAME.as_ptr()) };
-    // SAFETY: the interpreter calls destructors attached.
-    let py = unsafe { Python::assume_attached() };
-    let _pending = Pending::put_aside(py);
-    if let Some(raw) = NonNull::new(raw.cast::<M>()) {
-        // SAFETY: the capsule still has its first name, so the struct in it is its own.
-        unsafe { M::delete(raw.as_ptr()) };
     }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::result_large_err)]
 
 mod buffer;
+mod capsule;
 mod copies;
 mod device;
 mod dtype;

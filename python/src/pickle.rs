@@ -11,7 +11,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyTuple};
 use crate::buffer::{bytes_of, view};
 use crate::copies;
 use crate::error::buffer_error;
-use crate::exchange::is_read_only;
+use crate::export::{is_read_only, read_only};
 use crate::import;
 use crate::tensor::PyTensor;
 
@@ -40,13 +40,13 @@ pub(crate) fn reduce<'py>(tensor: &Bound<'py, PyTensor>, protocol: i32) -> PyRes
             (copy.tensor(), bytes)
         }
     };
-    let read_only = is_read_only(this);
-    let bytes = if read_only { crate::export::read_only(&bytes) } else { bytes };
+    let constant = is_read_only(this);
+    let bytes = if constant { read_only(&bytes) } else { bytes };
     let bytes = PyTensor::new(bytes).into_bound(py)?.into_any();
     let bytes = if protocol >= 5 {
         let wrapper = py.import(intern!(py, "pickle"))?.getattr(intern!(py, "PickleBuffer"))?;
         wrapper.call1((bytes,))?
-    } else if read_only {
+    } else if constant {
         PyBytes::type_object(py).call1((view(&bytes)?,))?
     } else {
         PyByteArray::type_object(py).call1((view(&bytes)?,))?

@@ -13,7 +13,7 @@ use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyTuple};
 
 use crate::device::Place;
 use crate::error::{buffer_error, tuple};
-use crate::exchange::is_read_only;
+use crate::export::is_read_only;
 use crate::owner::Pending;
 use crate::{buffer, copies, exchange, list, numpy, pickle, torch};
 

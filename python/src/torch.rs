@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::error::{buffer_error, caused_by};
-use crate::exchange::is_read_only;
+use crate::export::{Kind, is_read_only};
 use crate::library::{TORCH_TENSOR, call};
 use crate::tensor::PyTensor;
 
@@ -210,7 +210,7 @@ pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
             "the memory is read-only, and PyTorch would write it: use clone().torch()",
         ));
     }
-    if this.strides().iter().zip(this.shape()).any(|(&stride, &size)| stride < 0 && size > 1) {
+    if Kind::of(this) == Kind::Reversed {
         return Err(PyValueError::new_err(
             "at least one stride is negative, and PyTorch does not support that: use clone().torch()",
         ));

@@ -5,7 +5,7 @@ mod interface;
 mod protocol;
 
 pub(crate) use buffer::from_bytes;
-pub(crate) use protocol::{Request, from_capsule};
+use protocol::Request;
 
 use dlbridge::{Access, Tensor};
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
@@ -14,6 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use crate::capsule;
 use crate::copies;
 use crate::device::Place;
 use crate::library::{self, NDARRAY, NUMPY_NUMBER, TORCH_TENSOR};
@@ -48,7 +49,7 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     }
     // SAFETY: a live object.
     if unsafe { ffi::PyCapsule_CheckExact(object.as_ptr()) } != 0 {
-        return from_capsule(object);
+        return capsule::take(object);
     }
     if object.is_instance_of::<PyType>() {
         let name = object.cast::<PyType>()?.fully_qualified_name()?;

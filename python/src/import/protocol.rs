@@ -1,18 +1,15 @@
-//! `__dlpack__`: asking for it, old and new, and taking the capsule over.
+//! `__dlpack__`: asking for it, old and new.
 
-use std::ffi::CStr;
-use std::ptr::NonNull;
-
-use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned, DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION};
-use dlbridge::{Device, Exported, Managed, Rejected, Tensor};
+use dlbridge::ffi::{DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION};
+use dlbridge::{Device, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::capsule;
 use crate::device::{self, Place};
-use crate::error::{buffer_error, caused_by};
+use crate::error::caused_by;
 
 /// What a caller of `from_dlpack` wants of the producer.
 #[derive(Clone, Copy, Default)]
@@ -40,7 +37,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     }
     // What is fetched to the host is complete when it arrives.
     let stream = away.filter(|_| !fetched).and_then(device::default_stream);
-    let tensor = from_capsule(&ask(object, &wants, stream)?)?;
+    let tensor = capsule::take(&ask(object, &wants, stream)?)?;
     let found = tensor.device();
     match home {
         // Pinned memory may be called plain host memory, and the other way round.
@@ -84,94 +81,4 @@ fn ask<'py>(
         true => caused_by(py, second, first),
         false => second,
     })
-}
-
-/// Names of a capsule before and after it was taken over. They live as long as the capsule may.
-trait Named: Managed {
-    const NEW: &'static CStr;
-    const USED: &'static CStr;
-
-    /// # Safety
-    /// * As for `Tensor::from_dlpack`.
-    unsafe fn take(raw: NonNull<Self>) -> Result<Tensor, Rejected<Exported<Self>>>;
-}
-
-impl Named for DLManagedTensorVersioned {
-    const NEW: &'static CStr = c"dltensor_versioned";
-    const USED: &'static CStr = c"used_dltensor_versioned";
-
-    unsafe fn take(raw: NonNull<Self>) -> Result<Tensor, Rejected<Exported<Self>>> {
-        // SAFETY: the caller's promise.
-        unsafe { Tensor::from_dlpack(raw) }
-    }
-}
-
-impl Named for DLManagedTensor {
-    const NEW: &'static CStr = c"dltensor";
-    const USED: &'static CStr = c"used_dltensor";
-
-    unsafe fn take(raw: NonNull<Self>) -> Result<Tensor, Rejected<Exported<Self>>> {
-        // SAFETY: the caller's promise.
-        unsafe { Tensor::from_dlpack_legacy(raw) }
-    }
-}
-
-/// Takes over what is in a capsule. The struct is released when it is refused, because then nobody else
-/// would: the capsule has given it up by then.
-pub(crate) fn from_capsule(capsule: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    if let Some(tensor) = take::<DLManagedTensorVersioned>(capsule)? {
-        return Ok(tensor);
-    }
-    if let Some(tensor) = take::<DLManagedTensor>(capsule)? {
-        return Ok(tensor);
-    }
-    // SAFETY: a live object.
-    if unsafe { ffi::PyCapsule_CheckExact(capsule.as_ptr()) } == 0 {
-        let class = capsule.get_type().fully_qualified_name()?;
-        return Err(PyTypeError::new_err(format!("__dlpack__ gave '{class}', not a capsule")));
-    }
-    // SAFETY: a capsule; the name may be NULL.
-    let name = unsafe { ffi::PyCapsule_GetName(capsule.as_ptr()) };
-    let name = match NonNull::new(name.cast_mut()) {
-        // SAFETY: a capsule's name is a string that lives as long as the capsule.
-        Some(name) => unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy(),
-        None => "NULL".into(),
-    };
-    if name == <DLManagedTensor as Named>::USED.to_string_lossy()
-        || name == <DLManagedTensorVersioned as Named>::USED.to_string_lossy()
-    {
-        return Err(PyValueError::new_err(
-            "the capsule was taken over already: ask the producer's __dlpack__ for another",
-        ));
-    }
-    Err(PyValueError::new_err(format!("a capsule of name '{name}' holds no DLPack tensor")))
-}
-
-fn take<M: Named>(capsule: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
-    // SAFETY: a live object of any type.
-    if unsafe { ffi::PyCapsule_IsValid(capsule.as_ptr(), M::NEW.as_ptr()) } == 0 {
-        return Ok(None);
-    }
-    // SAFETY: a capsule of this name.
-    let raw = unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), M::NEW.as_ptr()) };
-    let Some(raw) = NonNull::new(raw.cast::<M>()) else { return Err(PyErr::fetch(capsule.py())) };
-    if !raw.is_aligned() {
-        return Err(PyBufferError::new_err("the capsule's struct is misaligned"));
-    }
-    // Renamed before anything else: at every moment one of us is to release the struct.
-    // SAFETY: a capsule, and a name that lives for ever.
-    if unsafe { ffi::PyCapsule_SetName(capsule.as_ptr(), M::USED.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(capsule.py()));
-    }
-    // SAFETY: a capsule of this name holds such a struct, which is ours now; whoever made it answers for what it
-    // says. No Rust view is ever made here.
-    let tensor = unsafe { M::take(raw) }.map_err(buffer_error)?;
-    let (device, dtype) = (tensor.device(), tensor.dtype());
-    if !device::is_known(device) {
-        return Err(PyBufferError::new_err(format!("DLPack has no device of type {}", device.kind)));
-    }
-    if !dtype.is_known() {
-        return Err(PyBufferError::new_err(format!("DLPack has no elements of type {dtype}")));
-    }
-    Ok(Some(tensor))
 }
