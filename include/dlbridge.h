@@ -25,7 +25,7 @@
  *
  * `stream` has the numbers of the array API's __dlpack__(stream=...): -1 for none, 1 and 2 for CUDA's legacy
  * and per-thread default streams, greater ones are handles; 0 is refused on CUDA, where it could mean
- * either. On the host, which has no streams, it is -1 or 0, and a copy is done when its function returns.
+ * either. On the host, which has no streams, it is -1, 0 or 1, and a copy is done when its function returns.
  */
 
 #ifndef DLBRIDGE_H_
@@ -70,7 +70,7 @@
 #define DLB_ABI_MINOR 1
 
 /**
- * The library can copy between the host and CUDA devices.
+ * The library can copy to, from and between CUDA devices, where the machine has them.
  */
 #define DLB_CAP_CUDA 1
 
@@ -100,12 +100,12 @@
 #define DLB_MEMORY_FORMAT_CHANNELS_LAST_3D 3
 
 /**
- * No stream: the caller answers for the order. For the host, which has no streams.
+ * No stream. For the host, which has none; a copy to or from a CUDA device is done when its function returns.
  */
 #define DLB_STREAM_NO_SYNC -1
 
 /**
- * CUDA's legacy default stream.
+ * CUDA's legacy default stream. For the host as good as none.
  */
 #define DLB_STREAM_LEGACY_DEFAULT 1
 
@@ -412,7 +412,7 @@ dlb_status dlb_tensor_from_memory(const DLTensor *desc,
                                   dlb_error **error);
 
 /**
- * Makes a tensor in new memory, of the shape, strides, element type and device of `desc`, whose `data`
+ * Makes a tensor in new memory of the host, of the shape, strides, element type and device of `desc`, whose `data`
  * and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,
  * but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.
  *
@@ -477,7 +477,9 @@ dlb_status dlb_tensor_copy_into(const dlb_tensor *source,
 
 /**
  * Copies the data to a device, in the order of the source's strides: always into new memory, also when
- * it is there already.
+ * it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A
+ * copy on the host is there when the function returns, one on a device in the order of the stream, which
+ * lives until the copy is freed.
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
  */
@@ -500,6 +502,33 @@ dlb_status dlb_tensor_into_device(dlb_tensor *tensor,
                                   int64_t stream,
                                   dlb_tensor **out,
                                   dlb_error **error);
+
+/**
+ * Makes the contents ready for work on a stream: what is put on it from now on waits for them, and when the
+ * memory is released it is not used for something else before what is on the stream by then is done. Whoever
+ * hands device memory on, as a DLPack struct for one, calls this with its consumer's stream; without it the
+ * memory is ready on the legacy default stream. The stream lives until the tensor, and all that was made of
+ * it, is released. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.
+ *
+ * Ownership: borrows `tensor`.
+ */
+DLB_API
+dlb_status dlb_tensor_ready_on(const dlb_tensor *tensor,
+                               int64_t stream,
+                               dlb_error **error);
+
+/**
+ * Says that what is on a stream by now writes the tensor's memory: what the library does with it from now on
+ * comes after. For device memory that is taken over while it is being filled; without it the memory counts
+ * as filled in the order of the legacy default stream. Does nothing for host memory, and with
+ * DLB_STREAM_NO_SYNC.
+ *
+ * Ownership: borrows `tensor`.
+ */
+DLB_API
+dlb_status dlb_tensor_written_on(const dlb_tensor *tensor,
+                                 int64_t stream,
+                                 dlb_error **error);
 
 /**
  * Waits until everything that was put on a stream of a device is done. On the host there is nothing to

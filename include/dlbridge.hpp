@@ -333,7 +333,7 @@ public:
   Tensor share() const { return Tensor(dlb_tensor_share(get())); }
 
   /// Copies the data into new memory on the same device, as torch's clone.
-  Tensor clone(MemoryFormat format = MemoryFormat::preserve, std::int64_t stream = DLB_STREAM_NO_SYNC) const {
+  Tensor clone(MemoryFormat format = MemoryFormat::preserve, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     dlb_tensor *out = nullptr;
     detail::call([&](dlb_error **error) {
       return dlb_tensor_clone(get(), static_cast<std::int32_t>(format), stream, &out, error);
@@ -342,23 +342,33 @@ public:
   }
 
   /// Copies the elements to those of `target`, whatever the two layouts.
-  void copy_into(Tensor &target, std::int64_t stream = DLB_STREAM_NO_SYNC) const {
+  void copy_into(Tensor &target, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     detail::call([&](dlb_error **error) { return dlb_tensor_copy_into(get(), target.get(), stream, error); });
   }
 
   /// Copies the data to a device, always.
-  Tensor to_device(DLDevice device, std::int64_t stream = DLB_STREAM_NO_SYNC) const {
+  Tensor to_device(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     dlb_tensor *out = nullptr;
     detail::call([&](dlb_error **error) { return dlb_tensor_to_device(get(), device, stream, &out, error); });
     return Tensor(out);
   }
 
   /// The tensor on a device: through unchanged when it is there already, otherwise by one copy.
-  Tensor into_device(DLDevice device, std::int64_t stream = DLB_STREAM_NO_SYNC) && {
+  Tensor into_device(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) && {
     dlb_tensor *out = nullptr;
     detail::call([&](dlb_error **error) { return dlb_tensor_into_device(get(), device, stream, &out, error); });
     (void)release();
     return Tensor(out);
+  }
+
+  /// Makes device memory ready for work on a stream, and keeps it from being used again before that work is done.
+  void ready_on(std::int64_t stream) const {
+    detail::call([&](dlb_error **error) { return dlb_tensor_ready_on(get(), stream, error); });
+  }
+
+  /// Says that what is on a stream by now writes device memory.
+  void written_on(std::int64_t stream) const {
+    detail::call([&](dlb_error **error) { return dlb_tensor_written_on(get(), stream, error); });
   }
 
   /// Another owner of the same memory, as a DLPack struct. No data is copied.

@@ -100,6 +100,12 @@ impl Descriptor {
         Self { data: data.cast(), layout, device: Device::CPU, ..*self }
     }
 
+    /// The same for memory of another device.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn moved_to_device(&self, data: *mut u8, layout: Layout, device: Device) -> Self {
+        Self { device, ..self.moved_to(data, layout) }
+    }
+
     #[inline]
     fn checked(self) -> Result<Self> {
         let extent = self.layout.extent();

@@ -20,6 +20,7 @@ const KIND_VULKAN: i32 = 7;
 const KIND_METAL: i32 = 8;
 const KIND_ROCM: i32 = 10;
 const KIND_ROCM_HOST: i32 = 11;
+const KIND_CUDA_MANAGED: i32 = 13;
 
 impl Device {
     /// Ordinary host memory.
@@ -44,6 +45,16 @@ impl Device {
     }
 }
 
+impl Device {
+    /// The CUDA device that memory of CUDA's is on: its own, or managed and at home there.
+    pub(crate) const fn on_cuda(self) -> Option<Self> {
+        match self.kind {
+            KIND_CUDA | KIND_CUDA_MANAGED => Some(Self::cuda(self.index)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Device {
     /// The name that PyTorch uses where it has one, e.g. `cuda:0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +70,7 @@ impl fmt::Display for Device {
             9 => "vpi",
             KIND_ROCM => "rocm",
             12 => "ext_dev",
-            13 => "cuda_managed",
+            KIND_CUDA_MANAGED => "cuda_managed",
             14 => "oneapi",
             15 => "webgpu",
             16 => "hexagon",

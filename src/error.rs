@@ -82,6 +82,33 @@ pub enum Error {
         target: &'static str,
     },
 
+    /// The device is CUDA's, and this build was made without the feature `cuda`.
+    #[error("{device} needs CUDA, which this build of dlbridge does not have (feature `cuda`)")]
+    BuiltWithoutCuda {
+        /// The device.
+        device: Device,
+    },
+
+    /// The device is CUDA's, and this machine does not have it, or no driver for it.
+    #[error("{device} needs CUDA, which this machine does not have: {reason}")]
+    NoCuda {
+        /// The device.
+        device: Device,
+        /// What is missing.
+        reason: String,
+    },
+
+    /// CUDA's driver refused a call, or reports that earlier work failed.
+    #[error("CUDA: {call} gave {message} (error {code})")]
+    Cuda {
+        /// The driver's function.
+        call: &'static str,
+        /// Its answer: a `CUresult`.
+        code: i32,
+        /// The driver's words for it.
+        message: String,
+    },
+
     /// The number of dimensions differs from the one asked for.
     #[error("expected {expected} dimensions, found {found}")]
     RankMismatch {
@@ -260,7 +287,11 @@ impl Error {
             Self::ReadOnly { .. } | Self::Shared | Self::Foreign | Self::NotExclusive { .. } => 7,
             Self::NotOnCpu { .. } => 8,
             Self::OutOfMemory { .. } => 10,
-            Self::NotOriginal { .. } | Self::Unsupported { .. } | Self::Libtorch(_) => 13,
+            Self::NoCuda { .. } | Self::Cuda { .. } => 11,
+            Self::BuiltWithoutCuda { .. }
+            | Self::NotOriginal { .. }
+            | Self::Unsupported { .. }
+            | Self::Libtorch(_) => 13,
         }
     }
 }

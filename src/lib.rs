@@ -114,6 +114,7 @@ mod dtype;
 mod error;
 mod layout;
 mod list;
+mod transfer;
 
 #[expect(unsafe_code, reason = "copies through raw pointers, which may have foreign writers")]
 mod copy;
@@ -126,6 +127,9 @@ mod storage;
 #[expect(unsafe_code, reason = "makes references of addresses")]
 mod tensor;
 
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "calls CUDA's driver")]
+mod cuda;
 #[cfg(feature = "ndarray")]
 #[expect(unsafe_code, reason = "makes array views of addresses")]
 mod ndarray;
@@ -139,6 +143,8 @@ mod torch;
 #[rustfmt::skip]
 pub mod ffi;
 
+#[cfg(feature = "cuda")]
+pub use crate::cuda::{Stream, Transfer};
 #[cfg(feature = "ndarray")]
 pub use crate::ndarray::{ArrayExt, NdArray, OwnedArray};
 #[cfg(feature = "torch")]

@@ -41,6 +41,9 @@ struct Header {
     copied: bool,
     /// Exclusive memory that is foreign for as long as there are several references.
     lent: bool,
+    /// For memory of a CUDA device. Dropped before the owner: what it sees to comes before the memory is released.
+    #[cfg(feature = "cuda")]
+    order: std::sync::OnceLock<Box<crate::cuda::Order>>,
 }
 
 #[repr(C)]
@@ -72,7 +75,15 @@ impl Storage {
     /// memory for a copy.
     #[inline]
     pub(crate) fn new<O: Owner>(owner: O, access: Access, copied: bool) -> Self {
-        let header = Header { release, widen: widen::<O>, access, copied, lent: false };
+        let header = Header {
+            release,
+            widen: widen::<O>,
+            access,
+            copied,
+            lent: false,
+            #[cfg(feature = "cuda")]
+            order: std::sync::OnceLock::new(),
+        };
         Self(Arc::new(Block { header, owner: Guarded(owner) }))
     }
 
@@ -89,6 +100,12 @@ impl Storage {
 
     pub(crate) fn is_copied(&self) -> bool {
         self.0.header.copied
+    }
+
+    /// In which order memory of a CUDA device is used.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn order(&self) -> &std::sync::OnceLock<Box<crate::cuda::Order>> {
+        &self.0.header.order
     }
 
     #[inline]

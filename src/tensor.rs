@@ -428,25 +428,6 @@ impl Tensor {
         unsafe { copy::to_vec(&self.descriptor) }
     }
 
-    /// The tensor on the host: itself, when it is there already; otherwise one transfer.
-    ///
-    /// CUDA tensors that belong to libtorch are transferred by libtorch.
-    ///
-    /// # Errors
-    /// [`Error::UnsupportedDevice`] for other memory that is not on the host. The tensor comes back
-    /// inside the error.
-    pub fn cpu(self) -> Result<Self, Rejected<Self>> {
-        if self.device().is_host() {
-            return Ok(self);
-        }
-        #[cfg(feature = "torch")]
-        if let Some(moved) = crate::torch::owner_to_host(&self) {
-            return moved.map_err(|error| Rejected::new(self, error));
-        }
-        let error = Error::UnsupportedDevice { device: self.device(), target: "host copies" };
-        Err(Rejected::new(self, error))
-    }
-
     /// The only element.
     ///
     /// # Errors

@@ -413,13 +413,38 @@ fn the_legacy_struct_has_no_room_for_padding() {
 }
 
 #[test]
-fn copies_stay_on_the_host() {
-    let (cuda, _) = taken(Peer { device: (2, 0), ..Peer::default() });
+fn devices_that_cannot_be_reached_are_refused() {
     let mut target = Tensor::zeros::<f32>([3]).expect("small");
-    assert!(matches!(cuda.copy_into(&mut target), Err(Error::NotOnCpu { .. })));
-    // SAFETY: refused before anything is written.
-    assert!(matches!(unsafe { target.copy_into_unchecked(&cuda) }, Err(Error::NotOnCpu { .. })));
-    assert!(matches!(cuda.deep_clone(), Err(Error::UnsupportedDevice { .. })));
+    // CUDA is refused as this build or this machine has it; 99 devices are more than any has.
+    let lacking = |error: Error| match error {
+        Error::BuiltWithoutCuda { .. } => cfg!(not(feature = "cuda")),
+        Error::NoCuda { .. } => cfg!(feature = "cuda"),
+        _ => false,
+    };
+    let unsupported = |error: Error| matches!(error, Error::UnsupportedDevice { .. });
+    type Expected<'a> = &'a dyn Fn(Error) -> bool;
+    let devices: [(_, Expected<'_>); 4] =
+        [((2, 99), &lacking), ((13, 99), &lacking), ((10, 0), &unsupported), ((7, 0), &unsupported)];
+    for (device, expected) in devices {
+        let (far, deleted) = taken(Peer { device, ..Peer::default() });
+        assert!(far.copy_into(&mut target).is_err_and(expected), "{device:?}");
+        // SAFETY: refused before anything is written.
+        assert!(unsafe { target.copy_into_unchecked(&far) }.is_err_and(expected), "{device:?}");
+        assert!(far.deep_clone().is_err_and(expected), "{device:?}");
+        assert!(far.to_device(Device::CPU).is_err_and(expected), "{device:?}");
+        assert!(target.to_device(far.device()).is_err(), "{device:?}");
+        drop(far.share_dlpack());
+        let rejected = far.cpu().expect_err("out of reach");
+        assert!(expected(rejected.error.clone()), "{}", rejected.error);
+        assert_eq!(
+            (rejected.source.device().kind, deleted.times()),
+            (i32::try_from(device.0).expect("small"), 0)
+        );
+    }
+    let third = Device { kind: 1, index: 3 };
+    assert!(target.to_device(third).is_err_and(|error| matches!(error, Error::UnsupportedDevice { .. })));
+    let message = target.to_device(Device::cuda(99)).expect_err("none has so many").to_string();
+    assert!(message.starts_with("cuda:99 needs CUDA, which this "), "{message}");
 }
 
 #[test]

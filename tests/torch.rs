@@ -103,8 +103,11 @@ fn cuda_memory_is_refused_with_a_remedy() {
         rejected.error.to_string(),
         "can't convert cuda:0 device type tensor to ndarray. Use Tensor::cpu() to copy the tensor to host memory first."
     );
-    let rejected = rejected.source.into_torch().expect_err("no address of the host");
-    assert!(matches!(rejected.error, Error::UnsupportedDevice { .. }));
+    if !tch::Cuda::is_available() {
+        let rejected = rejected.source.into_torch().expect_err("libtorch has no device either");
+        assert!(matches!(rejected.error, Error::Libtorch(_)), "{}", rejected.error);
+        assert_eq!(rejected.source.device(), Device::cuda(0));
+    }
 }
 
 #[test]
@@ -117,6 +120,24 @@ fn cuda_tensors_come_to_the_host_where_there_is_cuda() {
     assert!(matches!(rejected.error, Error::NotOnCpu { .. }));
     let host = rejected.source.into_tensor().expect("carried").cpu().expect("transferred");
     assert_eq!(*host.into_ndarray::<f32, Ix2>().expect("on the host"), matrix());
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn cuda_memory_of_ours_goes_through_libtorch_where_there_is_cuda() {
+    if !tch::Cuda::is_available() {
+        return;
+    }
+    let near = matrix().into_tensor().cuda(0).expect("a device");
+    let address = near.data_ptr();
+    let mut tensor = near.into_torch().expect("moved");
+    assert_eq!(tensor.device(), tch::Device::Cuda(0));
+    assert_eq!(tensor.data_ptr(), address);
+    let _ = tensor.g_add_scalar_(1.0);
+    let back = tensor.into_tensor().expect("alone");
+    assert_eq!((back.access(), back.data_ptr()), (dlbridge::Access::Exclusive, address));
+    let array = back.cpu().expect("transferred").into_ndarray::<f32, Ix2>().expect("on the host");
+    assert_eq!(*array, matrix() + 1.0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use dlbridge::{Error, MemoryFormat};
 
-use crate::device::{self, Place};
+use crate::device;
 use crate::error::{DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, dlb_error, dlb_status, guard};
 use crate::tensor::{Handle, dlb_tensor};
 
@@ -44,8 +44,13 @@ pub extern "C" fn dlb_tensor_clone(
         };
         let tensor = tensor.tensor("tensor")?;
         device::check_stream(tensor.device(), stream)?;
-        device::require(Place::Memory, "tensor", tensor.device())?;
-        out.write(Handle::from(tensor.deep_clone_with(format).argument("tensor")?).into_raw());
+        device::require_reach("tensor", tensor.device())?;
+        let clone = device::on_stream(tensor.device(), stream, |stream| match stream {
+            None => tensor.deep_clone_with(format),
+            #[cfg(feature = "cuda")]
+            Some(stream) => tensor.deep_clone_on(format, &stream),
+        });
+        out.write(Handle::from(clone.argument("tensor")?).into_raw());
         Ok(())
     })
 }
@@ -70,13 +75,19 @@ pub extern "C" fn dlb_tensor_copy_into(
         let (source, target) = (source.tensor("source")?, handle.tensor("target")?);
         device::check_stream_between(source.device(), target.device(), stream)?;
         for (name, tensor) in [("source", &source), ("target", &target)] {
-            device::require(Place::Memory, name, tensor.device())?;
+            device::require_reach(name, tensor.device())?;
         }
         if !handle.is_writable() {
             return Err(Error::ReadOnly { remedy: "" }).argument("target");
         }
-        // SAFETY: the caller keeps others away from the target; no Rust view is ever made here.
-        let copied = unsafe { source.copy_into_unchecked(&target) };
+        let busy = if source.device().is_host() { target.device() } else { source.device() };
+        let copied = device::on_stream(busy, stream, |stream| match stream {
+            // SAFETY: the caller keeps others away from the target; no Rust view is ever made here.
+            None => unsafe { source.copy_into_unchecked(&target) },
+            #[cfg(feature = "cuda")]
+            // SAFETY: likewise.
+            Some(stream) => unsafe { source.copy_into_unchecked_on(&target, &stream) },
+        });
         copied.or_else(|error| {
             use Error::{DTypeMismatch, ShapeMismatch, UnsupportedDType};
             let of_source =

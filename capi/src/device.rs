@@ -3,24 +3,28 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use dlbridge::ffi::{DLDevice, kDLCUDA, kDLCUDAHost, kDLCUDAManaged};
-use dlbridge::{Device, Tensor};
+#[cfg(feature = "cuda")]
+use dlbridge::Stream;
+use dlbridge::ffi::{DLDevice, kDLCUDA, kDLCUDAManaged};
+use dlbridge::{Device, Error, Tensor};
 
 use crate::error::{
-    DLB_ERROR_DEVICE, DLB_ERROR_INVALID_ARGUMENT, DLB_ERROR_UNSUPPORTED, Failure, InArgument, Required,
-    dlb_error, dlb_status, guard,
+    DLB_ERROR_DEVICE, DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, describe, dlb_error,
+    dlb_status, guard,
 };
 use crate::tensor::{Handle, dlb_tensor};
 
-/// No stream: the caller answers for the order. For the host, which has no streams.
+/// No stream. For the host, which has none; a copy to or from a CUDA device is done when its function returns.
 pub const DLB_STREAM_NO_SYNC: i64 = -1;
-/// CUDA's legacy default stream.
+/// CUDA's legacy default stream. For the host as good as none.
 pub const DLB_STREAM_LEGACY_DEFAULT: i64 = 1;
 /// CUDA's per-thread default stream.
 pub const DLB_STREAM_PER_THREAD_DEFAULT: i64 = 2;
 
 /// Copies the data to a device, in the order of the source's strides: always into new memory, also when
-/// it is there already.
+/// it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A
+/// copy on the host is there when the function returns, one on a device in the order of the stream, which
+/// lives until the copy is freed.
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
 #[unsafe(no_mangle)]
@@ -67,6 +71,43 @@ pub extern "C" fn dlb_tensor_into_device(
     })
 }
 
+/// Makes the contents ready for work on a stream: what is put on it from now on waits for them, and when the
+/// memory is released it is not used for something else before what is on the stream by then is done. Whoever
+/// hands device memory on, as a DLPack struct for one, calls this with its consumer's stream; without it the
+/// memory is ready on the legacy default stream. The stream lives until the tensor, and all that was made of
+/// it, is released. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.
+///
+/// Ownership: borrows `tensor`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_tensor_ready_on(
+    tensor: Option<&dlb_tensor>,
+    stream: i64,
+    error: Option<&mut MaybeUninit<*mut dlb_error>>,
+) -> dlb_status {
+    guard(error, || {
+        let tensor = tensor.required("tensor")?.tensor("tensor")?;
+        order(&tensor, stream, Order::ReadyOn)
+    })
+}
+
+/// Says that what is on a stream by now writes the tensor's memory: what the library does with it from now on
+/// comes after. For device memory that is taken over while it is being filled; without it the memory counts
+/// as filled in the order of the legacy default stream. Does nothing for host memory, and with
+/// DLB_STREAM_NO_SYNC.
+///
+/// Ownership: borrows `tensor`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_tensor_written_on(
+    tensor: Option<&dlb_tensor>,
+    stream: i64,
+    error: Option<&mut MaybeUninit<*mut dlb_error>>,
+) -> dlb_status {
+    guard(error, || {
+        let tensor = tensor.required("tensor")?.tensor("tensor")?;
+        order(&tensor, stream, Order::WrittenOn)
+    })
+}
+
 /// Waits until everything that was put on a stream of a device is done. On the host there is nothing to
 /// wait for.
 ///
@@ -80,7 +121,12 @@ pub extern "C" fn dlb_synchronize(
     guard(error, || {
         let device = of(device);
         check_stream(device, stream)?;
-        require(Place::Memory, "device", device)
+        require("device", device)?;
+        #[cfg(feature = "cuda")]
+        if let Some(stream) = stream_of(device, stream).argument("stream")? {
+            stream.synchronize().argument("device")?;
+        }
+        Ok(())
     })
 }
 
@@ -88,38 +134,105 @@ pub(crate) fn of(device: DLDevice) -> Device {
     Device { kind: device.device_type.cast_signed(), index: device.device_id }
 }
 
+/// What is said of a stream and a tensor's memory.
+#[derive(Clone, Copy)]
+enum Order {
+    ReadyOn,
+    WrittenOn,
+}
+
+fn order(tensor: &Tensor, stream: i64, order: Order) -> Result<(), Failure> {
+    check_stream(tensor.device(), stream)?;
+    require_reach("tensor", tensor.device())?;
+    #[cfg(feature = "cuda")]
+    if let Some(stream) = stream_of(tensor.device(), stream).argument("stream")? {
+        return match order {
+            Order::ReadyOn => tensor.ready_on(&stream),
+            Order::WrittenOn => tensor.written_on(&stream),
+        }
+        .argument("tensor");
+    }
+    let _nothing = order;
+    Ok(())
+}
+
 fn transfer(tensor: &Tensor, target: Device, stream: i64) -> Result<Tensor, Failure> {
     check_stream_between(tensor.device(), target, stream)?;
-    require(Place::Memory, "tensor", tensor.device())?;
-    require(Place::NewMemory, "device", target)?;
-    tensor.deep_clone().argument("tensor")
+    require_reach("tensor", tensor.device())?;
+    require("device", target)?;
+    let busy = if tensor.device().is_host() { target } else { tensor.device() };
+    on_stream(busy, stream, |stream| match stream {
+        None => tensor.to_device(target),
+        #[cfg(feature = "cuda")]
+        Some(stream) => tensor.to_device_on(target, &stream),
+    })
+    .argument("tensor")
 }
 
-/// What a device is wanted for.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Place {
-    /// To work with memory that is there.
-    Memory,
-    /// To make memory there.
-    NewMemory,
-}
-
-/// Refuses devices that this build cannot work with.
-pub(crate) fn require(place: Place, argument: &str, device: Device) -> Result<(), Failure> {
-    let host = match place {
-        Place::Memory => device.is_host(),
-        Place::NewMemory => device == Device::CPU,
-    };
-    if host {
-        return Ok(());
+/// Makes device memory ready on the legacy default stream, which new tensors over it count on.
+#[cfg(feature = "cuda")]
+pub(crate) fn ready_by_default(tensor: &Tensor) {
+    let device = tensor.device();
+    if !device.is_host()
+        && let Ok(Some(stream)) = stream_of(device, DLB_STREAM_LEGACY_DEFAULT)
+    {
+        // Where the driver fails, the device is of no use any more.
+        let _broken = tensor.ready_on(&stream);
     }
-    let cuda = [kDLCUDA, kDLCUDAHost, kDLCUDAManaged].contains(&device.kind.cast_unsigned());
-    Err(if cuda {
-        let message = format!("{argument}: {device} needs CUDA, which this build of dlbridge does not have");
-        Failure::new(DLB_ERROR_UNSUPPORTED, message)
-    } else {
-        let index = if device.kind == Device::CPU.kind { " (the host's index is 0)" } else { "" };
-        Failure::new(DLB_ERROR_DEVICE, format!("{argument}: dlbridge cannot copy to or from {device}{index}"))
+}
+
+/// Without CUDA there are no streams.
+#[cfg(not(feature = "cuda"))]
+pub(crate) type Stream = std::convert::Infallible;
+
+/// Runs a copy that keeps a device busy, on the stream of this number. On the host there is none.
+pub(crate) fn on_stream<R>(
+    device: Device,
+    number: i64,
+    run: impl FnOnce(Option<Stream>) -> dlbridge::Result<R>,
+) -> dlbridge::Result<R> {
+    #[cfg(feature = "cuda")]
+    if number == DLB_STREAM_NO_SYNC && !device.is_host() {
+        let stream = Stream::new(Device::cuda(device.index))?;
+        let outcome = run(Some(stream.clone()))?;
+        stream.synchronize()?;
+        return Ok(outcome);
+    }
+    #[cfg(feature = "cuda")]
+    return run(stream_of(device, number)?);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _host = (device, number);
+        run(None)
+    }
+}
+
+/// The stream of this number; none on the host, nor with DLB_STREAM_NO_SYNC.
+#[cfg(feature = "cuda")]
+fn stream_of(device: Device, number: i64) -> dlbridge::Result<Option<Stream>> {
+    if device.is_host() || number == DLB_STREAM_NO_SYNC {
+        return Ok(None);
+    }
+    // SAFETY: the caller of the C function answers for the stream, and for how long it lives.
+    unsafe { Stream::from_number(Device::cuda(device.index), number, ()) }.map(Some)
+}
+
+/// Refuses memory that this build or this machine cannot reach.
+pub(crate) fn require_reach(argument: &str, device: Device) -> Result<(), Failure> {
+    if device.is_host() { Ok(()) } else { require(argument, device) }
+}
+
+/// Refuses devices that this build or this machine does not have.
+pub(crate) fn require(argument: &str, device: Device) -> Result<(), Failure> {
+    device.check_available().map_err(|error| match error {
+        Error::UnsupportedDevice { .. } => {
+            let index = if device.kind == Device::CPU.kind { " (the host's index is 0)" } else { "" };
+            Failure::new(
+                DLB_ERROR_DEVICE,
+                format!("{argument}: dlbridge cannot copy to or from {device}{index}"),
+            )
+        }
+        error => describe(argument, &error),
     })
 }
 
@@ -132,12 +245,14 @@ pub(crate) fn check_stream_between(source: Device, target: Device, stream: i64) 
 pub(crate) fn check_stream(device: Device, stream: i64) -> Result<(), Failure> {
     let kind = device.kind.cast_unsigned();
     let reason = match stream {
-        DLB_STREAM_NO_SYNC => return Ok(()),
+        DLB_STREAM_NO_SYNC | DLB_STREAM_LEGACY_DEFAULT => return Ok(()),
         i64::MIN..0 => "streams have no negative numbers but -1",
         0 if kind == kDLCUDA || kind == kDLCUDAManaged => {
             "on CUDA, 0 could mean either default stream: use 1 (legacy) or 2 (per thread)"
         }
-        1.. if device.is_host() => "the host has no streams: use DLB_STREAM_NO_SYNC or 0",
+        2.. if device.is_host() => {
+            "the host has no streams: use DLB_STREAM_NO_SYNC or DLB_STREAM_LEGACY_DEFAULT"
+        }
         _ => return Ok(()),
     };
     Err(Failure::new(DLB_ERROR_INVALID_ARGUMENT, format!("stream = {stream}: {reason}")))

@@ -163,7 +163,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a tensor in new memory, of the shape, strides, element type and device of `desc`, whose `data`\n and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,\n but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Makes a tensor in new memory of the host, of the shape, strides, element type and device of `desc`, whose `data`\n and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,\n but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
     pub fn dlb_tensor_empty(
         desc: *const DLTensor,
         out: *mut *mut dlb_tensor,
@@ -206,7 +206,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data to a device, in the order of the source's strides: always into new memory, also when\n it is there already.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Copies the data to a device, in the order of the source's strides: always into new memory, also when\n it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A\n copy on the host is there when the function returns, one on a device in the order of the stream, which\n lives until the copy is freed.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
     pub fn dlb_tensor_to_device(
         tensor: *const dlb_tensor,
         device: DLDevice,
@@ -222,6 +222,22 @@ unsafe extern "C" {
         device: DLDevice,
         stream: i64,
         out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Makes the contents ready for work on a stream: what is put on it from now on waits for them, and when the\n memory is released it is not used for something else before what is on the stream by then is done. Whoever\n hands device memory on, as a DLPack struct for one, calls this with its consumer's stream; without it the\n memory is ready on the legacy default stream. The stream lives until the tensor, and all that was made of\n it, is released. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
+    pub fn dlb_tensor_ready_on(
+        tensor: *const dlb_tensor,
+        stream: i64,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Says that what is on a stream by now writes the tensor's memory: what the library does with it from now on\n comes after. For device memory that is taken over while it is being filled; without it the memory counts\n as filled in the order of the legacy default stream. Does nothing for host memory, and with\n DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
+    pub fn dlb_tensor_written_on(
+        tensor: *const dlb_tensor,
+        stream: i64,
         error: *mut *mut dlb_error,
     ) -> dlb_status;
 }

@@ -7,7 +7,7 @@ pub const DLB_ABI_MAJOR: u32 = 0;
 /// Minor version of this ABI: grows with every function or code that is added.
 pub const DLB_ABI_MINOR: u32 = 1;
 
-/// The library can copy between the host and CUDA devices.
+/// The library can copy to, from and between CUDA devices, where the machine has them.
 pub const DLB_CAP_CUDA: u64 = 1;
 /// Large copies use several threads.
 pub const DLB_CAP_PARALLEL: u64 = 2;
@@ -41,5 +41,7 @@ pub extern "C" fn dlb_version() -> *const c_char {
 /// Ownership: nothing changes hands.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_capabilities() -> u64 {
-    if cfg!(feature = "parallel") { DLB_CAP_PARALLEL } else { 0 }
+    let cuda = if cfg!(feature = "cuda") { DLB_CAP_CUDA } else { 0 };
+    let parallel = if cfg!(feature = "parallel") { DLB_CAP_PARALLEL } else { 0 };
+    cuda | parallel
 }

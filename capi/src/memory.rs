@@ -8,10 +8,12 @@ use dlbridge::ffi::{
     DLDataType, DLPACK_FLAG_BITMASK_IS_COPIED, DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED,
     DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor,
 };
-use dlbridge::{DType, Descriptor, Error, Layout, Tensor};
+use dlbridge::{DType, Descriptor, Device, Error, Layout, Tensor};
 
-use crate::device::{self, Place};
-use crate::error::{DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, dlb_error, dlb_status, guard};
+use crate::device;
+use crate::error::{
+    DLB_ERROR_DEVICE, DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, dlb_error, dlb_status, guard,
+};
 use crate::tensor::{Handle, dlb_tensor};
 
 const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
@@ -71,7 +73,7 @@ pub extern "C" fn dlb_tensor_from_memory(
     })
 }
 
-/// Makes a tensor in new memory, of the shape, strides, element type and device of `desc`, whose `data`
+/// Makes a tensor in new memory of the host, of the shape, strides, element type and device of `desc`, whose `data`
 /// and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,
 /// but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.
 ///
@@ -84,7 +86,13 @@ pub extern "C" fn dlb_tensor_empty(
 ) -> dlb_status {
     guard(error, || {
         let (desc, out) = (desc.required("desc")?, out.required("out")?);
-        device::require(Place::NewMemory, "desc", device::of(desc.device))?;
+        let device = device::of(desc.device);
+        if device == Device::cuda(device.index) || device == Device::CUDA_HOST {
+            let message =
+                format!("desc: new memory is made on the host, not on {device}: use dlb_tensor_to_device()");
+            return Err(Failure::new(DLB_ERROR_DEVICE, message));
+        }
+        device::require("desc", device)?;
         // SAFETY: the caller's description: shape and strides have `ndim` numbers each.
         let layout = unsafe { Layout::from_dl_tensor(desc) }.argument("desc")?;
         if layout.overlaps() {

@@ -71,6 +71,8 @@ impl dlb_tensor {
     pub(crate) unsafe fn seen_as(&self, descriptor: Descriptor) -> Handle {
         let home = match &self.owner {
             Owner::Tensor(tensor) => {
+                #[cfg(feature = "cuda")]
+                crate::device::ready_by_default(tensor);
                 // SAFETY: the owner serves to count references.
                 let seen = unsafe { tensor.owner_unchecked() };
                 seen.map(|Seen(home)| Handle(Arc::clone(&home.0)))

@@ -38,6 +38,21 @@ fn c_programs_under_address_and_undefined_behaviour_sanitizers() {
 }
 
 #[test]
+fn cuda_on_a_stand_in_for_the_driver() {
+    // `cargo xtask test` builds it.
+    let Some(standin) = std::env::var_os("DLBRIDGE_STANDIN") else {
+        skipped("CUDA in C", "DLBRIDGE_STANDIN does not name the folder of a stand-in for the driver");
+        return;
+    };
+    let program = |name: &str| Program::new(name, "c11", &["c/cuda.c"]).arguments(["-Wno-pedantic"]);
+    for link in [Link::Shared, Link::Static] {
+        let program = program(&format!("cuda-{link:?}")).link(link);
+        run_silent(Command::new(program).env("LD_LIBRARY_PATH", &standin));
+    }
+    succeed(program("cuda-sanitized").sanitized(Link::Static).env("LD_LIBRARY_PATH", &standin));
+}
+
+#[test]
 fn threads_under_thread_sanitizer() {
     // Of the C side: that the Rust side hands the memory over in order, the program checks for itself.
     let program = Program::new("threads-tsan", "c11", &["c/threads.c"]);

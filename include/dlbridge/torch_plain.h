@@ -116,12 +116,16 @@ inline bool fits_storage(const at::Tensor &t) {
 // Does nothing; holds a context's place until the tensor exists.
 inline void keep(void *) noexcept {}
 
-// A CPU tensor over memory, whose context is released when libtorch is done with it: what
+// A tensor over memory of the host or of a CUDA device (which libtorch must be able to use), whose context is released when libtorch is done with it: what
 // `at::for_blob().context()` does, without its detours through dispatch and tracing. Strides are not
 // negative, and the extent in bytes fits an int64_t: libtorch would abort otherwise. Resizing the tensor
 // gives it other memory. The context is taken on success only.
 inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, at::IntArrayRef strides,
-                                             at::ScalarType dtype, void *context, void (*release)(void *)) {
+                                             at::ScalarType dtype, at::Device device, void *context,
+                                             void (*release)(void *)) {
+  if (!device.is_cpu()) at::globalContext().lazyInitDevice(device.type());
+  at::Allocator *allocator = device.is_cpu() ? c10::GetDefaultCPUAllocator() : c10::GetAllocator(device.type());
+  const auto key = device.is_cpu() ? c10::DispatchKey::CPU : c10::DispatchKey::CUDA;
   const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
   int64_t elements = 1;
   for (const int64_t size : shape) {
@@ -134,11 +138,11 @@ inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, 
   // memory of libtorch's own.
   auto storage = c10::make_intrusive<c10::StorageImpl>(
       c10::StorageImpl::use_byte_size_t(), elements * static_cast<int64_t>(type.itemsize()),
-      at::DataPtr(data, context, keep, at::Device(at::kCPU)), c10::GetDefaultCPUAllocator(),
+      at::DataPtr(data, context, keep, device), allocator,
       /*resizable=*/true);
   c10::StorageImpl *kept = storage.get();
   auto tensor = std::make_unique<at::Tensor>(at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU), type));
+      c10::Storage(std::move(storage)), c10::DispatchKeySet(key), type));
   tensor->unsafeGetTensorImpl()->set_sizes_and_strides(shape, strides);
   // Only now, when nothing else can fail, does the tensor take over the context.
   const bool exchanged = kept->mutable_data_ptr().compare_exchange_deleter(keep, release);

@@ -23,7 +23,9 @@ use plan::{Kernel, Plan};
 pub(crate) use bools::check_bools;
 pub(crate) use buffer::{Buffer, advise_huge_pages};
 
-use crate::{Access, DType, Descriptor, Element, Error, Layout, MemoryFormat, Result, Tensor};
+#[cfg(feature = "cuda")]
+use crate::Stream;
+use crate::{Access, DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Result, Tensor};
 
 /// What caches move, in bytes; threads should not write to the same.
 const LINE: usize = 64;
@@ -51,8 +53,9 @@ impl Tensor {
     /// their own. The result is [`Access::Exclusive`] and aligned to 256 bytes, from 4 MiB on to 2 MiB.
     ///
     /// # Errors
-    /// When the memory is not on the host, the element type is none that DLPack defines, packed
-    /// elements below a byte are not contiguous; [`Error::OutOfMemory`].
+    /// When the memory is neither on the host nor on a device that [`to_device`](Self::to_device) can copy
+    /// from, the element type is none that DLPack defines, packed elements below a byte are not contiguous;
+    /// [`Error::OutOfMemory`].
     pub fn deep_clone(&self) -> Result<Self> {
         self.deep_clone_with(MemoryFormat::Preserve)
     }
@@ -63,6 +66,10 @@ impl Tensor {
     /// As for [`deep_clone`](Self::deep_clone), and [`Error::RankMismatch`] when a channels-last
     /// format is asked for a rank that it does not fit.
     pub fn deep_clone_with(&self, format: MemoryFormat) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if !self.device().is_host() {
+            return crate::cuda::copy_to(self, self.device(), format, None);
+        }
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { Self::copy_of(&self.descriptor, format) }
     }
@@ -72,8 +79,9 @@ impl Tensor {
     /// whole.
     ///
     /// # Errors
-    /// When shapes or element types differ, either memory is not on the host, or `target` is not
-    /// [`Access::Exclusive`], has another handle, or reaches some element twice.
+    /// When shapes or element types differ, either memory is on a device that [`to_device`](Self::to_device) cannot
+    /// copy from or to, or `target` is not [`Access::Exclusive`], has another handle, or reaches some element
+    /// twice.
     pub fn copy_into(&self, target: &mut Self) -> Result<()> {
         self.check_copy(target)?;
         target.require_exclusive()?;
@@ -84,15 +92,15 @@ impl Tensor {
     /// As [`copy_into`](Self::copy_into), also into memory that others can reach.
     ///
     /// # Errors
-    /// When shapes or element types differ, either memory is not on the host, `target` is read-only
-    /// or reaches some element twice, or the two share memory.
+    /// When shapes or element types differ, either memory is on a device that [`to_device`](Self::to_device) cannot
+    /// copy from or to, `target` is read-only or reaches some element twice, or the two share memory.
     ///
     /// # Safety
     /// * Nobody else reads or writes the memory of `target` during the call.
     /// * No Rust view of the memory of `target` lives.
     pub unsafe fn copy_into_unchecked(&self, target: &Self) -> Result<()> {
         // SAFETY: the caller's promises.
-        unsafe { self.copy_elements(target, Memory::Used) }
+        unsafe { self.copy_elements(target, Memory::Used, None) }
     }
 
     /// As [`copy_into_unchecked`](Self::copy_into_unchecked), into memory that was allocated just now and
@@ -109,12 +117,17 @@ impl Tensor {
             advise_huge_pages(start, bytes);
         }
         // SAFETY: the caller's promises.
-        unsafe { self.copy_elements(target, Memory::Fresh) }
+        unsafe { self.copy_elements(target, Memory::Fresh, None) }
     }
 
     /// # Safety
     /// * As for `copy_into_unchecked`.
-    unsafe fn copy_elements(&self, target: &Self, memory: Memory) -> Result<()> {
+    pub(crate) unsafe fn copy_elements(
+        &self,
+        target: &Self,
+        memory: Memory,
+        stream: Option<&Stream>,
+    ) -> Result<()> {
         self.check_copy(target)?;
         if matches!(target.access(), Access::ReadOnly | Access::Foreign { writable: false }) {
             return Err(Error::ReadOnly { remedy: "copy into a tensor that may be written" });
@@ -122,7 +135,7 @@ impl Tensor {
         if target.layout().overlaps() {
             return Err(target.layout().self_overlap());
         }
-        check(&self.descriptor)?;
+        check_elements(&self.descriptor)?;
         let ((from, from_bytes), (to, to_bytes)) = (self.descriptor.span(), target.descriptor.span());
         if from.addr() < to.addr() + to_bytes && to.addr() < from.addr() + from_bytes {
             return Err(Error::SharedMemory);
@@ -130,6 +143,13 @@ impl Tensor {
         if self.descriptor.itemsize().is_none() && !target.is_contiguous() {
             return Err(Error::UnsupportedDType { dtype: self.dtype(), target: "a strided copy" });
         }
+        #[cfg(feature = "cuda")]
+        if stream.is_some() || !(self.device().is_host() && target.device().is_host()) {
+            // SAFETY: of one shape and element type; the target is writable, does not overlap itself or the source,
+            // and the caller keeps others away from it.
+            return unsafe { crate::cuda::copy_into_on(self, target, stream, memory) };
+        }
+        let _none = stream;
         // SAFETY: both are host memory of one shape and element type; the target is writable, does
         // not overlap itself or the source, and the caller keeps others away from it.
         unsafe { copy(&self.descriptor, target.data_ptr().cast(), target.layout(), memory) };
@@ -143,18 +163,43 @@ impl Tensor {
         if self.dtype() != target.dtype() || self.descriptor.is_padded() != target.descriptor.is_padded() {
             return Err(Error::DTypeMismatch { expected: target.dtype(), found: self.dtype() });
         }
-        self.descriptor.require_host("copy source")?;
-        target.descriptor.require_host("copy target")
+        [self.device(), target.device()].into_iter().try_for_each(check_device)
     }
 }
 
-/// Whether the elements of a tensor can be copied: they are on the host, of a type that DLPack
+/// Whether the device is one that copies can be made from and to.
+#[cfg(feature = "cuda")]
+fn check_device(device: Device) -> Result<()> {
+    if device.is_host() { Ok(()) } else { device.check_available() }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn check_device(device: Device) -> Result<()> {
+    if device.is_host() {
+        return Ok(());
+    }
+    let unsupported = Error::UnsupportedDevice { device, target: "dlbridge's copies" };
+    Err(crate::transfer::without_cuda(device).unwrap_or(unsupported))
+}
+
+/// What orders copies on a device. Without CUDA there is none.
+#[cfg(not(feature = "cuda"))]
+pub(crate) enum Stream {}
+
+/// Whether the elements of a tensor can be copied on the host: they are there, of a type that DLPack
 /// defines, and whole bytes unless they are contiguous.
 pub(crate) fn check(source: &Descriptor) -> Result<()> {
-    let (dtype, device) = (source.dtype(), source.device());
+    let device = source.device();
     if !device.is_host() {
+        check_device(device)?;
         return Err(Error::UnsupportedDevice { device, target: "host copies" });
     }
+    check_elements(source)
+}
+
+/// Whether the elements of a tensor can be copied, wherever they are.
+pub(crate) fn check_elements(source: &Descriptor) -> Result<()> {
+    let dtype = source.dtype();
     let whole = source.itemsize().is_some() || source.layout().is_contiguous();
     if dtype.is_known() && whole {
         Ok(())
@@ -173,7 +218,7 @@ pub(crate) unsafe fn copy(source: &Descriptor, target: *mut u8, layout: &Layout,
     let data = source.data_ptr().cast::<u8>();
     match source.itemsize() {
         // SAFETY: the caller's promises.
-        Some(itemsize) => unsafe { copy_strided(data, source.layout(), target, layout, itemsize, memory) },
+        Some(itemsize) => unsafe { strided(data, source.layout(), target, layout, itemsize, memory) },
         // SAFETY: packed elements are contiguous (`check`), so these are all their bytes.
         None => unsafe { data.copy_to_nonoverlapping(target, source.nbytes()) },
     }
@@ -222,13 +267,15 @@ pub(crate) unsafe fn to_vec<T: Element>(source: &Descriptor) -> Result<Vec<T>> {
     Ok(vec)
 }
 
+/// Copies every element to its place in another layout of the same shape.
+///
 /// # Safety
 /// * `source` and `target` point to the first elements; every element of `source_layout` is
 ///   readable, every element of `target_layout` writable, and no byte belongs to both, nor to two
 ///   elements of the target.
 /// * The layouts have the same shape, and `itemsize` is the size of an element of both.
 #[inline]
-unsafe fn copy_strided(
+pub(crate) unsafe fn strided(
     source: *const u8,
     source_layout: &Layout,
     target: *mut u8,

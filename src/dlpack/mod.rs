@@ -317,6 +317,10 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
 /// Puts a tensor into a new block, field by field in its place: blocks are large, and made often.
 #[inline]
 fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
+    #[cfg(feature = "cuda")]
+    if !tensor.device().is_host() {
+        crate::cuda::hand_to_default(&tensor);
+    }
     let block = Box::into_raw(Box::<Block<M>>::new_uninit()).cast::<Block<M>>();
     macro_rules! put {
         ($field:ident: $value:expr) => {
@@ -414,6 +418,10 @@ impl Tensor {
     /// The only handle to [`Access::Exclusive`] memory gives a struct that may be written
     /// (`IS_COPIED` too if this crate allocated the memory); foreign memory as writable as it is;
     /// everything else is `READ_ONLY`.
+    ///
+    /// Memory of a CUDA device is ready on the legacy default stream, as every export's is (with the feature `cuda`;
+    /// `ready_on` makes it ready on others). Until the struct is released its consumer keeps
+    /// to the streams that the memory was made ready on.
     pub fn into_dlpack(mut self) -> Exported {
         let flags = self.moving_flags();
         export(self, flags)

@@ -72,6 +72,7 @@ unsafe extern "C" {
         strides: *const i64,
         ndim: usize,
         dtype: DLDataType,
+        device: DLDevice,
         context: *mut ::std::os::raw::c_void,
         out: *mut *mut dlb_torch_tensor,
     ) -> *mut ::std::os::raw::c_char;

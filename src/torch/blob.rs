@@ -4,18 +4,21 @@ use std::borrow::Cow;
 
 use super::bindings::{dlb_torch_empty, dlb_torch_from_blob};
 use super::{TorchOwner, make};
-use crate::ffi::DLDataType;
+use crate::ffi::{DLDataType, DLDevice};
 use crate::layout::TORCH_RANK;
 use crate::ndarray::{OwnedArray, Token};
 use crate::storage::Storage;
-use crate::{Access, DType, Descriptor, Error, Layout, MemoryFormat, Rejected, Result, Tensor, copy};
+use crate::{Access, DType, Descriptor, Device, Error, Layout, MemoryFormat, Rejected, Result, Tensor, copy};
+
+/// libtorch counts devices in 8 bits.
+const MAX_INDEX: i32 = 127;
 
 /// Refuses what libtorch cannot hold, before it sees it: its own answer to some is to abort.
 #[inline]
 fn check(descriptor: &Descriptor) -> Result<()> {
     let (dtype, device, layout) = (descriptor.dtype(), descriptor.device(), descriptor.layout());
-    if !device.is_host() {
-        return Err(Error::UnsupportedDevice { device, target: "libtorch's CPU tensors" });
+    if !(device.is_host() || device == Device::cuda(device.index.clamp(0, MAX_INDEX))) {
+        return Err(Error::UnsupportedDevice { device, target: "libtorch" });
     }
     if !is_supported(dtype) || descriptor.is_padded() {
         return Err(Error::UnsupportedDType { dtype, target: "libtorch" });
@@ -78,11 +81,20 @@ pub(super) unsafe fn from_storage(
     let (strides, dtype) = (strides(layout), dl(descriptor.dtype()));
     // The address of an empty tensor is not used, but should not be NULL.
     let data = if layout.is_empty() { std::ptr::without_provenance_mut(64) } else { descriptor.data_ptr() };
+    #[cfg(feature = "cuda")]
+    let storage = {
+        let tensor = Tensor::new(storage, descriptor.clone());
+        crate::cuda::hand_to_default(&tensor);
+        tensor.storage
+    };
+    let device = descriptor.device();
+    let device = DLDevice { device_type: device.kind.cast_unsigned(), device_id: device.index };
     let (shape, rank, context) = (layout.shape().as_ptr(), layout.ndim(), storage.into_thin());
     // SAFETY: sizes and strides are not negative and stay within the address space, by `check` and
     // the invariants of a descriptor; the context begins with its release function (`Header`).
-    let made =
-        make(|out| unsafe { dlb_torch_from_blob(data, shape, strides.as_ptr(), rank, dtype, context, out) });
+    let made = make(|out| unsafe {
+        dlb_torch_from_blob(data, shape, strides.as_ptr(), rank, dtype, device, context, out)
+    });
     // SAFETY: on failure libtorch has not taken the reference.
     made.map_err(|error| (unsafe { Storage::from_thin(context) }, error))
 }
@@ -90,6 +102,9 @@ pub(super) unsafe fn from_storage(
 impl Tensor {
     /// Moves the tensor into libtorch: Python's `torch.from_numpy`. Nothing is copied; the memory is
     /// released when libtorch is done with it. A tensor that came from libtorch becomes what it was.
+    ///
+    /// Memory of a CUDA device is ready on the legacy default stream, which is libtorch's unless it is told
+    /// otherwise. libtorch wants CUDA of its own for it.
     ///
     /// # Errors
     /// [`Error::Shared`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no

@@ -102,9 +102,11 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
 } // namespace
 
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
-                          DLDataType dtype, void *context, dlb_torch_tensor **out) {
+                          DLDataType dtype, DLDevice device, void *context, dlb_torch_tensor **out) {
   return guarded([&] {
-    auto handle = from_blob(data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), context, release);
+    const bool cuda = device.device_type == kDLCUDA;
+    const at::Device place = cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.device_id)) : at::Device(at::kCPU);
+    auto handle = from_blob(data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), place, context, release);
     *out = reinterpret_cast<dlb_torch_tensor *>(handle.release());
   });
 }

@@ -43,14 +43,14 @@ typedef struct {
 } dlb_torch_view;
 
 /*
- * Makes a CPU tensor over memory of ours, without copying. Strides are not negative, and the extent
+ * Makes a tensor over memory of ours on the host or a CUDA device, without copying. Strides are not negative, and the extent
  * in bytes fits an int64_t: libtorch would abort otherwise.
  *
  * `context` points to a function `void release(void *context)`, called once when libtorch is done
  * with the memory; resizing the tensor gives it other memory. On failure it has not been called.
  */
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
-                          DLDataType dtype, void *context, dlb_torch_tensor **out);
+                          DLDataType dtype, DLDevice device, void *context, dlb_torch_tensor **out);
 
 /* Reads a tensor and decides whether it is plain and exclusive. Materialises nothing. */
 char *dlb_torch_read(const dlb_torch_tensor *tensor, dlb_torch_view *out);

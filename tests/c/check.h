@@ -49,6 +49,9 @@ static const char untouched;
 
 static const DLDevice CPU = {kDLCPU, 0};
 static const DLDevice CUDA = {kDLCUDA, 0};
+/* How CUDA is refused in this build, on a machine without it. */
+#define NO_CUDA (dlb_capabilities() & DLB_CAP_CUDA ? DLB_ERROR_CUDA : DLB_ERROR_UNSUPPORTED)
+
 static const DLDataType F32 = {kDLFloat, 32, 1};
 
 /* A producer whose struct says whatever a test wants, and that counts calls of its deleter. */

@@ -123,7 +123,7 @@ static void impossible_memory(void) {
   desc.dtype.bits = 33;
   REFUSED(DLB_ERROR_DTYPE, "desc: elements of type float33");
   desc.dtype = F32, desc.device = CUDA;
-  REFUSED(DLB_ERROR_UNSUPPORTED, "desc: cuda:0 needs CUDA");
+  REFUSED(DLB_ERROR_DEVICE, "desc: new memory is made on the host, not on cuda:0");
   desc.device.device_type = kDLVulkan;
   REFUSED(DLB_ERROR_DEVICE, "desc: dlbridge cannot copy to or from vulkan:0");
   desc.device = CPU, desc.device.device_id = 3;

@@ -1,5 +1,5 @@
 //! `cargo xtask bindings`: the C header of the library and the Rust declarations of our C headers,
-//! generated and committed, so that users need neither cbindgen nor libclang.
+//! and the PTX of our kernels: generated and committed, so that users need neither cbindgen nor libclang nor CUDA.
 
 #[cfg(feature = "bindgen")]
 use std::path::{Path, PathBuf};
@@ -12,10 +12,14 @@ use crate::{Outcome, setup};
 /// feature that brings the generators, so that the other commands build without them.
 pub(crate) fn run(verify: bool) -> Outcome {
     let venv = setup::ensure_package(&setup::venv(None), "libclang==18.1.1")?;
-    setup::ensure_package(&venv, crate::python::TVM_FFI)?;
+    // With PyTorch from PyPI they are there: its compiler for kernels, and the assembler in Triton.
+    let others = [crate::python::TVM_FFI, "nvidia-cuda-nvrtc==13.0.88", "triton==3.7.1"];
+    setup::ensure_packages(&venv, &others)?;
     let clang = setup::site_packages(&venv)?.join("clang/native");
     let mut command = crate::cargo(&["run", "--quiet", "--package", "xtask", "--features", "bindgen", "--"]);
     command.arg(if verify { "bindgen-verify" } else { "bindgen-write" }).env("LIBCLANG_PATH", clang);
+    // NVIDIA's compiler finds its own parts there.
+    command.env("LD_LIBRARY_PATH", setup::site_packages(&venv)?.join("nvidia/cu13/lib"));
     crate::run(&mut command)
 }
 
@@ -33,6 +37,8 @@ pub(crate) fn generate(verify: bool) -> Outcome {
     put("src/torch/bindings.rs", &declare(&root().join("src/torch/shim.h"), OURS, OF_DLPACK)?, verify)?;
     let header = declare(&root().join("include/dlbridge.h"), OURS, OF_DLPACK)?;
     put("capi/src/header.rs", &header.replace("use crate::ffi", "use dlbridge::ffi"), verify)?;
+    put("src/cuda/gather.ptx", &crate::kernel::ptx()?, verify)?;
+    crate::kernel::assembles()?;
     same_as_upstream(&dlpack)
 }
 

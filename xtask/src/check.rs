@@ -9,18 +9,21 @@ pub(crate) fn everything() -> Outcome {
     for selection in [
         &["--no-default-features"][..],
         &[],
+        &["--features", "cuda"],
         &["--features", "torch"],
+        &["--features", "cuda,torch"],
         &["--package", "dlbridge-capi"],
         &["--package", "dlbridge-capi", "--no-default-features"],
         &["--package", "dlbridge-peer"],
         &["--package", "dlbridge-python"],
+        &["--package", "dlbridge-standin"],
         &["--package", "xtask"],
     ] {
         let mut clippy = cargo(&["clippy", "--all-targets"]);
         run(clippy.args(selection).args(["--", "--deny", "warnings"]))?;
     }
     // `doc-only` is how docs.rs builds: no libtorch.
-    for features in ["ndarray", "doc-only"] {
+    for features in ["ndarray", "doc-only,cuda"] {
         let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
         run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     }

@@ -5,8 +5,11 @@ mod bindings;
 mod chart;
 mod check;
 mod copies;
+#[cfg(feature = "bindgen")]
+mod kernel;
 mod python;
 mod setup;
+mod standin;
 mod test;
 mod tools;
 
@@ -25,7 +28,7 @@ cargo xtask COMMAND
   check                    setup, then format, lints, documentation, generated files
   bench                    setup, then the benchmarks; writes docs/benchmarks.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
-  bindings                 generate the Rust declarations of the C headers";
+  bindings                 generate the Rust declarations of the C headers, and the kernels' PTX";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

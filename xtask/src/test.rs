@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, python, root, run, setup, show, succeeded, tools};
+use crate::{Outcome, cargo, python, root, run, setup, show, standin, succeeded, tools};
 
 /// Runs the whole suite; ends with the sum of what cargo's runs counted.
 pub(crate) fn everything() -> Outcome {
@@ -21,23 +21,33 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--features", "torch", "--release", "--tests"]))?;
     count.run(&mut cargo(&["test", "--package", "dlbridge-peer"]))?;
     under_valgrind()?;
-    c_library(&mut count)?;
-    count.run(&mut python::tests()?)?;
+    let standin = standin::folder()?;
+    cuda(&mut count, &standin)?;
+    c_library(&mut count, &standin)?;
+    count.run(python::tests()?.env("DLBRIDGE_STANDIN", &standin))?;
     count.close()
 }
 
+/// CUDA: on a stand-in for its driver, and as it is on most machines, without one.
+fn cuda(count: &mut Count, standin: &Path) -> Outcome {
+    count.run(&mut cargo(&["test", "--package", "dlbridge-standin"]))?;
+    let on_standin = ["test", "--features", "cuda", "--lib", "--test", "cuda"];
+    count.run(cargo(&on_standin).env("LD_LIBRARY_PATH", standin))?;
+    count.run(cargo(&on_standin).arg("--release").env("LD_LIBRARY_PATH", standin))?;
+    count.run(&mut cargo(&["test", "--features", "cuda", "--test", "dlpack", "--test", "tensor"]))?;
+    count.run(&mut cargo(&["test", "--features", "cuda", "--doc"]))?;
+    count.run(&mut cargo(&["test", "--features", "cuda,torch", "--test", "torch"]))
+}
+
 /// The C library: in debug all there is, optimised what programs see of it.
-fn c_library(count: &mut Count) -> Outcome {
+fn c_library(count: &mut Count, standin: &Path) -> Outcome {
     tools::ready();
-    count.run(tools::found_by(&mut cargo(&["test", "--package", "dlbridge-capi"])))?;
-    count.run(tools::found_by(&mut cargo(&[
-        "test",
-        "--package",
-        "dlbridge-capi",
-        "--release",
-        "--test",
-        "programs",
-    ])))
+    for selection in [&[][..], &["--release", "--test", "programs"]] {
+        let mut test = cargo(&["test", "--package", "dlbridge-capi"]);
+        test.args(selection).env("DLBRIDGE_STANDIN", standin);
+        count.run(tools::found_by(&mut test))?;
+    }
+    Ok(())
 }
 
 /// Everything that does not link libtorch, under AddressSanitizer with its leak check.

@@ -1,0 +1,116 @@
+//! The devices' primary contexts, which libtorch and the CUDA runtime use too.
+//!
+//! Invariants: a context is retained once, when its device is first used, and for as long as the process
+//! lives; the caller's current context is current again when a call of this crate returns.
+
+use std::ffi::c_int;
+use std::sync::{Mutex, OnceLock};
+
+use cudarc::driver::sys::CUcontext;
+
+use super::driver::{Driver, MULTIPROCESSORS, driver};
+use super::gather::Kernels;
+use super::staging::Staging;
+use crate::{Device, Error, Result};
+
+/// A device that is in use.
+pub(super) struct Context {
+    pub(super) index: i32,
+    pub(super) raw: CUcontext,
+    pub(super) driver: &'static Driver,
+    pub(super) multiprocessors: u32,
+    pub(super) kernels: OnceLock<Kernels>,
+    /// Those that no transfer is using.
+    pub(super) stagings: Mutex<Vec<Staging>>,
+}
+
+// SAFETY: contexts and functions of the driver may be used on any thread.
+unsafe impl Send for Context {}
+// SAFETY: likewise.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// The context of a CUDA device.
+    ///
+    /// # Errors
+    /// [`Error::NoCuda`] when there is no driver or no such device; [`Error::Cuda`].
+    pub(super) fn of(device: Device) -> Result<&'static Self> {
+        static CONTEXTS: OnceLock<Box<[OnceLock<Context>]>> = OnceLock::new();
+        static FIRST: Mutex<()> = Mutex::new(());
+        let driver = driver(device)?;
+        let contexts = match CONTEXTS.get() {
+            Some(contexts) => contexts,
+            None => {
+                let mut count = 0;
+                // SAFETY: room for the number.
+                unsafe { driver.device_count(&raw mut count) }?;
+                CONTEXTS.get_or_init(|| (0..count).map(|_| OnceLock::new()).collect())
+            }
+        };
+        let place = usize::try_from(device.index).ok().and_then(|index| contexts.get(index));
+        let Some(place) = place else {
+            let reason = format!("the driver sees {} devices", contexts.len());
+            return Err(Error::NoCuda { device, reason });
+        };
+        if let Some(context) = place.get() {
+            return Ok(context);
+        }
+        let _alone = FIRST.lock();
+        if let Some(context) = place.get() {
+            return Ok(context);
+        }
+        let context = Self::retain(driver, device.index)?;
+        Ok(place.get_or_init(|| context))
+    }
+
+    fn retain(driver: &'static Driver, index: i32) -> Result<Self> {
+        let (mut device, mut multiprocessors): (c_int, c_int) = (0, 0);
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: room for the number.
+        unsafe { driver.device(&raw mut device, index) }?;
+        // SAFETY: likewise, and a device that the driver just gave.
+        unsafe { driver.device_attribute(&raw mut multiprocessors, MULTIPROCESSORS, device) }?;
+        // SAFETY: likewise.
+        unsafe { driver.retain_context(&raw mut raw, device) }?;
+        let multiprocessors = multiprocessors.max(1).unsigned_abs();
+        let (kernels, stagings) = (OnceLock::new(), Mutex::new(Vec::new()));
+        Ok(Self { index, raw, driver, multiprocessors, kernels, stagings })
+    }
+
+    /// Makes this context the thread's current one until the result is dropped.
+    pub(super) fn enter(&'static self) -> Result<Entered> {
+        // SAFETY: a context that stays retained.
+        unsafe { self.driver.push_context(self.raw) }?;
+        Ok(Entered(self))
+    }
+
+    /// Waits until the device has done everything.
+    pub(super) fn synchronize(&'static self) -> Result<()> {
+        let entered = self.enter()?;
+        // SAFETY: a context is current.
+        unsafe { entered.0.driver.synchronize() }
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index
+    }
+}
+
+/// A context that is current on this thread.
+pub(super) struct Entered(&'static Context);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut popped = std::ptr::null_mut();
+        // SAFETY: room for the context that `enter` pushed on this thread: this type is not `Send`.
+        let _gone = unsafe { self.0.driver.pop_context(&raw mut popped) };
+    }
+}

@@ -1,0 +1,45 @@
+/*
+ * Copies elements between two layouts on one device. Compiled to gather.ptx by `cargo xtask bindings`; the
+ * stand-in for the driver compiles it for the host.
+ */
+
+#define DLBRIDGE_RANK 64
+
+/* Loops, the outermost first. Steps are in units. */
+struct Loops {
+  unsigned long long total; /* product of all counts */
+  unsigned rank;
+  unsigned pad;
+  unsigned long long count[DLBRIDGE_RANK];
+  long long from[DLBRIDGE_RANK];
+  long long to[DLBRIDGE_RANK];
+};
+
+struct alignas(16) Unit16 {
+  unsigned long long low, high;
+};
+
+/* Neighbouring threads write neighbouring units, as far as the target has them. */
+#define DLBRIDGE_GATHER(name, Unit)                                                                  \
+  extern "C" __global__ void name(const Unit *from, Unit *to, const Loops loops) {                   \
+    const unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;                      \
+    unsigned long long index = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x;            \
+    for (; index < loops.total; index += step) {                                                     \
+      unsigned long long rest = index;                                                               \
+      long long source = 0, target = 0;                                                              \
+      _Pragma("unroll 1") for (unsigned dim = loops.rank; dim-- > 0;) {                              \
+        const unsigned long long outer = rest / loops.count[dim];                                    \
+        const long long place = (long long)(rest - outer * loops.count[dim]);                        \
+        source += place * loops.from[dim];                                                           \
+        target += place * loops.to[dim];                                                             \
+        rest = outer;                                                                                \
+      }                                                                                              \
+      to[target] = from[source];                                                                     \
+    }                                                                                                \
+  }
+
+DLBRIDGE_GATHER(dlbridge_gather_1, unsigned char)
+DLBRIDGE_GATHER(dlbridge_gather_2, unsigned short)
+DLBRIDGE_GATHER(dlbridge_gather_4, unsigned int)
+DLBRIDGE_GATHER(dlbridge_gather_8, unsigned long long)
+DLBRIDGE_GATHER(dlbridge_gather_16, Unit16)

@@ -1,0 +1,289 @@
+//! Streams, and the events that order one after another.
+
+use std::any::Any;
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::sync::Arc;
+
+use cudarc::driver::sys::{CUevent, CUstream};
+
+use super::context::Context;
+use super::driver::{NO_TIMING, NON_BLOCKING, NOT_READY};
+use crate::{Device, Error, Result};
+
+/// A queue of work of a CUDA device: what is put on it is done in this order.
+///
+/// A handle: clones are the same stream. Numbers are those of the
+/// [array API](https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html):
+/// 1 and 2 are the default streams, greater ones addresses of the driver's.
+#[derive(Clone)]
+pub struct Stream {
+    pub(super) context: &'static Context,
+    queue: Queue,
+}
+
+#[derive(Clone)]
+enum Queue {
+    LegacyDefault,
+    PerThreadDefault,
+    Ours(Arc<Made>),
+    Theirs {
+        handle: Handle,
+        /// Keeps the stream.
+        _owner: Arc<dyn Any + Send + Sync>,
+    },
+}
+
+#[derive(Clone, Copy)]
+struct Handle(CUstream);
+
+// SAFETY: the driver's streams may be used on any thread.
+unsafe impl Send for Handle {}
+// SAFETY: likewise.
+unsafe impl Sync for Handle {}
+
+/// A stream that this crate made.
+struct Made {
+    context: &'static Context,
+    handle: Handle,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // Work that is on it is done all the same.
+        if let Ok(_entered) = self.context.enter() {
+            // SAFETY: made by `Stream::new`, and destroyed once.
+            let _gone = unsafe { self.context.driver.destroy_stream(self.handle.0) };
+        }
+    }
+}
+
+const LEGACY_DEFAULT: i64 = 1;
+const PER_THREAD_DEFAULT: i64 = 2;
+
+impl Stream {
+    /// A new stream, which waits for no other unless it is told to.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedDevice`] unless it is a CUDA device; [`Error::NoCuda`], [`Error::Cuda`].
+    pub fn new(device: Device) -> Result<Self> {
+        let context = Context::of(cuda(device)?)?;
+        let _entered = context.enter()?;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: room for the handle, and a current context.
+        unsafe { context.driver.create_stream(&raw mut handle, NON_BLOCKING) }?;
+        Ok(Self { context, queue: Queue::Ours(Arc::new(Made { context, handle: Handle(handle) })) })
+    }
+
+    /// The legacy default stream: what PyTorch, CuPy and the CUDA runtime use where nobody says otherwise.
+    /// Work on it comes after all that was put on other streams before, but for those that are made not to
+    /// take part (as [`new`](Self::new) makes them).
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn legacy_default(device: Device) -> Result<Self> {
+        Ok(Self { context: Context::of(cuda(device)?)?, queue: Queue::LegacyDefault })
+    }
+
+    /// The calling thread's own default stream: each thread that uses the result uses another.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn per_thread_default(device: Device) -> Result<Self> {
+        Ok(Self { context: Context::of(cuda(device)?)?, queue: Queue::PerThreadDefault })
+    }
+
+    /// The stream of this number, which may be somebody else's.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new), and [`Error::Descriptor`] for numbers that are no streams: 0 could mean
+    /// either default stream, and negative ones mean none.
+    ///
+    /// # Safety
+    /// * A number above 2 is a stream of this device's, which lives until everything that is made with the
+    ///   result is dropped. `owner` may see to that.
+    pub unsafe fn from_number(
+        device: Device,
+        number: i64,
+        owner: impl Send + Sync + 'static,
+    ) -> Result<Self> {
+        let device = cuda(device)?;
+        let handle = match usize::try_from(number) {
+            Ok(0) => return Err(refusal(number, "on CUDA, 0 could mean either default stream: use 1 or 2")),
+            Ok(1) => return Self::legacy_default(device),
+            Ok(2) => return Self::per_thread_default(device),
+            Ok(handle) => Handle(std::ptr::with_exposed_provenance_mut(handle)),
+            Err(_) => return Err(refusal(number, "streams have no negative numbers")),
+        };
+        let queue = Queue::Theirs { handle, _owner: Arc::new(owner) };
+        Ok(Self { context: Context::of(device)?, queue })
+    }
+
+    /// The number: 1, 2, or the driver's address.
+    pub fn number(&self) -> i64 {
+        match &self.queue {
+            Queue::LegacyDefault => LEGACY_DEFAULT,
+            Queue::PerThreadDefault => PER_THREAD_DEFAULT,
+            Queue::Ours(made) => made.handle.0.expose_provenance() as i64,
+            Queue::Theirs { handle, .. } => handle.0.expose_provenance() as i64,
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> Device {
+        Device::cuda(self.context.index)
+    }
+
+    /// Waits until everything is done that was put on the stream so far.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`]: also for work that failed.
+    pub fn synchronize(&self) -> Result<()> {
+        let _entered = self.context.enter()?;
+        // SAFETY: a stream that lives, and its context is current.
+        unsafe { self.context.driver.synchronize_stream(self.raw()) }
+    }
+
+    /// Makes what is put on the stream from now on wait for what was put on another one so far; the caller
+    /// does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`].
+    pub fn wait_for(&self, other: &Self) -> Result<()> {
+        if self == other {
+            return Ok(());
+        }
+        let event = Event::record(other)?;
+        let _entered = self.context.enter()?;
+        // SAFETY: a stream and an event that live; the driver keeps what it needs of the event.
+        unsafe { self.context.driver.stream_wait_event(self.raw(), event.raw, 0) }
+    }
+
+    /// The driver's handle; the default streams' are special.
+    pub(super) fn raw(&self) -> CUstream {
+        match &self.queue {
+            Queue::LegacyDefault => std::ptr::without_provenance_mut(LEGACY_DEFAULT as usize),
+            Queue::PerThreadDefault => std::ptr::without_provenance_mut(PER_THREAD_DEFAULT as usize),
+            Queue::Ours(made) => made.handle.0,
+            Queue::Theirs { handle, .. } => handle.0,
+        }
+    }
+
+    /// A stream that is the same on every thread and comes after this one: itself, mostly. The legacy default
+    /// stream comes after those of all threads.
+    pub(super) fn for_every_thread(&self) -> Self {
+        match self.queue {
+            Queue::PerThreadDefault => Self { context: self.context, queue: Queue::LegacyDefault },
+            _ => self.clone(),
+        }
+    }
+}
+
+impl PartialEq for Stream {
+    fn eq(&self, other: &Self) -> bool {
+        self.context == other.context && self.raw() == other.raw()
+    }
+}
+
+impl Eq for Stream {}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.queue {
+            Queue::LegacyDefault => "legacy default",
+            Queue::PerThreadDefault => "per-thread default",
+            Queue::Ours(_) => "own",
+            Queue::Theirs { .. } => "foreign",
+        };
+        write!(f, "Stream({}, {name})", self.device())
+    }
+}
+
+/// Refuses devices that are not CUDA's.
+fn cuda(device: Device) -> Result<Device> {
+    if device == Device::cuda(device.index) {
+        Ok(device)
+    } else {
+        Err(Error::UnsupportedDevice { device, target: "CUDA's streams" })
+    }
+}
+
+#[cold]
+fn refusal(number: i64, reason: &'static str) -> Error {
+    Error::Descriptor { field: "stream".into(), value: number.to_string(), reason }
+}
+
+/// A point in a stream.
+pub(super) struct Event {
+    context: &'static Context,
+    raw: CUevent,
+}
+
+// SAFETY: the driver's events may be used on any thread.
+unsafe impl Send for Event {}
+// SAFETY: likewise.
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// An event that stands for nothing yet.
+    pub(super) fn new(context: &'static Context) -> Result<Self> {
+        let _entered = context.enter()?;
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: room for the handle, and a current context.
+        unsafe { context.driver.create_event(&raw mut raw, NO_TIMING) }?;
+        Ok(Self { context, raw })
+    }
+
+    /// The point that a stream has come to.
+    pub(super) fn record(stream: &Stream) -> Result<Self> {
+        let event = Self::new(stream.context)?;
+        event.move_to(stream)?;
+        Ok(event)
+    }
+
+    /// Makes the event stand for the point that a stream of its device has come to.
+    pub(super) fn move_to(&self, stream: &Stream) -> Result<()> {
+        let _entered = self.context.enter()?;
+        // SAFETY: an event and a stream of this context that live.
+        unsafe { self.context.driver.record_event(self.raw, stream.raw()) }
+    }
+
+    /// Waits until the point is past.
+    pub(super) fn wait(&self) -> Result<()> {
+        let _entered = self.context.enter()?;
+        // SAFETY: an event that lives.
+        unsafe { self.context.driver.synchronize_event(self.raw) }
+    }
+
+    /// Whether the point is past.
+    pub(super) fn is_past(&self) -> Result<bool> {
+        const NOT_YET: c_int = NOT_READY;
+        let _entered = self.context.enter()?;
+        // SAFETY: likewise.
+        match unsafe { self.context.driver.query_event(self.raw) } {
+            Ok(()) => Ok(true),
+            Err(Error::Cuda { code: NOT_YET, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if let Ok(_entered) = self.context.enter() {
+            // SAFETY: made by `new`, and destroyed once. Who waits for it waits all the same.
+            let _gone = unsafe { self.context.driver.destroy_event(self.raw) };
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Event(cuda:{})", self.context.index)
+    }
+}
+
+/// An address as the driver takes it.
+pub(super) fn address<T>(data: *const T) -> u64 {
+    data.cast::<c_void>().expose_provenance() as u64
+}

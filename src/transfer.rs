@@ -1,0 +1,153 @@
+//! From one device to another.
+
+use crate::{Device, Error, Rejected, Result, Tensor};
+
+/// Between devices. Without the feature `cuda`, and on machines without CUDA, everything but the host is refused;
+/// the error says which of the two is missing.
+///
+/// No method has the caller look after the order of things: what is copied from a CUDA device comes after all that
+/// was put on its legacy default stream before, what is copied to one is there for all that is put on it
+/// afterwards, and what arrives on the host is there when the method returns. Methods whose names end in `_on` take
+/// another stream.
+impl Tensor {
+    /// Copies the data to a device, in the order of the source's strides: into new memory, also when it is there
+    /// already. [`Device::CUDA_HOST`] stands for page-locked host memory.
+    ///
+    /// Dense layouts stay as they are, gaps are closed, and broadcast elements cross once. Device memory comes from
+    /// the default pool of the driver's stream-ordered allocator. The calling thread's current CUDA device stays
+    /// what it is.
+    ///
+    /// # Errors
+    /// [`Error::BuiltWithoutCuda`], [`Error::NoCuda`]; [`Error::UnsupportedDevice`] for devices that are neither the
+    /// host nor CUDA's; [`Error::OutOfMemory`]; [`Error::Cuda`] with the driver's words; on a device
+    /// [`Error::TooManyDimensions`] for more than 64 that do not follow from each other.
+    pub fn to_device(&self, device: Device) -> Result<Self> {
+        if self.device().is_host() && device == Device::CPU {
+            return self.deep_clone();
+        }
+        #[cfg(feature = "torch")]
+        if device == Device::CPU
+            && (cfg!(not(feature = "cuda")) || self.device().on_cuda().is_none())
+            && let Some(moved) = crate::torch::owner_to_host(self)
+        {
+            return moved;
+        }
+        self.to_other_device(device)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn to_other_device(&self, device: Device) -> Result<Self> {
+        crate::cuda::copy_to(self, device, crate::MemoryFormat::Preserve, None)
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn to_other_device(&self, device: Device) -> Result<Self> {
+        Err([device, self.device()].into_iter().find_map(without_cuda).unwrap_or(Error::UnsupportedDevice {
+            device: if device == Device::CPU { self.device() } else { device },
+            target: "dlbridge's copies",
+        }))
+    }
+
+    /// Moves to a device: through unchanged when the memory is there already, otherwise by one copy. Page-locked host
+    /// memory counts as being on [`Device::CPU`].
+    ///
+    /// # Errors
+    /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
+    pub fn into_device(self, device: Device) -> Result<Self, Rejected<Self>> {
+        if self.is_at(device) {
+            return Ok(self);
+        }
+        self.to_device(device).map_err(|error| Rejected::new(self, error))
+    }
+
+    /// Moves to the host: through unchanged when the memory is there already, otherwise by one transfer. Python's
+    /// `t.cpu()`.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let address = tensor.data_ptr();
+    /// assert_eq!(tensor.cpu()?.data_ptr(), address); // it was there already
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
+    pub fn cpu(self) -> Result<Self, Rejected<Self>> {
+        self.into_device(Device::CPU)
+    }
+
+    /// Moves to the CUDA device of this index: through unchanged when the memory is there already, otherwise by one
+    /// transfer. Python's `t.cuda()`.
+    ///
+    /// # Errors
+    /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
+    pub fn cuda(self, index: i32) -> Result<Self, Rejected<Self>> {
+        self.into_device(Device::cuda(index))
+    }
+
+    /// Moves to page-locked host memory, which devices read and write by themselves: through unchanged when the
+    /// memory is that already, otherwise by one copy. Python's `t.pin_memory()`.
+    ///
+    /// Such memory is expensive to make, and what the system has left for others shrinks: make little of it, and
+    /// use it again.
+    ///
+    /// # Errors
+    /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
+    pub fn pin(self) -> Result<Self, Rejected<Self>> {
+        if self.is_pinned() { Ok(self) } else { self.into_device(Device::CUDA_HOST) }
+    }
+
+    /// Whether the memory is page-locked host memory, whoever locked it.
+    pub fn is_pinned(&self) -> bool {
+        #[cfg(feature = "cuda")]
+        if self.device() == Device::CPU && crate::cuda::is_pinned(self.descriptor()) {
+            return true;
+        }
+        matches!(self.device(), Device::CUDA_HOST | Device::ROCM_HOST)
+    }
+
+    pub(crate) fn is_at(&self, device: Device) -> bool {
+        self.device() == device || (self.device().is_host() && device == Device::CPU)
+    }
+}
+
+impl Device {
+    /// Whether this build and this machine can copy to and from the device.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Error};
+    ///
+    /// assert!(Device::CPU.check_available().is_ok());
+    /// match Device::cuda(0).check_available() {
+    ///     Ok(()) => println!("there is one"),
+    ///     Err(Error::NoCuda { reason, .. }) => println!("not on this machine: {reason}"),
+    ///     Err(Error::BuiltWithoutCuda { .. }) => println!("not with this build"),
+    ///     Err(error) => println!("{error}"),
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::BuiltWithoutCuda`], [`Error::NoCuda`], [`Error::UnsupportedDevice`], [`Error::Cuda`].
+    pub fn check_available(self) -> Result<()> {
+        if self == Self::CPU {
+            return Ok(());
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(device) = if self == Self::CUDA_HOST { Some(Self::cuda(0)) } else { self.on_cuda() } {
+            return crate::cuda::require(device);
+        }
+        #[cfg(not(feature = "cuda"))]
+        if let Some(error) = without_cuda(self) {
+            return Err(error);
+        }
+        Err(Error::UnsupportedDevice { device: self, target: "dlbridge's copies" })
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn without_cuda(device: Device) -> Option<Error> {
+    let cuda = device == Device::CUDA_HOST || device.on_cuda().is_some();
+    cuda.then_some(Error::BuiltWithoutCuda { device })
+}

@@ -1,0 +1,82 @@
+//! What was called, what broke CUDA's rules, and which calls are to fail.
+
+use std::fmt::Display;
+use std::mem;
+
+use crate::error::{Code, SUCCESS};
+
+#[derive(Default)]
+pub(crate) struct Log {
+    /// The call that is being served.
+    line: String,
+    calls: String,
+    faults: String,
+    failures: Vec<Failure>,
+}
+
+struct Failure {
+    call: String,
+    /// How many calls are left, this one included.
+    left: i32,
+    code: Code,
+}
+
+impl Log {
+    /// Begins the line of a call. The code to fail with, if it is to fail.
+    pub(crate) fn begin(&mut self, call: &str, arguments: impl Display) -> Option<Code> {
+        self.line = format!("{call} {arguments}").trim_end().to_owned();
+        let mut code = None;
+        self.failures.retain_mut(|failure| {
+            failure.left -= i32::from(failure.call == call);
+            if failure.left == 0 {
+                code = Some(failure.code);
+            }
+            failure.left > 0
+        });
+        code
+    }
+
+    /// Adds to the line of the call.
+    pub(crate) fn note(&mut self, more: impl Display) {
+        self.line = format!("{} {more}", self.line);
+    }
+
+    /// The line so far.
+    pub(crate) fn line(&self) -> String {
+        self.line.clone()
+    }
+
+    /// Ends the line of the call.
+    pub(crate) fn end(&mut self, code: Code) {
+        self.calls += &mem::take(&mut self.line);
+        if code != SUCCESS {
+            self.calls += &format!(" -> {code}");
+        }
+        self.calls.push('\n');
+    }
+
+    /// Records a fault of the call that is being served.
+    pub(crate) fn fault(&mut self, text: impl Display) {
+        let line = self.line();
+        self.fault_of(&line, text);
+    }
+
+    /// Records a fault of a call whose line this is.
+    pub(crate) fn fault_of(&mut self, line: &str, text: impl Display) {
+        self.faults += &format!("{line}: {text}\n");
+    }
+
+    /// Lets the `nth` next call of this name fail.
+    pub(crate) fn fail(&mut self, call: &str, nth: i32, code: Code) {
+        let call = call.trim_end_matches("_v2").to_owned();
+        self.failures.push(Failure { call, left: nth, code });
+    }
+
+    pub(crate) fn calls(&self) -> &str {
+        &self.calls
+    }
+
+    pub(crate) fn faults(&self) -> &str {
+        &self.faults
+    }
+}

@@ -1,0 +1,720 @@
+//! Copies to, from and between CUDA devices, on a stand-in for the driver that puts work off as long as CUDA's rules
+//! let it, and frees memory as early as they let it. See `standin/`.
+
+mod standin;
+
+use std::process::Command;
+
+use dlbridge::{Access, DType, Descriptor, Device, Error, Layout, MemoryFormat, Stream, Tensor};
+use standin::{Current, Pinned, Session, Theirs, cuda, memory, peek, settle};
+
+const GPU: Device = Device::cuda(0);
+
+fn numbers(count: usize) -> Vec<u8> {
+    (0..count).map(|place| (place * 7 + place / 251) as u8).collect()
+}
+
+/// Bytes of the elements in row-major order.
+fn elements(tensor: &Tensor) -> Vec<u8> {
+    let row_major = tensor.deep_clone_with(MemoryFormat::Contiguous).expect("on the host");
+    assert!(row_major.device().is_host());
+    // SAFETY: new memory without gaps.
+    unsafe { std::slice::from_raw_parts(row_major.data_ptr().cast::<u8>(), row_major.nbytes()) }.to_vec()
+}
+
+/// A tensor on the host of these bytes, from the lowest element to the highest.
+fn on_host(shape: &[i64], strides: &[i64], dtype: DType, mut bytes: Vec<u8>) -> Tensor {
+    let layout = Layout::new(shape, strides).expect("a layout");
+    let lowest = layout.extent().map_or(0, |(low, _)| low) * dtype.itemsize().unwrap_or(0) as i64;
+    let first = bytes.as_mut_ptr().wrapping_offset(-lowest as isize);
+    let descriptor = Descriptor::new(first.cast(), layout, dtype, Device::CPU).expect("valid");
+    // SAFETY: the bytes of the vector.
+    unsafe { Tensor::from_raw_parts(descriptor, true, bytes) }
+}
+
+/// Bytes from the lowest element to the highest.
+fn span(shape: &[i64], strides: &[i64], dtype: DType) -> usize {
+    let layout = Layout::new(shape, strides).expect("a layout");
+    let size = dtype.itemsize().expect("whole bytes");
+    layout.extent().map_or(0, |(low, high)| (high - low + 1) as usize * size)
+}
+
+const LAYOUTS: [(&[i64], &[i64]); 16] = [
+    (&[2, 3, 4], &[12, 4, 1]),
+    (&[2, 3, 4], &[1, 2, 6]), // dense in another order
+    (&[3, 4], &[8, 2]),       // every other column
+    (&[3, 4], &[9, 1]),       // rows with gaps
+    (&[5], &[-1]),
+    (&[3, 4], &[-4, -1]),
+    (&[3, 4], &[0, 1]), // one row three times
+    (&[3, 4], &[1, 0]), // one column four times
+    (&[3, 4, 2], &[0, 2, 0]),
+    (&[4, 4], &[1, 1]), // windows that overlap
+    (&[1, 6, 1], &[100, 1, -7]),
+    (&[], &[]),
+    (&[0, 3], &[3, 1]),
+    (&[2, 2, 2, 2, 2, 2], &[1, 4, 64, 2, 16, 200]),
+    (&[70, 33], &[1, 71]),
+    (&[2, 3, 5, 7], &[105, 1, 21, 3]), // channels last
+];
+
+const TYPES: [DType; 6] = [
+    DType::U8,
+    DType::F16,
+    DType::F32,
+    DType::C128,
+    DType { lanes: 3, ..DType::F32 },
+    DType { lanes: 3, ..DType::U8 },
+];
+
+#[test]
+fn every_layout_makes_the_round_trip() {
+    let session = Session::new();
+    for dtype in TYPES {
+        for (shape, strides) in LAYOUTS {
+            let bytes = numbers(span(shape, strides, dtype));
+            let host = on_host(shape, strides, dtype, bytes.clone());
+            let (expected, clone) = (elements(&host), host.deep_clone().expect("a clone"));
+            let label = format!("{dtype} {shape:?} {strides:?}");
+
+            let up = host.to_device(GPU).expect("a copy");
+            assert_eq!((up.device(), up.access()), (GPU, Access::Exclusive), "{label}");
+            assert_eq!(up.layout(), clone.layout(), "{label}");
+            assert_eq!(elements(&up.to_device(Device::CPU).expect("a copy")), expected, "{label}");
+
+            let theirs = memory(0, shape, strides, dtype, &bytes);
+            let down = theirs.to_device(Device::CPU).expect("a copy");
+            assert_eq!(down.layout(), clone.layout(), "{label}");
+            assert_eq!(elements(&down), expected, "{label}");
+            for format in [MemoryFormat::Preserve, MemoryFormat::Contiguous] {
+                let copy = theirs.deep_clone_with(format).expect("a copy");
+                assert_eq!(copy.layout(), host.deep_clone_with(format).expect("a copy").layout(), "{label}");
+                assert_eq!(elements(&copy.cpu().expect("a copy")), expected, "{label}");
+            }
+            let other = theirs.to_device(Device::cuda(1)).expect("a copy");
+            assert_eq!((other.device(), other.layout()), (Device::cuda(1), clone.layout()), "{label}");
+            assert_eq!(elements(&other.cpu().expect("a copy")), expected, "{label}");
+            let pinned = theirs.to_device(Device::CUDA_HOST).expect("a copy");
+            assert!(pinned.is_pinned() && pinned.device().is_host());
+            assert_eq!(elements(&pinned), expected, "{label}");
+            let up = pinned.share().cuda(1).expect("a copy");
+            assert_eq!(elements(&up.cpu().expect("a copy")), expected, "{label}");
+        }
+    }
+    session.check();
+}
+
+#[test]
+fn copies_go_into_memory_that_exists() {
+    let session = Session::new();
+    let targets: [(&[i64], &[i64]); 5] = [
+        (&[3, 4], &[4, 1]),
+        (&[3, 4], &[1, 3]),
+        (&[3, 4], &[9, 2]),
+        (&[3, 4], &[-4, 1]),
+        (&[3, 4], &[1, -3]),
+    ];
+    for dtype in TYPES {
+        for (shape, strides) in LAYOUTS.into_iter().filter(|&(shape, _)| shape == [3, 4]) {
+            let bytes = numbers(span(shape, strides, dtype));
+            let host = on_host(shape, strides, dtype, bytes.clone());
+            let expected = elements(&host);
+            let near = memory(0, shape, strides, dtype, &bytes);
+            for (shape, strides) in targets {
+                let label = format!("{dtype} {:?} {strides:?}", host.layout());
+                let room = vec![0xEE; span(shape, strides, dtype)];
+                let target = on_host(shape, strides, dtype, room.clone());
+                // SAFETY: nobody else has the memory; here and below.
+                unsafe { near.copy_into_unchecked(&target) }.expect("a copy");
+                assert_eq!(elements(&target), expected, "{label}");
+                for (source, index) in [(&host, 0), (&near, 0), (&near, 1)] {
+                    let target = memory(index, shape, strides, dtype, &room);
+                    // SAFETY: likewise.
+                    unsafe { source.copy_into_unchecked(&target) }.expect("a copy");
+                    let (start, len) = target.descriptor().span();
+                    settle();
+                    // Gaps stay as they are.
+                    let seen = on_host(shape, strides, dtype, peek(start.cast(), len));
+                    assert_eq!(elements(&seen), expected, "{label}");
+                    let written = expected.len();
+                    let gaps = peek(start.cast(), len).iter().filter(|&&byte| byte == 0xEE).count();
+                    assert!(gaps >= len - written, "{label}");
+                }
+            }
+        }
+    }
+    let (mut target, source) =
+        (Tensor::zeros::<f32>([4]).expect("memory").cuda(0).expect("a copy"), [1.0_f32; 4]);
+    let source = Tensor::from_slice(&source, [4]).expect("memory");
+    source.copy_into(&mut target).expect("the only handle");
+    let shared = target.share();
+    assert_eq!(source.copy_into(&mut target), Err(Error::Shared));
+    drop(shared);
+    assert_eq!(
+        target.cpu().expect("a copy").into_vec::<f32>().err().map(|rejected| rejected.error),
+        Some(Error::NotOriginal { target: "Vec", remedy: "to_vec()" })
+    );
+    session.check();
+}
+
+#[test]
+fn large_memory_goes_through_two_halves_that_are_used_again() {
+    let session = Session::new();
+    let len = (13 << 20) + 5;
+    let host = Tensor::from_vec(numbers(len), [len as i64]).expect("as many");
+    let up = host.to_device(GPU).expect("a copy");
+    let chunks: Vec<String> = session.log_of(&["cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"]);
+    assert_eq!(chunks.len(), 4, "{chunks:?}");
+    assert!(session.log_of(&["cuMemHostAlloc"]).is_empty(), "made before");
+    Session::forget();
+    let down = up.cpu().expect("a copy");
+    assert_eq!(down.as_slice::<u8>().expect("on the host"), host.as_slice::<u8>().expect("on the host"));
+    assert!(session.log_of(&["cuMemHostAlloc"]).is_empty());
+    // Strided on both sides, in one pass over the bus.
+    let (shape, strides) = ([1500, 1400], [1400 * 3, 3]);
+    let bytes = numbers(span(&shape, &strides, DType::F32));
+    let near = memory(0, &shape, &strides, DType::F32, &bytes);
+    let host = on_host(&shape, &strides, DType::F32, bytes);
+    Session::forget();
+    let down = near.to_device(Device::CPU).expect("a copy");
+    let crossed = |log: Vec<String>| -> usize {
+        let bytes =
+            |line: &String| line.split("bytes=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        log.iter().map(|line| bytes(line).unwrap_or(0)).sum()
+    };
+    assert_eq!(crossed(session.log_of(&["cuMemcpyDtoHAsync", "cuMemcpyDtoHAsync_v2"])), 1500 * 1400 * 4);
+    assert_eq!(elements(&down), elements(&host));
+    Session::forget();
+    let up = host.to_device(GPU).expect("a copy");
+    assert_eq!(crossed(session.log_of(&["cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"])), 1500 * 1400 * 4);
+    assert!(session.log_of(&["cuLaunchKernel"]).is_empty(), "gathered on the host");
+    assert_eq!(elements(&up.cpu().expect("a copy")), elements(&host));
+    // A broadcast crosses once.
+    let row = on_host(&[1000, 1000], &[0, 1], DType::F32, numbers(4000));
+    Session::forget();
+    let up = row.to_device(GPU).expect("a copy");
+    assert_eq!(crossed(session.log_of(&["cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"])), 4000);
+    assert_eq!(elements(&up.cpu().expect("a copy")), elements(&row));
+    drop(near);
+    session.check();
+}
+
+#[test]
+fn packed_elements_cross_as_bytes() {
+    let session = Session::new();
+    let layout = Layout::contiguous(&[3, 5]).expect("valid");
+    let mut bytes = numbers(8);
+    let data = bytes.as_mut_ptr().cast();
+    let descriptor = Descriptor::new(data, layout, DType::scalar(17, 4), Device::CPU).expect("valid");
+    // SAFETY: the bytes of the vector.
+    let host = unsafe { Tensor::from_raw_parts(descriptor, true, bytes) };
+    let up = host.to_device(GPU).expect("a copy");
+    assert_eq!(up.nbytes(), 8);
+    let down =
+        up.deep_clone().expect("a copy").to_device(Device::cuda(1)).expect("a copy").cpu().expect("a copy");
+    // SAFETY: 8 bytes of a new tensor.
+    assert_eq!(unsafe { std::slice::from_raw_parts(down.data_ptr().cast::<u8>(), 8) }, numbers(8));
+    assert!(matches!(up.deep_clone_with(MemoryFormat::ChannelsLast), Err(Error::RankMismatch { .. })));
+    drop(up);
+    session.check();
+}
+
+#[test]
+fn what_is_there_goes_through_and_to_device_copies() {
+    let session = Session::new();
+    let near = Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("two").cuda(0).expect("a copy");
+    let address = near.data_ptr();
+    Session::forget();
+    let near = near.cuda(0).expect("there already");
+    assert_eq!(near.data_ptr(), address);
+    assert!(session.log().is_empty());
+    let copy = near.to_device(GPU).expect("a copy");
+    assert_ne!(copy.data_ptr(), address);
+    let pinned = copy.to_device(Device::CUDA_HOST).expect("a copy");
+    let (address, values) = (pinned.data_ptr(), pinned.to_vec::<f32>().expect("on the host"));
+    assert_eq!(values, [1.0, 2.0]);
+    let pinned = pinned.pin().expect("pinned already").cpu().expect("on the host already");
+    assert_eq!((pinned.data_ptr(), pinned.device()), (address, Device::CUDA_HOST));
+    let plain = pinned.to_device(Device::CPU).expect("a copy");
+    assert!(!plain.is_pinned());
+    // Somebody else's page-locked memory is known by its address.
+    let theirs = Pinned::new(64);
+    let layout = Layout::contiguous(&[64]).expect("valid");
+    let descriptor = Descriptor::new(theirs.0.cast(), layout, DType::U8, Device::CPU).expect("valid");
+    // SAFETY: memory of the test's own, which outlives the tensor.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    assert!(tensor.is_pinned());
+    drop((tensor.pin().expect("pinned already"), theirs, near, copy, plain, pinned));
+    session.check();
+}
+
+#[test]
+fn host_code_is_refused_with_the_remedy() {
+    let session = Session::new();
+    let near = Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("two").cuda(0).expect("a copy");
+    let sentence = |target: &str| {
+        format!(
+            "can't convert cuda:0 device type tensor to {target}. Use Tensor::cpu() to copy the tensor to host memory first."
+        )
+    };
+    assert_eq!(near.to_list().expect_err("not here").to_string(), sentence("Vec").replace("Vec", "list"));
+    assert_eq!(near.to_vec::<f32>().expect_err("not here").to_string(), sentence("Vec"));
+    assert_eq!(near.as_slice::<f32>().expect_err("not here").to_string(), sentence("slice"));
+    #[cfg(feature = "ndarray")]
+    {
+        let rejected = near.share().into_ndarray::<f32, ndarray::Ix1>().expect_err("not here");
+        assert_eq!(rejected.error.to_string(), sentence("ndarray"));
+        let array = rejected.source.cpu().expect("a copy").into_ndarray::<f32, ndarray::Ix1>().expect("here");
+        assert_eq!(array.to_vec(), [1.0, 2.0]);
+    }
+    let sentence = |device: Device| near.to_device(device).expect_err("there is none").to_string();
+    assert_eq!(
+        sentence(Device::cuda(2)),
+        "cuda:2 needs CUDA, which this machine does not have: the driver sees 2 devices"
+    );
+    assert_eq!(sentence(Device::METAL), "memory on mps:0 is out of reach for dlbridge's copies");
+    let rocm = Device { kind: 10, index: 0 };
+    assert!(matches!(near.to_device(rocm), Err(Error::UnsupportedDevice { .. })));
+    let rejected = near.share().cuda(-1).expect_err("there is none");
+    assert_eq!(rejected.source.data_ptr(), near.data_ptr());
+    drop(rejected);
+    let other = Stream::new(Device::cuda(1)).expect("a stream");
+    let error = near.to_device_on(Device::CPU, &other).expect_err("a stream of a third device");
+    assert!(error.to_string().contains("does not go to or from its device"), "{error}");
+    for number in [0, -1, -7] {
+        // SAFETY: refused.
+        assert!(matches!(unsafe { Stream::from_number(GPU, number, ()) }, Err(Error::Descriptor { .. })));
+    }
+    assert!(matches!(Stream::new(Device::CPU), Err(Error::UnsupportedDevice { .. })));
+    drop((near, other));
+    session.check();
+}
+
+#[test]
+fn the_callers_device_stays_current() {
+    let session = Session::new();
+    let current = Current::of(1);
+    let near = Tensor::zeros::<f32>([1000]).expect("memory").cuda(0).expect("a copy");
+    let _ = near.deep_clone().expect("a copy").cpu().expect("a copy");
+    drop(near);
+    assert_eq!(session.depth(), 1);
+    let mut found = std::ptr::null_mut();
+    cuda!(cuCtxGetCurrent(&raw mut found => *mut *mut std::ffi::c_void));
+    assert_eq!(found, standin::context(1));
+    drop(current);
+    session.check();
+}
+
+/// The order of streams: the stand-in does nothing before it must.
+mod order {
+    use super::*;
+
+    #[test]
+    fn copies_wait_for_whoever_writes() {
+        let session = Session::new();
+        let writer = Theirs::new(0);
+        let old = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
+        writer.write(&old, &[5, 6, 7, 8]);
+        // Nobody said so: the contents are those of the default stream's order.
+        assert_eq!(elements(&old.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
+        writer.synchronize();
+        writer.write(&old, &[9, 10, 11, 12]);
+        old.written_on(&writer.stream()).expect("an order");
+        assert_eq!(elements(&old.to_device(Device::CPU).expect("a copy")), [9, 10, 11, 12]);
+        drop(old);
+        settle();
+        drop(writer);
+        session.check();
+    }
+
+    #[test]
+    fn consumers_wait_for_the_contents() {
+        let session = Session::new();
+        let (reader, ours, target) = (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
+        let host = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four");
+        let near = host.to_device_on(GPU, &ours).expect("a copy");
+        near.ready_on(&reader.stream()).expect("an order");
+        reader.read(&near, &target);
+        reader.synchronize();
+        assert_eq!(target.bytes(), [1, 2, 3, 4]);
+        let log = session.log_of(&["cuEventRecord", "cuStreamWaitEvent"]);
+        assert!(log.len() >= 2, "{log:?}");
+        drop((near, reader, target, ours));
+        session.check();
+    }
+
+    #[test]
+    fn without_an_order_the_stand_in_shows_it() {
+        let session = Session::new();
+        let (reader, ours, target) = (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
+        let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
+        reader.read(&near, &target); // neither ready_on nor an export
+        drop(near);
+        reader.synchronize();
+        assert_ne!(session.faults(), "");
+        drop((reader, target, ours));
+    }
+
+    #[test]
+    fn memory_is_freed_after_its_consumers_and_the_host_waits_for_nothing() {
+        let session = Session::new();
+        let (reader, target) = (Theirs::new(0), Pinned::new(4));
+        let near = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four").cuda(0).expect("a copy");
+        near.ready_on(&reader.stream()).expect("an order");
+        let exported = near.share_dlpack();
+        drop(near);
+        // SAFETY: the struct lives.
+        let data = unsafe { exported.as_ptr().as_ref() }.dl_tensor.data;
+        assert!(!data.is_null());
+        let layout = Layout::contiguous(&[4]).expect("valid");
+        let descriptor = Descriptor::new(data, layout, DType::U8, GPU).expect("valid");
+        // SAFETY: only an address for the test; dropped before the struct.
+        let seen = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+        reader.read(&seen, &target);
+        drop(seen);
+        Session::forget();
+        drop(exported);
+        let waits = session.log_of(&["cuStreamSynchronize", "cuEventSynchronize", "cuCtxSynchronize"]);
+        assert!(waits.is_empty(), "{waits:?}");
+        let log = session.log_of(&["cuEventRecord", "cuStreamWaitEvent", "cuMemFreeAsync"]);
+        assert_eq!(log.len(), 3, "{log:?}");
+        assert!(log[0].contains("stream=#") && log[1].contains("stream=legacy"), "{log:?}");
+        assert!(log[2].starts_with("cuMemFreeAsync") && log[2].contains("stream=legacy"), "{log:?}");
+        reader.synchronize();
+        assert_eq!(target.bytes(), [1, 2, 3, 4]);
+        drop((reader, target));
+        session.check();
+    }
+
+    /// The same for memory that is somebody else's: its deleter comes after its consumers.
+    #[test]
+    fn foreign_memory_is_released_after_its_consumers() {
+        let session = Session::new();
+        let (reader, target) = (Theirs::new(0), Pinned::new(4));
+        let theirs = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
+        theirs.ready_on(&reader.stream()).expect("an order");
+        reader.read(&theirs, &target);
+        drop(theirs);
+        reader.synchronize();
+        assert_eq!(target.bytes(), [1, 2, 3, 4]);
+        drop((reader, target));
+        session.check();
+    }
+
+    #[test]
+    fn a_stream_that_is_gone_too_early_costs_a_wait_and_nothing_else() {
+        let session = Session::new();
+        let reader = Theirs::new(0);
+        let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+        near.ready_on(&reader.stream()).expect("an order");
+        drop(reader);
+        Session::forget();
+        drop(near);
+        assert_eq!(session.log_of(&["cuCtxSynchronize"]).len(), 1);
+        Session::forget(); // the stand-in calls it a fault, as it should
+        session.check();
+    }
+
+    /// Copies on many streams, one after the other's memory.
+    #[test]
+    fn work_on_other_streams_comes_in_order() {
+        let session = Session::new();
+        let (one, two) = (Stream::new(GPU).expect("a stream"), Stream::new(GPU).expect("a stream"));
+        let per_thread = Stream::per_thread_default(GPU).expect("a stream");
+        let streams = [&one, &two, &per_thread, &Stream::legacy_default(GPU).expect("a stream")];
+        for first in streams {
+            for second in streams {
+                let host = Tensor::from_vec((0..60_u8).collect(), [6, 10]).expect("as many");
+                let near = host.to_device_on(GPU, first).expect("a copy");
+                let clone = near.deep_clone_on(MemoryFormat::Preserve, second).expect("a copy");
+                drop(near);
+                let mut last =
+                    Tensor::zeros::<u8>([6, 10]).expect("memory").to_device_on(GPU, second).expect("a copy");
+                clone.copy_into_on(&mut last, first).expect("a copy");
+                drop(clone);
+                let back = last.to_device_on(Device::CPU, second).expect("a copy");
+                assert_eq!(elements(&back), elements(&host), "{first:?} {second:?}");
+                let other = last.to_device_on(Device::cuda(1), first).expect("a copy");
+                drop(last);
+                assert_eq!(elements(&other.cpu().expect("a copy")), elements(&host), "{first:?} {second:?}");
+            }
+        }
+        drop((one, two));
+        session.check();
+    }
+
+    /// Memory made on one thread's own default stream, released on another thread.
+    #[test]
+    fn per_thread_streams_are_left_behind_in_order() {
+        let session = Session::new();
+        let reader = std::thread::spawn(|| {
+            let stream = Stream::per_thread_default(GPU).expect("a stream");
+            let host = Tensor::from_vec((0..60_u8).collect(), [60]).expect("as many");
+            let near = host.to_device_on(GPU, &stream).expect("a copy");
+            near.ready_on(&stream).expect("an order");
+            near
+        });
+        let near = reader.join().expect("no panic");
+        assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), (0..60).collect::<Vec<u8>>());
+        drop(near);
+        session.check();
+    }
+
+    #[test]
+    fn exports_are_ready_on_the_default_stream() {
+        let session = Session::new();
+        let ours = Stream::new(GPU).expect("a stream");
+        let host = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four");
+        let near = host.to_device_on(GPU, &ours).expect("a copy");
+        let exported = near.into_dlpack();
+        // SAFETY: the struct lives.
+        let tensor = unsafe { exported.as_ptr().as_ref() }.dl_tensor;
+        assert_eq!((tensor.device.device_type, tensor.device.device_id), (2, 0));
+        // A consumer on the legacy default stream.
+        let target = Pinned::new(4);
+        let current = Current::of(0);
+        cuda!(cuMemcpyDtoHAsync_v2(
+            target.0.cast() => *mut std::ffi::c_void,
+            tensor.data.expose_provenance() as u64 => u64,
+            4 => usize,
+            std::ptr::without_provenance_mut(1) => *mut std::ffi::c_void
+        ));
+        drop(exported);
+        cuda!(cuStreamSynchronize(std::ptr::without_provenance_mut(1) => *mut std::ffi::c_void));
+        drop(current);
+        assert_eq!(target.bytes(), [1, 2, 3, 4]);
+        drop((ours, target));
+        session.check();
+    }
+}
+
+mod transfers {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_cannot_be_written() {
+        let session = Session::new();
+        let stream = Stream::new(GPU).expect("a stream");
+        let mut pinned = Tensor::from_vec(numbers(1000), [1000]).expect("as many").pin().expect("a copy");
+        let upload = pinned.start_to_device(GPU, &stream).expect("started");
+        assert!(!upload.is_done().expect("known"));
+        assert_eq!(pinned.as_slice_mut::<u8>().err(), Some(Error::Shared));
+        let near = upload.wait().expect("done");
+        pinned.as_slice_mut::<u8>().expect("the only handle again").fill(0);
+        let download = near.start_to_device(Device::CUDA_HOST, &stream).expect("started");
+        let back = download.wait().expect("done");
+        assert_eq!(back.as_slice::<u8>().expect("here"), numbers(1000));
+        drop((pinned, near, back, stream));
+        session.check();
+    }
+
+    #[test]
+    fn polling_ends_and_dropping_waits() {
+        let session = Session::new();
+        let stream = Stream::new(GPU).expect("a stream");
+        let pinned = Tensor::from_vec(numbers(1000), [10, 100]).expect("as many").pin().expect("a copy");
+        let upload = pinned.start_to_device(GPU, &stream).expect("started");
+        while !upload.is_done().expect("known") {}
+        drop(upload.wait().expect("done"));
+        drop(pinned.start_to_device(GPU, &stream).expect("started"));
+        drop(pinned); // a fault if the device were still reading
+        // Neither pageable nor strided memory is in use afterwards.
+        let host = Tensor::from_vec(numbers(64), [64]).expect("as many");
+        let upload = host.start_to_device(GPU, &stream).expect("started");
+        drop(host);
+        assert_eq!(elements(&upload.wait().expect("done").cpu().expect("a copy")), numbers(64));
+        drop(stream);
+        session.check();
+    }
+
+    #[test]
+    fn a_transfer_that_is_forgotten_keeps_its_memory() {
+        let session = Session::new();
+        let stream = Stream::new(GPU).expect("a stream");
+        let pinned = Tensor::from_vec(numbers(100), [100]).expect("as many").pin().expect("a copy");
+        std::mem::forget(pinned.start_to_device(GPU, &stream).expect("started"));
+        drop(pinned);
+        settle();
+        assert_eq!(session.faults(), "");
+    }
+
+    #[test]
+    fn plain_calls_wait_where_the_device_reads_host_memory() {
+        let session = Session::new();
+        let mut pinned = Tensor::from_vec(numbers(100), [100]).expect("as many").pin().expect("a copy");
+        let near = pinned.to_device(GPU).expect("a copy");
+        pinned.as_slice_mut::<u8>().expect("the only handle").fill(0);
+        assert_eq!(elements(&near.cpu().expect("a copy")), numbers(100));
+        // Page-locked memory that is not in the order in which it crosses goes through the halves.
+        let (shape, strides) = ([10, 9], [10, 1]);
+        let bytes = numbers(span(&shape, &strides, DType::U8));
+        let strided = on_host(&shape, &strides, DType::U8, bytes).pin().expect("a copy");
+        assert_eq!(strided.cuda(0).expect("a copy").cpu().expect("a copy").len(), 90);
+        drop(pinned);
+        session.check();
+    }
+}
+
+/// Every call of the driver fails once, in every verb.
+#[test]
+fn whatever_fails_is_an_error_and_nothing_is_lost() {
+    let session = Session::new();
+    const CALLS: [&str; 15] = [
+        "cuCtxPushCurrent_v2",
+        "cuStreamWaitEvent",
+        "cuEventCreate",
+        "cuEventRecord",
+        "cuEventSynchronize",
+        "cuMemAllocAsync",
+        "cuMemHostAlloc",
+        "cuMemcpyHtoDAsync_v2",
+        "cuMemcpyDtoHAsync_v2",
+        "cuMemcpyDtoDAsync_v2",
+        "cuMemcpyPeerAsync",
+        "cuLaunchKernel",
+        "cuPointerGetAttribute",
+        "cuEventDestroy_v2",
+        "cuMemFreeAsync",
+    ];
+    let (shape, strides) = ([3000_i64, 700], [1400_i64, 2]);
+    let bytes = numbers(span(&shape, &strides, DType::F32));
+    let host = on_host(&shape, &strides, DType::F32, bytes.clone());
+    let pinned = host.to_device(Device::CUDA_HOST).expect("a copy");
+    let expected = elements(&host);
+    type Verb<'a> = Box<dyn Fn() -> Result<Option<Tensor>, Error> + 'a>;
+    let stream = Stream::new(GPU).expect("a stream");
+    let near = memory(0, &shape, &strides, DType::F32, &bytes);
+    let verbs: [(&str, Verb<'_>); 8] = [
+        ("up", Box::new(|| host.to_device(GPU).map(Some))),
+        ("up from pinned, on a stream", Box::new(|| pinned.to_device_on(GPU, &stream).map(Some))),
+        ("down", Box::new(|| near.to_device(Device::CPU).map(Some))),
+        ("down to pinned", Box::new(|| near.to_device_on(Device::CUDA_HOST, &stream).map(Some))),
+        ("clone", Box::new(|| near.deep_clone_on(MemoryFormat::Contiguous, &stream).map(Some))),
+        ("across", Box::new(|| near.to_device_on(Device::cuda(1), &stream).map(Some))),
+        ("started", Box::new(|| pinned.start_to_device(GPU, &stream)?.wait().map(Some))),
+        ("export", Box::new(|| near.ready_on(&stream).map(|()| drop(near.share_dlpack())).map(|()| None))),
+    ];
+    let mut failures = 0;
+    for (name, verb) in &verbs {
+        for call in CALLS {
+            for nth in 1.. {
+                let label = format!("{name}, {call} {nth}");
+                settle();
+                Session::forget();
+                session.fail(call, nth, if call.contains("Alloc") { 2 } else { 999 });
+                let outcome = verb();
+                let failed =
+                    session.log().iter().any(|line| line.ends_with("-> 999") || line.ends_with("-> 2"));
+                Session::forget();
+                match outcome {
+                    Ok(Some(copy)) => assert_eq!(elements(&copy.cpu().expect("a copy")), expected, "{label}"),
+                    Ok(None) => {}
+                    Err(error) => {
+                        let words = matches!(error, Error::Cuda { .. } | Error::OutOfMemory { .. });
+                        assert!(failed && words, "{label}: {error}");
+                        failures += 1;
+                    }
+                }
+                settle();
+                assert_eq!((session.faults().as_str(), session.depth()), ("", 0), "{label}");
+                if !failed {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(failures > 100, "{failures}");
+    let out_of_memory = || {
+        session.fail("cuMemAllocAsync", 1, 2);
+        host.to_device(GPU).expect_err("no memory")
+    };
+    assert_eq!(out_of_memory(), Error::OutOfMemory { bytes: 3000 * 700 * 4 });
+    session.fail("cuMemcpyHtoDAsync_v2", 1, 700);
+    let error = host.to_device(GPU).expect_err("refused");
+    assert!(error.to_string().starts_with("CUDA: cuMemcpyHtoDAsync_v2 gave "), "{error}");
+    assert_eq!(host.to_device(GPU).map(|near| near.len()), Ok(3000 * 700), "the next one works");
+}
+
+#[test]
+fn threads_transfer_at_the_same_time() {
+    let session = Session::new();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            scope.spawn(move || {
+                for round in 0..5_u8 {
+                    let len = 5 << 20;
+                    let host =
+                        Tensor::from_vec(vec![thread * 16 + round; len], [len as i64]).expect("as many");
+                    let near = host.cuda(i32::from(thread % 2)).expect("a copy");
+                    let back = near.deep_clone().expect("a copy").cpu().expect("a copy");
+                    assert!(
+                        back.as_slice::<u8>().expect("here").iter().all(|&byte| byte == thread * 16 + round)
+                    );
+                }
+            });
+        }
+    });
+    settle();
+    assert_eq!(session.faults(), "");
+}
+
+/// Without a driver, and without devices: in processes of their own.
+#[test]
+fn a_machine_without_cuda_says_so() {
+    let run = |name: &str, prepare: fn(&mut Command)| {
+        let mut command = Command::new(std::env::current_exe().expect("a path"));
+        command.args(["--exact", name, "--ignored", "--nocapture"]);
+        prepare(&mut command);
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    };
+    run("without_a_device", |_| {});
+    let mut there = Command::new("ldconfig");
+    let there = there
+        .arg("-p")
+        .output()
+        .is_ok_and(|known| String::from_utf8_lossy(&known.stdout).contains("libcuda."));
+    if !there {
+        run("without_a_driver", |command| {
+            command.env_remove("LD_LIBRARY_PATH");
+        });
+    }
+}
+
+fn says(reason: &str) {
+    let host = Tensor::from_vec(vec![1_u8], [1]).expect("one");
+    for device in [GPU, Device::CUDA_HOST] {
+        let rejected = host.share().into_device(device).expect_err("there is none");
+        assert!(matches!(rejected.error, Error::NoCuda { .. }), "{}", rejected.error);
+        assert!(rejected.error.to_string().contains(reason), "{}", rejected.error);
+    }
+    assert!(!host.is_pinned());
+    assert!(
+        Stream::new(GPU).is_err()
+            && GPU.check_available().is_err()
+            && Device::CUDA_HOST.check_available().is_err()
+    );
+    let data = std::ptr::without_provenance_mut(4096);
+    let descriptor =
+        Descriptor::new(data, Layout::contiguous(&[2]).expect("valid"), DType::U8, GPU).expect("valid");
+    // SAFETY: nothing reads device memory on the host.
+    let far = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    assert!(matches!(far.deep_clone(), Err(Error::NoCuda { .. })));
+    assert!(far.to_list().expect_err("not here").to_string().contains("Use Tensor::cpu()"));
+    drop(far.share_dlpack());
+    assert!(far.cpu().expect_err("no way").error.to_string().contains(reason));
+}
+
+#[test]
+#[ignore = "run by a_machine_without_cuda_says_so"]
+fn without_a_driver() {
+    says("there is no driver (libcuda.so.1)");
+}
+
+#[test]
+#[ignore = "run by a_machine_without_cuda_says_so"]
+fn without_a_device() {
+    Session::forget_devices();
+    says("cuInit gave");
+}
