@@ -116,16 +116,18 @@ fn leave_the_gpu() -> Outcome {
     python("t.cuda().numpy()");
     let sentence = "can't convert cuda:0 device type tensor to ndarray. \
                     Use Tensor::cpu() to copy the tensor to host memory first.";
-    if tch::Cuda::is_available() {
-        let cuda = matrix().to_torch()?.to_device(tch::Device::Cuda(0));
+    let available = Device::cuda(0).check_available();
+    if available.is_ok() {
+        let cuda = matrix().into_tensor().cuda(0)?;
         let refused = cuda.into_ndarray::<f32, Ix2>().expect_err("not on the host");
         println!("{refused}");
         assert_eq!(refused.to_string(), sentence);
         python("t.cuda().cpu().numpy()");
-        let array = refused.source.into_tensor()?.cpu()?.into_ndarray::<f32, Ix2>()?;
+        let array = refused.source.cpu()?.into_ndarray::<f32, Ix2>()?;
         println!("{array}");
         assert_eq!(*array, matrix());
-    } else {
+    }
+    if let Err(missing) = available {
         let descriptor = Descriptor::new(
             without_provenance_mut(0x1000),
             Layout::contiguous(&[2, 2])?,
@@ -137,7 +139,7 @@ fn leave_the_gpu() -> Outcome {
         let refused = cuda.into_ndarray::<f32, Ix2>().expect_err("not on the host");
         println!("{refused}");
         assert_eq!(refused.to_string(), sentence);
-        println!("    (no CUDA device here: shown on a description of CUDA memory)");
+        println!("    (shown on a description of CUDA memory: {missing})");
         python("t.cpu().numpy()                                  # already there: nothing moves");
         let tensor = matrix().into_tensor();
         let home = tensor.data_ptr();

@@ -450,7 +450,8 @@ dlb_status dlb_tensor_data_mut(dlb_tensor *tensor,
 
 /**
  * Copies the data into new memory on the same device, laid out as `memory_format`
- * (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's.
+ * (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's. `stream` is as for
+ * dlb_tensor_to_device().
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
  */
@@ -479,7 +480,7 @@ dlb_status dlb_tensor_copy_into(const dlb_tensor *source,
  * Copies the data to a device, in the order of the source's strides: always into new memory, also when
  * it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A
  * copy on the host is there when the function returns, one on a device in the order of the stream, which
- * lives until the copy is freed.
+ * lives until the copy is freed, and all that was made of it.
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
  */

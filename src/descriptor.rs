@@ -100,6 +100,12 @@ impl Descriptor {
         Self { data: data.cast(), layout, device: Device::CPU, ..*self }
     }
 
+    /// The same memory, out of everybody's reach: on no device.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn lost(&self) -> Self {
+        Self { device: Device { kind: 0, index: 0 }, ..self.clone() }
+    }
+
     /// The same for memory of another device.
     #[cfg(feature = "cuda")]
     pub(crate) fn moved_to_device(&self, data: *mut u8, layout: Layout, device: Device) -> Self {

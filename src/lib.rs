@@ -38,7 +38,7 @@
 //! | `share_x(&self)` | one more owner of the same memory | never | error |
 //! | `to_x(&self)` | deep copy into another kind or place | always | error |
 //! | `deep_clone(&self)` | deep copy into the same kind: torch's `clone` | always | error |
-//! | `cpu(self)` | moved through when already there, else one transfer | only then | the source comes back |
+//! | `into_device(self)`, `cpu`, `cuda`, `pin` | moved through when already there, else one transfer | only then | the source comes back |
 //! | `lend_x(&mut self, closure)` | moves in for the closure, and back | never, unless a clone escapes | error |
 //!
 //! There is no other copy, cast or device move. Owning handles are not `Clone`. A name ending in
@@ -92,12 +92,38 @@
 //! caller is in, or the global one; smaller ones never leave their thread. Figures are in
 //! `docs/benchmarks.md`.
 //!
+//! # CUDA
+//!
+//! With the feature `cuda`, [`Tensor::to_device`] and its kin copy between the host and the devices of a CUDA
+//! driver, which is looked for when it is first needed. Host code never reads device memory: it gets
+//! [`Error::NotOnCpu`], which names [`Tensor::cpu`].
+//!
+//! * Work on device memory is put on a stream, and the order of streams is kept: a copy comes after what was put on
+//!   the memory's streams before, what arrives on the host is there when the call returns, and what arrives on a
+//!   device is there in the order of the copy's stream, which is the legacy default one unless a method whose name
+//!   ends in `_on` is given another.
+//! * A DLPack export is ready on the legacy default stream; one of a handle that is `used_on` a stream is ready on
+//!   that. When the use ends, the device waits for what is on the stream by then before it uses the memory for
+//!   something else; the host waits for nothing. Memory that came in counts as filled in the order of the legacy default
+//!   stream (`written_on` names another), and is released in that order.
+//! * Memory comes from the default pool of the driver's stream-ordered allocator, in the device's primary context,
+//!   which libtorch and the CUDA runtime use too. The thread's current device stays what it is.
+//! * What crosses the bus crosses once: gaps are left out and broadcast elements sent one time, because a side that
+//!   has them gathers first. Pageable memory goes through a pair of page-locked buffers that is kept; page-locked
+//!   memory ([`Tensor::pin`]) directly, and with `start_to_device` while the host does other things.
+//! * A stream on which a CUDA graph is being captured is refused. While a blocking stream captures, the driver refuses
+//!   the legacy default stream.
+//! * A stream of somebody else's must live until the memory that was made or used on it is released.
+//!
 //! # Features
 //!
+//! * `cuda`: the above, through cudarc. Needs nothing at build time; at run time a driver of CUDA 11.2 or newer. (In
+//!   the packages for C and Python it is on.)
 //! * `ndarray` (on by default): conversions to and from ndarray 0.17.
 //! * `parallel` (on by default): large copies use several threads, through rayon.
 //! * `torch`: conversions to and from libtorch 2.11 to 2.13 through tch 0.24 to 0.26. Needs libtorch
-//!   and a C++20 compiler at build time.
+//!   and a C++20 compiler at build time. Programs that use CUDA through tch link libtorch's part for it, which
+//!   linkers leave out because nothing calls it by name: `-Wl,--no-as-needed,-ltorch_cuda`.
 //!
 //! # C and C++
 //!

@@ -29,6 +29,9 @@ use crate::{
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 pub struct Tensor {
+    /// What this handle is used for. First, because it ends before the memory is released.
+    #[cfg(feature = "cuda")]
+    pub(crate) used: Option<Box<crate::cuda::Use>>,
     pub(crate) storage: Storage,
     pub(crate) descriptor: Descriptor,
     /// Whether somebody answers for foreign memory: the caller of the unsafe door it came through.
@@ -38,7 +41,13 @@ pub struct Tensor {
 impl Tensor {
     #[inline]
     pub(crate) fn new(storage: Storage, descriptor: Descriptor) -> Self {
-        Self { storage, descriptor, vouched: true }
+        Self {
+            #[cfg(feature = "cuda")]
+            used: None,
+            storage,
+            descriptor,
+            vouched: true,
+        }
     }
 
     /// Moves a `Vec` in and sees it as a row-major tensor of this shape. Nothing is copied;
@@ -124,6 +133,36 @@ impl Tensor {
     #[inline]
     pub unsafe fn from_raw_parts(descriptor: Descriptor, writable: bool, owner: impl Send + 'static) -> Self {
         Self::new(Storage::new(owner, Access::Foreign { writable }, false), descriptor)
+    }
+
+    /// Wraps a part of this tensor's memory, or all of it, described in another way. Nothing is copied; `owner` keeps
+    /// this tensor's memory. As [`from_raw_parts`](Self::from_raw_parts), but memory of a device is used in this
+    /// tensor's order, whichever of the two is used.
+    ///
+    /// # Safety
+    /// * As for [`from_raw_parts`](Self::from_raw_parts); the elements of `descriptor` are among this tensor's bytes.
+    pub unsafe fn share_as_unchecked(
+        &self,
+        descriptor: Descriptor,
+        writable: bool,
+        owner: impl Send + 'static,
+    ) -> Self {
+        // SAFETY: the caller's promises.
+        let view = unsafe { Self::from_raw_parts(descriptor, writable, owner) };
+        #[cfg(feature = "cuda")]
+        if !self.device().is_host() {
+            crate::cuda::join_order(&view, self);
+        }
+        view
+    }
+
+    /// After a copy into this memory that failed so badly that a device may still be at it (then the memory is kept
+    /// for ever by another handle): nobody on the host may look at it any more.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn lose_if_kept(&mut self) {
+        if self.device().is_host() && !self.storage.is_unique() {
+            self.descriptor = self.descriptor.lost();
+        }
     }
 
     /// Sizes of the dimensions, in elements.
@@ -225,7 +264,7 @@ impl Tensor {
     #[must_use]
     #[inline]
     pub fn share(&self) -> Self {
-        Self { storage: self.storage.share(), descriptor: self.descriptor.clone(), vouched: self.vouched }
+        Self { vouched: self.vouched, ..Self::new(self.storage.share(), self.descriptor.clone()) }
     }
 
     /// Gives up what is known about the memory, so that code outside this crate may hold and write
@@ -398,10 +437,10 @@ impl Tensor {
             Err(Error::NotOriginal { .. }) => return self.into_vec_of_array(),
             Err(error) => return Err(Rejected::new(self, error)),
         }
-        let Self { storage, descriptor, vouched } = self;
-        storage
-            .into_owner()
-            .map_err(|storage| Rejected::new(Self { storage, descriptor, vouched }, Error::Shared))
+        let Self { storage, descriptor, vouched, .. } = self;
+        storage.into_owner().map_err(|storage| {
+            Rejected::new(Self { vouched, ..Self::new(storage, descriptor) }, Error::Shared)
+        })
     }
 
     /// Whether the owner is a `Vec<T>` of just these elements in this order.

@@ -19,8 +19,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::BuiltWithoutCuda`], [`Error::NoCuda`]; [`Error::UnsupportedDevice`] for devices that are neither the
-    /// host nor CUDA's; [`Error::OutOfMemory`]; [`Error::Cuda`] with the driver's words; on a device
-    /// [`Error::TooManyDimensions`] for more than 64 that do not follow from each other.
+    /// host nor CUDA's; [`Error::OutOfMemory`]; [`Error::Cuda`] with the driver's words.
     pub fn to_device(&self, device: Device) -> Result<Self> {
         if self.device().is_host() && device == Device::CPU {
             return self.deep_clone();

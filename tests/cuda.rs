@@ -6,7 +6,7 @@ mod standin;
 use std::process::Command;
 
 use dlbridge::{Access, DType, Descriptor, Device, Error, Layout, MemoryFormat, Stream, Tensor};
-use standin::{Current, Pinned, Session, Theirs, cuda, memory, peek, settle};
+use standin::{Current, Pinned, Session, Theirs, cuda, freed_on, memory, peek, read, settle, synchronize};
 
 const GPU: Device = Device::cuda(0);
 
@@ -443,20 +443,119 @@ mod order {
         session.check();
     }
 
-    /// Memory made on one thread's own default stream, released on another thread.
+    /// The halves that an upload leaves under way are next used by a download on another stream.
+    #[test]
+    fn halves_are_written_only_when_no_device_reads_them() {
+        let session = Session::new();
+        let (one, two) = (Stream::new(GPU).expect("a stream"), Stream::new(GPU).expect("a stream"));
+        let other = memory(0, &[9 << 20], &[1], DType::U8, &vec![7; 9 << 20]);
+        let host = Tensor::from_vec(numbers(9 << 20), [9 << 20]).expect("as many");
+        let up = host.to_device_on(GPU, &one).expect("a copy");
+        let down = other.to_device_on(Device::CPU, &two).expect("a copy");
+        assert!(down.as_slice::<u8>().expect("here").iter().all(|&byte| byte == 7));
+        assert_eq!(elements(&up.cpu().expect("a copy")), numbers(9 << 20));
+        drop((other, one, two));
+        session.check();
+    }
+
+    /// Nothing but the second stream is waited for.
+    #[test]
+    fn a_copy_on_one_stream_waits_for_the_contents_on_another() {
+        let session = Session::new();
+        let (one, two) = (Stream::new(GPU).expect("a stream"), Stream::new(GPU).expect("a stream"));
+        let far = Stream::new(Device::cuda(1)).expect("a stream");
+        let host = Tensor::from_vec(numbers(60), [60]).expect("as many");
+        let near = host.to_device_on(GPU, &one).expect("a copy");
+        let clone = near.deep_clone_on(MemoryFormat::Preserve, &two).expect("a copy");
+        two.synchronize().expect("done");
+        assert_eq!(peek(clone.data_ptr(), 60), numbers(60));
+        drop(near);
+        let near = host.to_device_on(GPU, &one).expect("a copy");
+        assert_eq!(elements(&near.into_device_on(Device::CPU, &two).expect("a copy")), numbers(60));
+        let near = host.to_device_on(GPU, &one).expect("a copy");
+        let other = near.to_device_on(Device::cuda(1), &far).expect("a copy");
+        far.synchronize().expect("done");
+        assert_eq!(peek(other.data_ptr(), 60), numbers(60));
+        // Into memory that is being filled elsewhere: the later copy wins.
+        let mut target = host.to_device_on(GPU, &one).expect("a copy");
+        let zeros = Tensor::zeros::<u8>([60]).expect("memory");
+        zeros.copy_into_on(&mut target, &two).expect("a copy");
+        two.synchronize().expect("done");
+        one.synchronize().expect("done");
+        assert_eq!(peek(target.data_ptr(), 60), [0; 60]);
+        drop((near, clone, other, target, one, two, far));
+        session.check();
+    }
+
+    /// A consumer may write what it was given.
+    #[test]
+    fn copies_wait_for_consumers_too() {
+        let session = Session::new();
+        let writer = Theirs::new(0);
+        let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+        near.ready_on(&writer.stream()).expect("an order");
+        writer.write(&near, &[1, 2, 3, 4]);
+        assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
+        drop(near);
+        drop(writer);
+        session.check();
+    }
+
+    /// Whoever lent memory may free it on a stream that nobody told us of.
+    #[test]
+    fn foreign_memory_is_done_with_when_the_call_returns() {
+        let session = Session::new();
+        let (theirs, ours) = (Theirs::new(0), Stream::new(GPU).expect("a stream"));
+        let source = || {
+            settle();
+            freed_on(theirs.number(), 0, &[4], &[1], DType::U8, &[1, 2, 3, 4])
+        };
+        let lent = source();
+        settle();
+        let clone = lent.deep_clone_on(MemoryFormat::Preserve, &ours).expect("a copy");
+        drop(lent);
+        let lent = source();
+        settle();
+        let other = lent.to_device_on(Device::cuda(1), &ours).expect("a copy");
+        drop(lent);
+        let target = source();
+        settle();
+        // SAFETY: nobody else has the memory.
+        unsafe { clone.copy_into_unchecked_on(&target, &ours) }.expect("a copy");
+        drop(target);
+        assert_eq!(elements(&clone.cpu().expect("a copy")), [1, 2, 3, 4]);
+        assert_eq!(elements(&other.cpu().expect("a copy")), [1, 2, 3, 4]);
+        drop((theirs, ours));
+        session.check();
+    }
+
+    /// Memory that is used on one thread's own default stream, and released on another thread.
     #[test]
     fn per_thread_streams_are_left_behind_in_order() {
         let session = Session::new();
-        let reader = std::thread::spawn(|| {
-            let stream = Stream::per_thread_default(GPU).expect("a stream");
-            let host = Tensor::from_vec((0..60_u8).collect(), [60]).expect("as many");
-            let near = host.to_device_on(GPU, &stream).expect("a copy");
-            near.ready_on(&stream).expect("an order");
-            near
-        });
-        let near = reader.join().expect("no panic");
-        assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), (0..60).collect::<Vec<u8>>());
-        drop(near);
+        let ours = Stream::new(GPU).expect("a stream");
+        for home in [None, Some(&ours)] {
+            let (send, receive) = std::sync::mpsc::channel::<Tensor>();
+            let (released, wait) = std::sync::mpsc::channel::<()>();
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    let per_thread = std::ptr::without_provenance_mut(2);
+                    let (stream, target) =
+                        (Stream::per_thread_default(GPU).expect("a stream"), Pinned::new(60));
+                    let host = Tensor::from_vec(numbers(60), [60]).expect("as many");
+                    let near = host.to_device_on(GPU, home.unwrap_or(&stream)).expect("a copy");
+                    near.ready_on(&stream).expect("an order");
+                    read(&near, &target, 0, per_thread);
+                    send.send(near).expect("the other end");
+                    wait.recv().expect("the other end");
+                    synchronize(0, per_thread);
+                    assert_eq!(target.bytes(), numbers(60));
+                });
+                drop(receive.recv().expect("a tensor"));
+                released.send(()).expect("the other end");
+            });
+        }
+        drop(ours);
         session.check();
     }
 
@@ -518,6 +617,9 @@ mod transfers {
         drop(upload.wait().expect("done"));
         drop(pinned.start_to_device(GPU, &stream).expect("started"));
         drop(pinned); // a fault if the device were still reading
+        let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+        drop(near.start_to_device(Device::CUDA_HOST, &stream).expect("started"));
+        drop(near);
         // Neither pageable nor strided memory is in use afterwards.
         let host = Tensor::from_vec(numbers(64), [64]).expect("as many");
         let upload = host.start_to_device(GPU, &stream).expect("started");
@@ -544,13 +646,182 @@ mod transfers {
         let mut pinned = Tensor::from_vec(numbers(100), [100]).expect("as many").pin().expect("a copy");
         let near = pinned.to_device(GPU).expect("a copy");
         pinned.as_slice_mut::<u8>().expect("the only handle").fill(0);
-        assert_eq!(elements(&near.cpu().expect("a copy")), numbers(100));
+        assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), numbers(100));
+        // The same into memory that exists, both ways.
+        let (mut near, mut source) = (near, pinned);
+        source.as_slice_mut::<u8>().expect("the only handle").copy_from_slice(&numbers(101)[1..]);
+        source.copy_into(&mut near).expect("a copy");
+        source.as_slice_mut::<u8>().expect("the only handle").fill(0);
+        near.copy_into(&mut source).expect("a copy");
+        assert_eq!(source.as_slice::<u8>().expect("here"), &numbers(101)[1..]);
+        let pinned = (near, source);
         // Page-locked memory that is not in the order in which it crosses goes through the halves.
         let (shape, strides) = ([10, 9], [10, 1]);
         let bytes = numbers(span(&shape, &strides, DType::U8));
         let strided = on_host(&shape, &strides, DType::U8, bytes).pin().expect("a copy");
         assert_eq!(strided.cuda(0).expect("a copy").cpu().expect("a copy").len(), 90);
         drop(pinned);
+        session.check();
+    }
+}
+
+/// What an attack on this part found: device and host memory after failures that come at the worst moment.
+mod attacks {
+    use super::*;
+
+    /// The last wait fails, and no other one does.
+    #[test]
+    fn a_wait_that_fails_is_made_up_for() {
+        let session = Session::new();
+        let stream = Stream::new(GPU).expect("a stream");
+        let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+        let mut pinned = Tensor::zeros::<u8>([100]).expect("memory").pin().expect("a copy");
+        session.fail("cuEventSynchronize", 1, 999);
+        assert!(matches!(near.copy_into(&mut pinned), Err(Error::Cuda { .. })));
+        assert_eq!(pinned.as_slice::<u8>().expect("still readable"), numbers(100), "nothing is under way");
+        session.fail("cuEventSynchronize", 1, 999);
+        assert!(pinned.to_device(GPU).is_err());
+        pinned.as_slice_mut::<u8>().expect("the only handle").fill(1);
+        let upload = pinned.start_to_device(GPU, &stream).expect("started");
+        session.fail("cuEventSynchronize", 1, 999);
+        assert!(upload.wait().is_err());
+        session.fail("cuEventSynchronize", 1, 999);
+        drop(near.start_to_device(Device::CUDA_HOST, &stream).expect("started"));
+        drop((near, pinned, stream));
+        session.check();
+    }
+
+    /// Nothing that waits works any more, and nobody knows what is under way.
+    #[test]
+    fn memory_that_may_be_in_use_is_kept() {
+        let session = Session::new();
+        let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+        let mut pinned = Tensor::zeros::<u8>([100]).expect("memory").pin().expect("a copy");
+        let broken = || {
+            for call in ["cuEventRecord", "cuEventSynchronize", "cuStreamSynchronize", "cuCtxSynchronize"] {
+                session.fail(call, 1, 999);
+            }
+        };
+        broken();
+        assert!(near.to_device(Device::CUDA_HOST).is_err());
+        Session::forget();
+        broken();
+        assert!(pinned.to_device(GPU).is_err());
+        Session::forget();
+        assert_eq!(pinned.as_slice_mut::<u8>().err(), Some(Error::Shared), "a device may be reading it");
+        let mut target = Tensor::zeros::<u8>([100]).expect("memory").pin().expect("a copy");
+        broken();
+        assert!(near.copy_into(&mut target).is_err());
+        Session::forget();
+        assert!(matches!(target.as_slice::<u8>(), Err(Error::NotOnCpu { .. })), "a device may be writing it");
+        drop((near, pinned, target));
+        settle();
+        assert_eq!(session.faults(), "");
+    }
+
+    /// What lands beside its target on another device is freed in that device's order.
+    #[test]
+    fn landings_are_kept_until_the_other_device_is_done() {
+        let session = Session::new();
+        let near = memory(0, &[3, 4], &[4, 1], DType::U8, &numbers(12));
+        for call in ["cuStreamWaitEvent", "cuEventCreate", "cuEventRecord", "cuCtxPushCurrent_v2"] {
+            for nth in 1.. {
+                let target = memory(1, &[3, 4], &[9, 2], DType::U8, &[0; 25]);
+                settle();
+                Session::forget();
+                session.fail(call, nth, 999);
+                // SAFETY: nobody else has the memory.
+                let failed = unsafe { near.copy_into_unchecked(&target) }.is_err();
+                let injected = session.log().iter().any(|line| line.ends_with("-> 999"));
+                Session::forget();
+                drop(target);
+                settle();
+                assert_eq!(session.faults(), "", "{call} {nth}");
+                if !injected {
+                    assert!(!failed);
+                    break;
+                }
+            }
+        }
+        // What could not even be given back is lost; nothing is in use.
+        drop(near);
+        settle();
+        assert_eq!(session.faults(), "");
+    }
+
+    /// Uses end with their handles; streams do not pile up, and may go afterwards.
+    #[test]
+    fn uses_end_with_their_handles() {
+        let session = Session::new();
+        let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+        let targets: Vec<Pinned> = (0..50).map(|_| Pinned::new(100)).collect();
+        for target in &targets {
+            let reader = Theirs::new(0);
+            let used = near.share().used_on(&reader.stream()).expect("ready");
+            let exported = used.into_dlpack();
+            reader.read(&near, target);
+            drop(exported);
+        }
+        Session::forget();
+        let back = near.to_device(Device::CPU).expect("a copy");
+        let waits = session.log_of(&["cuEventRecord", "cuStreamWaitEvent"]);
+        assert!(waits.len() < 6, "{waits:?}");
+        assert_eq!(elements(&back), numbers(100));
+        assert!(targets.iter().all(|target| target.bytes() == numbers(100)));
+        drop((near, targets));
+        session.check();
+    }
+
+    /// An export that cannot be ordered on the device is ordered by the host.
+    #[test]
+    fn exports_are_ready_even_where_the_device_cannot_be_made_to_wait() {
+        let session = Session::new();
+        let ours = Stream::new(GPU).expect("a stream");
+        let host = Tensor::from_vec(numbers(100), [100]).expect("as many");
+        let (near, target) = (host.to_device_on(GPU, &ours).expect("a copy"), Pinned::new(100));
+        session.fail("cuStreamWaitEvent", 1, 999);
+        let exported = near.share_dlpack();
+        let legacy = std::ptr::without_provenance_mut(1);
+        read(&near, &target, 0, legacy);
+        drop((near, exported));
+        synchronize(0, legacy);
+        assert_eq!(target.bytes(), numbers(100));
+        drop((target, ours));
+        session.check();
+    }
+
+    /// A view is used in the order of what it is a view of.
+    #[test]
+    fn views_share_the_order() {
+        let session = Session::new();
+        let (ours, writer) = (Stream::new(GPU).expect("a stream"), Theirs::new(0));
+        let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
+        // SAFETY: the same elements, which `near` keeps.
+        let view = unsafe { near.share_as_unchecked(near.descriptor().clone(), false, near.share()) };
+        near.ready_on(&writer.stream()).expect("an order");
+        writer.write(&near, &[1, 2, 3, 4]);
+        assert_eq!(elements(&view.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
+        drop((near, view));
+        drop((ours, writer));
+        session.check();
+    }
+
+    /// What others may write after the call is read during the call.
+    #[test]
+    fn transfers_of_foreign_memory_are_done_when_they_start() {
+        let session = Session::new();
+        let (stream, theirs) = (Stream::new(GPU).expect("a stream"), Pinned::new(4));
+        let layout = Layout::contiguous(&[4]).expect("valid");
+        let descriptor = Descriptor::new(theirs.0.cast(), layout, DType::U8, Device::CPU).expect("valid");
+        // SAFETY: memory of the test's own, which outlives the tensor; written when no call reads it.
+        unsafe { theirs.0.write_bytes(1, 4) };
+        // SAFETY: likewise.
+        let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+        let upload = tensor.start_to_device(GPU, &stream).expect("started");
+        // SAFETY: likewise.
+        unsafe { theirs.0.write_bytes(2, 4) };
+        assert_eq!(elements(&upload.wait().expect("done").cpu().expect("a copy")), [1; 4]);
+        drop((tensor, theirs, stream));
         session.check();
     }
 }
@@ -584,7 +855,10 @@ fn whatever_fails_is_an_error_and_nothing_is_lost() {
     type Verb<'a> = Box<dyn Fn() -> Result<Option<Tensor>, Error> + 'a>;
     let stream = Stream::new(GPU).expect("a stream");
     let near = memory(0, &shape, &strides, DType::F32, &bytes);
-    let verbs: [(&str, Verb<'_>); 8] = [
+    let dense = memory(0, &[3000, 700], &[700, 1], DType::F32, &expected);
+    let verbs: [(&str, Verb<'_>); 10] = [
+        ("down to pinned, dense", Box::new(|| dense.to_device_on(Device::CUDA_HOST, &stream).map(Some))),
+        ("started down", Box::new(|| dense.start_to_device(Device::CUDA_HOST, &stream)?.wait().map(Some))),
         ("up", Box::new(|| host.to_device(GPU).map(Some))),
         ("up from pinned, on a stream", Box::new(|| pinned.to_device_on(GPU, &stream).map(Some))),
         ("down", Box::new(|| near.to_device(Device::CPU).map(Some))),

@@ -110,9 +110,19 @@ fn cuda_memory_is_refused_with_a_remedy() {
     }
 }
 
+/// Whether libtorch has a CUDA device. `cargo xtask gpu-check` says that it must.
+fn has_cuda() -> bool {
+    let available = tch::Cuda::is_available();
+    assert!(
+        available || std::env::var_os("DLBRIDGE_EXPECTS_CUDA").is_none(),
+        "libtorch finds no CUDA device"
+    );
+    available
+}
+
 #[test]
 fn cuda_tensors_come_to_the_host_where_there_is_cuda() {
-    if !tch::Cuda::is_available() {
+    if !has_cuda() {
         return; // `cuda_memory_is_refused_with_a_remedy` covers the refusal on a description
     }
     let tensor = torch_matrix().to_device(tch::Device::Cuda(0));
@@ -125,7 +135,7 @@ fn cuda_tensors_come_to_the_host_where_there_is_cuda() {
 #[cfg(feature = "cuda")]
 #[test]
 fn cuda_memory_of_ours_goes_through_libtorch_where_there_is_cuda() {
-    if !tch::Cuda::is_available() {
+    if !has_cuda() {
         return;
     }
     let near = matrix().into_tensor().cuda(0).expect("a device");

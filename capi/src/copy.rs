@@ -19,7 +19,8 @@ pub const DLB_MEMORY_FORMAT_CHANNELS_LAST: i32 = 2;
 pub const DLB_MEMORY_FORMAT_CHANNELS_LAST_3D: i32 = 3;
 
 /// Copies the data into new memory on the same device, laid out as `memory_format`
-/// (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's.
+/// (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's. `stream` is as for
+/// dlb_tensor_to_device().
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
 #[unsafe(no_mangle)]

@@ -24,7 +24,7 @@ pub const DLB_STREAM_PER_THREAD_DEFAULT: i64 = 2;
 /// Copies the data to a device, in the order of the source's strides: always into new memory, also when
 /// it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A
 /// copy on the host is there when the function returns, one on a device in the order of the stream, which
-/// lives until the copy is freed.
+/// lives until the copy is freed, and all that was made of it.
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
 #[unsafe(no_mangle)]
@@ -167,18 +167,6 @@ fn transfer(tensor: &Tensor, target: Device, stream: i64) -> Result<Tensor, Fail
         Some(stream) => tensor.to_device_on(target, &stream),
     })
     .argument("tensor")
-}
-
-/// Makes device memory ready on the legacy default stream, which new tensors over it count on.
-#[cfg(feature = "cuda")]
-pub(crate) fn ready_by_default(tensor: &Tensor) {
-    let device = tensor.device();
-    if !device.is_host()
-        && let Ok(Some(stream)) = stream_of(device, DLB_STREAM_LEGACY_DEFAULT)
-    {
-        // Where the driver fails, the device is of no use any more.
-        let _broken = tensor.ready_on(&stream);
-    }
 }
 
 /// Without CUDA there are no streams.

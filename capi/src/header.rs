@@ -187,7 +187,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data into new memory on the same device, laid out as `memory_format`\n (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Copies the data into new memory on the same device, laid out as `memory_format`\n (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's. `stream` is as for\n dlb_tensor_to_device().\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
     pub fn dlb_tensor_clone(
         tensor: *const dlb_tensor,
         memory_format: i32,
@@ -206,7 +206,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data to a device, in the order of the source's strides: always into new memory, also when\n it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A\n copy on the host is there when the function returns, one on a device in the order of the stream, which\n lives until the copy is freed.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Copies the data to a device, in the order of the source's strides: always into new memory, also when\n it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A\n copy on the host is there when the function returns, one on a device in the order of the stream, which\n lives until the copy is freed, and all that was made of it.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
     pub fn dlb_tensor_to_device(
         tensor: *const dlb_tensor,
         device: DLDevice,

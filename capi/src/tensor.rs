@@ -71,8 +71,6 @@ impl dlb_tensor {
     pub(crate) unsafe fn seen_as(&self, descriptor: Descriptor) -> Handle {
         let home = match &self.owner {
             Owner::Tensor(tensor) => {
-                #[cfg(feature = "cuda")]
-                crate::device::ready_by_default(tensor);
                 // SAFETY: the owner serves to count references.
                 let seen = unsafe { tensor.owner_unchecked() };
                 seen.map(|Seen(home)| Handle(Arc::clone(&home.0)))
@@ -80,8 +78,15 @@ impl dlb_tensor {
             _ => None,
         };
         let owner = Seen(home.unwrap_or_else(|| Handle::of(self)));
-        // SAFETY: whoever gave us the memory answers for it, and these bytes are part of it.
-        unsafe { Tensor::from_raw_parts(descriptor, self.is_writable(), owner) }.into()
+        let view = match &self.owner {
+            // SAFETY: whoever gave us the memory answers for it, and these bytes are part of it.
+            Owner::Tensor(tensor) => unsafe {
+                tensor.share_as_unchecked(descriptor, self.is_writable(), owner)
+            },
+            // SAFETY: likewise.
+            _ => unsafe { Tensor::from_raw_parts(descriptor, self.is_writable(), owner) },
+        };
+        view.into()
     }
 
     /// The tensor of the hub. No data is copied.

@@ -93,17 +93,21 @@ inline Tensor from_torch(const at::Tensor &tensor) {
 /// Moves a tensor into libtorch. No data is copied.
 ///
 /// Throws Error, and leaves `tensor` as it is: DLB_ERROR_READ_ONLY, because libtorch writes whatever it has
-/// (clone() the tensor); DLB_ERROR_DEVICE for memory that is not on the host; DLB_ERROR_DTYPE for element types that
+/// (clone() the tensor); DLB_ERROR_DEVICE for memory that libtorch cannot
+/// reach; DLB_ERROR_CUDA where CUDA is missing or fails; DLB_ERROR_DTYPE for element types that
 /// libtorch does not have; DLB_ERROR_LAYOUT for negative strides, more than 64 dimensions and sizes that libtorch cannot
 /// multiply.
 inline at::Tensor into_torch(Tensor &&tensor) {
   const DLTensor &view = tensor.view();
+  const bool cuda = view.device.device_type == kDLCUDA;
   const void *host = nullptr;
   dlb_error *error = nullptr;
-  if (dlb_tensor_data(tensor.get(), &host, &error) != DLB_OK) {
+  if (!cuda && dlb_tensor_data(tensor.get(), &host, &error) != DLB_OK) {
     const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
     throw Error(DLB_ERROR_DEVICE, std::string("libtorch's CPU tensors: ") + dlb_error_message(error));
   }
+  // A build of the library without CUDA has made no such memory.
+  if (cuda && (dlb_capabilities() & DLB_CAP_CUDA) != 0) tensor.ready_on(DLB_STREAM_LEGACY_DEFAULT);
   if (tensor.is_read_only()) {
     throw Error(DLB_ERROR_READ_ONLY, "the memory is read-only, which libtorch ignores: clone() the tensor");
   }
@@ -132,14 +136,16 @@ inline at::Tensor into_torch(Tensor &&tensor) {
     // A step that is never taken is made harmless.
     step = step > 0 ? 1 : 0;
   }
+  const at::Device place =
+      cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(view.device.device_id)) : at::Device(at::kCPU);
   try {
-    const auto made = torch_plain::from_blob(view.data, at::IntArrayRef(shape.data(), shape.size()), steps, *type,
+    const auto made = torch_plain::from_blob(view.data, at::IntArrayRef(shape.data(), shape.size()), steps, *type, place,
                                              tensor.get(), detail::free_handle);
     (void)tensor.release();
     return std::move(*made);
   } catch (const c10::Error &error) {
-    // A shape without elements whose sizes libtorch cannot multiply.
-    throw Error(DLB_ERROR_LAYOUT, std::string("libtorch: ") + error.what_without_backtrace());
+    // No CUDA, or a shape without elements whose sizes libtorch cannot multiply.
+    throw Error(cuda ? DLB_ERROR_DEVICE : DLB_ERROR_LAYOUT, std::string("libtorch: ") + error.what_without_backtrace());
   }
 }
 

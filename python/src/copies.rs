@@ -18,6 +18,11 @@ use crate::tensor::PyTensor;
 /// From so many bytes on a copy lets other threads of Python run.
 const DETACHED: usize = 64 << 10;
 
+/// Whether a copy is done in no time. On a device it may wait for work that itself waits for the interpreter.
+fn is_quick(from: &Tensor, to: &Tensor) -> bool {
+    from.nbytes() < DETACHED && from.device().is_host() && to.device().is_host()
+}
+
 /// Reads `copy=`: `True`, `False`, or NumPy's.
 pub(crate) fn flag(copy: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Ok(copy) = copy.cast::<PyBool>() {
@@ -37,7 +42,7 @@ pub(crate) fn clone(py: Python<'_>, tensor: &Tensor) -> PyResult<Tensor> {
 
 pub(crate) fn clone_as(py: Python<'_>, tensor: &Tensor, format: MemoryFormat) -> PyResult<Tensor> {
     let copy = || tensor.deep_clone_with(format);
-    let clone = if tensor.nbytes() < DETACHED { copy() } else { py.detach(copy) };
+    let clone = if is_quick(tensor, tensor) { copy() } else { py.detach(copy) };
     clone.map_err(buffer_error)
 }
 
@@ -75,7 +80,7 @@ fn copy_as_kind<'py>(
     // SAFETY: an array that was made just now, for nobody else; whatever else a library may have given may be written
     // too, and is looked at: that it is as large, and not the source.
     let copy = || unsafe { source.copy_into_new_unchecked(&target) };
-    let copied = if source.nbytes() < DETACHED { copy() } else { py.detach(copy) };
+    let copied = if is_quick(source, &target) { copy() } else { py.detach(copy) };
     copied.map_err(copy_error)?;
     Ok(new)
 }
@@ -127,7 +132,7 @@ fn new_torch_tensor<'py>(
     let options = PyDict::new(py);
     options.set_item(intern!(py, "dtype"), tensor.getattr(intern!(py, "dtype"))?)?;
     // Whatever the default is.
-    options.set_item(intern!(py, "device"), intern!(py, "cpu"))?;
+    options.set_item(intern!(py, "device"), tensor.getattr(intern!(py, "device"))?)?;
     let (sizes, strides) = (PyTuple::new(py, layout.shape())?, PyTuple::new(py, layout.strides())?);
     let new = EMPTY_STRIDED.import(py, "torch", "empty_strided")?.call((sizes, strides), Some(&options))?;
     if !TORCH_TENSOR.is_known_class_of(&new) {
@@ -188,5 +193,5 @@ fn copy_elements(py: Python<'_>, from: &Tensor, to: &Tensor) -> Result<(), Error
     // SAFETY: the target may be written; whoever else does so meanwhile races as with any other library of
     // Python's. No Rust view is ever made here.
     let copy = || unsafe { from.copy_into_unchecked(to) };
-    if to.nbytes() < DETACHED { copy() } else { py.detach(copy) }
+    if is_quick(from, to) { copy() } else { py.detach(copy) }
 }

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use dlbridge::{Device, Tensor};
+use dlbridge::{Device, Stream, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyTuple};
 
+use crate::error::buffer_error;
 use crate::import;
+use crate::owner::Owner;
 
 const CUDA: i32 = 2;
 const ROCM: i32 = 10;
@@ -27,29 +29,44 @@ pub(crate) fn default_stream(device: Device) -> Option<i64> {
     }
 }
 
-/// Looks at the stream that a consumer works on. Memory of another device was taken over in the order of its
-/// default stream, and can be handed on in that order.
-pub(crate) fn check_stream(device: Device, stream: &Bound<'_, PyAny>) -> PyResult<()> {
-    let number = match stream.call_method0(intern!(stream.py(), "__cuda_stream__")) {
-        Ok(answer) => answer.extract::<(i64, i64)>()?.1,
-        Err(_) => stream.extract::<i64>().map_err(|_| PyTypeError::new_err("stream is an int or None"))?,
+/// The stream that a consumer works on, where memory must be made ready for it: every export is ready on the
+/// default stream.
+pub(crate) fn stream_of(device: Device, stream: &Bound<'_, PyAny>) -> PyResult<Option<Stream>> {
+    let number = match stream.getattr_opt(intern!(stream.py(), "__cuda_stream__"))? {
+        Some(protocol) => match protocol.call0()?.extract::<(i64, i64)>()? {
+            (0, number) => number,
+            (version, _) => {
+                return Err(PyBufferError::new_err(format!(
+                    "version {version} of __cuda_stream__ is not known"
+                )));
+            }
+        },
+        None => stream.extract::<i64>().map_err(|_| PyTypeError::new_err("stream is an int or None"))?,
     };
-    let known = match device.kind {
-        _ if number == -1 => true,
-        CUDA if number == 0 || number < -1 => false,
-        ROCM if number < -1 => false,
-        CUDA | ROCM if Some(number) == default_stream(device) => true,
-        CUDA | ROCM => {
-            return Err(PyBufferError::new_err(format!(
-                "this build can't make stream {number} wait: pass None, and work on the default stream of {device}"
-            )));
+    match (device.kind, number) {
+        (_, -1) => Ok(None),
+        (CUDA | ROCM, _) if Some(number) == default_stream(device) => Ok(None),
+        (CUDA, 2..) => {
+            // SAFETY: the consumer's stream, which it says lives; where it gave an object, that is kept.
+            unsafe { Stream::from_number(device, number, Kept::new(stream)) }.map(Some).map_err(buffer_error)
         }
-        _ => false,
-    };
-    if known {
-        return Ok(());
+        (ROCM, 1..) => Err(PyBufferError::new_err(format!(
+            "dlbridge can't make stream {number} wait: pass None, and work on the default stream of {device}"
+        ))),
+        _ => Err(PyValueError::new_err(format!("{number} is not a stream of {device}"))),
     }
-    Err(PyValueError::new_err(format!("{number} is not a stream of {device}")))
+}
+
+/// An object that holds a stream.
+struct Kept(#[expect(dead_code, reason = "held, not used")] Owner);
+
+// SAFETY: an object of Python's, which is used by nobody and released attached.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    fn new(object: &Bound<'_, PyAny>) -> Self {
+        Self(Owner::new(object))
+    }
 }
 
 /// The pair that `__dlpack_device__` gives: two integers, or enumerations of them.
@@ -108,7 +125,7 @@ impl Place {
     pub(crate) fn parse_cuda(device: &Bound<'_, PyAny>) -> PyResult<Self> {
         let place = match device.cast::<PyInt>() {
             Ok(index) => match index.extract::<i32>() {
-                Ok(index @ 0..) => Self::cuda(Some(index)),
+                Ok(index @ 0..) if !device.is_instance_of::<PyBool>() => Self::cuda(Some(index)),
                 _ => return Err(PyValueError::new_err(format!("{index} is not the index of a CUDA device"))),
             },
             Err(_) => Self::parse(device)?,
@@ -118,6 +135,15 @@ impl Place {
         } else {
             Err(PyValueError::new_err(format!("{place} is not a CUDA device")))
         }
+    }
+
+    pub(crate) fn is_cuda(self) -> bool {
+        self.kind == CUDA
+    }
+
+    /// The device; the first of several when nobody says which.
+    pub(crate) fn device(self) -> Device {
+        Device { kind: self.kind, index: self.index.unwrap_or(0) }
     }
 
     pub(crate) fn is_host(self) -> bool {
@@ -130,11 +156,19 @@ impl Place {
         host || (self.kind == device.kind && self.index.is_none_or(|index| index == device.index))
     }
 
-    /// Copies a tensor there. PyTorch does it: it has the driver.
+    /// Copies a tensor there. From and to the devices that dlbridge does not know, PyTorch may be able to.
     pub(crate) fn receive(self, py: Python<'_>, tensor: Tensor) -> PyResult<Tensor> {
-        if !self.is_host() && self.kind != CUDA {
-            return Err(PyBufferError::new_err(format!("there are no copies to {self} here")));
+        if tensor.device().kind == ROCM && self.is_host() {
+            return self.receive_through_torch(py, tensor);
         }
+        let device = match self {
+            Self { kind: CUDA, index: None } => Device::current_cuda().map_err(buffer_error)?,
+            Self { kind, index } => Device { kind, index: index.unwrap_or(0) },
+        };
+        py.detach(|| tensor.to_device(device)).map_err(buffer_error)
+    }
+
+    fn receive_through_torch(self, py: Python<'_>, tensor: Tensor) -> PyResult<Tensor> {
         let torch = py.import(intern!(py, "torch")).map_err(|_| {
             PyBufferError::new_err(format!(
                 "copies from {} to {self} go through PyTorch, which can't be imported",

@@ -1,8 +1,8 @@
 //! What errors are called in Python: `BufferError` for everything about the data or the device, `ValueError`
-//! and `TypeError` for wrong arguments.
+//! and `TypeError` for wrong arguments, `RuntimeError` where CUDA itself fails.
 
 use dlbridge::Error;
-use pyo3::exceptions::{PyBufferError, PyMemoryError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 /// A refused exchange.
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 pub(crate) fn buffer_error(error: impl Into<Error>) -> PyErr {
     match error.into() {
         Error::OutOfMemory { bytes } => PyMemoryError::new_err(format!("out of memory: {bytes} bytes")),
+        error @ Error::Cuda { .. } => PyRuntimeError::new_err(error.to_string()),
         error => PyBufferError::new_err(error.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! Out: `__dlpack__`, with all that a consumer may ask for.
 
 use dlbridge::ffi::DLPACK_FLAG_BITMASK_READ_ONLY;
-use dlbridge::{Error, Tensor};
+use dlbridge::{Error, Stream, Tensor};
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
@@ -29,30 +29,35 @@ pub(crate) fn dlpack<'py>(
     wishes: &Wishes<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let versioned = wishes.max_version.map_or(Ok(false), |version| wants_versioned(&version))?;
-    if let Some(stream) = wishes.stream {
-        device::check_stream(tensor.device(), &stream)?;
-    }
     let copy = wishes.copy.map(|copy| copies::flag(&copy)).transpose()?;
-    if let Some(wanted) = wishes.dl_device {
-        let place = Place::from_device(device::from_pair(&wanted)?);
-        if !place.holds(tensor.device()) {
-            if copy == Some(false) || !place.is_host() {
-                return Err(PyBufferError::new_err(format!(
-                    "unsupported device requested: the memory is on {}, not on {place}",
-                    tensor.device()
-                )));
-            }
-            return enclosed(py, place.receive(py, tensor.share())?, versioned);
+    let place = match wishes.dl_device {
+        Some(wanted) => Some(Place::from_device(device::from_pair(&wanted)?)),
+        None => None,
+    };
+    let moved = place.is_some_and(|place| !place.holds(tensor.device()));
+    // The stream is one of the device on which the consumer gets the memory.
+    let device = place.filter(|_| moved).map_or(tensor.device(), Place::device);
+    let stream = match wishes.stream {
+        Some(stream) => device::stream_of(device, &stream)?,
+        None => None,
+    };
+    if moved && let Some(place) = place {
+        if copy == Some(false) || !(place.is_host() || place.is_cuda()) {
+            return Err(PyBufferError::new_err(format!(
+                "unsupported device requested: the memory is on {}, not on {place}",
+                tensor.device()
+            )));
         }
+        return enclosed(py, place.receive(py, tensor.share())?, versioned, stream);
     }
     let kind = Kind::of(tensor);
     if copy == Some(true) || (kind == Kind::Reversed && copy.is_none()) {
-        return enclosed(py, copies::clone(py, tensor)?, versioned);
+        return enclosed(py, copies::clone(py, tensor)?, versioned, stream);
     }
     match kind {
-        Kind::Ordinary if versioned => capsule::enclose(py, tensor.share_dlpack()),
-        Kind::Ordinary => enclosed(py, tensor.share(), false),
-        Kind::Broadcast => enclosed(py, read_only(tensor), versioned),
+        Kind::Ordinary if versioned && stream.is_none() => capsule::enclose(py, tensor.share_dlpack()),
+        Kind::Ordinary => enclosed(py, tensor.share(), versioned, stream),
+        Kind::Broadcast => enclosed(py, read_only(tensor), versioned, stream),
         Kind::Reversed => Err(reversed(tensor)),
     }
 }
@@ -101,7 +106,7 @@ pub(crate) fn read_only(tensor: &Tensor) -> Tensor {
         return tensor.share();
     }
     // SAFETY: the tensor's own memory, which it keeps.
-    unsafe { Tensor::from_raw_parts(tensor.descriptor().clone(), false, tensor.share()) }
+    unsafe { tensor.share_as_unchecked(tensor.descriptor().clone(), false, tensor.share()) }
 }
 
 #[inline]
@@ -120,9 +125,18 @@ fn wants_versioned(max_version: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(overflow > 0 || major >= 1)
 }
 
-/// A capsule of either kind around the tensor.
+/// A capsule of either kind around the tensor, for work on a stream: without one, on the default stream.
 #[inline]
-fn enclosed<'py>(py: Python<'py>, tensor: Tensor, versioned: bool) -> PyResult<Bound<'py, PyAny>> {
+fn enclosed<'py>(
+    py: Python<'py>,
+    tensor: Tensor,
+    versioned: bool,
+    stream: Option<Stream>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let tensor = match stream {
+        Some(stream) => tensor.used_on(&stream).map_err(buffer_error)?,
+        None => tensor,
+    };
     if versioned {
         return capsule::enclose(py, tensor.into_dlpack());
     }

@@ -9,6 +9,7 @@
 mod buffer;
 mod capsule;
 mod copies;
+mod cuda_array_interface;
 mod device;
 mod dtype;
 mod error;
@@ -36,7 +37,7 @@ use tensor::PyTensor;
 /// Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview, array.array, mmap),
 /// with `__array_interface__` or `__cuda_array_interface__`, and DLPack capsules. Read-only memory stays read-only.
 ///
-/// With `device`, memory elsewhere is copied there, by the producer or by PyTorch. `copy=True` copies in any case,
+/// With `device`, memory elsewhere is copied there, by the producer or by dlbridge. `copy=True` copies in any case,
 /// and `copy=False` raises ValueError where sharing would need a copy.
 ///
 /// Raises BufferError for what cannot be shared, for example tensors that require gradient, elements of no DLPack

@@ -15,7 +15,7 @@ use crate::device::Place;
 use crate::error::{buffer_error, tuple};
 use crate::export::is_read_only;
 use crate::owner::Pending;
-use crate::{buffer, copies, exchange, list, numpy, pickle, torch};
+use crate::{buffer, copies, cuda_array_interface, exchange, list, numpy, pickle, torch};
 
 /// A strided buffer on one device, shared or owned.
 ///
@@ -82,7 +82,7 @@ impl PyTensor {
         let descriptor = Descriptor::new(this.data_ptr(), this.layout().clone(), dtype, this.device());
         let descriptor = descriptor.map_err(buffer_error)?;
         // SAFETY: the tensor's own memory, which it keeps.
-        Ok(Self::new(unsafe { Tensor::from_raw_parts(descriptor, !is_read_only(this), this.share()) }))
+        Ok(Self::new(unsafe { this.share_as_unchecked(descriptor, !is_read_only(this), this.share()) }))
     }
 }
 
@@ -221,7 +221,8 @@ impl PyTensor {
     /// 'channels_last' and 'channels_last_3d' are for four and five dimensions. The memory is aligned to 256
     /// bytes, so that JAX can share it.
     ///
-    /// Raises ValueError for a format that does not fit, and BufferError for memory of another device.
+    /// Memory of a CUDA device is copied there. Raises ValueError for a format that does not fit, and BufferError for
+    /// devices that can't be reached from here.
     #[pyo3(signature = (*, memory_format = None), text_signature = "($self, *, memory_format='preserve_format')")]
     fn clone(&self, py: Python<'_>, memory_format: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let format = match memory_format {
@@ -240,19 +241,24 @@ impl PyTensor {
             .into_bound(slf.py())
     }
 
-    /// The tensor itself when it is on the host; otherwise a copy there, which PyTorch makes.
+    /// The tensor itself when it is on the host; otherwise a copy there, which is complete when this returns.
+    ///
+    /// Raises BufferError for devices that can't be reached from here, and RuntimeError where CUDA fails.
     fn cpu<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         Self::moved(slf, Place::HOST)
     }
 
-    /// The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy there,
-    /// which PyTorch makes.
+    /// The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy on that device,
+    /// or on the current one.
+    ///
+    /// The copy is ready on the device's legacy default stream, and made ready on the stream of whoever asks for it with
+    /// `__dlpack__(stream=...)`. Raises BufferError where there is no CUDA, and RuntimeError where it fails.
     #[pyo3(signature = (device = None))]
     fn cuda<'py>(slf: &Bound<'py, Self>, device: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, Self>> {
         Self::moved(slf, device.map_or(Ok(Place::cuda(None)), Place::parse_cuda)?)
     }
 
-    /// The tensor itself when it is on that device; otherwise a copy there, which PyTorch makes.
+    /// The tensor itself when it is on that device; otherwise a copy there, as `cpu` and `cuda` make it.
     ///
     /// With `copy=True` a copy in any case. Raises ValueError for any device but 'cpu', 'cuda' and 'cuda:N'.
     #[pyo3(signature = (device, *, copy = false))]
@@ -262,6 +268,44 @@ impl PyTensor {
             return Ok(moved);
         }
         Self::new(copies::clone(slf.py(), slf.get().tensor())?).into_bound(slf.py())
+    }
+
+    /// The tensor itself when it is in page-locked host memory; otherwise a copy there.
+    ///
+    /// CUDA devices read and write such memory by themselves, so that copies to and from it are faster. It is expensive to
+    /// make: make little of it, and use it again, with `copyto` for example. Raises BufferError where there is no CUDA.
+    fn pin_memory<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        let this = slf.get().tensor();
+        if this.is_pinned() {
+            return Ok(slf.clone());
+        }
+        if !this.device().is_host() {
+            return Self::cpu(slf)?
+                .call_method0(intern!(slf.py(), "pin_memory"))?
+                .cast_into()
+                .map_err(PyErr::from);
+        }
+        let pinned = slf.py().detach(|| this.to_device(Device::CUDA_HOST)).map_err(buffer_error)?;
+        // For other libraries it is ordinary host memory.
+        let (at, layout) = (pinned.data_ptr(), pinned.layout().clone());
+        let descriptor = Descriptor::new(at, layout, pinned.dtype(), Device::CPU).map_err(buffer_error)?;
+        // SAFETY: new memory, which the tensor keeps. No Rust view is ever made here.
+        Self::new(unsafe { Tensor::from_raw_parts(descriptor, true, pinned) }).into_bound(slf.py())
+    }
+
+    /// Whether the memory is page-locked host memory, whoever locked it.
+    fn is_pinned(&self) -> bool {
+        self.tensor().is_pinned()
+    }
+
+    /// The memory as Numba and others take it; an AttributeError for memory that is not on a CUDA device.
+    ///
+    /// It is ready on the legacy default stream. The object is to be kept as long as the memory is used.
+    ///
+    /// <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
+    #[getter]
+    fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        cuda_array_interface::of(py, self.tensor())
     }
 
     /// Type and index of the device, as DLPack numbers them.

@@ -6,7 +6,6 @@ import hashlib
 import io
 import mmap
 import os
-import shutil
 import subprocess
 import sys
 
@@ -185,77 +184,6 @@ def test_array_interfaces_that_say_too_much_are_refused(changes, error):
     source = np.arange(12, dtype=np.float32).reshape(3, 4)
     with pytest.raises(error):
         dl.from_dlpack(Described(interface_of(source, **changes)))
-
-
-DRIVER = """
-#include <stdio.h>
-int cuPointerGetAttribute(void *out, int attribute, unsigned long long address) {
-  if (attribute != 9 || address != 0x1000) return 1;
-  *(int *)out = 3;
-  return 0;
-}
-int cuStreamSynchronize(void *stream) {
-  printf("waited for %p\\n", stream);
-  fflush(stdout);
-  return stream == (void *)0x77 ? 700 : 0;
-}
-"""
-
-ON_CUDA = """
-import ctypes, sys
-import dlbridge as dl
-class Described: pass
-def described(**changes):
-    x = Described()
-    x.__cuda_array_interface__ = {"shape": (2, 3), "typestr": "<f4", "data": (0x1000, False), "version": 3, **changes}
-    return x
-def refused(**changes):
-    try:
-        dl.from_dlpack(described(**changes))
-    except (BufferError, ValueError) as error:
-        print(type(error).__name__, error)
-refused()
-driver = ctypes.CDLL(sys.argv[1])
-for stream in (None, 1, 2, 0x55):
-    tensor = dl.from_dlpack(described(stream=stream))
-print(tensor.device, tensor.shape, tensor.stride(), tensor.data_ptr() == 0x1000, tensor.__dlpack_device__())
-for changes in ({"stream": 0}, {"stream": 0x77}, {"data": (0x2000, False)}):
-    refused(**changes)
-print(dl.from_dlpack(described(shape=(0,), data=(0, False))).numel())
-for stream in (None, 1, -1):
-    tensor.__dlpack__(stream=stream, max_version=(1, 0))
-for stream in (0, -2, "1", 5, 2):
-    try:
-        tensor.__dlpack__(stream=stream)
-    except (BufferError, ValueError, TypeError) as error:
-        print(stream, type(error).__name__)
-"""
-
-
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler for a stand-in for CUDA's driver")
-def test_memory_on_cuda_is_located_and_waited_for(tmp_path):
-    (tmp_path / "driver.c").write_text(DRIVER)
-    library = tmp_path / "libcuda.so.1"
-    build = ["cc", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", library, tmp_path / "driver.c"]
-    subprocess.run(build, check=True)
-    run = subprocess.run([sys.executable, "-c", ON_CUDA, library], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines() == [
-        "BufferError CUDA's driver is not loaded, so memory on a device can't be located",
-        "waited for 0x1",
-        "waited for 0x2",
-        "waited for 0x55",
-        "cuda:3 (2, 3) (3, 1) True (2, 3)",
-        "ValueError 0 is no stream of a CUDA array interface: 1 and 2 are the defaults",
-        "waited for 0x77",
-        "BufferError cuStreamSynchronize gave CUDA's error 700",
-        "BufferError cuPointerGetAttribute gave CUDA's error 1",
-        "0",
-        "0 ValueError",
-        "-2 ValueError",
-        "1 TypeError",
-        "5 BufferError",
-        "2 BufferError",
-    ]
 
 
 # -- __dlpack__ and __array__ ----------------------------------------------------------------------------------

@@ -68,7 +68,8 @@ impl Tensor {
     pub fn deep_clone_with(&self, format: MemoryFormat) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if !self.device().is_host() {
-            return crate::cuda::copy_to(self, self.device(), format, None);
+            let device = self.device().on_cuda().unwrap_or(self.device());
+            return crate::cuda::copy_to(self, device, format, None);
         }
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { Self::copy_of(&self.descriptor, format) }
@@ -86,7 +87,12 @@ impl Tensor {
         self.check_copy(target)?;
         target.require_exclusive()?;
         // SAFETY: nobody but `target` reaches its memory, so it is not `self`'s either.
-        unsafe { self.copy_into_unchecked(target) }
+        let copied = unsafe { self.copy_into_unchecked(target) };
+        #[cfg(feature = "cuda")]
+        if copied.is_err() {
+            target.lose_if_kept();
+        }
+        copied
     }
 
     /// As [`copy_into`](Self::copy_into), also into memory that others can reach.

@@ -3,12 +3,14 @@
 //! Invariants: a context is retained once, when its device is first used, and for as long as the process
 //! lives; the caller's current context is current again when a call of this crate returns.
 
+use std::cell::Cell;
 use std::ffi::c_int;
+use std::marker::PhantomData;
 use std::sync::{Mutex, OnceLock};
 
 use cudarc::driver::sys::CUcontext;
 
-use super::driver::{Driver, MULTIPROCESSORS, driver};
+use super::driver::{Driver, MULTIPROCESSORS, RELAXED, driver};
 use super::gather::Kernels;
 use super::staging::Staging;
 use crate::{Device, Error, Result};
@@ -77,18 +79,29 @@ impl Context {
         Ok(Self { index, raw, driver, multiprocessors, kernels, stagings })
     }
 
-    /// Makes this context the thread's current one until the result is dropped.
+    /// Makes this context the thread's current one until the result is dropped. Costs nothing where it was entered
+    /// already. Nobody else's code may run meanwhile: it could leave another one current.
     pub(super) fn enter(&'static self) -> Result<Entered> {
+        let before = ENTERED.get();
+        if before == Some(self.index) {
+            return Ok(Entered { context: None, mode: None, before, _thread: PhantomData });
+        }
         // SAFETY: a context that stays retained.
         unsafe { self.driver.push_context(self.raw) }?;
-        Ok(Entered(self))
+        // Nothing that is done here belongs into a graph that another thread is capturing, nor disturbs it.
+        let mut mode = RELAXED;
+        // SAFETY: a mode, in exchange for the thread's.
+        let exchanged = unsafe { self.driver.exchange_capture_mode(&raw mut mode) };
+        ENTERED.set(Some(self.index));
+        let mode = exchanged.is_ok().then_some(mode);
+        Ok(Entered { context: Some(self), mode, before, _thread: PhantomData })
     }
 
     /// Waits until the device has done everything.
     pub(super) fn synchronize(&'static self) -> Result<()> {
-        let entered = self.enter()?;
+        let _entered = self.enter()?;
         // SAFETY: a context is current.
-        unsafe { entered.0.driver.synchronize() }
+        unsafe { self.driver.synchronize() }
     }
 }
 
@@ -104,13 +117,33 @@ impl PartialEq for Context {
     }
 }
 
+thread_local! {
+    /// The device whose context is entered on this thread.
+    static ENTERED: Cell<Option<i32>> = const { Cell::new(None) };
+}
+
 /// A context that is current on this thread.
-pub(super) struct Entered(&'static Context);
+pub(super) struct Entered {
+    /// To be left, unless it was entered before.
+    context: Option<&'static Context>,
+    /// How the thread captured graphs before.
+    mode: Option<c_int>,
+    /// What was entered before.
+    before: Option<i32>,
+    /// Contexts are current on one thread.
+    _thread: PhantomData<*const ()>,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        let Some(Context { driver, .. }) = self.context else { return };
+        if let Some(mut mode) = self.mode {
+            // SAFETY: the mode that the thread had.
+            let _back = unsafe { driver.exchange_capture_mode(&raw mut mode) };
+        }
         let mut popped = std::ptr::null_mut();
-        // SAFETY: room for the context that `enter` pushed on this thread: this type is not `Send`.
-        let _gone = unsafe { self.0.driver.pop_context(&raw mut popped) };
+        // SAFETY: room for the context that `enter` pushed on this thread, which is not `Send`.
+        let _gone = unsafe { driver.pop_context(&raw mut popped) };
+        ENTERED.set(self.before);
     }
 }

@@ -60,6 +60,9 @@ impl Streams {
             (Place::Device(context), _) => Stream::legacy_default(Device::cuda(context.index)).map(Some),
         };
         let streams = Self { from: pick(from)?, to: pick(to)? };
+        for stream in [&streams.from, &streams.to].into_iter().flatten() {
+            stream.refuse_capture()?;
+        }
         match given {
             Some(given) if streams.from.as_ref() != Some(given) && streams.to.as_ref() != Some(given) => {
                 Err(Error::Descriptor {
@@ -75,6 +78,12 @@ impl Streams {
     /// The stream on which the last work is.
     pub(super) fn last(&self) -> Option<&Stream> {
         self.to.as_ref().or(self.from.as_ref())
+    }
+
+    /// Waits until nothing is under way. Says whether that is known.
+    #[must_use]
+    pub(super) fn settle(&self) -> bool {
+        [&self.from, &self.to].into_iter().flatten().all(|stream| stream.synchronize().is_ok())
     }
 }
 
@@ -98,9 +107,8 @@ impl Copy<'_> {
             (None, Some(stream)) => {
                 let once = Once::new(&self.from, &self.to)?;
                 // SAFETY: likewise.
-                once.land(&self.to, itemsize, stream, |landing| unsafe {
-                    self.upload(&once, landing, stream)
-                })
+                let cross = |landing| unsafe { self.upload(&once, landing, stream) };
+                self.land(&once, stream, cross)
             }
             (Some(stream), None) => {
                 let once = Once::new(&self.from, &self.to)?;
@@ -119,7 +127,7 @@ impl Copy<'_> {
                     there.wait_for(here)?;
                     Ok(false)
                 };
-                once.land(&self.to, itemsize, there, cross)
+                self.land(&once, there, cross)
             }
             (None, None) => {
                 let target = (to.data, to.layout);
@@ -148,6 +156,34 @@ impl Copy<'_> {
         // SAFETY: the caller's promises; new memory on this stream.
         unsafe { gather((self.from.data, &once.source), target, self.itemsize, stream) }?;
         cross(dense.as_ptr())
+    }
+
+    /// Has what crosses land in the target if it lies there in the same way, else beside it, to be spread out on the
+    /// target's device.
+    fn land(
+        &self,
+        once: &Once,
+        stream: &Stream,
+        cross: impl FnOnce(*mut u8) -> Result<bool>,
+    ) -> Result<bool> {
+        let Self { to, itemsize, .. } = *self;
+        if once.is_whole && same(to.layout, &once.crossing) {
+            return cross(to.data);
+        }
+        let dense = DeviceBuffer::new(once.bytes(itemsize), stream)?;
+        let busy = match cross(dense.as_ptr()) {
+            Ok(busy) => busy,
+            Err(error) => {
+                // It is freed in this stream's order, and another one may be writing it.
+                if !self.streams.settle() {
+                    std::mem::forget(dense);
+                }
+                return Err(error);
+            }
+        };
+        // SAFETY: what crossed is there in the order of the stream; the target may be written in this order.
+        unsafe { gather((dense.as_ptr(), &once.repeated), (to.data, to.layout), itemsize, stream) }?;
+        Ok(busy)
     }
 
     /// Copies from the host to dense memory of a device.
@@ -197,13 +233,20 @@ impl Copy<'_> {
     /// * As for `run`; `departure` is memory that has what crosses in the order of the stream.
     unsafe fn download(&self, once: &Once, departure: *mut u8, stream: &Stream) -> Result<bool> {
         let (data, bytes) = (self.to.data, once.bytes(self.itemsize));
+        if once.is_whole && same(self.to.layout, &once.crossing) && memory::is_pinned(data, bytes) {
+            let (driver, _entered) = (stream.context.driver, stream.context.enter()?);
+            // SAFETY: one run on both sides; the caller keeps the target until the device has written it.
+            unsafe { driver.copy_to_host(data.cast(), address(departure), bytes, stream.raw()) }?;
+            return Ok(true);
+        }
         if once.is_whole {
             // SAFETY: the caller's promises.
-            return unsafe { self.download_to(data, self.to.layout, once, departure, stream) };
+            unsafe { self.download_to(data, self.to.layout, once, departure, stream) }?;
+            return Ok(false);
         }
         // On the host every element is written to all its places.
         let dense = Buffer::uninit(bytes)?;
-        // SAFETY: new memory with room for what crosses; it is not page-locked, so it is not in use afterwards.
+        // SAFETY: new memory with room for what crosses.
         unsafe { self.download_to(dense.as_ptr(), &once.crossing, once, departure, stream) }?;
         // SAFETY: the elements that arrived, each as often as the target has it.
         unsafe {
@@ -212,6 +255,8 @@ impl Copy<'_> {
         Ok(false)
     }
 
+    /// Copies through the halves.
+    ///
     /// # Safety
     /// * As for `download`; the elements of `layout` at `data` may be written.
     unsafe fn download_to(
@@ -221,14 +266,8 @@ impl Copy<'_> {
         once: &Once,
         departure: *mut u8,
         stream: &Stream,
-    ) -> Result<bool> {
-        let (driver, bytes) = (stream.context.driver, once.bytes(self.itemsize));
-        if same(layout, &once.crossing) && memory::is_pinned(data, bytes) {
-            let _entered = stream.context.enter()?;
-            // SAFETY: one run on both sides; the caller keeps the target until the device has written it.
-            unsafe { driver.copy_to_host(data.cast(), address(departure), bytes, stream.raw()) }?;
-            return Ok(true);
-        }
+    ) -> Result<()> {
+        let driver = stream.context.driver;
         with_halves(stream, |halves| {
             let empty = |(half, block): (&Half, Block)| {
                 half.wait()?;
@@ -252,16 +291,18 @@ impl Copy<'_> {
                 let Some(half) = turn.next() else { unreachable!("a cycle of two") };
                 half.wait()?;
                 let departure = departure.wrapping_add(block.crossed * self.itemsize);
-                let _entered = stream.context.enter()?;
                 let (to, bytes) = (half.as_ptr().cast(), block.len * self.itemsize);
-                // SAFETY: the elements' place, and a half that the device is done with and the host has emptied.
-                unsafe { driver.copy_to_host(to, address(departure), bytes, stream.raw()) }?;
+                {
+                    // Not while the block before is copied: other jobs may run on this thread meanwhile.
+                    let _entered = stream.context.enter()?;
+                    // SAFETY: the elements' place, and a half that the device is done with and the host has emptied.
+                    unsafe { driver.copy_to_host(to, address(departure), bytes, stream.raw()) }?;
+                }
                 half.in_use_on(stream)?;
                 under_way.replace((half, block)).map_or(Ok(()), empty)
             })?;
             under_way.map_or(Ok(()), empty)
-        })?;
-        Ok(false)
+        })
     }
 }
 
@@ -291,25 +332,6 @@ impl Once {
 
     fn bytes(&self, itemsize: usize) -> usize {
         self.crossing.len() * itemsize
-    }
-
-    /// Has what crosses land in the target if it lies there in the same way, else beside it, to be spread out on
-    /// the target's device.
-    fn land(
-        &self,
-        to: &Region<'_>,
-        itemsize: usize,
-        stream: &Stream,
-        cross: impl FnOnce(*mut u8) -> Result<bool>,
-    ) -> Result<bool> {
-        if self.is_whole && same(to.layout, &self.crossing) {
-            return cross(to.data);
-        }
-        let dense = DeviceBuffer::new(self.bytes(itemsize), stream)?;
-        let busy = cross(dense.as_ptr())?;
-        // SAFETY: what crossed is there in the order of the stream; the target may be written in this order.
-        unsafe { gather((dense.as_ptr(), &self.repeated), (to.data, to.layout), itemsize, stream) }?;
-        Ok(busy)
     }
 }
 

@@ -14,7 +14,11 @@ use crate::{Device, Error, Result};
 
 pub(super) const SUCCESS: c_int = 0;
 pub(super) const OUT_OF_MEMORY: c_int = 2;
+pub(super) const INVALID_HANDLE: c_int = 400;
 pub(super) const NOT_READY: c_int = 600;
+
+/// `CU_STREAM_CAPTURE_MODE_RELAXED`.
+pub(super) const RELAXED: c_int = 2;
 
 /// `CU_EVENT_DISABLE_TIMING`.
 pub(super) const NO_TIMING: c_uint = 2;
@@ -22,6 +26,8 @@ pub(super) const NO_TIMING: c_uint = 2;
 pub(super) const NON_BLOCKING: c_uint = 1;
 /// `CU_MEMHOSTALLOC_PORTABLE`: page-locked for every device.
 pub(super) const PORTABLE: c_uint = 1;
+/// `CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL`.
+pub(super) const DEVICE_ORDINAL: c_int = 9;
 /// `CU_POINTER_ATTRIBUTE_MEMORY_TYPE`.
 pub(super) const MEMORY_TYPE: c_int = 2;
 /// `CU_MEMORYTYPE_HOST`.
@@ -83,7 +89,11 @@ driver! {
     retain_context = "cuDevicePrimaryCtxRetain"(context: *mut CUcontext, device: c_int);
     push_context = "cuCtxPushCurrent_v2"(context: CUcontext);
     pop_context = "cuCtxPopCurrent_v2"(context: *mut CUcontext);
+    current_context = "cuCtxGetCurrent"(context: *mut CUcontext);
+    current_device = "cuCtxGetDevice"(device: *mut c_int);
     synchronize = "cuCtxSynchronize"();
+    exchange_capture_mode = "cuThreadExchangeStreamCaptureMode"(mode: *mut c_int);
+    is_capturing = "cuStreamIsCapturing"(stream: CUstream, status: *mut c_int);
     create_stream = "cuStreamCreate"(stream: *mut CUstream, flags: c_uint);
     destroy_stream = "cuStreamDestroy_v2"(stream: CUstream);
     synchronize_stream = "cuStreamSynchronize"(stream: CUstream);

@@ -22,17 +22,54 @@ mod staging;
 mod stream;
 mod transfer;
 
-pub(crate) use order::Order;
+pub(crate) use order::{Order, Use};
 pub use stream::Stream;
 pub use transfer::Transfer;
-pub(crate) use transfer::{copy_into_on, copy_to, hand_to_default, is_pinned};
+pub(crate) use transfer::{copy_into_on, copy_to, hand_to_default, is_pinned, join_order};
+
+use std::ffi::{c_int, c_void};
 
 use crate::{Device, Result};
 
+/// With the feature `cuda`.
+impl Device {
+    /// The CUDA device that is current on the calling thread; the first one where none is.
+    ///
+    /// # Errors
+    /// [`Error::NoCuda`](crate::Error::NoCuda), [`Error::Cuda`](crate::Error::Cuda).
+    pub fn current_cuda() -> Result<Self> {
+        let driver = driver::driver(Self::cuda(0))?;
+        let (mut context, mut index): (_, c_int) = (std::ptr::null_mut(), 0);
+        // SAFETY: room for the handle.
+        unsafe { driver.current_context(&raw mut context) }?;
+        if !context.is_null() {
+            // SAFETY: room for the number; a context is current.
+            unsafe { driver.current_device(&raw mut index) }?;
+        }
+        Ok(Self::cuda(index))
+    }
+
+    /// The CUDA device that memory is on.
+    ///
+    /// # Errors
+    /// [`Error::NoCuda`](crate::Error::NoCuda); [`Error::Cuda`](crate::Error::Cuda) for an address that the driver
+    /// does not know.
+    pub fn of_cuda_memory(address: *const c_void) -> Result<Self> {
+        let driver = driver::driver(Self::cuda(0))?;
+        let mut index: c_int = 0;
+        // SAFETY: room for the number; the driver knows the address, or refuses it.
+        unsafe {
+            driver.pointer_attribute(
+                (&raw mut index).cast(),
+                driver::DEVICE_ORDINAL,
+                stream::address(address),
+            )
+        }?;
+        Ok(Self::cuda(index))
+    }
+}
+
 /// Whether this machine has this CUDA device, and a driver for it.
-///
-/// # Errors
-/// [`Error::NoCuda`](crate::Error::NoCuda), which says what is missing; [`Error::Cuda`](crate::Error::Cuda).
 pub(crate) fn require(device: Device) -> Result<()> {
     context::Context::of(device).map(drop)
 }

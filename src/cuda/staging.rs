@@ -47,8 +47,6 @@ impl Half {
 }
 
 /// Lets a transfer use a pair of halves of the stream's device, which are kept for later ones.
-///
-/// `run` is given number after number the half that is next.
 pub(super) fn with_halves(stream: &Stream, run: impl FnOnce(&[Half; 2]) -> Result<()>) -> Result<()> {
     let context = stream.context;
     let kept = context.stagings.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -57,7 +55,7 @@ pub(super) fn with_halves(stream: &Stream, run: impl FnOnce(&[Half; 2]) -> Resul
         None => Staging { halves: [Half::new(context)?, Half::new(context)?] },
     };
     let outcome = run(&staging.halves);
-    if outcome.is_err() && context.synchronize().is_err() {
+    if outcome.is_err() && stream.synchronize().is_err() {
         // Nobody knows what the device still does with it.
         std::mem::forget(staging);
         return outcome;

@@ -101,7 +101,7 @@ impl Stream {
     ///
     /// # Safety
     /// * A number above 2 is a stream of this device's, which lives until everything that is made with the
-    ///   result is dropped. `owner` may see to that.
+    ///   result, and what is made of that, is dropped. `owner` may see to that.
     pub unsafe fn from_number(
         device: Device,
         number: i64,
@@ -153,10 +153,22 @@ impl Stream {
         if self == other {
             return Ok(());
         }
-        let event = Event::record(other)?;
         let _entered = self.context.enter()?;
+        // A graph would take the other one in, and do the work when it is replayed.
+        self.refuse_capture()?;
+        other.refuse_capture()?;
+        let event = Event::record(other)?;
         // SAFETY: a stream and an event that live; the driver keeps what it needs of the event.
         unsafe { self.context.driver.stream_wait_event(self.raw(), event.raw, 0) }
+    }
+
+    /// Refuses a stream on which a graph is being captured: what is put on it is not done.
+    pub(super) fn refuse_capture(&self) -> Result<()> {
+        let _entered = self.context.enter()?;
+        let mut status = 0;
+        // SAFETY: a stream that lives, its context current, and room for the number.
+        unsafe { self.context.driver.is_capturing(self.raw(), &raw mut status) }?;
+        if status == 0 { Ok(()) } else { Err(refusal(self.number(), "a CUDA graph is being captured on it")) }
     }
 
     /// The driver's handle; the default streams' are special.
@@ -236,6 +248,7 @@ impl Event {
 
     /// The point that a stream has come to.
     pub(super) fn record(stream: &Stream) -> Result<Self> {
+        let _entered = stream.context.enter()?;
         let event = Self::new(stream.context)?;
         event.move_to(stream)?;
         Ok(event)

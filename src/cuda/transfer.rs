@@ -1,86 +1,111 @@
 //! Tensors on their way: new memory, copies into it, and the order of streams.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::context::Context;
 use super::crossing::{Copy, Place, Region, Streams};
 use super::memory::{self, DeviceBuffer, PinnedBuffer};
-use super::order::Order;
+use super::order::{Order, Use};
 use super::stream::{Event, Stream};
 use crate::copy::{self, Buffer, Memory};
 use crate::storage::Storage;
 use crate::{Access, Descriptor, Device, Error, Layout, MemoryFormat, Rejected, Result, Tensor};
 
 /// The order in which a tensor's memory is used: that of the legacy default stream, where nobody says more.
-fn order<'t>(tensor: &'t Tensor, context: &'static Context) -> Result<&'t Order> {
+fn order<'t>(tensor: &'t Tensor, context: &'static Context) -> Result<&'t Arc<Order>> {
     if let Some(order) = tensor.storage.order().get() {
         return Ok(order);
     }
     let home = Stream::legacy_default(Device::cuda(context.index))?;
-    Ok(tensor.storage.order().get_or_init(|| Box::new(Order::new(&home))))
+    Ok(tensor.storage.order().get_or_init(|| Order::new(&home, false)))
 }
 
-/// Whether the memory is freed in the order of streams.
-fn is_ours(tensor: &Tensor) -> bool {
-    tensor.storage.owner_is::<DeviceBuffer>()
+/// What a copy has put on streams.
+struct UnderWay {
+    /// Whether a device still reads or writes the host's memory.
+    is_busy: bool,
+    done: Option<Event>,
+    streams: Streams,
 }
 
-/// Copies elements to those of another tensor. Says whether a device still reads or writes the host's memory.
+impl UnderWay {
+    /// Waits until the copy is done. Where that fails and nobody knows, its memory is kept for ever.
+    fn wait(&self, source: &Tensor, target: &Tensor) -> Result<()> {
+        let Some(done) = &self.done else { return Ok(()) };
+        done.wait().inspect_err(|_| keep_unless_settled(&self.streams, source, target))
+    }
+
+    /// The same, if it has to be done before the host goes on.
+    fn wait_if_busy(&self, source: &Tensor, target: &Tensor) -> Result<()> {
+        if self.is_busy { self.wait(source, target) } else { Ok(()) }
+    }
+}
+
+/// After a failure: waits in other ways, and keeps the memory if they fail too.
+fn keep_unless_settled(streams: &Streams, source: &Tensor, target: &Tensor) {
+    if !streams.settle() {
+        std::mem::forget((source.share(), target.share()));
+    }
+}
+
+/// Puts a copy of elements to those of another tensor on streams.
 ///
 /// # Safety
-/// * Nobody else uses the target; shapes, types and writability were looked at. Until the host's memory is not in
-///   use any more the caller keeps it, and others from it.
-unsafe fn copy(
-    source: &Tensor,
-    target: &Tensor,
-    given: Option<&Stream>,
-    memory: Memory,
-) -> Result<(bool, Option<Event>)> {
+/// * Nobody else uses the target; shapes, types and writability were looked at. As long as the host's memory is in
+///   use the caller keeps it, and others from it.
+unsafe fn copy(source: &Tensor, target: &Tensor, given: Option<&Stream>, memory: Memory) -> Result<UnderWay> {
     let (from, to) = (Place::of(source.device())?, Place::of(target.device())?);
     let streams = Streams::new(from, to, given)?;
-    let (bytes, item);
+    let bytes;
     let (source_layout, target_layout, itemsize) = match source.descriptor.itemsize() {
         Some(itemsize) => (source.layout(), target.layout(), itemsize),
         // Packed elements are contiguous on both sides.
         None => {
-            item = i64::try_from(source.nbytes()).unwrap_or(i64::MAX);
-            bytes = Layout::contiguous(&[item])?;
+            bytes = Layout::contiguous(&[i64::try_from(source.nbytes()).unwrap_or(i64::MAX)])?;
             (&bytes, &bytes, 1)
         }
     };
-    let ordered = [(source, from, &streams.from), (target, to, &streams.to)];
-    for (tensor, place, stream) in ordered {
-        if let (Place::Device(context), Some(stream)) = (place, stream) {
-            order(tensor, context)?.before(stream)?;
-        }
-    }
     let region = |tensor: &Tensor, place, layout| Region { place, data: tensor.data_ptr().cast(), layout };
     let (from, to) = (region(source, from, source_layout), region(target, to, target_layout));
     let copy = Copy { from, to, itemsize, memory, streams };
-    let finish = || {
-        // SAFETY: the caller's promises, and the streams waited for whoever used the memory.
-        let busy = unsafe { copy.run() }?;
-        let mut lent = false;
-        for (tensor, place, stream) in
-            [(source, from.place, &copy.streams.from), (target, to.place, &copy.streams.to)]
-        {
-            if let (Place::Device(context), Some(stream)) = (place, stream) {
-                order(tensor, context)?.after(stream)?;
-                lent |= !is_ours(tensor);
+    let sides = [(source, from.place, &copy.streams.from), (target, to.place, &copy.streams.to)];
+    let orders = || {
+        sides.iter().filter_map(|&(tensor, place, stream)| match (place, stream) {
+            (Place::Device(context), Some(stream)) => {
+                Some(order(tensor, context).map(|order| (order, stream)))
             }
+            _ => None,
+        })
+    };
+    for side in orders() {
+        let (order, stream) = side?;
+        order.before(stream)?;
+    }
+    let run = || {
+        // SAFETY: the caller's promises, and the streams wait for whoever used the memory.
+        let is_busy = unsafe { copy.run() }?;
+        let mut is_lent = false;
+        for side in orders() {
+            let (order, stream) = side?;
+            order.after(stream)?;
+            is_lent |= !order.is_ours;
         }
         let done = copy.streams.last().map(Event::record).transpose()?;
         if let Some(done) = &done
-            && lent
+            && is_lent
         {
             done.wait()?;
         }
-        Ok((busy, done))
+        Ok((is_busy, done))
     };
-    finish().inspect_err(|_| {
-        // What was put on the streams may still be at work on memory that goes away now.
-        for stream in [&copy.streams.from, &copy.streams.to].into_iter().flatten() {
-            let _broken = stream.context.synchronize();
+    match run() {
+        Ok((is_busy, done)) => Ok(UnderWay { is_busy, done, streams: copy.streams }),
+        Err(error) => {
+            keep_unless_settled(&copy.streams, source, target);
+            Err(error)
         }
-    })
+    }
 }
 
 /// Copies elements to those of another tensor, at least one of which is not on the host, and waits until the
@@ -95,13 +120,10 @@ pub(crate) unsafe fn copy_into_on(
     memory: Memory,
 ) -> Result<()> {
     // SAFETY: the caller's promises; the memory is kept until the wait is over.
-    match unsafe { copy(source, target, stream, memory) }? {
-        (true, Some(done)) => done.wait(),
-        _ => Ok(()),
-    }
+    unsafe { copy(source, target, stream, memory) }?.wait_if_busy(source, target)
 }
 
-/// New memory for elements of this layout, which is dense: for work on this stream, or any stream of its own device's.
+/// New memory for elements of this layout, which is dense: for work on this stream of its device.
 fn new_tensor(
     source: &Descriptor,
     device: Device,
@@ -109,44 +131,34 @@ fn new_tensor(
     stream: Option<&Stream>,
 ) -> Result<Tensor> {
     let bytes = source.nbytes();
-    let made =
-        |data: *mut u8, storage| Ok(Tensor::new(storage, source.moved_to_device(data, layout, device)));
-    match Place::of(device)? {
-        Place::Device(context) => {
-            let default;
-            let stream = match stream {
-                Some(stream) if stream.context == context => stream,
-                _ => {
-                    default = Stream::legacy_default(device)?;
-                    &default
-                }
-            };
+    let (data, storage) = match stream {
+        Some(stream) => {
             let buffer = DeviceBuffer::new(bytes, stream)?;
-            let (data, order) = (buffer.as_ptr(), Box::new(Order::new(buffer.home())));
+            let (data, order) = (buffer.as_ptr(), Order::new(buffer.home(), true));
             let storage = Storage::new(buffer, Access::Exclusive, true);
             let _new = storage.order().set(order);
-            made(data, storage)
+            (data, storage)
         }
-        Place::Host if device == Device::CUDA_HOST => {
-            let context =
-                Context::of(Device::cuda(source.device().on_cuda().map_or(0, |device| device.index)))?;
-            let buffer = PinnedBuffer::new(bytes, context)?;
-            made(buffer.as_ptr(), Storage::new(buffer, Access::Exclusive, true))
+        None if device == Device::CUDA_HOST => {
+            let near = source.device().on_cuda().unwrap_or(Device::cuda(0));
+            let buffer = PinnedBuffer::new(bytes, Context::of(near)?)?;
+            (buffer.as_ptr(), Storage::new(buffer, Access::Exclusive, true))
         }
-        Place::Host => {
+        None => {
             let buffer = Buffer::uninit(bytes)?;
-            made(buffer.as_ptr(), Storage::new(buffer, Access::Exclusive, true))
+            (buffer.as_ptr(), Storage::new(buffer, Access::Exclusive, true))
         }
-    }
+    };
+    Ok(Tensor::new(storage, source.moved_to_device(data, layout, device)))
 }
 
-/// A copy of a tensor in new memory of a device. Says whether a device still reads or writes the host's memory.
-fn started(
+/// Starts to copy a tensor to new memory of a device.
+fn start(
     source: &Tensor,
     device: Device,
     format: MemoryFormat,
     stream: Option<&Stream>,
-) -> Result<(Tensor, bool, Option<Event>)> {
+) -> Result<(Tensor, UnderWay)> {
     if ![Device::CPU, Device::CUDA_HOST].contains(&device) && device != Device::cuda(device.index) {
         return Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" });
     }
@@ -155,12 +167,11 @@ fn started(
     if source.descriptor.itemsize().is_none() && !layout.is_contiguous() {
         return Err(Error::UnsupportedDType { dtype: source.dtype(), target: "a strided copy" });
     }
-    // Refuses a stream of neither device before memory is made.
     let streams = Streams::new(Place::of(source.device())?, Place::of(device)?, stream)?;
     let target = new_tensor(&source.descriptor, device, layout, streams.to.as_ref())?;
-    // SAFETY: new memory, dense and as large as the elements; callers wait where the host's memory is in use.
-    let (busy, done) = unsafe { copy(source, &target, stream, Memory::Fresh) }?;
-    Ok((target, busy, done))
+    // SAFETY: new memory, dense and as large as the elements; callers wait, or keep both tensors.
+    let under_way = unsafe { copy(source, &target, stream, Memory::Fresh) }?;
+    Ok((target, under_way))
 }
 
 /// A copy of a tensor in new memory of a device: the source's, for one.
@@ -170,22 +181,9 @@ pub(crate) fn copy_to(
     format: MemoryFormat,
     stream: Option<&Stream>,
 ) -> Result<Tensor> {
-    let (target, busy, done) = started(source, device, format, stream)?;
-    match done {
-        Some(done) if busy => finished(target, &done),
-        _ => Ok(target),
-    }
-}
-
-fn finished(target: Tensor, done: &Event) -> Result<Tensor> {
-    match done.wait() {
-        Ok(()) => Ok(target),
-        Err(error) => {
-            // Nobody knows whether the device is still at it.
-            std::mem::forget(target);
-            Err(error)
-        }
-    }
+    let (target, under_way) = start(source, device, format, stream)?;
+    under_way.wait_if_busy(source, &target)?;
+    Ok(target)
 }
 
 /// Whether host memory is page-locked.
@@ -194,14 +192,23 @@ pub(crate) fn is_pinned(descriptor: &Descriptor) -> bool {
     memory::is_pinned(start, bytes)
 }
 
-/// What every export without a stream is for: work on the legacy default stream.
-pub(crate) fn hand_to_default(tensor: &Tensor) {
-    let handed = || {
-        let Place::Device(context) = Place::of(tensor.device())? else { return Ok(()) };
-        order(tensor, context)?.hand_to(&Stream::legacy_default(Device::cuda(context.index))?)
-    };
-    // An export cannot fail. Where the driver does, the device is of no use any more.
-    let _broken: Result<()> = handed();
+/// Makes memory ready for what every export without a stream is for: work on the legacy default stream.
+pub(crate) fn hand_to_default(tensor: &Tensor) -> Result<()> {
+    // Devices of others have no streams that are known here.
+    let Ok(Place::Device(context)) = Place::of(tensor.device()) else { return Ok(()) };
+    let order = order(tensor, context)?;
+    let default = Stream::legacy_default(Device::cuda(context.index))?;
+    // Where the device cannot be made to wait, the host does.
+    order.hand_to(&default).or_else(|_| order.synchronize())
+}
+
+/// Makes the memory of one tensor take part in the order of another's, which keeps it.
+pub(crate) fn join_order(view: &Tensor, base: &Tensor) {
+    if let Ok(Place::Device(context)) = Place::of(base.device())
+        && let Ok(order) = order(base, context)
+    {
+        let _new = view.storage.order().set(Arc::clone(order));
+    }
 }
 
 /// A copy that has been started, and what it needs: the copy's memory, and another handle to the source's. As long
@@ -219,13 +226,12 @@ pub(crate) fn hand_to_default(tensor: &Tensor) {
 /// let on_device = upload.wait()?;
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "dropping it waits until the copy is done"]
 pub struct Transfer {
     target: Option<Tensor>,
-    done: Option<Event>,
+    under_way: UnderWay,
     /// Keeps what the device reads.
-    _source: Tensor,
+    source: Tensor,
 }
 
 impl Transfer {
@@ -234,7 +240,7 @@ impl Transfer {
     /// # Errors
     /// [`Error::Cuda`].
     pub fn is_done(&self) -> Result<bool> {
-        self.done.as_ref().map_or(Ok(true), Event::is_past)
+        self.under_way.done.as_ref().map_or(Ok(true), Event::is_past)
     }
 
     /// Waits until the copy is done, and gives it.
@@ -242,20 +248,26 @@ impl Transfer {
     /// # Errors
     /// [`Error::Cuda`].
     pub fn wait(mut self) -> Result<Tensor> {
-        let done = self.done.take();
-        match (self.target.take(), done) {
-            (Some(target), Some(done)) => finished(target, &done),
-            (Some(target), None) => Ok(target),
-            (None, _) => unreachable!("taken only here"),
+        match self.target.take() {
+            Some(target) => self.under_way.wait(&self.source, &target).map(|()| target),
+            None => unreachable!("taken only here, and when this is dropped"),
         }
     }
 }
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        if let (Some(target), Some(done)) = (self.target.take(), self.done.take()) {
-            let _gone = finished(target, &done);
+        if let Some(target) = self.target.take() {
+            let _gone = self.under_way.wait(&self.source, &target);
         }
+    }
+}
+
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer")
+            .field("target", &self.target.as_ref().map(Tensor::device))
+            .finish_non_exhaustive()
     }
 }
 
@@ -286,13 +298,16 @@ impl Tensor {
 
     /// As [`to_device_on`](Self::to_device_on), but returns while the copy may be under way: where the side on the
     /// host is page-locked ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and lies as the other does. Any other
-    /// host memory is done with when the call returns.
+    /// host memory is done with when the call returns, and so is [`Access::Foreign`] memory, which others may write.
     ///
     /// # Errors
     /// As for [`to_device_on`](Self::to_device_on).
     pub fn start_to_device(&self, device: Device, stream: &Stream) -> Result<Transfer> {
-        let (target, _, done) = started(self, device, MemoryFormat::Preserve, Some(stream))?;
-        Ok(Transfer { target: Some(target), done, _source: self.share() })
+        let (target, under_way) = start(self, device, MemoryFormat::Preserve, Some(stream))?;
+        if matches!(self.access(), Access::Foreign { .. }) {
+            under_way.wait_if_busy(self, &target)?;
+        }
+        Ok(Transfer { target: Some(target), under_way, source: self.share() })
     }
 
     /// As [`deep_clone_with`](Self::deep_clone_with), in the order of a stream of the device.
@@ -300,7 +315,7 @@ impl Tensor {
     /// # Errors
     /// As for [`deep_clone_with`](Self::deep_clone_with), and [`Error::Descriptor`] for a stream of another device.
     pub fn deep_clone_on(&self, format: MemoryFormat, stream: &Stream) -> Result<Self> {
-        copy_to(self, self.device(), format, Some(stream))
+        copy_to(self, self.device().on_cuda().unwrap_or(self.device()), format, Some(stream))
     }
 
     /// As [`copy_into`](Self::copy_into), in the order of a stream of the source's device or the target's.
@@ -310,7 +325,8 @@ impl Tensor {
     pub fn copy_into_on(&self, target: &mut Self, stream: &Stream) -> Result<()> {
         target.require_exclusive()?;
         // SAFETY: nobody but `target` reaches its memory, so it is not `self`'s either.
-        unsafe { self.copy_into_unchecked_on(target, stream) }
+        let copied = unsafe { self.copy_into_unchecked_on(target, stream) };
+        copied.inspect_err(|_| target.lose_if_kept())
     }
 
     /// As [`copy_into_unchecked`](Self::copy_into_unchecked), in the order of a stream of the source's device or the
@@ -327,12 +343,42 @@ impl Tensor {
         unsafe { self.copy_elements(target, Memory::Used, Some(stream)) }
     }
 
-    /// Makes the contents ready for work on a stream: what is put on it from now on waits for them, and when the
-    /// memory is released it is not used for something else before what is on the stream by then is done. Whoever
-    /// hands the memory on (as a DLPack struct, say) calls this for the stream on which it will be used. Does
-    /// nothing for host memory.
+    /// Makes this handle one for work on a stream, for a consumer for example: what is put on the stream from now on
+    /// waits for the contents, and the end of the handle, or of what it moves into, for what is on the stream by then.
+    /// Host memory has no streams: there it does nothing.
     ///
-    /// Exports are ready on the legacy default stream without it.
+    /// When memory of this crate's is freed it is not used again before that work is done; the device waits, not the
+    /// host. Memory that came in is released in the order of the legacy default stream: an owner that frees it on
+    /// another stream has to see to the order itself.
+    ///
+    /// ```no_run
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// let near = Tensor::zeros::<f32>([1 << 20])?.cuda(0)?;
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let exported = near.share().used_on(&stream)?.into_dlpack(); // for a consumer that works on it
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured. The
+    /// tensor comes back inside the error.
+    pub fn used_on(mut self, stream: &Stream) -> Result<Self, Rejected<Self>> {
+        let used = self.context().and_then(|context| match context {
+            Some(context) => Use::new(order(&self, context)?, stream).map(|used| Some(Box::new(used))),
+            None => Ok(None),
+        });
+        match used {
+            Ok(used) => {
+                self.used = used;
+                Ok(self)
+            }
+            Err(error) => Err(Rejected::new(self, error)),
+        }
+    }
+
+    /// Makes the contents ready for work on a stream: what is put on it from now on waits for them, and the release of
+    /// the memory for what is on it by then: as [`used_on`](Self::used_on), but for as long as the memory lives. For work of one's own on the address. Does nothing for host memory.
     ///
     /// # Errors
     /// [`Error::NoCuda`], [`Error::Cuda`].

@@ -8,7 +8,7 @@ use super::sealed::Token;
 use super::{Block, COPIED, Exported, Managed, READ_ONLY, is_untouched, unwrap};
 use crate::ffi::{DLManagedTensorVersioned, DLTensor};
 use crate::storage::Storage;
-use crate::{Access, Descriptor, Rejected, Result, Tensor};
+use crate::{Access, Descriptor, Device, Rejected, Result, Tensor};
 
 /// A DLPack struct that somebody else made, checked and taken over, released when this is dropped.
 ///
@@ -93,7 +93,7 @@ impl<M: Managed> std::fmt::Debug for Held<M> {
 pub enum Imported<M: Managed = DLManagedTensorVersioned> {
     /// A struct that needs no tensor yet: it says everything in the ordinary way, and right.
     Kept(Held<M>),
-    /// The tensor of a struct of this crate's own, or of one that leaves something unsaid.
+    /// The tensor of a struct of this crate's own, of one that leaves something unsaid, or of CUDA memory.
     Converted(Tensor),
 }
 
@@ -113,7 +113,7 @@ impl<M: Managed> Imported<M> {
             Opened::Ours(tensor) => Ok(Self::Converted(tensor)),
             Opened::Theirs(held) => {
                 // SAFETY: the caller promises `ndim` numbers behind both addresses.
-                if unsafe { is_ordinary(held.tensor(), held.flags()) } {
+                if unsafe { is_ordinary(held.tensor(), held.flags()) } && !needs_order(held.tensor()) {
                     return Ok(Self::Kept(held));
                 }
                 // SAFETY: the caller's promises.
@@ -121,6 +121,12 @@ impl<M: Managed> Imported<M> {
             }
         }
     }
+}
+
+/// Whether memory is used in the order of streams, which a tensor keeps.
+fn needs_order(tensor: &DLTensor) -> bool {
+    let (kind, index) = (tensor.device.device_type.cast_signed(), tensor.device.device_id);
+    cfg!(feature = "cuda") && Device { kind, index }.on_cuda().is_some()
 }
 
 /// A struct that may be taken over.

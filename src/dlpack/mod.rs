@@ -318,8 +318,9 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
 #[inline]
 fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
     #[cfg(feature = "cuda")]
-    if !tensor.device().is_host() {
-        crate::cuda::hand_to_default(&tensor);
+    if !tensor.device().is_host() && tensor.used.is_none() {
+        // An export cannot fail. Where the driver does, the device is of no use any more.
+        let _broken = crate::cuda::hand_to_default(&tensor);
     }
     let block = Box::into_raw(Box::<Block<M>>::new_uninit()).cast::<Block<M>>();
     macro_rules! put {
@@ -351,7 +352,11 @@ fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
 unsafe fn unwrap<M: Managed>(source: Exported<M>) -> Tensor {
     // SAFETY: marked structs are made by `export` as the first field of this block.
     let block = unsafe { Box::from_raw(source.into_raw().cast::<Block<M>>().as_ptr()) };
-    Tensor { vouched: true, ..block.tensor }
+    let mut tensor = block.tensor;
+    #[cfg(feature = "cuda")]
+    drop(tensor.used.take());
+    tensor.vouched = true;
+    tensor
 }
 
 impl Tensor {
@@ -419,9 +424,8 @@ impl Tensor {
     /// (`IS_COPIED` too if this crate allocated the memory); foreign memory as writable as it is;
     /// everything else is `READ_ONLY`.
     ///
-    /// Memory of a CUDA device is ready on the legacy default stream, as every export's is (with the feature `cuda`;
-    /// `ready_on` makes it ready on others). Until the struct is released its consumer keeps
-    /// to the streams that the memory was made ready on.
+    /// Memory of a CUDA device is ready on the legacy default stream, as every export's is, or on that of
+    /// `used_on` (with the feature `cuda`).
     pub fn into_dlpack(mut self) -> Exported {
         let flags = self.moving_flags();
         export(self, flags)

@@ -82,10 +82,14 @@ pub(super) unsafe fn from_storage(
     // The address of an empty tensor is not used, but should not be NULL.
     let data = if layout.is_empty() { std::ptr::without_provenance_mut(64) } else { descriptor.data_ptr() };
     #[cfg(feature = "cuda")]
-    let storage = {
+    let storage = if descriptor.device().is_host() {
+        storage
+    } else {
         let tensor = Tensor::new(storage, descriptor.clone());
-        crate::cuda::hand_to_default(&tensor);
-        tensor.storage
+        match crate::cuda::hand_to_default(&tensor) {
+            Ok(()) => tensor.storage,
+            Err(error) => return Err((tensor.storage, error)),
+        }
     };
     let device = descriptor.device();
     let device = DLDevice { device_type: device.kind.cast_unsigned(), device_id: device.index };
@@ -117,6 +121,11 @@ impl Tensor {
     pub fn into_torch(mut self) -> Result<tch::Tensor, Rejected<Self>> {
         if let Err(error) = self.check_torch() {
             return Err(Rejected::new(self, error));
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(used) = self.used.take() {
+            // libtorch does not tell when it is done with that stream.
+            used.stay();
         }
         let storage = match self.storage.into_owner::<TorchOwner>() {
             Ok(owner) => return Ok(owner.into_tensor()),

@@ -23,7 +23,7 @@ pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     // the storage meanwhile: tch's race, a stated limit); it is changed only if the tensor owns
     // its memory alone, and then nobody else uses it.
     let storage = unsafe { Storage::with_thin(context.as_ptr(), share) }?;
-    Ok(Tensor { storage, descriptor, vouched: false }.into_dlpack())
+    Ok(Tensor { vouched: false, ..Tensor::new(storage, descriptor) }.into_dlpack())
 }
 
 /// One more reference to memory of ours that libtorch holds and goes on writing. `shared` is why the

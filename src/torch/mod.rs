@@ -349,14 +349,14 @@ fn own(tensor: tch::Tensor, Read { descriptor, context, .. }: Read) -> Tensor {
             storage.reclaim();
             // Foreign memory got into libtorch through an unsafe door; nobody vouches for it here.
             let vouched = !matches!(storage.access(), Access::Foreign { .. });
-            Tensor { storage, descriptor, vouched }
+            Tensor { vouched, ..Tensor::new(storage, descriptor) }
         }
         None if descriptor.device().is_host() => {
             Tensor::new(Storage::new(TorchOwner::new(tensor), Access::Exclusive, false), descriptor)
         }
         None => {
             let storage = Storage::new(TorchOwner::new(tensor), Access::Foreign { writable: true }, false);
-            Tensor { storage, descriptor, vouched: false }
+            Tensor { vouched: false, ..Tensor::new(storage, descriptor) }
         }
     }
 }

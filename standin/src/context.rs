@@ -127,6 +127,14 @@ pub(crate) extern "C" fn cuCtxGetCurrent(context: Out<usize>) -> Code {
 }
 
 #[unsafe(no_mangle)]
+pub(crate) extern "C" fn cuCtxGetDevice(device: Out<c_int>) -> Code {
+    call("cuCtxGetDevice", "", |_, current| {
+        device.ok_or(INVALID_VALUE)?.write(current as c_int);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuCtxSetCurrent(context: usize) -> Code {
     free_call("cuCtxSetCurrent", format_args!("context={}", Named(Kind::Context, context)), |driver| {
         let device = if context == 0 { None } else { Some(driver.device_of(context)?) };

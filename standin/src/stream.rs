@@ -1,8 +1,9 @@
 //! Streams.
 
-use std::ffi::c_uint;
+use std::cell::Cell;
+use std::ffi::{c_int, c_uint};
 
-use crate::driver::{Driver, Out, call, thread};
+use crate::driver::{Driver, Out, call, free_call, thread};
 use crate::error::{Code, INVALID_HANDLE, INVALID_VALUE, NOT_READY};
 use crate::handle::{Kind, Named};
 use crate::queue;
@@ -89,6 +90,26 @@ pub(crate) extern "C" fn cuStreamQuery(stream: usize) -> Code {
     call("cuStreamQuery", format_args!("stream={}", Named(Kind::Stream, stream)), |driver, device| {
         let queue = driver.any_queue(device, stream)?;
         if driver.queues.is_past(driver.queues.end(queue)) { Ok(()) } else { Err(NOT_READY) }
+    })
+}
+
+/// No graphs are captured here.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn cuStreamIsCapturing(stream: usize, status: Out<c_int>) -> Code {
+    call("cuStreamIsCapturing", format_args!("stream={}", Named(Kind::Stream, stream)), |driver, device| {
+        driver.any_queue(device, stream)?;
+        status.ok_or(INVALID_VALUE)?.write(0);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn cuThreadExchangeStreamCaptureMode(mode: Option<&mut c_int>) -> Code {
+    free_call("cuThreadExchangeStreamCaptureMode", "", |_| {
+        thread_local!(static MODE: Cell<c_int> = const { Cell::new(0) });
+        let mode = mode.ok_or(INVALID_VALUE)?;
+        *mode = MODE.replace(*mode);
+        Ok(())
     })
 }
 

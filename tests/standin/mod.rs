@@ -193,20 +193,29 @@ impl Theirs {
 
     /// Puts a copy from a tensor's memory to page-locked memory on the stream.
     pub(crate) fn read(&self, tensor: &Tensor, target: &Pinned) {
-        let _current = Current::of(self.index);
-        let from = tensor.data_ptr().expose_provenance() as u64;
-        cuda!(cuMemcpyDtoHAsync_v2(
-            target.0.cast() => *mut c_void,
-            from => u64,
-            tensor.nbytes() => usize,
-            self.raw => *mut c_void
-        ));
+        read(tensor, target, self.index, self.raw);
     }
 
     pub(crate) fn synchronize(&self) {
-        let _current = Current::of(self.index);
-        cuda!(cuStreamSynchronize(self.raw => *mut c_void));
+        synchronize(self.index, self.raw);
     }
+}
+
+/// Puts a copy from a tensor's memory to page-locked memory on a stream.
+pub(crate) fn read(tensor: &Tensor, target: &Pinned, index: i32, stream: *mut c_void) {
+    let _current = Current::of(index);
+    let from = tensor.data_ptr().expose_provenance() as u64;
+    cuda!(cuMemcpyDtoHAsync_v2(
+        target.0.cast() => *mut c_void,
+        from => u64,
+        tensor.nbytes() => usize,
+        stream => *mut c_void
+    ));
+}
+
+pub(crate) fn synchronize(index: i32, stream: *mut c_void) {
+    let _current = Current::of(index);
+    cuda!(cuStreamSynchronize(stream => *mut c_void));
 }
 
 impl Drop for Theirs {
@@ -265,6 +274,8 @@ pub(crate) fn peek(address: *mut c_void, bytes: usize) -> Vec<u8> {
 pub(crate) struct Foreign {
     index: i32,
     address: u64,
+    /// On which it is freed.
+    stream: usize,
 }
 
 // SAFETY: an address that the stand-in knows.
@@ -273,14 +284,26 @@ unsafe impl Send for Foreign {}
 impl Drop for Foreign {
     fn drop(&mut self) {
         let _current = Current::of(self.index);
-        let legacy = std::ptr::without_provenance_mut(1);
-        cuda!(cuMemFreeAsync(self.address => u64, legacy => *mut c_void));
+        let stream = std::ptr::with_exposed_provenance_mut(self.stream);
+        cuda!(cuMemFreeAsync(self.address => u64, stream => *mut c_void));
     }
 }
 
 /// A tensor over somebody else's device memory, which holds `bytes` and no more: from the lowest element to the
 /// highest.
 pub(crate) fn memory(index: i32, shape: &[i64], strides: &[i64], dtype: DType, bytes: &[u8]) -> Tensor {
+    freed_on(1, index, shape, strides, dtype, bytes)
+}
+
+/// The same, freed on a stream of this number.
+pub(crate) fn freed_on(
+    stream: i64,
+    index: i32,
+    shape: &[i64],
+    strides: &[i64],
+    dtype: DType,
+    bytes: &[u8],
+) -> Tensor {
     let _current = Current::of(index);
     let legacy = std::ptr::without_provenance_mut(1);
     let mut address = 0;
@@ -294,5 +317,5 @@ pub(crate) fn memory(index: i32, shape: &[i64], strides: &[i64], dtype: DType, b
     let first = start.wrapping_byte_offset(-lowest as isize);
     let descriptor = Descriptor::new(first, layout, dtype, Device::cuda(index)).expect("valid");
     // SAFETY: memory of the stand-in, which the owner keeps.
-    unsafe { Tensor::from_raw_parts(descriptor, true, Foreign { index, address }) }
+    unsafe { Tensor::from_raw_parts(descriptor, true, Foreign { index, address, stream: stream as usize }) }
 }

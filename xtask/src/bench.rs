@@ -16,26 +16,29 @@ machine.
 ";
 
 /// The parts of the page: a name for the command line, and a heading.
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 5] = [
     ("exchange", "## Exchange"),
     ("calls", "## Calls of the C library"),
     ("python", "## Python"),
     ("copies", "## Copies"),
+    (GPU, "## CUDA"),
 ];
+
+/// The part that stays as it is: it is measured on other machines, by `cargo xtask gpu-check`.
+const GPU: &str = "cuda";
 
 /// Runs every benchmark, or those of one part, and writes down what they print. Other parts of the page stay.
 pub(crate) fn run(only: Option<&str>) -> Outcome {
-    if only.is_some_and(|only| PARTS.iter().all(|(name, _)| *name != only)) {
-        return Err(
-            format!("there is no such part; there are {}", PARTS.map(|(name, _)| name).join(", ")).into()
-        );
+    let parts = PARTS.map(|(name, _)| name).into_iter().filter(|&name| name != GPU).collect::<Vec<_>>();
+    if only.is_some_and(|only| !parts.contains(&only)) {
+        return Err(format!("there is no such part; there are {}", parts.join(", ")).into());
     }
     setup::libtorch_ready(None)?;
     let path = root().join("docs/benchmarks.md");
     let before = fs::read_to_string(&path).unwrap_or_default();
     let mut page = HEAD.to_owned();
     for (name, heading) in PARTS {
-        if only.is_none_or(|only| only == name) {
+        if name != GPU && only.is_none_or(|only| only == name) {
             page.push_str(&format!("\n{heading}\n\n{}\n", machine()));
             match name {
                 "exchange" => page.push_str(&[EXCHANGE, &output_of("exchange")?, GOALS].concat()),

@@ -5,6 +5,7 @@ mod bindings;
 mod chart;
 mod check;
 mod copies;
+mod gpu;
 #[cfg(feature = "bindgen")]
 mod kernel;
 mod python;
@@ -28,7 +29,8 @@ cargo xtask COMMAND
   check                    setup, then format, lints, documentation, generated files
   bench                    setup, then the benchmarks; writes docs/benchmarks.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
-  bindings                 generate the Rust declarations of the C headers, and the kernels' PTX";
+  bindings                 generate the Rust declarations of the C headers, and the kernels' PTX
+  gpu-check                pack what a CUDA machine needs, and run it where there is one";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(None),
         ["bench", part] => bench::run(Some(part)),
         ["bindings"] => bindings::run(false),
+        ["gpu-check"] => gpu::check(),
         ["bindgen-write"] => bindings::generate(false),
         ["bindgen-verify"] => bindings::generate(true),
         _ => {
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
 fn demo() -> Outcome {
     setup::libtorch_ready(None)?;
     for example in ["tour", "edges"] {
-        run(&mut cargo(&["run", "--release", "--features", "torch", "--example", example]))?;
+        run(&mut cargo(&["run", "--release", "--features", "cuda,torch", "--example", example]))?;
     }
     run(&mut cargo(&["build", "--release", "--package", "dlbridge-capi"]))?;
     let library = root().join("target/release");

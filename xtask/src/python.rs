@@ -70,7 +70,10 @@ pub(crate) fn check() -> Outcome {
     let ruff = setup::ensure_packages(&setup::venv(None), &[RUFF])?.join("bin/ruff");
     for arguments in [&["check"][..], &["format", "--check"]] {
         let mut ruff = Command::new(&ruff);
-        run(ruff.args(arguments).args([".", "../benches/python.py"]).current_dir(root().join("python")))?;
+        run(ruff
+            .args(arguments)
+            .args([".", "../benches/python.py", "../benches/gpu.py"])
+            .current_dir(root().join("python")))?;
     }
     Ok(())
 }

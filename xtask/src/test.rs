@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::{Outcome, cargo, python, root, run, setup, show, standin, succeeded, tools};
@@ -106,9 +106,24 @@ fn answers(command: &mut Command) -> bool {
 /// Versions of tch for versions of libtorch.
 const TCH: [(&str, &str); 2] = [("2.11", "0.24"), ("2.12", "0.25")];
 
-/// Runs the libtorch part of the suite on another libtorch, in a copy of the workspace whose lock
-/// file names the tch that goes with it.
+/// Runs the libtorch part of the suite on another libtorch.
 pub(crate) fn on_libtorch(version: &str) -> Outcome {
+    let (workspace, libtorch, target) = workspace_on(version)?;
+    let mut count = Count::default();
+    for arguments in [&["test", "--features", "torch"][..], &["test", "--package", "dlbridge-peer"]] {
+        let mut test = cargo(arguments);
+        test.current_dir(&workspace)
+            .env_remove("LIBTORCH_USE_PYTORCH")
+            .env("LIBTORCH", &libtorch)
+            .env("CARGO_TARGET_DIR", &target);
+        count.run(&mut test)?;
+    }
+    count.close()
+}
+
+/// Makes a copy of the workspace whose lock file names the tch that goes with another libtorch. Gives its folder,
+/// libtorch's, and the one for what is built.
+pub(crate) fn workspace_on(version: &str) -> Outcome<(PathBuf, PathBuf, PathBuf)> {
     let Some((_, tch)) = TCH.iter().find(|(libtorch, _)| *libtorch == version) else {
         return Err(format!(
             "no tch is known for libtorch {version}; there are 2.11 and 2.12; `cargo xtask test` runs on 2.13"
@@ -126,16 +141,7 @@ pub(crate) fn on_libtorch(version: &str) -> Outcome {
         }
         run(cargo(&["update", package, "--precise", &format!("{tch}.0")]).current_dir(&copy))?;
     }
-    let mut count = Count::default();
-    for arguments in [&["test", "--features", "torch"][..], &["test", "--package", "dlbridge-peer"]] {
-        let mut test = cargo(arguments);
-        test.current_dir(&copy)
-            .env_remove("LIBTORCH_USE_PYTORCH")
-            .env("LIBTORCH", &libtorch)
-            .env("CARGO_TARGET_DIR", place.join("build"));
-        count.run(&mut test)?;
-    }
-    count.close()
+    Ok((copy, libtorch, place.join("build")))
 }
 
 /// Copies the files of the workspace that git knows or would add.

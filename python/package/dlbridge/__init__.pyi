@@ -119,19 +119,43 @@ class Tensor:
         'channels_last' and 'channels_last_3d' are for four and five dimensions. The memory is aligned to 256
         bytes, so that JAX can share it.
 
-        Raises ValueError for a format that does not fit, and BufferError for memory of another device.
+        Memory of a CUDA device is copied there. Raises ValueError for a format that does not fit, and BufferError for
+        devices that can't be reached from here.
         """
     def contiguous(self) -> Tensor:
         """The tensor itself when its elements lie in row-major order; otherwise a copy that does."""
     def cpu(self) -> Tensor:
-        """The tensor itself when it is on the host; otherwise a copy there, which PyTorch makes."""
+        """The tensor itself when it is on the host; otherwise a copy there, which is complete when this returns.
+
+        Raises BufferError for devices that can't be reached from here, and RuntimeError where CUDA fails.
+        """
     def cuda(self, device: int | _Device | None = None) -> Tensor:
-        """The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy there,
-        which PyTorch makes."""
+        """The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy on that device,
+        or on the current one.
+
+        The copy is ready on the device's legacy default stream, and made ready on the stream of whoever asks for it with
+        `__dlpack__(stream=...)`. Raises BufferError where there is no CUDA, and RuntimeError where it fails.
+        """
     def to(self, device: _Device, *, copy: builtins.bool = False) -> Tensor:
-        """The tensor itself when it is on that device; otherwise a copy there, which PyTorch makes.
+        """The tensor itself when it is on that device; otherwise a copy there, as `cpu` and `cuda` make it.
 
         With `copy=True` a copy in any case. Raises ValueError for any device but 'cpu', 'cuda' and 'cuda:N'.
+        """
+    def pin_memory(self) -> Tensor:
+        """The tensor itself when it is in page-locked host memory; otherwise a copy there.
+
+        CUDA devices read and write such memory by themselves, so that copies to and from it are faster. It is expensive to
+        make: make little of it, and use it again, with `copyto` for example. Raises BufferError where there is no CUDA.
+        """
+    def is_pinned(self) -> builtins.bool:
+        """Whether the memory is page-locked host memory, whoever locked it."""
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The memory as Numba and others take it; an AttributeError for memory that is not on a CUDA device.
+
+        It is ready on the legacy default stream. The object is to be kept as long as the memory is used.
+
+        <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
         """
     def __dlpack__(
         self,
@@ -174,7 +198,7 @@ def from_dlpack(x: Any, /, *, device: _Device | None = None, copy: builtins.bool
     Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview, array.array, mmap),
     with `__array_interface__` or `__cuda_array_interface__`, and DLPack capsules. Read-only memory stays read-only.
 
-    With `device`, memory elsewhere is copied there, by the producer or by PyTorch. `copy=True` copies in any case,
+    With `device`, memory elsewhere is copied there, by the producer or by dlbridge. `copy=True` copies in any case,
     and `copy=False` raises ValueError where sharing would need a copy.
 
     Raises BufferError for what cannot be shared, for example tensors that require gradient, elements of no DLPack

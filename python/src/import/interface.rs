@@ -2,7 +2,7 @@
 //! <https://numpy.org/doc/stable/reference/arrays.interface.html>
 //! <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::c_void;
 use std::ptr::with_exposed_provenance_mut;
 
 use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::buffer;
+use crate::device;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::layout;
@@ -21,19 +22,41 @@ use crate::owner::Owner;
 pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let py = object.py();
     if let Some(interface) = object.getattr_opt(intern!(py, "__array_interface__"))? {
-        return share_described(object, &interface.cast_into()?, |_, _| Ok(Device::CPU)).map(Some);
+        return share_described(object, &interface.cast_into()?, |_| Ok(Device::CPU)).map(Some);
     }
-    if let Some(interface) = object.getattr_opt(intern!(py, "__cuda_array_interface__"))? {
-        return share_described(object, &interface.cast_into()?, cuda::wait_for).map(Some);
+    let Some(interface) = object.getattr_opt(intern!(py, "__cuda_array_interface__"))? else {
+        return Ok(None);
+    };
+    let interface: Bound<'_, PyDict> = interface.cast_into()?;
+    let stream = interface.get_item("stream")?.filter(|stream| !stream.is_none());
+    if !interface.get_item("data")?.is_some_and(|data| data.is_instance_of::<PyTuple>()) {
+        return Err(PyValueError::new_err(
+            "a CUDA array interface gives its data as a tuple of address and flag",
+        ));
     }
-    Ok(None)
+    let tensor = share_described(object, &interface, |address| {
+        // No elements have no address.
+        let device = if address == 0 { Device::current_cuda() } else { Device::of_cuda_memory(at(address)) };
+        device.map_err(buffer_error)
+    })?;
+    // It may still be being filled on that stream.
+    if let Some(stream) = stream
+        && let Some(stream) = device::stream_of(tensor.device(), &stream)?
+    {
+        tensor.written_on(&stream).map_err(buffer_error)?;
+    }
+    Ok(Some(tensor))
 }
 
-/// `locate` finds the device of an address, and waits for whoever writes there.
+fn at(address: usize) -> *mut c_void {
+    with_exposed_provenance_mut(address)
+}
+
+/// `locate` finds the device of an address.
 fn share_described(
     object: &Bound<'_, PyAny>,
     interface: &Bound<'_, PyDict>,
-    locate: impl FnOnce(&Bound<'_, PyDict>, usize) -> PyResult<Device>,
+    locate: impl FnOnce(usize) -> PyResult<Device>,
 ) -> PyResult<Tensor> {
     let described = Described::read(interface)?;
     let data = interface.get_item("data")?.filter(|data| !data.is_none());
@@ -46,8 +69,8 @@ fn share_described(
     };
     let (address, read_only) = data.extract::<(usize, Bound<'_, PyAny>)>()?;
     let read_only = read_only.is_truthy()?;
-    let device = locate(interface, address)?;
-    let descriptor = described.at(with_exposed_provenance_mut::<c_void>(address), device)?;
+    let device = locate(address)?;
+    let descriptor = described.at(at(address), device)?;
     // SAFETY: the object describes memory that it keeps, and says whether it may be written. No Rust view is ever
     // made here.
     Ok(unsafe { Tensor::from_raw_parts(descriptor, !read_only, Owner::new(object)) })
@@ -100,70 +123,4 @@ fn element_type(typestr: &str) -> PyResult<(DType, i64)> {
     }
     let dtype = dtype::from_kind(kind, size).ok_or_else(refused)?;
     Ok((dtype, i64::try_from(size).map_err(|_| refused())?))
-}
-
-/// The little that is needed of CUDA's driver, which whoever has memory on a device has loaded.
-mod cuda {
-    use super::*;
-
-    /// `CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL`.
-    const DEVICE_ORDINAL: c_int = 9;
-
-    type PointerGetAttribute = unsafe extern "C" fn(*mut c_void, c_int, u64) -> c_int;
-    type StreamSynchronize = unsafe extern "C" fn(*mut c_void) -> c_int;
-
-    /// Finds the device of an address, and waits for the stream that the interface names.
-    pub(super) fn wait_for(interface: &Bound<'_, PyDict>, address: usize) -> PyResult<Device> {
-        let mut index = 0;
-        if address != 0 {
-            let get = function(c"cuPointerGetAttribute")?;
-            // SAFETY: the driver's function of this name has this type.
-            let get = unsafe { std::mem::transmute::<*mut c_void, PointerGetAttribute>(get) };
-            // SAFETY: room for the number that the driver gives for this attribute; it knows or refuses the address.
-            succeeded("cuPointerGetAttribute", unsafe {
-                get((&raw mut index).cast(), DEVICE_ORDINAL, address as u64)
-            })?;
-        }
-        let stream = interface.get_item("stream")?.filter(|stream| !stream.is_none());
-        if let Some(stream) = stream {
-            let stream: usize = stream.extract()?;
-            if stream == 0 {
-                return Err(PyValueError::new_err(
-                    "0 is no stream of a CUDA array interface: 1 and 2 are the defaults",
-                ));
-            }
-            let wait = function(c"cuStreamSynchronize")?;
-            // SAFETY: the driver's function of this name has this type.
-            let wait = unsafe { std::mem::transmute::<*mut c_void, StreamSynchronize>(wait) };
-            // SAFETY: the object names a stream of its own, or one of the driver's two defaults.
-            let waited = interface.py().detach(|| unsafe { wait(with_exposed_provenance_mut(stream)) });
-            succeeded("cuStreamSynchronize", waited)?;
-        }
-        Ok(Device::cuda(index))
-    }
-
-    fn succeeded(function: &str, status: c_int) -> PyResult<()> {
-        if status == 0 {
-            Ok(())
-        } else {
-            Err(PyBufferError::new_err(format!("{function} gave CUDA's error {status}")))
-        }
-    }
-
-    /// A function of the driver, if it is loaded.
-    fn function(name: &CStr) -> PyResult<*mut c_void> {
-        // SAFETY: a string; nothing is loaded that is not loaded already.
-        let driver = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
-        if driver.is_null() {
-            return Err(PyBufferError::new_err(
-                "CUDA's driver is not loaded, so memory on a device can't be located",
-            ));
-        }
-        // SAFETY: a library that is loaded, and stays so: the reference is kept for ever.
-        let function = unsafe { libc::dlsym(driver, name.as_ptr()) };
-        if function.is_null() {
-            return Err(PyBufferError::new_err(format!("CUDA's driver has no {}", name.to_string_lossy())));
-        }
-        Ok(function)
-    }
 }

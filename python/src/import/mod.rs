@@ -138,8 +138,11 @@ fn from_dlpack_as_asked(
         }
         return place.receive(py, tensor);
     }
-    // On another device the producer was asked to copy. Here nobody does it faster than we do.
-    if copy == Some(true) && tensor.device().is_host() && tensor.access() != Access::Exclusive {
+    // A producer on another device was asked to copy. Otherwise nobody does it faster than we do.
+    let asked = !tensor.device().is_host()
+        && !object.is_exact_instance_of::<PyTensor>()
+        && object.hasattr(intern!(py, "__dlpack__"))?;
+    if copy == Some(true) && !asked && tensor.access() != Access::Exclusive {
         return copies::clone(py, &tensor);
     }
     Ok(tensor)
