@@ -4,6 +4,7 @@
 //! Invariant: a half is written by the host only after the device is done with it, and by the device only after
 //! the host is and after what the device did with it before.
 
+use std::mem::ManuallyDrop;
 use std::sync::PoisonError;
 
 use super::context::Context;
@@ -54,12 +55,12 @@ pub(super) fn with_halves(stream: &Stream, run: impl FnOnce(&[Half; 2]) -> Resul
         Some(staging) => staging,
         None => Staging { halves: [Half::new(context)?, Half::new(context)?] },
     };
+    // Should anything panic, or nobody know what the device still does with it, it is kept for ever.
+    let staging = ManuallyDrop::new(staging);
     let outcome = run(&staging.halves);
-    if outcome.is_err() && stream.synchronize().is_err() {
-        // Nobody knows what the device still does with it.
-        std::mem::forget(staging);
-        return outcome;
+    if outcome.is_ok() || stream.synchronize().is_ok() {
+        let staging = ManuallyDrop::into_inner(staging);
+        context.stagings.lock().unwrap_or_else(PoisonError::into_inner).push(staging);
     }
-    context.stagings.lock().unwrap_or_else(PoisonError::into_inner).push(staging);
     outcome
 }

@@ -49,14 +49,13 @@ fn keep_unless_settled(streams: &Streams, source: &Tensor, target: &Tensor) {
     }
 }
 
-/// Puts a copy of elements to those of another tensor on streams.
+/// Puts a copy of elements to those of another tensor on streams, which are of their devices.
 ///
 /// # Safety
 /// * Nobody else uses the target; shapes, types and writability were looked at. As long as the host's memory is in
 ///   use the caller keeps it, and others from it.
-unsafe fn copy(source: &Tensor, target: &Tensor, given: Option<&Stream>, memory: Memory) -> Result<UnderWay> {
+unsafe fn copy(source: &Tensor, target: &Tensor, streams: Streams, memory: Memory) -> Result<UnderWay> {
     let (from, to) = (Place::of(source.device())?, Place::of(target.device())?);
-    let streams = Streams::new(from, to, given)?;
     let bytes;
     let (source_layout, target_layout, itemsize) = match source.descriptor.itemsize() {
         Some(itemsize) => (source.layout(), target.layout(), itemsize),
@@ -119,8 +118,9 @@ pub(crate) unsafe fn copy_into_on(
     stream: Option<&Stream>,
     memory: Memory,
 ) -> Result<()> {
+    let streams = Streams::new(Place::of(source.device())?, Place::of(target.device())?, stream)?;
     // SAFETY: the caller's promises; the memory is kept until the wait is over.
-    unsafe { copy(source, target, stream, memory) }?.wait_if_busy(source, target)
+    unsafe { copy(source, target, streams, memory) }?.wait_if_busy(source, target)
 }
 
 /// New memory for elements of this layout, which is dense: for work on this stream of its device.
@@ -170,7 +170,7 @@ fn start(
     let streams = Streams::new(Place::of(source.device())?, Place::of(device)?, stream)?;
     let target = new_tensor(&source.descriptor, device, layout, streams.to.as_ref())?;
     // SAFETY: new memory, dense and as large as the elements; callers wait, or keep both tensors.
-    let under_way = unsafe { copy(source, &target, stream, Memory::Fresh) }?;
+    let under_way = unsafe { copy(source, &target, streams, Memory::Fresh) }?;
     Ok((target, under_way))
 }
 
