@@ -100,7 +100,8 @@
 #define DLB_MEMORY_FORMAT_CHANNELS_LAST_3D 3
 
 /**
- * No stream. For the host, which has none; a copy to or from a CUDA device is done when its function returns.
+ * No stream. For the host, which has none. A copy to or from a CUDA device is done when its function returns;
+ * dlb_tensor_ready_on(), dlb_tensor_written_on() and dlb_synchronize() do nothing.
  */
 #define DLB_STREAM_NO_SYNC -1
 
@@ -181,7 +182,7 @@ typedef int32_t dlb_status;
 #define DLB_ERROR_OUT_OF_MEMORY 10
 
 /**
- * CUDA failed. The message carries the driver's words.
+ * CUDA, or the device, is missing on this machine, or CUDA failed: then the message has the driver's words.
  */
 #define DLB_ERROR_CUDA 11
 
@@ -412,8 +413,8 @@ dlb_status dlb_tensor_from_memory(const DLTensor *desc,
                                   dlb_error **error);
 
 /**
- * Makes a tensor in new memory of the host, of the shape, strides, element type and device of `desc`, whose `data`
- * and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,
+ * Makes a tensor in new memory of the host, of the shape, strides and element type of `desc`, whose `data` and
+ * `byte_offset` are ignored, and whose `device` is the CPU: dlb_tensor_to_device() copies to others. NULL `strides` mean row-major; others may leave gaps and be negative,
  * but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.
  *
  * Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
@@ -466,7 +467,9 @@ dlb_status dlb_tensor_clone(const dlb_tensor *tensor,
  * Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element
  * types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte
  * are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,
- * overlaps itself (or interleaves, so that it might), or shares memory with `source`.
+ * overlaps itself (or interleaves, so that it might), or shares memory with `source`. `stream` is as for
+ * dlb_tensor_to_device(): host memory is not in use any more when the function returns, and a target on a device
+ * is complete in the order of the stream.
  *
  * Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile.
  */
@@ -478,8 +481,10 @@ dlb_status dlb_tensor_copy_into(const dlb_tensor *source,
 
 /**
  * Copies the data to a device, in the order of the source's strides: always into new memory, also when
- * it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A
- * copy on the host is there when the function returns, one on a device in the order of the stream, which
+ * it is there already. {kDLCUDAHost, 0} is page-locked memory of the host.
+ *
+ * `stream` is one of the CUDA device that takes part (the source's, if there are two). Host memory on either side is
+ * not in use any more when the function returns; a copy on a device is complete in the order of the stream, which
  * lives until the copy is freed, and all that was made of it.
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
@@ -493,7 +498,8 @@ dlb_status dlb_tensor_to_device(const dlb_tensor *tensor,
 
 /**
  * Moves a tensor to a device: through unchanged when its memory is there already (for the host, pinned
- * memory counts too), otherwise by one copy. `*out` may be the variable that holds `tensor`.
+ * memory counts too), otherwise by one copy, as dlb_tensor_to_device() makes it. `*out` may be the variable that
+ * holds `tensor`.
  *
  * Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
  */

@@ -204,7 +204,8 @@ public:
     return from_memory(describe(values.data(), dtype_of<T>(), sizes), std::move(values));
   }
 
-  /// A tensor in new memory, whose content is unspecified. Without strides it is row-major.
+  /// A tensor in new memory of the host (`device` must be the CPU), whose content is unspecified. Without strides it
+  /// is row-major.
   static Tensor empty(DLDataType dtype, const std::vector<std::int64_t> &shape,
                       const std::vector<std::int64_t> &strides = {}, DLDevice device = cpu) {
     if (!strides.empty() && strides.size() != shape.size()) {
@@ -346,7 +347,7 @@ public:
     detail::call([&](dlb_error **error) { return dlb_tensor_copy_into(get(), target.get(), stream, error); });
   }
 
-  /// Copies the data to a device, always.
+  /// Copies the data to a device, always. {kDLCUDAHost, 0} is page-locked memory of the host.
   Tensor to_device(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     dlb_tensor *out = nullptr;
     detail::call([&](dlb_error **error) { return dlb_tensor_to_device(get(), device, stream, &out, error); });

@@ -90,7 +90,7 @@ pub enum Error {
     },
 
     /// The device is CUDA's, and this machine does not have it, or no driver for it.
-    #[error("{device} needs CUDA, which this machine does not have: {reason}")]
+    #[error("{device} is not available on this machine: {reason}")]
     NoCuda {
         /// The device.
         device: Device,

@@ -113,7 +113,7 @@ impl Tensor {
 }
 
 impl Device {
-    /// Whether this build and this machine can copy to and from the device.
+    /// Whether this build and this machine can copy to and from the device; of CUDA's managed memory, from it.
     ///
     /// ```
     /// use dlbridge::{Device, Error};

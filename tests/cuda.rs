@@ -270,7 +270,7 @@ fn host_code_is_refused_with_the_remedy() {
     let sentence = |device: Device| near.to_device(device).expect_err("there is none").to_string();
     assert_eq!(
         sentence(Device::cuda(2)),
-        "cuda:2 needs CUDA, which this machine does not have: the driver sees 2 devices"
+        "cuda:2 is not available on this machine: the driver has cuda:0 to cuda:1"
     );
     assert_eq!(sentence(Device::METAL), "memory on mps:0 is out of reach for dlbridge's copies");
     let rocm = Device { kind: 10, index: 0 };
@@ -804,6 +804,125 @@ mod attacks {
         drop((near, view));
         drop((ours, writer));
         session.check();
+    }
+
+    /// The thread that waits is not the one whose stream it is.
+    #[test]
+    fn transfers_on_per_thread_streams_are_settled_from_other_threads() {
+        let session = Session::new();
+        let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+        let stream = Stream::per_thread_default(GPU).expect("a stream");
+        let download = near.start_to_device(Device::CUDA_HOST, &stream).expect("started");
+        session.fail("cuEventSynchronize", 1, 999);
+        std::thread::scope(|scope| scope.spawn(move || drop(download.wait())).join().expect("no panic"));
+        drop(near);
+        session.check();
+    }
+
+    /// Everybody is waited for, where the device cannot be made to wait.
+    #[test]
+    fn exports_wait_for_consumers_who_write() {
+        let session = Session::new();
+        let (writer, target) = (Theirs::new(0), Pinned::new(4));
+        let ours = Stream::new(GPU).expect("a stream");
+        for nth in 1..5 {
+            let zeros = Tensor::zeros::<u8>([4]).expect("memory");
+            let near = zeros.to_device_on(GPU, &ours).expect("a copy");
+            near.ready_on(&writer.stream()).expect("an order");
+            writer.write(&near, &[1, 2, 3, 4]);
+            session.fail("cuEventRecord", nth, 999);
+            let exported = near.share_dlpack();
+            Session::forget();
+            let legacy = std::ptr::without_provenance_mut(1);
+            read(&near, &target, 0, legacy);
+            drop((near, exported));
+            synchronize(0, legacy);
+            assert_eq!(target.bytes(), [1, 2, 3, 4], "{nth}");
+        }
+        drop((writer, target, ours));
+        session.check();
+    }
+
+    /// An owner of a stream that uses the memory when it is dropped.
+    #[test]
+    fn owners_of_streams_may_do_anything_when_they_go() {
+        struct Curious(Tensor);
+        impl Drop for Curious {
+            fn drop(&mut self) {
+                assert_eq!(self.0.to_device(Device::CPU).map(|copy| copy.len()), Ok(4));
+            }
+        }
+        // SAFETY: a tensor may be used on any thread; this one is not used through a reference.
+        unsafe impl Sync for Curious {}
+        let session = Session::new();
+        let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+        let theirs = Theirs::new(0);
+        // SAFETY: it does not live as long as it should, which costs a wait.
+        let stream = unsafe { Stream::from_number(GPU, theirs.number(), Curious(near.share())) };
+        near.ready_on(&stream.expect("a stream")).expect("an order");
+        drop(theirs);
+        assert_eq!(near.to_device(Device::CPU).map(|copy| copy.len()), Ok(4));
+        drop(near);
+        settle();
+        Session::forget(); // the stand-in calls the early end a fault, as it should
+        session.check();
+    }
+
+    /// Many uses on one stream cost as much as one.
+    #[test]
+    fn uses_of_one_stream_are_one_wait() {
+        let session = Session::new();
+        let side = Stream::new(GPU).expect("a stream");
+        let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+        let uses: Vec<_> =
+            (0..50).map(|_| near.share().used_on(&side).expect("ready").into_dlpack()).collect();
+        Session::forget();
+        drop(near.deep_clone().expect("a copy"));
+        assert!(session.log().len() < 40, "{:#?}", session.log());
+        drop((uses, near, side));
+        session.check();
+    }
+
+    /// Where everybody is on the default stream, handing on costs no call of the driver.
+    #[test]
+    fn handing_on_costs_nothing_on_the_default_stream() {
+        let session = Session::new();
+        let default = Stream::legacy_default(GPU).expect("a stream");
+        let theirs = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
+        let ours = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+        for tensor in [&theirs, &ours] {
+            Session::forget();
+            drop(tensor.share_dlpack());
+            drop(tensor.share().used_on(&default).expect("ready").into_dlpack());
+            tensor.ready_on(&default).expect("ready");
+            assert_eq!(session.log(), Vec::<String>::new());
+        }
+        drop((theirs, ours));
+        session.check();
+    }
+
+    /// A stream on which a graph is being captured is left alone; memory whose user it is stays.
+    #[test]
+    fn captured_streams_are_refused_and_waited_for_by_nobody() {
+        let session = Session::new();
+        let theirs = Theirs::new(0);
+        let stream = theirs.stream();
+        let near = Tensor::from_vec(numbers(4), [4]).expect("four").cuda(0).expect("a copy");
+        let exported = near.share().used_on(&stream).expect("ready").into_dlpack();
+        theirs.capture(true);
+        let refused = |error: Error| error.to_string().contains("a CUDA graph is being captured on it");
+        assert!(near.to_device_on(Device::CPU, &stream).is_err_and(refused));
+        assert!(near.deep_clone_on(MemoryFormat::Preserve, &stream).is_err_and(refused));
+        assert!(near.ready_on(&stream).is_err_and(refused));
+        assert!(near.share().used_on(&stream).is_err_and(|rejected| refused(rejected.error)));
+        Session::forget();
+        drop(exported);
+        drop(near); // kept for ever: nobody knows when the consumer is done
+        assert_eq!(session.log_of(&["cuMemFreeAsync"]), Vec::<String>::new());
+        settle();
+        assert_eq!(session.faults(), "");
+        theirs.capture(false);
+        assert_eq!(session.depth(), 0);
     }
 
     /// What others may write after the call is read during the call.

@@ -59,7 +59,9 @@ pub extern "C" fn dlb_tensor_clone(
 /// Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element
 /// types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte
 /// are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,
-/// overlaps itself (or interleaves, so that it might), or shares memory with `source`.
+/// overlaps itself (or interleaves, so that it might), or shares memory with `source`. `stream` is as for
+/// dlb_tensor_to_device(): host memory is not in use any more when the function returns, and a target on a device
+/// is complete in the order of the stream.
 ///
 /// Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile.
 #[unsafe(no_mangle)]

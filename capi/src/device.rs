@@ -14,7 +14,8 @@ use crate::error::{
 };
 use crate::tensor::{Handle, dlb_tensor};
 
-/// No stream. For the host, which has none; a copy to or from a CUDA device is done when its function returns.
+/// No stream. For the host, which has none. A copy to or from a CUDA device is done when its function returns;
+/// dlb_tensor_ready_on(), dlb_tensor_written_on() and dlb_synchronize() do nothing.
 pub const DLB_STREAM_NO_SYNC: i64 = -1;
 /// CUDA's legacy default stream. For the host as good as none.
 pub const DLB_STREAM_LEGACY_DEFAULT: i64 = 1;
@@ -22,8 +23,10 @@ pub const DLB_STREAM_LEGACY_DEFAULT: i64 = 1;
 pub const DLB_STREAM_PER_THREAD_DEFAULT: i64 = 2;
 
 /// Copies the data to a device, in the order of the source's strides: always into new memory, also when
-/// it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A
-/// copy on the host is there when the function returns, one on a device in the order of the stream, which
+/// it is there already. {kDLCUDAHost, 0} is page-locked memory of the host.
+///
+/// `stream` is one of the CUDA device that takes part (the source's, if there are two). Host memory on either side is
+/// not in use any more when the function returns; a copy on a device is complete in the order of the stream, which
 /// lives until the copy is freed, and all that was made of it.
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
@@ -43,7 +46,8 @@ pub extern "C" fn dlb_tensor_to_device(
 }
 
 /// Moves a tensor to a device: through unchanged when its memory is there already (for the host, pinned
-/// memory counts too), otherwise by one copy. `*out` may be the variable that holds `tensor`.
+/// memory counts too), otherwise by one copy, as dlb_tensor_to_device() makes it. `*out` may be the variable that
+/// holds `tensor`.
 ///
 /// Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -142,6 +146,9 @@ enum Order {
 }
 
 fn order(tensor: &Tensor, stream: i64, order: Order) -> Result<(), Failure> {
+    if tensor.device().is_host() {
+        return Ok(());
+    }
     check_stream(tensor.device(), stream)?;
     require_reach("tensor", tensor.device())?;
     #[cfg(feature = "cuda")]

@@ -30,7 +30,7 @@ pub const DLB_ERROR_READ_ONLY: dlb_status = 7;
 pub const DLB_ERROR_NOT_ON_CPU: dlb_status = 8;
 /// There is not enough memory for the elements, on the host or on the device.
 pub const DLB_ERROR_OUT_OF_MEMORY: dlb_status = 10;
-/// CUDA failed. The message carries the driver's words.
+/// CUDA, or the device, is missing on this machine, or CUDA failed: then the message has the driver's words.
 pub const DLB_ERROR_CUDA: dlb_status = 11;
 /// This build of the library cannot do it; see dlb_capabilities().
 pub const DLB_ERROR_UNSUPPORTED: dlb_status = 13;

@@ -163,7 +163,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a tensor in new memory of the host, of the shape, strides, element type and device of `desc`, whose `data`\n and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,\n but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Makes a tensor in new memory of the host, of the shape, strides and element type of `desc`, whose `data` and\n `byte_offset` are ignored, and whose `device` is the CPU: dlb_tensor_to_device() copies to others. NULL `strides` mean row-major; others may leave gaps and be negative,\n but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
     pub fn dlb_tensor_empty(
         desc: *const DLTensor,
         out: *mut *mut dlb_tensor,
@@ -197,7 +197,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element\n types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte\n are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,\n overlaps itself (or interleaves, so that it might), or shares memory with `source`.\n\n Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile."]
+    #[doc = " Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element\n types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte\n are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,\n overlaps itself (or interleaves, so that it might), or shares memory with `source`. `stream` is as for\n dlb_tensor_to_device(): host memory is not in use any more when the function returns, and a target on a device\n is complete in the order of the stream.\n\n Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile."]
     pub fn dlb_tensor_copy_into(
         source: *const dlb_tensor,
         target: *mut dlb_tensor,
@@ -206,7 +206,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data to a device, in the order of the source's strides: always into new memory, also when\n it is there already. `stream` is one of the CUDA device that takes part (the source's, if there are two). A\n copy on the host is there when the function returns, one on a device in the order of the stream, which\n lives until the copy is freed, and all that was made of it.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Copies the data to a device, in the order of the source's strides: always into new memory, also when\n it is there already. {kDLCUDAHost, 0} is page-locked memory of the host.\n\n `stream` is one of the CUDA device that takes part (the source's, if there are two). Host memory on either side is\n not in use any more when the function returns; a copy on a device is complete in the order of the stream, which\n lives until the copy is freed, and all that was made of it.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
     pub fn dlb_tensor_to_device(
         tensor: *const dlb_tensor,
         device: DLDevice,
@@ -216,7 +216,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a tensor to a device: through unchanged when its memory is there already (for the host, pinned\n memory counts too), otherwise by one copy. `*out` may be the variable that holds `tensor`.\n\n Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
+    #[doc = " Moves a tensor to a device: through unchanged when its memory is there already (for the host, pinned\n memory counts too), otherwise by one copy, as dlb_tensor_to_device() makes it. `*out` may be the variable that\n holds `tensor`.\n\n Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
     pub fn dlb_tensor_into_device(
         tensor: *mut dlb_tensor,
         device: DLDevice,

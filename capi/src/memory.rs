@@ -6,9 +6,9 @@ use std::ptr::NonNull;
 
 use dlbridge::ffi::{
     DLDataType, DLPACK_FLAG_BITMASK_IS_COPIED, DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED,
-    DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor,
+    DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor, kDLCUDA, kDLCUDAHost, kDLCUDAManaged,
 };
-use dlbridge::{DType, Descriptor, Device, Error, Layout, Tensor};
+use dlbridge::{DType, Descriptor, Error, Layout, Tensor};
 
 use crate::device;
 use crate::error::{
@@ -73,8 +73,8 @@ pub extern "C" fn dlb_tensor_from_memory(
     })
 }
 
-/// Makes a tensor in new memory of the host, of the shape, strides, element type and device of `desc`, whose `data`
-/// and `byte_offset` are ignored. NULL `strides` mean row-major; others may leave gaps and be negative,
+/// Makes a tensor in new memory of the host, of the shape, strides and element type of `desc`, whose `data` and
+/// `byte_offset` are ignored, and whose `device` is the CPU: dlb_tensor_to_device() copies to others. NULL `strides` mean row-major; others may leave gaps and be negative,
 /// but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.
 ///
 /// Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
@@ -87,7 +87,8 @@ pub extern "C" fn dlb_tensor_empty(
     guard(error, || {
         let (desc, out) = (desc.required("desc")?, out.required("out")?);
         let device = device::of(desc.device);
-        if device == Device::cuda(device.index) || device == Device::CUDA_HOST {
+        let cuda = [kDLCUDA, kDLCUDAHost, kDLCUDAManaged].contains(&device.kind.cast_unsigned());
+        if cuda {
             let message =
                 format!("desc: new memory is made on the host, not on {device}: use dlb_tensor_to_device()");
             return Err(Failure::new(DLB_ERROR_DEVICE, message));

@@ -59,8 +59,8 @@ inline bool shows(const dlb_tensor *handle, const DLTensor &desc) noexcept {
 ///
 /// Memory that came from dlbridge is unwrapped, so that passing back and forth does not pile up. Other memory
 /// is kept through the tensor's storage: as long as the result lives, nobody resizes that, nor clones it lazily and
-/// then writes it, because libtorch would move it to other memory. A CUDA tensor can be carried and handed back, not
-/// read.
+/// then writes it, because libtorch would move it to other memory. A CUDA tensor counts as written on the legacy default
+/// stream: of one that is written on another, call written_on() of the result.
 ///
 /// Throws Error with DLB_ERROR_UNSUPPORTED when the tensor is more than a plain strided buffer, and with
 /// DLB_ERROR_INVALID_ARGUMENT when it has elements but no memory.

@@ -65,8 +65,8 @@ fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 
 /// Copies any array that `from_dlpack` takes into new memory that may be written.
 ///
-/// The order of its strides is kept, and gaps are closed. Raises TypeError for objects that are not arrays, lists
-/// among them, and BufferError as `from_dlpack` does.
+/// The order of its strides is kept, and gaps are closed; memory of a CUDA device is copied there. Raises TypeError for
+/// objects that are not arrays, lists among them, and BufferError as `from_dlpack` does.
 #[pyfunction]
 #[pyo3(name = "tensor", signature = (x, /))]
 fn copied(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -108,7 +108,8 @@ fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// Copies the elements of one array into another of the same shape and element type, of whatever libraries.
 ///
 /// Any strides will do, also where both reach into the same memory. Nothing is broadcast or cast, and nothing
-/// between the elements of `dst` is touched.
+/// between the elements of `dst` is touched. Across devices too: a `dst` on a CUDA device is complete in the order of
+/// its legacy default stream.
 ///
 /// Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose elements share memory.
 #[pyfunction]

@@ -260,7 +260,8 @@ impl PyTensor {
 
     /// The tensor itself when it is on that device; otherwise a copy there, as `cpu` and `cuda` make it.
     ///
-    /// With `copy=True` a copy in any case. Raises ValueError for any device but 'cpu', 'cuda' and 'cuda:N'.
+    /// With `copy=True` a copy in any case. Raises ValueError for names but 'cpu', 'cuda' and 'cuda:N', and BufferError for
+    /// other devices of DLPack's.
     #[pyo3(signature = (device, *, copy = false))]
     fn to<'py>(slf: &Bound<'py, Self>, device: &Bound<'py, PyAny>, copy: bool) -> PyResult<Bound<'py, Self>> {
         let moved = Self::moved(slf, Place::parse(device)?)?;

@@ -50,7 +50,8 @@ pub(crate) enum Memory {
 impl Tensor {
     /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the
     /// strides is kept, gaps are closed, broadcast and overlapping elements become elements of
-    /// their own. The result is [`Access::Exclusive`] and aligned to 256 bytes, from 4 MiB on to 2 MiB.
+    /// their own. The result is [`Access::Exclusive`]; on the host it is ordinary memory, aligned to 256 bytes, from
+    /// 4 MiB on to 2 MiB.
     ///
     /// # Errors
     /// When the memory is neither on the host nor on a device that [`to_device`](Self::to_device) can copy
@@ -82,7 +83,8 @@ impl Tensor {
     /// # Errors
     /// When shapes or element types differ, either memory is on a device that [`to_device`](Self::to_device) cannot
     /// copy from or to, or `target` is not [`Access::Exclusive`], has another handle, or reaches some element
-    /// twice.
+    /// twice. After an [`Error::Cuda`] that could not be waited out either, `target` is on no device any more, because
+    /// one may still be writing it.
     pub fn copy_into(&self, target: &mut Self) -> Result<()> {
         self.check_copy(target)?;
         target.require_exclusive()?;

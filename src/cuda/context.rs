@@ -51,7 +51,11 @@ impl Context {
         };
         let place = usize::try_from(device.index).ok().and_then(|index| contexts.get(index));
         let Some(place) = place else {
-            let reason = format!("the driver sees {} devices", contexts.len());
+            let reason = match contexts.len() {
+                0 => "the driver has no device".to_owned(),
+                1 => "the driver has cuda:0 only".to_owned(),
+                count => format!("the driver has cuda:0 to cuda:{}", count - 1),
+            };
             return Err(Error::NoCuda { device, reason });
         };
         if let Some(context) = place.get() {

@@ -60,10 +60,12 @@ impl Streams {
             (Place::Device(context), _) => Stream::legacy_default(Device::cuda(context.index)).map(Some),
         };
         let streams = Self { from: pick(from)?, to: pick(to)? };
-        for stream in [&streams.from, &streams.to].into_iter().flatten() {
+        for stream in streams.all() {
             stream.refuse_capture()?;
         }
         match given {
+            // On the host there is no order to keep.
+            Some(_) if streams.last().is_none() => Ok(streams),
             Some(given) if streams.from.as_ref() != Some(given) && streams.to.as_ref() != Some(given) => {
                 Err(Error::Descriptor {
                     field: "stream".into(),
@@ -83,7 +85,13 @@ impl Streams {
     /// Waits until nothing is under way. Says whether that is known.
     #[must_use]
     pub(super) fn settle(&self) -> bool {
-        [&self.from, &self.to].into_iter().flatten().all(|stream| stream.synchronize().is_ok())
+        self.all().all(|stream| stream.finish().is_ok())
+    }
+
+    /// Each stream once.
+    fn all(&self) -> impl Iterator<Item = &Stream> {
+        let other = self.to.as_ref().filter(|&to| self.from.as_ref() != Some(to));
+        self.from.iter().chain(other)
     }
 }
 

@@ -13,6 +13,7 @@ use cudarc::driver::sys::{
 use crate::{Device, Error, Result};
 
 pub(super) const SUCCESS: c_int = 0;
+pub(super) const INVALID_VALUE: c_int = 1;
 pub(super) const OUT_OF_MEMORY: c_int = 2;
 pub(super) const INVALID_HANDLE: c_int = 400;
 pub(super) const NOT_READY: c_int = 600;
@@ -30,6 +31,8 @@ pub(super) const PORTABLE: c_uint = 1;
 pub(super) const DEVICE_ORDINAL: c_int = 9;
 /// `CU_POINTER_ATTRIBUTE_MEMORY_TYPE`.
 pub(super) const MEMORY_TYPE: c_int = 2;
+/// `CU_MEMORYTYPE_DEVICE`.
+pub(super) const DEVICE_MEMORY: c_int = 2;
 /// `CU_MEMORYTYPE_HOST`.
 pub(super) const HOST_MEMORY: c_uint = 1;
 /// `CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT`.
@@ -134,6 +137,7 @@ driver! {
         parameters: *mut *mut c_void,
         extra: *mut *mut c_void
     );
+    error_name = "cuGetErrorName"(code: c_int, text: *mut *const c_char);
     error_string = "cuGetErrorString"(code: c_int, text: *mut *const c_char);
 }
 
@@ -155,14 +159,16 @@ impl Driver {
 
     #[cold]
     fn error(&self, call: &'static str, code: c_int) -> Error {
-        let mut text: *const c_char = std::ptr::null();
-        // SAFETY: room for an address.
-        unsafe { (self.error_string)(code, &raw mut text) };
-        let message = if text.is_null() {
-            "unknown error".to_owned()
-        } else {
-            // SAFETY: a static string of the driver's.
-            unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+        let text = |ask: unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int| {
+            let mut text: *const c_char = std::ptr::null();
+            // SAFETY: room for an address.
+            unsafe { ask(code, &raw mut text) };
+            // SAFETY: a static string of the driver's, unless it does not know the code.
+            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+        };
+        let message = match (text(self.error_name), text(self.error_string)) {
+            (Some(name), Some(text)) => format!("{name}, {text}"),
+            _ => "an unknown error".to_owned(),
         };
         Error::Cuda { call, code, message }
     }

@@ -1,10 +1,13 @@
 //! Fresh memory: on a device, in the order of a stream; and on the host, page-locked.
 
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use super::context::Context;
 use super::driver::{HOST_MEMORY, MEMORY_TYPE, OUT_OF_MEMORY, PORTABLE, driver};
+use super::order::Order;
 use super::stream::{Stream, address};
 use crate::{Device, Error, Result};
 
@@ -41,12 +44,35 @@ impl DeviceBuffer {
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         let context = self.home.context;
+        // In a graph that is being captured, it would be freed whenever that is replayed: better never.
         if self.address != 0
+            && self.home.refuse_capture().is_ok()
             && let Ok(_entered) = context.enter()
         {
             // SAFETY: allocated by `new`, and freed once, in the order of a stream that comes after all uses:
             // that is `Order`'s to see to.
             let _gone = unsafe { context.driver.free(self.address, self.home.raw()) };
+        }
+    }
+}
+
+/// Device memory that a tensor owns.
+pub(super) struct OwnedBuffer {
+    buffer: ManuallyDrop<DeviceBuffer>,
+    order: Arc<Order>,
+}
+
+impl OwnedBuffer {
+    pub(super) fn new(buffer: DeviceBuffer, order: Arc<Order>) -> Self {
+        Self { buffer: ManuallyDrop::new(buffer), order }
+    }
+}
+
+impl Drop for OwnedBuffer {
+    fn drop(&mut self) {
+        if self.order.finish() {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.buffer) };
         }
     }
 }
@@ -91,7 +117,8 @@ impl Drop for PinnedBuffer {
     }
 }
 
-/// Whether host memory is page-locked, whoever did it. `false` where there is no CUDA.
+/// Whether host memory is page-locked, whoever did it: its ends are, and whoever locks memory locks all of an
+/// allocation. `false` where there is no CUDA.
 pub(super) fn is_pinned(start: *const u8, bytes: usize) -> bool {
     let Ok(driver) = driver(Device::CUDA_HOST) else { return false };
     let locked = |byte: *const u8| {

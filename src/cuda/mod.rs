@@ -29,14 +29,14 @@ pub(crate) use transfer::{copy_into_on, copy_to, hand_to_default, is_pinned, joi
 
 use std::ffi::{c_int, c_void};
 
-use crate::{Device, Result};
+use crate::{Device, Error, Result};
 
 /// With the feature `cuda`.
 impl Device {
     /// The CUDA device that is current on the calling thread; the first one where none is.
     ///
     /// # Errors
-    /// [`Error::NoCuda`](crate::Error::NoCuda), [`Error::Cuda`](crate::Error::Cuda).
+    /// [`Error::NoCuda`], [`Error::Cuda`].
     pub fn current_cuda() -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
         let (mut context, mut index): (_, c_int) = (std::ptr::null_mut(), 0);
@@ -52,20 +52,28 @@ impl Device {
     /// The CUDA device that memory is on.
     ///
     /// # Errors
-    /// [`Error::NoCuda`](crate::Error::NoCuda); [`Error::Cuda`](crate::Error::Cuda) for an address that the driver
-    /// does not know.
+    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for an address that is not one of a device: of host memory, page-locked
+    /// or not, or of nothing.
     pub fn of_cuda_memory(address: *const c_void) -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
-        let mut index: c_int = 0;
-        // SAFETY: room for the number; the driver knows the address, or refuses it.
-        unsafe {
-            driver.pointer_attribute(
-                (&raw mut index).cast(),
-                driver::DEVICE_ORDINAL,
-                stream::address(address),
-            )
-        }?;
-        Ok(Self::cuda(index))
+        let ask = |attribute| {
+            let mut answer: c_int = 0;
+            let (room, address) = ((&raw mut answer).cast(), stream::address(address));
+            // SAFETY: room for the number; the driver knows the address, or refuses it.
+            match unsafe { driver.pointer_attribute(room, attribute, address) } {
+                Ok(()) => Ok(Some(answer)),
+                Err(Error::Cuda { code: driver::INVALID_VALUE, .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        match (ask(driver::MEMORY_TYPE)?, ask(driver::DEVICE_ORDINAL)?) {
+            (Some(driver::DEVICE_MEMORY), Some(index)) => Ok(Self::cuda(index)),
+            _ => Err(Error::Descriptor {
+                field: "address".into(),
+                value: format!("{address:p}"),
+                reason: "it is not memory of a CUDA device",
+            }),
+        }
     }
 }
 

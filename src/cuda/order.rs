@@ -4,9 +4,12 @@
 //! * what this crate puts on a stream comes after all that was put on the memory's home stream, and on the
 //!   streams that it was handed to, before; and home comes after it;
 //! * when a use ends, and when the memory is released, home comes after all that is on those streams by then.
-//!   Memory of ours is freed on home; the host waits for nothing.
+//!   Memory of ours is freed on home, or, where nobody could be waited for, never; the host waits for nothing;
+//! * owners of streams are dropped, and anybody is waited for, outside the lock.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
 
 use super::driver::INVALID_HANDLE;
 use super::stream::Stream;
@@ -14,17 +17,21 @@ use crate::{Error, Result};
 
 /// Who uses the memory of a storage.
 pub(crate) struct Order {
-    /// The contents are there in the order of this stream.
+    /// The contents are there in the order of this stream, and memory of ours is freed on it.
     home: Stream,
     /// Whether the memory is freed in home's order: not before anything that this crate does with it.
     pub(super) is_ours: bool,
-    /// Other streams that the memory was handed to.
-    users: Mutex<Vec<User>>,
+    /// Other streams that the memory was handed to, each once.
+    users: Mutex<Users>,
 }
+
+type Users = SmallVec<[User; 1]>;
 
 struct User {
     stream: Stream,
-    /// Until the memory is released, not only for one use.
+    /// How many uses there are.
+    uses: usize,
+    /// Whether it stays until the memory is released.
     stays: bool,
 }
 
@@ -34,23 +41,32 @@ impl Order {
         Arc::new(Self { home: home.clone(), is_ours, users: Mutex::default() })
     }
 
+    fn users(&self) -> MutexGuard<'_, Users> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn streams(&self) -> SmallVec<[Stream; 1]> {
+        self.users().iter().map(|user| user.stream.clone()).collect()
+    }
+
     /// Makes a stream wait for the contents, and for everybody who may still write them.
     pub(super) fn before(&self, stream: &Stream) -> Result<()> {
         stream.wait_for(&self.home)?;
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut outcome = Ok(());
-        users.retain(|user| match stream.wait_for(&user.stream) {
-            Ok(()) => true,
-            Err(error) => {
+        for user in self.streams() {
+            if let Err(error) = stream.wait_for(&user) {
                 // Its owner destroyed the stream too early: one wait for everything stands for what it did.
-                let gone = is_gone(&error) && user.stream.context.synchronize().is_ok();
-                if !gone && outcome.is_ok() {
-                    outcome = Err(error);
+                let is_gone = matches!(error, Error::Cuda { code: INVALID_HANDLE, .. });
+                if !is_gone || user.context.synchronize().is_err() {
+                    return Err(error);
                 }
-                !gone
+                let mut users = self.users();
+                let place = users.iter().position(|known| known.stream == user);
+                let gone = place.map(|place| users.swap_remove(place));
+                drop(users);
+                drop(gone);
             }
-        });
-        outcome
+        }
+        Ok(())
     }
 
     /// Makes home wait for what was put on a stream.
@@ -58,39 +74,69 @@ impl Order {
         self.home.wait_for(stream)
     }
 
-    /// Hands the memory to a stream until it is released. Where that fails it is handed over all the same, but
-    /// perhaps not ready.
+    /// Hands the memory to a stream until it is released.
     pub(super) fn hand_to(&self, stream: &Stream) -> Result<()> {
-        self.add(stream, true);
-        self.before(stream)
+        self.before(stream)?;
+        self.add(stream, 0, true);
+        Ok(())
     }
 
-    /// Makes the contents ready for everybody, however long that takes.
-    pub(super) fn synchronize(&self) -> Result<()> {
-        self.home.synchronize()
+    /// The same where the device cannot be made to wait: the host does, and hands it over in any case.
+    pub(super) fn hand_to_late(&self, stream: &Stream) -> Result<()> {
+        let users = self.streams();
+        self.add(stream, 0, true);
+        self.home.synchronize()?;
+        users.iter().try_for_each(|user| user.synchronize().or_else(|_| user.context.synchronize()))
     }
 
-    fn add(&self, stream: &Stream, stays: bool) {
+    fn add(&self, stream: &Stream, uses: usize, stays: bool) {
         let stream = stream.for_every_thread();
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if stream != self.home && !(stays && users.iter().any(|user| user.stays && user.stream == stream)) {
-            users.push(User { stream, stays });
+        if stream == self.home {
+            return;
+        }
+        let mut users = self.users();
+        match users.iter_mut().find(|user| user.stream == stream) {
+            Some(user) => {
+                user.uses += uses;
+                user.stays |= stays;
+            }
+            None => users.push(User { stream, uses, stays }),
         }
     }
 
-    /// Makes home wait for a user whose use ends.
-    fn leave(&self, stream: &Stream) {
-        if self.home.wait_for(stream).is_err() && stream.synchronize().is_err() {
-            let _broken = stream.context.synchronize();
+    /// Ends a use.
+    fn remove(&self, stream: &Stream) {
+        let mut users = self.users();
+        let Some(place) = users.iter().position(|user| user.stream == *stream) else { return };
+        users[place].uses = users[place].uses.saturating_sub(1);
+        let last = !users[place].stays && users[place].uses == 0;
+        let left = last.then(|| users.swap_remove(place));
+        drop(users);
+        drop(left);
+    }
+
+    /// Makes home wait for a user who leaves; where that cannot be, the host waits. Says whether anybody did.
+    fn leave(&self, stream: &Stream) -> bool {
+        if self.home.wait_for(stream).is_ok() {
+            return true;
         }
+        // A stream that captures a graph cannot be waited for; to try would spoil the graph.
+        let captures =
+            [stream, &self.home].iter().any(|stream| stream.is_capturing().is_ok_and(|captures| captures));
+        !captures && (stream.synchronize().is_ok() || stream.context.synchronize().is_ok())
+    }
+
+    /// Makes home wait for all users, who leave. Says whether all could be waited for.
+    pub(super) fn finish(&self) -> bool {
+        // An owner of a stream may panic when it is dropped: not before all have been waited for.
+        let users = std::mem::take(&mut *self.users());
+        users.iter().filter(|user| !self.leave(&user.stream)).count() == 0
     }
 }
 
 impl Drop for Order {
     fn drop(&mut self) {
-        // An owner of a stream may panic when it is dropped: not before all have been waited for.
-        let users = std::mem::take(self.users.get_mut().unwrap_or_else(PoisonError::into_inner));
-        users.iter().for_each(|user| self.leave(&user.stream));
+        let _all = self.finish();
     }
 }
 
@@ -103,18 +149,15 @@ pub(crate) struct Use {
 impl Use {
     /// Makes the contents ready on a stream.
     pub(super) fn new(order: &Arc<Order>, stream: &Stream) -> Result<Self> {
-        let stream = stream.clone();
-        order.before(&stream)?;
-        order.add(&stream, false);
+        order.before(stream)?;
+        order.add(stream, 1, false);
         Ok(Self { order: Arc::clone(order), stream: stream.for_every_thread() })
     }
-}
 
-impl Use {
     /// Has it last as long as the memory.
     #[cfg(feature = "torch")]
     pub(crate) fn stay(self) {
-        self.order.add(&self.stream, true);
+        self.order.add(&self.stream, 0, true);
     }
 }
 
@@ -124,17 +167,10 @@ impl Drop for Use {
         if *stream == order.home {
             return;
         }
-        order.leave(stream);
-        let mut users = order.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = users.iter().position(|user| !user.stays && user.stream == *stream);
-        let left = place.map(|place| users.swap_remove(place));
-        drop(users);
-        // Its owner may do anything when it is dropped: not under the lock.
-        drop(left);
+        if !order.leave(stream) {
+            // Tried again when the memory is released.
+            order.add(stream, 0, true);
+        }
+        order.remove(stream);
     }
-}
-
-/// Whether the driver does not know a stream any more.
-fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Cuda { code: INVALID_HANDLE, .. })
 }

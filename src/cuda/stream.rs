@@ -15,7 +15,7 @@ use crate::{Device, Error, Result};
 ///
 /// A handle: clones are the same stream. Numbers are those of the
 /// [array API](https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html):
-/// 1 and 2 are the default streams, greater ones addresses of the driver's.
+/// 1 and 2 are the default streams, greater ones handles of the driver's (`CUstream`, `cudaStream_t`).
 #[derive(Clone)]
 pub struct Stream {
     pub(super) context: &'static Context,
@@ -95,6 +95,19 @@ impl Stream {
 
     /// The stream of this number, which may be somebody else's.
     ///
+    /// ```no_run
+    /// use std::{ffi::c_void, sync::Arc};
+    ///
+    /// use dlbridge::{Device, Result, Stream};
+    ///
+    /// /// # Safety
+    /// /// * `handle` is a CUstream of device 0 that lives as long as `owner`.
+    /// unsafe fn theirs(handle: *mut c_void, owner: Arc<()>) -> Result<Stream> {
+    ///     // SAFETY: the caller's promise.
+    ///     unsafe { Stream::from_number(Device::cuda(0), handle as i64, owner) }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As for [`new`](Self::new), and [`Error::Descriptor`] for numbers that are no streams: 0 could mean
     /// either default stream, and negative ones mean none.
@@ -162,13 +175,30 @@ impl Stream {
         unsafe { self.context.driver.stream_wait_event(self.raw(), event.raw, 0) }
     }
 
+    /// Waits until everything is done that was put on the stream so far, from whichever thread.
+    pub(super) fn finish(&self) -> Result<()> {
+        match self.queue {
+            // Of this thread: what is waited for may be on another one's.
+            Queue::PerThreadDefault => self.context.synchronize(),
+            _ => self.synchronize(),
+        }
+    }
+
     /// Refuses a stream on which a graph is being captured: what is put on it is not done.
     pub(super) fn refuse_capture(&self) -> Result<()> {
+        if self.is_capturing()? {
+            Err(refusal(self.number(), "a CUDA graph is being captured on it"))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn is_capturing(&self) -> Result<bool> {
         let _entered = self.context.enter()?;
         let mut status = 0;
         // SAFETY: a stream that lives, its context current, and room for the number.
         unsafe { self.context.driver.is_capturing(self.raw(), &raw mut status) }?;
-        if status == 0 { Ok(()) } else { Err(refusal(self.number(), "a CUDA graph is being captured on it")) }
+        Ok(status != 0)
     }
 
     /// The driver's handle; the default streams' are special.

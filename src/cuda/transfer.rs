@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::crossing::{Copy, Place, Region, Streams};
-use super::memory::{self, DeviceBuffer, PinnedBuffer};
+use super::memory::{self, DeviceBuffer, OwnedBuffer, PinnedBuffer};
 use super::order::{Order, Use};
 use super::stream::{Event, Stream};
 use crate::copy::{self, Buffer, Memory};
@@ -49,12 +49,19 @@ fn keep_unless_settled(streams: &Streams, source: &Tensor, target: &Tensor) {
     }
 }
 
-/// Puts a copy of elements to those of another tensor on streams, which are of their devices.
+/// Puts a copy of elements to those of another tensor on streams, which are of their devices. Whether it is done
+/// can be asked if that is watched, or somebody has to wait for it.
 ///
 /// # Safety
 /// * Nobody else uses the target; shapes, types and writability were looked at. As long as the host's memory is in
 ///   use the caller keeps it, and others from it.
-unsafe fn copy(source: &Tensor, target: &Tensor, streams: Streams, memory: Memory) -> Result<UnderWay> {
+unsafe fn copy(
+    source: &Tensor,
+    target: &Tensor,
+    streams: Streams,
+    memory: Memory,
+    is_watched: bool,
+) -> Result<UnderWay> {
     let (from, to) = (Place::of(source.device())?, Place::of(target.device())?);
     let bytes;
     let (source_layout, target_layout, itemsize) = match source.descriptor.itemsize() {
@@ -90,10 +97,9 @@ unsafe fn copy(source: &Tensor, target: &Tensor, streams: Streams, memory: Memor
             order.after(stream)?;
             is_lent |= !order.is_ours;
         }
-        let done = copy.streams.last().map(Event::record).transpose()?;
-        if let Some(done) = &done
-            && is_lent
-        {
+        let last = copy.streams.last().filter(|_| is_watched || is_busy || is_lent);
+        let done = last.map(Event::record).transpose()?;
+        if let Some(done) = done.as_ref().filter(|_| is_lent) {
             done.wait()?;
         }
         Ok((is_busy, done))
@@ -120,7 +126,7 @@ pub(crate) unsafe fn copy_into_on(
 ) -> Result<()> {
     let streams = Streams::new(Place::of(source.device())?, Place::of(target.device())?, stream)?;
     // SAFETY: the caller's promises; the memory is kept until the wait is over.
-    unsafe { copy(source, target, streams, memory) }?.wait_if_busy(source, target)
+    unsafe { copy(source, target, streams, memory, false) }?.wait_if_busy(source, target)
 }
 
 /// New memory for elements of this layout, which is dense: for work on this stream of its device.
@@ -135,7 +141,8 @@ fn new_tensor(
         Some(stream) => {
             let buffer = DeviceBuffer::new(bytes, stream)?;
             let (data, order) = (buffer.as_ptr(), Order::new(buffer.home(), true));
-            let storage = Storage::new(buffer, Access::Exclusive, true);
+            let owner = OwnedBuffer::new(buffer, Arc::clone(&order));
+            let storage = Storage::new(owner, Access::Exclusive, true);
             let _new = storage.order().set(order);
             (data, storage)
         }
@@ -158,6 +165,7 @@ fn start(
     device: Device,
     format: MemoryFormat,
     stream: Option<&Stream>,
+    is_watched: bool,
 ) -> Result<(Tensor, UnderWay)> {
     if ![Device::CPU, Device::CUDA_HOST].contains(&device) && device != Device::cuda(device.index) {
         return Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" });
@@ -167,10 +175,16 @@ fn start(
     if source.descriptor.itemsize().is_none() && !layout.is_contiguous() {
         return Err(Error::UnsupportedDType { dtype: source.dtype(), target: "a strided copy" });
     }
-    let streams = Streams::new(Place::of(source.device())?, Place::of(device)?, stream)?;
+    let (from, to) = (Place::of(source.device())?, Place::of(device)?);
+    // Between devices nobody else's code runs meanwhile.
+    let _entered = match (from, to) {
+        (Place::Device(context), Place::Device(_)) => Some(context.enter()?),
+        _ => None,
+    };
+    let streams = Streams::new(from, to, stream)?;
     let target = new_tensor(&source.descriptor, device, layout, streams.to.as_ref())?;
     // SAFETY: new memory, dense and as large as the elements; callers wait, or keep both tensors.
-    let under_way = unsafe { copy(source, &target, streams, Memory::Fresh) }?;
+    let under_way = unsafe { copy(source, &target, streams, Memory::Fresh, is_watched) }?;
     Ok((target, under_way))
 }
 
@@ -181,7 +195,7 @@ pub(crate) fn copy_to(
     format: MemoryFormat,
     stream: Option<&Stream>,
 ) -> Result<Tensor> {
-    let (target, under_way) = start(source, device, format, stream)?;
+    let (target, under_way) = start(source, device, format, stream, false)?;
     under_way.wait_if_busy(source, &target)?;
     Ok(target)
 }
@@ -194,12 +208,11 @@ pub(crate) fn is_pinned(descriptor: &Descriptor) -> bool {
 
 /// Makes memory ready for what every export without a stream is for: work on the legacy default stream.
 pub(crate) fn hand_to_default(tensor: &Tensor) -> Result<()> {
-    // Devices of others have no streams that are known here.
+    // Devices of others, and CUDA's where it is missing, have no streams that are known here.
     let Ok(Place::Device(context)) = Place::of(tensor.device()) else { return Ok(()) };
     let order = order(tensor, context)?;
     let default = Stream::legacy_default(Device::cuda(context.index))?;
-    // Where the device cannot be made to wait, the host does.
-    order.hand_to(&default).or_else(|_| order.synchronize())
+    order.hand_to(&default).or_else(|_| order.hand_to_late(&default))
 }
 
 /// Makes the memory of one tensor take part in the order of another's, which keeps it.
@@ -243,6 +256,11 @@ impl Transfer {
         self.under_way.done.as_ref().map_or(Ok(true), Event::is_past)
     }
 
+    /// The copy, if it is on a device: for work that is put on a stream behind it, before the copy is done.
+    pub fn on_device(&self) -> Option<&Tensor> {
+        self.target.as_ref().filter(|target| !target.device().is_host())
+    }
+
     /// Waits until the copy is done, and gives it.
     ///
     /// # Errors
@@ -279,7 +297,8 @@ impl Tensor {
     /// crate does with them waits by itself. A copy on the host is complete.
     ///
     /// # Errors
-    /// As for [`to_device`](Self::to_device), and [`Error::Descriptor`] for a stream of a third device.
+    /// As for [`to_device`](Self::to_device), and [`Error::Descriptor`] for a stream of a third device, or on
+    /// which a graph is being captured. Where no CUDA device takes part the stream does not matter.
     pub fn to_device_on(&self, device: Device, stream: &Stream) -> Result<Self> {
         copy_to(self, device, MemoryFormat::Preserve, Some(stream))
     }
@@ -296,14 +315,15 @@ impl Tensor {
         self.to_device_on(device, stream).map_err(|error| Rejected::new(self, error))
     }
 
-    /// As [`to_device_on`](Self::to_device_on), but returns while the copy may be under way: where the side on the
-    /// host is page-locked ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and lies as the other does. Any other
-    /// host memory is done with when the call returns, and so is [`Access::Foreign`] memory, which others may write.
+    /// As [`to_device_on`](Self::to_device_on), but returns while the copy may be under way (PyTorch's
+    /// `non_blocking=True`): where the side on the host is page-locked ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and
+    /// has the strides of the other side. Any other host memory is not in use any more when the call returns, nor is
+    /// [`Access::Foreign`] memory, which others may write.
     ///
     /// # Errors
     /// As for [`to_device_on`](Self::to_device_on).
     pub fn start_to_device(&self, device: Device, stream: &Stream) -> Result<Transfer> {
-        let (target, under_way) = start(self, device, MemoryFormat::Preserve, Some(stream))?;
+        let (target, under_way) = start(self, device, MemoryFormat::Preserve, Some(stream), true)?;
         if matches!(self.access(), Access::Foreign { .. }) {
             under_way.wait_if_busy(self, &target)?;
         }
@@ -321,7 +341,7 @@ impl Tensor {
     /// As [`copy_into`](Self::copy_into), in the order of a stream of the source's device or the target's.
     ///
     /// # Errors
-    /// As for [`copy_into`](Self::copy_into), and [`Error::Descriptor`] for a stream of a third device.
+    /// As for [`copy_into`](Self::copy_into), and [`Error::Descriptor`] as for [`to_device_on`](Self::to_device_on).
     pub fn copy_into_on(&self, target: &mut Self, stream: &Stream) -> Result<()> {
         target.require_exclusive()?;
         // SAFETY: nobody but `target` reaches its memory, so it is not `self`'s either.
@@ -377,11 +397,16 @@ impl Tensor {
         }
     }
 
-    /// Makes the contents ready for work on a stream: what is put on it from now on waits for them, and the release of
-    /// the memory for what is on it by then: as [`used_on`](Self::used_on), but for as long as the memory lives. For work of one's own on the address. Does nothing for host memory.
+    /// Makes the contents ready for work on a stream, as [`used_on`](Self::used_on), but until the memory is released:
+    /// what is put on the stream from now on waits for them, and the release for what is on the stream by then. For
+    /// kernels of one's own on [`data_ptr`](Self::data_ptr); PyTorch's `record_stream` is the second half of it. Does
+    /// nothing for host memory.
+    ///
+    /// Every stream that is named here is waited for until the end: for consumers that come and go there is
+    /// [`used_on`](Self::used_on). Exports are ready on the legacy default stream without either.
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`].
+    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured.
     pub fn ready_on(&self, stream: &Stream) -> Result<()> {
         match self.context()? {
             Some(context) => order(self, context)?.hand_to(stream),

@@ -43,8 +43,9 @@ pub(crate) use loan::lend;
 pub trait TorchExt: Sized {
     /// Moves the tensor. Nothing is copied.
     ///
-    /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor becomes
-    /// [`Access::Foreign`]: it can be carried, handed back and moved to the host, not read.
+    /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor of libtorch's becomes
+    /// [`Access::Foreign`]: it can be handed back and copied between devices. It counts as written on the legacy
+    /// default stream, which is libtorch's; of one that is written on another, call `written_on`.
     ///
     /// # Errors
     /// [`Error::NotExclusive`] when someone else reaches the memory; [`Error::Unsupported`], or

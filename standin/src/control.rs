@@ -101,6 +101,12 @@ pub(crate) unsafe extern "C" fn standin_peek(address: u64, buffer: *mut c_void, 
     }
 }
 
+/// Begins to capture a graph on a stream that was made, or ends it.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn standin_capture(stream: usize, captures: c_int) -> Code {
+    driver().capture(stream, captures != 0).err().unwrap_or(SUCCESS)
+}
+
 /// How many contexts are on this thread's stack.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn standin_current_depth() -> c_int {

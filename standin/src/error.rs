@@ -17,10 +17,11 @@ pub(crate) const INVALID_CONTEXT: Code = 201;
 pub(crate) const INVALID_HANDLE: Code = 400;
 pub(crate) const NOT_FOUND: Code = 500;
 pub(crate) const NOT_READY: Code = 600;
+pub(crate) const CAPTURE_UNSUPPORTED: Code = 900;
 
 /// Names and descriptions; also of codes that only an injected failure gives.
 #[rustfmt::skip]
-const KNOWN: [(Code, &CStr, &CStr); 15] = [
+const KNOWN: [(Code, &CStr, &CStr); 16] = [
     (SUCCESS, c"CUDA_SUCCESS", c"no error"),
     (INVALID_VALUE, c"CUDA_ERROR_INVALID_VALUE", c"invalid argument"),
     (OUT_OF_MEMORY, c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"),
@@ -35,6 +36,7 @@ const KNOWN: [(Code, &CStr, &CStr); 15] = [
     (NOT_READY, c"CUDA_ERROR_NOT_READY", c"device not ready"),
     (700, c"CUDA_ERROR_ILLEGAL_ADDRESS", c"an illegal memory access was encountered"),
     (719, c"CUDA_ERROR_LAUNCH_FAILED", c"unspecified launch failure"),
+    (CAPTURE_UNSUPPORTED, c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", c"operation not permitted when stream is capturing"),
     (999, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 

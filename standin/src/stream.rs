@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_uint};
 
 use crate::driver::{Driver, Out, call, free_call, thread};
-use crate::error::{Code, INVALID_HANDLE, INVALID_VALUE, NOT_READY};
+use crate::error::{CAPTURE_UNSUPPORTED, Code, INVALID_HANDLE, INVALID_VALUE, NOT_READY};
 use crate::handle::{Kind, Named};
 use crate::queue;
 use crate::work::Work;
@@ -15,6 +15,8 @@ const NON_BLOCKING: c_uint = 1;
 pub(crate) struct Stream {
     queue: usize,
     pub(crate) destroyed: bool,
+    /// Whether a graph is being captured on it. That takes nothing in here, but refuses what would spoil it.
+    captures: bool,
 }
 
 impl Driver {
@@ -40,9 +42,27 @@ impl Driver {
         }
     }
 
+    fn captures(&self, stream: usize) -> bool {
+        Kind::Stream
+            .index(stream)
+            .and_then(|index| self.streams.get(index))
+            .is_some_and(|stream| stream.captures)
+    }
+
+    /// Begins to capture a graph on a stream that was made, or ends it.
+    pub(crate) fn capture(&mut self, stream: usize, captures: bool) -> Result<(), Code> {
+        self.made(stream)?.captures = captures;
+        Ok(())
+    }
+
     /// The queue of a stream that something is to be put on in the context of a device.
     pub(crate) fn queue(&mut self, device: usize, stream: usize) -> Result<usize, Code> {
         let queue = self.any_queue(device, stream)?;
+        if self.captures(stream) {
+            return Err(
+                self.fault(CAPTURE_UNSUPPORTED, "this would go into the graph that is being captured")
+            );
+        }
         match self.queues.device(queue) {
             other if other == device => Ok(queue),
             other => Err(self.fault(INVALID_HANDLE, format_args!("the stream is of device {other}"))),
@@ -61,7 +81,7 @@ pub(crate) extern "C" fn cuStreamCreate(stream: Out<usize>, flags: c_uint) -> Co
         };
         let handle = Kind::Stream.handle(driver.streams.len());
         let queue = driver.queues.add(device, kind);
-        driver.streams.push(Stream { queue, destroyed: false });
+        driver.streams.push(Stream { queue, destroyed: false, captures: false });
         driver.log.note(format_args!("stream={}", Named(Kind::Stream, handle)));
         stream.write(handle);
         Ok(())
@@ -80,6 +100,9 @@ pub(crate) extern "C" fn cuStreamDestroy_v2(stream: usize) -> Code {
 pub(crate) extern "C" fn cuStreamSynchronize(stream: usize) -> Code {
     call("cuStreamSynchronize", format_args!("stream={}", Named(Kind::Stream, stream)), |driver, device| {
         let queue = driver.any_queue(device, stream)?;
+        if driver.captures(stream) {
+            return Err(driver.fault(CAPTURE_UNSUPPORTED, "a graph is being captured on the stream"));
+        }
         driver.finish(driver.queues.end(queue));
         Ok(())
     })
@@ -93,12 +116,11 @@ pub(crate) extern "C" fn cuStreamQuery(stream: usize) -> Code {
     })
 }
 
-/// No graphs are captured here.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuStreamIsCapturing(stream: usize, status: Out<c_int>) -> Code {
     call("cuStreamIsCapturing", format_args!("stream={}", Named(Kind::Stream, stream)), |driver, device| {
         driver.any_queue(device, stream)?;
-        status.ok_or(INVALID_VALUE)?.write(0);
+        status.ok_or(INVALID_VALUE)?.write(driver.captures(stream).into());
         Ok(())
     })
 }

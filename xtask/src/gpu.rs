@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::{Outcome, cargo, python, root, run, show, succeeded, test};
 
-/// The libtorch that the Rust tests are built for: that of the PyTorch on the machine.
+/// The libtorch that the Rust tests are built for: the oldest one. With another PyTorch they are skipped.
 const LIBTORCH: &str = "2.11";
 
 /// pytest and what it needs, for any Python from 3.11 on.
@@ -38,7 +38,9 @@ pub(crate) fn check() -> Outcome {
         return run(&mut Command::new(script));
     }
     println!("packed: {}, for a machine with a GPU, PyTorch {LIBTORCH} and CuPy", archive.display());
-    println!("there: tar -xzf gpu-check.tar.gz && gpu-check/run    # writes gpu-check/results, or $OUT");
+    println!(
+        "there: tar -xzf gpu-check.tar.gz && gpu-check/run    # writes gpu-check/results, or $DLBRIDGE_RESULTS"
+    );
     Ok(())
 }
 
@@ -95,12 +97,12 @@ fn executable(messages: &str) -> Option<PathBuf> {
 /// What the machine runs.
 const RUN: &str = r#"#!/usr/bin/env bash
 # Tests dlbridge on this machine's GPU, and measures it. Needs python3 with pip, PyTorch, NumPy and CuPy; what needs
-# JAX is skipped where that is missing. Writes to results/, or to $OUT.
+# JAX is skipped where that is missing. Writes to results/, or to $DLBRIDGE_RESULTS.
 #
 # `run pytest`, `run rust` and `run bandwidth` do one part. Fails if a part does; the others run all the same.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit
-results=${OUT:-$PWD/results}
+results=${DLBRIDGE_RESULTS:-$PWD/results}
 site=$(mktemp -d) || exit
 trap 'rm -rf "$site"' EXIT
 mkdir -p "$results" || exit

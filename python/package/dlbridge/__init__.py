@@ -5,7 +5,7 @@ Names say what is copied: nothing, unless a docstring says so.
 
 Errors: `BufferError` for what cannot be shared (the data, its type or its device), `ValueError` and
 `TypeError` for wrong arguments, `AttributeError` from `from_dlpack` for objects that are not arrays,
-`MemoryError`. Transfers between devices raise what PyTorch raises, `RuntimeError` without a driver for example.
+`MemoryError`. Without CUDA, or without the device, transfers raise `BufferError`; where CUDA fails, `RuntimeError`.
 
 Other threads of Python run while large copies are made (64 KiB and more), and copies of 1 MiB and more use
 several threads of their own (`RAYON_NUM_THREADS` says how many). Reads and writes of shared memory are not

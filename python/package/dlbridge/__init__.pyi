@@ -5,7 +5,7 @@ Names say what is copied: nothing, unless a docstring says so.
 
 Errors: `BufferError` for what cannot be shared (the data, its type or its device), `ValueError` and
 `TypeError` for wrong arguments, `AttributeError` from `from_dlpack` for objects that are not arrays,
-`MemoryError`. Transfers between devices raise what PyTorch raises, `RuntimeError` without a driver for example.
+`MemoryError`. Without CUDA, or without the device, transfers raise `BufferError`; where CUDA fails, `RuntimeError`.
 
 Other threads of Python run while large copies are made (64 KiB and more), and copies of 1 MiB and more use
 several threads of their own (`RAYON_NUM_THREADS` says how many). Reads and writes of shared memory are not
@@ -139,7 +139,8 @@ class Tensor:
     def to(self, device: _Device, *, copy: builtins.bool = False) -> Tensor:
         """The tensor itself when it is on that device; otherwise a copy there, as `cpu` and `cuda` make it.
 
-        With `copy=True` a copy in any case. Raises ValueError for any device but 'cpu', 'cuda' and 'cuda:N'.
+        With `copy=True` a copy in any case. Raises ValueError for names but 'cpu', 'cuda' and 'cuda:N', and BufferError for
+        other devices of DLPack's.
         """
     def pin_memory(self) -> Tensor:
         """The tensor itself when it is in page-locked host memory; otherwise a copy there.
@@ -169,6 +170,10 @@ class Tensor:
 
         Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which can't say that memory is
         read-only. Copies with `copy=True`, and negative strides when `copy` is None.
+
+        `stream` is where the consumer works, a number (1 and 2 are CUDA's default streams) or an object with
+        `__cuda_stream__`: there the memory is ready, and it is not used again before the work is done that is on the stream
+        when the capsule's struct is released. None is the legacy default stream, -1 as well.
 
         Raises BufferError for what can't be exported so, ValueError for a stream that the device does not have.
 
@@ -216,8 +221,8 @@ def from_numpy(array: _np.ndarray[Any, Any], /) -> Tensor:
 def tensor(x: Any, /) -> Tensor:
     """Copies any array that `from_dlpack` takes into new memory that may be written.
 
-    The order of its strides is kept, and gaps are closed. Raises TypeError for objects that are not arrays, lists
-    among them, and BufferError as `from_dlpack` does.
+    The order of its strides is kept, and gaps are closed; memory of a CUDA device is copied there. Raises TypeError for
+    objects that are not arrays, lists among them, and BufferError as `from_dlpack` does.
     """
 
 @overload
@@ -246,7 +251,8 @@ def copyto(dst: Any, src: Any, /) -> None:
     """Copies the elements of one array into another of the same shape and element type, of whatever libraries.
 
     Any strides will do, also where both reach into the same memory. Nothing is broadcast or cast, and nothing
-    between the elements of `dst` is touched.
+    between the elements of `dst` is touched. Across devices too: a `dst` on a CUDA device is complete in the order of
+    its legacy default stream.
 
     Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose elements share memory.
     """
