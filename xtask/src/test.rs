@@ -34,6 +34,11 @@ fn cuda(count: &mut Count, standin: &Path) -> Outcome {
     let on_standin = ["test", "--features", "cuda", "--lib", "--test", "cuda"];
     count.run(cargo(&on_standin).env("LD_LIBRARY_PATH", standin))?;
     count.run(cargo(&on_standin).arg("--release").env("LD_LIBRARY_PATH", standin))?;
+    if let Some(mut test) = under_address_sanitizer(&["--features", "cuda", "--test", "cuda"]) {
+        // Some tests see to it that memory is kept for ever.
+        test.env("ASAN_OPTIONS", "allocator_may_return_null=1:detect_leaks=0");
+        count.run(test.env("LD_LIBRARY_PATH", standin))?;
+    }
     count.run(&mut cargo(&["test", "--features", "cuda", "--test", "dlpack", "--test", "tensor"]))?;
     count.run(&mut cargo(&["test", "--features", "cuda", "--doc"]))?;
     count.run(&mut cargo(&["test", "--features", "cuda,torch", "--test", "torch"]))
@@ -52,23 +57,31 @@ fn c_library(count: &mut Count, standin: &Path) -> Outcome {
 
 /// Everything that does not link libtorch, under AddressSanitizer with its leak check.
 fn sanitized(count: &mut Count) -> Outcome {
-    let target = env!("TARGET");
-    if !nightly_is_new_enough() {
-        eprintln!("\nskipped: AddressSanitizer, for want of a nightly toolchain as new as the stable one");
-        return Ok(());
-    }
     for selection in [
         &["--test", "dlpack", "--test", "ffi", "--test", "ndarray", "--test", "tensor"][..],
         &["--package", "dlbridge-capi"],
     ] {
-        let mut test = Command::new("rustup");
-        test.args(["run", "nightly", "cargo", "test", "--lib", "--target", target]).args(selection);
-        test.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", root().join("target/sanitized"));
-        // Tests ask for more memory than there is, to see the error.
-        test.env("ASAN_OPTIONS", "allocator_may_return_null=1");
-        count.run(test.env_remove("CARGO").current_dir(root()))?;
+        match under_address_sanitizer(selection) {
+            Some(mut test) => count.run(&mut test)?,
+            None => eprintln!(
+                "\nskipped: AddressSanitizer, for want of a nightly toolchain as new as the stable one"
+            ),
+        }
     }
     Ok(())
+}
+
+/// Tests under AddressSanitizer, to be run; `None` without a toolchain that has it.
+fn under_address_sanitizer(selection: &[&str]) -> Option<Command> {
+    if !nightly_is_new_enough() {
+        return None;
+    }
+    let mut test = Command::new("rustup");
+    test.args(["run", "nightly", "cargo", "test", "--lib", "--target", env!("TARGET")]).args(selection);
+    test.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", root().join("target/sanitized"));
+    // Tests ask for more memory than there is, to see the error.
+    test.env("ASAN_OPTIONS", "allocator_may_return_null=1").env_remove("CARGO").current_dir(root());
+    Some(test)
 }
 
 /// Whether there is a nightly toolchain, of this package's `rust-version` or newer.
