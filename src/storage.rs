@@ -43,7 +43,7 @@ struct Header {
     lent: bool,
     /// For memory of a CUDA device. Dropped before the owner: what it sees to comes before the memory is released.
     #[cfg(feature = "cuda")]
-    order: std::sync::OnceLock<Arc<crate::cuda::Order>>,
+    order: crate::cuda::OrderCell,
 }
 
 #[repr(C)]
@@ -82,7 +82,7 @@ impl Storage {
             copied,
             lent: false,
             #[cfg(feature = "cuda")]
-            order: std::sync::OnceLock::new(),
+            order: crate::cuda::OrderCell::default(),
         };
         Self(Arc::new(Block { header, owner: Guarded(owner) }))
     }
@@ -104,7 +104,7 @@ impl Storage {
 
     /// In which order memory of a CUDA device is used.
     #[cfg(feature = "cuda")]
-    pub(crate) fn order(&self) -> &std::sync::OnceLock<Arc<crate::cuda::Order>> {
+    pub(crate) fn order(&self) -> &crate::cuda::OrderCell {
         &self.0.header.order
     }
 

@@ -31,7 +31,7 @@ use crate::{
 pub struct Tensor {
     /// What this handle is used for. First, because it ends before the memory is released.
     #[cfg(feature = "cuda")]
-    pub(crate) used: Option<Box<crate::cuda::Use>>,
+    pub(crate) used: crate::cuda::Use,
     pub(crate) storage: Storage,
     pub(crate) descriptor: Descriptor,
     /// Whether somebody answers for foreign memory: the caller of the unsafe door it came through.
@@ -43,7 +43,7 @@ impl Tensor {
     pub(crate) fn new(storage: Storage, descriptor: Descriptor) -> Self {
         Self {
             #[cfg(feature = "cuda")]
-            used: None,
+            used: crate::cuda::Use::NONE,
             storage,
             descriptor,
             vouched: true,

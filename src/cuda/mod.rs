@@ -22,7 +22,7 @@ mod staging;
 mod stream;
 mod transfer;
 
-pub(crate) use order::{Order, Use};
+pub(crate) use order::{OrderCell, Use};
 pub use stream::Stream;
 pub use transfer::Transfer;
 pub(crate) use transfer::{copy_into_on, copy_to, hand_to_default, is_pinned, join_order};

@@ -7,6 +7,7 @@
 //!   Memory of ours is freed on home, or, where nobody could be waited for, never; the host waits for nothing;
 //! * owners of streams are dropped, and anybody is waited for, outside the lock.
 
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
@@ -140,37 +141,105 @@ impl Drop for Order {
     }
 }
 
+/// Where a storage has its order, if it has one: one word, because most memory is on the host.
+#[derive(Default)]
+pub(crate) struct OrderCell(AtomicPtr<Order>);
+
+impl OrderCell {
+    pub(super) fn get(&self) -> Option<Arc<Order>> {
+        let order = self.0.load(Ordering::Acquire);
+        if order.is_null() {
+            return None;
+        }
+        // SAFETY: of `set`, and never replaced: the cell holds a reference as long as it is there.
+        unsafe { Arc::increment_strong_count(order) };
+        // SAFETY: likewise, with the reference that was just counted.
+        Some(unsafe { Arc::from_raw(order) })
+    }
+
+    /// The order that is there, or this one.
+    pub(super) fn get_or_set(&self, order: Arc<Order>) -> Arc<Order> {
+        let new = Arc::into_raw(Arc::clone(&order)).cast_mut();
+        let placed =
+            self.0.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if !placed {
+            // SAFETY: it was not placed, so it is still this one's.
+            drop(unsafe { Arc::from_raw(new.cast_const()) });
+        }
+        self.get().unwrap_or(order)
+    }
+}
+
+impl Drop for OrderCell {
+    #[inline]
+    fn drop(&mut self) {
+        let order = *self.0.get_mut();
+        if !order.is_null() {
+            leave(order);
+        }
+    }
+}
+
+/// Drops the reference of a cell.
+#[cold]
+#[inline(never)]
+fn leave(order: *mut Order) {
+    // SAFETY: called by the cell, once, with what `get_or_set` put there.
+    drop(unsafe { Arc::from_raw(order.cast_const()) });
+}
+
 /// A use of memory on a stream, which ends when this is dropped.
-pub(crate) struct Use {
+pub(crate) struct Use(Option<Box<Used>>);
+
+struct Used {
     order: Arc<Order>,
     stream: Stream,
 }
 
 impl Use {
+    /// None.
+    pub(crate) const NONE: Self = Self(None);
+
     /// Makes the contents ready on a stream.
     pub(super) fn new(order: &Arc<Order>, stream: &Stream) -> Result<Self> {
         order.before(stream)?;
         order.add(stream, 1, false);
-        Ok(Self { order: Arc::clone(order), stream: stream.for_every_thread() })
+        Ok(Self(Some(Box::new(Used { order: Arc::clone(order), stream: stream.for_every_thread() }))))
+    }
+
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Has it last as long as the memory.
     #[cfg(feature = "torch")]
     pub(crate) fn stay(self) {
-        self.order.add(&self.stream, 0, true);
+        if let Some(used) = &self.0 {
+            used.order.add(&used.stream, 0, true);
+        }
     }
 }
 
 impl Drop for Use {
+    #[inline]
     fn drop(&mut self) {
-        let Self { order, stream } = self;
-        if *stream == order.home {
-            return;
+        if let Some(used) = self.0.take() {
+            end(*used);
         }
-        if !order.leave(stream) {
-            // Tried again when the memory is released.
-            order.add(stream, 0, true);
-        }
-        order.remove(stream);
     }
+}
+
+/// Ends a use.
+#[cold]
+#[inline(never)]
+fn end(Used { order, stream }: Used) {
+    if stream == order.home {
+        return;
+    }
+    if !order.leave(&stream) {
+        // Tried again when the memory is released.
+        order.add(&stream, 0, true);
+    }
+    order.remove(&stream);
 }

@@ -13,12 +13,12 @@ use crate::storage::Storage;
 use crate::{Access, Descriptor, Device, Error, Layout, MemoryFormat, Rejected, Result, Tensor};
 
 /// The order in which a tensor's memory is used: that of the legacy default stream, where nobody says more.
-fn order<'t>(tensor: &'t Tensor, context: &'static Context) -> Result<&'t Arc<Order>> {
+fn order(tensor: &Tensor, context: &'static Context) -> Result<Arc<Order>> {
     if let Some(order) = tensor.storage.order().get() {
         return Ok(order);
     }
     let home = Stream::legacy_default(Device::cuda(context.index))?;
-    Ok(tensor.storage.order().get_or_init(|| Order::new(&home, false)))
+    Ok(tensor.storage.order().get_or_set(Order::new(&home, false)))
 }
 
 /// What a copy has put on streams.
@@ -143,7 +143,7 @@ fn new_tensor(
             let (data, order) = (buffer.as_ptr(), Order::new(buffer.home(), true));
             let owner = OwnedBuffer::new(buffer, Arc::clone(&order));
             let storage = Storage::new(owner, Access::Exclusive, true);
-            let _new = storage.order().set(order);
+            storage.order().get_or_set(order);
             (data, storage)
         }
         None if device == Device::CUDA_HOST => {
@@ -220,7 +220,7 @@ pub(crate) fn join_order(view: &Tensor, base: &Tensor) {
     if let Ok(Place::Device(context)) = Place::of(base.device())
         && let Ok(order) = order(base, context)
     {
-        let _new = view.storage.order().set(Arc::clone(order));
+        view.storage.order().get_or_set(order);
     }
 }
 
@@ -385,8 +385,8 @@ impl Tensor {
     /// tensor comes back inside the error.
     pub fn used_on(mut self, stream: &Stream) -> Result<Self, Rejected<Self>> {
         let used = self.context().and_then(|context| match context {
-            Some(context) => Use::new(order(&self, context)?, stream).map(|used| Some(Box::new(used))),
-            None => Ok(None),
+            Some(context) => Use::new(&order(&self, context)?, stream),
+            None => Ok(Use::NONE),
         });
         match used {
             Ok(used) => {

@@ -123,10 +123,8 @@ impl Tensor {
             return Err(Rejected::new(self, error));
         }
         #[cfg(feature = "cuda")]
-        if let Some(used) = self.used.take() {
-            // libtorch does not tell when it is done with that stream.
-            used.stay();
-        }
+        // libtorch does not tell when it is done with that stream.
+        std::mem::replace(&mut self.used, crate::cuda::Use::NONE).stay();
         let storage = match self.storage.into_owner::<TorchOwner>() {
             Ok(owner) => return Ok(owner.into_tensor()),
             Err(storage) => storage,
