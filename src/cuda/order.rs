@@ -55,8 +55,9 @@ impl Order {
         stream.wait_for(&self.home)?;
         for user in self.streams() {
             if let Err(error) = stream.wait_for(&user) {
-                // Its owner destroyed the stream too early: one wait for everything stands for what it did.
-                let is_gone = matches!(error, Error::Cuda { code: INVALID_HANDLE, .. });
+                // Where its owner destroyed it too early, one wait for everything stands for what it did.
+                let answer = user.is_capturing();
+                let is_gone = matches!(answer, Err(Error::Cuda { code: INVALID_HANDLE, .. }));
                 if !is_gone || user.context.synchronize().is_err() {
                     return Err(error);
                 }
