@@ -4,8 +4,8 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use dlbridge::ffi::{DLManagedTensorVersioned, DLPackExchangeAPI, DLPackExchangeAPIHeader};
-use dlbridge::{DType, Tensor};
+use dlbridge::ffi::{DLManagedTensorVersioned, DLPackExchangeAPI, DLPackExchangeAPIHeader, kDLCUDA};
+use dlbridge::{DType, Device, Stream, Tensor};
 use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -104,8 +104,34 @@ fn says_yes(answer: &Bound<'_, PyAny>) -> PyResult<bool> {
     if answer.as_ptr() == unsafe { ffi::Py_False() } { Ok(false) } else { answer.is_truthy() }
 }
 
+/// Has what PyTorch put on its current stream so far come before what is done with a CUDA tensor from now on, as
+/// `__dlpack__` would: the table's exports do not. Says whether that is so.
+#[cold]
+fn counts_as_written(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tensor) -> bool {
+    let device = tensor.device();
+    let Some(current) = table.current_work_stream.filter(|_| device == Device::cuda(device.index)) else {
+        return false;
+    };
+    let mut stream = null_mut::<c_void>();
+    // SAFETY: a function of torch's, and room for an address.
+    if unsafe { current(kDLCUDA, device.index, &mut stream) } != 0 {
+        drop(PyErr::take(py));
+        return false;
+    }
+    match i64::try_from(stream.addr()) {
+        // The legacy default stream, by either of its names.
+        Ok(0 | 1) => true,
+        Ok(number) => {
+            // SAFETY: PyTorch's current stream, which lives, and is looked at now only.
+            let stream = unsafe { Stream::from_number(device, number, ()) };
+            stream.and_then(|stream| tensor.written_on(&stream)).is_ok()
+        }
+        Err(_) => false,
+    }
+}
+
 /// A tensor's memory, shared, after the looks that the table leaves out. `None` when it is for
-/// `__dlpack__` to export it: on a device, whose streams the table does not mind.
+/// `__dlpack__` to export it: on a device other than CUDA's, whose streams are not known here.
 ///
 /// `tensor` is a `torch.Tensor` and nothing derived from it.
 #[inline]
@@ -135,7 +161,7 @@ pub(crate) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     };
     // SAFETY: a struct that torch made for us, and answers for. No Rust view is ever made here.
     let shared = unsafe { Tensor::from_dlpack(raw) }.map_err(buffer_error)?;
-    if !shared.device().is_host() {
+    if !shared.device().is_host() && !counts_as_written(py, table, &shared) {
         return Ok(None);
     }
     let dtype = shared.dtype();

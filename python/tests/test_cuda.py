@@ -602,6 +602,88 @@ class TestProducers(OnStandIn):
         )
 
 
+LIKE_TORCH = """
+import ctypes as C, sys, types
+import numpy as np, dlbridge as dl
+import standin
+from peer import new_capsule, opened, set_name
+
+asked = []
+module = sys.modules["torch"] = types.ModuleType("torch")
+
+@C.PYFUNCTYPE(C.c_int, C.py_object, C.POINTER(C.c_void_p))
+def export(tensor, out):
+    capsule = tensor.inner.__dlpack__(max_version=(1, 3), stream=-1)
+    struct = opened(capsule)
+    set_name(capsule, struct.used)
+    out[0] = C.addressof(struct)
+    return 0
+
+@C.PYFUNCTYPE(C.c_int, C.c_int, C.c_int32, C.POINTER(C.c_void_p))
+def current(kind, index, out):
+    if stream is None:
+        return -1
+    asked.append((kind, index))
+    out[0] = stream
+    return 0
+
+@C.PYFUNCTYPE(C.c_int)
+def nothing():
+    return -1
+
+class Table(C.Structure):
+    _fields_ = [("version", C.c_uint32 * 2), *[(name, C.c_void_p) for name in "previous allocate managed to borrowed stream".split()]]
+
+address = lambda function: C.cast(function, C.c_void_p).value
+table = Table((1, 3), None, address(nothing), address(export), address(nothing), address(nothing), address(current))
+
+class Tensor:
+    requires_grad = property(lambda self: False)
+    dtype = "torch.uint8"
+    __dlpack_c_exchange_api__ = new_capsule(C.addressof(table), b"dlpack_exchange_api", None)
+    def is_neg(self):
+        return False
+    def __dlpack_device__(self):
+        return (2, 1)
+    def __dlpack__(self, **options):
+        asked.append(options)
+        return self.inner.__dlpack__(**options)
+
+module.Tensor = Tensor
+memory, side = standin.Memory(np.zeros(4, "u1"), 1), standin.Stream(1)
+tensor = Tensor()
+tensor.inner = dl.from_dlpack(memory)
+stream = side.number
+side.write(memory.address, bytes([1, 2, 3, 4]))
+print(dl.from_dlpack(tensor).cpu().tolist())
+stream = 0
+side.write(memory.address, bytes([5, 6, 7, 8]))
+print(dl.from_dlpack(tensor).cpu().tolist())
+stream = None
+print(dl.from_dlpack(tensor).shape, asked)
+standin.settle()
+print(standin.faults() == "")
+"""
+
+
+class TestTorch(OnStandIn):
+    """What is asked of PyTorch's exchange table, in a process where something like PyTorch has one."""
+
+    def test_a_tensor_comes_in_the_order_of_the_current_stream(self):
+        run = subprocess.run(
+            [sys.executable, "-c", LIKE_TORCH],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert run.stdout.splitlines() == [
+            "[1, 2, 3, 4]",
+            "[1, 2, 3, 4]",  # nothing said that another stream writes
+            "(4,) [(2, 1), (2, 1), {'stream': 1, 'max_version': (1, 3)}]",
+            "True",
+        ], run.stderr
+
+
 class TestCudaArrayInterface(OnStandIn):
     def test_memory_is_found_by_its_address_and_kept(self):
         memory = Memory(numbers(3, 4), 1, part=lambda a: a[1:, ::2])
