@@ -52,8 +52,8 @@ impl Device {
     /// The CUDA device that memory is on.
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for an address that is not one of a device: of host memory, page-locked
-    /// or not, or of nothing.
+    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for an address that is not one of a device: of host
+    /// memory, page-locked or not, or of nothing.
     pub fn of_cuda_memory(address: *const c_void) -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
         let ask = |attribute| {
