@@ -105,7 +105,7 @@ pub enum Error {
         call: &'static str,
         /// Its answer: a `CUresult`.
         code: i32,
-        /// The driver's words for it.
+        /// The driver's name and words for it.
         message: String,
     },
 

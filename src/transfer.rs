@@ -6,7 +6,7 @@ use crate::{Device, Error, Rejected, Result, Tensor};
 /// the error says which of the two is missing.
 ///
 /// No method has the caller look after the order of things: what is copied from a CUDA device comes after all that
-/// was put on its legacy default stream before, what is copied to one is there for all that is put on it
+/// was put on its legacy default stream before, what is copied to one is there for all that is put on that stream
 /// afterwards, and what arrives on the host is there when the method returns. Methods whose names end in `_on` take
 /// another stream.
 impl Tensor {
@@ -41,10 +41,9 @@ impl Tensor {
 
     #[cfg(not(feature = "cuda"))]
     fn to_other_device(&self, device: Device) -> Result<Self> {
-        Err([device, self.device()].into_iter().find_map(without_cuda).unwrap_or(Error::UnsupportedDevice {
-            device: if device == Device::CPU { self.device() } else { device },
-            target: "dlbridge's copies",
-        }))
+        device.check_available()?;
+        self.device().check_available()?;
+        Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" })
     }
 
     /// Moves to a device: through unchanged when the memory is there already, otherwise by one copy. Page-locked host
@@ -138,15 +137,9 @@ impl Device {
             return crate::cuda::require(device);
         }
         #[cfg(not(feature = "cuda"))]
-        if let Some(error) = without_cuda(self) {
-            return Err(error);
+        if self == Self::CUDA_HOST || self.on_cuda().is_some() {
+            return Err(Error::BuiltWithoutCuda { device: self });
         }
         Err(Error::UnsupportedDevice { device: self, target: "dlbridge's copies" })
     }
-}
-
-#[cfg(not(feature = "cuda"))]
-pub(crate) fn without_cuda(device: Device) -> Option<Error> {
-    let cuda = device == Device::CUDA_HOST || device.on_cuda().is_some();
-    cuda.then_some(Error::BuiltWithoutCuda { device })
 }

@@ -849,6 +849,7 @@ mod attacks {
         struct Curious(Tensor);
         impl Drop for Curious {
             fn drop(&mut self) {
+                assert_eq!(standin::depth(), 0, "no device of ours is current");
                 assert_eq!(self.0.to_device(Device::CPU).map(|copy| copy.len()), Ok(4));
             }
         }
@@ -861,7 +862,7 @@ mod attacks {
         let stream = unsafe { Stream::from_number(GPU, theirs.number(), Curious(near.share())) };
         near.ready_on(&stream.expect("a stream")).expect("an order");
         drop(theirs);
-        assert_eq!(near.to_device(Device::CPU).map(|copy| copy.len()), Ok(4));
+        assert_eq!(near.deep_clone().map(|copy| copy.len()), Ok(4));
         drop(near);
         settle();
         Session::forget(); // the stand-in calls the early end a fault, as it should

@@ -76,14 +76,14 @@ pub extern "C" fn dlb_tensor_copy_into(
         // SAFETY: a handle of the caller's, which may be `source` itself: therefore no `&mut`.
         let handle = unsafe { target.as_ref() };
         let (source, target) = (source.tensor("source")?, handle.tensor("target")?);
-        device::check_stream_between(source.device(), target.device(), stream)?;
+        let busy = device::busy(source.device(), target.device());
+        device::check_stream(busy, stream)?;
         for (name, tensor) in [("source", &source), ("target", &target)] {
             device::require_reach(name, tensor.device())?;
         }
         if !handle.is_writable() {
             return Err(Error::ReadOnly { remedy: "" }).argument("target");
         }
-        let busy = if source.device().is_host() { target.device() } else { source.device() };
         let copied = device::on_stream(busy, stream, |stream| match stream {
             // SAFETY: the caller keeps others away from the target; no Rust view is ever made here.
             None => unsafe { source.copy_into_unchecked(&target) },

@@ -164,11 +164,10 @@ fn order(tensor: &Tensor, stream: i64, order: Order) -> Result<(), Failure> {
 }
 
 fn transfer(tensor: &Tensor, target: Device, stream: i64) -> Result<Tensor, Failure> {
-    check_stream_between(tensor.device(), target, stream)?;
+    check_stream(busy(tensor.device(), target), stream)?;
     require_reach("tensor", tensor.device())?;
     require("device", target)?;
-    let busy = if tensor.device().is_host() { target } else { tensor.device() };
-    on_stream(busy, stream, |stream| match stream {
+    on_stream(busy(tensor.device(), target), stream, |stream| match stream {
         None => tensor.to_device(target),
         #[cfg(feature = "cuda")]
         Some(stream) => tensor.to_device_on(target, &stream),
@@ -231,9 +230,9 @@ pub(crate) fn require(argument: &str, device: Device) -> Result<(), Failure> {
     })
 }
 
-/// Refuses numbers that are no streams of the device that a copy between two keeps busy.
-pub(crate) fn check_stream_between(source: Device, target: Device, stream: i64) -> Result<(), Failure> {
-    check_stream(if source.is_host() { target } else { source }, stream)
+/// The device whose stream a copy between two is put on.
+pub(crate) fn busy(source: Device, target: Device) -> Device {
+    if source.is_host() { target } else { source }
 }
 
 /// Refuses numbers that are no streams of a device.

@@ -176,18 +176,8 @@ impl Tensor {
 }
 
 /// Whether the device is one that copies can be made from and to.
-#[cfg(feature = "cuda")]
 fn check_device(device: Device) -> Result<()> {
     if device.is_host() { Ok(()) } else { device.check_available() }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn check_device(device: Device) -> Result<()> {
-    if device.is_host() {
-        return Ok(());
-    }
-    let unsupported = Error::UnsupportedDevice { device, target: "dlbridge's copies" };
-    Err(crate::transfer::without_cuda(device).unwrap_or(unsupported))
 }
 
 /// What orders copies on a device. Without CUDA there is none.

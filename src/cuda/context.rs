@@ -109,12 +109,6 @@ impl Context {
     }
 }
 
-impl std::fmt::Debug for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("index", &self.index).finish_non_exhaustive()
-    }
-}
-
 impl PartialEq for Context {
     fn eq(&self, other: &Self) -> bool {
         self.index == other.index

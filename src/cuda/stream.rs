@@ -161,7 +161,7 @@ impl Stream {
     /// does not wait.
     ///
     /// # Errors
-    /// [`Error::Cuda`].
+    /// [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured.
     pub fn wait_for(&self, other: &Self) -> Result<()> {
         if self == other {
             return Ok(());
@@ -317,12 +317,6 @@ impl Drop for Event {
             // SAFETY: made by `new`, and destroyed once. Who waits for it waits all the same.
             let _gone = unsafe { self.context.driver.destroy_event(self.raw) };
         }
-    }
-}
-
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Event(cuda:{})", self.context.index)
     }
 }
 

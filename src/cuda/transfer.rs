@@ -89,6 +89,11 @@ unsafe fn copy(
         order.before(stream)?;
     }
     let run = || {
+        // Between devices nobody else's code runs from here on.
+        let _entered = match (from.place, to.place) {
+            (Place::Device(context), Place::Device(_)) => Some(context.enter()?),
+            _ => None,
+        };
         // SAFETY: the caller's promises, and the streams wait for whoever used the memory.
         let is_busy = unsafe { copy.run() }?;
         let mut is_lent = false;
@@ -175,13 +180,7 @@ fn start(
     if source.descriptor.itemsize().is_none() && !layout.is_contiguous() {
         return Err(Error::UnsupportedDType { dtype: source.dtype(), target: "a strided copy" });
     }
-    let (from, to) = (Place::of(source.device())?, Place::of(device)?);
-    // Between devices nobody else's code runs meanwhile.
-    let _entered = match (from, to) {
-        (Place::Device(context), Place::Device(_)) => Some(context.enter()?),
-        _ => None,
-    };
-    let streams = Streams::new(from, to, stream)?;
+    let streams = Streams::new(Place::of(source.device())?, Place::of(device)?, stream)?;
     let target = new_tensor(&source.descriptor, device, layout, streams.to.as_ref())?;
     // SAFETY: new memory, dense and as large as the elements; callers wait, or keep both tensors.
     let under_way = unsafe { copy(source, &target, streams, Memory::Fresh, is_watched) }?;
@@ -420,7 +419,7 @@ impl Tensor {
     /// Memory that came in without it counts as filled in the order of the legacy default stream.
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`].
+    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured.
     pub fn written_on(&self, stream: &Stream) -> Result<()> {
         match self.context()? {
             Some(context) => order(self, context)?.after(stream),

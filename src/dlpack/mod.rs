@@ -354,7 +354,9 @@ unsafe fn unwrap<M: Managed>(source: Exported<M>) -> Tensor {
     let block = unsafe { Box::from_raw(source.into_raw().cast::<Block<M>>().as_ptr()) };
     let mut tensor = block.tensor;
     #[cfg(feature = "cuda")]
-    drop(std::mem::replace(&mut tensor.used, crate::cuda::Use::NONE));
+    {
+        tensor.used = crate::cuda::Use::NONE;
+    }
     tensor.vouched = true;
     tensor
 }

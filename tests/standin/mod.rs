@@ -106,9 +106,7 @@ impl Session {
 
     /// How many contexts are on this thread's stack.
     pub(crate) fn depth(&self) -> i32 {
-        let depth = function::<unsafe extern "C" fn() -> c_int>(c"standin_current_depth");
-        // SAFETY: no arguments.
-        unsafe { depth() }
+        depth()
     }
 
     /// All is well: no fault, nothing left behind, no context left current.
@@ -118,6 +116,13 @@ impl Session {
         assert_eq!(live(), self.live, "device memory, page-locked memory, events, streams, contexts");
         assert_eq!(self.depth(), 0);
     }
+}
+
+/// How many contexts are on this thread's stack.
+pub(crate) fn depth() -> i32 {
+    let depth = function::<unsafe extern "C" fn() -> c_int>(c"standin_current_depth");
+    // SAFETY: no arguments.
+    unsafe { depth() }
 }
 
 /// Has both devices do everything.
