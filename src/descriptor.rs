@@ -30,7 +30,7 @@ impl Descriptor {
     /// Describes memory whose first element (index 0 in every dimension) is at `data`.
     ///
     /// # Errors
-    /// [`Error::Descriptor`] when `data` is NULL although there are elements, or the element type
+    /// [`Error::InvalidDescriptor`] when `data` is NULL although there are elements, or the element type
     /// has no size; [`Error::Overflow`] when the elements do not fit the address space.
     #[inline]
     pub fn new(data: *mut c_void, layout: Layout, dtype: DType, device: Device) -> Result<Self> {
@@ -55,7 +55,7 @@ impl Descriptor {
     /// For memory whose elements lie within an allocation that exists.
     ///
     /// # Errors
-    /// [`Error::Descriptor`] when `data` is NULL although there are elements.
+    /// [`Error::InvalidDescriptor`] when `data` is NULL although there are elements.
     #[cfg(feature = "torch")]
     #[inline]
     pub(crate) fn from_allocated(
@@ -79,7 +79,7 @@ impl Descriptor {
     /// them the first element begins.
     ///
     /// # Errors
-    /// [`Error::Descriptor`] when the element type has no size; [`Error::Overflow`].
+    /// [`Error::InvalidDescriptor`] when the element type has no size; [`Error::Overflow`].
     pub(crate) fn room(layout: &Layout, dtype: DType) -> Result<(usize, usize)> {
         dtype_has_size(dtype)?;
         let bits = dtype.element_bits();
@@ -139,7 +139,7 @@ impl Descriptor {
         dtype_has_size(self.dtype)?;
         let Some((low, end)) = self.byte_extent() else { return Ok(self) };
         if self.data.is_null() {
-            return Err(Error::Descriptor {
+            return Err(Error::InvalidDescriptor {
                 field: "data".into(),
                 value: "NULL".into(),
                 reason: "a tensor with elements needs memory (fake and functional tensors have none)",
@@ -264,7 +264,7 @@ fn dtype_has_size(dtype: DType) -> Result<()> {
     for (field, value) in [("dtype.bits", dtype.bits.into()), ("dtype.lanes", dtype.lanes)] {
         if value == 0 {
             let reason = "an element must have a size";
-            return Err(Error::Descriptor { field: field.into(), value: "0".into(), reason });
+            return Err(Error::InvalidDescriptor { field: field.into(), value: "0".into(), reason });
         }
     }
     Ok(())
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn hostile_addresses_are_refused() {
-        assert!(matches!(describe(0, &[1], &[1], DType::U8), Err(Error::Descriptor { .. })));
+        assert!(matches!(describe(0, &[1], &[1], DType::U8), Err(Error::InvalidDescriptor { .. })));
         assert!(describe(0, &[0], &[1], DType::U8).is_ok());
         assert!(matches!(describe(64, &[100], &[-1], DType::U8), Err(Error::Overflow { .. })));
         assert!(matches!(describe(usize::MAX - 3, &[2], &[1], DType::F32), Err(Error::Overflow { .. })));
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn elements_without_a_size_are_refused() {
         for dtype in [DType::scalar(2, 0), DType { lanes: 0, ..DType::F32 }] {
-            assert!(matches!(describe(64, &[1], &[1], dtype), Err(Error::Descriptor { .. })));
+            assert!(matches!(describe(64, &[1], &[1], dtype), Err(Error::InvalidDescriptor { .. })));
         }
     }
 

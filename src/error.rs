@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The DLPack struct is of a major version that this crate does not know.
     #[error("DLPack version {major}.{minor} is not understood; versions 1.x are")]
-    Version {
+    UnsupportedVersion {
         /// Major version found.
         major: u32,
         /// Minor version found.
@@ -22,7 +22,7 @@ pub enum Error {
 
     /// A field of a descriptor holds a value that cannot be right.
     #[error("{field} = {value}: {reason}")]
-    Descriptor {
+    InvalidDescriptor {
         /// The field, e.g. `shape[1]`.
         field: String,
         /// The value found in it.
@@ -84,14 +84,14 @@ pub enum Error {
 
     /// The device is CUDA's, and this build was made without the feature `cuda`.
     #[error("{device} needs CUDA, which this build of dlbridge does not have (feature `cuda`)")]
-    BuiltWithoutCuda {
+    CudaNotEnabled {
         /// The device.
         device: Device,
     },
 
     /// The device is CUDA's, and this machine does not have it, or no driver for it.
     #[error("{device} is not available on this machine: {reason}")]
-    NoCuda {
+    CudaUnavailable {
         /// The device.
         device: Device,
         /// What is missing.
@@ -163,7 +163,7 @@ pub enum Error {
     /// Several indices reach the same element, or dimensions interleave so that they might, so it cannot
     /// be handed out for writing.
     #[error("shape {shape:?} with strides {strides:?} overlaps itself or interleaves; use deep_clone()")]
-    Overlap {
+    SelfOverlap {
         /// Shape in elements.
         shape: Vec<i64>,
         /// Strides in elements.
@@ -172,7 +172,7 @@ pub enum Error {
 
     /// Source and destination of a copy share memory.
     #[error("source and destination of the copy share memory; copy through deep_clone()")]
-    SharedMemory,
+    CopyOverlaps,
 
     /// The other side knows no negative strides (libtorch would abort the process).
     #[error(
@@ -209,13 +209,13 @@ pub enum Error {
 
     /// Another handle holds the same memory.
     #[error("another handle holds the same memory; drop it first or copy with deep_clone()")]
-    Shared,
+    NotUnique,
 
     /// Code outside this crate may write the memory at any time, so safe code gets no view of it.
     #[error(
         "the memory is under foreign control; copy it with deep_clone(), or vouch for it with assume_exclusive() or assume_read_only()"
     )]
-    Foreign,
+    Aliased,
 
     /// A byte of a boolean buffer is neither 0 nor 1, so it is no Rust `bool`.
     #[error("byte {value} is not a valid bool (0 or 1)")]
@@ -237,7 +237,7 @@ pub enum Error {
 
     /// Someone besides this libtorch tensor can reach its memory.
     #[error("the libtorch tensor does not own its memory alone: {reason}; {remedy}")]
-    NotExclusive {
+    TorchNotExclusive {
         /// Who else can reach it.
         reason: &'static str,
         /// What to call instead.
@@ -246,7 +246,7 @@ pub enum Error {
 
     /// The libtorch tensor is more than a plain strided buffer.
     #[error("the libtorch tensor {reason}; {remedy}")]
-    Unsupported {
+    NotPlainTensor {
         /// What it is.
         reason: &'static str,
         /// What to call instead.
@@ -270,8 +270,8 @@ impl Error {
     pub const fn status(&self) -> i32 {
         // No `_`: a new variant must be given a status.
         match self {
-            Self::Descriptor { .. } | Self::InvalidBool { .. } => 2,
-            Self::Version { .. } => 3,
+            Self::InvalidDescriptor { .. } | Self::InvalidBool { .. } => 2,
+            Self::UnsupportedVersion { .. } => 3,
             Self::DTypeMismatch { .. } | Self::UnsupportedDType { .. } => 4,
             Self::UnsupportedDevice { .. } => 5,
             Self::Overflow { .. }
@@ -280,17 +280,17 @@ impl Error {
             | Self::ShapeMismatch { .. }
             | Self::LengthMismatch { .. }
             | Self::NotContiguous { .. }
-            | Self::Overlap { .. }
-            | Self::SharedMemory
+            | Self::SelfOverlap { .. }
+            | Self::CopyOverlaps
             | Self::NegativeStride { .. }
             | Self::Misaligned { .. } => 6,
-            Self::ReadOnly { .. } | Self::Shared | Self::Foreign | Self::NotExclusive { .. } => 7,
+            Self::ReadOnly { .. } | Self::NotUnique | Self::Aliased | Self::TorchNotExclusive { .. } => 7,
             Self::NotOnCpu { .. } => 8,
             Self::OutOfMemory { .. } => 10,
-            Self::NoCuda { .. } | Self::Cuda { .. } => 11,
-            Self::BuiltWithoutCuda { .. }
+            Self::CudaUnavailable { .. } | Self::Cuda { .. } => 11,
+            Self::CudaNotEnabled { .. }
             | Self::NotOriginal { .. }
-            | Self::Unsupported { .. }
+            | Self::NotPlainTensor { .. }
             | Self::Libtorch(_) => 13,
         }
     }

@@ -107,12 +107,12 @@ impl Layout {
     /// A layout of any strides: positive, negative, zero.
     ///
     /// # Errors
-    /// [`Error::Descriptor`] when a size is negative or the lengths differ, and
+    /// [`Error::InvalidDescriptor`] when a size is negative or the lengths differ, and
     /// [`Error::Overflow`] when the elements cannot be counted or reached on this machine.
     #[inline]
     pub fn new(shape: &[i64], strides: &[i64]) -> Result<Self> {
         if strides.len() != shape.len() {
-            return Err(Error::Descriptor {
+            return Err(Error::InvalidDescriptor {
                 field: "strides".into(),
                 value: format!("{strides:?}"),
                 reason: "there must be as many strides as dimensions",
@@ -310,7 +310,7 @@ impl Layout {
     }
 
     pub(crate) fn self_overlap(&self) -> Error {
-        Error::Overlap { shape: self.shape().into(), strides: self.strides().into() }
+        Error::SelfOverlap { shape: self.shape().into(), strides: self.strides().into() }
     }
 }
 
@@ -353,7 +353,7 @@ fn element_count(shape: &[i64]) -> Result<usize> {
     }
     for (dimension, &size) in shape.iter().enumerate() {
         if size < 0 {
-            return Err(Error::Descriptor {
+            return Err(Error::InvalidDescriptor {
                 field: format!("shape[{dimension}]"),
                 value: size.to_string(),
                 reason: "a size cannot be negative",
@@ -452,10 +452,10 @@ mod tests {
     #[test]
     fn sizes_are_checked() {
         assert!(
-            matches!(Layout::contiguous(&[2, -1]), Err(Error::Descriptor { field, .. }) if field == "shape[1]")
+            matches!(Layout::contiguous(&[2, -1]), Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]")
         );
         assert!(matches!(Layout::contiguous(&[1 << 62, 8]), Err(Error::Overflow { .. })));
-        assert!(matches!(Layout::new(&[2], &[]), Err(Error::Descriptor { .. })));
+        assert!(matches!(Layout::new(&[2], &[]), Err(Error::InvalidDescriptor { .. })));
         assert!(matches!(Layout::new(&[3], &[i64::MAX]), Err(Error::Overflow { .. })));
         assert!(matches!(Layout::new(&[3], &[i64::MIN]), Err(Error::Overflow { .. })));
         assert_eq!(layout(&[1 << 62, 1 << 62, 0], &[i64::MIN, 5, i64::MAX]).len(), 0);

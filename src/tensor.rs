@@ -93,7 +93,7 @@ impl Tensor {
     /// are touched.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDType`] for types that DLPack does not define, [`Error::Descriptor`] for
+    /// [`Error::UnsupportedDType`] for types that DLPack does not define, [`Error::InvalidDescriptor`] for
     /// one without a size, [`Error::Overflow`], [`Error::OutOfMemory`].
     pub fn zeros_with(layout: Layout, dtype: DType) -> Result<Self> {
         let (bytes, first) = Descriptor::room(&layout, dtype)?;
@@ -272,7 +272,7 @@ impl Tensor {
     /// host memory that nobody vouches for; copies remain possible.
     ///
     /// # Errors
-    /// [`Error::Shared`] when there is another handle, unless the memory is foreign already. The tensor
+    /// [`Error::NotUnique`] when there is another handle, unless the memory is foreign already. The tensor
     /// comes back inside the error.
     pub fn into_foreign(mut self) -> Result<Self, Rejected<Self>> {
         let writable = match self.access() {
@@ -281,7 +281,7 @@ impl Tensor {
             Access::Foreign { writable } => writable,
         };
         if !self.storage.is_foreign() && !self.storage.set_access(Access::Foreign { writable }) {
-            return Err(Rejected::new(self, Error::Shared));
+            return Err(Rejected::new(self, Error::NotUnique));
         }
         self.vouched = false;
         Ok(self)
@@ -290,7 +290,7 @@ impl Tensor {
     /// Declares that nobody writes the memory any more, here or elsewhere.
     ///
     /// # Errors
-    /// [`Error::Shared`] when there is another handle. The tensor comes back inside the error.
+    /// [`Error::NotUnique`] when there is another handle. The tensor comes back inside the error.
     ///
     /// # Safety
     /// * The memory is not written from now on until its owner is dropped.
@@ -302,7 +302,7 @@ impl Tensor {
     /// Declares that only this handle, and what is made from it, reaches the memory.
     ///
     /// # Errors
-    /// [`Error::Shared`] when there is another handle. The tensor comes back inside the error.
+    /// [`Error::NotUnique`] when there is another handle. The tensor comes back inside the error.
     ///
     /// # Safety
     /// * Nothing but this handle reads or writes the memory from now on until its owner is dropped.
@@ -313,7 +313,7 @@ impl Tensor {
 
     fn vouch(mut self, access: Access) -> Result<Self, Rejected<Self>> {
         if !self.storage.set_access(access) {
-            return Err(Rejected::new(self, Error::Shared));
+            return Err(Rejected::new(self, Error::NotUnique));
         }
         self.vouched = true;
         Ok(self)
@@ -323,7 +323,7 @@ impl Tensor {
     #[inline]
     pub(crate) fn require_vouched(&self) -> Result<()> {
         match self.access() {
-            Access::Foreign { .. } if !self.vouched => Err(Error::Foreign),
+            Access::Foreign { .. } if !self.vouched => Err(Error::Aliased),
             _ => Ok(()),
         }
     }
@@ -333,9 +333,9 @@ impl Tensor {
     pub(crate) fn require_exclusive(&mut self) -> Result<()> {
         match self.access() {
             Access::Exclusive if self.storage.is_unique() => Ok(()),
-            Access::Exclusive => Err(Error::Shared),
+            Access::Exclusive => Err(Error::NotUnique),
             Access::ReadOnly => Err(Error::ReadOnly { remedy: "write to a deep_clone()" }),
-            Access::Foreign { .. } => Err(Error::Foreign),
+            Access::Foreign { .. } => Err(Error::Aliased),
         }
     }
 
@@ -426,7 +426,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::NotOriginal`] when it did not begin as a `Vec<T>` (or an `Array`) of just these
-    /// elements; [`Error::Shared`] when there is another handle, [`Error::Foreign`] or
+    /// elements; [`Error::NotUnique`] when there is another handle, [`Error::Aliased`] or
     /// [`Error::ReadOnly`] by [`Access`]; [`Error::DTypeMismatch`], [`Error::NotOnCpu`],
     /// [`Error::Misaligned`], [`Error::InvalidBool`]. The tensor comes back inside the error; if it
     /// began as an `Array` with gaps, that array is its `Vec` from now on.
@@ -439,7 +439,7 @@ impl Tensor {
         }
         let Self { storage, descriptor, vouched, .. } = self;
         storage.into_owner().map_err(|storage| {
-            Rejected::new(Self { vouched, ..Self::new(storage, descriptor) }, Error::Shared)
+            Rejected::new(Self { vouched, ..Self::new(storage, descriptor) }, Error::NotUnique)
         })
     }
 

@@ -18,7 +18,7 @@ impl Tensor {
     /// what it is.
     ///
     /// # Errors
-    /// [`Error::BuiltWithoutCuda`], [`Error::NoCuda`]; [`Error::UnsupportedDevice`] for devices that are neither the
+    /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`]; [`Error::UnsupportedDevice`] for devices that are neither the
     /// host nor CUDA's; [`Error::OutOfMemory`]; [`Error::Cuda`] with the driver's words.
     pub fn to_device(&self, device: Device) -> Result<Self> {
         if self.device().is_host() && device == Device::CPU {
@@ -120,14 +120,14 @@ impl Device {
     /// assert!(Device::CPU.check_available().is_ok());
     /// match Device::cuda(0).check_available() {
     ///     Ok(()) => println!("there is one"),
-    ///     Err(Error::NoCuda { reason, .. }) => println!("not on this machine: {reason}"),
-    ///     Err(Error::BuiltWithoutCuda { .. }) => println!("not with this build"),
+    ///     Err(Error::CudaUnavailable { reason, .. }) => println!("not on this machine: {reason}"),
+    ///     Err(Error::CudaNotEnabled { .. }) => println!("not with this build"),
     ///     Err(error) => println!("{error}"),
     /// }
     /// ```
     ///
     /// # Errors
-    /// [`Error::BuiltWithoutCuda`], [`Error::NoCuda`], [`Error::UnsupportedDevice`], [`Error::Cuda`].
+    /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`], [`Error::UnsupportedDevice`], [`Error::Cuda`].
     pub fn check_available(self) -> Result<()> {
         if self == Self::CPU {
             return Ok(());
@@ -138,7 +138,7 @@ impl Device {
         }
         #[cfg(not(feature = "cuda"))]
         if self == Self::CUDA_HOST || self.on_cuda().is_some() {
-            return Err(Error::BuiltWithoutCuda { device: self });
+            return Err(Error::CudaNotEnabled { device: self });
         }
         Err(Error::UnsupportedDevice { device: self, target: "dlbridge's copies" })
     }

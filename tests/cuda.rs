@@ -148,7 +148,7 @@ fn copies_go_into_memory_that_exists() {
     let source = Tensor::from_slice(&source, [4]).expect("memory");
     source.copy_into(&mut target).expect("the only handle");
     let shared = target.share();
-    assert_eq!(source.copy_into(&mut target), Err(Error::Shared));
+    assert_eq!(source.copy_into(&mut target), Err(Error::NotUnique));
     drop(shared);
     assert_eq!(
         target.cpu().expect("a copy").into_vec::<f32>().err().map(|rejected| rejected.error),
@@ -283,7 +283,7 @@ fn host_code_is_refused_with_the_remedy() {
     assert!(error.to_string().contains("does not go to or from its device"), "{error}");
     for number in [0, -1, -7] {
         // SAFETY: refused.
-        assert!(matches!(unsafe { Stream::from_number(GPU, number, ()) }, Err(Error::Descriptor { .. })));
+        assert!(matches!(unsafe { Stream::from_number(GPU, number, ()) }, Err(Error::InvalidDescriptor { .. })));
     }
     assert!(matches!(Stream::new(Device::CPU), Err(Error::UnsupportedDevice { .. })));
     drop((near, other));
@@ -597,7 +597,7 @@ mod transfers {
         let mut pinned = Tensor::from_vec(numbers(1000), [1000]).expect("as many").pin().expect("a copy");
         let upload = pinned.start_to_device(GPU, &stream).expect("started");
         assert!(!upload.is_done().expect("known"));
-        assert_eq!(pinned.as_slice_mut::<u8>().err(), Some(Error::Shared));
+        assert_eq!(pinned.as_slice_mut::<u8>().err(), Some(Error::NotUnique));
         let near = upload.wait().expect("done");
         pinned.as_slice_mut::<u8>().expect("the only handle again").fill(0);
         let download = near.start_to_device(Device::CUDA_HOST, &stream).expect("started");
@@ -708,7 +708,7 @@ mod attacks {
         broken();
         assert!(pinned.to_device(GPU).is_err());
         Session::forget();
-        assert_eq!(pinned.as_slice_mut::<u8>().err(), Some(Error::Shared), "a device may be reading it");
+        assert_eq!(pinned.as_slice_mut::<u8>().err(), Some(Error::NotUnique), "a device may be reading it");
         let mut target = Tensor::zeros::<u8>([100]).expect("memory").pin().expect("a copy");
         broken();
         assert!(near.copy_into(&mut target).is_err());
@@ -1097,7 +1097,7 @@ fn says(reason: &str) {
     let host = Tensor::from_vec(vec![1_u8], [1]).expect("one");
     for device in [GPU, Device::CUDA_HOST] {
         let rejected = host.share().into_device(device).expect_err("there is none");
-        assert!(matches!(rejected.error, Error::NoCuda { .. }), "{}", rejected.error);
+        assert!(matches!(rejected.error, Error::CudaUnavailable { .. }), "{}", rejected.error);
         assert!(rejected.error.to_string().contains(reason), "{}", rejected.error);
     }
     assert!(!host.is_pinned());
@@ -1111,7 +1111,7 @@ fn says(reason: &str) {
         Descriptor::new(data, Layout::contiguous(&[2]).expect("valid"), DType::U8, GPU).expect("valid");
     // SAFETY: nothing reads device memory on the host.
     let far = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
-    assert!(matches!(far.deep_clone(), Err(Error::NoCuda { .. })));
+    assert!(matches!(far.deep_clone(), Err(Error::CudaUnavailable { .. })));
     assert!(far.to_list().expect_err("not here").to_string().contains("Use Tensor::cpu()"));
     drop(far.share_dlpack());
     assert!(far.cpu().expect_err("no way").error.to_string().contains(reason));

@@ -40,7 +40,7 @@ fn taken(peer: Peer) -> (Tensor, Deleted) {
 
 fn field_of(error: &Error) -> &str {
     match error {
-        Error::Descriptor { field, .. } => field,
+        Error::InvalidDescriptor { field, .. } => field,
         other => panic!("{other}"),
     }
 }
@@ -172,7 +172,7 @@ fn other_major_versions_are_not_read() {
     for version in [(2, 0), (0, 5), (u32::MAX, 0)] {
         // Fields behind the version that would crash whoever believed them.
         let hostile = Peer { version, ndim: Some(i32::MAX), shape: None, strides: None, ..Peer::default() };
-        assert!(matches!(refused(hostile), Error::Version { major, .. } if major == version.0));
+        assert!(matches!(refused(hostile), Error::UnsupportedVersion { major, .. } if major == version.0));
     }
     for minor in [0, 2, 99] {
         taken(Peer { version: (1, minor), ..Peer::default() });
@@ -327,7 +327,7 @@ fn our_own_structs_are_unwrapped() {
 #[test]
 fn foreign_memory_wants_a_voucher() {
     let (mut tensor, deleted) = taken(Peer { flags: READ_ONLY, ..Peer::default() });
-    assert!(matches!(tensor.as_slice_mut::<f32>(), Err(Error::Foreign)));
+    assert!(matches!(tensor.as_slice_mut::<f32>(), Err(Error::Aliased)));
     assert_eq!(tensor.as_slice::<f32>().expect("vouched at the door"), [0.0, 1.0, 2.0]);
     assert_eq!(tensor.as_slice::<f32>().expect("zero-copy").as_ptr(), VALUES.as_ptr());
     let other = tensor.share();
@@ -341,8 +341,8 @@ fn foreign_memory_wants_a_voucher() {
     assert_eq!(deleted.times(), 1);
 
     let foreign = self::tensor().into_foreign().expect("alone");
-    assert!(matches!(foreign.as_slice::<f32>(), Err(Error::Foreign)), "nobody vouches");
-    assert!(matches!(foreign.share().as_slice::<f32>(), Err(Error::Foreign)), "nor for a share");
+    assert!(matches!(foreign.as_slice::<f32>(), Err(Error::Aliased)), "nobody vouches");
+    assert!(matches!(foreign.share().as_slice::<f32>(), Err(Error::Aliased)), "nor for a share");
     assert_eq!(foreign.to_vec::<f32>().expect("copies are made"), [1.0, 2.0, 3.0]);
     // SAFETY: no export was made.
     let mut exclusive = unsafe { foreign.assume_exclusive() }.expect("one handle");
@@ -417,8 +417,8 @@ fn devices_that_cannot_be_reached_are_refused() {
     let mut target = Tensor::zeros::<f32>([3]).expect("small");
     // CUDA is refused as this build or this machine has it; 99 devices are more than any has.
     let lacking = |error: Error| match error {
-        Error::BuiltWithoutCuda { .. } => cfg!(not(feature = "cuda")),
-        Error::NoCuda { .. } => cfg!(feature = "cuda"),
+        Error::CudaNotEnabled { .. } => cfg!(not(feature = "cuda")),
+        Error::CudaUnavailable { .. } => cfg!(feature = "cuda"),
         _ => false,
     };
     let unsupported = |error: Error| matches!(error, Error::UnsupportedDevice { .. });
@@ -498,7 +498,7 @@ fn foreign_memory_stays_foreign_whoever_else_holds_it() {
     assert_eq!(back.access(), Access::Foreign { writable: true });
     let shared = tensor();
     let other = shared.share();
-    assert!(matches!(shared.into_foreign().map_err(Error::from), Err(Error::Shared)));
+    assert!(matches!(shared.into_foreign().map_err(Error::from), Err(Error::NotUnique)));
     drop(other);
 }
 

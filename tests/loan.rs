@@ -214,9 +214,9 @@ fn the_array_keeps_a_handle_meanwhile() {
     use dlbridge::TorchExt;
     let mut array = matrix();
     let refused = array.lend_torch(|tensor| tensor.as_ndarray_mut::<f32, ndarray::Ix2>().map(drop));
-    assert_eq!(refused, Ok(Err(Error::Shared)));
+    assert_eq!(refused, Ok(Err(Error::NotUnique)));
     let escaped = array.lend_torch(|tensor| tensor.share_dlpack().map(drop)).expect("lent");
-    assert_eq!(escaped, Err(Error::Shared));
+    assert_eq!(escaped, Err(Error::NotUnique));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn what_comes_home_inside_the_loan_is_an_escape_too() {
     let home = array.lend_torch(|tensor| {
         let lent = std::mem::replace(tensor, tch::Tensor::zeros([1], tch::kind::FLOAT_CPU));
         let mut home = lent.into_tensor().expect("nobody else in libtorch");
-        assert_eq!(home.as_slice_mut::<f32>(), Err(Error::Shared), "the loan holds a handle");
+        assert_eq!(home.as_slice_mut::<f32>(), Err(Error::NotUnique), "the loan holds a handle");
         home
     });
     let mut home = home.expect("lent");

@@ -125,7 +125,7 @@ fn writing_wants_the_only_handle() {
     let mut array = matrix().into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
     array.get_mut().expect("alone").fill(1.0);
     let shared = array.share();
-    assert!(matches!(array.get_mut(), Err(Error::Shared)));
+    assert!(matches!(array.get_mut(), Err(Error::NotUnique)));
     let before = array.as_ptr();
     array.make_mut().expect("copied")[[1, 1]] = 2.0;
     assert_ne!(array.as_ptr(), before);
@@ -139,7 +139,7 @@ fn writing_wants_the_only_handle() {
         drop(other);
         rejected
     };
-    assert_eq!(rejected.error, Error::Shared);
+    assert_eq!(rejected.error, Error::NotUnique);
     assert!(rejected.source.into_array().is_ok());
 }
 
@@ -182,9 +182,9 @@ fn overlapping_memory_is_read_but_not_written() {
     for (shape, strides) in [(&[2_i64, 3][..], &[0_i64, 1][..]), (&[3, 3], &[1, 1]), (&[3, 2], &[2, 3])] {
         let mut tensor = wrapped(vec![1.0_f32; 9], shape, strides);
         assert!(tensor.as_ndarray::<f32, Ix2>().is_ok());
-        assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::Overlap { .. })));
+        assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::SelfOverlap { .. })));
         let mut array = tensor.into_ndarray::<f32, Ix2>().expect("readable");
-        assert!(matches!(array.get_mut(), Err(Error::Overlap { .. })));
+        assert!(matches!(array.get_mut(), Err(Error::SelfOverlap { .. })));
         assert!(array.make_mut().is_ok(), "a copy has elements of its own");
     }
 }

@@ -45,7 +45,7 @@ fn shapes_must_fit() {
     let rejected = Tensor::from_vec(vec![1_u8; 5], [2, 3]).expect_err("6 elements wanted");
     assert_eq!(rejected.source, [1; 5]);
     assert_eq!(rejected.error, Error::LengthMismatch { shape: vec![2, 3], expected: 6, found: 5 });
-    assert!(matches!(Tensor::from_slice(&[1_u8], [-1]), Err(Error::Descriptor { .. })));
+    assert!(matches!(Tensor::from_slice(&[1_u8], [-1]), Err(Error::InvalidDescriptor { .. })));
     assert!(matches!(Tensor::zeros::<f64>([i64::MAX, i64::MAX]), Err(Error::Overflow { .. })));
     assert!(matches!(
         Tensor::zeros::<f64>([1 << 61]),
@@ -59,7 +59,7 @@ fn wrong_types_and_owners_keep_the_tensor() {
     let tensor = counting().into_vec::<u32>().expect_err("i32").source;
     let other = tensor.share();
     let rejected = tensor.into_vec::<i32>().expect_err("two handles");
-    assert_eq!(rejected.error, Error::Shared);
+    assert_eq!(rejected.error, Error::NotUnique);
     drop(other);
     assert_eq!(rejected.source.into_vec::<i32>().expect("one handle").len(), 24);
     let zeros = Tensor::zeros::<i32>([2]).expect("small");
@@ -71,7 +71,7 @@ fn only_the_only_handle_writes() {
     let mut tensor = counting();
     tensor.as_slice_mut::<i32>().expect("alone")[0] = 7;
     let shared = tensor.share();
-    assert_eq!(tensor.as_slice_mut::<i32>().expect_err("two"), Error::Shared);
+    assert_eq!(tensor.as_slice_mut::<i32>().expect_err("two"), Error::NotUnique);
     assert!(!tensor.is_unique());
     let reader = thread::spawn(move || shared.as_slice::<i32>().expect("readable")[0]);
     assert_eq!(reader.join().expect("no panic"), 7);
@@ -118,9 +118,9 @@ fn overlapping_memory_is_never_handed_out_for_writing() {
     for (shape, strides) in [(&[4_i64][..], &[0_i64][..]), (&[3, 3], &[1, 1]), (&[2, 3], &[0, 1])] {
         let mut tensor = strided(9, 0, shape, strides);
         assert!(tensor.as_slice::<i32>().is_err() || tensor.is_contiguous());
-        assert!(matches!(tensor.as_slice_mut::<i32>(), Err(Error::Overlap { .. })));
+        assert!(matches!(tensor.as_slice_mut::<i32>(), Err(Error::SelfOverlap { .. })));
         let zeros = Tensor::zeros::<i32>(shape).expect("small");
-        assert!(matches!(zeros.copy_into(&mut tensor), Err(Error::Overlap { .. })));
+        assert!(matches!(zeros.copy_into(&mut tensor), Err(Error::SelfOverlap { .. })));
     }
 }
 
@@ -135,13 +135,13 @@ fn copy_into_refuses_what_it_must() {
     let mut wrong = Tensor::zeros::<u32>([2, 3, 4]).expect("small");
     assert!(matches!(source.copy_into(&mut wrong), Err(Error::DTypeMismatch { .. })));
     let mut shared = source.share();
-    assert_eq!(source.copy_into(&mut shared), Err(Error::Shared));
+    assert_eq!(source.copy_into(&mut shared), Err(Error::NotUnique));
     let mut foreign = counting().into_foreign().expect("alone");
-    assert_eq!(source.copy_into(&mut foreign), Err(Error::Foreign));
+    assert_eq!(source.copy_into(&mut foreign), Err(Error::Aliased));
     // SAFETY: nobody else knows this memory.
     assert_eq!(unsafe { source.copy_into_unchecked(&foreign) }, Ok(()));
     // SAFETY: refused before anything is written.
-    assert_eq!(unsafe { source.copy_into_unchecked(&source.share()) }, Err(Error::SharedMemory));
+    assert_eq!(unsafe { source.copy_into_unchecked(&source.share()) }, Err(Error::CopyOverlaps));
     // SAFETY: nobody writes the memory.
     let read_only = unsafe { counting().assume_read_only() }.expect("alone");
     // SAFETY: refused before anything is written.
@@ -349,7 +349,7 @@ proptest! {
         match source.copy_into(&mut target) {
             Ok(()) => prop_assert_eq!(target.to_vec::<i32>().expect("i32"), source.to_vec::<i32>().expect("i32")),
             Err(error) => {
-                let overlap = matches!(error, Error::Overlap { .. });
+                let overlap = matches!(error, Error::SelfOverlap { .. });
                 prop_assert!(overlap);
                 prop_assert!(target.layout().overlaps());
             }
@@ -399,7 +399,7 @@ fn zeros_come_in_every_layout_and_type() {
         Tensor::zeros_with(Layout::contiguous(shape).expect("valid"), dtype).expect_err("impossible")
     };
     assert!(matches!(refused(&[1], DType::scalar(99, 8)), Error::UnsupportedDType { .. }));
-    assert!(matches!(refused(&[1], DType::scalar(2, 0)), Error::Descriptor { .. }));
+    assert!(matches!(refused(&[1], DType::scalar(2, 0)), Error::InvalidDescriptor { .. }));
     assert!(matches!(refused(&[1 << 60], DType::C128), Error::Overflow { .. }));
     assert!(matches!(refused(&[1 << 58], DType::F64), Error::OutOfMemory { .. }));
 }

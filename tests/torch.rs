@@ -274,7 +274,7 @@ fn what_libtorch_cannot_hold_never_reaches_it() {
     let read_only = unsafe { tensor.assume_read_only() }.expect("alone");
     assert!(matches!(read_only.into_torch().expect_err("read-only").error, Error::ReadOnly { .. }));
     let foreign = matrix().into_tensor().into_foreign().expect("alone");
-    assert!(matches!(foreign.into_torch().expect_err("nobody vouches").error, Error::Foreign));
+    assert!(matches!(foreign.into_torch().expect_err("nobody vouches").error, Error::Aliased));
 }
 
 #[test]
@@ -336,8 +336,8 @@ fn ranks_beyond_libtorchs_are_refused() {
 fn refused_while<O>(tensor: tch::Tensor, other: O) {
     let mut tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("not alone").source;
     let error = tensor.as_ndarray_mut::<f32, Ix2>().expect_err("not alone");
-    assert!(matches!(error, Error::NotExclusive { .. }), "{error}");
-    assert!(matches!(tensor.share_dlpack(), Err(Error::NotExclusive { .. })));
+    assert!(matches!(error, Error::TorchNotExclusive { .. }), "{error}");
+    assert!(matches!(tensor.share_dlpack(), Err(Error::TorchNotExclusive { .. })));
     let tensor = tensor.into_tensor().expect_err("not alone").source;
     assert_eq!(tensor.to_ndarray::<f32, Ix2>().expect("copies are made"), matrix());
     drop(other);
@@ -393,7 +393,7 @@ fn a_lazy_clone_is_not_alone() {
     let lazy = tensor.internal_lazy_clone();
     let Rejected { source: tensor, error } = tensor.into_ndarray::<f32, Ix2>().expect_err("lazily shared");
     assert!(error.to_string().contains("lazy clone"), "{error}");
-    assert!(matches!(lazy.into_tensor().expect_err("lazily shared").error, Error::Unsupported { .. }));
+    assert!(matches!(lazy.into_tensor().expect_err("lazily shared").error, Error::NotPlainTensor { .. }));
     assert!(tensor.copy().into_ndarray::<f32, Ix2>().is_ok());
 }
 
@@ -405,7 +405,7 @@ fn a_file_is_not_ours() {
     let mapped = tch::Tensor::from_file(&path, true, 4, tch::kind::FLOAT_CPU);
     let error = mapped.into_ndarray::<f32, Ix1>().expect_err("others may write the file").error;
     std::fs::remove_file(&folder).expect("removed");
-    assert!(matches!(error, Error::NotExclusive { .. }), "{error}");
+    assert!(matches!(error, Error::TorchNotExclusive { .. }), "{error}");
 }
 
 #[test]
@@ -423,10 +423,10 @@ fn an_autograd_graph_is_not_ours() {
 #[test]
 fn expanded_tensors_are_read_but_not_written() {
     let mut expanded = tch::Tensor::from_slice(&[1.0_f32]).expand([2, 3], false);
-    assert!(matches!(expanded.as_ndarray_mut::<f32, Ix2>(), Err(Error::Overlap { .. })));
+    assert!(matches!(expanded.as_ndarray_mut::<f32, Ix2>(), Err(Error::SelfOverlap { .. })));
     let mut array = expanded.into_ndarray::<f32, Ix2>().expect("readable");
     assert_eq!(array.sum(), 6.0);
-    assert!(matches!(array.get_mut(), Err(Error::Overlap { .. })));
+    assert!(matches!(array.get_mut(), Err(Error::SelfOverlap { .. })));
 }
 
 #[test]
@@ -553,7 +553,7 @@ fn dlpack_structs_of_a_tensor_share_its_memory() {
     // SAFETY: the struct may be written, and nobody else is at work on the memory.
     unsafe { managed.dl_tensor.data.cast::<f32>().write(8.0) };
     assert_eq!(tensor.double_value(&[0, 0]), 8.0);
-    assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::NotExclusive { .. })));
+    assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::TorchNotExclusive { .. })));
     drop(first);
     // SAFETY: made above, and libtorch does not write while `back` is looked at.
     let back = unsafe { Tensor::from_dlpack(second.into_raw()) }.expect("ours");
@@ -693,10 +693,10 @@ fn memory_that_got_into_libtorch_unchecked_stays_what_it_was() {
     let (foreign, _drops) = counted(&[1.0, 2.0]);
     // SAFETY: nobody writes the memory.
     let mut torch = unsafe { foreign.share_torch_unchecked() }.expect("shared");
-    assert!(matches!(torch.as_ndarray_mut::<f32, Ix1>(), Err(Error::Foreign)));
+    assert!(matches!(torch.as_ndarray_mut::<f32, Ix1>(), Err(Error::Aliased)));
     let torch = torch.into_ndarray::<f32, Ix1>().expect_err("nobody vouches").source;
     let home = torch.into_tensor().expect("carried");
-    assert!(matches!(home.as_slice::<f32>(), Err(Error::Foreign)));
+    assert!(matches!(home.as_slice::<f32>(), Err(Error::Aliased)));
 
     // SAFETY: nobody writes the memory.
     let read_only = unsafe { matrix().into_tensor().assume_read_only() }.expect("alone");

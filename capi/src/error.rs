@@ -143,8 +143,8 @@ pub(crate) fn describe(argument: &str, error: &Error) -> Failure {
             format!("the memory is on {device}: copy it to the host with dlb_tensor_to_device() first")
         }
         Error::ReadOnly { .. } => "the memory is read-only: write to a dlb_tensor_clone() of it".to_owned(),
-        Error::SharedMemory => "shares memory with `source`: copy through a dlb_tensor_clone()".to_owned(),
-        Error::Overlap { shape, strides } => {
+        Error::CopyOverlaps => "shares memory with `source`: copy through a dlb_tensor_clone()".to_owned(),
+        Error::SelfOverlap { shape, strides } => {
             format!("shape {shape:?} with strides {strides:?} overlaps itself or interleaves")
         }
         error => error.to_string(),
@@ -260,9 +260,9 @@ mod tests {
     #[test]
     fn statuses_of_the_hub_have_names_here() {
         for error in [
-            Error::Version { major: 2, minor: 0 },
-            Error::SharedMemory,
-            Error::Shared,
+            Error::UnsupportedVersion { major: 2, minor: 0 },
+            Error::CopyOverlaps,
+            Error::NotUnique,
             Error::ReadOnly { remedy: "" },
             Error::OutOfMemory { bytes: 1 },
             Error::Libtorch(String::new()),
@@ -271,6 +271,6 @@ mod tests {
         }
         assert_eq!(Error::OutOfMemory { bytes: 1 }.status(), DLB_ERROR_OUT_OF_MEMORY);
         assert_eq!(Error::ReadOnly { remedy: "" }.status(), DLB_ERROR_READ_ONLY);
-        assert_eq!(Error::SharedMemory.status(), DLB_ERROR_LAYOUT);
+        assert_eq!(Error::CopyOverlaps.status(), DLB_ERROR_LAYOUT);
     }
 }

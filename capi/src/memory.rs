@@ -98,7 +98,7 @@ pub extern "C" fn dlb_tensor_empty(
         let layout = unsafe { Layout::from_dl_tensor(desc) }.argument("desc")?;
         if layout.overlaps() {
             let (shape, strides) = (layout.shape().into(), layout.strides().into());
-            return Err(Error::Overlap { shape, strides }).argument("desc");
+            return Err(Error::SelfOverlap { shape, strides }).argument("desc");
         }
         let DLDataType { code, bits, lanes } = desc.dtype;
         let tensor = Tensor::zeros_with(layout, DType { code, bits, lanes }).argument("desc")?;

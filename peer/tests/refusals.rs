@@ -70,7 +70,7 @@ fn copies_resolve_what_can_be_resolved() {
 fn memory_that_someone_else_can_reach_is_refused() {
     for name in ["foreign_blob", "weak"] {
         let rejected = make(name).into_ndarray::<f32, Ix1>().expect_err(name);
-        assert!(matches!(rejected.error, Error::NotExclusive { .. }), "{name}: {}", rejected.error);
+        assert!(matches!(rejected.error, Error::TorchNotExclusive { .. }), "{name}: {}", rejected.error);
         assert_eq!(rejected.source.to_ndarray::<f32, Ix1>().expect("copies are made").len(), 4);
     }
 }

@@ -178,7 +178,7 @@ pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> P
     }
     match copy_elements(py, &from, &to) {
         // They reach into the same stretch of memory: through a copy.
-        Err(Error::SharedMemory) => copy_elements(py, &clone(py, &from)?, &to).map_err(copy_error)?,
+        Err(Error::CopyOverlaps) => copy_elements(py, &clone(py, &from)?, &to).map_err(copy_error)?,
         copied => copied.map_err(copy_error)?,
     }
     if TORCH_TENSOR.is_class_of(target) {

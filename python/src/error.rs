@@ -25,7 +25,7 @@ pub(crate) fn copy_error(error: Error) -> PyErr {
         Error::DTypeMismatch { expected, found } => {
             format!("dst has elements of type {expected}, src has {found}: cast one of them first")
         }
-        Error::Overlap { shape, strides } => format!(
+        Error::SelfOverlap { shape, strides } => format!(
             "the elements of dst share memory (shape {}, strides {}): copy to a contiguous array",
             tuple(&shape),
             tuple(&strides)

@@ -146,7 +146,7 @@ impl Tensor {
         check_elements(&self.descriptor)?;
         let ((from, from_bytes), (to, to_bytes)) = (self.descriptor.span(), target.descriptor.span());
         if from.addr() < to.addr() + to_bytes && to.addr() < from.addr() + from_bytes {
-            return Err(Error::SharedMemory);
+            return Err(Error::CopyOverlaps);
         }
         if self.descriptor.itemsize().is_none() && !target.is_contiguous() {
             return Err(Error::UnsupportedDType { dtype: self.dtype(), target: "a strided copy" });

@@ -35,7 +35,7 @@ impl Context {
     /// The context of a CUDA device.
     ///
     /// # Errors
-    /// [`Error::NoCuda`] when there is no driver or no such device; [`Error::Cuda`].
+    /// [`Error::CudaUnavailable`] when there is no driver or no such device; [`Error::Cuda`].
     pub(super) fn of(device: Device) -> Result<&'static Self> {
         static CONTEXTS: OnceLock<Box<[OnceLock<Context>]>> = OnceLock::new();
         static FIRST: Mutex<()> = Mutex::new(());
@@ -56,7 +56,7 @@ impl Context {
                 1 => "the driver has cuda:0 only".to_owned(),
                 count => format!("the driver has cuda:0 to cuda:{}", count - 1),
             };
-            return Err(Error::NoCuda { device, reason });
+            return Err(Error::CudaUnavailable { device, reason });
         };
         if let Some(context) = place.get() {
             return Ok(context);

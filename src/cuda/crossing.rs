@@ -67,7 +67,7 @@ impl Streams {
             // On the host there is no order to keep.
             Some(_) if streams.last().is_none() => Ok(streams),
             Some(given) if streams.from.as_ref() != Some(given) && streams.to.as_ref() != Some(given) => {
-                Err(Error::Descriptor {
+                Err(Error::InvalidDescriptor {
                     field: "stream".into(),
                     value: format!("{given:?}"),
                     reason: "the copy does not go to or from its device",

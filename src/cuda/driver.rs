@@ -179,6 +179,6 @@ pub(super) fn driver(device: Device) -> Result<&'static Driver> {
     static DRIVER: OnceLock<Result<Driver, String>> = OnceLock::new();
     match DRIVER.get_or_init(Driver::start) {
         Ok(driver) => Ok(driver),
-        Err(reason) => Err(Error::NoCuda { device, reason: reason.clone() }),
+        Err(reason) => Err(Error::CudaUnavailable { device, reason: reason.clone() }),
     }
 }

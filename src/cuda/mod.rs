@@ -36,7 +36,7 @@ impl Device {
     /// The CUDA device that is current on the calling thread; the first one where none is.
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`].
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`].
     pub fn current_cuda() -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
         let (mut context, mut index): (_, c_int) = (std::ptr::null_mut(), 0);
@@ -52,7 +52,7 @@ impl Device {
     /// The CUDA device that memory is on.
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for an address that is not one of a device: of host
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for an address that is not one of a device: of host
     /// memory, page-locked or not, or of nothing.
     pub fn of_cuda_memory(address: *const c_void) -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
@@ -68,7 +68,7 @@ impl Device {
         };
         match (ask(driver::MEMORY_TYPE)?, ask(driver::DEVICE_ORDINAL)?) {
             (Some(driver::DEVICE_MEMORY), Some(index)) => Ok(Self::cuda(index)),
-            _ => Err(Error::Descriptor {
+            _ => Err(Error::InvalidDescriptor {
                 field: "address".into(),
                 value: format!("{address:p}"),
                 reason: "it is not memory of a CUDA device",

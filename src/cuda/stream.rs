@@ -65,7 +65,7 @@ impl Stream {
     /// A new stream, which waits for no other unless it is told to.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDevice`] unless it is a CUDA device; [`Error::NoCuda`], [`Error::Cuda`].
+    /// [`Error::UnsupportedDevice`] unless it is a CUDA device; [`Error::CudaUnavailable`], [`Error::Cuda`].
     pub fn new(device: Device) -> Result<Self> {
         let context = Context::of(cuda(device)?)?;
         let _entered = context.enter()?;
@@ -109,7 +109,7 @@ impl Stream {
     /// ```
     ///
     /// # Errors
-    /// As for [`new`](Self::new), and [`Error::Descriptor`] for numbers that are no streams: 0 could mean
+    /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] for numbers that are no streams: 0 could mean
     /// either default stream, and negative ones mean none.
     ///
     /// # Safety
@@ -161,7 +161,7 @@ impl Stream {
     /// does not wait.
     ///
     /// # Errors
-    /// [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured.
+    /// [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
     pub fn wait_for(&self, other: &Self) -> Result<()> {
         if self == other {
             return Ok(());
@@ -252,7 +252,7 @@ fn cuda(device: Device) -> Result<Device> {
 
 #[cold]
 fn refusal(number: i64, reason: &'static str) -> Error {
-    Error::Descriptor { field: "stream".into(), value: number.to_string(), reason }
+    Error::InvalidDescriptor { field: "stream".into(), value: number.to_string(), reason }
 }
 
 /// A point in a stream.

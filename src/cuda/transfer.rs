@@ -296,7 +296,7 @@ impl Tensor {
     /// crate does with them waits by itself. A copy on the host is complete.
     ///
     /// # Errors
-    /// As for [`to_device`](Self::to_device), and [`Error::Descriptor`] for a stream of a third device, or on
+    /// As for [`to_device`](Self::to_device), and [`Error::InvalidDescriptor`] for a stream of a third device, or on
     /// which a graph is being captured. Where no CUDA device takes part the stream does not matter.
     pub fn to_device_on(&self, device: Device, stream: &Stream) -> Result<Self> {
         copy_to(self, device, MemoryFormat::Preserve, Some(stream))
@@ -332,7 +332,7 @@ impl Tensor {
     /// As [`deep_clone_with`](Self::deep_clone_with), in the order of a stream of the device.
     ///
     /// # Errors
-    /// As for [`deep_clone_with`](Self::deep_clone_with), and [`Error::Descriptor`] for a stream of another device.
+    /// As for [`deep_clone_with`](Self::deep_clone_with), and [`Error::InvalidDescriptor`] for a stream of another device.
     pub fn deep_clone_on(&self, format: MemoryFormat, stream: &Stream) -> Result<Self> {
         copy_to(self, self.device().on_cuda().unwrap_or(self.device()), format, Some(stream))
     }
@@ -340,7 +340,7 @@ impl Tensor {
     /// As [`copy_into`](Self::copy_into), in the order of a stream of the source's device or the target's.
     ///
     /// # Errors
-    /// As for [`copy_into`](Self::copy_into), and [`Error::Descriptor`] as for [`to_device_on`](Self::to_device_on).
+    /// As for [`copy_into`](Self::copy_into), and [`Error::InvalidDescriptor`] as for [`to_device_on`](Self::to_device_on).
     pub fn copy_into_on(&self, target: &mut Self, stream: &Stream) -> Result<()> {
         target.require_exclusive()?;
         // SAFETY: nobody but `target` reaches its memory, so it is not `self`'s either.
@@ -352,7 +352,7 @@ impl Tensor {
     /// target's.
     ///
     /// # Errors
-    /// As for [`copy_into_unchecked`](Self::copy_into_unchecked), and [`Error::Descriptor`] for a stream of a third
+    /// As for [`copy_into_unchecked`](Self::copy_into_unchecked), and [`Error::InvalidDescriptor`] for a stream of a third
     /// device.
     ///
     /// # Safety
@@ -380,7 +380,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured. The
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured. The
     /// tensor comes back inside the error.
     pub fn used_on(mut self, stream: &Stream) -> Result<Self, Rejected<Self>> {
         let used = self.context().and_then(|context| match context {
@@ -405,7 +405,7 @@ impl Tensor {
     /// [`used_on`](Self::used_on). Exports are ready on the legacy default stream without either.
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured.
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
     pub fn ready_on(&self, stream: &Stream) -> Result<()> {
         match self.context()? {
             Some(context) => order(self, context)?.hand_to(stream),
@@ -419,7 +419,7 @@ impl Tensor {
     /// Memory that came in without it counts as filled in the order of the legacy default stream.
     ///
     /// # Errors
-    /// [`Error::NoCuda`], [`Error::Cuda`]; [`Error::Descriptor`] for a stream on which a graph is being captured.
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
     pub fn written_on(&self, stream: &Stream) -> Result<()> {
         match self.context()? {
             Some(context) => order(self, context)?.after(stream),

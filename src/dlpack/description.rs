@@ -11,7 +11,7 @@ impl Descriptor {
     /// Strides may be NULL (row-major) and `byte_offset` is honoured.
     ///
     /// # Errors
-    /// [`Error::Descriptor`] and [`Error::Overflow`] for a description that cannot be right.
+    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description that cannot be right.
     ///
     /// # Safety
     /// * `shape` and `strides` point to `ndim` numbers each, unless they are NULL or misaligned or
@@ -43,7 +43,7 @@ impl Layout {
     /// Reads shape and strides of a description in DLPack's form. NULL strides mean row-major.
     ///
     /// # Errors
-    /// [`Error::Descriptor`] and [`Error::Overflow`] for what cannot be right.
+    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for what cannot be right.
     ///
     /// # Safety
     /// * As for [`Descriptor::from_dl_tensor`].
@@ -75,7 +75,7 @@ fn address(numbers: *const i64) -> String {
 
 #[cold]
 pub(super) fn refusal(field: &str, value: String, reason: &'static str) -> Error {
-    Error::Descriptor { field: field.into(), value, reason }
+    Error::InvalidDescriptor { field: field.into(), value, reason }
 }
 
 /// # Safety

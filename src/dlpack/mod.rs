@@ -109,7 +109,7 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     unsafe fn check_version(this: *const Self) -> Result<()> {
         // SAFETY: valid by the caller's promise; the version comes first in every version.
         let DLPackVersion { major, minor } = unsafe { (*this).version };
-        if major == DLPACK_MAJOR_VERSION { Ok(()) } else { Err(Error::Version { major, minor }) }
+        if major == DLPACK_MAJOR_VERSION { Ok(()) } else { Err(Error::UnsupportedVersion { major, minor }) }
     }
 
     unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
@@ -371,8 +371,8 @@ impl Tensor {
     /// Strides may be NULL (row-major) and `byte_offset` is honoured.
     ///
     /// # Errors
-    /// [`Error::Version`] for another major version, of which nothing else is read;
-    /// [`Error::Descriptor`] and [`Error::Overflow`] for a description that cannot be right, and for a
+    /// [`Error::UnsupportedVersion`] for another major version, of which nothing else is read;
+    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description that cannot be right, and for a
     /// struct that is held already. The struct comes back inside the error, its deleter not called.
     ///
     /// # Safety

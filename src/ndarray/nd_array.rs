@@ -73,7 +73,7 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
     ///
     /// # Errors
     /// [`Error::NotOriginal`] when the memory did not begin as an `Array<T, _>` or a `Vec<T>`,
-    /// [`Error::Shared`] when there is another handle, [`Error::Foreign`] or [`Error::ReadOnly`]
+    /// [`Error::NotUnique`] when there is another handle, [`Error::Aliased`] or [`Error::ReadOnly`]
     /// by [`Access`], [`Error::InvalidBool`]. The array comes back inside the error;
     /// `to_owned()` copies instead.
     #[inline]

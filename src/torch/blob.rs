@@ -111,10 +111,10 @@ impl Tensor {
     /// otherwise. libtorch wants CUDA of its own for it.
     ///
     /// # Errors
-    /// [`Error::Shared`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
+    /// [`Error::NotUnique`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
     /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
     /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
-    /// [`Error::Foreign`] for memory that others may reach, until
+    /// [`Error::Aliased`] for memory that others may reach, until
     /// [`assume_exclusive`](Self::assume_exclusive) vouches for it. The tensor comes back inside the
     /// error; [`to_torch`](Self::to_torch) copies instead.
     #[inline]
@@ -146,9 +146,9 @@ impl Tensor {
                 Err(Error::ReadOnly { remedy: "libtorch would write it: use to_torch() to copy" })
             }
             // libtorch writes in safe code, and views of the same memory may exist behind another door.
-            Access::Foreign { .. } if self.device().is_host() => Err(Error::Foreign),
+            Access::Foreign { .. } if self.device().is_host() => Err(Error::Aliased),
             _ if self.storage.is_unique() => Ok(()),
-            _ => Err(Error::Shared),
+            _ => Err(Error::NotUnique),
         }
     }
 

@@ -33,7 +33,7 @@ fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Stor
         (Access::Foreign { writable: true }, _) => Ok(storage.share()),
         (_, Some(error)) => Err(error),
         (Access::Exclusive, None) if storage.lend() => Ok(storage.share()),
-        (Access::Exclusive, None) => Err(Error::Shared),
+        (Access::Exclusive, None) => Err(Error::NotUnique),
         _ => Err(Error::ReadOnly { remedy: "use to_tensor() to copy" }),
     }
 }
@@ -57,7 +57,7 @@ fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
         (adopted, _) => {
             // SAFETY: libtorch did not take the reference.
             drop(unsafe { Storage::from_thin(context) });
-            Err(adopted.err().unwrap_or(Error::Foreign))
+            Err(adopted.err().unwrap_or(Error::Aliased))
         }
     }
 }

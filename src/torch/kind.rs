@@ -29,10 +29,10 @@ impl TryFrom<Kind> for DType {
     type Error = Error;
 
     /// # Errors
-    /// [`Error::Unsupported`] for quantized kinds, which DLPack does not have.
+    /// [`Error::NotPlainTensor`] for quantized kinds, which DLPack does not have.
     fn try_from(kind: Kind) -> Result<Self, Error> {
         let found = KINDS.iter().find(|(theirs, _)| *theirs == kind);
-        found.map(|&(_, ours)| ours).ok_or(Error::Unsupported {
+        found.map(|&(_, ours)| ours).ok_or(Error::NotPlainTensor {
             reason: "has a quantized kind, which DLPack does not have",
             remedy: "use dequantize() first",
         })

@@ -48,8 +48,8 @@ pub trait TorchExt: Sized {
     /// default stream, which is libtorch's; of one that is written on another, call `written_on`.
     ///
     /// # Errors
-    /// [`Error::NotExclusive`] when someone else reaches the memory; [`Error::Unsupported`], or
-    /// [`Error::Descriptor`] when it has elements but no memory, when the tensor is more than a plain
+    /// [`Error::TorchNotExclusive`] when someone else reaches the memory; [`Error::NotPlainTensor`], or
+    /// [`Error::InvalidDescriptor`] when it has elements but no memory, when the tensor is more than a plain
     /// strided buffer. The tensor comes back inside the error.
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>>;
 
@@ -72,7 +72,7 @@ pub trait TorchExt: Sized {
     /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`] for memory on another
     /// device, [`Error::DTypeMismatch`], [`Error::RankMismatch`], [`Error::Misaligned`],
     /// [`Error::InvalidBool`], [`Error::Overflow`] for empty shapes that ndarray cannot count, and
-    /// [`Error::Foreign`] for memory that came in through an unsafe door. The tensor comes back inside
+    /// [`Error::Aliased`] for memory that came in through an unsafe door. The tensor comes back inside
     /// the error.
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
 
@@ -96,7 +96,7 @@ pub trait TorchExt: Sized {
     /// ```
     ///
     /// # Errors
-    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::Overlap`]; [`Error::Shared`] or
+    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`]; [`Error::NotUnique`] or
     /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
 
@@ -104,7 +104,7 @@ pub trait TorchExt: Sized {
     /// negation are carried out.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the copy is no plain strided buffer either (sparse, nested,
+    /// [`Error::NotPlainTensor`] when the copy is no plain strided buffer either (sparse, nested,
     /// quantized, meta); [`Error::Libtorch`].
     fn to_tensor(&self) -> Result<Tensor>;
 
@@ -132,14 +132,14 @@ pub trait TorchExt: Sized {
     /// gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
     ///
     /// # Errors
-    /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`]; [`Error::Shared`] or
+    /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`]; [`Error::NotUnique`] or
     /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
     fn share_dlpack(&self) -> Result<Exported>;
 
     /// Sees the tensor as an array without proof that nobody writes it.
     ///
     /// # Errors
-    /// As for [`into_ndarray`](Self::into_ndarray), but for [`Error::NotExclusive`].
+    /// As for [`into_ndarray`](Self::into_ndarray), but for [`Error::TorchNotExclusive`].
     ///
     /// # Safety
     /// * While the call runs and the view lives nobody writes the tensor's memory, resizes or
@@ -150,7 +150,7 @@ pub trait TorchExt: Sized {
     /// [`Access::Foreign`], writable. Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] or [`Error::Descriptor`] when the tensor is more than a plain strided
+    /// [`Error::NotPlainTensor`] or [`Error::InvalidDescriptor`] when the tensor is more than a plain strided
     /// buffer. The tensor comes back inside the error.
     ///
     /// # Safety
@@ -315,10 +315,10 @@ fn refusal(view: &dlb_torch_view) -> Error {
         DLB_TORCH_SHORT_STORAGE => ("reaches beyond its storage", "use copy() first"),
         _ => ("is on a device that DLPack does not have (meta, for one)", "move it to the CPU first"),
     };
-    Error::Unsupported { reason, remedy }
+    Error::NotPlainTensor { reason, remedy }
 }
 
-const EXPORTED: Error = Error::NotExclusive {
+const EXPORTED: Error = Error::TorchNotExclusive {
     reason: "a DLPack struct made from it is still in use",
     remedy: "release it first, or copy with to_ndarray()",
 };
@@ -335,7 +335,7 @@ fn sharing(exclusive: i32) -> Error {
         DLB_TORCH_SHARED_STORAGE => "another tensor shares its memory",
         _ => "the memory is not from libtorch's CPU allocator (a file, pinned memory, somebody's blob)",
     };
-    Error::NotExclusive { reason, remedy: "drop the others first, or copy with to_ndarray()" }
+    Error::TorchNotExclusive { reason, remedy: "drop the others first, or copy with to_ndarray()" }
 }
 
 /// Takes over a tensor that was read and owns its memory alone. The memory is exclusive if it is on
@@ -391,16 +391,16 @@ fn readable<T: Element, D: Dimension>(read: &mut Read) -> Result<ArrayView<'stat
 
 /// Refuses memory of ours that nobody vouches for.
 fn require_readable(storage: &mut Storage) -> Result<()> {
-    if matches!(storage.access(), Access::Foreign { .. }) { Err(Error::Foreign) } else { Ok(()) }
+    if matches!(storage.access(), Access::Foreign { .. }) { Err(Error::Aliased) } else { Ok(()) }
 }
 
 /// Refuses memory of ours that would not be exclusive if it came home.
 fn require_exclusive(storage: &mut Storage) -> Result<()> {
     match storage.access() {
         Access::Exclusive if storage.is_unique() => Ok(()),
-        Access::Exclusive => Err(Error::Shared),
+        Access::Exclusive => Err(Error::NotUnique),
         Access::ReadOnly => Err(Error::ReadOnly { remedy: "use to_ndarray() to copy" }),
-        Access::Foreign { .. } => Err(Error::Foreign),
+        Access::Foreign { .. } => Err(Error::Aliased),
     }
 }
 
