@@ -178,7 +178,7 @@ pub use crate::torch::TorchExt;
 pub use crate::{
     descriptor::Descriptor,
     device::Device,
-    dlpack::{Exported, Held, Imported, Managed},
+    dlpack::{Exported, ManagedTensor, Imported, ManagedStruct},
     dtype::{DType, Element},
     error::{Error, Rejected, Result},
     layout::{Layout, MemoryFormat},

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned};
-use dlbridge::{Error, Held, Imported, Managed, Rejected, Tensor};
+use dlbridge::{Error, ManagedTensor, Imported, ManagedStruct, Rejected, Tensor};
 
 use crate::error::{
     DLB_ERROR_READ_ONLY, Failure, InArgument, Required, describe, dlb_error, dlb_status, guard,
@@ -16,9 +16,9 @@ use crate::tensor::{Handle, Owner, dlb_tensor};
 /// # Safety
 /// * As for [`Imported::new`].
 #[inline]
-unsafe fn take<M: Managed>(source: NonNull<M>) -> Result<Handle, Failure>
+unsafe fn take<M: ManagedStruct>(source: NonNull<M>) -> Result<Handle, Failure>
 where
-    Owner: From<Held<M>>,
+    Owner: From<ManagedTensor<M>>,
 {
     // SAFETY: the caller's promise.
     match unsafe { Imported::new(source) } {

@@ -5,7 +5,7 @@ use std::ptr::{NonNull, with_exposed_provenance};
 use std::sync::Arc;
 
 use dlbridge::ffi::{DLManagedTensor, DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor};
-use dlbridge::{Descriptor, Device, Held, Imported, Managed, Tensor};
+use dlbridge::{Descriptor, Device, ManagedTensor, Imported, ManagedStruct, Tensor};
 
 use crate::error::{
     DLB_ERROR_DEVICE, DLB_ERROR_LAYOUT, Failure, InArgument, Required, contain, dlb_error, dlb_status, guard,
@@ -28,8 +28,8 @@ unsafe impl Sync for dlb_tensor {}
 
 /// What keeps the memory. A struct that somebody else made is kept as it is: most are only passed on.
 pub(crate) enum Owner {
-    Struct(Held),
-    Legacy(Held<DLManagedTensor>),
+    Struct(ManagedTensor),
+    Legacy(ManagedTensor<DLManagedTensor>),
     /// Foreign from birth. Boxed, because a handle is mostly a struct.
     Tensor(Box<Tensor>),
 }
@@ -155,27 +155,27 @@ impl From<Tensor> for Handle {
     }
 }
 
-impl From<Held> for Owner {
-    fn from(held: Held) -> Self {
+impl From<ManagedTensor> for Owner {
+    fn from(held: ManagedTensor) -> Self {
         Self::Struct(held)
     }
 }
 
-impl From<Held<DLManagedTensor>> for Owner {
-    fn from(held: Held<DLManagedTensor>) -> Self {
+impl From<ManagedTensor<DLManagedTensor>> for Owner {
+    fn from(held: ManagedTensor<DLManagedTensor>) -> Self {
         Self::Legacy(held)
     }
 }
 
-impl<M: Managed> From<Imported<M>> for Handle
+impl<M: ManagedStruct> From<Imported<M>> for Handle
 where
-    Owner: From<Held<M>>,
+    Owner: From<ManagedTensor<M>>,
 {
     #[inline]
     fn from(imported: Imported<M>) -> Self {
         match imported {
-            Imported::Kept(held) => Self(Arc::new(dlb_tensor { view: *held.tensor(), owner: held.into() })),
-            Imported::Converted(tensor) => tensor.into(),
+            Imported::Managed(held) => Self(Arc::new(dlb_tensor { view: *held.tensor(), owner: held.into() })),
+            Imported::Tensor(tensor) => tensor.into(),
         }
     }
 }

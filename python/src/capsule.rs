@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned};
-use dlbridge::{Exported, Managed, Rejected, Tensor};
+use dlbridge::{Exported, ManagedStruct, Rejected, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use crate::error::buffer_error;
 use crate::owner::Pending;
 
 /// A struct that goes into capsules. Their names live as long as any capsule may.
-pub(crate) trait Enclosed: Managed {
+pub(crate) trait Enclosed: ManagedStruct {
     /// The name of a capsule that nobody has taken the struct of.
     const NEW: &'static CStr;
     /// Its name from then on.

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use super::description::{is_ordinary, refusal};
 use super::sealed::Token;
-use super::{Block, COPIED, Exported, Managed, READ_ONLY, is_untouched, unwrap};
+use super::{Block, COPIED, Exported, ManagedStruct, READ_ONLY, is_untouched, unwrap};
 use crate::ffi::{DLManagedTensorVersioned, DLTensor};
 use crate::storage::Storage;
 use crate::{Access, Descriptor, Device, Rejected, Result, Tensor};
@@ -15,17 +15,17 @@ use crate::{Access, Descriptor, Device, Rejected, Result, Tensor};
 /// Until then another deleter stands in the struct: to take it a second time, or to release it after it
 /// was given away, is a mistake that C code makes, and is noticed instead of freeing the memory twice.
 /// A struct without a deleter stays as it is, because it may be a constant.
-pub struct Held<M: Managed = DLManagedTensorVersioned> {
+pub struct ManagedTensor<M: ManagedStruct = DLManagedTensorVersioned> {
     source: Exported<M>,
     deleter: Option<unsafe extern "C" fn(*mut M)>,
 }
 
-impl<M: Managed> Held<M> {
+impl<M: ManagedStruct> ManagedTensor<M> {
     #[inline]
     fn new(source: Exported<M>, deleter: Option<unsafe extern "C" fn(*mut M)>) -> Self {
         if deleter.is_some() {
             // SAFETY: a valid struct that `source` owns.
-            unsafe { M::set_deleter(source.0.as_ptr(), Some(M::TAKEN)) };
+            unsafe { M::set_deleter(source.0.as_ptr(), Some(M::CONSUMED)) };
         }
         Self { source, deleter }
     }
@@ -62,7 +62,7 @@ impl<M: Managed> Held<M> {
     }
 }
 
-impl<M: Managed> Drop for Held<M> {
+impl<M: ManagedStruct> Drop for ManagedTensor<M> {
     #[inline]
     fn drop(&mut self) {
         // Released next, as a field.
@@ -70,9 +70,9 @@ impl<M: Managed> Drop for Held<M> {
     }
 }
 
-impl<M: Managed> std::fmt::Debug for Held<M> {
+impl<M: ManagedStruct> std::fmt::Debug for ManagedTensor<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Held").field(&self.source).finish()
+        f.debug_tuple("ManagedTensor").field(&self.source).finish()
     }
 }
 
@@ -84,20 +84,20 @@ impl<M: Managed> std::fmt::Debug for Held<M> {
 /// let raw = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.into_dlpack().into_raw();
 /// // SAFETY: the struct was made just above, and nobody else took it.
 /// match unsafe { Imported::new(raw) }? {
-///     Imported::Kept(held) => println!("{} dimensions", held.tensor().ndim),
-///     Imported::Converted(tensor) => assert_eq!(tensor.into_vec::<f32>()?, [1.0, 2.0]), // one of ours
+///     Imported::Managed(held) => println!("{} dimensions", held.tensor().ndim),
+///     Imported::Tensor(tensor) => assert_eq!(tensor.into_vec::<f32>()?, [1.0, 2.0]), // one of ours
 /// }
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[derive(Debug)]
-pub enum Imported<M: Managed = DLManagedTensorVersioned> {
+pub enum Imported<M: ManagedStruct = DLManagedTensorVersioned> {
     /// A struct that needs no tensor yet: it says everything in the ordinary way, and right.
-    Kept(Held<M>),
+    Managed(ManagedTensor<M>),
     /// The tensor of a struct of this crate's own, of one that leaves something unsaid, or of CUDA memory.
-    Converted(Tensor),
+    Tensor(Tensor),
 }
 
-impl<M: Managed> Imported<M> {
+impl<M: ManagedStruct> Imported<M> {
     /// Takes over a DLPack struct as [`Tensor::from_dlpack`] does, but keeps it as it is if that can be:
     /// nothing is allocated then. For code that mostly passes structs on.
     ///
@@ -110,14 +110,14 @@ impl<M: Managed> Imported<M> {
     pub unsafe fn new(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
         // SAFETY: the caller's promises.
         match unsafe { open(source) }? {
-            Opened::Ours(tensor) => Ok(Self::Converted(tensor)),
+            Opened::Ours(tensor) => Ok(Self::Tensor(tensor)),
             Opened::Theirs(held) => {
                 // SAFETY: the caller promises `ndim` numbers behind both addresses.
                 if unsafe { is_ordinary(held.tensor(), held.flags()) } && !needs_order(held.tensor()) {
-                    return Ok(Self::Kept(held));
+                    return Ok(Self::Managed(held));
                 }
                 // SAFETY: the caller's promises.
-                Ok(Self::Converted(unsafe { tensor_of(held) }?))
+                Ok(Self::Tensor(unsafe { tensor_of(held) }?))
             }
         }
     }
@@ -130,9 +130,9 @@ fn needs_order(tensor: &DLTensor) -> bool {
 }
 
 /// A struct that may be taken over.
-pub(super) enum Opened<M: Managed> {
+pub(super) enum Opened<M: ManagedStruct> {
     Ours(Tensor),
-    Theirs(Held<M>),
+    Theirs(ManagedTensor<M>),
 }
 
 /// Takes over a struct of a version that is understood, unless somebody has it already. Unwraps our own.
@@ -140,7 +140,7 @@ pub(super) enum Opened<M: Managed> {
 /// # Safety
 /// * As for `Tensor::from_dlpack`.
 #[inline]
-pub(super) unsafe fn open<M: Managed>(source: NonNull<M>) -> Result<Opened<M>, Rejected<Exported<M>>> {
+pub(super) unsafe fn open<M: ManagedStruct>(source: NonNull<M>) -> Result<Opened<M>, Rejected<Exported<M>>> {
     // SAFETY: valid by the caller's promise.
     if let Err(error) = unsafe { M::check_version(source.as_ptr()) } {
         return Err(Rejected::new(Exported(source), error));
@@ -148,8 +148,8 @@ pub(super) unsafe fn open<M: Managed>(source: NonNull<M>) -> Result<Opened<M>, R
     // SAFETY: valid by the caller's promise, and of a version whose fields we know.
     let deleter = unsafe { M::deleter(source.as_ptr()) };
     let is = |known| deleter.is_some_and(|deleter| std::ptr::fn_addr_eq(deleter, known));
-    if is(M::TAKEN) {
-        let error = refusal("deleter", "taken".into(), "the struct was taken over already");
+    if is(M::CONSUMED) {
+        let error = refusal("deleter", "consumed".into(), "the struct was taken over already");
         return Err(Rejected::new(Exported(source), error));
     }
     // The marker says that we made it, the deleter that nobody put another one in since.
@@ -161,14 +161,14 @@ pub(super) unsafe fn open<M: Managed>(source: NonNull<M>) -> Result<Opened<M>, R
             return Ok(Opened::Ours(unsafe { unwrap(Exported(source)) }));
         }
     }
-    Ok(Opened::Theirs(Held::new(Exported(source), deleter)))
+    Ok(Opened::Theirs(ManagedTensor::new(Exported(source), deleter)))
 }
 
 /// The tensor of a struct that somebody else made.
 ///
 /// # Safety
 /// * As for `Tensor::from_dlpack`.
-pub(super) unsafe fn tensor_of<M: Managed>(held: Held<M>) -> Result<Tensor, Rejected<Exported<M>>> {
+pub(super) unsafe fn tensor_of<M: ManagedStruct>(held: ManagedTensor<M>) -> Result<Tensor, Rejected<Exported<M>>> {
     let flags = held.flags();
     let access = match (flags & COPIED != 0, flags & READ_ONLY != 0) {
         (true, false) => Access::Exclusive,

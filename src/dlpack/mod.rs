@@ -29,7 +29,7 @@ use crate::ffi::{
 };
 use crate::storage::contain_panic;
 use crate::{Access, Error, Layout, Rejected, Result, Tensor};
-pub use held::{Held, Imported};
+pub use held::{ManagedTensor, Imported};
 use held::{Opened, open, tensor_of};
 use sealed::Token;
 
@@ -65,17 +65,17 @@ mod sealed {
         const DELETER: unsafe extern "C" fn(*mut Self);
         /// What stands in for the deleter of a struct that somebody else made as long as this crate
         /// holds it. Releases nothing.
-        const TAKEN: unsafe extern "C" fn(*mut Self);
+        const CONSUMED: unsafe extern "C" fn(*mut Self);
         /// Its address marks structs of this type that this crate made.
         fn marker(_: Token) -> *mut c_void;
     }
 }
 
 /// An owning struct of DLPack: [`DLManagedTensorVersioned`] or the older [`DLManagedTensor`].
-pub trait Managed: sealed::Sealed {}
+pub trait ManagedStruct: sealed::Sealed {}
 
-impl Managed for DLManagedTensorVersioned {}
-impl Managed for DLManagedTensor {}
+impl ManagedStruct for DLManagedTensorVersioned {}
+impl ManagedStruct for DLManagedTensor {}
 
 // Atomics, so that no two statics may share an address.
 static VERSIONED: AtomicU8 = AtomicU8::new(0);
@@ -88,7 +88,7 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     }
 
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_versioned;
-    const TAKEN: unsafe extern "C" fn(*mut Self) = taken_versioned;
+    const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_versioned;
 
     fn tensor(&self, _: Token) -> &DLTensor {
         &self.dl_tensor
@@ -133,7 +133,7 @@ impl sealed::Sealed for DLManagedTensor {
     }
 
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_legacy;
-    const TAKEN: unsafe extern "C" fn(*mut Self) = taken_legacy;
+    const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_legacy;
 
     fn tensor(&self, _: Token) -> &DLTensor {
         &self.dl_tensor
@@ -186,14 +186,14 @@ impl sealed::Sealed for DLManagedTensor {
 /// assert_eq!(back.into_vec::<f32>()?, [1.0, 2.0]);
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
-pub struct Exported<M: Managed = DLManagedTensorVersioned>(NonNull<M>);
+pub struct Exported<M: ManagedStruct = DLManagedTensorVersioned>(NonNull<M>);
 
 // SAFETY: a DLPack struct may be released on any thread, and nothing else is done with it.
-unsafe impl<M: Managed> Send for Exported<M> {}
+unsafe impl<M: ManagedStruct> Send for Exported<M> {}
 // SAFETY: a shared reference only gives out the address.
-unsafe impl<M: Managed> Sync for Exported<M> {}
+unsafe impl<M: ManagedStruct> Sync for Exported<M> {}
 
-impl<M: Managed> Exported<M> {
+impl<M: ManagedStruct> Exported<M> {
     /// Address of the struct, which `self` keeps.
     pub fn as_ptr(&self) -> NonNull<M> {
         self.0
@@ -210,7 +210,7 @@ impl<M: Managed> Exported<M> {
     }
 }
 
-impl<M: Managed> Drop for Exported<M> {
+impl<M: ManagedStruct> Drop for Exported<M> {
     fn drop(&mut self) {
         // SAFETY: the struct is valid until its deleter runs, up to the deleter in every version.
         let deleter = unsafe { M::deleter(self.0.as_ptr()) };
@@ -221,7 +221,7 @@ impl<M: Managed> Drop for Exported<M> {
     }
 }
 
-impl<M: Managed> std::fmt::Debug for Exported<M> {
+impl<M: ManagedStruct> std::fmt::Debug for Exported<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Exported").field(&self.0).finish()
     }
@@ -243,7 +243,7 @@ struct Block<M> {
 ///
 /// # Safety
 /// * `block` was made by `export`, and nobody else uses it.
-unsafe fn is_untouched<M: Managed>(block: *mut Block<M>) -> bool {
+unsafe fn is_untouched<M: ManagedStruct>(block: *mut Block<M>) -> bool {
     // SAFETY: the caller's promise; here and below references end before their addresses are written.
     let tensor = unsafe { &(*block).tensor };
     // SAFETY: likewise.
@@ -292,18 +292,18 @@ unsafe extern "C" fn delete_legacy(managed: *mut DLManagedTensor) {
 static MISUSES: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 #[inline(never)]
-unsafe extern "C" fn taken_versioned(_managed: *mut DLManagedTensorVersioned) {
+unsafe extern "C" fn consumed_versioned(_managed: *mut DLManagedTensorVersioned) {
     MISUSES[0].fetch_add(1, Ordering::Relaxed);
 }
 
 #[inline(never)]
-unsafe extern "C" fn taken_legacy(_managed: *mut DLManagedTensor) {
+unsafe extern "C" fn consumed_legacy(_managed: *mut DLManagedTensor) {
     MISUSES[1].fetch_add(1, Ordering::Relaxed);
 }
 
 /// # Safety
 /// * `managed` is NULL or was made by `export`, and is not used afterwards.
-unsafe fn delete<M: Managed>(managed: *mut M) {
+unsafe fn delete<M: ManagedStruct>(managed: *mut M) {
     if managed.is_null() {
         return;
     }
@@ -316,7 +316,7 @@ unsafe fn delete<M: Managed>(managed: *mut M) {
 
 /// Puts a tensor into a new block, field by field in its place: blocks are large, and made often.
 #[inline]
-fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
+fn export<M: ManagedStruct>(tensor: Tensor, flags: u64) -> Exported<M> {
     #[cfg(feature = "cuda")]
     if !tensor.device().is_host() && tensor.used.is_none() {
         // An export cannot fail. Where the driver does, the device is of no use any more.
@@ -349,7 +349,7 @@ fn export<M: Managed>(tensor: Tensor, flags: u64) -> Exported<M> {
 ///
 /// # Safety
 /// * `source` carries our marker, and the caller owns it.
-unsafe fn unwrap<M: Managed>(source: Exported<M>) -> Tensor {
+unsafe fn unwrap<M: ManagedStruct>(source: Exported<M>) -> Tensor {
     // SAFETY: marked structs are made by `export` as the first field of this block.
     let block = unsafe { Box::from_raw(source.into_raw().cast::<Block<M>>().as_ptr()) };
     let mut tensor = block.tensor;
@@ -411,7 +411,7 @@ impl Tensor {
 
     /// # Safety
     /// * As for `from_dlpack`.
-    unsafe fn import<M: Managed>(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
+    unsafe fn import<M: ManagedStruct>(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
         // SAFETY: the caller's promises.
         match unsafe { open(source) }? {
             Opened::Ours(tensor) => Ok(tensor),
