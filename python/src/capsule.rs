@@ -115,7 +115,7 @@ pub(crate) fn take(capsule: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         || name == <DLManagedTensorVersioned as Enclosed>::USED.to_string_lossy()
     {
         return Err(PyValueError::new_err(
-            "the capsule was taken over already: ask the producer's __dlpack__ for another",
+            "the capsule was consumed already: ask the producer's __dlpack__ for another",
         ));
     }
     Err(PyValueError::new_err(format!("a capsule of name '{name}' holds no DLPack tensor")))

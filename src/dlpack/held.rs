@@ -149,7 +149,7 @@ pub(super) unsafe fn open<M: ManagedStruct>(source: NonNull<M>) -> Result<Opened
     let deleter = unsafe { M::deleter(source.as_ptr()) };
     let is = |known| deleter.is_some_and(|deleter| std::ptr::fn_addr_eq(deleter, known));
     if is(M::CONSUMED) {
-        let error = refusal("deleter", "consumed".into(), "the struct was taken over already");
+        let error = refusal("deleter", "consumed".into(), "the struct was consumed already");
         return Err(Rejected::new(Exported(source), error));
     }
     // The marker says that we made it, the deleter that nobody put another one in since.

@@ -210,13 +210,13 @@ static void double_use(void) {
   dlb_tensor *tensor, *again = UNTOUCHED(dlb_tensor);
   produce(&made);
   tensor = take(&made);
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = taken", dlb_tensor_from_dlpack(&made.managed, &again, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = consumed", dlb_tensor_from_dlpack(&made.managed, &again, &error));
   made.managed.deleter(&made.managed);
   CHECK(made.deleted == 0 && again == UNTOUCHED(dlb_tensor));
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 1 && made.managed.deleter == delete_versioned);
   SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &tensor, &error));
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = taken",
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = consumed",
         dlb_tensor_from_dlpack_legacy(&made.legacy, &again, &error));
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 2);
