@@ -103,7 +103,7 @@ impl Descriptor {
     /// The same memory, out of everybody's reach: on no device.
     #[cfg(feature = "cuda")]
     pub(crate) fn lost(&self) -> Self {
-        Self { device: Device { kind: 0, index: 0 }, ..self.clone() }
+        Self { device: Device { device_type: 0, index: 0 }, ..self.clone() }
     }
 
     /// The same for memory of another device.

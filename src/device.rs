@@ -8,48 +8,48 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Device {
     /// A `DLDeviceType` of DLPack.
-    pub kind: i32,
+    pub device_type: i32,
     /// Which of several; 0 for host memory.
     pub index: i32,
 }
 
-const KIND_CPU: i32 = 1;
-const KIND_CUDA: i32 = 2;
-const KIND_CUDA_HOST: i32 = 3;
-const KIND_VULKAN: i32 = 7;
-const KIND_METAL: i32 = 8;
-const KIND_ROCM: i32 = 10;
-const KIND_ROCM_HOST: i32 = 11;
-const KIND_CUDA_MANAGED: i32 = 13;
+const DEVICE_TYPE_CPU: i32 = 1;
+const DEVICE_TYPE_CUDA: i32 = 2;
+const DEVICE_TYPE_CUDA_HOST: i32 = 3;
+const DEVICE_TYPE_VULKAN: i32 = 7;
+const DEVICE_TYPE_METAL: i32 = 8;
+const DEVICE_TYPE_ROCM: i32 = 10;
+const DEVICE_TYPE_ROCM_HOST: i32 = 11;
+const DEVICE_TYPE_CUDA_MANAGED: i32 = 13;
 
 impl Device {
     /// Ordinary host memory.
-    pub const CPU: Self = Self { kind: KIND_CPU, index: 0 };
+    pub const CPU: Self = Self { device_type: DEVICE_TYPE_CPU, index: 0 };
     /// Host memory pinned by CUDA.
-    pub const CUDA_HOST: Self = Self { kind: KIND_CUDA_HOST, index: 0 };
+    pub const CUDA_HOST: Self = Self { device_type: DEVICE_TYPE_CUDA_HOST, index: 0 };
     /// Host memory pinned by ROCm.
-    pub const ROCM_HOST: Self = Self { kind: KIND_ROCM_HOST, index: 0 };
+    pub const ROCM_HOST: Self = Self { device_type: DEVICE_TYPE_ROCM_HOST, index: 0 };
     /// The Metal device.
-    pub const METAL: Self = Self { kind: KIND_METAL, index: 0 };
+    pub const METAL: Self = Self { device_type: DEVICE_TYPE_METAL, index: 0 };
     /// The Vulkan device.
-    pub const VULKAN: Self = Self { kind: KIND_VULKAN, index: 0 };
+    pub const VULKAN: Self = Self { device_type: DEVICE_TYPE_VULKAN, index: 0 };
 
     /// The CUDA device of this index.
     pub const fn cuda(index: i32) -> Self {
-        Self { kind: KIND_CUDA, index }
+        Self { device_type: DEVICE_TYPE_CUDA, index }
     }
 
     /// Whether the host may read the memory: plain memory and memory pinned by CUDA or ROCm.
     pub const fn is_host(self) -> bool {
-        matches!(self.kind, KIND_CPU | KIND_CUDA_HOST | KIND_ROCM_HOST)
+        matches!(self.device_type, DEVICE_TYPE_CPU | DEVICE_TYPE_CUDA_HOST | DEVICE_TYPE_ROCM_HOST)
     }
 }
 
 impl Device {
     /// The CUDA device that memory of CUDA's is on: its own, or managed and at home there.
     pub(crate) const fn on_cuda(self) -> Option<Self> {
-        match self.kind {
-            KIND_CUDA | KIND_CUDA_MANAGED => Some(Self::cuda(self.index)),
+        match self.device_type {
+            DEVICE_TYPE_CUDA | DEVICE_TYPE_CUDA_MANAGED => Some(Self::cuda(self.index)),
             _ => None,
         }
     }
@@ -58,25 +58,25 @@ impl Device {
 impl fmt::Display for Device {
     /// The name that PyTorch uses where it has one, e.g. `cuda:0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, index } = *self;
-        let name = match kind {
-            KIND_CPU => return f.write_str("cpu"),
-            KIND_CUDA_HOST => return f.write_str("cuda_host"),
-            KIND_ROCM_HOST => return f.write_str("rocm_host"),
-            KIND_CUDA => "cuda",
+        let Self { device_type, index } = *self;
+        let name = match device_type {
+            DEVICE_TYPE_CPU => return f.write_str("cpu"),
+            DEVICE_TYPE_CUDA_HOST => return f.write_str("cuda_host"),
+            DEVICE_TYPE_ROCM_HOST => return f.write_str("rocm_host"),
+            DEVICE_TYPE_CUDA => "cuda",
             4 => "opencl",
-            KIND_VULKAN => "vulkan",
-            KIND_METAL => "mps",
+            DEVICE_TYPE_VULKAN => "vulkan",
+            DEVICE_TYPE_METAL => "mps",
             9 => "vpi",
-            KIND_ROCM => "rocm",
+            DEVICE_TYPE_ROCM => "rocm",
             12 => "ext_dev",
-            KIND_CUDA_MANAGED => "cuda_managed",
+            DEVICE_TYPE_CUDA_MANAGED => "cuda_managed",
             14 => "oneapi",
             15 => "webgpu",
             16 => "hexagon",
             17 => "maia",
             18 => "trn",
-            _ => return write!(f, "device({kind}):{index}"),
+            _ => return write!(f, "device({device_type}):{index}"),
         };
         write!(f, "{name}:{index}")
     }
@@ -96,14 +96,14 @@ mod tests {
     fn names_are_those_of_torch() {
         assert_eq!(Device::CPU.to_string(), "cpu");
         assert_eq!(Device::cuda(1).to_string(), "cuda:1");
-        assert_eq!(Device { kind: 99, index: -1 }.to_string(), "device(99):-1");
+        assert_eq!(Device { device_type: 99, index: -1 }.to_string(), "device(99):-1");
     }
 
     #[test]
     fn pinned_memory_is_host_memory_and_managed_is_not() {
         assert!(Device::CPU.is_host() && Device::CUDA_HOST.is_host() && Device::ROCM_HOST.is_host());
-        for kind in [0, 2, 10, 13, 99] {
-            assert!(!Device { kind, index: 0 }.is_host(), "{kind}");
+        for device_type in [0, 2, 10, 13, 99] {
+            assert!(!Device { device_type, index: 0 }.is_host(), "{device_type}");
         }
     }
 }

@@ -178,7 +178,7 @@ pub use crate::torch::TorchExt;
 pub use crate::{
     descriptor::Descriptor,
     device::Device,
-    dlpack::{Exported, ManagedTensor, Imported, ManagedStruct},
+    dlpack::{Exported, Imported, ManagedStruct, ManagedTensor},
     dtype::{DType, Element},
     error::{Error, Rejected, Result},
     layout::{Layout, MemoryFormat},

@@ -273,7 +273,7 @@ fn host_code_is_refused_with_the_remedy() {
         "cuda:2 is not available on this machine: the driver has cuda:0 to cuda:1"
     );
     assert_eq!(sentence(Device::METAL), "memory on mps:0 is out of reach for dlbridge's copies");
-    let rocm = Device { kind: 10, index: 0 };
+    let rocm = Device { device_type: 10, index: 0 };
     assert!(matches!(near.to_device(rocm), Err(Error::UnsupportedDevice { .. })));
     let rejected = near.share().cuda(-1).expect_err("there is none");
     assert_eq!(rejected.source.data_ptr(), near.data_ptr());
@@ -283,7 +283,10 @@ fn host_code_is_refused_with_the_remedy() {
     assert!(error.to_string().contains("does not go to or from its device"), "{error}");
     for number in [0, -1, -7] {
         // SAFETY: refused.
-        assert!(matches!(unsafe { Stream::from_number(GPU, number, ()) }, Err(Error::InvalidDescriptor { .. })));
+        assert!(matches!(
+            unsafe { Stream::from_number(GPU, number, ()) },
+            Err(Error::InvalidDescriptor { .. })
+        ));
     }
     assert!(matches!(Stream::new(Device::CPU), Err(Error::UnsupportedDevice { .. })));
     drop((near, other));

@@ -264,7 +264,7 @@ fn unknown_devices_and_types_are_carried_but_not_read() {
         [(1, true), (2, false), (3, true), (10, false), (11, true), (12, false), (13, false), (99, false)]
     {
         let (tensor, _) = taken(Peer { device: (kind, 5), ..Peer::default() });
-        assert_eq!(tensor.device(), Device { kind: kind as i32, index: 5 });
+        assert_eq!(tensor.device(), Device { device_type: kind as i32, index: 5 });
         assert_eq!(tensor.as_slice::<f32>().is_ok(), readable, "{kind}");
         assert_eq!(tensor.to_vec::<f32>().is_ok(), readable, "{kind}");
         assert_eq!(tensor.deep_clone().is_ok(), readable, "{kind}");
@@ -437,11 +437,11 @@ fn devices_that_cannot_be_reached_are_refused() {
         let rejected = far.cpu().expect_err("out of reach");
         assert!(expected(rejected.error.clone()), "{}", rejected.error);
         assert_eq!(
-            (rejected.source.device().kind, deleted.times()),
+            (rejected.source.device().device_type, deleted.times()),
             (i32::try_from(device.0).expect("small"), 0)
         );
     }
-    let third = Device { kind: 1, index: 3 };
+    let third = Device { device_type: 1, index: 3 };
     assert!(target.to_device(third).is_err_and(|error| matches!(error, Error::UnsupportedDevice { .. })));
     let message = target.to_device(Device::cuda(99)).expect_err("none has so many").to_string();
     assert!(message.starts_with("cuda:99 ") && message.contains("this "), "{message}");

@@ -612,7 +612,7 @@ fn kinds_and_devices_have_names_on_both_sides() {
         assert_eq!(tch::Device::try_from(Device::from(device)).expect("in tch"), device);
     }
     assert_eq!(tch::Device::try_from(Device::CUDA_HOST).expect("host memory"), tch::Device::Cpu);
-    assert!(tch::Device::try_from(Device { kind: 99, index: 0 }).is_err());
+    assert!(tch::Device::try_from(Device { device_type: 99, index: 0 }).is_err());
 }
 
 #[test]

@@ -135,7 +135,7 @@ pub extern "C" fn dlb_synchronize(
 }
 
 pub(crate) fn of(device: DLDevice) -> Device {
-    Device { kind: device.device_type.cast_signed(), index: device.device_id }
+    Device { device_type: device.device_type.cast_signed(), index: device.device_id }
 }
 
 /// What is said of a stream and a tensor's memory.
@@ -220,7 +220,8 @@ pub(crate) fn require_reach(argument: &str, device: Device) -> Result<(), Failur
 pub(crate) fn require(argument: &str, device: Device) -> Result<(), Failure> {
     device.check_available().map_err(|error| match error {
         Error::UnsupportedDevice { .. } => {
-            let index = if device.kind == Device::CPU.kind { " (the host's index is 0)" } else { "" };
+            let index =
+                if device.device_type == Device::CPU.device_type { " (the host's index is 0)" } else { "" };
             Failure::new(
                 DLB_ERROR_DEVICE,
                 format!("{argument}: dlbridge cannot copy to or from {device}{index}"),
@@ -237,11 +238,11 @@ pub(crate) fn busy(source: Device, target: Device) -> Device {
 
 /// Refuses numbers that are no streams of a device.
 pub(crate) fn check_stream(device: Device, stream: i64) -> Result<(), Failure> {
-    let kind = device.kind.cast_unsigned();
+    let device_type = device.device_type.cast_unsigned();
     let reason = match stream {
         DLB_STREAM_NO_SYNC | DLB_STREAM_LEGACY_DEFAULT => return Ok(()),
         i64::MIN..0 => "streams have no negative numbers but -1",
-        0 if kind == kDLCUDA || kind == kDLCUDAManaged => {
+        0 if device_type == kDLCUDA || device_type == kDLCUDAManaged => {
             "on CUDA, 0 could mean either default stream: use 1 (legacy) or 2 (per thread)"
         }
         2.. if device.is_host() => {

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned};
-use dlbridge::{Error, ManagedTensor, Imported, ManagedStruct, Rejected, Tensor};
+use dlbridge::{Error, Imported, ManagedStruct, ManagedTensor, Rejected, Tensor};
 
 use crate::error::{
     DLB_ERROR_READ_ONLY, Failure, InArgument, Required, describe, dlb_error, dlb_status, guard,

@@ -87,7 +87,7 @@ pub extern "C" fn dlb_tensor_empty(
     guard(error, || {
         let (desc, out) = (desc.required("desc")?, out.required("out")?);
         let device = device::of(desc.device);
-        let cuda = [kDLCUDA, kDLCUDAHost, kDLCUDAManaged].contains(&device.kind.cast_unsigned());
+        let cuda = [kDLCUDA, kDLCUDAHost, kDLCUDAManaged].contains(&device.device_type.cast_unsigned());
         if cuda {
             let message =
                 format!("desc: new memory is made on the host, not on {device}: use dlb_tensor_to_device()");

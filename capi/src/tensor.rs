@@ -5,7 +5,7 @@ use std::ptr::{NonNull, with_exposed_provenance};
 use std::sync::Arc;
 
 use dlbridge::ffi::{DLManagedTensor, DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor};
-use dlbridge::{Descriptor, Device, ManagedTensor, Imported, ManagedStruct, Tensor};
+use dlbridge::{Descriptor, Device, Imported, ManagedStruct, ManagedTensor, Tensor};
 
 use crate::error::{
     DLB_ERROR_DEVICE, DLB_ERROR_LAYOUT, Failure, InArgument, Required, contain, dlb_error, dlb_status, guard,
@@ -174,7 +174,9 @@ where
     #[inline]
     fn from(imported: Imported<M>) -> Self {
         match imported {
-            Imported::Managed(held) => Self(Arc::new(dlb_tensor { view: *held.tensor(), owner: held.into() })),
+            Imported::Managed(held) => {
+                Self(Arc::new(dlb_tensor { view: *held.tensor(), owner: held.into() }))
+            }
             Imported::Tensor(tensor) => tensor.into(),
         }
     }
@@ -208,7 +210,8 @@ pub extern "C" fn dlb_tensor_share_as(
         // SAFETY: the caller's description: shape and strides have `ndim` numbers each.
         let part = unsafe { Descriptor::from_dl_tensor(desc, tensor.flags()) }.argument("desc")?;
         if part.device() != whole.device() {
-            let name = |device: Device| format!("{device} (type {}, index {})", device.kind, device.index);
+            let name =
+                |device: Device| format!("{device} (type {}, index {})", device.device_type, device.index);
             let message =
                 format!("desc: it is on {}, the tensor on {}", name(part.device()), name(whole.device()));
             return Err(Failure::new(DLB_ERROR_DEVICE, message));

@@ -142,7 +142,7 @@ fn take_struct<M: Enclosed>(capsule: &Bound<'_, PyAny>) -> PyResult<Option<Tenso
     let tensor = unsafe { M::take(raw) }.map_err(buffer_error)?;
     let (device, dtype) = (tensor.device(), tensor.dtype());
     if !device::is_known(device) {
-        return Err(PyBufferError::new_err(format!("DLPack has no device of type {}", device.kind)));
+        return Err(PyBufferError::new_err(format!("DLPack has no device of type {}", device.device_type)));
     }
     if !dtype.is_known() {
         return Err(PyBufferError::new_err(format!("DLPack has no elements of type {dtype}")));

@@ -17,12 +17,12 @@ const ROCM: i32 = 10;
 
 /// Whether DLPack 1.3 has a device of this type.
 pub(crate) fn is_known(device: Device) -> bool {
-    matches!(device.kind, 1..=4 | 7..=18)
+    matches!(device.device_type, 1..=4 | 7..=18)
 }
 
 /// The stream that work is ordered on where none is named: on CUDA and ROCm the legacy default stream.
 pub(crate) fn default_stream(device: Device) -> Option<i64> {
-    match device.kind {
+    match device.device_type {
         CUDA => Some(1),
         ROCM => Some(0),
         _ => None,
@@ -43,7 +43,7 @@ pub(crate) fn stream_of(device: Device, stream: &Bound<'_, PyAny>) -> PyResult<O
         },
         None => stream.extract::<i64>().map_err(|_| PyTypeError::new_err("stream is an int or None"))?,
     };
-    match (device.kind, number) {
+    match (device.device_type, number) {
         (_, -1) => Ok(None),
         (CUDA | ROCM, _) if Some(number) == default_stream(device) => Ok(None),
         (CUDA, 2..) => {
@@ -71,31 +71,31 @@ impl Kept {
 
 /// The pair that `__dlpack_device__` gives: two integers, or enumerations of them.
 pub(crate) fn from_pair(pair: &Bound<'_, PyAny>) -> PyResult<Device> {
-    let (kind, index) = pair
+    let (device_type, index) = pair
         .cast::<PyTuple>()
         .ok()
         .and_then(|pair| pair.extract::<(i32, i32)>().ok())
         .ok_or_else(|| PyTypeError::new_err("a DLPack device is a tuple of two integers"))?;
-    Ok(Device { kind, index })
+    Ok(Device { device_type, index })
 }
 
 /// Where a tensor is wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    kind: i32,
+    device_type: i32,
     /// Which of several; any when nobody says.
     index: Option<i32>,
 }
 
 impl Place {
-    pub(crate) const HOST: Self = Self { kind: Device::CPU.kind, index: None };
+    pub(crate) const HOST: Self = Self { device_type: Device::CPU.device_type, index: None };
 
     pub(crate) fn cuda(index: Option<i32>) -> Self {
-        Self { kind: CUDA, index }
+        Self { device_type: CUDA, index }
     }
 
     pub(crate) fn from_device(device: Device) -> Self {
-        Self { kind: device.kind, index: (!device.is_host()).then_some(device.index) }
+        Self { device_type: device.device_type, index: (!device.is_host()).then_some(device.index) }
     }
 
     /// Reads `"cpu"`, `"cuda"`, `"cuda:1"`, `(2, 1)`, or an object that shows itself so, as
@@ -130,7 +130,7 @@ impl Place {
             },
             Err(_) => Self::parse(device)?,
         };
-        if place.kind == CUDA {
+        if place.device_type == CUDA {
             Ok(place)
         } else {
             Err(PyValueError::new_err(format!("{place} is not a CUDA device")))
@@ -138,32 +138,33 @@ impl Place {
     }
 
     pub(crate) fn is_cuda(self) -> bool {
-        self.kind == CUDA
+        self.device_type == CUDA
     }
 
     /// The device; the first of several when nobody says which.
     pub(crate) fn device(self) -> Device {
-        Device { kind: self.kind, index: self.index.unwrap_or(0) }
+        Device { device_type: self.device_type, index: self.index.unwrap_or(0) }
     }
 
     pub(crate) fn is_host(self) -> bool {
-        Device { kind: self.kind, index: 0 }.is_host()
+        Device { device_type: self.device_type, index: 0 }.is_host()
     }
 
     /// Whether memory of a device is where it is wanted.
     pub(crate) fn holds(self, device: Device) -> bool {
         let host = self.is_host() && device.is_host();
-        host || (self.kind == device.kind && self.index.is_none_or(|index| index == device.index))
+        host || (self.device_type == device.device_type
+            && self.index.is_none_or(|index| index == device.index))
     }
 
     /// Copies a tensor there. From and to the devices that dlbridge does not know, PyTorch may be able to.
     pub(crate) fn receive(self, py: Python<'_>, tensor: Tensor) -> PyResult<Tensor> {
-        if tensor.device().kind == ROCM && self.is_host() {
+        if tensor.device().device_type == ROCM && self.is_host() {
             return self.receive_through_torch(py, tensor);
         }
         let device = match self {
-            Self { kind: CUDA, index: None } => Device::current_cuda().map_err(buffer_error)?,
-            Self { kind, index } => Device { kind, index: index.unwrap_or(0) },
+            Self { device_type: CUDA, index: None } => Device::current_cuda().map_err(buffer_error)?,
+            Self { device_type, index } => Device { device_type, index: index.unwrap_or(0) },
         };
         py.detach(|| tensor.to_device(device)).map_err(buffer_error)
     }
@@ -184,10 +185,12 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self { kind: CUDA, index: Some(index) } => write!(f, "cuda:{index}"),
-            Self { kind: CUDA, index: None } => f.write_str("cuda"),
-            Self { kind, .. } if self.is_host() && *kind == 1 => f.write_str("cpu"),
-            Self { kind, index } => Device { kind: *kind, index: index.unwrap_or(0) }.fmt(f),
+            Self { device_type: CUDA, index: Some(index) } => write!(f, "cuda:{index}"),
+            Self { device_type: CUDA, index: None } => f.write_str("cuda"),
+            Self { device_type, .. } if self.is_host() && *device_type == 1 => f.write_str("cpu"),
+            Self { device_type, index } => {
+                Device { device_type: *device_type, index: index.unwrap_or(0) }.fmt(f)
+            }
         }
     }
 }

@@ -142,7 +142,7 @@ unsafe extern "C" fn allocate(
         // SAFETY: its shape has as many numbers as it has dimensions.
         let layout = unsafe { Layout::from_dl_tensor(&wanted) }?;
         let device = dlbridge::Device {
-            kind: wanted.device.device_type.cast_signed(),
+            device_type: wanted.device.device_type.cast_signed(),
             index: wanted.device.device_id,
         };
         if !device.is_host() {

@@ -312,7 +312,7 @@ impl PyTensor {
     /// Type and index of the device, as DLPack numbers them.
     fn __dlpack_device__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         static HOST: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-        let pair = |device: Device| (device.kind, device.index).into_pyobject(py);
+        let pair = |device: Device| (device.device_type, device.index).into_pyobject(py);
         if self.tensor().device() != Device::CPU {
             return pair(self.tensor().device());
         }

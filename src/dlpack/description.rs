@@ -33,7 +33,8 @@ impl Descriptor {
             }
             data = data.wrapping_byte_add(offset.unwrap_or(0));
         }
-        let device = Device { kind: tensor.device.device_type.cast_signed(), index: tensor.device.device_id };
+        let device =
+            Device { device_type: tensor.device.device_type.cast_signed(), index: tensor.device.device_id };
         let descriptor = Self::new(data, layout, dtype, device)?;
         if flags & PADDED != 0 { descriptor.padded() } else { Ok(descriptor) }
     }

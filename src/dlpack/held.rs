@@ -125,8 +125,8 @@ impl<M: ManagedStruct> Imported<M> {
 
 /// Whether memory is used in the order of streams, which a tensor keeps.
 fn needs_order(tensor: &DLTensor) -> bool {
-    let (kind, index) = (tensor.device.device_type.cast_signed(), tensor.device.device_id);
-    cfg!(feature = "cuda") && Device { kind, index }.on_cuda().is_some()
+    let (device_type, index) = (tensor.device.device_type.cast_signed(), tensor.device.device_id);
+    cfg!(feature = "cuda") && Device { device_type, index }.on_cuda().is_some()
 }
 
 /// A struct that may be taken over.
@@ -168,7 +168,9 @@ pub(super) unsafe fn open<M: ManagedStruct>(source: NonNull<M>) -> Result<Opened
 ///
 /// # Safety
 /// * As for `Tensor::from_dlpack`.
-pub(super) unsafe fn tensor_of<M: ManagedStruct>(held: ManagedTensor<M>) -> Result<Tensor, Rejected<Exported<M>>> {
+pub(super) unsafe fn tensor_of<M: ManagedStruct>(
+    held: ManagedTensor<M>,
+) -> Result<Tensor, Rejected<Exported<M>>> {
     let flags = held.flags();
     let access = match (flags & COPIED != 0, flags & READ_ONLY != 0) {
         (true, false) => Access::Exclusive,

@@ -29,7 +29,7 @@ use crate::ffi::{
 };
 use crate::storage::contain_panic;
 use crate::{Access, Error, Layout, Rejected, Result, Tensor};
-pub use held::{ManagedTensor, Imported};
+pub use held::{Imported, ManagedTensor};
 use held::{Opened, open, tensor_of};
 use sealed::Token;
 
@@ -440,7 +440,7 @@ impl Tensor {
         let (dtype, device, layout) = (self.dtype(), self.device(), self.layout());
         DLTensor {
             data: if layout.is_empty() { std::ptr::null_mut() } else { self.data_ptr() },
-            device: DLDevice { device_type: device.kind.cast_unsigned(), device_id: device.index },
+            device: DLDevice { device_type: device.device_type.cast_unsigned(), device_id: device.index },
             // A layout has at most i32::MAX dimensions.
             ndim: i32::try_from(layout.ndim()).unwrap_or(i32::MAX),
             dtype: DLDataType { code: dtype.code, bits: dtype.bits, lanes: dtype.lanes },

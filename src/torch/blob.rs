@@ -92,7 +92,7 @@ pub(super) unsafe fn from_storage(
         }
     };
     let device = descriptor.device();
-    let device = DLDevice { device_type: device.kind.cast_unsigned(), device_id: device.index };
+    let device = DLDevice { device_type: device.device_type.cast_unsigned(), device_id: device.index };
     let (shape, rank, context) = (layout.shape().as_ptr(), layout.ndim(), storage.into_thin());
     // SAFETY: sizes and strides are not negative and stay within the address space, by `check` and
     // the invariants of a descriptor; the context begins with its release function (`Header`).

@@ -271,7 +271,7 @@ fn read(tensor: &tch::Tensor) -> Result<Read> {
     let strides = unsafe { numbers(view.strides, view.ndim) };
     let DLDataType { code, bits, lanes } = view.dtype;
     let (dtype, device) =
-        (DType { code, bits, lanes }, Device { kind: view.device_type, index: view.device_index });
+        (DType { code, bits, lanes }, Device { device_type: view.device_type, index: view.device_index });
     // libtorch's sizes and strides are not negative, and the shim compared them with the storage.
     let layout = Layout::from_checked(shape.iter().copied(), strides.iter().copied(), view.ndim, view.len);
     let descriptor = Descriptor::from_allocated(view.data, layout, dtype, device)?;

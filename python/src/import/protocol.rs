@@ -29,7 +29,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     let fetched = away.is_some() && request.place.is_some_and(Place::is_host);
     let wants = PyDict::new(py);
     if fetched {
-        wants.set_item(intern!(py, "dl_device"), (Device::CPU.kind, Device::CPU.index))?;
+        wants.set_item(intern!(py, "dl_device"), (Device::CPU.device_type, Device::CPU.index))?;
     }
     // A copy on the host is ours to make: faster, and without trust.
     if request.copy == Some(false) || (request.copy == Some(true) && away.is_some()) {
