@@ -284,7 +284,7 @@ fn host_code_is_refused_with_the_remedy() {
     for number in [0, -1, -7] {
         // SAFETY: refused.
         assert!(matches!(
-            unsafe { Stream::from_number(GPU, number, ()) },
+            unsafe { Stream::from_raw(GPU, number, ()) },
             Err(Error::InvalidDescriptor { .. })
         ));
     }
@@ -511,7 +511,7 @@ mod order {
         let (theirs, ours) = (Theirs::new(0), Stream::new(GPU).expect("a stream"));
         let source = || {
             settle();
-            freed_on(theirs.number(), 0, &[4], &[1], DType::U8, &[1, 2, 3, 4])
+            freed_on(theirs.as_raw(), 0, &[4], &[1], DType::U8, &[1, 2, 3, 4])
         };
         let lent = source();
         settle();
@@ -862,7 +862,7 @@ mod attacks {
         let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
         let theirs = Theirs::new(0);
         // SAFETY: it does not live as long as it should, which costs a wait.
-        let stream = unsafe { Stream::from_number(GPU, theirs.number(), Curious(near.share())) };
+        let stream = unsafe { Stream::from_raw(GPU, theirs.as_raw(), Curious(near.share())) };
         near.ready_on(&stream.expect("a stream")).expect("an order");
         drop(theirs);
         assert_eq!(near.deep_clone().map(|copy| copy.len()), Ok(4));

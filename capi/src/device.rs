@@ -208,7 +208,7 @@ fn stream_of(device: Device, number: i64) -> dlbridge::Result<Option<Stream>> {
         return Ok(None);
     }
     // SAFETY: the caller of the C function answers for the stream, and for how long it lives.
-    unsafe { Stream::from_number(Device::cuda(device.index), number, ()) }.map(Some)
+    unsafe { Stream::from_raw(Device::cuda(device.index), number, ()) }.map(Some)
 }
 
 /// Refuses memory that this build or this machine cannot reach.

@@ -38,7 +38,7 @@ pub(crate) fn of<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, P
     interface.set_item("typestr", typestr)?;
     interface.set_item("data", (address, read_only))?;
     interface.set_item("strides", strides)?;
-    interface.set_item("stream", default.number())?;
+    interface.set_item("stream", default.as_raw())?;
     interface.set_item("version", 3)?;
     Ok(interface)
 }

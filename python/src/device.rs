@@ -48,7 +48,7 @@ pub(crate) fn stream_of(device: Device, stream: &Bound<'_, PyAny>) -> PyResult<O
         (CUDA | ROCM, _) if Some(number) == default_stream(device) => Ok(None),
         (CUDA, 2..) => {
             // SAFETY: the consumer's stream, which it says lives; where it gave an object, that is kept.
-            unsafe { Stream::from_number(device, number, Kept::new(stream)) }.map(Some).map_err(buffer_error)
+            unsafe { Stream::from_raw(device, number, Kept::new(stream)) }.map(Some).map_err(buffer_error)
         }
         (ROCM, 1..) => Err(PyBufferError::new_err(format!(
             "dlbridge can't make stream {number} wait: pass None, and work on the default stream of {device}"

@@ -123,7 +123,7 @@ fn counts_as_written(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tensor)
         Ok(0 | 1) => true,
         Ok(number) => {
             // SAFETY: PyTorch's current stream, which lives, and is looked at now only.
-            let stream = unsafe { Stream::from_number(device, number, ()) };
+            let stream = unsafe { Stream::from_raw(device, number, ()) };
             stream.and_then(|stream| tensor.written_on(&stream)).is_ok()
         }
         Err(_) => false,

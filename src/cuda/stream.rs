@@ -104,7 +104,7 @@ impl Stream {
     /// /// * `handle` is a CUstream of device 0 that lives as long as `owner`.
     /// unsafe fn theirs(handle: *mut c_void, owner: Arc<()>) -> Result<Stream> {
     ///     // SAFETY: the caller's promise.
-    ///     unsafe { Stream::from_number(Device::cuda(0), handle as i64, owner) }
+    ///     unsafe { Stream::from_raw(Device::cuda(0), handle as i64, owner) }
     /// }
     /// ```
     ///
@@ -115,7 +115,7 @@ impl Stream {
     /// # Safety
     /// * A number above 2 is a stream of this device's, which lives until everything that is made with the
     ///   result, and what is made of that, is dropped. `owner` may see to that.
-    pub unsafe fn from_number(
+    pub unsafe fn from_raw(
         device: Device,
         number: i64,
         owner: impl Send + Sync + 'static,
@@ -133,7 +133,7 @@ impl Stream {
     }
 
     /// The number: 1, 2, or the driver's address.
-    pub fn number(&self) -> i64 {
+    pub fn as_raw(&self) -> i64 {
         match &self.queue {
             Queue::LegacyDefault => LEGACY_DEFAULT,
             Queue::PerThreadDefault => PER_THREAD_DEFAULT,
@@ -187,7 +187,7 @@ impl Stream {
     /// Refuses a stream on which a graph is being captured: what is put on it is not done.
     pub(super) fn refuse_capture(&self) -> Result<()> {
         if self.is_capturing()? {
-            Err(refusal(self.number(), "a CUDA graph is being captured on it"))
+            Err(refusal(self.as_raw(), "a CUDA graph is being captured on it"))
         } else {
             Ok(())
         }
