@@ -235,7 +235,7 @@ pub(crate) fn join_order(view: &Tensor, base: &Tensor) {
 /// let pinned = Tensor::zeros::<f32>([1 << 20])?.pin()?;
 /// let upload = pinned.start_to_device(Device::cuda(0), &stream)?;
 /// // ... other work of the host ...
-/// let on_device = upload.wait()?;
+/// let device_tensor = upload.wait()?;
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[must_use = "dropping it waits until the copy is done"]
@@ -256,7 +256,7 @@ impl Transfer {
     }
 
     /// The copy, if it is on a device: for work that is put on a stream behind it, before the copy is done.
-    pub fn on_device(&self) -> Option<&Tensor> {
+    pub fn device_tensor(&self) -> Option<&Tensor> {
         self.target.as_ref().filter(|target| !target.device().is_host())
     }
 
