@@ -67,7 +67,7 @@
 /**
  * Minor version of this ABI: grows with every function or code that is added.
  */
-#define DLB_ABI_MINOR 1
+#define DLB_ABI_MINOR 2
 
 /**
  * The library can copy to, from and between CUDA devices, where the machine has them.
@@ -101,7 +101,7 @@
 
 /**
  * No stream. For the host, which has none. A copy to or from a CUDA device is done when its function returns;
- * dlb_tensor_ready_on(), dlb_tensor_written_on() and dlb_synchronize() do nothing.
+ * dlb_tensor_record_stream(), dlb_tensor_wait_stream() and dlb_synchronize() do nothing.
  */
 #define DLB_STREAM_NO_SYNC -1
 
@@ -520,9 +520,9 @@ dlb_status dlb_tensor_into_device(dlb_tensor *tensor,
  * Ownership: borrows `tensor`.
  */
 DLB_API
-dlb_status dlb_tensor_ready_on(const dlb_tensor *tensor,
-                               int64_t stream,
-                               dlb_error **error);
+dlb_status dlb_tensor_record_stream(const dlb_tensor *tensor,
+                                    int64_t stream,
+                                    dlb_error **error);
 
 /**
  * Says that what is on a stream by now writes the tensor's memory: what the library does with it from now on
@@ -533,9 +533,9 @@ dlb_status dlb_tensor_ready_on(const dlb_tensor *tensor,
  * Ownership: borrows `tensor`.
  */
 DLB_API
-dlb_status dlb_tensor_written_on(const dlb_tensor *tensor,
-                                 int64_t stream,
-                                 dlb_error **error);
+dlb_status dlb_tensor_wait_stream(const dlb_tensor *tensor,
+                                  int64_t stream,
+                                  dlb_error **error);
 
 /**
  * Waits until everything that was put on a stream of a device is done. On the host there is nothing to

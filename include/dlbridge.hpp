@@ -363,13 +363,13 @@ public:
   }
 
   /// Makes device memory ready for work on a stream, and keeps it from being used again before that work is done.
-  void ready_on(std::int64_t stream) const {
-    detail::call([&](dlb_error **error) { return dlb_tensor_ready_on(get(), stream, error); });
+  void record_stream(std::int64_t stream) const {
+    detail::call([&](dlb_error **error) { return dlb_tensor_record_stream(get(), stream, error); });
   }
 
   /// Says that what is on a stream by now writes device memory.
-  void written_on(std::int64_t stream) const {
-    detail::call([&](dlb_error **error) { return dlb_tensor_written_on(get(), stream, error); });
+  void wait_stream(std::int64_t stream) const {
+    detail::call([&](dlb_error **error) { return dlb_tensor_wait_stream(get(), stream, error); });
   }
 
   /// Another owner of the same memory, as a DLPack struct. No data is copied.

@@ -102,10 +102,10 @@
 //!   the memory's streams before, what arrives on the host is there when the call returns, and what arrives on a
 //!   device is there in the order of the copy's stream, which is the legacy default one unless a method whose name
 //!   ends in `_on` is given another.
-//! * A DLPack export is ready on the legacy default stream; one of a handle that is `used_on` a stream is ready on
+//! * A DLPack export is ready on the legacy default stream; one of a handle that is `with_stream` a stream is ready on
 //!   that. When the use ends, the device waits for what is on the stream by then before it uses the memory for
 //!   something else; the host waits for nothing. Memory that came in counts as filled in the order of the legacy default
-//!   stream (`written_on` names another), and is released in that order.
+//!   stream (`wait_stream` names another), and is released in that order.
 //! * Memory comes from the default pool of the driver's stream-ordered allocator, in the device's primary context,
 //!   which libtorch and the CUDA runtime use too. The thread's current device stays what it is.
 //! * What crosses the bus crosses once: gaps are left out and broadcast elements sent one time, because a side that

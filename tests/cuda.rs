@@ -322,7 +322,7 @@ mod order {
         assert_eq!(elements(&old.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
         writer.synchronize();
         writer.write(&old, &[9, 10, 11, 12]);
-        old.written_on(&writer.stream()).expect("an order");
+        old.wait_stream(&writer.stream()).expect("an order");
         assert_eq!(elements(&old.to_device(Device::CPU).expect("a copy")), [9, 10, 11, 12]);
         drop(old);
         settle();
@@ -336,7 +336,7 @@ mod order {
         let (reader, ours, target) = (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
         let host = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four");
         let near = host.to_device_on(GPU, &ours).expect("a copy");
-        near.ready_on(&reader.stream()).expect("an order");
+        near.record_stream(&reader.stream()).expect("an order");
         reader.read(&near, &target);
         reader.synchronize();
         assert_eq!(target.bytes(), [1, 2, 3, 4]);
@@ -351,7 +351,7 @@ mod order {
         let session = Session::new();
         let (reader, ours, target) = (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
         let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
-        reader.read(&near, &target); // neither ready_on nor an export
+        reader.read(&near, &target); // neither record_stream nor an export
         drop(near);
         reader.synchronize();
         assert_ne!(session.faults(), "");
@@ -363,7 +363,7 @@ mod order {
         let session = Session::new();
         let (reader, target) = (Theirs::new(0), Pinned::new(4));
         let near = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four").cuda(0).expect("a copy");
-        near.ready_on(&reader.stream()).expect("an order");
+        near.record_stream(&reader.stream()).expect("an order");
         let exported = near.share_dlpack();
         drop(near);
         // SAFETY: the struct lives.
@@ -395,7 +395,7 @@ mod order {
         let session = Session::new();
         let (reader, target) = (Theirs::new(0), Pinned::new(4));
         let theirs = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
-        theirs.ready_on(&reader.stream()).expect("an order");
+        theirs.record_stream(&reader.stream()).expect("an order");
         reader.read(&theirs, &target);
         drop(theirs);
         reader.synchronize();
@@ -409,7 +409,7 @@ mod order {
         let session = Session::new();
         let reader = Theirs::new(0);
         let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
-        near.ready_on(&reader.stream()).expect("an order");
+        near.record_stream(&reader.stream()).expect("an order");
         drop(reader);
         Session::forget();
         drop(near);
@@ -496,7 +496,7 @@ mod order {
         let session = Session::new();
         let writer = Theirs::new(0);
         let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
-        near.ready_on(&writer.stream()).expect("an order");
+        near.record_stream(&writer.stream()).expect("an order");
         writer.write(&near, &[1, 2, 3, 4]);
         assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
         drop(near);
@@ -511,7 +511,7 @@ mod order {
         let (theirs, ours) = (Theirs::new(0), Stream::new(GPU).expect("a stream"));
         let source = || {
             settle();
-            freed_on(theirs.as_raw(), 0, &[4], &[1], DType::U8, &[1, 2, 3, 4])
+            freed_on(theirs.number(), 0, &[4], &[1], DType::U8, &[1, 2, 3, 4])
         };
         let lent = source();
         settle();
@@ -547,7 +547,7 @@ mod order {
                         (Stream::per_thread_default(GPU).expect("a stream"), Pinned::new(60));
                     let host = Tensor::from_vec(numbers(60), [60]).expect("as many");
                     let near = host.to_device_on(GPU, home.unwrap_or(&stream)).expect("a copy");
-                    near.ready_on(&stream).expect("an order");
+                    near.record_stream(&stream).expect("an order");
                     read(&near, &target, 0, per_thread);
                     send.send(near).expect("the other end");
                     wait.recv().expect("the other end");
@@ -761,7 +761,7 @@ mod attacks {
         let targets: Vec<Pinned> = (0..50).map(|_| Pinned::new(100)).collect();
         for target in &targets {
             let reader = Theirs::new(0);
-            let used = near.share().used_on(&reader.stream()).expect("ready");
+            let used = near.share().with_stream(&reader.stream()).expect("ready");
             let exported = used.into_dlpack();
             reader.read(&near, target);
             drop(exported);
@@ -801,7 +801,7 @@ mod attacks {
         let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
         // SAFETY: the same elements, which `near` keeps.
         let view = unsafe { near.share_as_unchecked(near.descriptor().clone(), false, near.share()) };
-        near.ready_on(&writer.stream()).expect("an order");
+        near.record_stream(&writer.stream()).expect("an order");
         writer.write(&near, &[1, 2, 3, 4]);
         assert_eq!(elements(&view.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
         drop((near, view));
@@ -831,7 +831,7 @@ mod attacks {
         for nth in 1..5 {
             let zeros = Tensor::zeros::<u8>([4]).expect("memory");
             let near = zeros.to_device_on(GPU, &ours).expect("a copy");
-            near.ready_on(&writer.stream()).expect("an order");
+            near.record_stream(&writer.stream()).expect("an order");
             writer.write(&near, &[1, 2, 3, 4]);
             session.fail("cuEventRecord", nth, 999);
             let exported = near.share_dlpack();
@@ -862,8 +862,8 @@ mod attacks {
         let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
         let theirs = Theirs::new(0);
         // SAFETY: it does not live as long as it should, which costs a wait.
-        let stream = unsafe { Stream::from_raw(GPU, theirs.as_raw(), Curious(near.share())) };
-        near.ready_on(&stream.expect("a stream")).expect("an order");
+        let stream = unsafe { Stream::from_raw(GPU, theirs.number(), Curious(near.share())) };
+        near.record_stream(&stream.expect("a stream")).expect("an order");
         drop(theirs);
         assert_eq!(near.deep_clone().map(|copy| copy.len()), Ok(4));
         drop(near);
@@ -879,7 +879,7 @@ mod attacks {
         let side = Stream::new(GPU).expect("a stream");
         let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
         let uses: Vec<_> =
-            (0..50).map(|_| near.share().used_on(&side).expect("ready").into_dlpack()).collect();
+            (0..50).map(|_| near.share().with_stream(&side).expect("ready").into_dlpack()).collect();
         Session::forget();
         drop(near.deep_clone().expect("a copy"));
         assert!(session.log().len() < 40, "{:#?}", session.log());
@@ -893,8 +893,8 @@ mod attacks {
         let session = Session::new();
         let writer = Theirs::new(0);
         let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
-        let first = near.share().used_on(&writer.stream()).expect("ready");
-        let second = near.share().used_on(&writer.stream()).expect("ready");
+        let first = near.share().with_stream(&writer.stream()).expect("ready");
+        let second = near.share().with_stream(&writer.stream()).expect("ready");
         drop(first);
         writer.write(&second, &[1, 2, 3, 4]);
         assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
@@ -914,8 +914,8 @@ mod attacks {
         for tensor in [&theirs, &ours] {
             Session::forget();
             drop(tensor.share_dlpack());
-            drop(tensor.share().used_on(&default).expect("ready").into_dlpack());
-            tensor.ready_on(&default).expect("ready");
+            drop(tensor.share().with_stream(&default).expect("ready").into_dlpack());
+            tensor.record_stream(&default).expect("ready");
             assert_eq!(session.log(), Vec::<String>::new());
         }
         drop((theirs, ours));
@@ -929,13 +929,13 @@ mod attacks {
         let theirs = Theirs::new(0);
         let stream = theirs.stream();
         let near = Tensor::from_vec(numbers(4), [4]).expect("four").cuda(0).expect("a copy");
-        let exported = near.share().used_on(&stream).expect("ready").into_dlpack();
+        let exported = near.share().with_stream(&stream).expect("ready").into_dlpack();
         theirs.capture(true);
         let refused = |error: Error| error.to_string().contains("a CUDA graph is being captured on it");
         assert!(near.to_device_on(Device::CPU, &stream).is_err_and(refused));
         assert!(near.deep_clone_on(MemoryFormat::Preserve, &stream).is_err_and(refused));
-        assert!(near.ready_on(&stream).is_err_and(refused));
-        assert!(near.share().used_on(&stream).is_err_and(|rejected| refused(rejected.error)));
+        assert!(near.record_stream(&stream).is_err_and(refused));
+        assert!(near.share().with_stream(&stream).is_err_and(|rejected| refused(rejected.error)));
         Session::forget();
         drop(exported);
         drop(near); // kept for ever: nobody knows when the consumer is done
@@ -1006,7 +1006,7 @@ fn whatever_fails_is_an_error_and_nothing_is_lost() {
         ("clone", Box::new(|| near.deep_clone_on(MemoryFormat::Contiguous, &stream).map(Some))),
         ("across", Box::new(|| near.to_device_on(Device::cuda(1), &stream).map(Some))),
         ("started", Box::new(|| pinned.start_to_device(GPU, &stream)?.wait().map(Some))),
-        ("export", Box::new(|| near.ready_on(&stream).map(|()| drop(near.share_dlpack())).map(|()| None))),
+        ("export", Box::new(|| near.record_stream(&stream).map(|()| drop(near.share_dlpack())).map(|()| None))),
     ];
     let mut failures = 0;
     for (name, verb) in &verbs {

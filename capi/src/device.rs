@@ -15,7 +15,7 @@ use crate::error::{
 use crate::tensor::{Handle, dlb_tensor};
 
 /// No stream. For the host, which has none. A copy to or from a CUDA device is done when its function returns;
-/// dlb_tensor_ready_on(), dlb_tensor_written_on() and dlb_synchronize() do nothing.
+/// dlb_tensor_record_stream(), dlb_tensor_wait_stream() and dlb_synchronize() do nothing.
 pub const DLB_STREAM_NO_SYNC: i64 = -1;
 /// CUDA's legacy default stream. For the host as good as none.
 pub const DLB_STREAM_LEGACY_DEFAULT: i64 = 1;
@@ -83,14 +83,14 @@ pub extern "C" fn dlb_tensor_into_device(
 ///
 /// Ownership: borrows `tensor`.
 #[unsafe(no_mangle)]
-pub extern "C" fn dlb_tensor_ready_on(
+pub extern "C" fn dlb_tensor_record_stream(
     tensor: Option<&dlb_tensor>,
     stream: i64,
     error: Option<&mut MaybeUninit<*mut dlb_error>>,
 ) -> dlb_status {
     guard(error, || {
         let tensor = tensor.required("tensor")?.tensor("tensor")?;
-        order(&tensor, stream, Order::ReadyOn)
+        with_stream(&tensor, stream, StreamAction::Record)
     })
 }
 
@@ -101,14 +101,14 @@ pub extern "C" fn dlb_tensor_ready_on(
 ///
 /// Ownership: borrows `tensor`.
 #[unsafe(no_mangle)]
-pub extern "C" fn dlb_tensor_written_on(
+pub extern "C" fn dlb_tensor_wait_stream(
     tensor: Option<&dlb_tensor>,
     stream: i64,
     error: Option<&mut MaybeUninit<*mut dlb_error>>,
 ) -> dlb_status {
     guard(error, || {
         let tensor = tensor.required("tensor")?.tensor("tensor")?;
-        order(&tensor, stream, Order::WrittenOn)
+        with_stream(&tensor, stream, StreamAction::Wait)
     })
 }
 
@@ -140,12 +140,12 @@ pub(crate) fn of(device: DLDevice) -> Device {
 
 /// What is said of a stream and a tensor's memory.
 #[derive(Clone, Copy)]
-enum Order {
-    ReadyOn,
-    WrittenOn,
+enum StreamAction {
+    Record,
+    Wait,
 }
 
-fn order(tensor: &Tensor, stream: i64, order: Order) -> Result<(), Failure> {
+fn with_stream(tensor: &Tensor, stream: i64, action: StreamAction) -> Result<(), Failure> {
     if tensor.device().is_host() {
         return Ok(());
     }
@@ -153,13 +153,13 @@ fn order(tensor: &Tensor, stream: i64, order: Order) -> Result<(), Failure> {
     require_reach("tensor", tensor.device())?;
     #[cfg(feature = "cuda")]
     if let Some(stream) = stream_of(tensor.device(), stream).argument("stream")? {
-        return match order {
-            Order::ReadyOn => tensor.ready_on(&stream),
-            Order::WrittenOn => tensor.written_on(&stream),
+        return match action {
+            StreamAction::Record => tensor.record_stream(&stream),
+            StreamAction::Wait => tensor.wait_stream(&stream),
         }
         .argument("tensor");
     }
-    let _nothing = order;
+    let _nothing = action;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use dlbridge::ffi::*;
 
 pub const DLB_VERSION: &[u8; 6] = b"0.1.0\0";
 pub const DLB_ABI_MAJOR: u32 = 0;
-pub const DLB_ABI_MINOR: u32 = 1;
+pub const DLB_ABI_MINOR: u32 = 2;
 pub const DLB_CAP_CUDA: u32 = 1;
 pub const DLB_CAP_PARALLEL: u32 = 2;
 pub const DLB_MEMORY_FORMAT_PRESERVE: u32 = 0;
@@ -227,7 +227,7 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     #[doc = " Makes the contents ready for work on a stream: what is put on it from now on waits for them, and when the\n memory is released it is not used for something else before what is on the stream by then is done. Whoever\n hands device memory on, as a DLPack struct for one, calls this with its consumer's stream; without it the\n memory is ready on the legacy default stream. The stream lives until the tensor, and all that was made of\n it, is released. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
-    pub fn dlb_tensor_ready_on(
+    pub fn dlb_tensor_record_stream(
         tensor: *const dlb_tensor,
         stream: i64,
         error: *mut *mut dlb_error,
@@ -235,7 +235,7 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     #[doc = " Says that what is on a stream by now writes the tensor's memory: what the library does with it from now on\n comes after. For device memory that is taken over while it is being filled; without it the memory counts\n as filled in the order of the legacy default stream. Does nothing for host memory, and with\n DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
-    pub fn dlb_tensor_written_on(
+    pub fn dlb_tensor_wait_stream(
         tensor: *const dlb_tensor,
         stream: i64,
         error: *mut *mut dlb_error,

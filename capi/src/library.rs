@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 /// Major version of this ABI. Another one means another SONAME; while it is 0, so does another minor.
 pub const DLB_ABI_MAJOR: u32 = 0;
 /// Minor version of this ABI: grows with every function or code that is added.
-pub const DLB_ABI_MINOR: u32 = 1;
+pub const DLB_ABI_MINOR: u32 = 2;
 
 /// The library can copy to, from and between CUDA devices, where the machine has them.
 pub const DLB_CAP_CUDA: u64 = 1;

@@ -35,7 +35,7 @@ fn the_soname_says_the_abi() {
     let Some(prefix) = prefix() else { return };
     let library = libraries(prefix).join("libdlbridge.so");
     let dynamic = output_of(Command::new("readelf").arg("-d").arg(library));
-    assert!(dynamic.contains("soname: [libdlbridge.so.0.1]"), "{dynamic}");
+    assert!(dynamic.contains("soname: [libdlbridge.so.0.2]"), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
     for header in
         ["dlbridge.h", "dlbridge.hpp", "dlbridge/torch.hpp", "dlbridge/torch_plain.h", "dlpack/dlpack.h"]
@@ -71,7 +71,7 @@ fn pkg_config_finds_it() {
         });
         run_silent(compiler.args(flags));
         let needs = output_of(Command::new("readelf").arg("-d").arg(&program));
-        assert_eq!(needs.contains("[libdlbridge.so.0.1]"), extra.is_empty(), "{needs}");
+        assert_eq!(needs.contains("[libdlbridge.so.0.2]"), extra.is_empty(), "{needs}");
         let mut run = Command::new(&program);
         assert_eq!(output_of(run.env("LD_LIBRARY_PATH", &libraries)), TRANSPOSE);
         let failed = run.arg("-3").output().expect("it runs");
@@ -117,7 +117,7 @@ fn cmake_finds_it_shared_and_static() {
             let program = build.join(format!("{language}_{kind}"));
             run_silent(&mut Command::new(&program));
             let needs = output_of(Command::new("readelf").arg("-d").arg(&program));
-            assert_eq!(needs.contains("[libdlbridge.so.0.1]"), shared, "{needs}");
+            assert_eq!(needs.contains("[libdlbridge.so.0.2]"), shared, "{needs}");
         }
     }
     let Some(build) = cmake("examples/c", prefix, &[]) else { return };

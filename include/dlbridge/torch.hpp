@@ -60,7 +60,7 @@ inline bool shows(const dlb_tensor *handle, const DLTensor &desc) noexcept {
 /// Memory that came from dlbridge is unwrapped, so that passing back and forth does not pile up. Other memory
 /// is kept through the tensor's storage: as long as the result lives, nobody resizes that, nor clones it lazily and
 /// then writes it, because libtorch would move it to other memory. A CUDA tensor counts as written on the legacy default
-/// stream: of one that is written on another, call written_on() of the result.
+/// stream: of one that is written on another, call wait_stream() of the result.
 ///
 /// Throws Error with DLB_ERROR_UNSUPPORTED when the tensor is more than a plain strided buffer, and with
 /// DLB_ERROR_INVALID_ARGUMENT when it has elements but no memory.
@@ -107,7 +107,7 @@ inline at::Tensor into_torch(Tensor &&tensor) {
     throw Error(DLB_ERROR_DEVICE, std::string("libtorch's CPU tensors: ") + dlb_error_message(error));
   }
   // A build of the library without CUDA has made no such memory.
-  if (cuda && (dlb_capabilities() & DLB_CAP_CUDA) != 0) tensor.ready_on(DLB_STREAM_LEGACY_DEFAULT);
+  if (cuda && (dlb_capabilities() & DLB_CAP_CUDA) != 0) tensor.record_stream(DLB_STREAM_LEGACY_DEFAULT);
   if (tensor.is_read_only()) {
     throw Error(DLB_ERROR_READ_ONLY, "the memory is read-only, which libtorch ignores: clone() the tensor");
   }

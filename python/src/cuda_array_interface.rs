@@ -22,7 +22,7 @@ pub(crate) fn of<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, P
         return Err(PyAttributeError::new_err(message));
     };
     let default = Stream::legacy_default(device).map_err(buffer_error)?;
-    tensor.ready_on(&default).map_err(buffer_error)?;
+    tensor.record_stream(&default).map_err(buffer_error)?;
     // As of an export: a consumer that writes would write all places of an element.
     let read_only = is_read_only(tensor) || (Kind::of(tensor) == Kind::Broadcast && !tensor.is_empty());
     let interface = PyDict::new(py);

@@ -134,7 +134,7 @@ fn enclosed<'py>(
     stream: Option<Stream>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let tensor = match stream {
-        Some(stream) => tensor.used_on(&stream).map_err(buffer_error)?,
+        Some(stream) => tensor.with_stream(&stream).map_err(buffer_error)?,
         None => tensor,
     };
     if versioned {

@@ -124,7 +124,7 @@ fn counts_as_written(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tensor)
         Ok(number) => {
             // SAFETY: PyTorch's current stream, which lives, and is looked at now only.
             let stream = unsafe { Stream::from_raw(device, number, ()) };
-            stream.and_then(|stream| tensor.written_on(&stream)).is_ok()
+            stream.and_then(|stream| tensor.wait_stream(&stream)).is_ok()
         }
         Err(_) => false,
     }

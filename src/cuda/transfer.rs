@@ -375,14 +375,14 @@ impl Tensor {
     ///
     /// let near = Tensor::zeros::<f32>([1 << 20])?.cuda(0)?;
     /// let stream = Stream::new(Device::cuda(0))?;
-    /// let exported = near.share().used_on(&stream)?.into_dlpack(); // for a consumer that works on it
+    /// let exported = near.share().with_stream(&stream)?.into_dlpack(); // for a consumer that works on it
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
     /// # Errors
     /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured. The
     /// tensor comes back inside the error.
-    pub fn used_on(mut self, stream: &Stream) -> Result<Self, Rejected<Self>> {
+    pub fn with_stream(mut self, stream: &Stream) -> Result<Self, Rejected<Self>> {
         let used = self.context().and_then(|context| match context {
             Some(context) => Use::new(&order(&self, context)?, stream),
             None => Ok(Use::NONE),
@@ -396,17 +396,17 @@ impl Tensor {
         }
     }
 
-    /// Makes the contents ready for work on a stream, as [`used_on`](Self::used_on), but until the memory is released:
+    /// Makes the contents ready for work on a stream, as [`with_stream`](Self::with_stream), but until the memory is released:
     /// what is put on the stream from now on waits for them, and the release for what is on the stream by then. For
     /// kernels of one's own on [`data_ptr`](Self::data_ptr); PyTorch's `record_stream` is the second half of it. Does
     /// nothing for host memory.
     ///
     /// Every stream that is named here is waited for until the end: for consumers that come and go there is
-    /// [`used_on`](Self::used_on). Exports are ready on the legacy default stream without either.
+    /// [`with_stream`](Self::with_stream). Exports are ready on the legacy default stream without either.
     ///
     /// # Errors
     /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
-    pub fn ready_on(&self, stream: &Stream) -> Result<()> {
+    pub fn record_stream(&self, stream: &Stream) -> Result<()> {
         match self.context()? {
             Some(context) => order(self, context)?.hand_to(stream),
             None => Ok(()),
@@ -420,7 +420,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
-    pub fn written_on(&self, stream: &Stream) -> Result<()> {
+    pub fn wait_stream(&self, stream: &Stream) -> Result<()> {
         match self.context()? {
             Some(context) => order(self, context)?.after(stream),
             None => Ok(()),

@@ -427,7 +427,7 @@ impl Tensor {
     /// everything else is `READ_ONLY`.
     ///
     /// Memory of a CUDA device is ready on the legacy default stream, as every export's is, or on that of
-    /// `used_on` (with the feature `cuda`).
+    /// `with_stream` (with the feature `cuda`).
     pub fn into_dlpack(mut self) -> Exported {
         let flags = self.moving_flags();
         export(self, flags)

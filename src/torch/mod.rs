@@ -45,7 +45,7 @@ pub trait TorchExt: Sized {
     ///
     /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor of libtorch's becomes
     /// [`Access::Foreign`]: it can be handed back and copied between devices. It counts as written on the legacy
-    /// default stream, which is libtorch's; of one that is written on another, call `written_on`.
+    /// default stream, which is libtorch's; of one that is written on another, call `wait_stream`.
     ///
     /// # Errors
     /// [`Error::TorchNotExclusive`] when someone else reaches the memory; [`Error::NotPlainTensor`], or

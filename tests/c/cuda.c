@@ -103,7 +103,7 @@ static void exports_keep_their_order(void) {
   odd.ndim = 1, odd.shape = (int64_t *)shape, odd.strides = (int64_t *)strides;
   SUCCEEDS(dlb_tensor_share_as(near, &odd, &part, &error));
   dlb_tensor_free(near);
-  SUCCEEDS(dlb_tensor_ready_on(part, theirs, &error));
+  SUCCEEDS(dlb_tensor_record_stream(part, theirs, &error));
   SUCCEEDS(dlb_tensor_into_dlpack(part, &exported, &error));
   CHECK(CALL(cuCtxPushCurrent_v2, context) == 0);
   CHECK(CALL(cuMemHostAlloc, &read, (size_t)96, 1) == 0);

@@ -16,9 +16,9 @@ static void copies_on_the_host(void) {
   CHECK(copy == tensor); /* there already */
   SUCCEEDS(dlb_tensor_into_device(copy, CPU, 0, &copy, &error));
   CHECK(copy == tensor && made.deleted == 0);
-  SUCCEEDS(dlb_tensor_ready_on(copy, -1, &error)); /* the host has no order to keep */
-  SUCCEEDS(dlb_tensor_written_on(copy, 1, &error));
-  FAILS(DLB_ERROR_NULL_POINTER, "tensor", dlb_tensor_ready_on(NULL, 1, &error));
+  SUCCEEDS(dlb_tensor_record_stream(copy, -1, &error)); /* the host has no order to keep */
+  SUCCEEDS(dlb_tensor_wait_stream(copy, 1, &error));
+  FAILS(DLB_ERROR_NULL_POINTER, "tensor", dlb_tensor_record_stream(NULL, 1, &error));
   dlb_tensor_free(copy);
   CHECK(made.deleted == 1);
 }
@@ -64,9 +64,9 @@ static void what_is_not_there(void) {
   FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_to_device(tensor, CPU, 1, &out, &error));
   FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_into_device(tensor, CPU, 1, &out, &error));
   FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_clone(tensor, 0, 2, &out, &error));
-  FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_ready_on(tensor, 1, &error));
-  FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_written_on(tensor, 1, &error));
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA", dlb_tensor_ready_on(tensor, 0, &error));
+  FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_record_stream(tensor, 1, &error));
+  FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_wait_stream(tensor, 1, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA", dlb_tensor_record_stream(tensor, 0, &error));
   CHECK(made.deleted == 0);
   SUCCEEDS(dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
   CHECK(out == tensor); /* there already */

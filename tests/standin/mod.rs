@@ -187,7 +187,7 @@ impl Theirs {
     /// The same stream for dlbridge.
     pub(crate) fn stream(&self) -> dlbridge::Stream {
         // SAFETY: the test keeps the stream.
-        unsafe { dlbridge::Stream::from_number(Device::cuda(self.index), self.number(), ()) }
+        unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }
             .expect("a stream")
     }
 

@@ -43,7 +43,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     if let Some(stream) = stream
         && let Some(stream) = device::stream_of(tensor.device(), &stream)?
     {
-        tensor.written_on(&stream).map_err(buffer_error)?;
+        tensor.wait_stream(&stream).map_err(buffer_error)?;
     }
     Ok(Some(tensor))
 }
