@@ -53,7 +53,7 @@
 //! ```
 //!
 //! [`Access`] says what is known about other ways to reach the memory. `Exclusive` memory may be
-//! written through its only handle, `ReadOnly` memory by nobody, and `Foreign` memory, which others
+//! written through its only handle, `ReadOnly` memory by nobody, and `Aliased` memory, which others
 //! may hold, only through `unsafe` functions.
 //!
 //! # Guarantees

@@ -21,7 +21,7 @@ pub enum Access {
     /// Proved: nobody writes the memory.
     ReadOnly,
     /// Code outside this crate may hold the memory and write it.
-    Foreign {
+    Aliased {
         /// Whether we may write it too.
         writable: bool,
     },
@@ -94,8 +94,8 @@ impl Storage {
 
     /// Whether the memory is foreign for good, not only for as long as it is lent.
     #[inline]
-    pub(crate) fn is_foreign(&self) -> bool {
-        matches!(self.0.header, Header { access: Access::Foreign { .. }, lent: false, .. })
+    pub(crate) fn is_aliased(&self) -> bool {
+        matches!(self.0.header, Header { access: Access::Aliased { .. }, lent: false, .. })
     }
 
     pub(crate) fn is_copied(&self) -> bool {
@@ -141,7 +141,7 @@ impl Storage {
     pub(crate) fn lend(&mut self) -> bool {
         match Arc::get_mut(&mut self.0) {
             Some(Block { header, .. }) if header.access == Access::Exclusive => {
-                (header.access, header.lent) = (Access::Foreign { writable: true }, true);
+                (header.access, header.lent) = (Access::Aliased { writable: true }, true);
                 true
             }
             _ => false,
@@ -316,7 +316,7 @@ mod tests {
         assert!(storage.lend() && !storage.lend());
         let other = storage.share();
         assert!(!storage.reclaim());
-        assert_eq!(storage.access(), Access::Foreign { writable: true });
+        assert_eq!(storage.access(), Access::Aliased { writable: true });
         drop(other);
         assert!(storage.reclaim());
         assert_eq!(storage.access(), Access::Exclusive);

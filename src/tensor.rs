@@ -35,7 +35,7 @@ pub struct Tensor {
     pub(crate) storage: Storage,
     pub(crate) descriptor: Descriptor,
     /// Whether somebody answers for foreign memory: the caller of the unsafe door it came through.
-    pub(crate) vouched: bool,
+    pub(crate) trusted: bool,
 }
 
 impl Tensor {
@@ -46,7 +46,7 @@ impl Tensor {
             used: crate::cuda::Use::NONE,
             storage,
             descriptor,
-            vouched: true,
+            trusted: true,
         }
     }
 
@@ -119,7 +119,7 @@ impl Tensor {
     /// Wraps memory that someone else describes. Nothing is copied; `owner` is dropped once, on
     /// whichever thread drops the last handle.
     ///
-    /// The result is [`Access::Foreign`]: it may be read through safe views, and written only
+    /// The result is [`Access::Aliased`]: it may be read through safe views, and written only
     /// through `unsafe` functions, until the caller vouches for more with
     /// [`assume_exclusive`](Self::assume_exclusive) or [`assume_read_only`](Self::assume_read_only).
     ///
@@ -132,7 +132,7 @@ impl Tensor {
     /// * A buffer of type `bool` holds the bytes 0 and 1 only, as long as such a view lives.
     #[inline]
     pub unsafe fn from_raw_parts(descriptor: Descriptor, writable: bool, owner: impl Send + 'static) -> Self {
-        Self::new(Storage::new(owner, Access::Foreign { writable }, false), descriptor)
+        Self::new(Storage::new(owner, Access::Aliased { writable }, false), descriptor)
     }
 
     /// Wraps a part of this tensor's memory, or all of it, described in another way. Nothing is copied; `owner` keeps
@@ -264,7 +264,7 @@ impl Tensor {
     #[must_use]
     #[inline]
     pub fn share(&self) -> Self {
-        Self { vouched: self.vouched, ..Self::new(self.storage.share(), self.descriptor.clone()) }
+        Self { trusted: self.trusted, ..Self::new(self.storage.share(), self.descriptor.clone()) }
     }
 
     /// Gives up what is known about the memory, so that code outside this crate may hold and write
@@ -274,16 +274,16 @@ impl Tensor {
     /// # Errors
     /// [`Error::NotUnique`] when there is another handle, unless the memory is foreign already. The tensor
     /// comes back inside the error.
-    pub fn into_foreign(mut self) -> Result<Self, Rejected<Self>> {
+    pub fn into_aliased(mut self) -> Result<Self, Rejected<Self>> {
         let writable = match self.access() {
             Access::Exclusive => true,
             Access::ReadOnly => false,
-            Access::Foreign { writable } => writable,
+            Access::Aliased { writable } => writable,
         };
-        if !self.storage.is_foreign() && !self.storage.set_access(Access::Foreign { writable }) {
+        if !self.storage.is_aliased() && !self.storage.set_access(Access::Aliased { writable }) {
             return Err(Rejected::new(self, Error::NotUnique));
         }
-        self.vouched = false;
+        self.trusted = false;
         Ok(self)
     }
 
@@ -315,15 +315,15 @@ impl Tensor {
         if !self.storage.set_access(access) {
             return Err(Rejected::new(self, Error::NotUnique));
         }
-        self.vouched = true;
+        self.trusted = true;
         Ok(self)
     }
 
     /// Refuses safe views of memory that outsiders may write and that nobody vouches for.
     #[inline]
-    pub(crate) fn require_vouched(&self) -> Result<()> {
+    pub(crate) fn require_trusted(&self) -> Result<()> {
         match self.access() {
-            Access::Foreign { .. } if !self.vouched => Err(Error::Aliased),
+            Access::Aliased { .. } if !self.trusted => Err(Error::Aliased),
             _ => Ok(()),
         }
     }
@@ -335,7 +335,7 @@ impl Tensor {
             Access::Exclusive if self.storage.is_unique() => Ok(()),
             Access::Exclusive => Err(Error::NotUnique),
             Access::ReadOnly => Err(Error::ReadOnly { remedy: "write to a deep_clone()" }),
-            Access::Foreign { .. } => Err(Error::Aliased),
+            Access::Aliased { .. } => Err(Error::Aliased),
         }
     }
 
@@ -343,7 +343,7 @@ impl Tensor {
     #[inline]
     pub(crate) fn readable<T: Element>(&self, target: &'static str) -> Result<*mut T> {
         let data = self.descriptor.typed::<T>(target)?;
-        self.require_vouched()?;
+        self.require_trusted()?;
         // SAFETY: host memory of type `T` (`typed`) with readable elements: the invariant of a tensor.
         unsafe { copy::check_bools::<T>(&self.descriptor) }?;
         Ok(data.as_ptr())
@@ -437,9 +437,9 @@ impl Tensor {
             Err(Error::NotOriginal { .. }) => return self.into_vec_of_array(),
             Err(error) => return Err(Rejected::new(self, error)),
         }
-        let Self { storage, descriptor, vouched, .. } = self;
+        let Self { storage, descriptor, trusted, .. } = self;
         storage.into_owner().map_err(|storage| {
-            Rejected::new(Self { vouched, ..Self::new(storage, descriptor) }, Error::NotUnique)
+            Rejected::new(Self { trusted, ..Self::new(storage, descriptor) }, Error::NotUnique)
         })
     }
 
@@ -528,7 +528,7 @@ impl fmt::Debug for Tensor {
     /// Shows the values where safe code may read them, and shape, type and device always.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tensor(")?;
-        if self.len() <= SHOWN_ELEMENTS && self.require_vouched().is_ok() && !self.shape().contains(&0) {
+        if self.len() <= SHOWN_ELEMENTS && self.require_trusted().is_ok() && !self.shape().contains(&0) {
             match self.to_list() {
                 Ok(list) => write!(f, "{list}, ")?,
                 Err(_) => f.write_str("..., ")?,

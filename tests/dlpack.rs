@@ -99,10 +99,10 @@ fn only_the_only_handle_to_exclusive_memory_may_be_written_elsewhere() {
 #[test]
 fn foreign_memory_is_exported_as_it_came() {
     for (given, expected, access) in [
-        (0, 0, Access::Foreign { writable: true }),
-        (READ_ONLY, READ_ONLY, Access::Foreign { writable: false }),
+        (0, 0, Access::Aliased { writable: true }),
+        (READ_ONLY, READ_ONLY, Access::Aliased { writable: false }),
         (READ_ONLY | IS_COPIED, READ_ONLY, Access::ReadOnly),
-        (1 << 40, 0, Access::Foreign { writable: true }),
+        (1 << 40, 0, Access::Aliased { writable: true }),
     ] {
         let (tensor, _) = taken(Peer { flags: given, ..Peer::default() });
         assert_eq!(tensor.access(), access, "{given}");
@@ -113,7 +113,7 @@ fn foreign_memory_is_exported_as_it_came() {
     assert_eq!(tensor.access(), Access::Exclusive);
     assert_eq!(flags(&tensor.share_dlpack()), READ_ONLY);
     assert_eq!(flags(&tensor.into_dlpack()), IS_COPIED);
-    assert_eq!(flags(&self::tensor().into_foreign().expect("alone").share_dlpack()), 0);
+    assert_eq!(flags(&self::tensor().into_aliased().expect("alone").share_dlpack()), 0);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn the_legacy_struct_carries_only_what_may_be_written() {
     // SAFETY: made just above.
     let back = unsafe { Tensor::from_dlpack_legacy(raw) }.expect("our own");
     assert_eq!(back.into_vec::<f32>().expect("its own Vec"), [1.0, 2.0, 3.0]);
-    let foreign = tensor().into_foreign().expect("alone");
+    let foreign = tensor().into_aliased().expect("alone");
     assert!(foreign.share_dlpack_legacy().is_ok());
 }
 
@@ -139,7 +139,7 @@ fn legacy_imports_are_read_only() {
     let (source, deleted) = Peer::default().make_legacy();
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack_legacy(source) }.expect("valid");
-    assert_eq!(tensor.access(), Access::Foreign { writable: false });
+    assert_eq!(tensor.access(), Access::Aliased { writable: false });
     assert_eq!(tensor.to_vec::<f32>().expect("readable"), [0.0, 1.0, 2.0]);
     drop(tensor);
     assert_eq!(deleted.times(), 1);
@@ -328,7 +328,7 @@ fn our_own_structs_are_unwrapped() {
 fn foreign_memory_wants_a_voucher() {
     let (mut tensor, deleted) = taken(Peer { flags: READ_ONLY, ..Peer::default() });
     assert!(matches!(tensor.as_slice_mut::<f32>(), Err(Error::Aliased)));
-    assert_eq!(tensor.as_slice::<f32>().expect("vouched at the door"), [0.0, 1.0, 2.0]);
+    assert_eq!(tensor.as_slice::<f32>().expect("trusted at the door"), [0.0, 1.0, 2.0]);
     assert_eq!(tensor.as_slice::<f32>().expect("zero-copy").as_ptr(), VALUES.as_ptr());
     let other = tensor.share();
     // SAFETY: the values are constant.
@@ -340,7 +340,7 @@ fn foreign_memory_wants_a_voucher() {
     drop(tensor);
     assert_eq!(deleted.times(), 1);
 
-    let foreign = self::tensor().into_foreign().expect("alone");
+    let foreign = self::tensor().into_aliased().expect("alone");
     assert!(matches!(foreign.as_slice::<f32>(), Err(Error::Aliased)), "nobody vouches");
     assert!(matches!(foreign.share().as_slice::<f32>(), Err(Error::Aliased)), "nor for a share");
     assert_eq!(foreign.to_vec::<f32>().expect("copies are made"), [1.0, 2.0, 3.0]);
@@ -491,14 +491,14 @@ fn a_struct_without_a_deleter_may_be_a_constant_that_is_taken_often() {
 
 #[test]
 fn foreign_memory_stays_foreign_whoever_else_holds_it() {
-    let foreign = tensor().into_foreign().expect("alone");
+    let foreign = tensor().into_aliased().expect("alone");
     // SAFETY: our own struct, of a moment ago.
     let back = unsafe { Tensor::from_dlpack(foreign.share_dlpack().into_raw()) }.expect("our own");
-    let back = back.into_foreign().expect("nothing to give up");
-    assert_eq!(back.access(), Access::Foreign { writable: true });
+    let back = back.into_aliased().expect("nothing to give up");
+    assert_eq!(back.access(), Access::Aliased { writable: true });
     let shared = tensor();
     let other = shared.share();
-    assert!(matches!(shared.into_foreign().map_err(Error::from), Err(Error::NotUnique)));
+    assert!(matches!(shared.into_aliased().map_err(Error::from), Err(Error::NotUnique)));
     drop(other);
 }
 
@@ -518,7 +518,7 @@ fn descriptions_lead_into_the_handle() {
 #[test]
 fn our_own_structs_are_believed_when_their_owner_changes_them() {
     let change = |change: &dyn Fn(&mut dlbridge::ffi::DLManagedTensorVersioned)| {
-        let drops = tensor().into_foreign().expect("alone");
+        let drops = tensor().into_aliased().expect("alone");
         let raw = drops.share_dlpack().into_raw();
         // SAFETY: ours, and nobody else uses it.
         change(unsafe { &mut *raw.as_ptr() });
@@ -528,7 +528,7 @@ fn our_own_structs_are_believed_when_their_owner_changes_them() {
         back
     };
     let read_only = change(&|managed| managed.flags |= READ_ONLY);
-    assert_eq!(read_only.access(), Access::Foreign { writable: false });
+    assert_eq!(read_only.access(), Access::Aliased { writable: false });
     assert_eq!(read_only.to_vec::<f32>().expect("alive"), [1.0, 2.0, 3.0]);
     let shifted = change(&|managed| {
         managed.dl_tensor.byte_offset = 4;
@@ -548,6 +548,6 @@ fn our_own_structs_are_believed_when_their_owner_changes_them() {
         vec![1.0; 100_000]
     );
     let whole = change(&|_| {});
-    assert_eq!(whole.access(), Access::Foreign { writable: true });
-    assert_eq!(whole.into_foreign().map(|tensor| tensor.len()).expect("one handle"), 3);
+    assert_eq!(whole.access(), Access::Aliased { writable: true });
+    assert_eq!(whole.into_aliased().map(|tensor| tensor.len()).expect("one handle"), 3);
 }

@@ -95,7 +95,7 @@ fn raw_owners_are_dropped_once() {
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
     // SAFETY: a static that nobody writes.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, Counted(Arc::clone(&drops))) };
-    assert_eq!(tensor.access(), Access::Foreign { writable: false });
+    assert_eq!(tensor.access(), Access::Aliased { writable: false });
     assert_eq!(tensor.item::<f32>().expect("one element"), 1.0);
     let other = tensor.share();
     thread::spawn(move || drop(tensor)).join().expect("no panic");
@@ -136,7 +136,7 @@ fn copy_into_refuses_what_it_must() {
     assert!(matches!(source.copy_into(&mut wrong), Err(Error::DTypeMismatch { .. })));
     let mut shared = source.share();
     assert_eq!(source.copy_into(&mut shared), Err(Error::NotUnique));
-    let mut foreign = counting().into_foreign().expect("alone");
+    let mut foreign = counting().into_aliased().expect("alone");
     assert_eq!(source.copy_into(&mut foreign), Err(Error::Aliased));
     // SAFETY: nobody else knows this memory.
     assert_eq!(unsafe { source.copy_into_unchecked(&foreign) }, Ok(()));
@@ -275,7 +275,7 @@ fn debug_shows_values_where_it_may() {
         format!("{:?}", Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("2")),
         "Tensor([1.0, 2.0], shape=[2], dtype=float32, device=cpu)"
     );
-    let foreign = counting().into_foreign().expect("alone");
+    let foreign = counting().into_aliased().expect("alone");
     assert_eq!(format!("{foreign:?}"), "Tensor(..., shape=[2, 3, 4], dtype=int32, device=cpu)");
 }
 

@@ -273,7 +273,7 @@ fn what_libtorch_cannot_hold_never_reaches_it() {
     // SAFETY: nobody writes the memory.
     let read_only = unsafe { tensor.assume_read_only() }.expect("alone");
     assert!(matches!(read_only.into_torch().expect_err("read-only").error, Error::ReadOnly { .. }));
-    let foreign = matrix().into_tensor().into_foreign().expect("alone");
+    let foreign = matrix().into_tensor().into_aliased().expect("alone");
     assert!(matches!(foreign.into_torch().expect_err("nobody vouches").error, Error::Aliased));
 }
 
@@ -557,8 +557,8 @@ fn dlpack_structs_of_a_tensor_share_its_memory() {
     drop(first);
     // SAFETY: made above, and libtorch does not write while `back` is looked at.
     let back = unsafe { Tensor::from_dlpack(second.into_raw()) }.expect("ours");
-    assert_eq!(back.access(), Access::Foreign { writable: true });
-    assert_eq!(back.as_ndarray::<f32, Ix2>().expect("vouched for")[[0, 0]], 8.0);
+    assert_eq!(back.access(), Access::Aliased { writable: true });
+    assert_eq!(back.as_ndarray::<f32, Ix2>().expect("trusted for")[[0, 0]], 8.0);
     let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("a struct is alive").source;
     drop(back);
     let mut array = tensor.into_ndarray::<f32, Ix2>().expect("alone again");
@@ -584,8 +584,8 @@ fn unchecked_doors_do_what_they_say() {
     assert_eq!(unsafe { tensor.as_ndarray_unchecked::<f32, Ix2>() }.expect("f32"), matrix());
     // SAFETY: `other` neither writes nor resizes the memory.
     let foreign = unsafe { tensor.into_tensor_unchecked() }.expect("plain");
-    assert_eq!(foreign.access(), Access::Foreign { writable: true });
-    assert_eq!(foreign.as_ndarray::<f32, Ix2>().expect("vouched for"), matrix());
+    assert_eq!(foreign.access(), Access::Aliased { writable: true });
+    assert_eq!(foreign.as_ndarray::<f32, Ix2>().expect("trusted for"), matrix());
     let foreign = foreign.into_torch().expect_err("others may look at the memory").source;
     let before = address(&other);
     drop(other);
@@ -636,7 +636,7 @@ fn owners_are_dropped_once_after_every_refusal() {
             // SAFETY: only this handle reaches the memory.
             let tensor = unsafe { tensor.assume_exclusive() }.expect("one handle");
             let other = tensor.share();
-            let tensor = tensor.into_foreign().expect_err("two handles").source;
+            let tensor = tensor.into_aliased().expect_err("two handles").source;
             drop(other);
             tensor
         },

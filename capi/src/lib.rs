@@ -4,7 +4,7 @@
 //! `Option<&mut MaybeUninit<*mut T>>` is written on success only, and all of them may be NULL.
 //!
 //! Invariants:
-//! * a [`tensor::dlb_tensor`]'s memory is [`Access::Foreign`](dlbridge::Access) from birth, because C
+//! * a [`tensor::dlb_tensor`]'s memory is [`Access::Aliased`](dlbridge::Access) from birth, because C
 //!   knows no borrow checker: nothing here makes a reference to elements;
 //! * no panic leaves a function;
 //! * what a function takes is taken after everything that can fail has succeeded.

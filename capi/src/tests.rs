@@ -215,7 +215,7 @@ fn callbacks_run_on_whichever_thread_is_last() {
 #[test]
 fn what_rust_code_shares_is_read_only_for_c() {
     let kept = dlbridge::Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], [3]).expect("3 elements");
-    let view = kept.as_slice::<f32>().expect("vouched");
+    let view = kept.as_slice::<f32>().expect("trusted");
     let raw = Handle::from(kept.share()).into_raw().as_ptr().cast::<dlb_tensor>();
     // SAFETY: a handle of ours; here and below.
     assert_eq!(unsafe { dlb_tensor_flags(raw) } & 1, 1);

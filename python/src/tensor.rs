@@ -60,9 +60,9 @@ impl PyTensor {
     #[inline]
     pub(crate) fn new(tensor: Tensor) -> Self {
         let foreign = match tensor.access() {
-            Access::Foreign { .. } => tensor,
+            Access::Aliased { .. } => tensor,
             // Nobody else has a handle; if somebody had, the memory would stay read-only.
-            _ => tensor.into_foreign().unwrap_or_else(|rejected| rejected.source),
+            _ => tensor.into_aliased().unwrap_or_else(|rejected| rejected.source),
         };
         Self { tensor: ManuallyDrop::new(foreign) }
     }

@@ -137,7 +137,7 @@ impl Tensor {
         stream: Option<&Stream>,
     ) -> Result<()> {
         self.check_copy(target)?;
-        if matches!(target.access(), Access::ReadOnly | Access::Foreign { writable: false }) {
+        if matches!(target.access(), Access::ReadOnly | Access::Aliased { writable: false }) {
             return Err(Error::ReadOnly { remedy: "copy into a tensor that may be written" });
         }
         if target.layout().overlaps() {

@@ -317,13 +317,13 @@ impl Tensor {
     /// As [`to_device_on`](Self::to_device_on), but returns while the copy may be under way (PyTorch's
     /// `non_blocking=True`): where the side on the host is page-locked ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and
     /// has the strides of the other side. Any other host memory is not in use any more when the call returns, nor is
-    /// [`Access::Foreign`] memory, which others may write.
+    /// [`Access::Aliased`] memory, which others may write.
     ///
     /// # Errors
     /// As for [`to_device_on`](Self::to_device_on).
     pub fn start_to_device(&self, device: Device, stream: &Stream) -> Result<Transfer> {
         let (target, under_way) = start(self, device, MemoryFormat::Preserve, Some(stream), true)?;
-        if matches!(self.access(), Access::Foreign { .. }) {
+        if matches!(self.access(), Access::Aliased { .. }) {
             under_way.wait_if_busy(self, &target)?;
         }
         Ok(Transfer { target: Some(target), under_way, source: self.share() })

@@ -175,7 +175,7 @@ pub(super) unsafe fn tensor_of<M: ManagedStruct>(
     let access = match (flags & COPIED != 0, flags & READ_ONLY != 0) {
         (true, false) => Access::Exclusive,
         (true, true) => Access::ReadOnly,
-        (false, read_only) => Access::Foreign { writable: !read_only },
+        (false, read_only) => Access::Aliased { writable: !read_only },
     };
     // SAFETY: the caller promises `ndim` numbers behind both addresses.
     match unsafe { Descriptor::from_dl_tensor(held.tensor(), flags) } {

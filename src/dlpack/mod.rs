@@ -357,7 +357,7 @@ unsafe fn unwrap<M: ManagedStruct>(source: Exported<M>) -> Tensor {
     {
         tensor.used = crate::cuda::Use::NONE;
     }
-    tensor.vouched = true;
+    tensor.trusted = true;
     tensor
 }
 
@@ -367,7 +367,7 @@ impl Tensor {
     /// that passing back and forth does not pile up, unless somebody changed what it says.
     ///
     /// Access follows the flags: `IS_COPIED` proves [`Access::Exclusive`] (with `READ_ONLY`:
-    /// [`Access::ReadOnly`]), anything else is [`Access::Foreign`], writable unless `READ_ONLY`.
+    /// [`Access::ReadOnly`]), anything else is [`Access::Aliased`], writable unless `READ_ONLY`.
     /// Strides may be NULL (row-major) and `byte_offset` is honoured.
     ///
     /// # Errors
@@ -395,7 +395,7 @@ impl Tensor {
     /// Takes over a DLPack struct of the older kind, as [`from_dlpack`](Self::from_dlpack).
     ///
     /// That struct has no flags, so its memory is taken for read-only, as NumPy does:
-    /// [`Access::Foreign`], not writable.
+    /// [`Access::Aliased`], not writable.
     ///
     /// # Errors
     /// As for [`from_dlpack`](Self::from_dlpack); there is no version to check.
@@ -501,7 +501,7 @@ impl Tensor {
     #[inline]
     pub fn dlpack_flags(&self) -> u64 {
         let read_only = match self.access() {
-            Access::Foreign { writable: true } => 0,
+            Access::Aliased { writable: true } => 0,
             _ => READ_ONLY,
         };
         let padded = if self.descriptor.is_padded() { PADDED } else { 0 };

@@ -416,7 +416,7 @@ impl Tensor {
         if let Err(error) = self.check_container::<T>() {
             return Err(Rejected::new(self, error));
         }
-        let Self { storage, descriptor, vouched, .. } = self;
+        let Self { storage, descriptor, trusted, .. } = self;
         let (mut storage, mut owner) = (Some(storage), None);
         for_each_rank_type!(Rank => match storage.take().map(Storage::into_owner::<Array<T, Rank>>) {
             Some(Ok(array)) => owner = Some(array.into_raw_vec_and_offset()),
@@ -426,7 +426,7 @@ impl Tensor {
         let (mut vec, offset) = match (owner, storage) {
             (Some(owner), _) => owner,
             (None, Some(storage)) => {
-                return Err(Rejected::new(Self { vouched, ..Self::new(storage, descriptor) }, not_original));
+                return Err(Rejected::new(Self { trusted, ..Self::new(storage, descriptor) }, not_original));
             }
             (None, None) => unreachable!("the storage was given back"),
         };
@@ -440,7 +440,7 @@ impl Tensor {
         let data = vec.as_mut_ptr().wrapping_byte_add(first);
         let descriptor = Descriptor::from_checked(data, layout.clone());
         let storage = Storage::new(vec, Access::Exclusive, false);
-        Err(Rejected::new(Self { vouched, ..Self::new(storage, descriptor) }, not_original))
+        Err(Rejected::new(Self { trusted, ..Self::new(storage, descriptor) }, not_original))
     }
 
     /// Refuses to give a container of `T`s back while others reach it, or where a `bool` is none.

@@ -142,11 +142,11 @@ impl Tensor {
             check(&self.descriptor)?;
         }
         match self.access() {
-            Access::ReadOnly | Access::Foreign { writable: false } => {
+            Access::ReadOnly | Access::Aliased { writable: false } => {
                 Err(Error::ReadOnly { remedy: "libtorch would write it: use to_torch() to copy" })
             }
             // libtorch writes in safe code, and views of the same memory may exist behind another door.
-            Access::Foreign { .. } if self.device().is_host() => Err(Error::Aliased),
+            Access::Aliased { .. } if self.device().is_host() => Err(Error::Aliased),
             _ if self.storage.is_unique() => Ok(()),
             _ => Err(Error::NotUnique),
         }

@@ -23,14 +23,14 @@ pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     // the storage meanwhile: tch's race, a stated limit); it is changed only if the tensor owns
     // its memory alone, and then nobody else uses it.
     let storage = unsafe { Storage::with_thin(context.as_ptr(), share) }?;
-    Ok(Tensor { vouched: false, ..Tensor::new(storage, descriptor) }.into_dlpack())
+    Ok(Tensor { trusted: false, ..Tensor::new(storage, descriptor) }.into_dlpack())
 }
 
 /// One more reference to memory of ours that libtorch holds and goes on writing. `shared` is why the
 /// tensor does not own the memory alone: then another thread may be here too, so nothing is changed.
 fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Storage> {
     match (storage.access(), shared) {
-        (Access::Foreign { writable: true }, _) => Ok(storage.share()),
+        (Access::Aliased { writable: true }, _) => Ok(storage.share()),
         (_, Some(error)) => Err(error),
         (Access::Exclusive, None) if storage.lend() => Ok(storage.share()),
         (Access::Exclusive, None) => Err(Error::NotUnique),

@@ -44,7 +44,7 @@ pub trait TorchExt: Sized {
     /// Moves the tensor. Nothing is copied.
     ///
     /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor of libtorch's becomes
-    /// [`Access::Foreign`]: it can be handed back and copied between devices. It counts as written on the legacy
+    /// [`Access::Aliased`]: it can be handed back and copied between devices. It counts as written on the legacy
     /// default stream, which is libtorch's; of one that is written on another, call `wait_stream`.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ pub trait TorchExt: Sized {
     unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
 
     /// Moves the tensor without proof that nobody else reaches its memory: the result is
-    /// [`Access::Foreign`], writable. Nothing is copied.
+    /// [`Access::Aliased`], writable. Nothing is copied.
     ///
     /// # Errors
     /// [`Error::NotPlainTensor`] or [`Error::InvalidDescriptor`] when the tensor is more than a plain strided
@@ -349,15 +349,15 @@ fn own(tensor: tch::Tensor, Read { descriptor, context, .. }: Read) -> Tensor {
             drop(tensor);
             storage.reclaim();
             // Foreign memory got into libtorch through an unsafe door; nobody vouches for it here.
-            let vouched = !matches!(storage.access(), Access::Foreign { .. });
-            Tensor { vouched, ..Tensor::new(storage, descriptor) }
+            let trusted = !matches!(storage.access(), Access::Aliased { .. });
+            Tensor { trusted, ..Tensor::new(storage, descriptor) }
         }
         None if descriptor.device().is_host() => {
             Tensor::new(Storage::new(TorchOwner::new(tensor), Access::Exclusive, false), descriptor)
         }
         None => {
-            let storage = Storage::new(TorchOwner::new(tensor), Access::Foreign { writable: true }, false);
-            Tensor { vouched: false, ..Tensor::new(storage, descriptor) }
+            let storage = Storage::new(TorchOwner::new(tensor), Access::Aliased { writable: true }, false);
+            Tensor { trusted: false, ..Tensor::new(storage, descriptor) }
         }
     }
 }
@@ -391,7 +391,7 @@ fn readable<T: Element, D: Dimension>(read: &mut Read) -> Result<ArrayView<'stat
 
 /// Refuses memory of ours that nobody vouches for.
 fn require_readable(storage: &mut Storage) -> Result<()> {
-    if matches!(storage.access(), Access::Foreign { .. }) { Err(Error::Aliased) } else { Ok(()) }
+    if matches!(storage.access(), Access::Aliased { .. }) { Err(Error::Aliased) } else { Ok(()) }
 }
 
 /// Refuses memory of ours that would not be exclusive if it came home.
@@ -400,7 +400,7 @@ fn require_exclusive(storage: &mut Storage) -> Result<()> {
         Access::Exclusive if storage.is_unique() => Ok(()),
         Access::Exclusive => Err(Error::NotUnique),
         Access::ReadOnly => Err(Error::ReadOnly { remedy: "use to_ndarray() to copy" }),
-        Access::Foreign { .. } => Err(Error::Aliased),
+        Access::Aliased { .. } => Err(Error::Aliased),
     }
 }
 
@@ -485,7 +485,7 @@ impl TorchExt for tch::Tensor {
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>> {
         match read(&self) {
             Ok(Read { descriptor, .. }) => {
-                let storage = Storage::new(TorchOwner::new(self), Access::Foreign { writable: true }, false);
+                let storage = Storage::new(TorchOwner::new(self), Access::Aliased { writable: true }, false);
                 Ok(Tensor::new(storage, descriptor))
             }
             Err(error) => Err(Rejected::new(self, error)),
