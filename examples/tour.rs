@@ -94,7 +94,7 @@ fn tensor_to_array() -> Outcome {
     let refused = tensor.into_ndarray::<f32, Ix2>().expect_err("the view shares the memory");
     println!("refused: {refused}");
     drop(flat);
-    println!("{}", refused.source.into_ndarray::<f32, Ix2>()?);
+    println!("{}", refused.into_value().into_ndarray::<f32, Ix2>()?);
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn leave_the_gpu() -> Outcome {
         println!("{refused}");
         assert_eq!(refused.to_string(), sentence);
         python("t.cuda().cpu().numpy()");
-        let array = refused.source.cpu()?.into_ndarray::<f32, Ix2>()?;
+        let array = refused.into_value().cpu()?.into_ndarray::<f32, Ix2>()?;
         println!("{array}");
         assert_eq!(*array, matrix());
     }

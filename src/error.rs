@@ -1,7 +1,5 @@
 //! Why an operation was refused.
 
-use std::fmt;
-
 use crate::{DType, Device};
 
 /// The result of a dlbridge operation.
@@ -293,57 +291,5 @@ impl Error {
             | Self::NotPlainTensor { .. }
             | Self::Libtorch(_) => 13,
         }
-    }
-}
-
-/// A refused move: the error, and the source that was not moved.
-///
-/// `?` in a function that returns [`Error`] drops the source and keeps the error. For error types
-/// that are shared between threads (`anyhow::Error`), a rejected `tch::Tensor` is in the way:
-/// `.map_err(dlbridge::Error::from)` leaves it out.
-///
-/// ```
-/// use dlbridge::{Error, Tensor};
-///
-/// let rejected = Tensor::from_vec(vec![1.0_f32; 5], [2, 3]).unwrap_err();
-/// assert!(matches!(rejected.error, Error::LengthMismatch { expected: 6, found: 5, .. }));
-/// assert_eq!(rejected.source.len(), 5); // the Vec is not lost
-/// ```
-pub struct Rejected<S> {
-    /// What was to be moved: the same elements in the same memory.
-    pub source: S,
-    /// Why it was not moved.
-    pub error: Error,
-}
-
-impl<S> Rejected<S> {
-    pub(crate) fn new(source: S, error: Error) -> Self {
-        Self { source, error }
-    }
-
-    /// The same refusal around another form of the source.
-    #[cfg(feature = "ndarray")]
-    pub(crate) fn map<R>(self, wrap: impl FnOnce(S) -> R) -> Rejected<R> {
-        Rejected { source: wrap(self.source), error: self.error }
-    }
-}
-
-impl<S> fmt::Debug for Rejected<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejected").field("error", &self.error).finish_non_exhaustive()
-    }
-}
-
-impl<S> fmt::Display for Rejected<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<S> std::error::Error for Rejected<S> {}
-
-impl<S> From<Rejected<S>> for Error {
-    fn from(rejected: Rejected<S>) -> Self {
-        rejected.error
     }
 }

@@ -148,6 +148,8 @@ mod copy;
 mod descriptor;
 #[expect(unsafe_code, reason = "takes over and hands out raw DLPack structs")]
 mod dlpack;
+#[expect(unsafe_code, reason = "a value that shared references do not reach is shared between threads")]
+mod rejected;
 #[expect(unsafe_code, reason = "shares owners between threads and with C++")]
 mod storage;
 #[expect(unsafe_code, reason = "makes references of addresses")]
@@ -180,9 +182,10 @@ pub use crate::{
     device::Device,
     dlpack::{Exported, Imported, ManagedStruct, ManagedTensor},
     dtype::{DType, Element},
-    error::{Error, Rejected, Result},
+    error::{Error, Result},
     layout::{Layout, MemoryFormat},
     list::{List, Scalar},
+    rejected::Rejected,
     storage::Access,
     tensor::Tensor,
 };

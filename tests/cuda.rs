@@ -151,7 +151,7 @@ fn copies_go_into_memory_that_exists() {
     assert_eq!(source.copy_into(&mut target), Err(Error::NotUnique));
     drop(shared);
     assert_eq!(
-        target.cpu().expect("a copy").into_vec::<f32>().err().map(|rejected| rejected.error),
+        target.cpu().expect("a copy").into_vec::<f32>().err().map(|rejected| rejected.into_error()),
         Some(Error::NotOriginal { target: "Vec", remedy: "to_vec()" })
     );
     session.check();
@@ -263,8 +263,9 @@ fn host_code_is_refused_with_the_remedy() {
     #[cfg(feature = "ndarray")]
     {
         let rejected = near.share().into_ndarray::<f32, ndarray::Ix1>().expect_err("not here");
-        assert_eq!(rejected.error.to_string(), sentence("ndarray"));
-        let array = rejected.source.cpu().expect("a copy").into_ndarray::<f32, ndarray::Ix1>().expect("here");
+        assert_eq!(rejected.error().to_string(), sentence("ndarray"));
+        let array =
+            rejected.into_value().cpu().expect("a copy").into_ndarray::<f32, ndarray::Ix1>().expect("here");
         assert_eq!(array.to_vec(), [1.0, 2.0]);
     }
     let sentence = |device: Device| near.to_device(device).expect_err("there is none").to_string();
@@ -276,17 +277,13 @@ fn host_code_is_refused_with_the_remedy() {
     let rocm = Device { device_type: 10, index: 0 };
     assert!(matches!(near.to_device(rocm), Err(Error::UnsupportedDevice { .. })));
     let rejected = near.share().cuda(-1).expect_err("there is none");
-    assert_eq!(rejected.source.data_ptr(), near.data_ptr());
-    drop(rejected);
+    assert_eq!(rejected.into_value().data_ptr(), near.data_ptr());
     let other = Stream::new(Device::cuda(1)).expect("a stream");
     let error = near.to_device_on(Device::CPU, &other).expect_err("a stream of a third device");
     assert!(error.to_string().contains("does not go to or from its device"), "{error}");
     for number in [0, -1, -7] {
         // SAFETY: refused.
-        assert!(matches!(
-            unsafe { Stream::from_raw(GPU, number, ()) },
-            Err(Error::InvalidDescriptor { .. })
-        ));
+        assert!(matches!(unsafe { Stream::from_raw(GPU, number, ()) }, Err(Error::InvalidDescriptor { .. })));
     }
     assert!(matches!(Stream::new(Device::CPU), Err(Error::UnsupportedDevice { .. })));
     drop((near, other));
@@ -935,7 +932,7 @@ mod attacks {
         assert!(near.to_device_on(Device::CPU, &stream).is_err_and(refused));
         assert!(near.deep_clone_on(MemoryFormat::Preserve, &stream).is_err_and(refused));
         assert!(near.record_stream(&stream).is_err_and(refused));
-        assert!(near.share().with_stream(&stream).is_err_and(|rejected| refused(rejected.error)));
+        assert!(near.share().with_stream(&stream).is_err_and(|rejected| refused(rejected.into_error())));
         Session::forget();
         drop(exported);
         drop(near); // kept for ever: nobody knows when the consumer is done
@@ -1006,7 +1003,10 @@ fn whatever_fails_is_an_error_and_nothing_is_lost() {
         ("clone", Box::new(|| near.deep_clone_on(MemoryFormat::Contiguous, &stream).map(Some))),
         ("across", Box::new(|| near.to_device_on(Device::cuda(1), &stream).map(Some))),
         ("started", Box::new(|| pinned.start_to_device(GPU, &stream)?.wait().map(Some))),
-        ("export", Box::new(|| near.record_stream(&stream).map(|()| drop(near.share_dlpack())).map(|()| None))),
+        (
+            "export",
+            Box::new(|| near.record_stream(&stream).map(|()| drop(near.share_dlpack())).map(|()| None)),
+        ),
     ];
     let mut failures = 0;
     for (name, verb) in &verbs {
@@ -1100,8 +1100,8 @@ fn says(reason: &str) {
     let host = Tensor::from_vec(vec![1_u8], [1]).expect("one");
     for device in [GPU, Device::CUDA_HOST] {
         let rejected = host.share().into_device(device).expect_err("there is none");
-        assert!(matches!(rejected.error, Error::CudaUnavailable { .. }), "{}", rejected.error);
-        assert!(rejected.error.to_string().contains(reason), "{}", rejected.error);
+        assert!(matches!(rejected.error(), Error::CudaUnavailable { .. }), "{}", rejected.error());
+        assert!(rejected.error().to_string().contains(reason), "{}", rejected.error());
     }
     assert!(!host.is_pinned());
     assert!(
@@ -1117,7 +1117,7 @@ fn says(reason: &str) {
     assert!(matches!(far.deep_clone(), Err(Error::CudaUnavailable { .. })));
     assert!(far.to_list().expect_err("not here").to_string().contains("Use Tensor::cpu()"));
     drop(far.share_dlpack());
-    assert!(far.cpu().expect_err("no way").error.to_string().contains(reason));
+    assert!(far.cpu().expect_err("no way").error().to_string().contains(reason));
 }
 
 #[test]

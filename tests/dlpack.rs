@@ -23,9 +23,9 @@ fn refused(peer: Peer) -> Error {
     // SAFETY: the struct is ours; what it says wrong is what the test is about.
     let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("to be refused");
     assert_eq!(deleted.times(), 0, "the source belongs to the refusal");
-    assert_eq!(rejected.source.as_ptr(), source);
-    let error = rejected.error.clone();
-    drop(rejected);
+    let (value, error) = rejected.into_parts();
+    assert_eq!(value.as_ptr(), source);
+    drop(value);
     assert_eq!(deleted.times(), 1, "and is released with it");
     error
 }
@@ -126,7 +126,7 @@ fn the_legacy_struct_carries_only_what_may_be_written() {
     };
     let rejected = first.into_dlpack_legacy().expect_err("two handles");
     drop(second);
-    let raw = rejected.source.into_dlpack_legacy().expect("one handle").into_raw();
+    let raw = rejected.into_value().into_dlpack_legacy().expect("one handle").into_raw();
     // SAFETY: made just above.
     let back = unsafe { Tensor::from_dlpack_legacy(raw) }.expect("our own");
     assert_eq!(back.into_vec::<f32>().expect("its own Vec"), [1.0, 2.0, 3.0]);
@@ -335,7 +335,7 @@ fn foreign_memory_wants_a_voucher() {
     let rejected = unsafe { tensor.assume_read_only() }.expect_err("two handles");
     drop(other);
     // SAFETY: the values are constant.
-    let tensor = unsafe { rejected.source.assume_read_only() }.expect("one handle");
+    let tensor = unsafe { rejected.into_value().assume_read_only() }.expect("one handle");
     assert_eq!(tensor.access(), Access::ReadOnly);
     drop(tensor);
     assert_eq!(deleted.times(), 1);
@@ -397,7 +397,7 @@ fn misaligned_arrays_are_not_read() {
         }
         // SAFETY: what it says wrong is what the test is about.
         let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("misaligned");
-        assert_eq!(field_of(&rejected.error), field);
+        assert_eq!(field_of(rejected.error()), field);
         drop(rejected);
         assert_eq!(deleted.times(), 1);
     }
@@ -435,9 +435,9 @@ fn devices_that_cannot_be_reached_are_refused() {
         assert!(target.to_device(far.device()).is_err(), "{device:?}");
         drop(far.share_dlpack());
         let rejected = far.cpu().expect_err("out of reach");
-        assert!(expected(rejected.error.clone()), "{}", rejected.error);
+        assert!(expected(rejected.error().clone()), "{}", rejected.error());
         assert_eq!(
-            (rejected.source.device().device_type, deleted.times()),
+            (rejected.into_value().device().device_type, deleted.times()),
             (i32::try_from(device.0).expect("small"), 0)
         );
     }
@@ -456,7 +456,7 @@ fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
     let tensor = unsafe { Tensor::from_dlpack(source) }.expect("a valid struct");
     // SAFETY: not ours any more: the mistake that is to be noticed. The struct still lives.
     let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("taken twice");
-    assert_eq!(field_of(&rejected.error), "deleter");
+    assert_eq!(field_of(rejected.error()), "deleter");
     drop(rejected);
     // SAFETY: the struct still lives.
     let stand_in = unsafe { source.as_ref() }.deleter.expect("the stand-in");

@@ -99,8 +99,8 @@ fn fixed_and_dynamic_ranks_meet() {
 #[test]
 fn refusals_give_the_tensor_back() {
     let tensor = matrix().into_tensor();
-    let tensor = tensor.into_ndarray::<f64, Ix2>().expect_err("f32").source;
-    let tensor = tensor.into_ndarray::<f32, Ix1>().expect_err("rank 2").source;
+    let tensor = tensor.into_ndarray::<f64, Ix2>().expect_err("f32").into_value();
+    let tensor = tensor.into_ndarray::<f32, Ix1>().expect_err("rank 2").into_value();
     assert_eq!(
         tensor.into_ndarray::<f32, Ix2>().expect("right").into_array().expect("the original"),
         matrix()
@@ -139,8 +139,8 @@ fn writing_wants_the_only_handle() {
         drop(other);
         rejected
     };
-    assert_eq!(rejected.error, Error::NotUnique);
-    assert!(rejected.source.into_array().is_ok());
+    assert_eq!(*rejected.error(), Error::NotUnique);
+    assert!(rejected.into_value().into_array().is_ok());
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn shapes_that_ndarray_cannot_count_are_refused() {
     assert!(matches!(tensor.as_ndarray::<f32, Ix3>(), Err(Error::Overflow { .. })));
     assert!(matches!(tensor.to_ndarray::<f32, IxDyn>(), Err(Error::Overflow { .. })));
     assert!(matches!(
-        tensor.into_ndarray::<f32, IxDyn>().expect_err("too many").error,
+        tensor.into_ndarray::<f32, IxDyn>().expect_err("too many").into_error(),
         Error::Overflow { .. }
     ));
 }
@@ -239,8 +239,8 @@ fn bools_in_the_gaps_do_not_come_back_in_a_container() {
     let array = tensor.into_ndarray::<bool, Ix1>().expect("the elements are fine");
     assert_eq!(array.to_vec(), [true, true, true]);
     let rejected = array.into_array().expect_err("the Vec behind it is not");
-    assert_eq!(rejected.error, Error::InvalidBool { value: 3 });
-    assert_eq!(rejected.source.to_vec(), [true, true, true]);
+    assert_eq!(*rejected.error(), Error::InvalidBool { value: 3 });
+    assert_eq!(rejected.into_value().to_vec(), [true, true, true]);
 }
 
 #[test]
@@ -256,10 +256,11 @@ fn a_vec_may_come_back_as_an_array_and_the_other_way_round() {
     let mut sliced = array![1, 2, 3, 4];
     sliced.slice_collapse(s![1..3]);
     let rejected = sliced.into_tensor().into_vec::<i32>().expect_err("a part of its Vec");
-    assert!(matches!(rejected.error, Error::NotOriginal { .. }));
-    assert_eq!(rejected.source.as_slice::<i32>().expect("still whole"), [2, 3]);
-    let rejected = rejected.source.into_vec::<i32>().expect_err("still a part");
-    assert_eq!(rejected.source.into_ndarray::<i32, Ix1>().expect("readable").to_vec(), [2, 3]);
+    assert!(matches!(rejected.error(), Error::NotOriginal { .. }));
+    let tensor = rejected.into_value();
+    assert_eq!(tensor.as_slice::<i32>().expect("still whole"), [2, 3]);
+    let rejected = tensor.into_vec::<i32>().expect_err("still a part");
+    assert_eq!(rejected.into_value().into_ndarray::<i32, Ix1>().expect("readable").to_vec(), [2, 3]);
 }
 
 #[test]

@@ -43,8 +43,8 @@ fn a_vec_comes_back_as_it_went_in() {
 #[test]
 fn shapes_must_fit() {
     let rejected = Tensor::from_vec(vec![1_u8; 5], [2, 3]).expect_err("6 elements wanted");
-    assert_eq!(rejected.source, [1; 5]);
-    assert_eq!(rejected.error, Error::LengthMismatch { shape: vec![2, 3], expected: 6, found: 5 });
+    assert_eq!(*rejected.error(), Error::LengthMismatch { shape: vec![2, 3], expected: 6, found: 5 });
+    assert_eq!(rejected.into_value(), [1; 5]);
     assert!(matches!(Tensor::from_slice(&[1_u8], [-1]), Err(Error::InvalidDescriptor { .. })));
     assert!(matches!(Tensor::zeros::<f64>([i64::MAX, i64::MAX]), Err(Error::Overflow { .. })));
     assert!(matches!(
@@ -56,14 +56,17 @@ fn shapes_must_fit() {
 
 #[test]
 fn wrong_types_and_owners_keep_the_tensor() {
-    let tensor = counting().into_vec::<u32>().expect_err("i32").source;
+    let tensor = counting().into_vec::<u32>().expect_err("i32").into_value();
     let other = tensor.share();
     let rejected = tensor.into_vec::<i32>().expect_err("two handles");
-    assert_eq!(rejected.error, Error::NotUnique);
+    assert_eq!(*rejected.error(), Error::NotUnique);
     drop(other);
-    assert_eq!(rejected.source.into_vec::<i32>().expect("one handle").len(), 24);
+    assert_eq!(rejected.into_value().into_vec::<i32>().expect("one handle").len(), 24);
     let zeros = Tensor::zeros::<i32>([2]).expect("small");
-    assert!(matches!(zeros.into_vec::<i32>().expect_err("never a Vec").error, Error::NotOriginal { .. }));
+    assert!(matches!(
+        zeros.into_vec::<i32>().expect_err("never a Vec").into_error(),
+        Error::NotOriginal { .. }
+    ));
 }
 
 #[test]
@@ -234,7 +237,10 @@ fn bools_rewritten_elsewhere_are_looked_at_again() {
     // SAFETY: our own struct; that it holds an invalid byte is what the test is about.
     let back = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
     assert_eq!(back.as_slice::<bool>(), Err(Error::InvalidBool { value: 7 }));
-    assert_eq!(back.into_vec::<bool>().expect_err("no Vec<bool>").error, Error::InvalidBool { value: 7 });
+    assert_eq!(
+        back.into_vec::<bool>().expect_err("no Vec<bool>").into_error(),
+        Error::InvalidBool { value: 7 }
+    );
 }
 
 #[test]
@@ -296,7 +302,7 @@ fn host_tensors_go_to_the_cpu_as_they_are() {
     // SAFETY: device memory is never read by the host.
     let cuda = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
     let rejected = cuda.cpu().expect_err("no CUDA here");
-    assert_eq!(rejected.source.device(), Device::cuda(0));
+    assert_eq!(rejected.into_value().device(), Device::cuda(0));
 }
 
 /// A layout within `0..len` elements, with strides of any sign, and where its first element is.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use dlbridge::{
-    Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, Rejected, Tensor, TorchExt,
-};
+use dlbridge::{Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, Tensor, TorchExt};
 use half::{bf16, f16};
 use ndarray::{Array2, Axis, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s};
 use num_complex::Complex;
@@ -100,13 +98,13 @@ fn cuda_memory_is_refused_with_a_remedy() {
     assert!(matches!(cuda.to_torch(), Err(Error::NotOnCpu { .. })));
     let rejected = cuda.into_ndarray::<f32, Ix1>().expect_err("on the device");
     assert_eq!(
-        rejected.error.to_string(),
+        rejected.error().to_string(),
         "can't convert cuda:0 device type tensor to ndarray. Use Tensor::cpu() to copy the tensor to host memory first."
     );
     if !tch::Cuda::is_available() {
-        let rejected = rejected.source.into_torch().expect_err("libtorch has no device either");
-        assert!(matches!(rejected.error, Error::Libtorch(_)), "{}", rejected.error);
-        assert_eq!(rejected.source.device(), Device::cuda(0));
+        let rejected = rejected.into_value().into_torch().expect_err("libtorch has no device either");
+        assert!(matches!(rejected.error(), Error::Libtorch(_)), "{}", rejected.error());
+        assert_eq!(rejected.into_value().device(), Device::cuda(0));
     }
 }
 
@@ -127,8 +125,8 @@ fn cuda_tensors_come_to_the_host_where_there_is_cuda() {
     }
     let tensor = torch_matrix().to_device(tch::Device::Cuda(0));
     let rejected = tensor.into_ndarray::<f32, Ix2>().expect_err("on the device");
-    assert!(matches!(rejected.error, Error::NotOnCpu { .. }));
-    let host = rejected.source.into_tensor().expect("carried").cpu().expect("transferred");
+    assert!(matches!(rejected.error(), Error::NotOnCpu { .. }));
+    let host = rejected.into_value().into_tensor().expect("carried").cpu().expect("transferred");
     assert_eq!(*host.into_ndarray::<f32, Ix2>().expect("on the host"), matrix());
 }
 
@@ -255,26 +253,26 @@ fn what_libtorch_cannot_hold_never_reaches_it() {
     let mut inverted = matrix();
     inverted.invert_axis(Axis(0));
     let rejected = inverted.into_torch().expect_err("libtorch would abort");
-    assert!(matches!(rejected.error, Error::NegativeStride { dimension: 0, stride: -3, .. }));
-    let copied = rejected.source.to_torch().expect("a copy has none");
+    assert!(matches!(rejected.error(), Error::NegativeStride { dimension: 0, stride: -3, .. }));
+    let copied = rejected.into_value().to_torch().expect("a copy has none");
     assert_eq!(copied.double_value(&[0, 0]), 4.0);
 
     let shared = matrix().into_shared();
     let other = shared.clone();
     let rejected = shared.into_torch().expect_err("libtorch would write it");
-    assert!(rejected.error.to_string().contains("to_torch()"), "{}", rejected.error);
+    assert!(rejected.error().to_string().contains("to_torch()"), "{}", rejected.error());
     drop(other);
-    assert!(rejected.source.into_torch().is_ok(), "nobody shares it now");
+    assert!(rejected.into_value().into_torch().is_ok(), "nobody shares it now");
 
     let tensor = matrix().into_tensor();
     let second = tensor.share();
-    let tensor = tensor.into_torch().expect_err("a writer beside a second handle").source;
+    let tensor = tensor.into_torch().expect_err("a writer beside a second handle").into_value();
     drop(second);
     // SAFETY: nobody writes the memory.
     let read_only = unsafe { tensor.assume_read_only() }.expect("alone");
-    assert!(matches!(read_only.into_torch().expect_err("read-only").error, Error::ReadOnly { .. }));
+    assert!(matches!(read_only.into_torch().expect_err("read-only").into_error(), Error::ReadOnly { .. }));
     let foreign = matrix().into_tensor().into_aliased().expect("alone");
-    assert!(matches!(foreign.into_torch().expect_err("nobody vouches").error, Error::Aliased));
+    assert!(matches!(foreign.into_torch().expect_err("nobody vouches").into_error(), Error::Aliased));
 }
 
 #[test]
@@ -296,7 +294,7 @@ fn types_that_libtorch_lacks_never_reach_it() {
         let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
         assert!(matches!(tensor.to_torch(), Err(Error::UnsupportedDType { .. })), "{dtype}");
         assert!(matches!(
-            tensor.into_torch().expect_err("no such type").error,
+            tensor.into_torch().expect_err("no such type").into_error(),
             Error::UnsupportedDType { .. }
         ));
     }
@@ -324,7 +322,7 @@ fn strides_that_do_not_matter_do_not_reach_libtorch() {
 fn ranks_beyond_libtorchs_are_refused() {
     let deep = Tensor::from_vec(vec![1.0_f32], vec![1; 65]).expect("one element");
     assert!(matches!(deep.to_torch(), Err(Error::TooManyDimensions { limit: 64, .. })));
-    let deep = deep.into_torch().expect_err("too deep").source;
+    let deep = deep.into_torch().expect_err("too deep").into_value();
     assert_eq!(deep.item::<f32>(), Ok(1.0));
     let deepest = Tensor::from_vec(vec![1.0_f32], vec![1; 64]).expect("one element");
     assert_eq!(deepest.into_torch().expect("deep enough").dim(), 64);
@@ -334,11 +332,11 @@ fn ranks_beyond_libtorchs_are_refused() {
 
 /// Converting is refused while `other` lives, also by the view, and works afterwards.
 fn refused_while<O>(tensor: tch::Tensor, other: O) {
-    let mut tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("not alone").source;
+    let mut tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("not alone").into_value();
     let error = tensor.as_ndarray_mut::<f32, Ix2>().expect_err("not alone");
     assert!(matches!(error, Error::TorchNotExclusive { .. }), "{error}");
     assert!(matches!(tensor.share_dlpack(), Err(Error::TorchNotExclusive { .. })));
-    let tensor = tensor.into_tensor().expect_err("not alone").source;
+    let tensor = tensor.into_tensor().expect_err("not alone").into_value();
     assert_eq!(tensor.to_ndarray::<f32, Ix2>().expect("copies are made"), matrix());
     drop(other);
     assert_eq!(*tensor.into_ndarray::<f32, Ix2>().expect("alone now"), matrix());
@@ -370,7 +368,7 @@ fn whoever_holds_the_memory_keeps_it() {
         let _ = wait.recv();
         drop(moved);
     });
-    let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("a thread holds it").source;
+    let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("a thread holds it").into_value();
     drop(stop);
     thread.join().expect("no panic");
     assert!(tensor.into_ndarray::<f32, Ix2>().is_ok());
@@ -391,9 +389,12 @@ fn a_view_whose_base_is_gone_owns_the_memory() {
 fn a_lazy_clone_is_not_alone() {
     let tensor = torch_matrix().copy();
     let lazy = tensor.internal_lazy_clone();
-    let Rejected { source: tensor, error } = tensor.into_ndarray::<f32, Ix2>().expect_err("lazily shared");
+    let (tensor, error) = tensor.into_ndarray::<f32, Ix2>().expect_err("lazily shared").into_parts();
     assert!(error.to_string().contains("lazy clone"), "{error}");
-    assert!(matches!(lazy.into_tensor().expect_err("lazily shared").error, Error::NotPlainTensor { .. }));
+    assert!(matches!(
+        lazy.into_tensor().expect_err("lazily shared").into_error(),
+        Error::NotPlainTensor { .. }
+    ));
     assert!(tensor.copy().into_ndarray::<f32, Ix2>().is_ok());
 }
 
@@ -403,7 +404,7 @@ fn a_file_is_not_ours() {
     let path = folder.to_string_lossy().into_owned();
     std::fs::write(&folder, [0_u8; 16]).expect("a temporary file");
     let mapped = tch::Tensor::from_file(&path, true, 4, tch::kind::FLOAT_CPU);
-    let error = mapped.into_ndarray::<f32, Ix1>().expect_err("others may write the file").error;
+    let error = mapped.into_ndarray::<f32, Ix1>().expect_err("others may write the file").into_error();
     std::fs::remove_file(&folder).expect("removed");
     assert!(matches!(error, Error::TorchNotExclusive { .. }), "{error}");
 }
@@ -413,8 +414,8 @@ fn an_autograd_graph_is_not_ours() {
     let weight = torch_matrix().copy().set_requires_grad(true);
     let input = torch_matrix().copy();
     let output = (&weight * &input).sum(Kind::Float);
-    let input = input.into_ndarray::<f32, Ix2>().expect_err("the graph holds it").source;
-    let error = weight.into_ndarray::<f32, Ix2>().expect_err("requires grad").error;
+    let input = input.into_ndarray::<f32, Ix2>().expect_err("the graph holds it").into_value();
+    let error = weight.into_ndarray::<f32, Ix2>().expect_err("requires grad").into_error();
     assert!(error.to_string().contains("detach()"), "{error}");
     drop(output);
     assert!(input.into_ndarray::<f32, Ix2>().is_ok());
@@ -433,10 +434,10 @@ fn expanded_tensors_are_read_but_not_written() {
 fn another_type_or_rank_is_refused() {
     let tensor = torch_matrix().copy();
     let rejected = tensor.into_ndarray::<f64, Ix2>().expect_err("f32");
-    assert_eq!(rejected.error, Error::DTypeMismatch { expected: DType::F64, found: DType::F32 });
-    let rejected = rejected.source.into_ndarray::<f32, Ix3>().expect_err("rank 2");
-    assert_eq!(rejected.error, Error::RankMismatch { expected: 3, found: 2 });
-    assert!(rejected.source.to_ndarray::<f64, Ix2>().is_err(), "nothing is cast");
+    assert_eq!(*rejected.error(), Error::DTypeMismatch { expected: DType::F64, found: DType::F32 });
+    let rejected = rejected.into_value().into_ndarray::<f32, Ix3>().expect_err("rank 2");
+    assert_eq!(*rejected.error(), Error::RankMismatch { expected: 3, found: 2 });
+    assert!(rejected.into_value().to_ndarray::<f64, Ix2>().is_err(), "nothing is cast");
     let bf16 = torch_matrix().to_kind(Kind::BFloat16);
     assert!(matches!(bf16.to_ndarray::<f16, Ix2>(), Err(Error::DTypeMismatch { .. })));
     assert_eq!(bf16.to_ndarray::<bf16, Ix2>().expect("bf16")[[1, 2]], bf16::from_f32(6.0));
@@ -449,14 +450,14 @@ fn bytes_seen_as_another_type_are_checked() {
     let odd = 1 + array.as_ptr().align_offset(4);
     array.slice_collapse(s![odd..odd + 16]);
     let tensor = array.into_torch().expect("moved").view_dtype(Kind::Float);
-    let error = tensor.into_ndarray::<f32, Ix1>().expect_err("misaligned").error;
+    let error = tensor.into_ndarray::<f32, Ix1>().expect_err("misaligned").into_error();
     assert!(matches!(error, Error::Misaligned { align: 4, .. }), "{error}");
     // A byte that libtorch wrote into a bool through another type.
     let tensor = array![true, false, true].into_torch().expect("moved");
     let _ = tensor.view_dtype(Kind::Uint8).get(2).fill_(2);
     let rejected = tensor.into_ndarray::<bool, Ix1>().expect_err("2 is no bool");
-    assert_eq!(rejected.error, Error::InvalidBool { value: 2 });
-    let mut tensor = rejected.source;
+    assert_eq!(*rejected.error(), Error::InvalidBool { value: 2 });
+    let mut tensor = rejected.into_value();
     assert_eq!(tensor.as_ndarray_mut::<bool, Ix1>(), Err(Error::InvalidBool { value: 2 }));
     assert_eq!(tensor.to_ndarray::<bool, Ix1>(), Err(Error::InvalidBool { value: 2 }));
     let _ = tensor.fill_(1);
@@ -516,8 +517,8 @@ fn a_part_may_come_home() {
     let row = row.into_ndarray::<f32, Ix1>().expect("alone");
     assert_eq!(*row, array![4.0, 5.0, 6.0]);
     let rejected = row.into_array().expect_err("a part of the original");
-    assert!(matches!(rejected.error, Error::NotOriginal { .. }));
-    assert_eq!(*rejected.source, array![4.0, 5.0, 6.0]);
+    assert!(matches!(rejected.error(), Error::NotOriginal { .. }));
+    assert_eq!(*rejected.into_value(), array![4.0, 5.0, 6.0]);
     let flat = matrix().into_torch().expect("moved").view([6]);
     let array = flat.into_ndarray::<f32, Ix1>().expect("alone").into_array().expect("all of it");
     assert_eq!(array, array![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -559,7 +560,7 @@ fn dlpack_structs_of_a_tensor_share_its_memory() {
     let back = unsafe { Tensor::from_dlpack(second.into_raw()) }.expect("ours");
     assert_eq!(back.access(), Access::Aliased { writable: true });
     assert_eq!(back.as_ndarray::<f32, Ix2>().expect("trusted for")[[0, 0]], 8.0);
-    let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("a struct is alive").source;
+    let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("a struct is alive").into_value();
     drop(back);
     let mut array = tensor.into_ndarray::<f32, Ix2>().expect("alone again");
     array.get_mut().expect("exclusive again")[[0, 0]] = 1.0;
@@ -567,7 +568,7 @@ fn dlpack_structs_of_a_tensor_share_its_memory() {
 
     let ours = matrix().into_torch().expect("moved");
     let exported = ours.share_dlpack().expect("shared");
-    let ours = ours.into_ndarray::<f32, Ix2>().expect_err("a struct is alive").source;
+    let ours = ours.into_ndarray::<f32, Ix2>().expect_err("a struct is alive").into_value();
     drop(exported);
     let array = ours.into_ndarray::<f32, Ix2>().expect("alone").into_array().expect("the original");
     assert_eq!(array, matrix());
@@ -586,7 +587,7 @@ fn unchecked_doors_do_what_they_say() {
     let foreign = unsafe { tensor.into_tensor_unchecked() }.expect("plain");
     assert_eq!(foreign.access(), Access::Aliased { writable: true });
     assert_eq!(foreign.as_ndarray::<f32, Ix2>().expect("trusted for"), matrix());
-    let foreign = foreign.into_torch().expect_err("others may look at the memory").source;
+    let foreign = foreign.into_torch().expect_err("others may look at the memory").into_value();
     let before = address(&other);
     drop(other);
     // SAFETY: nobody else is left.
@@ -628,22 +629,22 @@ fn what_shares_no_memory_is_alone() {
 #[test]
 fn owners_are_dropped_once_after_every_refusal() {
     let refusals: [fn(Tensor) -> Tensor; 7] = [
-        |tensor| tensor.into_torch().expect_err("foreign").source,
-        |tensor| tensor.into_ndarray::<f64, Ix1>().expect_err("f32").source,
-        |tensor| tensor.into_ndarray::<f32, Ix2>().expect_err("rank 1").source,
-        |tensor| tensor.into_vec::<f32>().expect_err("no Vec").source,
+        |tensor| tensor.into_torch().expect_err("foreign").into_value(),
+        |tensor| tensor.into_ndarray::<f64, Ix1>().expect_err("f32").into_value(),
+        |tensor| tensor.into_ndarray::<f32, Ix2>().expect_err("rank 1").into_value(),
+        |tensor| tensor.into_vec::<f32>().expect_err("no Vec").into_value(),
         |tensor| {
             // SAFETY: only this handle reaches the memory.
             let tensor = unsafe { tensor.assume_exclusive() }.expect("one handle");
             let other = tensor.share();
-            let tensor = tensor.into_aliased().expect_err("two handles").source;
+            let tensor = tensor.into_aliased().expect_err("two handles").into_value();
             drop(other);
             tensor
         },
         |tensor| {
             let other = tensor.share();
             // SAFETY: refused.
-            let tensor = unsafe { tensor.assume_exclusive() }.expect_err("two handles").source;
+            let tensor = unsafe { tensor.assume_exclusive() }.expect_err("two handles").into_value();
             drop(other);
             tensor
         },
@@ -651,7 +652,7 @@ fn owners_are_dropped_once_after_every_refusal() {
             // SAFETY: the memory is not written, and only this handle reaches it.
             let tensor = unsafe { tensor.assume_exclusive() }.expect("one handle");
             let array = tensor.into_ndarray::<f32, Ix1>().expect("readable");
-            array.into_array().expect_err("no Array").source.into_tensor()
+            array.into_array().expect_err("no Array").into_value().into_tensor()
         },
     ];
     for refuse in refusals {
@@ -694,7 +695,7 @@ fn memory_that_got_into_libtorch_unchecked_stays_what_it_was() {
     // SAFETY: nobody writes the memory.
     let mut torch = unsafe { foreign.share_torch_unchecked() }.expect("shared");
     assert!(matches!(torch.as_ndarray_mut::<f32, Ix1>(), Err(Error::Aliased)));
-    let torch = torch.into_ndarray::<f32, Ix1>().expect_err("nobody vouches").source;
+    let torch = torch.into_ndarray::<f32, Ix1>().expect_err("nobody vouches").into_value();
     let home = torch.into_tensor().expect("carried");
     assert!(matches!(home.as_slice::<f32>(), Err(Error::Aliased)));
 

@@ -24,8 +24,9 @@ where
     match unsafe { Imported::new(source) } {
         Ok(imported) => Ok(imported.into()),
         Err(rejected) => {
-            let _callers = rejected.source.into_raw();
-            Err(rejected.error).argument("source")
+            let (source, error) = rejected.into_parts();
+            let _caller_keeps_the_struct = source.into_raw();
+            Err(error).argument("source")
         }
     }
 }
@@ -33,7 +34,7 @@ where
 /// Why a tensor does not go into the older struct.
 #[cold]
 fn legacy(rejected: Rejected<Tensor>) -> Failure {
-    match rejected.error {
+    match rejected.into_error() {
         Error::ReadOnly { .. } => Failure::new(
             DLB_ERROR_READ_ONLY,
             "tensor: the memory is read-only, which the older struct cannot say: use dlb_tensor_share_dlpack(), or \

@@ -149,7 +149,7 @@ impl From<Tensor> for Handle {
             return Self(Arc::clone(&handle.0));
         }
         // A tensor that Rust code of the same program shares stays what it is: for C it is read-only.
-        let tensor = Box::new(tensor.into_aliased().unwrap_or_else(|rejected| rejected.source));
+        let tensor = Box::new(tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value()));
         // The box stays where it is.
         Self(Arc::new(dlb_tensor { view: tensor.as_dl_tensor(), owner: Owner::Tensor(tensor) }))
     }

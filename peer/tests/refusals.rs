@@ -35,17 +35,17 @@ fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
             // SAFETY: refused before anything is read.
             unsafe { tensor.as_ndarray_unchecked::<f32, Ix2>() }.map(drop).expect_err(name),
             {
-                let rejected = tensor.into_tensor().expect_err(name);
-                tensor = rejected.source;
-                rejected.error
+                let (value, error) = tensor.into_tensor().expect_err(name).into_parts();
+                tensor = value;
+                error
             },
             {
-                let rejected = tensor.into_ndarray::<f32, Ix2>().expect_err(name);
-                tensor = rejected.source;
-                rejected.error
+                let (value, error) = tensor.into_ndarray::<f32, Ix2>().expect_err(name).into_parts();
+                tensor = value;
+                error
             },
             // SAFETY: refused before anything is read.
-            unsafe { tensor.into_tensor_unchecked() }.map(drop).expect_err(name).error,
+            unsafe { tensor.into_tensor_unchecked() }.map(drop).expect_err(name).into_error(),
         ];
         for error in texts {
             assert!(error.to_string().contains(text), "{name}: {error}");
@@ -70,8 +70,8 @@ fn copies_resolve_what_can_be_resolved() {
 fn memory_that_someone_else_can_reach_is_refused() {
     for name in ["foreign_blob", "weak"] {
         let rejected = make(name).into_ndarray::<f32, Ix1>().expect_err(name);
-        assert!(matches!(rejected.error, Error::TorchNotExclusive { .. }), "{name}: {}", rejected.error);
-        assert_eq!(rejected.source.to_ndarray::<f32, Ix1>().expect("copies are made").len(), 4);
+        assert!(matches!(rejected.error(), Error::TorchNotExclusive { .. }), "{name}: {}", rejected.error());
+        assert_eq!(rejected.into_value().to_ndarray::<f32, Ix1>().expect("copies are made").len(), 4);
     }
 }
 

@@ -142,7 +142,7 @@ fn enclosed<'py>(
     }
     match tensor.into_dlpack_legacy() {
         Ok(exported) => capsule::enclose(py, exported),
-        Err(rejected) => Err(match rejected.error {
+        Err(rejected) => Err(match rejected.into_error() {
             Error::ReadOnly { .. } => PyBufferError::new_err(
                 "Cannot export readonly array since signalling readonly is unsupported by DLPack before 1.0, which the \
                  consumer asks for: give it tensor.clone(), or have it ask with max_version=(1, 0)",

@@ -62,7 +62,7 @@ impl PyTensor {
         let foreign = match tensor.access() {
             Access::Aliased { .. } => tensor,
             // Nobody else has a handle; if somebody had, the memory would stay read-only.
-            _ => tensor.into_aliased().unwrap_or_else(|rejected| rejected.source),
+            _ => tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value()),
         };
         Self { tensor: ManuallyDrop::new(foreign) }
     }

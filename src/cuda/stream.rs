@@ -115,11 +115,7 @@ impl Stream {
     /// # Safety
     /// * A number above 2 is a stream of this device's, which lives until everything that is made with the
     ///   result, and what is made of that, is dropped. `owner` may see to that.
-    pub unsafe fn from_raw(
-        device: Device,
-        number: i64,
-        owner: impl Send + Sync + 'static,
-    ) -> Result<Self> {
+    pub unsafe fn from_raw(device: Device, number: i64, owner: impl Send + Sync + 'static) -> Result<Self> {
         let device = cuda(device)?;
         let handle = match usize::try_from(number) {
             Ok(0) => return Err(refusal(number, "on CUDA, 0 could mean either default stream: use 1 or 2")),

@@ -406,7 +406,7 @@ impl Tensor {
                 Ok(array) => Ok(array),
                 Err(_) => unreachable!("rank and number of elements were compared"),
             },
-            Err(rejected) => Err(Rejected::new(rejected.source, not_original)),
+            Err(rejected) => Err(Rejected::new(rejected.into_value(), not_original)),
         }
     }
 

@@ -63,7 +63,7 @@ pub trait TorchExt: Sized {
     /// let transposed = tensor.tr(); // shares the memory
     /// let refused = transposed.into_ndarray::<f32, Ix2>().unwrap_err();
     /// drop(tensor);
-    /// let matrix = refused.source.into_ndarray::<f32, Ix2>()?;
+    /// let matrix = refused.into_value().into_ndarray::<f32, Ix2>()?;
     /// assert_eq!(*matrix, array![[1.0, 3.0], [2.0, 4.0]]);
     /// # Ok::<(), dlbridge::Error>(())
     /// ```

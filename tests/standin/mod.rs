@@ -187,8 +187,7 @@ impl Theirs {
     /// The same stream for dlbridge.
     pub(crate) fn stream(&self) -> dlbridge::Stream {
         // SAFETY: the test keeps the stream.
-        unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }
-            .expect("a stream")
+        unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }.expect("a stream")
     }
 
     /// Puts a copy to a tensor's memory on the stream. The stand-in takes the bytes at once.
