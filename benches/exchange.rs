@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
-use dlbridge::{ArrayExt, TorchExt};
+use dlbridge::{ArrayExt, ArrayTorchExt, TorchExt};
 use dlbridge_peer::{Blob, Contender, race};
 use dlpark::TryFromDlpack;
 use dlpark::allocation::dynamic;

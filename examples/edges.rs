@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use dlbridge::{ArrayExt, TorchExt};
+use dlbridge::{ArrayTorchExt, TorchExt};
 use image::{GrayImage, RgbImage};
 use ndarray::{Array3, Ix2};
 use tch::Kind;

@@ -5,7 +5,7 @@
 
 use std::ptr::without_provenance_mut;
 
-use dlbridge::{ArrayExt, DType, Descriptor, Device, Layout, Tensor, TorchExt};
+use dlbridge::{ArrayExt, ArrayTorchExt, DType, Descriptor, Device, Layout, Tensor, TorchExt};
 use ndarray::{Array2, Ix2, array};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;

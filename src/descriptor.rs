@@ -71,7 +71,7 @@ impl Descriptor {
     /// The same description with another pointer to the same address.
     #[cfg(feature = "ndarray")]
     #[inline]
-    pub(crate) fn at<T>(self, data: *mut T) -> Self {
+    pub(crate) fn with_ptr<T>(self, data: *mut T) -> Self {
         Self { data: data.cast(), ..self }
     }
 
@@ -80,7 +80,7 @@ impl Descriptor {
     ///
     /// # Errors
     /// [`Error::InvalidDescriptor`] when the element type has no size; [`Error::Overflow`].
-    pub(crate) fn room(layout: &Layout, dtype: DType) -> Result<(usize, usize)> {
+    pub(crate) fn allocation_size(layout: &Layout, dtype: DType) -> Result<(usize, usize)> {
         dtype_has_size(dtype)?;
         let bits = dtype.element_bits();
         let (low, end) = byte_extent(layout, bits).unwrap_or((0, 0));
@@ -90,26 +90,26 @@ impl Descriptor {
         }
     }
 
-    /// For host memory that was allocated with [`room`](Self::room) for these elements.
-    pub(crate) fn placed(data: *mut u8, layout: Layout, dtype: DType) -> Self {
+    /// For host memory that was allocated with [`allocation_size`](Self::allocation_size) for these elements.
+    pub(crate) fn in_new_allocation(data: *mut u8, layout: Layout, dtype: DType) -> Self {
         Self { data: data.cast(), layout, dtype, device: Device::CPU, padded: false }
     }
 
     /// For new host memory that holds the elements of this descriptor in another layout.
-    pub(crate) fn moved_to(&self, data: *mut u8, layout: Layout) -> Self {
+    pub(crate) fn relocated(&self, data: *mut u8, layout: Layout) -> Self {
         Self { data: data.cast(), layout, device: Device::CPU, ..*self }
     }
 
     /// The same memory, out of everybody's reach: on no device.
     #[cfg(feature = "cuda")]
-    pub(crate) fn lost(&self) -> Self {
+    pub(crate) fn detached(&self) -> Self {
         Self { device: Device { device_type: 0, index: 0 }, ..self.clone() }
     }
 
     /// The same for memory of another device.
     #[cfg(feature = "cuda")]
-    pub(crate) fn moved_to_device(&self, data: *mut u8, layout: Layout, device: Device) -> Self {
-        Self { device, ..self.moved_to(data, layout) }
+    pub(crate) fn relocated_to_device(&self, data: *mut u8, layout: Layout, device: Device) -> Self {
+        Self { device, ..self.relocated(data, layout) }
     }
 
     #[inline]
@@ -236,7 +236,7 @@ impl Descriptor {
     /// The address of the first `T`: on the host, of the right type, aligned; dangling when there
     /// are no elements. Bools are not looked at.
     #[inline]
-    pub(crate) fn typed<T: Element>(&self, target: &'static str) -> Result<NonNull<T>> {
+    pub(crate) fn host_ptr<T: Element>(&self, target: &'static str) -> Result<NonNull<T>> {
         self.require_host(target)?;
         self.require_dtype::<T>()?;
         let data = self.data.cast::<T>();

@@ -140,24 +140,35 @@ mod dtype;
 mod error;
 mod layout;
 mod list;
-mod transfer;
 
+#[expect(unsafe_code, reason = "allocates memory")]
+mod buffer;
 #[expect(unsafe_code, reason = "copies through raw pointers, which may have foreign writers")]
 mod copy;
-#[expect(unsafe_code, reason = "an address that is sent between threads")]
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "calls CUDA's driver")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[expect(unsafe_code, reason = "declares the same unsafe functions as `cuda`")]
+#[path = "cuda/disabled.rs"]
+mod cuda;
+#[expect(unsafe_code, reason = "sends an address between threads")]
 mod descriptor;
-#[expect(unsafe_code, reason = "takes over and hands out raw DLPack structs")]
+#[expect(unsafe_code, reason = "publishes an address between threads")]
+mod device_state;
+#[expect(unsafe_code, reason = "consumes and hands out raw DLPack structs")]
 mod dlpack;
-#[expect(unsafe_code, reason = "a value that shared references do not reach is shared between threads")]
+#[expect(unsafe_code, reason = "reads and writes described memory")]
+mod host_copy;
+#[expect(unsafe_code, reason = "shares a value between threads that no shared reference reaches")]
 mod rejected;
+#[expect(unsafe_code, reason = "its constructors say what is true of memory")]
+mod shared_buffer;
 #[expect(unsafe_code, reason = "shares owners between threads and with C++")]
 mod storage;
 #[expect(unsafe_code, reason = "makes references of addresses")]
 mod tensor;
 
-#[cfg(feature = "cuda")]
-#[expect(unsafe_code, reason = "calls CUDA's driver")]
-mod cuda;
 #[cfg(feature = "ndarray")]
 #[expect(unsafe_code, reason = "makes array views of addresses")]
 mod ndarray;
@@ -172,22 +183,21 @@ mod torch;
 pub mod ffi;
 
 #[cfg(feature = "cuda")]
-pub use crate::cuda::{Stream, Transfer};
+pub use crate::{cuda::Stream, tensor::Transfer};
 #[cfg(feature = "ndarray")]
 pub use crate::ndarray::{ArrayExt, NdArray, OwnedArray};
 #[cfg(feature = "torch")]
-pub use crate::torch::TorchExt;
+pub use crate::torch::{ArrayTorchExt, TorchExt};
 pub use crate::{
     descriptor::Descriptor,
     device::Device,
-    dlpack::{Exported, Imported, ManagedStruct, ManagedTensor},
+    dlpack::{Exported, ManagedStruct, ManagedTensor},
     dtype::{DType, Element},
     error::{Error, Result},
     layout::{Layout, MemoryFormat},
     list::{List, Scalar},
     rejected::Rejected,
-    storage::Access,
-    tensor::Tensor,
+    tensor::{Access, Imported, Tensor},
 };
 
 /// Runs the README's examples.

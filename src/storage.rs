@@ -1,111 +1,223 @@
 //! Who owns the memory, and who may write it.
 //!
-//! A [`Storage`] is one reference to a shared block that holds the owner of some memory and what is
-//! known about other ways to reach that memory. The owner is dropped once, with the last reference.
+//! A [`Storage`] is one reference to a reference-counted [`StorageInner`], which holds the owner of
+//! some memory and what is known about other ways to reach that memory. The owner is dropped once,
+//! with the last reference.
 //!
 //! Invariants:
-//! * the owner is never reached through a shared reference to the block (that is what makes the
-//!   block `Sync` for owners that are only `Send`), except by [`Storage::peek`];
-//! * `Access::Exclusive` and `Access::ReadOnly` are proofs: whoever sets them has checked them, or
-//!   was told so by the caller of an `unsafe` function;
-//! * no weak references are ever made, so `Arc::get_mut` succeeds exactly for the only handle.
+//! * No shared reference to the inner struct reaches the owner (that is what makes the inner struct
+//!   `Sync` for owners that are only `Send`), except in [`Storage::owner_ref_unchecked`].
+//! * [`StorageState::Exclusive`] and [`StorageState::ReadOnly`] are proofs. The constructors that
+//!   set them are `unsafe`, and their callers either checked them or pass a guarantee on.
+//! * Weak references are never made, so `Arc::get_mut` succeeds exactly for the only handle.
 
-use std::{any::Any, ffi::c_void, panic, sync::Arc};
+use std::any::{Any, TypeId};
+use std::ffi::c_void;
+use std::mem::offset_of;
+use std::panic;
+use std::sync::Arc;
 
-/// What is known about other ways to reach a tensor's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// Proved: only this tensor and its [`share`](crate::Tensor::share)s reach the memory. The only
-    /// handle may write it and may hand it to a side that writes.
+use crate::device_state::DeviceStateCell;
+use crate::{Descriptor, Result};
+
+/// What is known about other ways to reach the memory of a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StorageState {
+    /// Proved: only the references to this storage reach the memory, which may be written.
     Exclusive,
-    /// Proved: nobody writes the memory.
+    /// Proved: no one writes the memory.
     ReadOnly,
-    /// Code outside this crate may hold the memory and write it.
+    /// Code outside this crate may reach the memory and write it.
     Aliased {
-        /// Whether we may write it too.
+        /// Whether this crate may write it too.
         writable: bool,
     },
 }
 
 /// Anything that keeps memory alive until it is dropped.
-pub(crate) trait Owner: Any + Send {}
-impl<O: Any + Send> Owner for O {}
+pub(crate) trait StorageOwner: Any + Send {}
+impl<O: Any + Send> StorageOwner for O {}
 
-/// What the blocks of all owners begin with, so that a thin pointer is enough to find the rest.
+/// What some owners can do beyond keeping memory. Layers above the storage implement it for the
+/// owners that they know, so that the storage need not know them.
+///
+/// # Safety
+/// * `copy_to_host` is sound while other threads call it on the same owner.
+pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
+    /// Takes the `Vec` that this owner keeps its elements in, and leaves an empty owner. Does
+    /// nothing unless that `Vec` is of the type `wanted`.
+    fn take_vec(&mut self, _wanted: TypeId) -> Option<Box<dyn Any>> {
+        None
+    }
+
+    /// Copies the owner's elements into a new storage on the host, if the owner can do that for
+    /// memory which this crate cannot read.
+    fn copy_to_host(&self) -> Option<Result<(Storage, Descriptor)>> {
+        None
+    }
+}
+
+/// What a storage remembers of the type of its owner.
+struct OwnerType {
+    /// Gives a thin pointer to the inner struct its metadata back. Reads nothing.
+    widen: fn(*const c_void) -> *const StorageInner<dyn StorageOwner>,
+    take_vec: fn(&mut dyn Any, TypeId) -> Option<Box<dyn Any>>,
+    copy_to_host: fn(&dyn Any) -> Option<Result<(Storage, Descriptor)>>,
+}
+
+impl OwnerType {
+    const fn plain<O: StorageOwner>() -> Self {
+        Self { widen: widen::<O>, take_vec: |_, _| None, copy_to_host: |_| None }
+    }
+
+    const fn with_hooks<O: OwnerHooks>() -> Self {
+        Self {
+            widen: widen::<O>,
+            take_vec: |owner, wanted| owner.downcast_mut::<O>()?.take_vec(wanted),
+            copy_to_host: |owner| owner.downcast_ref::<O>()?.copy_to_host(),
+        }
+    }
+}
+
+/// What the inner structs of all owners begin with, so that a thin pointer is enough to find the
+/// rest.
 #[repr(C)]
-struct Header {
-    /// First, because C++ holds a thin pointer to the block as a deleter's context and calls this.
+struct StorageHeader {
+    /// C++ holds a thin pointer to the inner struct as a deleter's context, and calls this.
     release: unsafe extern "C" fn(*mut c_void),
-    widen: fn(*const c_void) -> *const Block<dyn Owner>,
-    access: Access,
+    owner_type: &'static OwnerType,
+    state: StorageState,
+    /// Whether this crate allocated the memory for a copy (DLPack's `IS_COPIED`).
     copied: bool,
-    /// Exclusive memory that is foreign for as long as there are several references.
-    lent: bool,
-    /// For memory of a CUDA device. Dropped before the owner: what it sees to comes before the memory is released.
-    #[cfg(feature = "cuda")]
-    order: crate::cuda::OrderCell,
+    /// Whether exclusive memory is aliased for as long as there are several references.
+    shared_out: bool,
+    /// For memory of a device. Dropped before the owner: the device finishes with the memory before
+    /// the owner releases it.
+    device_state: DeviceStateCell,
 }
 
 #[repr(C)]
-struct Block<O: ?Sized> {
-    header: Header,
+struct StorageInner<O: ?Sized> {
+    header: StorageHeader,
     owner: Guarded<O>,
 }
+
+// `shim.cpp` calls the function at the beginning of the context that it was given.
+const _: () = assert!(offset_of!(StorageHeader, release) == 0);
+const _: () = assert!(offset_of!(StorageInner<()>, header) == 0);
 
 /// An owner out of reach of shared references.
 #[repr(transparent)]
 struct Guarded<O: ?Sized>(O);
 
 // SAFETY: a shared reference gives no access to the owner: the field is private to this module,
-// which uses it by value, through `&mut`, for its type id, and in `Storage::peek`, whose caller
-// vouches for what it does.
+// which uses it by value, through `&mut`, for its type id, in `Storage::owner_ref_unchecked`, whose
+// caller guarantees that the use is thread-safe, and for `OwnerHooks::copy_to_host`, whose
+// implementation does.
 unsafe impl<O: ?Sized + Send> Sync for Guarded<O> {}
 
-/// One reference to a block.
-pub(crate) struct Storage(Arc<Block<dyn Owner>>);
+/// One reference to a storage.
+pub(crate) struct Storage(Arc<StorageInner<dyn StorageOwner>>);
 
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Storage").field("access", &self.access()).finish_non_exhaustive()
+        f.debug_struct("Storage").field("state", &self.state()).finish_non_exhaustive()
     }
 }
 
 impl Storage {
-    /// One allocation, which holds the owner itself. `copied` says that this crate allocated the
-    /// memory for a copy.
+    /// One allocation, which holds the owner itself.
     #[inline]
-    pub(crate) fn new<O: Owner>(owner: O, access: Access, copied: bool) -> Self {
-        let header = Header {
+    fn new<O: StorageOwner>(owner: O, owner_type: &'static OwnerType, state: StorageState) -> Self {
+        let header = StorageHeader {
             release,
-            widen: widen::<O>,
-            access,
-            copied,
-            lent: false,
-            #[cfg(feature = "cuda")]
-            order: crate::cuda::OrderCell::default(),
+            owner_type,
+            state,
+            copied: false,
+            shared_out: false,
+            device_state: DeviceStateCell::default(),
         };
-        Self(Arc::new(Block { header, owner: Guarded(owner) }))
+        Self(Arc::new(StorageInner { header, owner: Guarded(owner) }))
+    }
+
+    /// A storage of memory that only its owner reaches.
+    ///
+    /// # Safety
+    /// * Nothing but `owner` reaches the memory that it keeps, which may be written.
+    #[inline]
+    pub(crate) unsafe fn exclusive<O: StorageOwner>(owner: O) -> Self {
+        Self::new(owner, const { &OwnerType::plain::<O>() }, StorageState::Exclusive)
+    }
+
+    /// As [`exclusive`](Self::exclusive), for an owner with hooks.
+    ///
+    /// # Safety
+    /// * As for [`exclusive`](Self::exclusive).
+    #[inline]
+    #[cfg(feature = "ndarray")]
+    pub(crate) unsafe fn exclusive_with_hooks<O: OwnerHooks>(owner: O) -> Self {
+        Self::new(owner, const { &OwnerType::with_hooks::<O>() }, StorageState::Exclusive)
+    }
+
+    /// A storage of memory that this crate allocated just now, for a copy.
+    ///
+    /// # Safety
+    /// * Nothing but `owner` reaches the memory that it keeps, which may be written.
+    #[inline]
+    pub(crate) unsafe fn copied<O: StorageOwner>(owner: O) -> Self {
+        // SAFETY: the caller guarantees it for this very owner.
+        unsafe { Self::exclusive(owner) }.marked_as_copied()
+    }
+
+    /// A storage of memory that no one writes.
+    ///
+    /// # Safety
+    /// * The memory that `owner` keeps is not written until `owner` is dropped.
+    #[inline]
+    pub(crate) unsafe fn read_only<O: StorageOwner>(owner: O) -> Self {
+        Self::new(owner, const { &OwnerType::plain::<O>() }, StorageState::ReadOnly)
+    }
+
+    /// A storage of memory that code outside this crate may reach.
+    #[inline]
+    pub(crate) fn aliased<O: StorageOwner>(owner: O, writable: bool) -> Self {
+        Self::new(owner, const { &OwnerType::plain::<O>() }, StorageState::Aliased { writable })
+    }
+
+    /// As [`aliased`](Self::aliased), for an owner with hooks.
+    #[cfg(feature = "torch")]
+    pub(crate) fn aliased_with_hooks<O: OwnerHooks>(owner: O, writable: bool) -> Self {
+        Self::new(owner, const { &OwnerType::with_hooks::<O>() }, StorageState::Aliased { writable })
+    }
+
+    /// Notes that the memory is a copy that was made for its consumer.
+    #[inline]
+    pub(crate) fn marked_as_copied(mut self) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.header.copied = true;
+        }
+        self
     }
 
     #[inline]
-    pub(crate) fn access(&self) -> Access {
-        self.0.header.access
+    pub(crate) fn state(&self) -> StorageState {
+        self.0.header.state
     }
 
-    /// Whether the memory is foreign for good, not only for as long as it is lent.
+    /// Whether the memory is aliased for good, not only for as long as it is shared out.
     #[inline]
-    pub(crate) fn is_aliased(&self) -> bool {
-        matches!(self.0.header, Header { access: Access::Aliased { .. }, lent: false, .. })
+    pub(crate) fn is_aliased_for_good(&self) -> bool {
+        matches!(self.state(), StorageState::Aliased { .. }) && !self.0.header.shared_out
     }
 
     pub(crate) fn is_copied(&self) -> bool {
         self.0.header.copied
     }
 
-    /// In which order memory of a CUDA device is used.
+    /// What the layer of a device keeps with memory of that device.
     #[cfg(feature = "cuda")]
-    pub(crate) fn order(&self) -> &crate::cuda::OrderCell {
-        &self.0.header.order
+    pub(crate) fn device_state(&self) -> &DeviceStateCell {
+        &self.0.header.device_state
     }
 
     #[inline]
@@ -113,142 +225,159 @@ impl Storage {
         Self(Arc::clone(&self.0))
     }
 
-    /// Whether this is the only reference; then nobody can make another one while the borrow lasts.
+    /// Whether this is the only reference; then no other can be made while the borrow lasts.
     #[inline]
     pub(crate) fn is_unique(&mut self) -> bool {
         Arc::get_mut(&mut self.0).is_some()
     }
 
-    /// Whether this was the only reference a moment ago; of use to people, not as a proof.
+    /// Whether this was the only reference a moment ago. Informative; proves nothing.
     pub(crate) fn looks_unique(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Sets the access if this is the only reference, and says whether it was.
-    pub(crate) fn set_access(&mut self, access: Access) -> bool {
+    /// Sets the state if this is the only reference, and returns whether it was.
+    ///
+    /// # Safety
+    /// * The state is true of the memory from now on: see the constructors.
+    pub(crate) unsafe fn set_state(&mut self, state: StorageState) -> bool {
         match Arc::get_mut(&mut self.0) {
-            Some(block) => {
-                (block.header.access, block.header.lent) = (access, false);
+            Some(inner) => {
+                (inner.header.state, inner.header.shared_out) = (state, false);
                 true
             }
             None => false,
         }
     }
 
-    /// Lets every reference write exclusive memory until only one is left, which must be
-    /// [reclaimed](Self::reclaim); says whether this is the only reference and the memory exclusive.
+    /// Makes exclusive memory aliased, and writable through every reference, until only one
+    /// reference is left and [`reclaim`](Self::reclaim) is called. Returns false, and changes
+    /// nothing, if there is another reference or the memory is not exclusive.
     #[cfg(any(feature = "torch", test))]
-    pub(crate) fn lend(&mut self) -> bool {
+    pub(crate) fn share_out(&mut self) -> bool {
         match Arc::get_mut(&mut self.0) {
-            Some(Block { header, .. }) if header.access == Access::Exclusive => {
-                (header.access, header.lent) = (Access::Aliased { writable: true }, true);
+            Some(StorageInner { header, .. }) if header.state == StorageState::Exclusive => {
+                (header.state, header.shared_out) = (StorageState::Aliased { writable: true }, true);
                 true
             }
             _ => false,
         }
     }
 
-    /// Makes lent memory exclusive again if this is the only reference, and says whether the memory
-    /// is lent no longer.
+    /// Makes shared-out memory exclusive again if this is the only reference. Returns whether the
+    /// memory is not shared out (any more).
     #[cfg(any(feature = "torch", test))]
     pub(crate) fn reclaim(&mut self) -> bool {
-        if let Some(Block { header, .. }) = Arc::get_mut(&mut self.0)
-            && header.lent
+        if let Some(StorageInner { header, .. }) = Arc::get_mut(&mut self.0)
+            && header.shared_out
         {
-            (header.access, header.lent) = (Access::Exclusive, false);
+            (header.state, header.shared_out) = (StorageState::Exclusive, false);
         }
-        !self.0.header.lent
+        !self.0.header.shared_out
     }
 
-    /// The owner itself, if this is the only reference and the owner is of this type.
+    /// The owner itself, if this is the only reference and the owner is of type `O`.
     #[inline]
-    pub(crate) fn into_owner<O: Owner>(self) -> Result<O, Self> {
+    pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
         if !self.owner_is::<O>() {
             return Err(self);
         }
-        let block = Arc::into_raw(self.0).cast::<Block<O>>();
+        let inner = Arc::into_raw(self.0).cast::<StorageInner<O>>();
         // SAFETY: the pointer comes from `into_raw` just above, and the owner's type was checked,
-        // so the block was allocated as a `Block<O>`.
-        let block = unsafe { Arc::from_raw(block) };
-        match Arc::try_unwrap(block) {
-            Ok(block) => Ok(block.owner.0),
-            Err(block) => Err(Self(block)),
+        // so the allocation is that of a `StorageInner<O>`.
+        let inner = unsafe { Arc::from_raw(inner) };
+        match Arc::try_unwrap(inner) {
+            Ok(inner) => Ok(inner.owner.0),
+            Err(inner) => Err(Self(inner)),
         }
     }
 
-    /// The owner, if this is the only reference and the owner is of this type.
+    /// The owner, if this is the only reference and the owner is of type `O`.
     #[inline]
-    pub(crate) fn owner_mut<O: Owner>(&mut self) -> Option<&mut O> {
+    pub(crate) fn owner_mut<O: StorageOwner>(&mut self) -> Option<&mut O> {
         let owner: &mut dyn Any = &mut Arc::get_mut(&mut self.0)?.owner.0;
         owner.downcast_mut()
     }
 
-    /// Whether the owner is of this type.
+    /// The `Vec<T>` of an owner that keeps its elements in one, if this is the only reference.
+    pub(crate) fn take_vec<T: 'static>(&mut self) -> Option<Vec<T>> {
+        let inner = Arc::get_mut(&mut self.0)?;
+        let take = inner.header.owner_type.take_vec;
+        let vec = take(&mut inner.owner.0, TypeId::of::<Vec<T>>())?;
+        vec.downcast().ok().map(|vec| *vec)
+    }
+
+    /// Whether the owner is of type `O`.
     #[inline]
-    pub(crate) fn owner_is<O: Owner>(&self) -> bool {
+    pub(crate) fn owner_is<O: StorageOwner>(&self) -> bool {
         let owner: &dyn Any = &self.0.owner.0;
         owner.is::<O>()
     }
 
-    /// The owner, if it is of this type.
+    /// The owner, if it is of type `O`.
     ///
     /// # Safety
     /// * What the caller does with the owner is sound from any number of threads at once.
-    pub(crate) unsafe fn peek<O: Owner>(&self) -> Option<&O> {
+    pub(crate) unsafe fn owner_ref_unchecked<O: StorageOwner>(&self) -> Option<&O> {
         let owner: &dyn Any = &self.0.owner.0;
         owner.downcast_ref()
     }
 
+    /// Has an owner that can do so copy its elements to the host ([`OwnerHooks::copy_to_host`]).
+    pub(crate) fn copy_to_host(&self) -> Option<Result<(Self, Descriptor)>> {
+        (self.0.header.owner_type.copy_to_host)(&self.0.owner.0)
+    }
+
     /// Turns the reference into a thin pointer, for C++ to keep.
     #[cfg(any(feature = "torch", test))]
-    pub(crate) fn into_thin(self) -> *mut c_void {
+    pub(crate) fn into_raw(self) -> *mut c_void {
         Arc::into_raw(self.0).cast::<c_void>().cast_mut()
     }
 
     /// Turns a thin pointer back into the reference that it was.
     ///
     /// # Safety
-    /// * `thin` came from [`into_thin`](Self::into_thin) and stands for one reference, which the
+    /// * `raw` came from [`into_raw`](Self::into_raw) and stands for one reference, which the
     ///   result takes over.
-    pub(crate) unsafe fn from_thin(thin: *const c_void) -> Self {
-        // SAFETY: every block starts with a header (`repr(C)`), and the reference keeps it alive.
-        let widen = unsafe { (*thin.cast::<Header>()).widen };
-        // SAFETY: `widen` gives back the wide pointer that `into_raw` gave, by the caller's promise
-        // with one reference behind it.
-        Self(unsafe { Arc::from_raw(widen(thin)) })
+    pub(crate) unsafe fn from_raw(raw: *const c_void) -> Self {
+        // SAFETY: every inner struct starts with a header (asserted above), and the reference that
+        // the caller passes keeps it alive.
+        let owner_type = unsafe { (*raw.cast::<StorageHeader>()).owner_type };
+        // SAFETY: `widen` gives back the pointer that `Arc::into_raw` gave; the caller passes the
+        // one reference behind it.
+        Self(unsafe { Arc::from_raw((owner_type.widen)(raw)) })
     }
 
-    /// Looks at the reference behind a thin pointer, which stays where it is.
+    /// Uses the reference behind a thin pointer, which stays where it is.
     ///
     /// # Safety
-    /// * `thin` came from [`into_thin`](Self::into_thin) and its reference lives during the call.
-    /// * Unless nothing else uses that reference meanwhile, `look` calls nothing that wants the only
-    ///   reference.
+    /// * `raw` came from [`into_raw`](Self::into_raw) and its reference lives during the call.
+    /// * Unless nothing else uses that reference meanwhile, `use_it` calls nothing that needs the
+    ///   only reference.
     #[cfg(any(feature = "torch", test))]
-    pub(crate) unsafe fn with_thin<R>(thin: *const c_void, look: impl FnOnce(&mut Self) -> R) -> R {
-        // SAFETY: as the caller promises; `ManuallyDrop` leaves the reference where it was.
-        let mut kept = std::mem::ManuallyDrop::new(unsafe { Self::from_thin(thin) });
-        look(&mut kept)
+    pub(crate) unsafe fn with_raw<R>(raw: *const c_void, use_it: impl FnOnce(&mut Self) -> R) -> R {
+        // SAFETY: the caller guarantees that the reference lives; `ManuallyDrop` does not drop it.
+        let mut storage = std::mem::ManuallyDrop::new(unsafe { Self::from_raw(raw) });
+        use_it(&mut storage)
     }
 }
 
-/// Gives a thin pointer to a block with this owner its vtable back. Reads nothing.
-fn widen<O: Owner>(thin: *const c_void) -> *const Block<dyn Owner> {
-    thin.cast::<Block<O>>()
+/// Gives a thin pointer to an inner struct with this owner its metadata back. Reads nothing.
+fn widen<O: StorageOwner>(raw: *const c_void) -> *const StorageInner<dyn StorageOwner> {
+    raw.cast::<StorageInner<O>>()
 }
 
 /// Drops the reference behind a thin pointer.
-unsafe extern "C" fn release(thin: *mut c_void) {
+unsafe extern "C" fn release(raw: *mut c_void) {
     contain_panic(|| {
-        // SAFETY: the caller holds the pointer as a deleter's context: it came from `into_thin`,
-        // and a deleter is called once.
-        drop(unsafe { Storage::from_thin(thin) });
+        // SAFETY: the caller holds the pointer as a deleter's context, which came from `into_raw`,
+        // and calls a deleter once.
+        drop(unsafe { Storage::from_raw(raw) });
     });
 }
 
-/// Runs code that owners of other people's making take part in, where no panic may pass.
-/// A panic ends here. Its payload may panic when it is dropped, and so may that payload; then it is
-/// leaked.
+/// Runs code that may drop owners from outside this crate, where no panic may pass. A panic ends
+/// here. Its payload may panic when it is dropped, and so may that payload; then it is leaked.
 pub(crate) fn contain_panic(run: impl FnOnce()) {
     let caught = |run: &mut dyn FnMut()| panic::catch_unwind(panic::AssertUnwindSafe(run)).err();
     let mut run = Some(run);
@@ -294,37 +423,47 @@ mod tests {
         (Counted(Arc::clone(&drops)), drops)
     }
 
+    fn exclusive(owner: impl StorageOwner) -> Storage {
+        // SAFETY: the tests' owners keep no memory that anything else reaches.
+        unsafe { Storage::exclusive(owner) }
+    }
+
+    fn set_read_only(storage: &mut Storage) -> bool {
+        // SAFETY: nothing writes the memory of the tests' owners.
+        unsafe { storage.set_state(StorageState::ReadOnly) }
+    }
+
     #[test]
     fn the_owner_is_dropped_with_the_last_reference() {
         let (owner, drops) = counted();
-        let mut first = Storage::new(owner, Access::Exclusive, false);
+        let mut first = exclusive(owner);
         let second = first.share();
-        assert!(!first.is_unique() && !first.set_access(Access::ReadOnly));
+        assert!(!first.is_unique() && !set_read_only(&mut first));
         drop(second);
-        assert!(first.is_unique() && first.set_access(Access::ReadOnly));
+        assert!(first.is_unique() && set_read_only(&mut first));
         assert_eq!(drops.load(Ordering::SeqCst), 0);
         drop(first);
         assert_eq!(drops.load(Ordering::SeqCst), 1);
     }
 
     #[test]
-    fn lent_memory_is_exclusive_again_when_one_reference_is_left() {
-        let mut storage = Storage::new(vec![1_u8], Access::Exclusive, false);
+    fn shared_out_memory_is_exclusive_again_when_one_reference_is_left() {
+        let mut storage = exclusive(vec![1_u8]);
         let other = storage.share();
-        assert!(!storage.lend(), "not alone");
+        assert!(!storage.share_out(), "not alone");
         drop(other);
-        assert!(storage.lend() && !storage.lend());
+        assert!(storage.share_out() && !storage.share_out());
         let other = storage.share();
         assert!(!storage.reclaim());
-        assert_eq!(storage.access(), Access::Aliased { writable: true });
+        assert_eq!(storage.state(), StorageState::Aliased { writable: true });
         drop(other);
         assert!(storage.reclaim());
-        assert_eq!(storage.access(), Access::Exclusive);
+        assert_eq!(storage.state(), StorageState::Exclusive);
     }
 
     #[test]
     fn owners_come_out_by_type_and_alone() {
-        let mut storage = Storage::new(vec![1_u8], Access::Exclusive, false);
+        let mut storage = exclusive(vec![1_u8]);
         assert!(storage.owner_mut::<Vec<u16>>().is_none());
         assert_eq!(storage.owner_mut::<Vec<u8>>().map(|owner| owner.len()), Some(1));
         let storage = storage.into_owner::<String>().expect_err("not a String");
@@ -335,14 +474,14 @@ mod tests {
     }
 
     #[test]
-    fn thin_pointers_carry_one_reference() {
+    fn raw_pointers_carry_one_reference() {
         let (owner, drops) = counted();
-        let thin = Storage::new(owner, Access::Exclusive, true).into_thin();
-        // SAFETY: `thin` holds its reference until `release` below.
-        let mut shared = unsafe { Storage::with_thin(thin, |kept| kept.share()) };
+        let raw = exclusive(owner).marked_as_copied().into_raw();
+        // SAFETY: `raw` holds its reference until `release` below.
+        let mut shared = unsafe { Storage::with_raw(raw, |storage| storage.share()) };
         assert!(shared.is_copied() && !shared.is_unique());
         // SAFETY: the one call that this pointer's reference stands for.
-        unsafe { release(thin) };
+        unsafe { release(raw) };
         assert!(shared.is_unique());
         drop(shared);
         assert_eq!(drops.load(Ordering::SeqCst), 1);
@@ -351,9 +490,9 @@ mod tests {
     #[test]
     fn a_panicking_owner_does_not_pass_the_c_boundary() {
         let (owner, drops) = counted();
-        let thin = Storage::new(Explosive(owner), Access::Exclusive, false).into_thin();
+        let raw = exclusive(Explosive(owner)).into_raw();
         // SAFETY: the one call that this pointer's reference stands for.
-        unsafe { release(thin) };
+        unsafe { release(raw) };
         assert_eq!(drops.load(Ordering::SeqCst), 1, "its fields are dropped all the same");
     }
 }

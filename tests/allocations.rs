@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use dlbridge::{ArrayExt, Tensor};
+use dlbridge::{ArrayExt, ArrayTorchExt, Tensor};
 use ndarray::{Array2, Ix2};
 
 /// Counts the allocations of each thread.

@@ -99,10 +99,10 @@ fn only_the_only_handle_to_exclusive_memory_may_be_written_elsewhere() {
 #[test]
 fn foreign_memory_is_exported_as_it_came() {
     for (given, expected, access) in [
-        (0, 0, Access::Aliased { writable: true }),
-        (READ_ONLY, READ_ONLY, Access::Aliased { writable: false }),
+        (0, 0, Access::Aliased { writable: true, trusted: true }),
+        (READ_ONLY, READ_ONLY, Access::Aliased { writable: false, trusted: true }),
         (READ_ONLY | IS_COPIED, READ_ONLY, Access::ReadOnly),
-        (1 << 40, 0, Access::Aliased { writable: true }),
+        (1 << 40, 0, Access::Aliased { writable: true, trusted: true }),
     ] {
         let (tensor, _) = taken(Peer { flags: given, ..Peer::default() });
         assert_eq!(tensor.access(), access, "{given}");
@@ -139,7 +139,7 @@ fn legacy_imports_are_read_only() {
     let (source, deleted) = Peer::default().make_legacy();
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack_legacy(source) }.expect("valid");
-    assert_eq!(tensor.access(), Access::Aliased { writable: false });
+    assert_eq!(tensor.access(), Access::Aliased { writable: false, trusted: true });
     assert_eq!(tensor.to_vec::<f32>().expect("readable"), [0.0, 1.0, 2.0]);
     drop(tensor);
     assert_eq!(deleted.times(), 1);
@@ -495,7 +495,7 @@ fn foreign_memory_stays_foreign_whoever_else_holds_it() {
     // SAFETY: our own struct, of a moment ago.
     let back = unsafe { Tensor::from_dlpack(foreign.share_dlpack().into_raw()) }.expect("our own");
     let back = back.into_aliased().expect("nothing to give up");
-    assert_eq!(back.access(), Access::Aliased { writable: true });
+    assert_eq!(back.access(), Access::Aliased { writable: true, trusted: false });
     let shared = tensor();
     let other = shared.share();
     assert!(matches!(shared.into_aliased().map_err(Error::from), Err(Error::NotUnique)));
@@ -528,7 +528,7 @@ fn our_own_structs_are_believed_when_their_owner_changes_them() {
         back
     };
     let read_only = change(&|managed| managed.flags |= READ_ONLY);
-    assert_eq!(read_only.access(), Access::Aliased { writable: false });
+    assert_eq!(read_only.access(), Access::Aliased { writable: false, trusted: true });
     assert_eq!(read_only.to_vec::<f32>().expect("alive"), [1.0, 2.0, 3.0]);
     let shifted = change(&|managed| {
         managed.dl_tensor.byte_offset = 4;
@@ -548,6 +548,6 @@ fn our_own_structs_are_believed_when_their_owner_changes_them() {
         vec![1.0; 100_000]
     );
     let whole = change(&|_| {});
-    assert_eq!(whole.access(), Access::Aliased { writable: true });
+    assert_eq!(whole.access(), Access::Aliased { writable: true, trusted: true });
     assert_eq!(whole.into_aliased().map(|tensor| tensor.len()).expect("one handle"), 3);
 }

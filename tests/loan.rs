@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use dlbridge::{ArrayExt, Error};
+use dlbridge::{ArrayTorchExt, Error};
 use ndarray::{Array2, Axis, array, s};
 use tch::Kind;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use dlbridge::{Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, Tensor, TorchExt};
+use dlbridge::{Access, ArrayExt, ArrayTorchExt, DType, Descriptor, Device, Element, Error, Layout, Tensor, TorchExt};
 use half::{bf16, f16};
 use ndarray::{Array2, Axis, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s};
 use num_complex::Complex;
@@ -558,7 +558,7 @@ fn dlpack_structs_of_a_tensor_share_its_memory() {
     drop(first);
     // SAFETY: made above, and libtorch does not write while `back` is looked at.
     let back = unsafe { Tensor::from_dlpack(second.into_raw()) }.expect("ours");
-    assert_eq!(back.access(), Access::Aliased { writable: true });
+    assert_eq!(back.access(), Access::Aliased { writable: true, trusted: true });
     assert_eq!(back.as_ndarray::<f32, Ix2>().expect("trusted for")[[0, 0]], 8.0);
     let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("a struct is alive").into_value();
     drop(back);
@@ -585,7 +585,7 @@ fn unchecked_doors_do_what_they_say() {
     assert_eq!(unsafe { tensor.as_ndarray_unchecked::<f32, Ix2>() }.expect("f32"), matrix());
     // SAFETY: `other` neither writes nor resizes the memory.
     let foreign = unsafe { tensor.into_tensor_unchecked() }.expect("plain");
-    assert_eq!(foreign.access(), Access::Aliased { writable: true });
+    assert_eq!(foreign.access(), Access::Aliased { writable: true, trusted: true });
     assert_eq!(foreign.as_ndarray::<f32, Ix2>().expect("trusted for"), matrix());
     let foreign = foreign.into_torch().expect_err("others may look at the memory").into_value();
     let before = address(&other);

@@ -1,7 +1,7 @@
 //! Tensors that are more than a plain strided buffer, made in C++: each refused before its memory is
 //! read, with a remedy, and given back.
 
-use dlbridge::{ArrayExt, Error, Exported, Tensor, TorchExt};
+use dlbridge::{ArrayTorchExt, Error, Exported, Tensor, TorchExt};
 use dlbridge_peer::{Blob, hostile};
 use ndarray::{Ix1, Ix2};
 

@@ -2,29 +2,13 @@
 
 use smallvec::SmallVec;
 
-use crate::{DType, Descriptor, Element, Error, Layout, Result};
-
-/// Looks at every element where `T` is `bool`. Nothing remembers an earlier look, because the bytes
-/// may have changed since.
-///
-/// # Safety
-/// * The elements of `source` are readable host memory, and of type `T`.
-pub(crate) unsafe fn check_bools<T: Element>(source: &Descriptor) -> Result<()> {
-    if T::DTYPE != DType::BOOL {
-        return Ok(());
-    }
-    // SAFETY: the caller's promise; bools take a byte each.
-    match unsafe { find_invalid(source.data_ptr().cast(), source.layout()) } {
-        None => Ok(()),
-        Some(value) => Err(Error::InvalidBool { value }),
-    }
-}
+use crate::Layout;
 
 /// A byte that is neither 0 nor 1, if there is one.
 ///
 /// # Safety
 /// * Every element of `layout`, one byte each, is readable from `data` on.
-pub(super) unsafe fn find_invalid(data: *const u8, layout: &Layout) -> Option<u8> {
+pub(crate) unsafe fn find_invalid_bool(data: *const u8, layout: &Layout) -> Option<u8> {
     if layout.is_empty() {
         return None;
     }

@@ -6,7 +6,8 @@ use super::gather::gather;
 use super::memory::{self, DeviceBuffer};
 use super::staging::{HALF, Half, with_halves};
 use super::stream::{Stream, address};
-use crate::copy::{self, Buffer, Memory};
+use crate::buffer::Buffer;
+use crate::copy::{self, Memory};
 use crate::{Device, Error, Layout, MemoryFormat, Result};
 
 /// Where memory is, as far as copies are concerned.

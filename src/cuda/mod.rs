@@ -13,6 +13,7 @@
 
 mod blocks;
 mod context;
+mod copies;
 mod crossing;
 mod driver;
 mod gather;
@@ -20,12 +21,12 @@ mod memory;
 mod order;
 mod staging;
 mod stream;
-mod transfer;
 
-pub(crate) use order::{OrderCell, Use};
+pub(crate) use copies::{
+    PendingCopy, copy_into, copy_to, hand_to_default, is_pinned, share_tracker, start_copy_to, tracker_of,
+};
+pub(crate) use order::StreamUse;
 pub use stream::Stream;
-pub use transfer::Transfer;
-pub(crate) use transfer::{copy_into_on, copy_to, hand_to_default, is_pinned, join_order};
 
 use std::ffi::{c_int, c_void};
 
@@ -77,7 +78,14 @@ impl Device {
     }
 }
 
-/// Whether this machine has this CUDA device, and a driver for it.
-pub(crate) fn require(device: Device) -> Result<()> {
-    context::Context::of(device).map(drop)
+/// Whether this build and this machine can copy to and from a device.
+pub(crate) fn check_available(device: Device) -> Result<()> {
+    if device == Device::CPU {
+        return Ok(());
+    }
+    let near = if device == Device::CUDA_HOST { Some(Device::cuda(0)) } else { device.on_cuda() };
+    match near {
+        Some(near) => context::Context::of(near).map(drop),
+        None => Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" }),
+    }
 }

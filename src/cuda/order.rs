@@ -7,7 +7,6 @@
 //!   Memory of ours is freed on home, or, where nobody could be waited for, never; the host waits for nothing;
 //! * owners of streams are dropped, and anybody is waited for, outside the lock.
 
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
@@ -72,12 +71,12 @@ impl Order {
     }
 
     /// Makes home wait for what was put on a stream.
-    pub(super) fn after(&self, stream: &Stream) -> Result<()> {
+    pub(crate) fn after(&self, stream: &Stream) -> Result<()> {
         self.home.wait_for(stream)
     }
 
     /// Hands the memory to a stream until it is released.
-    pub(super) fn hand_to(&self, stream: &Stream) -> Result<()> {
+    pub(crate) fn hand_to(&self, stream: &Stream) -> Result<()> {
         self.before(stream)?;
         self.add(stream, 0, true);
         Ok(())
@@ -142,67 +141,20 @@ impl Drop for Order {
     }
 }
 
-/// Where a storage has its order, if it has one: one word, because most memory is on the host.
-#[derive(Default)]
-pub(crate) struct OrderCell(AtomicPtr<Order>);
-
-impl OrderCell {
-    pub(super) fn get(&self) -> Option<Arc<Order>> {
-        let order = self.0.load(Ordering::Acquire);
-        if order.is_null() {
-            return None;
-        }
-        // SAFETY: of `set`, and never replaced: the cell holds a reference as long as it is there.
-        unsafe { Arc::increment_strong_count(order) };
-        // SAFETY: likewise, with the reference that was just counted.
-        Some(unsafe { Arc::from_raw(order) })
-    }
-
-    /// The order that is there, or this one.
-    pub(super) fn get_or_set(&self, order: Arc<Order>) -> Arc<Order> {
-        let new = Arc::into_raw(Arc::clone(&order)).cast_mut();
-        let placed =
-            self.0.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if !placed {
-            // SAFETY: it was not placed, so it is still this one's.
-            drop(unsafe { Arc::from_raw(new.cast_const()) });
-        }
-        self.get().unwrap_or(order)
-    }
-}
-
-impl Drop for OrderCell {
-    #[inline]
-    fn drop(&mut self) {
-        let order = *self.0.get_mut();
-        if !order.is_null() {
-            leave(order);
-        }
-    }
-}
-
-/// Drops the reference of a cell.
-#[cold]
-#[inline(never)]
-fn leave(order: *mut Order) {
-    // SAFETY: called by the cell, once, with what `get_or_set` put there.
-    drop(unsafe { Arc::from_raw(order.cast_const()) });
-}
-
 /// A use of memory on a stream, which ends when this is dropped.
-pub(crate) struct Use(Option<Box<Used>>);
+pub(crate) struct StreamUse(Option<Box<Used>>);
 
 struct Used {
     order: Arc<Order>,
     stream: Stream,
 }
 
-impl Use {
+impl StreamUse {
     /// None.
     pub(crate) const NONE: Self = Self(None);
 
     /// Makes the contents ready on a stream.
-    pub(super) fn new(order: &Arc<Order>, stream: &Stream) -> Result<Self> {
+    pub(crate) fn new(order: &Arc<Order>, stream: &Stream) -> Result<Self> {
         order.before(stream)?;
         order.add(stream, 1, false);
         Ok(Self(Some(Box::new(Used { order: Arc::clone(order), stream: stream.for_every_thread() }))))
@@ -215,14 +167,14 @@ impl Use {
 
     /// Has it last as long as the memory.
     #[cfg(feature = "torch")]
-    pub(crate) fn stay(self) {
+    pub(crate) fn keep_until_release(self) {
         if let Some(used) = &self.0 {
             used.order.add(&used.stream, 0, true);
         }
     }
 }
 
-impl Drop for Use {
+impl Drop for StreamUse {
     #[inline]
     fn drop(&mut self) {
         if let Some(used) = self.0.take() {

@@ -8,7 +8,9 @@ use std::ops::Deref;
 
 use ::ndarray::{Array, ArrayRef, ArrayView, ArrayViewMut, Dimension};
 
-use super::{ArrayExt, Token, is_same, sealed};
+use super::array_ext::ArrayExt;
+use super::owned::{Sealed, Token};
+use super::views::is_same;
 #[cfg(doc)]
 use crate::Error;
 use crate::{Access, Element, List, Rejected, Result, Tensor};
@@ -84,23 +86,21 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
         let Self { view, tensor } = &mut self;
         // The owner is only given out when there is no other handle.
         if tensor.access() == Access::Exclusive
-            && tensor.storage.owner_mut::<Array<T, D>>().is_some_and(|array| is_same(array, view))
+            && tensor.owner_mut::<Array<T, D>>().is_some_and(|array| is_same(array, view))
             && tensor.require_bools_in_span::<T>().is_ok()
         {
-            return Ok(sealed::Sealed::recover(self.tensor, Token(())));
+            return Ok(Sealed::recover(self.tensor, Token(())));
         }
-        let Self { view, tensor } = self;
-        tensor.into_other_original().map_err(|rejected| rejected.map(|tensor| Self { view, tensor }))
+        self.replace_tensor(Tensor::into_other_original)
     }
 
-    /// Moves the elements into a libtorch tensor. Nothing is copied.
-    ///
-    /// # Errors
-    /// As for [`Tensor::into_torch`]. The array comes back inside the error.
-    #[cfg(feature = "torch")]
-    pub fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>> {
+    /// Turns the tensor into something else. If that fails, the array comes back inside the error.
+    pub(crate) fn replace_tensor<R>(
+        self,
+        replace: impl FnOnce(Tensor) -> Result<R, Rejected<Tensor>>,
+    ) -> Result<R, Rejected<Self>> {
         let Self { view, tensor } = self;
-        tensor.into_torch().map_err(|rejected| rejected.map(|tensor| Self { view, tensor }))
+        replace(tensor).map_err(|rejected| rejected.map(|tensor| Self { view, tensor }))
     }
 }
 
@@ -131,11 +131,6 @@ impl<T: Element, D: Dimension> ArrayExt for NdArray<T, D> {
 
     fn to_list(&self) -> Result<List> {
         self.tensor.to_list()
-    }
-
-    #[cfg(feature = "torch")]
-    fn to_torch(&self) -> Result<tch::Tensor> {
-        self.tensor.to_torch()
     }
 }
 

@@ -105,12 +105,6 @@ unsafe extern "C" {
     ) -> *mut ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    pub fn dlb_torch_share(
-        tensor: *const dlb_torch_tensor,
-        out: *mut *mut dlb_torch_tensor,
-    ) -> *mut ::std::os::raw::c_char;
-}
-unsafe extern "C" {
     pub fn dlb_torch_copy(
         source: *const dlb_torch_tensor,
         target: *mut dlb_torch_tensor,

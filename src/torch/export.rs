@@ -1,17 +1,21 @@
-//! DLPack structs of libtorch's memory: it goes under our care first, because libtorch alone would free
-//! or move it whenever a tensor is resized or a lazy clone is written.
+//! DLPack structs of libtorch's memory. A storage of ours owns the memory first, because libtorch
+//! alone would free or move it whenever a tensor is resized or a lazy clone is written.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use super::bindings::{dlb_torch_adopt, dlb_torch_free_memory, dlb_torch_memory};
-use super::{Read, check, handle, read};
-use crate::storage::Storage;
-use crate::{Access, Error, Exported, Result, Tensor};
+use super::shim::{check, handle};
+use super::tensor_info::{TensorInfo, tensor_info};
+use crate::shared_buffer::SharedBuffer;
+use crate::storage::{Storage, StorageState};
+use crate::{Error, Exported, Result, Tensor};
 
-/// Another owner of a tensor's memory, as a DLPack struct.
+/// Makes a DLPack struct that is one more owner of a tensor's memory.
 pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
-    let Read { descriptor, shared, context } = read(tensor)?;
+    let mut info = tensor_info(tensor)?;
+    info.reclaim();
+    let TensorInfo { descriptor, shared, context } = info;
     descriptor.require_host("DLPack on the host")?;
     let (context, shared) = match (context, shared) {
         (Some(context), shared) => (context, shared),
@@ -20,35 +24,38 @@ pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     };
     let share = |storage: &mut Storage| share_with_torch(storage, shared);
     // SAFETY: the tensor's storage holds the context's reference (unless another thread replaces
-    // the storage meanwhile: tch's race, a stated limit); it is changed only if the tensor owns
-    // its memory alone, and then nobody else uses it.
-    let storage = unsafe { Storage::with_thin(context.as_ptr(), share) }?;
-    Ok(Tensor { trusted: false, ..Tensor::new(storage, descriptor) }.into_dlpack())
+    // the storage meanwhile: tch's race, a documented limit). The storage is changed only if the
+    // tensor owns its memory alone; then no other code uses that reference.
+    let storage = unsafe { Storage::with_raw(context.as_ptr(), share) }?;
+    // SAFETY: the storage keeps the memory that the descriptor was read from.
+    let buffer = unsafe { SharedBuffer::new(storage, descriptor) };
+    Ok(Tensor::from_buffer(buffer).into_dlpack())
 }
 
 /// One more reference to memory of ours that libtorch holds and goes on writing. `shared` is why the
 /// tensor does not own the memory alone: then another thread may be here too, so nothing is changed.
 fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Storage> {
-    match (storage.access(), shared) {
-        (Access::Aliased { writable: true }, _) => Ok(storage.share()),
+    match (storage.state(), shared) {
+        (StorageState::Aliased { writable: true }, _) => Ok(storage.share()),
         (_, Some(error)) => Err(error),
-        (Access::Exclusive, None) if storage.lend() => Ok(storage.share()),
-        (Access::Exclusive, None) => Err(Error::NotUnique),
+        (StorageState::Exclusive, None) if storage.share_out() => Ok(storage.share()),
+        (StorageState::Exclusive, None) => Err(Error::NotUnique),
         _ => Err(Error::ReadOnly { remedy: "use to_tensor() to copy" }),
     }
 }
 
-/// Puts memory that a tensor owns alone under the care of a storage of ours, and gives the
-/// storage's context.
+/// Makes a storage of ours the owner of memory that a tensor owns alone, and gives the storage's
+/// context.
 fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
-    let context = Storage::new(FormerOwner(None), Access::Exclusive, false).into_thin();
+    // SAFETY: the tensor owns the memory alone, and the storage takes its place.
+    let context = unsafe { Storage::exclusive(FormerOwner(None)) }.into_raw();
     let mut former = std::ptr::null_mut();
-    // SAFETY: a plain tensor that owns its memory alone, so that nobody else is looking at its
-    // storage; the context begins with its release function (`Header`).
+    // SAFETY: a plain tensor that owns its memory alone, so that no other code reads its storage;
+    // the context begins with its release function (asserted in `storage`).
     let adopted = check(unsafe { dlb_torch_adopt(handle(tensor), context, &raw mut former) });
-    // SAFETY: made above; libtorch holds the reference on success, nobody on failure.
+    // SAFETY: made above; on success libtorch holds the reference, and no other code uses it yet.
     unsafe {
-        Storage::with_thin(context, |storage| {
+        Storage::with_raw(context, |storage| {
             storage.owner_mut::<FormerOwner>().map(|owner| owner.0 = NonNull::new(former))
         })
     };
@@ -56,7 +63,7 @@ fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
         (Ok(()), Some(context)) => Ok(context),
         (adopted, _) => {
             // SAFETY: libtorch did not take the reference.
-            drop(unsafe { Storage::from_thin(context) });
+            drop(unsafe { Storage::from_raw(context) });
             Err(adopted.err().unwrap_or(Error::Aliased))
         }
     }

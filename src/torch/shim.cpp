@@ -157,10 +157,6 @@ char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out) {
   });
 }
 
-char *dlb_torch_share(const dlb_torch_tensor *tensor, dlb_torch_tensor **out) {
-  return guarded([&] { *out = into_handle(as_tensor(tensor)); });
-}
-
 char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target) {
   return guarded([&] {
     at::NoGradGuard no_grad;

@@ -65,9 +65,6 @@ char *dlb_torch_clone(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 /* A deep copy on the CPU, on which the copy has arrived. */
 char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 
-/* Another reference to the same tensor object. */
-char *dlb_torch_share(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
-
 /* Copies elements, as `target.copy_(source)`, without recording it for autograd. */
 char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target);
 

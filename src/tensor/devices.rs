@@ -1,6 +1,10 @@
 //! From one device to another.
 
-use crate::{Device, Error, Rejected, Result, Tensor};
+use super::Tensor;
+use crate::shared_buffer::SharedBuffer;
+use crate::{Device, MemoryFormat, Rejected, Result, cuda};
+#[cfg(doc)]
+use crate::Error;
 
 /// Between devices. Without the feature `cuda`, and on machines without CUDA, everything but the host is refused;
 /// the error says which of the two is missing.
@@ -24,26 +28,17 @@ impl Tensor {
         if self.device().is_host() && device == Device::CPU {
             return self.deep_clone();
         }
-        #[cfg(feature = "torch")]
+        let is_cudas = cfg!(feature = "cuda") && self.device().on_cuda().is_some();
         if device == Device::CPU
-            && (cfg!(not(feature = "cuda")) || self.device().on_cuda().is_none())
-            && let Some(moved) = crate::torch::owner_to_host(self)
+            && !is_cudas
+            && let Some(copied) = self.buffer.storage().copy_to_host()
         {
-            return moved;
+            return copied.map(|(storage, descriptor)| {
+                // SAFETY: `OwnerHooks::copy_to_host` gives a storage that keeps these elements.
+                Self::from_buffer(unsafe { SharedBuffer::new(storage, descriptor) })
+            });
         }
-        self.to_other_device(device)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn to_other_device(&self, device: Device) -> Result<Self> {
-        crate::cuda::copy_to(self, device, crate::MemoryFormat::Preserve, None)
-    }
-
-    #[cfg(not(feature = "cuda"))]
-    fn to_other_device(&self, device: Device) -> Result<Self> {
-        device.check_available()?;
-        self.device().check_available()?;
-        Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" })
+        cuda::copy_to(&self.buffer, device, MemoryFormat::Preserve, None).map(Self::from_buffer)
     }
 
     /// Moves to a device: through unchanged when the memory is there already, otherwise by one copy. Page-locked host
@@ -99,14 +94,13 @@ impl Tensor {
 
     /// Whether the memory is page-locked host memory, whoever locked it.
     pub fn is_pinned(&self) -> bool {
-        #[cfg(feature = "cuda")]
-        if self.device() == Device::CPU && crate::cuda::is_pinned(self.descriptor()) {
+        if self.device() == Device::CPU && cuda::is_pinned(self.descriptor()) {
             return true;
         }
         matches!(self.device(), Device::CUDA_HOST | Device::ROCM_HOST)
     }
 
-    pub(crate) fn is_at(&self, device: Device) -> bool {
+    pub(super) fn is_at(&self, device: Device) -> bool {
         self.device() == device || (self.device().is_host() && device == Device::CPU)
     }
 }
@@ -129,17 +123,6 @@ impl Device {
     /// # Errors
     /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`], [`Error::UnsupportedDevice`], [`Error::Cuda`].
     pub fn check_available(self) -> Result<()> {
-        if self == Self::CPU {
-            return Ok(());
-        }
-        #[cfg(feature = "cuda")]
-        if let Some(device) = if self == Self::CUDA_HOST { Some(Self::cuda(0)) } else { self.on_cuda() } {
-            return crate::cuda::require(device);
-        }
-        #[cfg(not(feature = "cuda"))]
-        if self == Self::CUDA_HOST || self.on_cuda().is_some() {
-            return Err(Error::CudaNotEnabled { device: self });
-        }
-        Err(Error::UnsupportedDevice { device: self, target: "dlbridge's copies" })
+        cuda::check_available(self)
     }
 }

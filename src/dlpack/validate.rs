@@ -1,6 +1,7 @@
-//! Descriptions in DLPack's form, read with every doubt.
+//! Descriptions in DLPack's form, which may say anything, checked before they are used.
 
-use super::{DLDataType, DLTensor, PADDED};
+use super::managed::PADDED;
+use crate::ffi::{DLDataType, DLTensor};
 use crate::layout::measure;
 use crate::{DType, Descriptor, Device, Error, Layout, Result};
 
@@ -22,14 +23,14 @@ impl Descriptor {
         let DLDataType { code, bits, lanes } = tensor.dtype;
         let dtype = DType { code, bits, lanes };
         if dtype.has_wrong_width() {
-            return Err(refusal("dtype.bits", bits.to_string(), "this kind of number has another width"));
+            return Err(invalid("dtype.bits", bits.to_string(), "this kind of number has another width"));
         }
         let mut data = tensor.data;
         if !data.is_null() {
             let offset = usize::try_from(tensor.byte_offset).ok();
             if offset.and_then(|offset| data.addr().checked_add(offset)).is_none() {
                 let reason = "the address exceeds the address space";
-                return Err(refusal("byte_offset", tensor.byte_offset.to_string(), reason));
+                return Err(invalid("byte_offset", tensor.byte_offset.to_string(), reason));
             }
             data = data.wrapping_byte_add(offset.unwrap_or(0));
         }
@@ -51,12 +52,12 @@ impl Layout {
     pub unsafe fn from_dl_tensor(tensor: &DLTensor) -> Result<Self> {
         let Ok(ndim) = usize::try_from(tensor.ndim) else {
             let reason = "the number of dimensions cannot be negative";
-            return Err(refusal("ndim", tensor.ndim.to_string(), reason));
+            return Err(invalid("ndim", tensor.ndim.to_string(), reason));
         };
         // SAFETY: the caller's promise for a shape of `ndim` numbers.
         let Some(shape) = (unsafe { numbers(tensor.shape, ndim) }) else {
             let reason = "a tensor of some rank needs a shape";
-            return Err(refusal("shape", address(tensor.shape), reason));
+            return Err(invalid("shape", address(tensor.shape), reason));
         };
         if tensor.strides.is_null() {
             // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all versions.
@@ -65,7 +66,7 @@ impl Layout {
         // SAFETY: the caller's promise for strides of `ndim` numbers.
         match unsafe { numbers(tensor.strides, ndim) } {
             Some(strides) => Self::new(shape, strides),
-            None => Err(refusal("strides", address(tensor.strides), "the address is misaligned")),
+            None => Err(invalid("strides", address(tensor.strides), "the address is misaligned")),
         }
     }
 }
@@ -75,7 +76,7 @@ fn address(numbers: *const i64) -> String {
 }
 
 #[cold]
-pub(super) fn refusal(field: &str, value: String, reason: &'static str) -> Error {
+pub(super) fn invalid(field: &str, value: String, reason: &'static str) -> Error {
     Error::InvalidDescriptor { field: field.into(), value, reason }
 }
 

@@ -1,25 +1,30 @@
-//! Loans: an array's memory goes to libtorch for the duration of a closure, and comes back.
+//! An array's memory in libtorch for the duration of a closure.
 //!
-//! The memory moves; no pointer is swapped behind a tensor that a thread may be working on. Whatever
-//! became of the tensor, the array gets back the memory that it lent, if libtorch holds it no more.
+//! The memory moves; no pointer is replaced behind a tensor that a thread may be working on. Whatever
+//! the closure did with the tensor, the array gets back the memory that it gave, if libtorch does not
+//! hold it any more, and else a copy.
 
 use super::bindings::dlb_torch_copy;
-use super::blob::from_storage;
-use super::{check, handle};
+use super::blob::from_buffer;
+use super::shim::{check, handle};
+use super::tensor::require_movable;
 use crate::ndarray::{OwnedArray, Token};
 use crate::{DType, Element, Error, Result, Tensor};
 
-/// Lends the memory of `array` to libtorch while `run` runs.
-pub(crate) fn lend<A: OwnedArray, R>(array: &mut A, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R> {
+/// Gives the memory of `array` to libtorch while `run` runs.
+pub(super) fn lend<A: OwnedArray, R>(
+    array: &mut A,
+    run: impl FnOnce(&mut tch::Tensor) -> R,
+) -> Result<R> {
     let mut memory: Tensor = array.take(Token(())).into();
-    match lent(&mut memory) {
+    match share_with_libtorch(&mut memory) {
         Ok(tensor) => {
-            let mut loan = Loan { array, tensor: Some(tensor), memory: Some(memory) };
-            let result = match &mut loan.tensor {
+            let mut scope = Scope { array, tensor: Some(tensor), memory: Some(memory) };
+            let result = match &mut scope.tensor {
                 Some(tensor) => run(tensor),
-                None => unreachable!("lent just above"),
+                None => unreachable!("set just above"),
             };
-            loan.take_back()?;
+            scope.give_back()?;
             Ok(result)
         }
         Err(error) => {
@@ -30,21 +35,22 @@ pub(crate) fn lend<A: OwnedArray, R>(array: &mut A, run: impl FnOnce(&mut tch::T
 }
 
 /// A libtorch tensor over memory that this handle keeps as well.
-fn lent(memory: &mut Tensor) -> Result<tch::Tensor> {
-    memory.check_torch()?;
+fn share_with_libtorch(memory: &mut Tensor) -> Result<tch::Tensor> {
+    require_movable(memory)?;
     // SAFETY: checked; the memory has one handle, which is not used until libtorch is done.
-    unsafe { from_storage(memory.storage.share(), &memory.descriptor) }.map_err(|(_, error)| error)
+    unsafe { from_buffer(memory.buffer().share()) }.map_err(|(_, error)| error)
 }
 
-/// A running loan. Taking back happens once: by name, or on the way out of a panic.
-struct Loan<'a, A: OwnedArray> {
+/// The time in which libtorch has an array's memory. It ends once: by name, or on the way out of a
+/// panic.
+struct Scope<'a, A: OwnedArray> {
     array: &'a mut A,
     tensor: Option<tch::Tensor>,
     memory: Option<Tensor>,
 }
 
-impl<A: OwnedArray> Loan<'_, A> {
-    fn take_back(&mut self) -> Result<()> {
+impl<A: OwnedArray> Scope<'_, A> {
+    fn give_back(&mut self) -> Result<()> {
         drop(self.tensor.take());
         let Some(mut memory) = self.memory.take() else { return Ok(()) };
         if memory.require_exclusive().is_ok() {
@@ -58,10 +64,10 @@ impl<A: OwnedArray> Loan<'_, A> {
     }
 }
 
-impl<A: OwnedArray> Drop for Loan<'_, A> {
+impl<A: OwnedArray> Drop for Scope<'_, A> {
     fn drop(&mut self) {
-        // Only on the way out of a panic is there anything left to do, and nobody to tell.
-        let _ = self.take_back();
+        // Something is left to do only on the way out of a panic, which has no place for an error.
+        let _ = self.give_back();
     }
 }
 
@@ -73,10 +79,9 @@ fn copy_shared<T: Element>(memory: Tensor) -> Result<Vec<T>> {
     elements.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes: len * size_of::<T>() })?;
     elements.resize(len, T::default());
     let mut copy = Tensor::from_vec(elements, memory.shape())?;
-    // SAFETY: `check_torch` was passed when the loan began; libtorch only reads.
-    let source =
-        unsafe { from_storage(memory.storage.share(), &memory.descriptor) }.map_err(|(_, error)| error)?;
-    let mut target = lent(&mut copy)?;
+    // SAFETY: `require_movable` passed before the closure ran; libtorch only reads.
+    let source = unsafe { from_buffer(memory.buffer().share()) }.map_err(|(_, error)| error)?;
+    let mut target = share_with_libtorch(&mut copy)?;
     let target_handle = target.as_mut_ptr().cast();
     // SAFETY: two valid tensors of one shape and type.
     check(unsafe { dlb_torch_copy(handle(&source), target_handle) })?;

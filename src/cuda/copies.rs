@@ -1,0 +1,301 @@
+//! Copies between buffers, at least one of which is not on the host: into new memory or into memory
+//! that exists, each in the order of streams.
+
+use std::sync::Arc;
+
+use super::context::Context;
+use super::crossing::{Copy, Place, Region, Streams};
+use super::memory::{self, DeviceBuffer, OwnedBuffer, PinnedBuffer};
+use super::order::Order;
+use super::stream::{Event, Stream};
+use crate::buffer::Buffer;
+use crate::copy::Memory;
+use crate::host_copy::layout_of_copy;
+use crate::shared_buffer::SharedBuffer;
+use crate::{Descriptor, Device, Error, Layout, MemoryFormat, Result};
+
+/// The tracker of a buffer's memory. Memory that has none yet is used in the order of the legacy
+/// default stream.
+pub(crate) fn tracker(buffer: &SharedBuffer, context: &'static Context) -> Result<Arc<Order>> {
+    if let Some(tracker) = buffer.storage().device_state().get() {
+        return Ok(tracker);
+    }
+    let home = Stream::legacy_default(Device::cuda(context.index))?;
+    Ok(buffer.storage().device_state().get_or_set(Order::new(&home, false)))
+}
+
+/// The tracker of a buffer's memory, and `None` for memory that is not on a CUDA device.
+pub(crate) fn tracker_of(buffer: &SharedBuffer) -> Result<Option<Arc<Order>>> {
+    match buffer.descriptor().device().on_cuda() {
+        Some(device) => tracker(buffer, Context::of(device)?).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A copy that was put on streams, and may not be done yet.
+pub(crate) struct PendingCopy {
+    /// Whether a device still reads or writes the host's memory.
+    uses_host_memory: bool,
+    /// The point in a stream at which the copy is done. `None` if no one needs to know it.
+    done: Option<Event>,
+    streams: Streams,
+}
+
+impl PendingCopy {
+    /// Whether the copy is done.
+    pub(crate) fn is_done(&self) -> Result<bool> {
+        self.done.as_ref().map_or(Ok(true), Event::is_past)
+    }
+
+    /// Waits until the copy is done. If that fails and it is not known what the device still does,
+    /// the memory of both buffers is leaked.
+    pub(crate) fn wait(&self, source: &SharedBuffer, target: &SharedBuffer) -> Result<()> {
+        let Some(done) = &self.done else { return Ok(()) };
+        done.wait().inspect_err(|_| leak_unless_drained(&self.streams, source, target))
+    }
+
+    /// Waits as [`wait`](Self::wait) does, if a device still uses the host's memory.
+    pub(crate) fn wait_for_host_memory(
+        &self,
+        source: &SharedBuffer,
+        target: &SharedBuffer,
+    ) -> Result<()> {
+        if self.uses_host_memory { self.wait(source, target) } else { Ok(()) }
+    }
+}
+
+/// After a failure: waits until the streams are empty, and leaks the memory if that fails too.
+fn leak_unless_drained(streams: &Streams, source: &SharedBuffer, target: &SharedBuffer) {
+    if !streams.settle() {
+        std::mem::forget((source.share(), target.share()));
+    }
+}
+
+/// The memory of one side of a copy that is on a device, and the stream that works on it.
+struct DeviceSide {
+    tracker: Arc<Order>,
+    stream: Stream,
+}
+
+impl DeviceSide {
+    fn new(buffer: &SharedBuffer, place: Place, stream: Option<&Stream>) -> Result<Option<Self>> {
+        match (place, stream) {
+            (Place::Device(context), Some(stream)) => {
+                Ok(Some(Self { tracker: tracker(buffer, context)?, stream: stream.clone() }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Puts a copy of the elements of `source` to those of `target` on `streams`. If `watch`, the result
+/// can tell when the copy is done.
+///
+/// # Safety
+/// * The two have one shape and element type; the target may be written, overlaps neither itself nor
+///   the source, and no other code uses it.
+/// * As long as the result uses the host's memory, the caller keeps that memory, and keeps other
+///   code from it.
+unsafe fn start(
+    source: &SharedBuffer,
+    target: &SharedBuffer,
+    streams: Streams,
+    memory: Memory,
+    watch: bool,
+) -> Result<PendingCopy> {
+    let (from, to) = (source.descriptor(), target.descriptor());
+    let (from_place, to_place) = (Place::of(from.device())?, Place::of(to.device())?);
+    let bytes;
+    let (from_layout, to_layout, itemsize) = match from.itemsize() {
+        Some(itemsize) => (from.layout(), to.layout(), itemsize),
+        // Packed elements are contiguous on both sides.
+        None => {
+            bytes = Layout::contiguous(&[i64::try_from(from.nbytes()).unwrap_or(i64::MAX)])?;
+            (&bytes, &bytes, 1)
+        }
+    };
+    let region = |descriptor: &Descriptor, place, layout| {
+        let data = descriptor.data_ptr().cast();
+        Region { place, data, layout }
+    };
+    let sides = [
+        DeviceSide::new(source, from_place, streams.from.as_ref())?,
+        DeviceSide::new(target, to_place, streams.to.as_ref())?,
+    ];
+    let copy = Copy {
+        from: region(from, from_place, from_layout),
+        to: region(to, to_place, to_layout),
+        itemsize,
+        memory,
+        streams,
+    };
+    for DeviceSide { tracker, stream } in sides.iter().flatten() {
+        tracker.before(stream)?;
+    }
+    // SAFETY: the caller guarantees what the copy requires of both sides, and the streams wait for
+    // earlier users of the memory.
+    match unsafe { run(&copy, &sides, watch) } {
+        Ok((uses_host_memory, done)) => {
+            Ok(PendingCopy { uses_host_memory, done, streams: copy.streams })
+        }
+        Err(error) => {
+            leak_unless_drained(&copy.streams, source, target);
+            Err(error)
+        }
+    }
+}
+
+/// Puts the work of a copy on its streams, which wait for earlier users already; then has later
+/// users wait for the work. Returns whether a device still uses the host's memory, and the point at
+/// which the copy is done if that can be asked for.
+///
+/// Memory that other code owns may be freed at any time, so a copy from or to such memory is waited
+/// for here.
+///
+/// # Safety
+/// * As for [`Copy::run`].
+unsafe fn run(
+    copy: &Copy<'_>,
+    sides: &[Option<DeviceSide>; 2],
+    watch: bool,
+) -> Result<(bool, Option<Event>)> {
+    // Between devices no code from outside this crate runs from here on.
+    let _entered = match (copy.from.place, copy.to.place) {
+        (Place::Device(context), Place::Device(_)) => Some(context.enter()?),
+        _ => None,
+    };
+    // SAFETY: the caller guarantees it.
+    let uses_host_memory = unsafe { copy.run() }?;
+    for DeviceSide { tracker, stream } in sides.iter().flatten() {
+        tracker.after(stream)?;
+    }
+    let others_own = sides.iter().flatten().any(|side| !side.tracker.is_ours);
+    let done = if watch || uses_host_memory || others_own {
+        copy.streams.last().map(Event::record).transpose()?
+    } else {
+        None
+    };
+    if let Some(done) = done.as_ref().filter(|_| others_own) {
+        done.wait()?;
+    }
+    Ok((uses_host_memory, done))
+}
+
+/// Copies elements to those of another buffer, and waits until the host's memory is not in use any
+/// more.
+///
+/// # Safety
+/// * The two have one shape and element type; the target may be written, overlaps neither itself nor
+///   the source, and no other code uses it during the call.
+pub(crate) unsafe fn copy_into(
+    source: &SharedBuffer,
+    target: &SharedBuffer,
+    stream: Option<&Stream>,
+    memory: Memory,
+) -> Result<()> {
+    let place = |buffer: &SharedBuffer| Place::of(buffer.descriptor().device());
+    let streams = Streams::new(place(source)?, place(target)?, stream)?;
+    // SAFETY: the caller guarantees it; both buffers live until the wait is over.
+    let pending = unsafe { start(source, target, streams, memory, false) }?;
+    pending.wait_for_host_memory(source, target)
+}
+
+/// New memory for the elements of `source` in this layout, which is dense: on a CUDA device for work
+/// on `stream`, on the host without a stream.
+///
+/// # Safety
+/// * The caller has every element written, in the order of `stream`, before it gives the result out.
+unsafe fn allocate(
+    source: &Descriptor,
+    device: Device,
+    layout: Layout,
+    stream: Option<&Stream>,
+) -> Result<SharedBuffer> {
+    let bytes = source.nbytes();
+    let descriptor = |data| source.relocated_to_device(data, layout, device);
+    let Some(stream) = stream else {
+        if device == Device::CUDA_HOST {
+            let near = source.device().on_cuda().unwrap_or(Device::cuda(0));
+            let memory = PinnedBuffer::new(bytes, Context::of(near)?)?;
+            let descriptor = descriptor(memory.as_ptr());
+            // SAFETY: new memory of sufficient size; the caller has the elements written.
+            return Ok(unsafe { SharedBuffer::copied(memory, descriptor) });
+        }
+        let memory = Buffer::uninit(bytes)?;
+        let descriptor = descriptor(memory.as_ptr());
+        // SAFETY: as above.
+        return Ok(unsafe { SharedBuffer::copied(memory, descriptor) });
+    };
+    let memory = DeviceBuffer::new(bytes, stream)?;
+    let tracker = Order::new(memory.home(), true);
+    let descriptor = descriptor(memory.as_ptr());
+    // SAFETY: as above, for memory that the owner frees after all uses that the tracker knows.
+    let buffer = unsafe {
+        SharedBuffer::copied(OwnedBuffer::new(memory, Arc::clone(&tracker)), descriptor)
+    };
+    buffer.storage().device_state().get_or_set(tracker);
+    Ok(buffer)
+}
+
+/// Starts to copy a buffer to new memory of a device. If `watch`, the pending copy can tell when it
+/// is done.
+///
+/// The caller waits for the pending copy before it gives host memory out, and keeps both buffers
+/// until then.
+pub(crate) fn start_copy_to(
+    source: &SharedBuffer,
+    device: Device,
+    format: MemoryFormat,
+    stream: Option<&Stream>,
+    watch: bool,
+) -> Result<(SharedBuffer, PendingCopy)> {
+    if ![Device::CPU, Device::CUDA_HOST].contains(&device) && device != Device::cuda(device.index) {
+        return Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" });
+    }
+    let layout = layout_of_copy(source.descriptor(), format)?;
+    let from = Place::of(source.descriptor().device())?;
+    let streams = Streams::new(from, Place::of(device)?, stream)?;
+    // SAFETY: the copy that is started next writes every element.
+    let target =
+        unsafe { allocate(source.descriptor(), device, layout, streams.to.as_ref()) }?;
+    // SAFETY: new memory, dense and as large as the elements; callers wait, and keep both buffers.
+    let pending = unsafe { start(source, &target, streams, Memory::Fresh, watch) }?;
+    Ok((target, pending))
+}
+
+/// Copies a buffer to new memory of a device.
+pub(crate) fn copy_to(
+    source: &SharedBuffer,
+    device: Device,
+    format: MemoryFormat,
+    stream: Option<&Stream>,
+) -> Result<SharedBuffer> {
+    let (target, pending) = start_copy_to(source, device, format, stream, false)?;
+    pending.wait_for_host_memory(source, &target)?;
+    Ok(target)
+}
+
+/// Whether host memory is page-locked.
+pub(crate) fn is_pinned(descriptor: &Descriptor) -> bool {
+    let (start, bytes) = descriptor.span();
+    memory::is_pinned(start, bytes)
+}
+
+/// Makes memory ready for work on the legacy default stream, as every export without a stream is.
+pub(crate) fn hand_to_default(buffer: &SharedBuffer) -> Result<()> {
+    // Devices that are not CUDA's have no streams that are known here, nor have CUDA's without a
+    // driver.
+    let Ok(Place::Device(context)) = Place::of(buffer.descriptor().device()) else { return Ok(()) };
+    let tracker = tracker(buffer, context)?;
+    let default = Stream::legacy_default(Device::cuda(context.index))?;
+    tracker.hand_to(&default).or_else(|_| tracker.hand_to_late(&default))
+}
+
+/// Has the memory of `view` use the tracker of `base`, whose memory it is a part of.
+pub(crate) fn share_tracker(view: &SharedBuffer, base: &SharedBuffer) {
+    if let Ok(Place::Device(context)) = Place::of(base.descriptor().device())
+        && let Ok(tracker) = tracker(base, context)
+    {
+        view.storage().device_state().get_or_set(tracker);
+    }
+}

@@ -1,0 +1,77 @@
+//! A slot in which the layer of a device keeps what it knows about memory of that device.
+//!
+//! Most memory is on the host, and pays one word for the empty slot.
+//!
+//! Invariant: the slot is set at most once, and what is in it stays until the slot is dropped.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
+#[cfg(feature = "cuda")]
+use std::{ptr, sync::atomic::Ordering};
+
+type State = Arc<dyn Any + Send + Sync>;
+
+/// A slot that is empty or holds an `Arc`, and is never emptied.
+#[derive(Default)]
+pub(crate) struct DeviceStateCell(AtomicPtr<State>);
+
+impl DeviceStateCell {
+    /// What is in the slot, if that is a `T`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let state = self.0.load(Ordering::Acquire);
+        // SAFETY: `get_or_set` put the address of a `State` there, which only `drop` frees; the
+        // acquiring load sees what was written before the address was.
+        let state = unsafe { state.as_ref() }?;
+        Arc::clone(state).downcast().ok()
+    }
+
+    /// What is in the slot; `state`, which is put there first, if the slot is empty.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn get_or_set<T: Send + Sync + 'static>(&self, state: Arc<T>) -> Arc<T> {
+        let new: *mut State = Box::into_raw(Box::new(Arc::clone(&state) as State));
+        let outcome = self.0.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+        if outcome.is_err() {
+            // SAFETY: the address came from `Box::into_raw` just above, and was not put in the slot.
+            drop(unsafe { Box::from_raw(new) });
+        }
+        self.get().unwrap_or(state)
+    }
+}
+
+impl Drop for DeviceStateCell {
+    #[inline]
+    fn drop(&mut self) {
+        let state = *self.0.get_mut();
+        if !state.is_null() {
+            release(state);
+        }
+    }
+}
+
+/// Frees what a slot holds. Apart from `drop`, so that dropping an empty slot stays small.
+#[cold]
+#[inline(never)]
+fn release(state: *mut State) {
+    // SAFETY: `drop` calls this once, with the address that `get_or_set` got from `Box::into_raw`.
+    drop(unsafe { Box::from_raw(state) });
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_state_stays() {
+        let cell = DeviceStateCell::default();
+        assert!(cell.get::<u8>().is_none());
+        let first = Arc::new(1_u8);
+        assert!(Arc::ptr_eq(&cell.get_or_set(Arc::clone(&first)), &first));
+        assert!(Arc::ptr_eq(&cell.get_or_set(Arc::new(2_u8)), &first));
+        assert_eq!(cell.get::<u16>(), None, "of another type");
+        assert_eq!(Arc::strong_count(&first), 2);
+        drop(cell);
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+}

@@ -1,0 +1,232 @@
+//! DLPack's two owning structs, what they have in common, and the box that ours live in.
+//!
+//! Invariants:
+//! * A struct that this crate makes is the first field of an [`ExportedBox`], and only such a
+//!   struct carries the address of our marker as its context. That is how it is recognised when it
+//!   comes back.
+//! * Nothing behind a struct from elsewhere is read before its version.
+
+use std::ffi::c_void;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use crate::cuda::StreamUse;
+use crate::ffi::{
+    DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
+    DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED, DLPACK_FLAG_BITMASK_READ_ONLY, DLPACK_MAJOR_VERSION,
+    DLPACK_MINOR_VERSION, DLPackVersion, DLTensor,
+};
+use crate::shared_buffer::SharedBuffer;
+use crate::storage::contain_panic;
+use crate::{Error, Layout, Result};
+pub(crate) use sealed::Token;
+
+/// The memory must not be written.
+pub(crate) const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
+/// The producer copied the elements for this struct, so its consumer alone reaches them.
+pub(crate) const IS_COPIED: u64 = DLPACK_FLAG_BITMASK_IS_COPIED as u64;
+/// Elements narrower than a byte take a byte each.
+pub(crate) const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64;
+
+mod sealed {
+    use super::*;
+
+    /// Proof that a call comes from this crate: methods of a supertrait can be called through a
+    /// bound on the public trait.
+    #[derive(Clone, Copy)]
+    pub struct Token(pub(in crate::dlpack) ());
+
+    /// What the two structs have in common.
+    pub trait Sealed: Sized + 'static {
+        fn new(tensor: DLTensor, flags: u64, _: Token) -> Self;
+        fn tensor(&self, _: Token) -> &DLTensor;
+        fn tensor_mut(&mut self, _: Token) -> &mut DLTensor;
+        fn context(&self, _: Token) -> *mut c_void;
+        fn flags(&self, _: Token) -> u64;
+        /// # Safety
+        /// * `this` points to a struct that is valid up to its version.
+        unsafe fn check_version(this: *const Self) -> Result<()>;
+        /// # Safety
+        /// * `this` points to a struct that is valid up to its deleter.
+        unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)>;
+        /// # Safety
+        /// * As for `deleter`, and no other code uses the struct during the call.
+        unsafe fn set_deleter(this: *mut Self, deleter: Option<unsafe extern "C" fn(*mut Self)>);
+        /// The deleter of structs of this type that this crate made.
+        const DELETER: unsafe extern "C" fn(*mut Self);
+        /// The deleter that stands in a struct from elsewhere as long as this crate holds the
+        /// struct. It releases nothing.
+        const CONSUMED: unsafe extern "C" fn(*mut Self);
+        /// Its address marks structs of this type that this crate made.
+        fn marker(_: Token) -> *mut c_void;
+    }
+}
+
+/// An owning struct of DLPack: [`DLManagedTensorVersioned`] or the older [`DLManagedTensor`].
+pub trait ManagedStruct: sealed::Sealed {}
+
+impl ManagedStruct for DLManagedTensorVersioned {}
+impl ManagedStruct for DLManagedTensor {}
+
+// Atomics, so that no two statics may share an address.
+static VERSIONED: AtomicU8 = AtomicU8::new(0);
+static LEGACY: AtomicU8 = AtomicU8::new(0);
+
+impl sealed::Sealed for DLManagedTensorVersioned {
+    fn new(dl_tensor: DLTensor, flags: u64, token: Token) -> Self {
+        let version = DLPackVersion { major: DLPACK_MAJOR_VERSION, minor: DLPACK_MINOR_VERSION };
+        let deleter = Some(Self::DELETER);
+        Self { version, manager_ctx: Self::marker(token), deleter, flags, dl_tensor }
+    }
+
+    const DELETER: unsafe extern "C" fn(*mut Self) = delete_versioned;
+    const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_versioned;
+
+    fn tensor(&self, _: Token) -> &DLTensor {
+        &self.dl_tensor
+    }
+
+    fn tensor_mut(&mut self, _: Token) -> &mut DLTensor {
+        &mut self.dl_tensor
+    }
+
+    fn context(&self, _: Token) -> *mut c_void {
+        self.manager_ctx
+    }
+
+    fn flags(&self, _: Token) -> u64 {
+        self.flags
+    }
+
+    unsafe fn check_version(this: *const Self) -> Result<()> {
+        // SAFETY: the caller guarantees that the version is valid; it comes first in every version.
+        let DLPackVersion { major, minor } = unsafe { (*this).version };
+        if major == DLPACK_MAJOR_VERSION {
+            Ok(())
+        } else {
+            Err(Error::UnsupportedVersion { major, minor })
+        }
+    }
+
+    unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
+        // SAFETY: the caller guarantees that the struct is valid up to its deleter.
+        unsafe { (*this).deleter }
+    }
+
+    unsafe fn set_deleter(this: *mut Self, deleter: Option<unsafe extern "C" fn(*mut Self)>) {
+        // SAFETY: the caller guarantees that the struct is valid and not used by other code.
+        unsafe { (*this).deleter = deleter };
+    }
+
+    fn marker(_: Token) -> *mut c_void {
+        VERSIONED.as_ptr().cast()
+    }
+}
+
+impl sealed::Sealed for DLManagedTensor {
+    fn new(dl_tensor: DLTensor, _flags: u64, token: Token) -> Self {
+        Self { dl_tensor, manager_ctx: Self::marker(token), deleter: Some(Self::DELETER) }
+    }
+
+    const DELETER: unsafe extern "C" fn(*mut Self) = delete_legacy;
+    const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_legacy;
+
+    fn tensor(&self, _: Token) -> &DLTensor {
+        &self.dl_tensor
+    }
+
+    fn tensor_mut(&mut self, _: Token) -> &mut DLTensor {
+        &mut self.dl_tensor
+    }
+
+    fn context(&self, _: Token) -> *mut c_void {
+        self.manager_ctx
+    }
+
+    fn flags(&self, _: Token) -> u64 {
+        // The older struct cannot say that its memory may be written.
+        READ_ONLY
+    }
+
+    unsafe fn check_version(_this: *const Self) -> Result<()> {
+        Ok(())
+    }
+
+    unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {
+        // SAFETY: the caller guarantees that the struct is valid up to its deleter.
+        unsafe { (*this).deleter }
+    }
+
+    unsafe fn set_deleter(this: *mut Self, deleter: Option<unsafe extern "C" fn(*mut Self)>) {
+        // SAFETY: the caller guarantees that the struct is valid and not used by other code.
+        unsafe { (*this).deleter = deleter };
+    }
+
+    fn marker(_: Token) -> *mut c_void {
+        LEGACY.as_ptr().cast()
+    }
+}
+
+/// What a struct of this crate's own making keeps.
+pub(crate) struct Payload {
+    /// The stream that the consumer uses the memory on. First, because the use ends before the
+    /// memory is released.
+    pub(crate) stream_use: StreamUse,
+    pub(crate) buffer: SharedBuffer,
+}
+
+/// A struct of this crate's own making, what it keeps, and the numbers that it points to: not the
+/// buffer's own, because the struct's owner may write them.
+#[repr(C)]
+pub(super) struct ExportedBox<M> {
+    pub(super) managed: M,
+    pub(super) shown: Layout,
+    pub(super) payload: Payload,
+    /// As they were written.
+    pub(super) flags: u64,
+}
+
+// A pointer to the struct is a pointer to its box.
+const _: () = assert!(offset_of!(ExportedBox<DLManagedTensorVersioned>, managed) == 0);
+const _: () = assert!(offset_of!(ExportedBox<DLManagedTensor>, managed) == 0);
+
+// Neither generic nor inline, so that each has one address: it helps to recognise our structs.
+
+#[inline(never)]
+unsafe extern "C" fn delete_versioned(managed: *mut DLManagedTensorVersioned) {
+    // SAFETY: a deleter is called once, with the struct that it stands in, which is ours.
+    unsafe { delete(managed) };
+}
+
+#[inline(never)]
+unsafe extern "C" fn delete_legacy(managed: *mut DLManagedTensor) {
+    // SAFETY: a deleter is called once, with the struct that it stands in, which is ours.
+    unsafe { delete(managed) };
+}
+
+/// How often the deleter of a consumed struct was called. Counted because functions that do nothing
+/// may come to share one address.
+static MISUSES: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+#[inline(never)]
+unsafe extern "C" fn consumed_versioned(_managed: *mut DLManagedTensorVersioned) {
+    MISUSES[0].fetch_add(1, Ordering::Relaxed);
+}
+
+#[inline(never)]
+unsafe extern "C" fn consumed_legacy(_managed: *mut DLManagedTensor) {
+    MISUSES[1].fetch_add(1, Ordering::Relaxed);
+}
+
+/// # Safety
+/// * `managed` is NULL, or the first field of an [`ExportedBox`] that is not used afterwards.
+unsafe fn delete<M: ManagedStruct>(managed: *mut M) {
+    if managed.is_null() {
+        return;
+    }
+    contain_panic(|| {
+        // SAFETY: the caller guarantees that the struct is the first field of such a box, whose
+        // address came from `Box::into_raw`, and that it is not used afterwards.
+        drop(unsafe { Box::from_raw(managed.cast::<ExportedBox<M>>()) });
+    });
+}

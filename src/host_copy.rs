@@ -1,0 +1,130 @@
+//! Copies and checks of the elements that a descriptor describes, on the host.
+//!
+//! The engine in `copy` knows pointers, layouts and item sizes only; this module says which
+//! elements it may be used for.
+
+use crate::buffer::{Buffer, advise_huge_pages};
+use crate::copy::{self, Memory};
+use crate::shared_buffer::SharedBuffer;
+use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Result};
+
+/// Refuses elements that no copy can move: those of types that DLPack does not define, and packed
+/// ones below a byte unless they are contiguous.
+pub(crate) fn require_copyable(source: &Descriptor) -> Result<()> {
+    let dtype = source.dtype();
+    let whole = source.itemsize().is_some() || source.layout().is_contiguous();
+    if dtype.is_known() && whole { Ok(()) } else { Err(unsupported(dtype)) }
+}
+
+/// The layout of a deep copy of these elements.
+///
+/// # Errors
+/// Those of [`require_copyable`] and [`Layout::cloned`]; [`Error::UnsupportedDType`] for packed
+/// elements below a byte whose copy would not be contiguous.
+pub(crate) fn layout_of_copy(source: &Descriptor, format: MemoryFormat) -> Result<Layout> {
+    let layout = source.layout().cloned(format)?;
+    require_copyable(source)?;
+    if source.itemsize().is_none() && !layout.is_contiguous() {
+        return Err(unsupported(source.dtype()));
+    }
+    Ok(layout)
+}
+
+pub(crate) fn unsupported(dtype: DType) -> Error {
+    Error::UnsupportedDType { dtype, target: "a strided copy" }
+}
+
+/// Copies every element to its position in another layout of the same shape.
+///
+/// # Safety
+/// * `source` describes host memory, whose elements are readable; [`require_copyable`] passed.
+/// * `target` is writable at every element of `layout`, which is contiguous if elements are packed;
+///   none of these bytes belongs to the source.
+pub(crate) unsafe fn copy_elements(
+    source: &Descriptor,
+    target: *mut u8,
+    layout: &Layout,
+    memory: Memory,
+) {
+    let data = source.data_ptr().cast::<u8>();
+    match source.itemsize() {
+        // SAFETY: the caller guarantees readable source elements, writable target elements, and
+        // that the two share no byte.
+        Some(itemsize) => unsafe {
+            copy::strided(data, source.layout(), target, layout, itemsize, memory)
+        },
+        // SAFETY: packed elements are contiguous (`require_copyable`), so these are all their bytes.
+        None => unsafe { data.copy_to_nonoverlapping(target, source.nbytes()) },
+    }
+}
+
+/// Copies the elements into new memory, laid out as `format` says.
+///
+/// # Errors
+/// [`Error::UnsupportedDevice`] for memory that is not on the host, those of [`layout_of_copy`],
+/// and [`Error::OutOfMemory`].
+///
+/// # Safety
+/// * If `source` describes host memory, its elements are readable.
+pub(crate) unsafe fn deep_copy(source: &Descriptor, format: MemoryFormat) -> Result<SharedBuffer> {
+    let layout = layout_of_copy(source, format)?;
+    if !source.device().is_host() {
+        return Err(Error::UnsupportedDevice { device: source.device(), target: "host copies" });
+    }
+    let buffer = Buffer::uninit(source.nbytes())?;
+    // SAFETY: checked, and readable as the caller guarantees; the new buffer is large enough,
+    // because the clone of a layout with elements is dense.
+    unsafe { copy_elements(source, buffer.as_ptr(), &layout, Memory::Fresh) };
+    let descriptor = source.relocated(buffer.as_ptr(), layout);
+    // SAFETY: the buffer is new, and its elements were written just above.
+    Ok(unsafe { SharedBuffer::copied(buffer, descriptor) })
+}
+
+/// Copies the elements into a new `Vec`, in row-major order.
+///
+/// # Errors
+/// [`Error::NotOnCpu`], [`Error::DTypeMismatch`], [`Error::OutOfMemory`], [`Error::InvalidBool`].
+///
+/// # Safety
+/// * If `source` describes host memory, its elements are readable.
+pub(crate) unsafe fn to_vec<T: Element>(source: &Descriptor) -> Result<Vec<T>> {
+    source.require_host("Vec")?;
+    source.require_dtype::<T>()?;
+    let layout = source.layout().cloned(MemoryFormat::Contiguous)?;
+    let mut vec = Vec::<T>::new();
+    let bytes = layout.len().saturating_mul(size_of::<T>());
+    vec.try_reserve_exact(layout.len()).map_err(|_| Error::OutOfMemory { bytes })?;
+    let target = vec.as_mut_ptr().cast::<u8>();
+    advise_huge_pages(target, bytes);
+    // SAFETY: readable as the caller guarantees, and of a known element type; the new memory has
+    // room for all elements.
+    unsafe { copy_elements(source, target, &layout, Memory::Fresh) };
+    if T::DTYPE == DType::BOOL {
+        // SAFETY: these bytes were just written, and no other code can reach them.
+        if let Some(value) = unsafe { copy::find_invalid_bool(target, &layout) } {
+            return Err(Error::InvalidBool { value });
+        }
+    }
+    // SAFETY: all elements were written, and bools were checked.
+    unsafe { vec.set_len(layout.len()) };
+    Ok(vec)
+}
+
+/// Checks every element to be 0 or 1 if `T` is `bool`. Earlier checks are not remembered, because
+/// the bytes may have changed since.
+///
+/// # Errors
+/// [`Error::InvalidBool`].
+///
+/// # Safety
+/// * The elements of `source` are readable host memory, and of type `T`.
+pub(crate) unsafe fn check_bools<T: Element>(source: &Descriptor) -> Result<()> {
+    if T::DTYPE != DType::BOOL {
+        return Ok(());
+    }
+    // SAFETY: the caller guarantees readable elements; bools take a byte each.
+    match unsafe { copy::find_invalid_bool(source.data_ptr().cast(), source.layout()) } {
+        None => Ok(()),
+        Some(value) => Err(Error::InvalidBool { value }),
+    }
+}

@@ -1,0 +1,106 @@
+//! Array views of described memory.
+//!
+//! Invariant: views are built by [`view`] and [`view_mut`], which meet ndarray's own invariants: not
+//! NULL, aligned, in bounds, the product of the non-zero sizes within an `isize`, strides of
+//! dimensions of size 0 or 1 zeroed.
+
+use std::ptr::NonNull;
+
+use ::ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, ShapeBuilder, StrideShape};
+
+use crate::{Error, Layout, Result};
+
+/// Sizes and strides as ndarray keeps them, strides by magnitude.
+#[inline]
+pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
+    let rank = layout.ndim();
+    match D::NDIM {
+        Some(expected) if expected != rank => return Err(Error::RankMismatch { expected, found: rank }),
+        _ => {}
+    }
+    if layout.is_empty() {
+        // ndarray counts the elements of the dimensions that are not empty.
+        let sizes = layout.shape().iter().filter(|&&size| size != 0);
+        let product = sizes.copied().try_fold(1_i64, i64::checked_mul);
+        if product.is_none_or(|product| isize::try_from(product).is_err()) {
+            return Err(layout.overflow(0));
+        }
+    }
+    let (mut dim, mut strides) = (D::zeros(rank), D::zeros(rank));
+    for (axis, (&size, &stride)) in layout.shape().iter().zip(layout.strides()).enumerate() {
+        dim[axis] = size as usize;
+        if size > 1 && !layout.is_empty() {
+            strides[axis] = stride.unsigned_abs() as usize;
+        }
+    }
+    Ok((dim, strides))
+}
+
+/// The row-major array of these elements.
+pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> Result<Array<T, D>> {
+    let (found, (dim, _)) = (elements.len(), dimensions::<D>(layout)?);
+    Array::from_shape_vec(dim, elements).map_err(|_| Error::LengthMismatch {
+        shape: layout.shape().into(),
+        expected: layout.len(),
+        found,
+    })
+}
+
+/// What ndarray builds a view of: a shape with strides by magnitude, the lowest element, and whether
+/// that is another than the first.
+#[inline]
+fn positive<T, D: Dimension>(data: NonNull<T>, layout: &Layout) -> Result<(StrideShape<D>, *mut T, bool)> {
+    let (dim, strides) = dimensions::<D>(layout)?;
+    let below = layout.extent().map_or(0, |(low, _)| low);
+    // Strides of empty shapes do not matter, but ndarray checks them for overlap.
+    let shape = if layout.is_empty() { dim.into() } else { dim.strides(strides) };
+    // The distance to the lowest element is within the tensor's memory.
+    Ok((shape, data.as_ptr().wrapping_offset(below as isize), below != 0))
+}
+
+/// The axes to turn round after a view of positive strides was built.
+fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
+    let dims = layout.shape().iter().zip(layout.strides()).enumerate();
+    let inverted = dims.filter(|&(_, (&size, &stride))| size > 1 && stride < 0);
+    inverted.map(|(axis, _)| Axis(axis))
+}
+
+/// # Safety
+/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody
+///   writes during `'a`.
+#[inline]
+pub(crate) unsafe fn view<'a, T, D: Dimension>(data: NonNull<T>, layout: &Layout) -> Result<ArrayView<'a, T, D>> {
+    let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
+    // SAFETY: the caller's promises, and the checks of `dimensions`.
+    let mut view = unsafe { ArrayView::from_shape_ptr(shape, lowest) };
+    if turned {
+        inverted(layout).for_each(|axis| view.invert_axis(axis));
+    }
+    Ok(view)
+}
+
+/// # Safety
+/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody else
+///   reads or writes during `'a`; no two indices reach the same element.
+pub(crate) unsafe fn view_mut<'a, T, D: Dimension>(
+    data: NonNull<T>,
+    layout: &Layout,
+) -> Result<ArrayViewMut<'a, T, D>> {
+    let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
+    // SAFETY: the caller's promises, and the checks of `dimensions`.
+    let mut view = unsafe { ArrayViewMut::from_shape_ptr(shape, lowest) };
+    if turned {
+        inverted(layout).for_each(|axis| view.invert_axis(axis));
+    }
+    Ok(view)
+}
+
+/// Whether two arrays are the same elements in the same layout.
+#[inline]
+pub(super) fn is_same<T, D: Dimension>(array: &Array<T, D>, seen: &ArrayView<'_, T, D>) -> bool {
+    let same_strides = || {
+        let strides = array.strides().iter().zip(seen.strides());
+        strides.zip(seen.shape()).all(|((owned, seen), &size)| size == 1 || owned == seen)
+    };
+    array.shape() == seen.shape() && (seen.is_empty() || array.as_ptr() == seen.as_ptr() && same_strides())
+}

@@ -1,0 +1,119 @@
+//! Elements in reference-counted memory: a storage, and the description of elements in it.
+//!
+//! Invariant of a [`SharedBuffer`]: as long as its storage lives, every element of its descriptor
+//! (and for host memory every byte between the lowest and the highest) is initialised and valid for
+//! reads, and for writes if the storage's state says so. Constructors are `unsafe`, because only
+//! their callers can know this; what is derived from a buffer keeps it.
+
+use crate::storage::{Storage, StorageOwner, StorageState};
+use crate::{Descriptor, Layout};
+
+/// One reference to a storage, and the description of elements in its memory.
+#[derive(Debug)]
+pub(crate) struct SharedBuffer {
+    storage: Storage,
+    descriptor: Descriptor,
+}
+
+impl SharedBuffer {
+    /// # Safety
+    /// * `storage` keeps the elements of `descriptor` initialised and valid for reads, and for
+    ///   writes unless its state says that they are not written.
+    #[inline]
+    pub(crate) unsafe fn new(storage: Storage, descriptor: Descriptor) -> Self {
+        Self { storage, descriptor }
+    }
+
+    /// Memory that only `owner` reaches.
+    ///
+    /// # Safety
+    /// * `owner` keeps the elements of `descriptor` initialised and valid for reads and writes, and
+    ///   nothing but `owner` reaches them.
+    #[inline]
+    pub(crate) unsafe fn exclusive(owner: impl StorageOwner, descriptor: Descriptor) -> Self {
+        // SAFETY: the caller guarantees that only `owner` reaches the memory.
+        Self { storage: unsafe { Storage::exclusive(owner) }, descriptor }
+    }
+
+    /// Memory that this crate allocated just now for a copy, all of whose elements were written or
+    /// will be before the buffer is given out.
+    ///
+    /// # Safety
+    /// * As for [`exclusive`](Self::exclusive).
+    #[inline]
+    pub(crate) unsafe fn copied(owner: impl StorageOwner, descriptor: Descriptor) -> Self {
+        // SAFETY: the caller guarantees that only `owner` reaches the memory.
+        Self { storage: unsafe { Storage::copied(owner) }, descriptor }
+    }
+
+    /// Memory that code outside this crate may reach.
+    ///
+    /// # Safety
+    /// * `owner` keeps the elements of `descriptor` initialised and valid for reads, and for writes
+    ///   if `writable`.
+    #[inline]
+    pub(crate) unsafe fn aliased(
+        owner: impl StorageOwner,
+        descriptor: Descriptor,
+        writable: bool,
+    ) -> Self {
+        Self { storage: Storage::aliased(owner, writable), descriptor }
+    }
+
+    /// Another reference to the same memory.
+    #[inline]
+    pub(crate) fn share(&self) -> Self {
+        Self { storage: self.storage.share(), descriptor: self.descriptor.clone() }
+    }
+
+    #[inline]
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    #[inline]
+    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
+    #[inline]
+    pub(crate) fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    #[inline]
+    pub(crate) fn layout(&self) -> &Layout {
+        self.descriptor.layout()
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> StorageState {
+        self.storage.state()
+    }
+
+    /// Whether this is the only reference to memory that nothing else reaches.
+    #[inline]
+    pub(crate) fn is_exclusive(&mut self) -> bool {
+        self.state() == StorageState::Exclusive && self.storage.is_unique()
+    }
+
+    #[cfg(feature = "torch")]
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Storage, Descriptor) {
+        (self.storage, self.descriptor)
+    }
+
+    /// The owner, if this is the only reference and the owner is of type `O`.
+    #[inline]
+    pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
+        let Self { storage, descriptor } = self;
+        storage.into_owner().map_err(|storage| Self { storage, descriptor })
+    }
+
+    /// Forgets where the elements are: the result is on no device, so no one looks at them. For
+    /// host memory that a device may still be writing after a failure.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn detach(&mut self) {
+        self.descriptor = self.descriptor.detached();
+    }
+}

@@ -1,0 +1,114 @@
+//! Conversions of arrays to libtorch tensors.
+
+use ::ndarray::{ArrayBase, Data, Dimension};
+
+use super::blob::copy_of;
+use super::scoped;
+use super::tensor::{into_blob, require_movable};
+use crate::ndarray::{NdArray, OwnedArray, Token, describe};
+#[cfg(doc)]
+use crate::Error;
+use crate::{Element, Rejected, Result, Tensor};
+
+/// Conversions to libtorch that any ndarray array has: owned, shared, or a view.
+///
+/// `to_torch` copies; `into_torch` and `lend_torch` move, and exist for arrays that own their
+/// memory.
+pub trait ArrayTorchExt {
+    /// Copies the elements into a new libtorch tensor, in the order of their strides: Python's
+    /// `torch.tensor(a)`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyDimensions`] beyond 64; [`Error::Libtorch`] when libtorch has no memory left.
+    fn to_torch(&self) -> Result<tch::Tensor>;
+
+    /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied;
+    /// the array's memory is released when libtorch is done with it.
+    ///
+    /// ```
+    /// use dlbridge::{ArrayTorchExt, TorchExt};
+    /// use ndarray::{Ix1, array};
+    ///
+    /// let tensor = array![1.0_f32, 2.0, 3.0].into_torch()?;
+    /// let sum = tensor.sum(tch::Kind::Float);
+    /// assert_eq!(sum.into_ndarray::<f32, ndarray::Ix0>()?[()], 6.0);
+    /// assert_eq!(tensor.into_ndarray::<f32, Ix1>()?.into_array()?, array![1.0, 2.0, 3.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NegativeStride`], [`Error::TooManyDimensions`] beyond 64, [`Error::ReadOnly`] for an
+    /// `ArcArray` that somebody shares, [`Error::Libtorch`]; [`to_torch`](Self::to_torch) copies instead. The array comes back
+    /// inside the error.
+    fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>>
+    where
+        Self: OwnedArray,
+    {
+        from_array(self)
+    }
+
+    /// Lends the array's memory to libtorch for the duration of a closure. Nothing is copied.
+    ///
+    /// Whatever the closure does to the tensor, the array has its memory, shape and strides back
+    /// afterwards, also when the closure panics. If something that shares the memory escapes from
+    /// the closure (a `shallow_clone`, a view, a swapped tensor, the handle that an in-place operation
+    /// returns), the memory stays with it and the array gets a row-major copy. The array keeps a
+    /// handle of its own meanwhile, so `as_ndarray_mut` on the tensor is refused.
+    ///
+    /// ```
+    /// use dlbridge::ArrayTorchExt;
+    /// use ndarray::array;
+    ///
+    /// let mut array = array![1.0_f32, -2.0, 3.0];
+    /// array.lend_torch(|tensor| {
+    ///     let _ = tensor.relu_(); // drop what it returns: a handle to the same memory
+    /// })?;
+    /// assert_eq!(array, array![1.0, 0.0, 3.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`into_torch`](Self::into_torch), before the closure runs; the array is untouched.
+    /// When the copy of an escaped array fails, the array is left without elements.
+    fn lend_torch<R>(&mut self, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R>
+    where
+        Self: OwnedArray,
+    {
+        scoped::lend(self, run)
+    }
+}
+
+impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayTorchExt for ArrayBase<S, D> {
+    fn to_torch(&self) -> Result<tch::Tensor> {
+        // SAFETY: the array keeps its elements readable.
+        unsafe { copy_of(&describe(self)) }
+    }
+}
+
+impl<T: Element, D: Dimension> ArrayTorchExt for NdArray<T, D> {
+    fn to_torch(&self) -> Result<tch::Tensor> {
+        self.as_tensor().to_torch()
+    }
+}
+
+impl<T: Element, D: Dimension> NdArray<T, D> {
+    /// Moves the elements into a libtorch tensor. Nothing is copied.
+    ///
+    /// # Errors
+    /// As for [`Tensor::into_torch`]. The array comes back inside the error.
+    pub fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>> {
+        self.replace_tensor(Tensor::into_torch)
+    }
+}
+
+/// Moves an array into libtorch.
+#[inline]
+fn from_array<A: OwnedArray>(array: A) -> Result<tch::Tensor, Rejected<A>> {
+    let mut tensor: Tensor = array.into();
+    if let Err(error) = require_movable(&mut tensor) {
+        return Err(Rejected::new(A::recover(tensor, Token(())), error));
+    }
+    // SAFETY: checked just above.
+    let moved = unsafe { into_blob(tensor) };
+    moved.map_err(|rejected| rejected.map(|tensor| A::recover(tensor, Token(()))))
+}

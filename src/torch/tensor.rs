@@ -1,0 +1,92 @@
+//! The methods of a tensor that name libtorch's types.
+
+use super::blob::{copy_of, from_buffer, require_representable};
+use super::owner::TorchOwner;
+use crate::{Access, Error, Rejected, Result, Tensor};
+
+/// Refuses a tensor that libtorch must not get: it cannot represent the tensor, or would write
+/// memory that other code reaches.
+#[inline]
+pub(super) fn require_movable(tensor: &mut Tensor) -> Result<()> {
+    if !tensor.buffer().storage().owner_is::<TorchOwner>() {
+        require_representable(tensor.descriptor())?;
+    }
+    if tensor.is_read_only() {
+        return Err(Error::ReadOnly { remedy: "libtorch would write it: use to_torch() to copy" });
+    }
+    match tensor.access() {
+        // libtorch writes in safe code, and other code may have views of the same memory.
+        Access::Aliased { .. } if tensor.device().is_host() => Err(Error::Aliased),
+        _ if tensor.is_only_handle() => Ok(()),
+        _ => Err(Error::NotUnique),
+    }
+}
+
+/// Moves a tensor's memory into libtorch. On failure the tensor comes back inside the error.
+///
+/// # Safety
+/// * [`require_movable`] passed.
+#[inline]
+pub(super) unsafe fn into_blob(tensor: Tensor) -> Result<tch::Tensor, Rejected<Tensor>> {
+    // SAFETY: the caller checked that libtorch can represent the elements, that they may be written,
+    // and that this is the only handle.
+    let moved = tensor.replace_buffer(|buffer| unsafe { from_buffer(buffer) });
+    moved.map_err(|(tensor, error)| Rejected::new(tensor, error))
+}
+
+impl Tensor {
+    /// Moves the tensor into libtorch: Python's `torch.from_numpy`. Nothing is copied; the memory is
+    /// released when libtorch is done with it. A tensor that came from libtorch becomes what it was.
+    ///
+    /// Memory of a CUDA device is ready on the legacy default stream, which is libtorch's unless it is told
+    /// otherwise. libtorch wants CUDA of its own for it.
+    ///
+    /// # Errors
+    /// [`Error::NotUnique`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
+    /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
+    /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
+    /// [`Error::Aliased`] for memory that others may reach, until
+    /// [`assume_exclusive`](Self::assume_exclusive) vouches for it. The tensor comes back inside the
+    /// error; [`to_torch`](Self::to_torch) copies instead.
+    #[inline]
+    pub fn into_torch(mut self) -> Result<tch::Tensor, Rejected<Self>> {
+        if let Err(error) = require_movable(&mut self) {
+            return Err(Rejected::new(self, error));
+        }
+        // libtorch does not tell when it is done with the stream that this handle is used on.
+        self.keep_stream_use();
+        match self.into_owner::<TorchOwner>() {
+            Ok(owner) => Ok(owner.into_tensor()),
+            // SAFETY: checked just above.
+            Err(tensor) => unsafe { into_blob(tensor) },
+        }
+    }
+
+    /// Copies the elements into a new libtorch tensor, in the order of their strides: Python's
+    /// `torch.tensor`. libtorch allocates the memory.
+    ///
+    /// # Errors
+    /// [`Error::NotOnCpu`], [`Error::UnsupportedDType`], [`Error::TooManyDimensions`] beyond 64;
+    /// [`Error::Libtorch`] when libtorch has no memory left.
+    pub fn to_torch(&self) -> Result<tch::Tensor> {
+        // SAFETY: the elements are readable: the invariant of a tensor.
+        unsafe { copy_of(self.descriptor()) }
+    }
+
+    /// Another owner of the same memory, as a libtorch tensor. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::NegativeStride`], [`Error::UnsupportedDType`], [`Error::UnsupportedDevice`],
+    /// [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`].
+    ///
+    /// # Safety
+    /// * Nothing writes the memory through libtorch while a Rust view of it lives or a call of this
+    ///   crate reads it, and nothing reads or writes it through libtorch while Rust writes it.
+    /// * Nobody outside writes it while it is read through libtorch, or reads it while it is written.
+    /// * Memory that may not be written is not written through libtorch.
+    pub unsafe fn share_torch_unchecked(&self) -> Result<tch::Tensor> {
+        require_representable(self.descriptor())?;
+        // SAFETY: checked; the caller guarantees that reads and writes do not meet.
+        unsafe { from_buffer(self.buffer().share()) }.map_err(|(_, error)| error)
+    }
+}

@@ -1,0 +1,320 @@
+//! Conversions of libtorch tensors.
+
+use ::ndarray::{Array, ArrayView, ArrayViewMut, Dimension};
+
+use super::bindings::dlb_torch_clone;
+use super::export;
+use super::owner::TorchOwner;
+use super::shim::{handle, make};
+use super::tensor_info::{TensorInfo, tensor_info};
+use crate::ndarray::{NdArray, row_major, view, view_mut};
+use crate::shared_buffer::SharedBuffer;
+use crate::storage::{Storage, StorageState};
+use crate::{Element, Error, Exported, List, Rejected, Result, Tensor, host_copy};
+#[cfg(doc)]
+use crate::Access;
+
+/// Conversions of libtorch tensors.
+///
+/// `into_` and `as_` methods want a tensor that is a plain strided buffer and owns its memory alone:
+/// no other tensor, view, lazy clone, autograd graph or file shares it. `to_` methods copy, and take
+/// tensors that share their memory, require grad, are conjugated, negated or lazy clones as well.
+/// Every method may give [`Error::Libtorch`] with libtorch's own words.
+pub trait TorchExt: Sized {
+    /// Moves the tensor. Nothing is copied.
+    ///
+    /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor of libtorch's becomes
+    /// [`Access::Aliased`]: it can be handed back and copied between devices. It counts as written on the legacy
+    /// default stream, which is libtorch's; of one that is written on another, call `wait_stream`.
+    ///
+    /// # Errors
+    /// [`Error::TorchNotExclusive`] when someone else reaches the memory; [`Error::NotPlainTensor`], or
+    /// [`Error::InvalidDescriptor`] when it has elements but no memory, when the tensor is more than a plain
+    /// strided buffer. The tensor comes back inside the error.
+    fn into_tensor(self) -> Result<Tensor, Rejected<Self>>;
+
+    /// Moves the tensor into an array that owns it: Python's `t.numpy()`. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    /// use ndarray::{Ix2, array};
+    ///
+    /// let tensor = tch::Tensor::from_slice2(&[[1.0_f32, 2.0], [3.0, 4.0]]);
+    /// let transposed = tensor.tr(); // shares the memory
+    /// let refused = transposed.into_ndarray::<f32, Ix2>().unwrap_err();
+    /// drop(tensor);
+    /// let matrix = refused.into_value().into_ndarray::<f32, Ix2>()?;
+    /// assert_eq!(*matrix, array![[1.0, 3.0], [2.0, 4.0]]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`] for memory on another
+    /// device, [`Error::DTypeMismatch`], [`Error::RankMismatch`], [`Error::Misaligned`],
+    /// [`Error::InvalidBool`], [`Error::Overflow`] for empty shapes that ndarray cannot count, and
+    /// [`Error::Aliased`] for memory that came in through an unsafe door. The tensor comes back inside
+    /// the error.
+    fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
+
+    /// Sees the tensor as an array, to read and write, for as long as it is borrowed. Nothing is
+    /// copied.
+    ///
+    /// This is how memory is shared with libtorch in safe code: write through the view, let it go,
+    /// and libtorch sees what was written. (There is no view from `&self`, because a tensor can be
+    /// cloned through `&self` and written on another thread.)
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    /// use ndarray::Ix1;
+    ///
+    /// let mut tensor = tch::Tensor::zeros([3], tch::kind::FLOAT_CPU);
+    /// tensor.as_ndarray_mut::<f32, Ix1>()?[1] = 5.0;
+    /// assert_eq!(tensor.double_value(&[1]), 5.0);
+    /// let _ = tensor.fill_(7.0);
+    /// assert_eq!(tensor.as_ndarray_mut::<f32, Ix1>()?[2], 7.0);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`]; [`Error::NotUnique`] or
+    /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
+    fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
+
+    /// Copies the tensor, in the order of its strides. Gradients are left behind; conjugation and
+    /// negation are carried out.
+    ///
+    /// # Errors
+    /// [`Error::NotPlainTensor`] when the copy is no plain strided buffer either (sparse, nested,
+    /// quantized, meta); [`Error::Libtorch`].
+    fn to_tensor(&self) -> Result<Tensor>;
+
+    /// Copies the elements into a new row-major `Array`: Python's `t.numpy(force=True)` where it
+    /// copies.
+    ///
+    /// # Errors
+    /// As for [`to_tensor`](Self::to_tensor), and [`Error::NotOnCpu`], [`Error::DTypeMismatch`],
+    /// [`Error::RankMismatch`], [`Error::InvalidBool`].
+    fn to_ndarray<T: Element, D: Dimension>(&self) -> Result<Array<T, D>>;
+
+    /// Copies the elements into nested lists: Python's `t.tolist()`.
+    ///
+    /// # Errors
+    /// As for [`to_tensor`](Self::to_tensor), and [`Error::NotOnCpu`], more than 64 dimensions.
+    fn to_list(&self) -> Result<List>;
+
+    /// Another owner of the same memory, as a DLPack struct. Nothing is copied.
+    ///
+    /// The struct may be written, as libtorch's own exports may: whoever dereferences it sees to it
+    /// that nobody else is at work on the memory meanwhile. The first export puts the memory under
+    /// the care of this crate, so that libtorch cannot free it while a struct is in use: it refuses
+    /// lazy clones from then on, and resizing detaches the tensor from the struct. The first export
+    /// therefore wants the tensor to own its memory alone; later ones do not. When the last struct is
+    /// gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
+    ///
+    /// # Errors
+    /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`]; [`Error::NotUnique`] or
+    /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
+    fn share_dlpack(&self) -> Result<Exported>;
+
+    /// Sees the tensor as an array without proof that nobody writes it.
+    ///
+    /// # Errors
+    /// As for [`into_ndarray`](Self::into_ndarray), but for [`Error::TorchNotExclusive`].
+    ///
+    /// # Safety
+    /// * While the call runs and the view lives nobody writes the tensor's memory, resizes or
+    ///   replaces it.
+    unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
+
+    /// Moves the tensor without proof that nobody else reaches its memory: the result is
+    /// [`Access::Aliased`], writable. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::NotPlainTensor`] or [`Error::InvalidDescriptor`] when the tensor is more than a plain strided
+    /// buffer. The tensor comes back inside the error.
+    ///
+    /// # Safety
+    /// * Until the result's owner is dropped nobody resizes or replaces the memory.
+    /// * Nobody writes it while a Rust view of it lives or a call of this crate reads it, and a bool
+    ///   buffer holds the bytes 0 and 1 only.
+    unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>>;
+}
+
+/// What the borrow checker keeps apart.
+///
+/// ```compile_fail,E0502
+/// use dlbridge::TorchExt;
+/// let mut tensor = tch::Tensor::zeros([3], tch::kind::FLOAT_CPU);
+/// let view = tensor.as_ndarray_mut::<f32, ndarray::Ix1>().unwrap();
+/// let clone = tensor.shallow_clone(); // beside a view that writes
+/// drop((view, clone));
+/// ```
+///
+/// ```compile_fail,E0505
+/// use dlbridge::TorchExt;
+/// let mut tensor = tch::Tensor::zeros([3], tch::kind::FLOAT_CPU);
+/// let view = tensor.as_ndarray_mut::<f32, ndarray::Ix1>().unwrap();
+/// drop(tensor);
+/// println!("{view}"); // outlives the tensor
+/// ```
+///
+/// ```compile_fail
+/// use dlbridge::ArrayExt;
+/// let mut array = ndarray::array![1.0_f32];
+/// let escaped = array.lend_torch(|tensor| tensor).unwrap(); // the loan itself
+/// drop(escaped);
+/// ```
+#[cfg(doctest)]
+struct BorrowChecks;
+
+impl TorchExt for tch::Tensor {
+    fn into_tensor(self) -> Result<Tensor, Rejected<Self>> {
+        let info = tensor_info(&self).and_then(|mut info| {
+            info.reclaim();
+            info.require_alone()?;
+            Ok(info)
+        });
+        match info {
+            Ok(info) => Ok(own(self, info)),
+            Err(error) => Err(Rejected::new(self, error)),
+        }
+    }
+
+    #[inline]
+    fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
+        let mut info = match tensor_info(&self) {
+            Ok(info) => info,
+            Err(error) => return Err(Rejected::new(self, error)),
+        };
+        info.reclaim();
+        match view_owned::<T, D>(&mut info) {
+            // SAFETY: the view covers the tensor's elements, and moves into the array with it.
+            Ok(view) => Ok(unsafe { NdArray::new(view, own(self, info)) }),
+            Err(error) => Err(Rejected::new(self, error)),
+        }
+    }
+
+    fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+        let mut info = tensor_info(self)?;
+        info.reclaim();
+        let data = info.descriptor.host_ptr::<T>("ndarray")?;
+        info.require_alone()?;
+        // SAFETY: the tensor is borrowed, and was just found to own its memory alone.
+        unsafe { info.with_storage(require_exclusive) }?;
+        let layout = info.descriptor.layout();
+        if layout.overlaps() {
+            return Err(layout.self_overlap());
+        }
+        // SAFETY: `host_ptr` checked type and device; a plain tensor's elements are readable, and
+        // only this tensor, which is mutably borrowed, reaches them.
+        unsafe { host_copy::check_bools::<T>(&info.descriptor) }?;
+        // SAFETY: aligned; only this tensor reaches the memory, and it cannot be cloned while it is
+        // mutably borrowed; bools were checked, and no element is reached twice.
+        unsafe { view_mut(data, layout) }
+    }
+
+    fn to_tensor(&self) -> Result<Tensor> {
+        // SAFETY: a valid tensor and room for the result.
+        let clone = make(|out| unsafe { dlb_torch_clone(handle(self), out) })?;
+        Ok(clone.into_tensor()?)
+    }
+
+    fn to_ndarray<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
+        match tensor_info(self) {
+            Ok(TensorInfo { descriptor, .. }) => {
+                descriptor.host_ptr::<T>("ndarray")?;
+                // SAFETY: a plain tensor's elements are readable as long as it is borrowed.
+                row_major(unsafe { host_copy::to_vec::<T>(&descriptor) }?, descriptor.layout())
+            }
+            // Its copy may be a plain one.
+            Err(_) => TorchExt::to_tensor(self)?.to_ndarray(),
+        }
+    }
+
+    fn to_list(&self) -> Result<List> {
+        TorchExt::to_tensor(self)?.to_list()
+    }
+
+    fn share_dlpack(&self) -> Result<Exported> {
+        export::share(self)
+    }
+
+    unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>> {
+        let TensorInfo { descriptor, .. } = tensor_info(self)?;
+        let data = descriptor.host_ptr::<T>("ndarray")?;
+        // SAFETY: `host_ptr` checked type and device; a plain tensor's elements are readable.
+        unsafe { host_copy::check_bools::<T>(&descriptor) }?;
+        // SAFETY: aligned, bools checked, and the caller guarantees that no one writes meanwhile.
+        unsafe { view(data, descriptor.layout()) }
+    }
+
+    unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>> {
+        match tensor_info(&self) {
+            Ok(TensorInfo { descriptor, .. }) => {
+                let storage = Storage::aliased_with_hooks(TorchOwner::new(self), true);
+                // SAFETY: libtorch's tensor keeps its elements; the caller guarantees that they are
+                // not moved.
+                let buffer = unsafe { SharedBuffer::new(storage, descriptor) };
+                // SAFETY: the caller guarantees that no one writes while views exist.
+                Ok(unsafe { Tensor::from_trusted_buffer(buffer) })
+            }
+            Err(error) => Err(Rejected::new(self, error)),
+        }
+    }
+}
+
+/// Makes a tensor of ours of a libtorch tensor that owns its memory alone. The memory is exclusive
+/// if it is on the host.
+#[inline]
+fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) -> Tensor {
+    let storage = match context {
+        Some(context) => {
+            // SAFETY: the tensor's storage holds the context's reference until the tensor is
+            // dropped.
+            let mut storage = unsafe { Storage::with_raw(context.as_ptr(), |storage| storage.share()) };
+            drop(tensor);
+            storage.reclaim();
+            storage
+        }
+        None if descriptor.device().is_host() => {
+            // SAFETY: libtorch's counts and the memory's deleter prove that only this tensor
+            // reaches the memory.
+            unsafe { Storage::exclusive(TorchOwner::new(tensor)) }
+        }
+        None => Storage::aliased_with_hooks(TorchOwner::new(tensor), true),
+    };
+    // SAFETY: the storage keeps the elements, which the shim compared with libtorch's storage.
+    // Memory that got into libtorch through an `unsafe` function is not trusted here.
+    Tensor::from_buffer(unsafe { SharedBuffer::new(storage, descriptor) })
+}
+
+/// The elements of a tensor that owns its memory alone, to live as long as the tensor.
+#[inline]
+fn view_owned<T: Element, D: Dimension>(info: &mut TensorInfo) -> Result<ArrayView<'static, T, D>> {
+    let data = info.descriptor.host_ptr::<T>("ndarray")?;
+    info.require_alone()?;
+    // SAFETY: the caller has the tensor, which was just found to own its memory alone.
+    unsafe { info.with_storage(require_viewable) }?;
+    // SAFETY: `host_ptr` checked type and device; a plain tensor's elements are readable.
+    unsafe { host_copy::check_bools::<T>(&info.descriptor) }?;
+    // SAFETY: aligned and checked; the caller keeps the tensor, which owns the memory alone.
+    unsafe { view(data, info.descriptor.layout()) }
+}
+
+/// Refuses memory of ours that code outside may write.
+fn require_viewable(storage: &mut Storage) -> Result<()> {
+    match storage.state() {
+        StorageState::Aliased { .. } => Err(Error::Aliased),
+        StorageState::Exclusive | StorageState::ReadOnly => Ok(()),
+    }
+}
+
+/// Refuses memory of ours that would not be exclusive if it came back.
+fn require_exclusive(storage: &mut Storage) -> Result<()> {
+    match storage.state() {
+        StorageState::Exclusive if storage.is_unique() => Ok(()),
+        StorageState::Exclusive => Err(Error::NotUnique),
+        StorageState::ReadOnly => Err(Error::ReadOnly { remedy: "use to_ndarray() to copy" }),
+        StorageState::Aliased { .. } => Err(Error::Aliased),
+    }
+}

@@ -1,0 +1,144 @@
+//! What a libtorch tensor says of itself: read, checked, and never changed.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use super::bindings::*;
+use super::shim::{check, handle};
+use crate::ffi::DLDataType;
+use crate::storage::Storage;
+use crate::{DType, Descriptor, Device, Error, Layout, Result};
+
+/// A plain tensor as the shim read it.
+pub(super) struct TensorInfo {
+    pub(super) descriptor: Descriptor,
+    /// Why the tensor does not own its memory alone; `None` if it does.
+    pub(super) shared: Option<Error>,
+    /// The storage that the memory came from, if it is one of ours.
+    pub(super) context: Option<NonNull<c_void>>,
+}
+
+/// Reads a tensor, and refuses one that is not a plain strided buffer. Changes nothing.
+#[inline]
+pub(super) fn tensor_info(tensor: &tch::Tensor) -> Result<TensorInfo> {
+    let mut view = MaybeUninit::uninit();
+    // SAFETY: a valid tensor and room for the result.
+    check(unsafe { dlb_torch_read(handle(tensor), view.as_mut_ptr()) })?;
+    // SAFETY: the shim writes the result on success.
+    let view: dlb_torch_view = unsafe { view.assume_init() };
+    if view.plain.cast_unsigned() != DLB_TORCH_PLAIN {
+        return Err(refusal(&view));
+    }
+    // SAFETY: libtorch's own sizes, valid as long as the borrowed tensor is not changed.
+    let shape = unsafe { numbers(view.shape, view.ndim) };
+    // SAFETY: libtorch's own strides, valid for as long.
+    let strides = unsafe { numbers(view.strides, view.ndim) };
+    let DLDataType { code, bits, lanes } = view.dtype;
+    let dtype = DType { code, bits, lanes };
+    let device = Device { device_type: view.device_type, index: view.device_index };
+    let (shape, strides) = (shape.iter().copied(), strides.iter().copied());
+    // libtorch's sizes and strides are not negative, and the shim compared them with the storage.
+    let layout = Layout::from_checked(shape, strides, view.ndim, view.len);
+    Ok(TensorInfo {
+        descriptor: Descriptor::from_allocated(view.data, layout, dtype, device)?,
+        shared: why_shared(view.exclusive),
+        context: NonNull::new(view.context),
+    })
+}
+
+impl TensorInfo {
+    /// Makes memory of ours that was shared out exclusive again if no DLPack struct made from it is
+    /// left, and notes a struct that is left as a reason why the tensor does not own its memory
+    /// alone. Changes our storage, not the tensor.
+    #[inline]
+    pub(super) fn reclaim(&mut self) {
+        let Some(context) = self.context.filter(|_| self.shared.is_none()) else { return };
+        // SAFETY: libtorch holds the context's reference, and no other code uses that one, because
+        // the tensor's storage is not shared.
+        if !unsafe { Storage::with_raw(context.as_ptr(), Storage::reclaim) } {
+            self.shared = Some(EXPORTED);
+        }
+    }
+
+    /// The error if the tensor does not own its memory alone.
+    #[inline]
+    pub(super) fn require_alone(&mut self) -> Result<()> {
+        self.shared.take().map_or(Ok(()), Err)
+    }
+
+    /// Lets `use_it` work on the storage that the memory came from, if it is one of ours.
+    ///
+    /// # Safety
+    /// * The tensor lives, and owns its memory alone.
+    #[inline]
+    pub(super) unsafe fn with_storage(
+        &self,
+        use_it: impl FnOnce(&mut Storage) -> Result<()>,
+    ) -> Result<()> {
+        match self.context {
+            // SAFETY: libtorch holds the context's reference as long as the tensor lives, and no
+            // other code uses that one, because the tensor owns its memory alone.
+            Some(context) => unsafe { Storage::with_raw(context.as_ptr(), use_it) },
+            None => Ok(()),
+        }
+    }
+}
+
+/// # Safety
+/// * Unless `count` is 0, `start` points to `count` numbers that stay as they are for `'a`.
+unsafe fn numbers<'a>(start: *const i64, count: usize) -> &'a [i64] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(start, count) }
+}
+
+#[cold]
+fn refusal(view: &dlb_torch_view) -> Error {
+    let (reason, remedy) = match view.plain.cast_unsigned() {
+        DLB_TORCH_UNDEFINED => ("is undefined", "there is nothing to convert"),
+        DLB_TORCH_NESTED => ("is nested", "convert its parts, or use to_padded_tensor()"),
+        DLB_TORCH_NOT_STRIDED => ("is not strided (sparse or opaque)", "use to_dense() first"),
+        DLB_TORCH_NO_STORAGE => ("has no storage", "copy it into an ordinary tensor first"),
+        DLB_TORCH_FUNCTIONAL => ("stands for a computation", "copy it into an ordinary tensor first"),
+        DLB_TORCH_REQUIRES_GRAD => ("requires grad", "use detach() first"),
+        DLB_TORCH_CONJUGATE => ("has its conjugate bit set", "use resolve_conj() first"),
+        DLB_TORCH_NEGATIVE => ("has its negative bit set", "use resolve_neg() first"),
+        DLB_TORCH_COPY_ON_WRITE => ("is a lazy clone", "use copy() first"),
+        DLB_TORCH_DTYPE => (
+            "has a type of element that DLPack does not have (quantized or of odd width)",
+            "use dequantize() or to_kind() first",
+        ),
+        DLB_TORCH_SHORT_STORAGE => ("reaches beyond its storage", "use copy() first"),
+        DLB_TORCH_DEVICE => {
+            ("is on a device that DLPack does not have (meta, for one)", "move it to the CPU first")
+        }
+        _ => ("is of a kind that is not known here", "copy it into an ordinary tensor first"),
+    };
+    Error::NotPlainTensor { reason, remedy }
+}
+
+const EXPORTED: Error = Error::TorchNotExclusive {
+    reason: "a DLPack struct made from it is still in use",
+    remedy: "release it first, or copy with to_ndarray()",
+};
+
+#[inline]
+fn why_shared(exclusive: i32) -> Option<Error> {
+    if exclusive.cast_unsigned() == DLB_TORCH_EXCLUSIVE { None } else { Some(sharing(exclusive)) }
+}
+
+#[cold]
+fn sharing(exclusive: i32) -> Error {
+    let reason = match exclusive.cast_unsigned() {
+        DLB_TORCH_SHARED_TENSOR => "a clone of the handle, a view or an autograd graph holds the tensor",
+        DLB_TORCH_SHARED_STORAGE => "another tensor shares its memory",
+        DLB_TORCH_FOREIGN_MEMORY => {
+            "the memory is not from libtorch's CPU allocator (a file, pinned memory, a blob of other code)"
+        }
+        _ => "it is shared in a way that is not known here",
+    };
+    Error::TorchNotExclusive { reason, remedy: "drop the others first, or copy with to_ndarray()" }
+}
