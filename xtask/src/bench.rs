@@ -59,7 +59,7 @@ pub(crate) fn run(only: Option<&str>) -> Outcome {
 
 /// Runs one of the benchmarks; gives what it prints.
 fn output_of(name: &str) -> Outcome<String> {
-    let mut bench = cargo(&["bench", "--package", "dlbridge-peer", "--bench", name]);
+    let mut bench = cargo(&["bench", "--package", "dlbridge-benches", "--bench", name]);
     let python = setup::ensure_package(&setup::venv(None), "numpy")?.join("bin/python");
     show(bench.env("DLBRIDGE_PYTHON", python));
     let output = bench.stderr(Stdio::inherit()).output()?;
@@ -77,7 +77,7 @@ fn calls() -> Outcome<String> {
     let library = root().join("target/release");
     let program = library.join("call");
     let mut compiler = Command::new("cc");
-    compiler.current_dir(root()).args(["-O2", "-std=c11", "-Iinclude", "benches/call.c"]);
+    compiler.current_dir(root()).args(["-O2", "-std=c11", "-Iinclude", "benches/c/call.c"]);
     compiler.arg(format!("-L{}", library.display())).arg("-ldlbridge");
     crate::run(compiler.arg(format!("-Wl,-rpath,{}", library.display())).arg("-o").arg(&program))?;
     let mut bench = Command::new(program);
@@ -94,7 +94,7 @@ fn calls() -> Outcome<String> {
 
 /// Runs the benchmark in Python; gives what it prints.
 fn from_python() -> Outcome<String> {
-    let mut bench = python::example("benches/python.py")?;
+    let mut bench = python::example("benches/python/host.py")?;
     setup::ensure_packages(&setup::venv(None), &[python::TVM_FFI])?;
     show(&bench);
     let output = bench.stderr(Stdio::inherit()).output()?;

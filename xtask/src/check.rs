@@ -14,7 +14,7 @@ pub(crate) fn everything() -> Outcome {
         &["--features", "cuda,torch"],
         &["--package", "dlbridge-capi"],
         &["--package", "dlbridge-capi", "--no-default-features"],
-        &["--package", "dlbridge-peer"],
+        &["--package", "dlbridge-benches"],
         &["--package", "dlbridge-python"],
         &["--package", "dlbridge-standin"],
         &["--package", "xtask"],

@@ -28,7 +28,7 @@ pub(crate) fn check() -> Outcome {
     wheels(&pack.join("wheels"))?;
     python_tests(&pack.join("tests"))?;
     rust_tests(&pack.join("torch"))?;
-    fs::copy(root().join("benches/gpu.py"), pack.join("bandwidth.py"))?;
+    fs::copy(root().join("benches/python/gpu.py"), pack.join("bandwidth.py"))?;
     let script = pack.join("run");
     fs::write(&script, RUN.replace("@LIBTORCH@", LIBTORCH))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;

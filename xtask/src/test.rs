@@ -19,7 +19,7 @@ pub(crate) fn everything() -> Outcome {
     // With it, debug and release.
     count.run(&mut cargo(&["test", "--features", "torch"]))?;
     count.run(&mut cargo(&["test", "--features", "torch", "--release", "--tests"]))?;
-    count.run(&mut cargo(&["test", "--package", "dlbridge-peer"]))?;
+    count.run(&mut cargo(&["test", "--package", "dlbridge-benches"]))?;
     under_valgrind()?;
     let standin = standin::folder()?;
     cuda(&mut count, &standin)?;
@@ -123,7 +123,7 @@ const TCH: [(&str, &str); 2] = [("2.11", "0.24"), ("2.12", "0.25")];
 pub(crate) fn on_libtorch(version: &str) -> Outcome {
     let (workspace, libtorch, target) = workspace_on(version)?;
     let mut count = Count::default();
-    for arguments in [&["test", "--features", "torch"][..], &["test", "--package", "dlbridge-peer"]] {
+    for arguments in [&["test", "--features", "torch"][..], &["test", "--package", "dlbridge-benches"]] {
         let mut test = cargo(arguments);
         test.current_dir(&workspace)
             .env_remove("LIBTORCH_USE_PYTORCH")

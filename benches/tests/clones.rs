@@ -1,7 +1,7 @@
 //! Deep copies are laid out as libtorch's `clone`, called from C++, lays them out.
 
 use dlbridge::{Layout, MemoryFormat};
-use dlbridge_peer::Blob;
+use dlbridge_benches::Blob;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tch::Tensor;

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use dlbridge::{ArrayExt, ArrayTorchExt, TorchExt};
-use dlbridge_peer::{Blob, Contender, race};
+use dlbridge_benches::{Blob, Contender, race};
 use dlpark::TryFromDlpack;
 use dlpark::allocation::dynamic;
 use dlpark::ffi::DLManagedTensorVersioned;

@@ -8,14 +8,14 @@ fn main() {
         panic!("dlbridge does not say where libtorch is");
     };
     let include = library.parent().map(|home| home.join("include")).unwrap_or_default();
-    println!("cargo::rerun-if-changed=src/peer.cpp");
+    println!("cargo::rerun-if-changed=src/baseline.cpp");
     cc::Build::new()
         .cpp(true)
         .std("c++20")
         .opt_level(3)
         .flag(format!("-isystem{}", include.display()))
         .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
-        .file("src/peer.cpp")
-        .compile("dlbridge_peer");
+        .file("src/baseline.cpp")
+        .compile("dlbridge_baseline");
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", library.display());
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use dlbridge::{Descriptor, Device, Element, Layout, MemoryFormat, Tensor};
-use dlbridge_peer::{Blob, Contender, race};
+use dlbridge_benches::{Blob, Contender, race};
 use half::f16;
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use num_complex::Complex;
@@ -280,7 +280,7 @@ struct NumPy {
 impl NumPy {
     fn start() -> Self {
         let python = std::env::var("DLBRIDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/numpy_turns.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/numpy_turns.py");
         let mut process = Command::new(&python)
             .arg(script)
             .stdin(Stdio::piped())

@@ -1,4 +1,4 @@
-"""NumPy's turns in benches/copy.rs: one line in asks for something, one line out answers."""
+"""NumPy's turns in benches/benches/copy.rs: one line in asks for something, one line out answers."""
 
 import sys
 import time

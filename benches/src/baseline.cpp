@@ -14,7 +14,7 @@ void keep(void *) {}
 extern "C" {
 
 // The floor of a move into libtorch: a tensor over memory that something else owns.
-void *peer_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim) {
+void *baseline_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim) {
   return new at::Tensor(at::for_blob(data, {shape, ndim})
                             .strides(at::IntArrayRef(strides, ndim))
                             .context(data, keep)
@@ -24,7 +24,7 @@ void *peer_from_blob(void *data, const int64_t *shape, const int64_t *strides, s
 }
 
 // The same with an owner on the heap, as a program that moves a std::vector in must have.
-void *peer_from_owner(void *data, const int64_t *shape, const int64_t *strides, size_t ndim) {
+void *baseline_from_owner(void *data, const int64_t *shape, const int64_t *strides, size_t ndim) {
   struct Owner {
     void *data;
     size_t length;
@@ -38,10 +38,10 @@ void *peer_from_owner(void *data, const int64_t *shape, const int64_t *strides, 
                             .make_tensor());
 }
 
-void peer_free(void *tensor) { delete static_cast<at::Tensor *>(tensor); }
+void baseline_free(void *tensor) { delete static_cast<at::Tensor *>(tensor); }
 
 // The floor of a move out of libtorch: one owner more, the tensor gone, the owner gone.
-const void *peer_consume(void *tensor) {
+const void *baseline_consume(void *tensor) {
   auto *owned = static_cast<at::Tensor *>(tensor);
   DLManagedTensorVersioned *managed = at::toDLPackVersioned(*owned);
   delete owned;
@@ -51,18 +51,18 @@ const void *peer_consume(void *tensor) {
 }
 
 // A deep copy, laid out as the tensor or contiguous.
-void *peer_clone(const void *tensor, bool contiguous) {
+void *baseline_clone(const void *tensor, bool contiguous) {
   const auto format = contiguous ? at::MemoryFormat::Contiguous : at::MemoryFormat::Preserve;
   return new at::Tensor(static_cast<const at::Tensor *>(tensor)->clone(format));
 }
 
 // What libtorch's own DLPack converter makes of a struct, which it takes over.
-void *peer_from_dlpack(void *managed) {
+void *baseline_from_dlpack(void *managed) {
   return new at::Tensor(at::fromDLPackVersioned(static_cast<DLManagedTensorVersioned *>(managed)));
 }
 
 // A tensor that dlbridge must refuse, by name; NULL for an unknown name.
-void *peer_make(const char *wanted) {
+void *baseline_make(const char *wanted) {
   const c10::string_view name(wanted);
   const at::Tensor plain = at::arange(6, at::kFloat).reshape({2, 3});
   at::Tensor made;

@@ -2,11 +2,11 @@
 //! read, with a remedy, and given back.
 
 use dlbridge::{ArrayTorchExt, Error, Exported, Tensor, TorchExt};
-use dlbridge_peer::{Blob, hostile};
+use dlbridge_benches::{Blob, hostile};
 use ndarray::{Ix1, Ix2};
 
 fn make(name: &str) -> tch::Tensor {
-    hostile(name).unwrap_or_else(|| panic!("peer.cpp knows no {name}"))
+    hostile(name).unwrap_or_else(|| panic!("baseline.cpp knows no {name}"))
 }
 
 #[test]
