@@ -1,4 +1,4 @@
-//! Builds the C++ side against the libtorch that dlbridge found.
+//! Compiles the C++ sources against the libtorch that dlbridge found.
 
 use std::env;
 use std::path::PathBuf;
@@ -8,14 +8,17 @@ fn main() {
         panic!("dlbridge does not say where libtorch is");
     };
     let include = library.parent().map(|home| home.join("include")).unwrap_or_default();
-    println!("cargo::rerun-if-changed=src/baseline.cpp");
+    let sources = ["src/baseline.cpp", "src/hostile.cpp"];
+    for source in sources {
+        println!("cargo::rerun-if-changed={source}");
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++20")
         .opt_level(3)
         .flag(format!("-isystem{}", include.display()))
         .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
-        .file("src/baseline.cpp")
+        .files(sources)
         .compile("dlbridge_baseline");
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", library.display());
 }

@@ -90,7 +90,7 @@
 //! cache and written in whole lines past the others. It reads and writes elements only, never the gaps
 //! between them. Copies from 1 MiB on are shared out among the threads of the rayon pool that the
 //! caller is in, or the global one; smaller ones never leave their thread. Figures are in
-//! `docs/benchmarks.md`.
+//! `docs/benchmarks`.
 //!
 //! # CUDA
 //!

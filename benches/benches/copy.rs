@@ -1,8 +1,8 @@
-//! What deep copies cost: a fixed suite of layouts, element types, used and fresh memory, one and all
-//! threads, beside memcpy, libtorch, NumPy, ndarray and strided-perm.
+//! Measures deep copies: a fixed suite of layouts and element types, into used and fresh memory, on
+//! one thread and on all, beside memcpy, libtorch, NumPy, ndarray and strided-perm.
 //!
-//! Prints a line for each measurement; `cargo xtask bench` makes tables and charts of them. NumPy takes
-//! its turns in a process of its own, of the Python that the variable `DLBRIDGE_PYTHON` names.
+//! Prints a line for each measurement; `cargo xtask bench` makes tables and charts of them. NumPy
+//! runs in a process of its own, started with the Python that the variable `DLBRIDGE_PYTHON` names.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};

@@ -1,7 +1,7 @@
-//! What a hand-over costs: ndarray → libtorch, libtorch → ndarray, and ndarray → tensor → ndarray,
-//! beside what C++ needs for the same, the other DLPack crates, and copying.
+//! Measures conversions without a copy: ndarray → libtorch, libtorch → ndarray, and
+//! ndarray → tensor → ndarray, beside the same in C++, the other DLPack crates, and copying.
 //!
-//! Prints Markdown; `cargo xtask bench` puts it into `docs/benchmarks.md`.
+//! Prints Markdown; `cargo xtask bench` puts it into the machine's page in `docs/benchmarks`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -25,18 +25,18 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller meets `GlobalAlloc`'s conditions, which are those of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller meets `GlobalAlloc`'s conditions, which are those of `System`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller meets `GlobalAlloc`'s conditions, which are those of `System`.
         unsafe { System.dealloc(data, layout) }
     }
 }
@@ -59,7 +59,7 @@ const ROUNDS: usize = 501;
 fn main() {
     into_libtorch();
     out_of_libtorch();
-    through_the_hub();
+    through_tensor();
 }
 
 fn array(side: usize) -> Array2<f32> {
@@ -112,7 +112,7 @@ fn into_libtorch() {
             (tensor, array)
         };
         let dlpack = |array: Array2<f32>| {
-            // SAFETY: our own struct, which libtorch takes over.
+            // SAFETY: a struct exported just here, which libtorch consumes.
             unsafe { Blob::from_dlpack(array.into_tensor().into_dlpack().into_raw()) }
         };
         let times = race(
@@ -174,7 +174,7 @@ fn out_of_libtorch() {
     }
 }
 
-fn through_the_hub() {
+fn through_tensor() {
     heading(
         "Array → Tensor → NdArray → Array",
         &[
@@ -196,7 +196,7 @@ fn through_the_hub() {
             Box::new(array).try_into().expect("exported");
         // SAFETY: made of an array by dlpark itself.
         let managed = unsafe { boxed.finish() };
-        // SAFETY: likewise.
+        // SAFETY: `managed` was exported by dlpark just above and lives during the view.
         let view = unsafe { ArrayViewD::<f32>::try_from_dlpack(&managed, ()) }.expect("a view");
         black_box(view.as_ptr());
         managed

@@ -1,6 +1,7 @@
 /*
- * What a call of the C library costs: a DLPack struct taken over and released, beside calling its deleter
- * directly, and beside malloc and free. Prints Markdown; `cargo xtask bench` puts it into docs/benchmarks.md.
+ * Measures calls of the C library: a DLPack struct is imported and released, beside calling its
+ * deleter directly, and beside malloc and free. Prints Markdown; `cargo xtask bench` puts it into the
+ * machine's page in docs/benchmarks.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -18,24 +19,24 @@ static void require(dlb_status status) {
   exit(1);
 }
 
-/* A producer's struct, shape and strides, in one allocation. */
+/* A producer's DLPack struct with its shape and strides, in one allocation. */
 typedef struct {
   DLManagedTensorVersioned managed;
   int64_t shape[MAX_RANK], strides[MAX_RANK];
-} block;
+} producer_struct;
 
 static float element[1];
 
-static void delete_block(DLManagedTensorVersioned *self) { free(self); }
+static void delete_struct(DLManagedTensorVersioned *self) { free(self); }
 
 static DLManagedTensorVersioned *produce(int rank) {
-  block *made = (block *)malloc(sizeof *made);
+  producer_struct *made = (producer_struct *)malloc(sizeof *made);
   int i;
   if (made == NULL) exit(1);
   made->managed.version.major = DLPACK_MAJOR_VERSION;
   made->managed.version.minor = DLPACK_MINOR_VERSION;
   made->managed.manager_ctx = NULL;
-  made->managed.deleter = delete_block;
+  made->managed.deleter = delete_struct;
   made->managed.flags = 0;
   made->managed.dl_tensor.data = element;
   made->managed.dl_tensor.device.device_type = kDLCPU;
@@ -54,7 +55,7 @@ static DLManagedTensorVersioned *produce(int rank) {
   return &made->managed;
 }
 
-/* Keeps the compiler from leaving work out. */
+/* A volatile write that keeps the compiler from removing the measured work. */
 static void *volatile seen;
 
 static void directly(int rank) {
@@ -63,7 +64,7 @@ static void directly(int rank) {
   managed->deleter(managed);
 }
 
-static void taken(int rank) {
+static void imported(int rank) {
   dlb_tensor *tensor;
   require(dlb_tensor_from_dlpack(produce(rank), &tensor, NULL));
   dlb_tensor_free(tensor);
@@ -75,17 +76,17 @@ static void allocated(int rank) {
   free(seen);
 }
 
-static dlb_tensor *held;
+static dlb_tensor *shared_tensor;
 
 static void shared(int rank) {
   (void)rank;
-  dlb_tensor_free(dlb_tensor_share(held));
+  dlb_tensor_free(dlb_tensor_share(shared_tensor));
 }
 
 static void exported(int rank) {
   DLManagedTensorVersioned *managed;
   (void)rank;
-  require(dlb_tensor_share_dlpack(held, &managed, NULL));
+  require(dlb_tensor_share_dlpack(shared_tensor, &managed, NULL));
   managed->deleter(managed);
 }
 
@@ -93,7 +94,7 @@ static void returned(int rank) {
   DLManagedTensorVersioned *managed;
   dlb_tensor *back;
   (void)rank;
-  require(dlb_tensor_share_dlpack(held, &managed, NULL));
+  require(dlb_tensor_share_dlpack(shared_tensor, &managed, NULL));
   require(dlb_tensor_from_dlpack(managed, &back, NULL));
   dlb_tensor_free(back);
 }
@@ -109,9 +110,9 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void (*const contenders[CONTENDERS])(int) = {directly, taken, allocated, shared, exported, returned};
+static void (*const contenders[CONTENDERS])(int) = {directly, imported, allocated, shared, exported, returned};
 
-/* Median times of one operation of each, in nanoseconds, measured in turns. */
+/* Measures the contenders in turns; writes the median time of one operation of each, in nanoseconds. */
 static void race(int rank, double *medians) {
   static double times[CONTENDERS][ROUNDS];
   int round, i, k;
@@ -131,16 +132,16 @@ static void race(int rank, double *medians) {
 int main(void) {
   static const int ranks[] = {1, 2, 4, 8};
   size_t i;
-  puts("\n### A DLPack struct taken over and released, in C\n");
+  puts("\n### A DLPack struct imported and released, in C\n");
   puts("| dimensions | deleter directly | `dlb_tensor_from_dlpack` + `dlb_tensor_free` | malloc + free of 128 bytes "
        "| extra ÷ (malloc + free) | `dlb_tensor_share` + free | `dlb_tensor_share_dlpack` + deleter "
        "| `share_dlpack` + `from_dlpack` + free |");
   puts("|---|---|---|---|---|---|---|---|");
   for (i = 0; i < sizeof ranks / sizeof *ranks; ++i) {
     double t[CONTENDERS];
-    require(dlb_tensor_from_dlpack(produce(ranks[i]), &held, NULL));
+    require(dlb_tensor_from_dlpack(produce(ranks[i]), &shared_tensor, NULL));
     race(ranks[i], t);
-    dlb_tensor_free(held);
+    dlb_tensor_free(shared_tensor);
     printf("| %d | %.1f ns | %.1f ns | %.1f ns | %.2f | %.1f ns | %.1f ns | %.1f ns |\n", ranks[i], t[0], t[1], t[2],
            (t[1] - t[0]) / t[2], t[3], t[4], t[5]);
   }

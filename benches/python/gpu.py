@@ -1,7 +1,7 @@
-"""Copies to, from and on a CUDA device, and hand-overs there, beside PyTorch, CuPy and the driver itself.
+"""Copies to, from and on a CUDA device, and conversions there, beside PyTorch, CuPy and the driver itself.
 
-Prints Markdown. Contenders take turns in one process; each figure is the median of its turns. What a contender
-started is done when its time ends. It needs PyTorch with CUDA, and CuPy.
+Prints Markdown. Contenders take turns in one process; each figure is the median of its turns. The measured time
+includes the device work that a contender started. Needs PyTorch with CUDA, and CuPy.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ SIZES = [MIB, 16 * MIB, 256 * MIB, 1024 * MIB]
 
 
 def in_turns(contenders):
-    """Seconds of each contender's calls, of which several take turns. What they give is released off the clock."""
+    """Median seconds of each contender's calls. The release of their results is not measured."""
     times = {name: [] for name in contenders}
     for turn in range(3 + TURNS):
         for name, call in contenders.items():
@@ -84,18 +84,18 @@ class Driver:
 
 
 def transfers(driver, size):
-    """What crosses between host and device: for each way the contenders, ours first.
+    """The contenders of each transfer between host and device, dlbridge first.
 
-    Those that are not synchronized wait by themselves.
+    Contenders without `synchronized` wait for the transfer themselves.
     """
     array = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    room = np.ones(size, np.uint8)
-    host, host_room = torch.from_numpy(array), torch.from_numpy(room)
-    near, near_room = host.cuda(), torch.ones(size, dtype=torch.uint8, device="cuda")
-    pinned, pinned_room = host.pin_memory(), torch.ones(size, dtype=torch.uint8).pin_memory()
-    ours, ours_room = dl.from_dlpack(near), dl.from_dlpack(near_room)
-    our_pinned, our_pinned_room = dl.from_dlpack(pinned), dl.from_dlpack(pinned_room)
-    at = ours_room.data_ptr()
+    target = np.ones(size, np.uint8)
+    host, host_target = torch.from_numpy(array), torch.from_numpy(target)
+    cuda, cuda_target = host.cuda(), torch.ones(size, dtype=torch.uint8, device="cuda")
+    pinned, pinned_target = host.pin_memory(), torch.ones(size, dtype=torch.uint8).pin_memory()
+    ours, ours_target = dl.from_dlpack(cuda), dl.from_dlpack(cuda_target)
+    our_pinned, our_pinned_target = dl.from_dlpack(pinned), dl.from_dlpack(pinned_target)
+    at = ours_target.data_ptr()
 
     def driver_down_to_new():
         new = np.empty(size, np.uint8)
@@ -108,39 +108,39 @@ def transfers(driver, size):
             "torch": synchronized(lambda: torch.from_numpy(array).cuda()),
         },
         "pageable → used memory: `dl.copyto(t, a)`": {
-            "dlbridge": synchronized(lambda: dl.copyto(ours_room, array)),
-            "torch": synchronized(lambda: near_room.copy_(host)),
+            "dlbridge": synchronized(lambda: dl.copyto(ours_target, array)),
+            "torch": synchronized(lambda: cuda_target.copy_(host)),
             "driver": lambda: driver.up(at, array.ctypes.data, size),
         },
         "device → new memory: `t.cpu()`": {
             "dlbridge": lambda: ours.cpu(),
-            "torch": lambda: near.cpu(),
+            "torch": lambda: cuda.cpu(),
             "driver": driver_down_to_new,
         },
         "device → used pageable memory: `dl.copyto(a, t)`": {
-            "dlbridge": lambda: dl.copyto(room, ours),
-            "torch": lambda: host_room.copy_(near),
-            "driver": lambda: driver.down(room.ctypes.data, ours.data_ptr(), size),
+            "dlbridge": lambda: dl.copyto(target, ours),
+            "torch": lambda: host_target.copy_(cuda),
+            "driver": lambda: driver.down(target.ctypes.data, ours.data_ptr(), size),
         },
         "pinned → new memory: `p.cuda()`": {
             "dlbridge": synchronized(lambda: our_pinned.cuda()),
             "torch": synchronized(lambda: pinned.cuda(non_blocking=True)),
         },
         "pinned → used memory: `dl.copyto(t, p)`": {
-            "dlbridge": lambda: dl.copyto(ours_room, our_pinned),
-            "torch": synchronized(lambda: near_room.copy_(pinned, non_blocking=True)),
+            "dlbridge": lambda: dl.copyto(ours_target, our_pinned),
+            "torch": synchronized(lambda: cuda_target.copy_(pinned, non_blocking=True)),
             "driver": lambda: driver.up_pinned(at, our_pinned.data_ptr(), size),
         },
         "device → pinned memory: `dl.copyto(p, t)`": {
-            "dlbridge": lambda: dl.copyto(our_pinned_room, ours),
-            "torch": synchronized(lambda: pinned_room.copy_(near, non_blocking=True)),
-            "driver": lambda: driver.down_pinned(our_pinned_room.data_ptr(), ours.data_ptr(), size),
+            "dlbridge": lambda: dl.copyto(our_pinned_target, ours),
+            "torch": synchronized(lambda: pinned_target.copy_(cuda, non_blocking=True)),
+            "driver": lambda: driver.down_pinned(our_pinned_target.data_ptr(), ours.data_ptr(), size),
         },
     }
 
 
 def rates_of(size, contenders):
-    """GB/s of each contender; bytes count once."""
+    """GB/s of each contender; each byte counts once."""
     return {name: size / seconds / 1e9 for name, seconds in in_turns(contenders).items()}
 
 
@@ -149,7 +149,7 @@ def row(cells):
 
 
 def compared(rates, others):
-    """Ours, and for each of the others its rate, and how many times as fast ours is."""
+    """The rate of dlbridge, then the rate of each other contender and the ratio of dlbridge to it."""
     cells = [f"{rates['dlbridge']:.2f}"]
     for other in others:
         rate = rates.get(other)
@@ -162,7 +162,7 @@ def size_name(size):
 
 
 def between_host_and_device(driver):
-    """Prints the rates; gives those of the goals, by way and size."""
+    """Prints the rates; returns them by way and size."""
     print("GB/s between host and device; a ratio says how many times as fast dlbridge is:\n")
     row(["way", "size", "dlbridge", "torch", "ratio", "driver", "ratio"])
     row(["---"] * 7)
@@ -176,7 +176,7 @@ def between_host_and_device(driver):
 
 
 def on_the_device():
-    print("\nGB/s of copies on the device, 256 MiB of `f32`; bytes count once:\n")
+    print("\nGB/s of copies on the device, 256 MiB of `f32`; each byte counts once:\n")
     row(["copy", "dlbridge", "torch", "ratio", "CuPy", "ratio"])
     row(["---"] * 6)
     side = 8192
@@ -197,9 +197,9 @@ def on_the_device():
         row([name, *compared(rates_of(tensor.nbytes, contenders), ["torch", "CuPy"])])
 
 
-def hand_overs():
-    """Prints how long a small tensor takes from library to library; gives the times."""
-    print("\nNanoseconds of a hand-over, its release included:\n")
+def conversions():
+    """Prints how long a small tensor takes from library to library; returns the times."""
+    print("\nNanoseconds of a conversion, including its release:\n")
     x = torch.zeros(4, 4, device="cuda")
     space = {
         "x": x,
@@ -225,7 +225,7 @@ def hand_overs():
             if turn > 0:
                 times[name].append(taken)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
-    row(["hand-over", "ns"])
+    row(["conversion", "ns"])
     row(["---"] * 2)
     for name, seconds in medians.items():
         row([name, f"{seconds * 1e9:.0f}"])
@@ -259,7 +259,7 @@ def main():
     )
     rates = between_host_and_device(Driver())
     on_the_device()
-    goals(rates, hand_overs())
+    goals(rates, conversions())
 
 
 if __name__ == "__main__":

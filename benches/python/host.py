@@ -1,4 +1,4 @@
-"""Hand-overs and copies from Python, beside other libraries: `cargo xtask bench python` runs this.
+"""Conversions and copies on the host from Python, beside other libraries. `cargo xtask bench python` runs this.
 
 Prints Markdown. Contenders take turns in one process; each figure is the median of its turns.
 """
@@ -20,7 +20,7 @@ TURNS = 15
 
 
 def in_turns(contenders, seconds=0.01):
-    """Seconds of one call of each statement, of which several take turns."""
+    """Median seconds of one call of each statement. The statements take turns."""
     timers = [timeit.Timer(statement, globals=space) for statement, space in contenders]
     rounds = []
     for timer in timers:
@@ -51,8 +51,8 @@ SPACE = {
     "torch_from": torch.from_dlpack,
 }
 
-# Ours, the peer whose time the goal names, and what the goal is.
-HAND_OVERS = [
+# Label and statement of dlbridge, label and statement of the other library, and the goal.
+CONVERSIONS = [
     ("dl.from_dlpack(torch)", "from_ours(x)", "tvm_ffi.from_dlpack(torch)", "from_tvm(x)", "faster"),
     (
         "dl.from_dlpack(torch)",
@@ -81,18 +81,18 @@ HAND_OVERS = [
 ]
 
 
-def hand_overs():
-    print("| ours | ns | beside it | ns | ratio | goal |\n|---|---|---|---|---|---|")
-    for ours, statement, peer, other, goal in HAND_OVERS:
+def conversions():
+    print("| ours | ns | other | ns | ratio | goal |\n|---|---|---|---|---|---|")
+    for ours, statement, label, other, goal in CONVERSIONS:
         mine, theirs = in_turns([(statement, SPACE), (other, SPACE)])
         print(
-            f"| `{ours}` | {mine * 1e9:.0f} | {peer if ' ' in peer else f'`{peer}`'} | {theirs * 1e9:.0f} "
+            f"| `{ours}` | {mine * 1e9:.0f} | {label if ' ' in label else f'`{label}`'} | {theirs * 1e9:.0f} "
             f"| {mine / theirs:.2f} | {goal} |",
             flush=True,
         )
 
 
-# Layouts of 32 MiB, and how they come about.
+# Layouts of 32 MiB: element type, shape of the array, and the view of it that is copied.
 COPIES = {
     "contiguous": ("float32", (2900, 2900), lambda a: a),
     "2-D transposed, `float32`": ("float32", (2900, 2900), lambda a: a.T),
@@ -160,7 +160,7 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["copies"]:
         copies()
     else:
-        hand_overs()
+        conversions()
         for threads in ("1", str(os.cpu_count())):
             print(flush=True)
             time.sleep(1)

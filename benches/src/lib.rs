@@ -1,97 +1,117 @@
-//! The other side, for dlbridge's tests and benchmarks: libtorch called from C++, and a stopwatch
-//! that measures contenders in turns.
+//! What dlbridge's benchmarks and tests compare with: libtorch called from C++ (the baseline), and a
+//! stopwatch that measures contenders in turns.
 
 mod stopwatch;
 
 use std::ffi::{CString, c_char, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::DLManagedTensorVersioned;
 pub use stopwatch::{Contender, race};
 
 unsafe extern "C" {
-    fn baseline_from_blob(data: *mut c_void, shape: *const i64, strides: *const i64, ndim: usize) -> *mut c_void;
-    fn baseline_from_owner(data: *mut c_void, shape: *const i64, strides: *const i64, ndim: usize)
-    -> *mut c_void;
+    fn baseline_from_blob(
+        data: *mut c_void,
+        shape: *const i64,
+        strides: *const i64,
+        ndim: usize,
+    ) -> *mut c_void;
+    fn baseline_from_owner(
+        data: *mut c_void,
+        shape: *const i64,
+        strides: *const i64,
+        ndim: usize,
+    ) -> *mut c_void;
     fn baseline_free(tensor: *mut c_void);
     fn baseline_consume(tensor: *mut c_void) -> *const c_void;
     fn baseline_from_dlpack(managed: *mut c_void) -> *mut c_void;
     fn baseline_clone(tensor: *const c_void, contiguous: bool) -> *mut c_void;
-    fn baseline_make(name: *const c_char) -> *mut c_void;
+    fn hostile_tensor(name: *const c_char) -> *mut c_void;
 }
 
-/// A heap-allocated `at::Tensor` that C++ code made, freed by C++ code.
+/// An `at::Tensor` on the heap that C++ code made, and that C++ code frees.
 pub struct Blob(*mut c_void);
 
 impl Blob {
-    /// What C++ does to see memory as a tensor of `f32`: `for_blob().context()`.
+    /// A tensor of `f32` over memory at `data`, as C++ makes it: `at::for_blob().context()`.
     ///
     /// # Safety
-    /// * The elements stay valid as long as the result.
+    /// * The elements that `shape` and `strides` reach from `data` stay valid as long as the result.
     pub unsafe fn new(data: *mut f32, shape: &[i64], strides: &[i64]) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe { baseline_from_blob(data.cast(), shape.as_ptr(), strides.as_ptr(), shape.len()) })
+        let (sizes, steps) = (shape.as_ptr(), strides.as_ptr());
+        // SAFETY: `sizes` and `steps` point to slices of this call; the caller guarantees that the
+        // elements at `data` outlive the tensor.
+        Self(unsafe { baseline_from_blob(data.cast(), sizes, steps, shape.len()) })
     }
 
-    /// The same with an owner on the heap.
+    /// Same as `new`, with an owner on the heap that libtorch deletes with the tensor.
     ///
     /// # Safety
-    /// * The elements stay valid as long as the result.
+    /// * The elements that `shape` and `strides` reach from `data` stay valid as long as the result.
     pub unsafe fn owned(data: *mut f32, shape: &[i64], strides: &[i64]) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe { baseline_from_owner(data.cast(), shape.as_ptr(), strides.as_ptr(), shape.len()) })
+        let (sizes, steps) = (shape.as_ptr(), strides.as_ptr());
+        // SAFETY: `sizes` and `steps` point to slices of this call; the caller guarantees that the
+        // elements at `data` outlive the tensor.
+        Self(unsafe { baseline_from_owner(data.cast(), sizes, steps, shape.len()) })
     }
 
-    /// What C++ does to take the memory out: another owner by DLPack, the tensor gone, the owner gone.
+    /// Exports the tensor through DLPack in C++, deletes it, and calls the deleter of the export.
+    /// Returns the address that the export named.
     pub fn consume(self) -> *const c_void {
-        // SAFETY: a tensor of ours, consumed once.
-        unsafe { baseline_consume(std::mem::ManuallyDrop::new(self).0) }
+        // SAFETY: the pointer came from C++ code that made the tensor; `ManuallyDrop` keeps `drop`
+        // from deleting it a second time.
+        unsafe { baseline_consume(ManuallyDrop::new(self).0) }
     }
 
-    /// What `tensor.clone(memory_format)` gives in C++, of a tensor of tch's: laid out as that is, or
-    /// contiguous.
+    /// `tensor.clone(memory_format)`, called from C++. The clone is contiguous if `contiguous` is
+    /// true; otherwise it keeps the order of the strides.
     pub fn clone_of(tensor: &tch::Tensor, contiguous: bool) -> Self {
-        // SAFETY: a tensor that lives; tch keeps it as an `at::Tensor` on the heap.
+        // SAFETY: tch keeps a tensor as a pointer to an `at::Tensor` on the heap, and the reference
+        // keeps that one alive during the call.
         Self(unsafe { baseline_clone(tensor.as_ptr().cast(), contiguous) })
     }
 
-    /// What libtorch's own converter makes of a DLPack struct.
+    /// Converts a DLPack struct with libtorch's own converter, which consumes it.
     ///
     /// # Safety
-    /// * The struct is valid, owned by the caller, and one that libtorch can take.
+    /// * `managed` is valid, the caller owns it, and libtorch supports its type and strides.
     pub unsafe fn from_dlpack(managed: NonNull<DLManagedTensorVersioned>) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees a valid struct that it owns; it is consumed here, once.
         Self(unsafe { baseline_from_dlpack(managed.as_ptr().cast()) })
     }
 }
 
 impl Drop for Blob {
     fn drop(&mut self) {
-        // SAFETY: made by C++, freed once.
+        // SAFETY: the pointer is an `at::Tensor` on the heap that only `self` owns.
         unsafe { baseline_free(self.0) };
     }
 }
 
-/// Wraps a tensor of tch's as C++ code would hold it.
+/// Takes a tensor of tch as C++ code would hold it.
 impl From<tch::Tensor> for Blob {
     fn from(tensor: tch::Tensor) -> Self {
-        Self(std::mem::ManuallyDrop::new(tensor).as_mut_ptr().cast())
+        Self(ManuallyDrop::new(tensor).as_mut_ptr().cast())
     }
 }
 
-/// Hands the tensor to tch.
+/// Gives the tensor to tch.
 impl From<Blob> for tch::Tensor {
     fn from(blob: Blob) -> Self {
-        // SAFETY: an `at::Tensor` on the heap, which is what tch keeps; it is freed there from now on.
-        unsafe { Self::from_ptr(std::mem::ManuallyDrop::new(blob).0.cast()) }
+        // SAFETY: tch keeps a tensor as a pointer to an `at::Tensor` on the heap, which this is;
+        // `ManuallyDrop` leaves freeing it to tch.
+        unsafe { Self::from_ptr(ManuallyDrop::new(blob).0.cast()) }
     }
 }
 
-/// A tensor that dlbridge must refuse, by the name that `baseline.cpp` gives it.
+/// A tensor that dlbridge must refuse or handle with care, by the name that `hostile.cpp` gives it;
+/// `None` for an unknown name.
 pub fn hostile(name: &str) -> Option<tch::Tensor> {
     let name = CString::new(name).ok()?;
-    // SAFETY: a C string; the result is a new `at::Tensor` or NULL.
-    let tensor = NonNull::new(unsafe { baseline_make(name.as_ptr()) })?;
-    // SAFETY: tch keeps tensors in just this way.
+    // SAFETY: `name` is a C string during the call; the result is a new `at::Tensor` or NULL.
+    let tensor = NonNull::new(unsafe { hostile_tensor(name.as_ptr()) })?;
+    // SAFETY: tch keeps a tensor as a pointer to an `at::Tensor` on the heap; this one has no other
+    // owner.
     Some(unsafe { tch::Tensor::from_ptr(tensor.as_ptr().cast()) })
 }

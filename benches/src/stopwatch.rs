@@ -1,17 +1,18 @@
-//! Measures contenders in turns, so that a noisy machine is equally unfair to all of them.
+//! Measures contenders in turns, so that noise of the machine meets all of them alike.
 
 use std::time::{Duration, Instant};
 
-/// Something to measure: called with a number of operations, gives the time that they took.
+/// One way to do the measured operation.
 pub struct Contender<'a> {
-    /// What to call it.
+    /// Its name in the tables.
     pub name: &'static str,
-    /// Runs so many operations and says how long they took, set-up left out.
+    /// Runs the given number of operations; returns how long they took, without their preparation.
     pub run: Box<dyn FnMut(usize) -> Duration + 'a>,
 }
 
 impl<'a> Contender<'a> {
-    /// Measures `operation` on prepared inputs, and leaves out preparing them and dropping results.
+    /// Measures `operation` on inputs from `prepare`. Preparing inputs and dropping results is not
+    /// measured.
     pub fn batched<I, O>(
         name: &'static str,
         mut prepare: impl FnMut() -> I + 'a,
@@ -29,7 +30,7 @@ impl<'a> Contender<'a> {
         Self { name, run: Box::new(run) }
     }
 
-    /// Measures `operation` over and over.
+    /// Measures repeated calls of `operation`, including the drop of their results.
     pub fn repeated<O>(name: &'static str, mut operation: impl FnMut() -> O + 'a) -> Self {
         let run = move |count| {
             let start = Instant::now();
@@ -42,8 +43,8 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Runs every contender `rounds` times in turns, `count` operations each, and gives each one's median
-/// time of an operation, in nanoseconds.
+/// Runs the contenders in turns for `rounds` rounds, `count` operations each. Returns the median time
+/// of one operation for each contender, in nanoseconds.
 pub fn race(contenders: &mut [Contender<'_>], rounds: usize, count: usize) -> Vec<f64> {
     let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
     for round in 0..=rounds {

@@ -6,7 +6,7 @@ use dlbridge_benches::{Blob, hostile};
 use ndarray::{Ix1, Ix2};
 
 fn make(name: &str) -> tch::Tensor {
-    hostile(name).unwrap_or_else(|| panic!("baseline.cpp knows no {name}"))
+    hostile(name).unwrap_or_else(|| panic!("hostile.cpp knows no {name}"))
 }
 
 #[test]

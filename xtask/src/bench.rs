@@ -1,77 +1,83 @@
-//! `cargo xtask bench`: the benchmarks, and `docs/benchmarks.md` with what they print.
+//! `cargo xtask bench`: runs the benchmarks, and writes what they print into the page of this machine,
+//! `docs/benchmarks/<machine>.md`.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::copies::Copies;
+use crate::template::fill;
 use crate::{Outcome, cargo, python, root, setup, show};
 
-const HEAD: &str = "\
-# Benchmarks
+const PAGE: &str = include_str!("../templates/page.md");
+const EXCHANGE: &str = include_str!("../templates/exchange.md");
+const CALLS: &str = include_str!("../templates/calls.md");
+const PYTHON: &str = include_str!("../templates/python.md");
 
-Written by `cargo xtask bench`; every number was measured in the run that its part describes. Contenders
-take turns within one run, and each figure is the median of its turns, so compare figures of one table, not
-of two. On a noisy machine only ratios mean something. [An earlier run](benchmarks-xeon.md) was on another
-machine.
-";
-
-/// The parts of the page: a name for the command line, and a heading.
-const PARTS: [(&str, &str); 5] = [
+/// The parts of the page: a name for the command line, and a heading. A part reaches from its heading
+/// to the next heading of that level.
+const PARTS: [(&str, &str); 4] = [
     ("exchange", "## Exchange"),
     ("calls", "## Calls of the C library"),
     ("python", "## Python"),
     ("copies", "## Copies"),
-    (GPU, "## CUDA"),
 ];
 
-/// The part that stays as it is: it is measured on other machines, by `cargo xtask gpu-check`.
-const GPU: &str = "cuda";
-
-/// Runs every benchmark, or those of one part, and writes down what they print. Other parts of the page stay.
+/// Runs every benchmark, or those of the part `only`, and writes down what they print. Parts that are
+/// not run stay as they are.
 pub(crate) fn run(only: Option<&str>) -> Outcome {
-    let parts = PARTS.map(|(name, _)| name).into_iter().filter(|&name| name != GPU).collect::<Vec<_>>();
+    let parts = PARTS.map(|(name, _)| name);
     if only.is_some_and(|only| !parts.contains(&only)) {
         return Err(format!("there is no such part; there are {}", parts.join(", ")).into());
     }
     setup::libtorch_ready(None)?;
-    let path = root().join("docs/benchmarks.md");
+    let processor = processor();
+    let name = plain_name(&processor);
+    let machine = slug(&name);
+    let path = root().join(format!("docs/benchmarks/{machine}.md"));
     let before = fs::read_to_string(&path).unwrap_or_default();
-    let mut page = HEAD.to_owned();
+    let mut page = fill(PAGE, &[("processor", &name)]);
     for (name, heading) in PARTS {
-        if name != GPU && only.is_none_or(|only| only == name) {
-            page.push_str(&format!("\n{heading}\n\n{}\n", machine()));
-            match name {
-                "exchange" => page.push_str(&[EXCHANGE, &output_of("exchange")?, GOALS].concat()),
-                "calls" => page.push_str(&[CALLS, &calls()?, CALL_GOALS].concat()),
-                "python" => page.push_str(&[PYTHON, &from_python()?, PYTHON_GOALS].concat()),
-                _ => Copies::parse(&output_of("copy")?).write(&mut page, &root().join("docs/benchmarks"))?,
-            }
-        } else if let Some((_, rest)) = before.split_once(&format!("\n{heading}\n")) {
-            let part = rest.split_once("\n## ").map_or(rest, |(part, _)| part);
+        if only.is_none_or(|only| only == name) {
+            let text = measured(name, &machine)?;
+            page.push_str(&format!("\n{heading}\n\n{}\n{text}", run_line(&processor)));
+        } else if let Some(part) = part_of(&before, heading) {
             page.push_str(&format!("\n{heading}\n{part}"));
         }
     }
-    fs::create_dir_all(root().join("docs"))?;
+    fs::create_dir_all(root().join("docs/benchmarks"))?;
     fs::write(&path, page)?;
     eprintln!("written: {}", path.display());
     Ok(())
 }
 
-/// Runs one of the benchmarks; gives what it prints.
-fn output_of(name: &str) -> Outcome<String> {
-    let mut bench = cargo(&["bench", "--package", "dlbridge-benches", "--bench", name]);
-    let python = setup::ensure_package(&setup::venv(None), "numpy")?.join("bin/python");
-    show(bench.env("DLBRIDGE_PYTHON", python));
-    let output = bench.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("the benchmark {name} failed").into());
-    }
-    let text = String::from_utf8(output.stdout)?;
-    println!("{text}");
-    Ok(text)
+/// Runs the benchmarks of a part; returns its text.
+fn measured(part: &str, machine: &str) -> Outcome<String> {
+    Ok(match part {
+        "exchange" => fill(EXCHANGE, &[("figures", &bench("exchange")?)]),
+        "calls" => fill(CALLS, &[("figures", &calls()?)]),
+        "python" => fill(PYTHON, &[("figures", &from_python()?)]),
+        _ => {
+            let charts = root().join("docs/benchmarks/charts").join(machine);
+            Copies::parse(&bench("copy")?).text(&charts)?
+        }
+    })
 }
 
-/// Compiles and runs the benchmark in C; gives what it prints.
+/// What a page holds below a heading, up to the next one.
+fn part_of<'a>(page: &'a str, heading: &str) -> Option<&'a str> {
+    let (_, rest) = page.split_once(&format!("\n{heading}\n"))?;
+    // The line break before the next heading belongs to that part.
+    Some(rest.split_once("\n## ").map_or(rest, |(part, _)| part))
+}
+
+/// Runs one of the benchmarks in Rust; returns what it prints.
+fn bench(name: &str) -> Outcome<String> {
+    let mut bench = cargo(&["bench", "--package", "dlbridge-benches", "--bench", name]);
+    let python = setup::ensure_package(&setup::venv(None), "numpy")?.join("bin/python");
+    output_of(bench.env("DLBRIDGE_PYTHON", python))
+}
+
+/// Compiles and runs the benchmark in C; returns what it prints.
 fn calls() -> Outcome<String> {
     crate::run(&mut cargo(&["build", "--release", "--package", "dlbridge-capi"]))?;
     let library = root().join("target/release");
@@ -80,93 +86,93 @@ fn calls() -> Outcome<String> {
     compiler.current_dir(root()).args(["-O2", "-std=c11", "-Iinclude", "benches/c/call.c"]);
     compiler.arg(format!("-L{}", library.display())).arg("-ldlbridge");
     crate::run(compiler.arg(format!("-Wl,-rpath,{}", library.display())).arg("-o").arg(&program))?;
-    let mut bench = Command::new(program);
-    // Cargo puts its own folders there, and libraries that are not optimised.
-    show(bench.env_remove("LD_LIBRARY_PATH"));
-    let output = bench.output()?;
-    if !output.status.success() {
-        return Err("the benchmark in C failed".into());
-    }
-    let text = String::from_utf8(output.stdout)?;
-    println!("{text}");
-    Ok(text)
+    // Cargo sets LD_LIBRARY_PATH to folders with libraries that are not optimised.
+    output_of(Command::new(program).env_remove("LD_LIBRARY_PATH"))
 }
 
-/// Runs the benchmark in Python; gives what it prints.
+/// Runs the benchmark in Python; returns what it prints.
 fn from_python() -> Outcome<String> {
     let mut bench = python::example("benches/python/host.py")?;
     setup::ensure_packages(&setup::venv(None), &[python::TVM_FFI])?;
-    show(&bench);
-    let output = bench.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err("the benchmark in Python failed".into());
-    }
+    output_of(&mut bench)
+}
+
+/// Runs a command, shows its standard output, and returns it.
+fn output_of(command: &mut Command) -> Outcome<String> {
+    show(command);
+    let output = command.stderr(Stdio::inherit()).output()?;
+    crate::succeeded(command, Ok(output.status))?;
     let text = String::from_utf8(output.stdout)?;
     println!("{text}");
     Ok(text)
 }
 
-const PYTHON: &str = "\
-`benches/python.py`: tensors of 4 × 4 `f32` change hands, and 32 MiB are copied. A ratio of times says how much
-longer ours takes (below 1: it is faster); a ratio of GB/s, how many times as fast ours is.
+/// The processor's name, as the kernel reports it.
+fn processor() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or("unknown processor", |(_, name)| name).to_owned()
+}
 
-";
+/// A processor's name without trademark signs, words that every name has, and the clock rate:
+/// `Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz` becomes `Intel Xeon Platinum 8481C`.
+fn plain_name(processor: &str) -> String {
+    let name = processor.split('@').next().unwrap_or(processor);
+    let name = name.replace("(R)", "").replace("(TM)", "");
+    let says_nothing = |word: &&str| matches!(*word, "CPU" | "Processor") || word.ends_with("-Core");
+    name.split_whitespace().filter(|word| !says_nothing(word)).collect::<Vec<_>>().join(" ")
+}
 
-const PYTHON_GOALS: &str = "
-Goals: as in the table; for copies those of the copy engine (below), which is the same, and misses the same here:
-5 × libtorch and 8 × NumPy on average. Into fresh memory the time is mostly the system's, which makes the pages.
+/// A name in lower case, with a hyphen in place of everything but letters and digits.
+fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}
 
-`dl.from_dlpack(torch)` misses its goal. It asks PyTorch first whether the tensor requires gradient, and whether its
-negative (and, where it is complex, its conjugate) bit is set, which the exchange table does not: tvm-ffi hands such
-tensors on with wrong values. Asking takes about 100 ns, because `is_neg()` lets go of the interpreter.
-
-`np.from_dlpack(dl)` and `torch.from_dlpack(dl)` are within a few per cent of tvm-ffi's, either way from run to run.
-";
-
-const CALLS: &str = "\
-`benches/call.c`: a producer in C makes a DLPack struct, and either calls its deleter directly or lets the
-library take it over and release it. Times are of one operation, making the struct included in the columns
-that make one. The ratio is what the library adds, in units of one malloc + free in a hot loop.
-";
-
-const CALL_GOALS: &str = "
-Goal: at most 3 × malloc + free extra. A struct that says everything in the ordinary way is kept as it is, in
-one allocation; time grows with the dimensions, because each one's size and stride are looked at.
-";
-
-const EXCHANGE: &str = "\
-`benches/exchange.rs`: square `f32` matrices change hands. Times are of one operation; making the
-inputs is left out. The ratios are ours to C++'s.
-";
-
-const GOALS: &str = "
-### Goals of the exchange
-
-| goal | where to look |
-|---|---|
-| ndarray → libtorch at most 1.15 × C++'s `for_blob().context()`, one allocation, flat from 1 KiB to 1 GiB | compare the first table: ours builds the tensor without `for_blob`'s detours through dispatch and tracing |
-| libtorch → ndarray at most 1.5 × C++'s consumption | compare the second table: what ours adds is constant (one allocation, the proof of exclusivity, the view), so it weighs most where the tensor is small and its release costs nothing |
-| Array → Tensor → NdArray → Array at most 3 × malloc + free, one allocation, faster than dlpark and dlpk | compare the third table; malloc + free alone, in a hot loop that moves nothing, is a floor of another kind |
-";
-
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let cpu =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+/// The line below a part's heading: where and when it was measured, and with which versions.
+fn run_line(processor: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let first_line = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output();
-        let text =
-            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        text.lines().next().unwrap_or("unknown").to_owned()
+        let text = output.map_or_else(|_| Vec::new(), |output| output.stdout);
+        String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
     };
-    let libtorch = setup::installed(&setup::libtorch(None)).unwrap_or_else(|| "of the user".to_owned());
+    let libtorch = setup::installed(&setup::libtorch(None));
     format!(
-        "{}, {cores} cores, {}; {}; {}; libtorch {libtorch}.\n",
-        cpu.unwrap_or("unknown processor"),
+        "{processor}, {cores} cores, {}; {}; {}; libtorch {}.\n",
         first_line("date", &["+%Y-%m-%d"]),
         first_line("rustc", &["--version"]),
         first_line("c++", &["--version"]),
+        libtorch.as_deref().unwrap_or("of the user"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{part_of, plain_name, slug};
+
+    #[test]
+    fn a_machine_has_the_name_of_its_processor() {
+        for (reported, name, file) in [
+            ("AMD EPYC", "AMD EPYC", "amd-epyc"),
+            ("Intel(R) Xeon(R) Processor", "Intel Xeon", "intel-xeon"),
+            ("AMD EPYC 7763 64-Core Processor", "AMD EPYC 7763", "amd-epyc-7763"),
+            (
+                "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz",
+                "Intel Xeon Platinum 8481C",
+                "intel-xeon-platinum-8481c",
+            ),
+        ] {
+            assert_eq!(plain_name(reported), name);
+            assert_eq!(slug(name), file);
+        }
+    }
+
+    #[test]
+    fn a_part_ends_at_the_next_heading() {
+        let page = "# Page\n\n## One\n\ntext\n### Detail\nmore\n\n## Two\n\nend\n";
+        assert_eq!(part_of(page, "## One"), Some("\ntext\n### Detail\nmore\n"));
+        assert_eq!(part_of(page, "## Two"), Some("\nend\n"));
+        assert_eq!(part_of(page, "## Three"), None);
+    }
 }

@@ -1,20 +1,23 @@
-//! What `benches/copy.rs` measured, as tables, goals and charts.
+//! What `benches/benches/copy.rs` measured, as tables, goals and charts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use crate::Outcome;
 use crate::chart;
+use crate::template::fill;
 
-/// Contenders, ours first, as the benchmark names them.
+const COPIES: &str = include_str!("../templates/copies.md");
+
+/// Contenders by the benchmark's names, dlbridge first.
 const CONTENDERS: [&str; 6] = ["dlbridge", "memcpy", "libtorch", "NumPy", "ndarray", "strided-perm"];
 
-/// The others that copy any layout.
-const PEERS: [&str; 4] = ["libtorch", "NumPy", "ndarray", "strided-perm"];
+/// The other libraries that copy any layout.
+const OTHERS: [&str; 4] = ["libtorch", "NumPy", "ndarray", "strided-perm"];
 
-/// One layout of one element type, in one kind of memory, on so many threads.
+/// The rates of one layout and element type, for one kind of memory and number of threads.
 struct Row {
     family: String,
     layout: String,
@@ -26,18 +29,18 @@ struct Row {
 }
 
 impl Row {
-    /// How many times as fast as another contender ours is.
-    fn ratio(&self, other: &str) -> f64 {
-        self.speed("dlbridge") / self.speed(other)
-    }
-
     fn speed(&self, contender: &str) -> f64 {
         self.speeds.get(contender).copied().unwrap_or(f64::NAN)
     }
 
-    /// How many times as fast as ours the fastest peer is.
+    /// The rate of dlbridge divided by that of `other`.
+    fn ratio(&self, other: &str) -> f64 {
+        self.speed("dlbridge") / self.speed(other)
+    }
+
+    /// The rate of the fastest other library divided by that of dlbridge.
     fn behind(&self) -> f64 {
-        PEERS.iter().map(|peer| 1.0 / self.ratio(peer)).fold(0.0, f64::max)
+        OTHERS.iter().map(|other| 1.0 / self.ratio(other)).fold(0.0, f64::max)
     }
 
     fn is(&self, memory: &str, threads: &str) -> bool {
@@ -45,7 +48,21 @@ impl Row {
     }
 }
 
+/// A goal, what was measured for it, and whether it is met.
+struct Goal {
+    goal: String,
+    measured: String,
+    met: bool,
+}
+
+impl Goal {
+    fn new(goal: impl Into<String>, measured: String, met: bool) -> Self {
+        Self { goal: goal.into(), measured, met }
+    }
+}
+
 /// Everything that was measured.
+#[derive(Default)]
 pub(crate) struct Copies {
     rows: Vec<Row>,
     /// Case, contender, nanoseconds.
@@ -56,36 +73,53 @@ pub(crate) struct Copies {
 impl Copies {
     /// Reads what the benchmark printed.
     pub(crate) fn parse(output: &str) -> Self {
-        let mut copies = Self { rows: Vec::new(), small: Vec::new(), numpy: String::new() };
+        let mut copies = Self::default();
         for line in output.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             match fields[..] {
                 ["copy", family, layout, dtype, memory, threads, contender, speed] => {
-                    let same =
-                        |row: &Row| row.layout == layout && row.dtype == dtype && row.is(memory, threads);
-                    if !copies.rows.last().is_some_and(same) {
-                        let [family, layout, dtype, memory, threads] =
-                            [family, layout, dtype, memory, threads].map(str::to_owned);
-                        copies.rows.push(Row {
-                            family,
-                            layout,
-                            dtype,
-                            memory,
-                            threads,
-                            speeds: BTreeMap::new(),
-                        });
-                    }
-                    if let (Some(row), Ok(speed)) = (copies.rows.last_mut(), speed.parse()) {
-                        row.speeds.insert(contender.to_owned(), speed);
-                    }
+                    let row = copies.row_of([family, layout, dtype, memory, threads]);
+                    row.speeds.insert(contender.to_owned(), speed.parse().unwrap_or(f64::NAN));
                 }
                 ["small", case, contender, time] => {
                     copies.small.push([case, contender, time].map(str::to_owned))
                 }
-                _ => copies.numpy.push_str(line),
+                _ => copies.numpy.push_str(line.trim_start_matches("numpy ")),
             }
         }
         copies
+    }
+
+    /// The last row if it is the one of these fields, otherwise a new one.
+    fn row_of(&mut self, [family, layout, dtype, memory, threads]: [&str; 5]) -> &mut Row {
+        let same = |row: &Row| row.layout == layout && row.dtype == dtype && row.is(memory, threads);
+        if !self.rows.last().is_some_and(same) {
+            self.rows.push(Row {
+                family: family.to_owned(),
+                layout: layout.to_owned(),
+                dtype: dtype.to_owned(),
+                memory: memory.to_owned(),
+                threads: threads.to_owned(),
+                speeds: BTreeMap::new(),
+            });
+        }
+        let last = self.rows.len() - 1;
+        &mut self.rows[last]
+    }
+
+    /// The text of the part. Its charts go to the folder `charts`, whose name is the machine's.
+    pub(crate) fn text(&self, charts: &Path) -> Outcome<String> {
+        let tables = self.groups().into_iter().map(|group| self.table(group));
+        let values = [
+            ("numpy", self.numpy.clone()),
+            ("summary", self.summary()?),
+            ("goals", self.goals()?),
+            ("charts", self.charts(charts)?),
+            ("small", self.small()?),
+            ("tables", tables.collect::<Outcome<Vec<_>>>()?.join("\n").trim_end().to_owned()),
+        ];
+        let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, &**value)).collect();
+        Ok(fill(COPIES, &values))
     }
 
     /// Memory and threads, in the order in which they were measured.
@@ -100,157 +134,163 @@ impl Copies {
     }
 
     fn families(&self) -> Vec<&str> {
-        let mut families: Vec<&str> = self.rows.iter().map(|row| &*row.family).collect();
-        families.dedup();
-        families.sort_unstable();
-        families.dedup();
-        families
+        sorted(self.rows.iter().map(|row| &*row.family))
     }
 
-    fn select<'a>(&'a self, (memory, threads): (&str, &str), family: Option<&str>) -> Vec<&'a Row> {
-        let wanted = |row: &&Row| row.is(memory, threads) && family.is_none_or(|family| row.family == family);
+    fn select(&self, (memory, threads): (&str, &str), family: Option<&str>) -> Vec<&Row> {
+        let wanted =
+            |row: &&Row| row.is(memory, threads) && family.is_none_or(|family| row.family == family);
         self.rows.iter().filter(wanted).collect()
     }
 
-    /// The chapter of `docs/benchmarks.md`; charts go to the folder beside it.
-    pub(crate) fn write(&self, page: &mut String, charts: &Path) -> Outcome {
-        writeln!(page, "{COPIES}\nNumPy is version {}.\n", self.numpy.trim_start_matches("numpy "))?;
-        self.summary(page)?;
-        self.goals(page)?;
-        self.charts(page, charts)?;
-        writeln!(page, "\n### Small tensors\n\nCloning 3 × 4 `f32`, with a new tensor to hold them:\n")?;
-        writeln!(page, "| what | who | time |\n|---|---|---|")?;
-        for [case, contender, time] in &self.small {
-            writeln!(page, "| {case} | {contender} | {time} ns |")?;
-        }
-        writeln!(page, "\n### All figures\n")?;
+    fn summary(&self) -> Outcome<String> {
+        let mut text = String::new();
+        writeln!(text, "| memory, threads | family | {} |", CONTENDERS[1..].join(" | "))?;
+        writeln!(text, "|---|---|{}", "---|".repeat(CONTENDERS.len() - 1))?;
         for group in self.groups() {
-            self.table(page, group)?;
-        }
-        Ok(())
-    }
-
-    fn summary(&self, page: &mut String) -> Outcome {
-        writeln!(page, "How many times as fast as others, as geometric means over the element types:\n")?;
-        writeln!(page, "| memory, threads | family | memcpy | {} |", PEERS.join(" | "))?;
-        writeln!(page, "|---|---|---|---|---|---|---|")?;
-        for group in self.groups() {
-            let families = self.families().into_iter().map(Some).chain([None]);
-            for family in families {
+            for family in self.families().into_iter().map(Some).chain([None]) {
                 let rows = self.select(group, family);
                 let cells: Vec<String> = CONTENDERS[1..]
                     .iter()
                     .map(|other| format!("{:.2}", mean(rows.iter().map(|row| row.ratio(other)))))
                     .collect();
                 let name = family.unwrap_or("**all**");
-                writeln!(page, "| {}, {} | {name} | {} |", group.0, group.1, cells.join(" | "))?;
+                writeln!(text, "| {}, {} | {name} | {} |", group.0, group.1, cells.join(" | "))?;
             }
         }
-        Ok(())
+        Ok(text)
     }
 
-    fn goals(&self, page: &mut String) -> Outcome {
-        writeln!(page, "\n### Goals\n\n{GOALS}\n| goal | measured | |\n|---|---|---|")?;
-        let mut line = |goal: &str, measured: String, met: bool| {
-            writeln!(page, "| {goal} | {measured} | {} |", if met { "met" } else { "**missed**" })
-        };
-        let alone = ("used", "1");
-        let least =
-            |rows: &[&Row], other: &str| rows.iter().map(|row| row.ratio(other)).fold(f64::MAX, f64::min);
-        let contiguous = self.select(alone, Some("contiguous"));
-        let worst = least(&contiguous, "memcpy");
-        line(
-            "contiguous, used memory: at least 0.95 × memcpy",
-            format!("at worst {worst:.2} ×"),
-            worst >= 0.95,
-        )?;
-        let flat = self.select(alone, Some("2-D transposes"));
-        let (worst, typical) = (least(&flat, "memcpy"), mean(flat.iter().map(|row| row.ratio("memcpy"))));
-        line(
-            "2-D transposes, used memory: at least 0.8 × memcpy",
-            format!("{typical:.2} × on average, at worst {worst:.2} ×"),
-            worst >= 0.8,
-        )?;
-        for (peer, goal) in [("libtorch", 5.0), ("NumPy", 8.0), ("strided-perm", 3.0)] {
-            let means: Vec<[f64; 2]> = self
-                .groups()
-                .into_iter()
-                .map(|group| {
-                    let rows = self.select(group, None);
-                    let memcpy = rows.iter().map(|row| row.speed("memcpy") / row.speed(peer));
-                    [mean(rows.iter().map(|row| row.ratio(peer))), mean(memcpy)]
-                })
-                .collect();
-            let cells = self.groups().into_iter().zip(&means).map(|((memory, threads), [ours, memcpy])| {
-                format!("{memory}, {threads}: {ours:.2} × (memcpy alone: {memcpy:.2} ×)")
-            });
-            let cells = cells.collect::<Vec<_>>();
-            let met = means.iter().all(|[ours, _]| *ours >= goal);
-            line(&format!("geometric mean at least {goal} × {peer}"), cells.join("; "), met)?;
+    fn goals(&self) -> Outcome<String> {
+        let mut goals = vec![self.contiguous_goal(), self.transposes_goal()];
+        let means = [("libtorch", 5.0), ("NumPy", 8.0), ("strided-perm", 3.0)];
+        goals.extend(means.map(|(other, goal)| self.mean_goal(other, goal)));
+        goals.extend([self.behind_goal(), self.fresh_goal(), self.small_goal()]);
+        let mut text = "| goal | measured | |\n|---|---|---|\n".to_owned();
+        for Goal { goal, measured, met } in goals {
+            writeln!(text, "| {goal} | {measured} | {} |", if met { "met" } else { "**missed**" })?;
         }
+        Ok(text)
+    }
+
+    fn contiguous_goal(&self) -> Goal {
+        let worst = least(&self.select(("used", "1"), Some("contiguous")), "memcpy");
+        let measured = format!("at worst {worst:.2} ×");
+        Goal::new("contiguous, used memory: at least 0.95 × memcpy", measured, worst >= 0.95)
+    }
+
+    fn transposes_goal(&self) -> Goal {
+        let rows = self.select(("used", "1"), Some("2-D transposes"));
+        let (worst, typical) = (least(&rows, "memcpy"), mean(rows.iter().map(|row| row.ratio("memcpy"))));
+        let measured = format!("{typical:.2} × on average, at worst {worst:.2} ×");
+        Goal::new("2-D transposes, used memory: at least 0.8 × memcpy", measured, worst >= 0.8)
+    }
+
+    /// The geometric mean of the ratios to `other`, in every kind of memory and on every number of
+    /// threads.
+    fn mean_goal(&self, other: &str, goal: f64) -> Goal {
+        let mut met = true;
+        let mut cells = Vec::new();
+        for (memory, threads) in self.groups() {
+            let rows = self.select((memory, threads), None);
+            let ours = mean(rows.iter().map(|row| row.ratio(other)));
+            let memcpy = mean(rows.iter().map(|row| row.speed("memcpy") / row.speed(other)));
+            met &= ours >= goal;
+            cells.push(format!("{memory}, {threads}: {ours:.2} × (memcpy alone: {memcpy:.2} ×)"));
+        }
+        Goal::new(format!("geometric mean at least {goal} × {other}"), cells.join("; "), met)
+    }
+
+    fn behind_goal(&self) -> Goal {
         let slow: Vec<&Row> = self.rows.iter().filter(|row| row.behind() > 1.1).collect();
         let worst = slow.iter().max_by(|one, other| one.behind().total_cmp(&other.behind()));
         let worst = worst.map_or(String::new(), |row| {
             let Row { layout, dtype, memory, threads, .. } = row;
-            format!("; farthest: {layout}, {dtype}, {memory}, {threads}: {:.2} × as long", row.behind())
+            format!("; the slowest: {layout}, {dtype}, {memory}, {threads}: {:.2} × as long", row.behind())
         });
         let measured = format!("{} of {} are{worst}", slow.len(), self.rows.len());
-        line("no case slower than the best peer by more than 10 %", measured, slow.is_empty())?;
-        let fresh: Vec<&Row> =
-            self.rows.iter().filter(|row| row.memory == "fresh" && row.family == "contiguous").collect();
-        let worst = least(&fresh, "NumPy");
-        line("contiguous, fresh memory: as fast as NumPy", format!("at worst {worst:.2} ×"), worst >= 1.0)?;
+        let goal = "no case is more than 10 % slower than the fastest other library";
+        Goal::new(goal, measured, slow.is_empty())
+    }
+
+    fn fresh_goal(&self) -> Goal {
+        let fresh = |row: &&Row| row.memory == "fresh" && row.family == "contiguous";
+        let worst = least(&self.rows.iter().filter(fresh).collect::<Vec<_>>(), "NumPy");
+        let measured = format!("at worst {worst:.2} ×");
+        Goal::new("contiguous, fresh memory: as fast as NumPy", measured, worst >= 1.0)
+    }
+
+    fn small_goal(&self) -> Goal {
         let time = |contender: &str| {
             let mut times = self.small.iter().filter(|[_, who, _]| who == contender);
             times.next().and_then(|[_, _, time]| time.parse::<f64>().ok()).unwrap_or(f64::NAN)
         };
         let (ours, torch) = (time("dlbridge"), time("libtorch"));
-        line("cloning 12 `f32` takes less than libtorch", format!("{ours} ns, {torch} ns"), ours < torch)?;
-        Ok(())
+        let goal = "cloning 12 `f32` takes less time than with libtorch";
+        Goal::new(goal, format!("{ours} ns, {torch} ns"), ours < torch)
     }
 
-    fn charts(&self, page: &mut String, folder: &Path) -> Outcome {
-        writeln!(
-            page,
-            "\n### Charts\n\nGB/s into used memory on one thread; geometric means over the element types.\n"
-        )?;
+    /// Writes the charts to `folder`; returns the links to them from the folder of the pages.
+    fn charts(&self, folder: &Path) -> Outcome<String> {
+        let machine = folder.file_name().unwrap_or_default().display();
         fs::create_dir_all(folder)?;
+        let mut text = String::new();
         for family in self.families() {
             let rows = self.select(("used", "1"), Some(family));
-            let mut layouts: Vec<&str> = rows.iter().map(|row| &*row.layout).collect();
-            layouts.sort_unstable();
-            layouts.dedup();
-            let groups: Vec<(&str, Vec<f64>)> = layouts
+            let groups: Vec<(&str, Vec<f64>)> = sorted(rows.iter().map(|row| &*row.layout))
                 .into_iter()
-                .map(|layout| {
-                    let speed = |contender: &&str| {
-                        let same = rows.iter().filter(|row| row.layout == layout);
-                        mean(same.map(|row| row.speed(contender)))
-                    };
-                    (layout, CONTENDERS.iter().map(speed).collect())
-                })
+                .map(|layout| (layout, mean_speeds(&rows, layout)))
                 .collect();
             let file = format!("{}.svg", family.to_lowercase().replace(' ', "-"));
             fs::write(folder.join(&file), chart::bars(family, &CONTENDERS, &groups))?;
-            writeln!(page, "![{family}](benchmarks/{file})\n")?;
+            writeln!(text, "![{family}](charts/{machine}/{file})\n")?;
         }
-        Ok(())
+        Ok(text.trim_end().to_owned() + "\n")
     }
 
-    fn table(&self, page: &mut String, group: (&str, &str)) -> Outcome {
-        let threads = if group.1 == "1" { "1 thread".to_owned() } else { format!("{} threads", group.1) };
-        writeln!(page, "<details><summary>{} memory, {threads}</summary>\n", group.0)?;
-        writeln!(page, "| layout | type | dlbridge, GB/s | {} |", CONTENDERS[1..].join(" | "))?;
-        writeln!(page, "|---|---|---|---|---|---|---|---|")?;
+    fn small(&self) -> Outcome<String> {
+        let mut text = "| case | library | time |\n|---|---|---|\n".to_owned();
+        for [case, contender, time] in &self.small {
+            writeln!(text, "| {case} | {contender} | {time} ns |")?;
+        }
+        Ok(text)
+    }
+
+    fn table(&self, group: (&str, &str)) -> Outcome<String> {
+        let (memory, threads) = group;
+        let unit = if threads == "1" { "thread" } else { "threads" };
+        let mut text = String::new();
+        writeln!(text, "<details><summary>{memory} memory, {threads} {unit}</summary>\n")?;
+        writeln!(text, "| layout | type | dlbridge, GB/s | {} |", CONTENDERS[1..].join(" | "))?;
+        writeln!(text, "|---|---|---|---|---|---|---|---|")?;
         for row in self.select(group, None) {
             let ratios: Vec<String> =
                 CONTENDERS[1..].iter().map(|other| format!("{:.2} ×", row.ratio(other))).collect();
             let speed = row.speed("dlbridge");
-            writeln!(page, "| {} | {} | {speed:.2} | {} |", row.layout, row.dtype, ratios.join(" | "))?;
+            writeln!(text, "| {} | {} | {speed:.2} | {} |", row.layout, row.dtype, ratios.join(" | "))?;
         }
-        writeln!(page, "\n</details>\n")?;
-        Ok(())
+        writeln!(text, "\n</details>")?;
+        Ok(text)
     }
+}
+
+/// Names in alphabetical order, each once.
+fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    names.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The smallest ratio to `other`.
+fn least(rows: &[&Row], other: &str) -> f64 {
+    rows.iter().map(|row| row.ratio(other)).fold(f64::MAX, f64::min)
+}
+
+/// The rate of every contender for a layout, as geometric means over the element types.
+fn mean_speeds(rows: &[&Row], layout: &str) -> Vec<f64> {
+    let of_layout = |contender: &&str| {
+        let rows = rows.iter().filter(|row| row.layout == layout);
+        mean(rows.map(|row| row.speed(contender)))
+    };
+    CONTENDERS.iter().map(of_layout).collect()
 }
 
 /// The geometric mean.
@@ -258,18 +298,3 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (count, sum) = values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value.ln()));
     (sum / count).exp()
 }
-
-const GOALS: &str = "\
-Where the others already come near memcpy, or reach it, no copy can be many times as fast: what memcpy of as
-many bytes would reach stands beside what ours does.
-";
-
-const COPIES: &str = "\
-`benches/copy.rs`: 32 MiB of elements are copied to contiguous memory. \"Used\" memory was written before:
-`copy_into`, `copy_` of libtorch, `numpy.copyto`, `assign` of ndarray, `strided_perm::copy_into`. \"Fresh\"
-memory comes from the system during the copy: `deep_clone_with(Contiguous)`, `clone` of libtorch from C++,
-`ndarray.copy()` of NumPy, `as_standard_layout` of ndarray, `copy_into_uninit` to a new `Vec`. memcpy copies
-as many contiguous bytes, always on one thread, as NumPy and ndarray do. libtorch has no negative strides:
-there it flips, and copies once more into used memory. All contenders take turns, each with a target of its
-own, so their memory is used but mostly not in a cache. A ratio says how many times as fast ours is.
-";

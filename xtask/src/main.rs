@@ -11,6 +11,7 @@ mod kernel;
 mod python;
 mod setup;
 mod standin;
+mod template;
 mod test;
 mod tools;
 
@@ -27,7 +28,7 @@ cargo xtask COMMAND
   test                     setup, then every test there is
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   check                    setup, then format, lints, documentation, generated files
-  bench                    setup, then the benchmarks; writes docs/benchmarks.md
+  bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
   bindings                 generate the Rust declarations of the C headers, and the kernels' PTX
   gpu-check                pack what a CUDA machine needs, and run it where there is one";
