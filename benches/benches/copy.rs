@@ -85,7 +85,12 @@ impl Case {
             Self::permuted(p, "(2, 1, 0)", &[64, 256, n / (64 * 256)], &[2, 1, 0]),
             Self::permuted(p, "(0, 2, 1, 3)", &[64, 32, 64, n / (64 * 32 * 64)], &[0, 2, 1, 3]),
             Self::permuted(p, "(3, 2, 1, 0)", &[32, 32, 64, n / (32 * 32 * 64)], &[3, 2, 1, 0]),
-            Self::permuted(p, "(4, 1, 0, 3, 2)", &[32, 16, 32, 16, n / (512 * 512)], &[4, 1, 0, 3, 2]),
+            Self::permuted(
+                p,
+                "(4, 1, 0, 3, 2)",
+                &[32, 16, 32, 16, n / (512 * 512)],
+                &[4, 1, 0, 3, 2],
+            ),
             Self::permuted(
                 p,
                 "(5, 4, 3, 2, 1, 0)",
@@ -107,8 +112,11 @@ impl Case {
 
     /// Elements of memory that the layout reaches.
     fn reach(&self) -> usize {
-        let steps =
-            self.shape.iter().zip(&self.strides).map(|(&size, &stride)| (size - 1) * stride.max(0) as usize);
+        let steps = self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .map(|(&size, &stride)| (size - 1) * stride.max(0) as usize);
         self.offset + steps.sum::<usize>() + 1
     }
 }
@@ -127,7 +135,8 @@ fn suite<T: Unit>(name: &str, numpy_name: &str, numpy: &mut NumPy) {
                 let mut run = || bench.run(fresh, threads);
                 let results = if threads == 1 { one.install(run) } else { run() };
                 for (contender, time) in results {
-                    let speed = case.shape.iter().product::<usize>() as f64 * size_of::<T>() as f64 / time;
+                    let speed =
+                        case.shape.iter().product::<usize>() as f64 * size_of::<T>() as f64 / time;
                     let (family, layout) = (case.family, case.name);
                     println!(
                         "copy\t{family}\t{layout}\t{name}\t{memory}\t{threads}\t{contender}\t{speed:.3}"
@@ -160,7 +169,8 @@ impl<'a, T: Unit> Bench<'a, T> {
             // SAFETY: a byte of the vector; every element type takes 0 and 1 in any byte.
             unsafe { bytes.wrapping_add(index).write((index % 7 == 0).into()) };
         }
-        let list = |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(",");
+        let list =
+            |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(",");
         let shape = list(&mut case.shape.iter().map(usize::to_string));
         let strides = list(&mut case.strides.iter().map(isize::to_string));
         numpy.ask(&format!("case {numpy_name} {} {shape} {strides} {}", source.len(), case.offset));
@@ -168,78 +178,126 @@ impl<'a, T: Unit> Bench<'a, T> {
         Self { case, numpy, source, pool }
     }
 
-    /// What the contenders are, and their median times in nanoseconds.
+    /// The contenders, and their median times in nanoseconds.
     fn run(&mut self, fresh: bool, threads: usize) -> Vec<(&'static str, f64)> {
         let Case { shape, strides, offset, .. } = self.case;
-        let count: usize = shape.iter().product();
         let sizes: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         let steps: Vec<i64> = strides.iter().map(|&stride| stride as i64).collect();
         let first = self.source[*offset..].as_ptr();
         let layout = Layout::new(&sizes, &steps).expect("small");
         let descriptor =
             Descriptor::new(first.cast_mut().cast(), layout, T::DTYPE, Device::CPU).expect("small");
-        // SAFETY: the source outlives the tensor.
+        // SAFETY: `self.source` holds the elements and outlives the tensor.
         let ours = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
-        // SAFETY: nobody writes the source.
+        // SAFETY: no code writes `self.source` while the tensor lives.
         let ours = unsafe { ours.assume_read_only() }.expect("on the host");
-        let view: ArrayViewD<'_, T> = ours.as_ndarray::<T, IxDyn>().expect("a view");
-        // libtorch has no negative strides: it flips, which copies.
+        // libtorch does not support negative strides: it flips the tensor, which copies.
         let flipped = strides.iter().any(|&stride| stride < 0);
         let torch = Tensor::from_slice(&self.source, [self.source.len() as i64]).expect("copied");
         let torch = torch.into_torch().expect("moved");
-        let torch =
-            if flipped { torch.view(&sizes[..]) } else { torch.as_strided(&sizes[..], &steps[..], 0) };
-        let strided = StridedView::new(&self.source, shape, strides, *offset as isize).expect("in bounds");
-        let dense = Layout::contiguous(&sizes).expect("small");
-        let dense: Vec<isize> = dense.strides().iter().map(|&stride| stride as isize).collect();
-        let pool = &self.pool;
-        let exec = || match threads {
-            1 => threadteam::Exec::serial(),
-            _ => threadteam::Exec::new(pool, threads).expect("a budget"),
+        let torch = if flipped {
+            torch.view(&sizes[..])
+        } else {
+            torch.as_strided(&sizes[..], &steps[..], 0)
         };
-        let flat = vec![T::default(); count];
+        let dense = Layout::contiguous(&sizes).expect("small");
+        let sources = Sources {
+            shape,
+            dense: dense.strides().iter().map(|&stride| stride as isize).collect(),
+            torch,
+            flipped,
+            flat: vec![T::default(); shape.iter().product()],
+            view: ours.as_ndarray::<T, IxDyn>().expect("a view"),
+            ours: &ours,
+            strided: StridedView::new(&self.source, shape, strides, *offset as isize)
+                .expect("in bounds"),
+            pool: &self.pool,
+            threads,
+        };
         let numpy = self.numpy.contender(if fresh { "fresh" } else { "used" });
-        if fresh {
-            let ours = || ours.deep_clone_with(MemoryFormat::Contiguous).expect("copied");
-            let torch = || match flipped {
-                true => Blob::from(torch.flip([1])),
-                false => Blob::clone_of(&torch, true),
-            };
-            let strided = || {
-                let mut target = Vec::<T>::with_capacity(count);
-                let room: &mut [MaybeUninit<T>] = &mut target.spare_capacity_mut()[..count];
-                let mut to = StridedViewMut::new(room, shape, &dense, 0).expect("in bounds");
-                strided_perm::copy_into_uninit(&mut to, &strided, exec()).expect("copied");
-                // SAFETY: all were just written.
-                unsafe { target.set_len(count) };
-                target
-            };
-            return turns(vec![
-                Contender::repeated("dlbridge", ours),
-                Contender::repeated("memcpy", || flat.to_vec()),
-                Contender::repeated("libtorch", torch),
-                numpy,
-                Contender::repeated("ndarray", || view.as_standard_layout().into_owned()),
-                Contender::repeated("strided-perm", strided),
-            ]);
+        if fresh { sources.into_fresh(numpy) } else { sources.into_used(numpy) }
+    }
+}
+
+/// One source, as each contender sees it.
+struct Sources<'a, T: Unit> {
+    shape: &'a [usize],
+    /// Strides of a contiguous target.
+    dense: Vec<isize>,
+    ours: &'a Tensor,
+    torch: tch::Tensor,
+    /// The strides of the source are negative, and libtorch flips it.
+    flipped: bool,
+    /// As many contiguous elements, for memcpy.
+    flat: Vec<T>,
+    view: ArrayViewD<'a, T>,
+    strided: StridedView<'a, T>,
+    pool: &'a threadteam::Pool,
+    threads: usize,
+}
+
+impl<T: Unit> Sources<'_, T> {
+    fn exec(&self) -> threadteam::Exec<'_> {
+        match self.threads {
+            1 => threadteam::Exec::serial(),
+            threads => threadteam::Exec::new(self.pool, threads).expect("a budget"),
         }
-        let mut ours_target = Tensor::zeros::<T>(&sizes).expect("allocated");
-        let mut copy = vec![T::default(); count];
-        let mut torch_target = torch.zeros_like().contiguous();
-        let mut array = ArrayD::<T>::from_elem(IxDyn(shape), T::default());
-        let mut strided_target = vec![T::default(); count];
+    }
+
+    /// Copies into memory that is allocated during the copy.
+    fn into_fresh(self, numpy: Contender<'_>) -> Vec<(&'static str, f64)> {
+        let ours = || self.ours.deep_clone_with(MemoryFormat::Contiguous).expect("copied");
+        let torch = || match self.flipped {
+            true => Blob::from(self.torch.flip([1])),
+            false => Blob::clone_of(&self.torch, true),
+        };
+        let strided = || {
+            let count = self.flat.len();
+            let mut target = Vec::<T>::with_capacity(count);
+            let unwritten: &mut [MaybeUninit<T>] = &mut target.spare_capacity_mut()[..count];
+            let mut to =
+                StridedViewMut::new(unwritten, self.shape, &self.dense, 0).expect("in bounds");
+            strided_perm::copy_into_uninit(&mut to, &self.strided, self.exec()).expect("copied");
+            // SAFETY: `copy_into_uninit` has just written all `count` elements.
+            unsafe { target.set_len(count) };
+            target
+        };
         turns(vec![
-            Contender::repeated("dlbridge", || ours.copy_into(&mut ours_target).expect("copied")),
-            Contender::repeated("memcpy", || black_box(&mut copy).copy_from_slice(black_box(&flat))),
-            Contender::repeated("libtorch", || match flipped {
-                true => torch_target.copy_(&torch.flip([1])),
-                false => torch_target.copy_(&torch),
+            Contender::repeated("dlbridge", ours),
+            Contender::repeated("memcpy", || self.flat.to_vec()),
+            Contender::repeated("libtorch", torch),
+            numpy,
+            Contender::repeated("ndarray", || self.view.as_standard_layout().into_owned()),
+            Contender::repeated("strided-perm", strided),
+        ])
+    }
+
+    /// Copies into memory that was written before.
+    fn into_used(self, numpy: Contender<'_>) -> Vec<(&'static str, f64)> {
+        let sizes: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
+        let mut ours_target = Tensor::zeros::<T>(&sizes).expect("allocated");
+        let mut copy = vec![T::default(); self.flat.len()];
+        let mut torch_target = self.torch.zeros_like().contiguous();
+        let mut array = ArrayD::<T>::from_elem(IxDyn(self.shape), T::default());
+        let mut strided_target = vec![T::default(); self.flat.len()];
+        turns(vec![
+            Contender::repeated("dlbridge", || {
+                self.ours.copy_into(&mut ours_target).expect("copied")
+            }),
+            Contender::repeated("memcpy", || {
+                black_box(&mut copy).copy_from_slice(black_box(&self.flat))
+            }),
+            Contender::repeated("libtorch", || match self.flipped {
+                true => torch_target.copy_(&self.torch.flip([1])),
+                false => torch_target.copy_(&self.torch),
             }),
             numpy,
-            Contender::repeated("ndarray", || array.assign(&view)),
+            Contender::repeated("ndarray", || array.assign(&self.view)),
             Contender::repeated("strided-perm", || {
-                let mut to = StridedViewMut::new(&mut strided_target, shape, &dense, 0).expect("in bounds");
-                strided_perm::copy_into(&mut to, &strided, exec()).expect("copied");
+                let target = &mut strided_target;
+                let mut to =
+                    StridedViewMut::new(target, self.shape, &self.dense, 0).expect("in bounds");
+                strided_perm::copy_into(&mut to, &self.strided, self.exec()).expect("copied");
             }),
         ])
     }
@@ -263,7 +321,9 @@ fn small() {
         Contender::repeated("transposed to contiguous\tdlbridge", || {
             ours_transposed.deep_clone_with(MemoryFormat::Contiguous).expect("cloned")
         }),
-        Contender::repeated("transposed to contiguous\tlibtorch", || Blob::clone_of(&torch_transposed, true)),
+        Contender::repeated("transposed to contiguous\tlibtorch", || {
+            Blob::clone_of(&torch_transposed, true)
+        }),
     ];
     let times = race(&mut contenders, 101, 1000);
     for (contender, time) in contenders.iter().zip(times) {

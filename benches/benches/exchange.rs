@@ -51,8 +51,13 @@ fn allocations<R>(run: impl FnOnce() -> R) -> usize {
 }
 
 /// Name and elements per side of a square `f32` matrix, and operations per round.
-const SIZES: [(&str, usize, usize); 5] =
-    [("1 KiB", 16, 64), ("64 KiB", 128, 64), ("1 MiB", 512, 64), ("64 MiB", 4096, 16), ("1 GiB", 16384, 8)];
+const SIZES: [(&str, usize, usize); 5] = [
+    ("1 KiB", 16, 64),
+    ("64 KiB", 128, 64),
+    ("1 MiB", 512, 64),
+    ("64 MiB", 4096, 16),
+    ("1 GiB", 16384, 8),
+];
 
 const ROUNDS: usize = 501;
 
@@ -117,7 +122,11 @@ fn into_libtorch() {
         };
         let times = race(
             &mut [
-                Contender::batched("ours", || array(side), |array| array.into_torch().expect("moved")),
+                Contender::batched(
+                    "ours",
+                    || array(side),
+                    |array| array.into_torch().expect("moved"),
+                ),
                 Contender::batched("floor", || array(side), owned),
                 Contender::batched("bare", || array(side), blob),
                 Contender::batched("dlpack", || array(side), dlpack),
@@ -127,7 +136,8 @@ fn into_libtorch() {
         );
         let source = vec![0.5_f32; side * side];
         let copy = Contender::repeated("copy", || tch::Tensor::from_slice(&source));
-        let copied = race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
+        let copied =
+            race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
         let ratio = |floor: f64| format!("{:.2}", times[0] / floor);
         let cells = [
             ns(times[0]),
@@ -141,7 +151,10 @@ fn into_libtorch() {
         row(name, &cells);
     }
     let array = array(16);
-    println!("\nAllocations of ours for one `into_torch`: {}.", allocations(|| array.into_torch().is_ok()));
+    println!(
+        "\nAllocations of ours for one `into_torch`: {}.",
+        allocations(|| array.into_torch().is_ok())
+    );
 }
 
 fn out_of_libtorch() {
@@ -169,8 +182,12 @@ fn out_of_libtorch() {
         );
         let source = tch::Tensor::ones([(side * side) as i64], options);
         let copy = Contender::repeated("copy", || Vec::<f32>::try_from(&source).expect("copied"));
-        let copied = race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
-        row(name, &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(copied[0])]);
+        let copied =
+            race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
+        row(
+            name,
+            &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(copied[0])],
+        );
     }
 }
 
@@ -191,22 +208,6 @@ fn through_tensor() {
         let array = array.into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
         array.into_array().expect("the original")
     };
-    let dlpark = |array: Array2<f32>| {
-        let boxed: dynamic::Initialized<DLManagedTensorVersioned> =
-            Box::new(array).try_into().expect("exported");
-        // SAFETY: made of an array by dlpark itself.
-        let managed = unsafe { boxed.finish() };
-        // SAFETY: `managed` was exported by dlpark just above and lives during the view.
-        let view = unsafe { ArrayViewD::<f32>::try_from_dlpack(&managed, ()) }.expect("a view");
-        black_box(view.as_ptr());
-        managed
-    };
-    let dlpk = |array: Array2<f32>| {
-        let tensor: dlpk::DLPackTensor = array.try_into().expect("exported");
-        let view: ArrayView2<'_, f32> = tensor.as_ref().try_into().expect("a view");
-        black_box(view.as_ptr());
-        tensor
-    };
     let floor = |array: Array2<f32>| {
         drop(black_box(Vec::<u8>::with_capacity(black_box(128))));
         array
@@ -217,8 +218,8 @@ fn through_tensor() {
                 Contender::batched("ours", || array(side), ours),
                 Contender::batched("floor", || array(side), floor),
                 Contender::repeated("malloc", || Vec::<u8>::with_capacity(black_box(128))),
-                Contender::batched("dlpark", || array(side), dlpark),
-                Contender::batched("dlpk", || array(side), dlpk),
+                Contender::batched("dlpark", || array(side), through_dlpark),
+                Contender::batched("dlpk", || array(side), through_dlpk),
             ],
             ROUNDS,
             count,
@@ -237,4 +238,24 @@ fn through_tensor() {
     }
     let count = allocations(|| ours(array(16))) - 1;
     println!("\nAllocations of ours on the way: {count}.");
+}
+
+/// Array → DLPack → view, by dlpark.
+fn through_dlpark(array: Array2<f32>) -> impl Sized {
+    let boxed: dynamic::Initialized<DLManagedTensorVersioned> =
+        Box::new(array).try_into().expect("exported");
+    // SAFETY: dlpark itself made the struct from an array.
+    let managed = unsafe { boxed.finish() };
+    // SAFETY: `managed` holds valid elements and outlives the view.
+    let view = unsafe { ArrayViewD::<f32>::try_from_dlpack(&managed, ()) }.expect("a view");
+    black_box(view.as_ptr());
+    managed
+}
+
+/// Array → DLPack → view, by dlpk.
+fn through_dlpk(array: Array2<f32>) -> dlpk::DLPackTensor {
+    let tensor: dlpk::DLPackTensor = array.try_into().expect("exported");
+    let view: ArrayView2<'_, f32> = tensor.as_ref().try_into().expect("a view");
+    black_box(view.as_ptr());
+    tensor
 }

@@ -1,11 +1,13 @@
-//! `cargo xtask check`: format, lints, documentation, generated files.
+//! `cargo xtask check`: format, layers, lints, documentation, generated files.
 
-use crate::{Outcome, bindings, cargo, python, run, setup};
+use crate::{Outcome, bindings, cargo, layers, python, run, setup, shape};
 
 /// Fails at the first thing that is not as it should be.
 pub(crate) fn everything() -> Outcome {
     setup::libtorch_ready(None)?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    layers::check()?;
+    shape::check()?;
     for selection in [
         &["--no-default-features"][..],
         &[],

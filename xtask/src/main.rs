@@ -4,21 +4,24 @@ mod bench;
 mod bindings;
 mod chart;
 mod check;
+mod command;
 mod copies;
 mod gpu;
 #[cfg(feature = "bindgen")]
 mod kernel;
+mod layers;
 mod python;
 mod setup;
+mod shape;
 mod standin;
 mod template;
 mod test;
 mod tools;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+use command::{Outcome, cargo, root, run, show, succeeded};
 
 const USAGE: &str = "\
 cargo xtask COMMAND
@@ -27,7 +30,9 @@ cargo xtask COMMAND
   demo                     setup, then the tour, the edge finder, and the examples in C, C++ and Python
   test                     setup, then every test there is
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
-  check                    setup, then format, lints, documentation, generated files
+  check                    setup, then format, lints, layers, documentation, generated files
+  layers                   print the layers of modules; fail where modules import each other in a circle
+  shape                    fail on functions that are too long, too nested, or have too many parameters
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
   bindings                 generate the Rust declarations of the C headers, and the kernels' PTX
@@ -44,6 +49,8 @@ fn main() -> ExitCode {
         ["check"] => check::everything(),
         ["bench"] => bench::run(None),
         ["bench", part] => bench::run(Some(part)),
+        ["layers"] => layers::check(),
+        ["shape"] => shape::check(),
         ["bindings"] => bindings::run(false),
         ["gpu-check"] => gpu::check(),
         ["bindgen-write"] => bindings::generate(false),
@@ -97,40 +104,4 @@ fn cpp_flags(libtorch: &Path) -> Vec<String> {
         format!("-Wl,-rpath,{}", library.display()),
     ];
     paths.into_iter().chain(["-ltorch", "-ltorch_cpu", "-lc10"].map(str::to_owned)).collect()
-}
-
-/// The folder of the workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
-}
-
-/// A call of the cargo that runs us, in the workspace.
-fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(root());
-    command
-}
-
-/// Shows a command and runs it; fails as it fails.
-fn run(command: &mut Command) -> Outcome {
-    show(command);
-    let status = command.status();
-    succeeded(command, status)
-}
-
-fn show(command: &Command) {
-    eprintln!("\n$ {}", text(command));
-}
-
-fn text(command: &Command) -> String {
-    let parts = std::iter::once(command.get_program()).chain(command.get_args());
-    parts.map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
-}
-
-fn succeeded(command: &Command, status: std::io::Result<std::process::ExitStatus>) -> Outcome {
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{}` ended with {status}", text(command)).into()),
-        Err(error) => Err(format!("cannot run `{}`: {error}", text(command)).into()),
-    }
 }

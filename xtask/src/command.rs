@@ -1,0 +1,44 @@
+//! Running commands in the workspace.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// The folder of the workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// A call of the cargo that runs this program, in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Shows a command and runs it; fails as it fails.
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    show(command);
+    let status = command.status();
+    succeeded(command, status)
+}
+
+/// Shows a command.
+pub(crate) fn show(command: &Command) {
+    eprintln!("\n$ {}", text(command));
+}
+
+fn text(command: &Command) -> String {
+    let parts = std::iter::once(command.get_program()).chain(command.get_args());
+    parts.map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Fails unless the command ended with success.
+pub(crate) fn succeeded(command: &Command, status: std::io::Result<ExitStatus>) -> Outcome {
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{}` ended with {status}", text(command)).into()),
+        Err(error) => Err(format!("cannot run `{}`: {error}", text(command)).into()),
+    }
+}
