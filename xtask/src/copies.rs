@@ -313,3 +313,42 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
         values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value.ln()));
     (sum / count).exp()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Copies;
+
+    #[test]
+    fn the_part_has_tables_goals_and_charts() {
+        let mut output = "numpy 2.4.6\n".to_owned();
+        for (library, time) in [("dlbridge", 200), ("libtorch", 700)] {
+            output.push_str(&format!("small\tcontiguous\t{library}\t{time}\n"));
+        }
+        for (memory, speed) in [("used", 8.0), ("fresh", 4.0)] {
+            for (library, share) in [("dlbridge", 1.0), ("memcpy", 0.5), ("NumPy", 2.0)] {
+                let line = format!("copy\tcontiguous\tcontiguous\tu8\t{memory}\t1\t{library}\t");
+                output.push_str(&format!("{line}{:.3}\n", speed * share));
+            }
+        }
+        let folder = std::env::temp_dir().join(format!("dlbridge-charts-{}", std::process::id()));
+        let text = Copies::parse(&output).text(&folder).expect("written");
+        let chart = std::fs::read_to_string(folder.join("contiguous.svg")).expect("a chart");
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert!(chart.starts_with("<svg"));
+        for line in [
+            "NumPy has version 2.4.6.",
+            "| used, 1 | contiguous | 2.00 | NaN | 0.50 | NaN | NaN |",
+            "| contiguous, used memory: at least 0.95 × memcpy | at worst 2.00 × | met |",
+            "| contiguous, fresh memory: as fast as NumPy | at worst 0.50 × | **missed** |",
+            "| cloning 12 `f32` takes less time than with libtorch | 200 ns, 700 ns | met |",
+            "<details><summary>fresh memory, 1 thread</summary>",
+            "| contiguous | u8 | 8.00 | 2.00 × | NaN × | 0.50 × | NaN × | NaN × |",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+        assert!(
+            text.contains("| 2 of 2 are; the slowest: contiguous, u8, fresh, 1: 2.00 × as long |")
+        );
+        assert!(text.ends_with("</details>\n"));
+    }
+}
