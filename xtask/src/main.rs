@@ -6,6 +6,7 @@ mod chart;
 mod check;
 mod command;
 mod copies;
+mod format;
 mod gpu;
 #[cfg(feature = "bindgen")]
 mod kernel;
@@ -31,6 +32,7 @@ cargo xtask COMMAND
   test                     setup, then every test there is
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   check                    setup, then format, lints, layers, documentation, generated files
+  format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
   shape                    fail on functions that are too long, too nested, or have too many parameters
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["test"] => test::everything(),
         ["test", "--libtorch", version] => test::on_libtorch(version),
         ["check"] => check::everything(),
+        ["format"] => format::write(),
         ["bench"] => bench::run(None),
         ["bench", part] => bench::run(Some(part)),
         ["layers"] => layers::check(),

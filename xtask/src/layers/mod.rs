@@ -143,7 +143,9 @@ impl<'a> Scope<'a> {
                 names.push(name.clone());
             }
         }
-        if parent == 0 {
+        let re_exports_only = |edge: &&Edge| edge.reexport && edge.from == 0;
+        let of_root = |edge: &Edge| edge.from == 0 || edge.to == 0;
+        if parent == 0 && edges.iter().filter(|edge| !re_exports_only(edge)).any(of_root) {
             names.push(ROOT.to_owned());
         }
         let depth = module.path.len();
