@@ -1,7 +1,7 @@
 /*
  * Measures calls of the C library: a DLPack struct is imported and released, beside calling its
- * deleter directly, and beside malloc and free. Prints Markdown; `cargo xtask bench` puts it into the
- * machine's page in docs/benchmarks.
+ * deleter directly, and beside malloc and free. Prints Markdown; `cargo xtask bench` puts it into
+ * the machine's page in docs/benchmarks.
  */
 #define _POSIX_C_SOURCE 200809L
 

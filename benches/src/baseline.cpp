@@ -21,7 +21,8 @@ void *baseline_from_blob(void *data, const int64_t *shape, const int64_t *stride
                             .make_tensor());
 }
 
-// Same as above with an owner on the heap, which a program needs to move a std::vector into libtorch.
+// Same as above with an owner on the heap, which a program needs to move a std::vector into
+// libtorch.
 void *baseline_from_owner(void *data, const int64_t *shape, const int64_t *strides, size_t ndim) {
   struct Owner {
     void *data;
@@ -38,7 +39,8 @@ void *baseline_from_owner(void *data, const int64_t *shape, const int64_t *strid
 
 void baseline_free(void *tensor) { delete static_cast<at::Tensor *>(tensor); }
 
-// Baseline of a move out of libtorch: export `tensor` through DLPack, delete it, and call the deleter of the export.
+// Baseline of a move out of libtorch: export `tensor` through DLPack, delete it, and call the
+// deleter of the export.
 const void *baseline_consume(void *tensor) {
   auto *owned = static_cast<at::Tensor *>(tensor);
   DLManagedTensorVersioned *managed = at::toDLPackVersioned(*owned);

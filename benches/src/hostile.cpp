@@ -1,4 +1,5 @@
-// Tensors that dlbridge must refuse or handle with care, made in C++: ordinary Rust code cannot make them.
+// Tensors that dlbridge must refuse or handle with care, made in C++: ordinary Rust code cannot
+// make them.
 
 #include <ATen/ATen.h>
 #include <ATen/FunctionalTensorWrapper.h>

@@ -1,5 +1,5 @@
-//! What dlbridge's benchmarks and tests compare with: libtorch called from C++ (the baseline), and a
-//! stopwatch that measures contenders in turns.
+//! What dlbridge's benchmarks and tests compare with: libtorch called from C++ (the baseline), and
+//! a stopwatch that measures contenders in turns.
 
 mod stopwatch;
 
@@ -37,7 +37,8 @@ impl Blob {
     /// A tensor of `f32` over memory at `data`, as C++ makes it: `at::for_blob().context()`.
     ///
     /// # Safety
-    /// * The elements that `shape` and `strides` reach from `data` stay valid as long as the result.
+    /// * The elements that `shape` and `strides` reach from `data` stay valid as long as the
+    ///   result.
     pub unsafe fn new(data: *mut f32, shape: &[i64], strides: &[i64]) -> Self {
         let (sizes, steps) = (shape.as_ptr(), strides.as_ptr());
         // SAFETY: `sizes` and `steps` point to slices of this call; the caller guarantees that the
@@ -48,7 +49,8 @@ impl Blob {
     /// Same as `new`, with an owner on the heap that libtorch deletes with the tensor.
     ///
     /// # Safety
-    /// * The elements that `shape` and `strides` reach from `data` stay valid as long as the result.
+    /// * The elements that `shape` and `strides` reach from `data` stay valid as long as the
+    ///   result.
     pub unsafe fn owned(data: *mut f32, shape: &[i64], strides: &[i64]) -> Self {
         let (sizes, steps) = (shape.as_ptr(), strides.as_ptr());
         // SAFETY: `sizes` and `steps` point to slices of this call; the caller guarantees that the

@@ -43,8 +43,8 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Runs the contenders in turns for `rounds` rounds, `count` operations each. Returns the median time
-/// of one operation for each contender, in nanoseconds.
+/// Runs the contenders in turns for `rounds` rounds, `count` operations each. Returns the median
+/// time of one operation for each contender, in nanoseconds.
 pub fn race(contenders: &mut [Contender<'_>], rounds: usize, count: usize) -> Vec<f64> {
     let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
     for round in 0..=rounds {

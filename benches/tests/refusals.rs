@@ -1,5 +1,5 @@
-//! Tensors that are more than a plain strided buffer, made in C++: each refused before its memory is
-//! read, with a remedy, and given back.
+//! Tensors that are more than a plain strided buffer, made in C++: each refused before its memory
+//! is read, with a remedy, and given back.
 
 use dlbridge::{ArrayTorchExt, Error, Exported, Tensor, TorchExt};
 use dlbridge_benches::{Blob, hostile};
@@ -40,7 +40,8 @@ fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
                 error
             },
             {
-                let (value, error) = tensor.into_ndarray::<f32, Ix2>().expect_err(name).into_parts();
+                let (value, error) =
+                    tensor.into_ndarray::<f32, Ix2>().expect_err(name).into_parts();
                 tensor = value;
                 error
             },
@@ -71,8 +72,15 @@ fn copies_resolve_what_can_be_resolved() {
 fn memory_that_someone_else_can_reach_is_refused() {
     for name in ["foreign_blob", "weak"] {
         let rejected = make(name).into_ndarray::<f32, Ix1>().expect_err(name);
-        assert!(matches!(rejected.error(), Error::TorchNotExclusive { .. }), "{name}: {}", rejected.error());
-        assert_eq!(rejected.into_value().to_ndarray::<f32, Ix1>().expect("copies are made").len(), 4);
+        assert!(
+            matches!(rejected.error(), Error::TorchNotExclusive { .. }),
+            "{name}: {}",
+            rejected.error()
+        );
+        assert_eq!(
+            rejected.into_value().to_ndarray::<f32, Ix1>().expect("copies are made").len(),
+            4
+        );
     }
 }
 

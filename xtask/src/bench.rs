@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: runs the benchmarks, and writes what they print into the page of this machine,
-//! `docs/benchmarks/<machine>.md`.
+//! `cargo xtask bench`: runs the benchmarks, and writes what they print into the page of this
+//! machine, `docs/benchmarks/<machine>.md`.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -13,8 +13,8 @@ const EXCHANGE: &str = include_str!("../templates/exchange.md");
 const CALLS: &str = include_str!("../templates/calls.md");
 const PYTHON: &str = include_str!("../templates/python.md");
 
-/// The parts of the page: a name for the command line, and a heading. A part reaches from its heading
-/// to the next heading of that level.
+/// The parts of the page: a name for the command line, and a heading. A part reaches from its
+/// heading to the next heading of that level.
 const PARTS: [(&str, &str); 4] = [
     ("exchange", "## Exchange"),
     ("calls", "## Calls of the C library"),
@@ -22,8 +22,8 @@ const PARTS: [(&str, &str); 4] = [
     ("copies", "## Copies"),
 ];
 
-/// Runs every benchmark, or those of the part `only`, and writes down what they print. Parts that are
-/// not run stay as they are.
+/// Runs every benchmark, or those of the part `only`, and writes down what they print. Parts that
+/// are not run stay as they are.
 pub(crate) fn run(only: Option<&str>) -> Outcome {
     let parts = PARTS.map(|(name, _)| name);
     if only.is_some_and(|only| !parts.contains(&only)) {

@@ -1,20 +1,21 @@
-//! Bar charts as SVG.
+//! Bar charts of rates, as SVG.
 
 use std::fmt::Write;
 
 const COLOURS: [&str; 6] = ["#0b6e4f", "#9aa0a6", "#e4572e", "#4472c4", "#c9a227", "#8e5ea2"];
-const LABEL: f64 = 190.0;
-const WIDTH: f64 = 480.0;
-const BAR: f64 = 11.0;
-const GAP: f64 = 12.0;
-const TOP: f64 = 58.0;
+const LABEL_WIDTH_PX: f64 = 190.0;
+const PLOT_WIDTH_PX: f64 = 480.0;
+const BAR_HEIGHT_PX: f64 = 11.0;
+const GROUP_GAP_PX: f64 = 12.0;
+const HEADER_HEIGHT_PX: f64 = 58.0;
 
-/// Horizontal bars: for each group, which has a name, one bar for each of the `names`.
+/// Horizontal bars: a group of bars for each of `groups`, with one bar for each of `names`. A group
+/// has a name and a rate in GB/s for each bar.
 pub(crate) fn bars(title: &str, names: &[&str], groups: &[(&str, Vec<f64>)]) -> String {
-    let most = groups.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
-    let group_height = BAR * names.len() as f64 + GAP;
-    let height = TOP + group_height * groups.len() as f64;
-    let full = LABEL + WIDTH + 60.0;
+    let largest = groups.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
+    let group_height = BAR_HEIGHT_PX * names.len() as f64 + GROUP_GAP_PX;
+    let height = HEADER_HEIGHT_PX + group_height * groups.len() as f64;
+    let full = LABEL_WIDTH_PX + PLOT_WIDTH_PX + 60.0;
     let mut svg = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -35,19 +36,19 @@ pub(crate) fn bars(title: &str, names: &[&str], groups: &[(&str, Vec<f64>)]) -> 
         );
     }
     for (index, (group, values)) in groups.iter().enumerate() {
-        let y = TOP + group_height * index as f64;
+        let y = HEADER_HEIGHT_PX + group_height * index as f64;
         let middle = y + group_height / 2.0;
         let _ = writeln!(svg, "<text x=\"8\" y=\"{middle:.1}\">{}</text>", escape(group));
         for (bar, value) in values.iter().enumerate() {
-            let (y, width) = (y + BAR * bar as f64, value / most * WIDTH);
+            let (y, width) = (y + BAR_HEIGHT_PX * bar as f64, value / largest * PLOT_WIDTH_PX);
             let _ = writeln!(
                 svg,
-                "<rect x=\"{LABEL}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{}\"/>\
+                "<rect x=\"{LABEL_WIDTH_PX}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" font-size=\"9\">{value:.1}</text>",
-                BAR - 2.0,
+                BAR_HEIGHT_PX - 2.0,
                 COLOURS[bar % COLOURS.len()],
-                LABEL + width + 4.0,
-                y + BAR - 3.0
+                LABEL_WIDTH_PX + width + 4.0,
+                y + BAR_HEIGHT_PX - 3.0
             );
         }
     }

@@ -7,8 +7,8 @@ use crate::{Outcome, cargo, python, root, run, setup, succeeded};
 /// Versions differ in what they write.
 const CLANG_FORMAT: &str = "clang-format==21.1.2";
 
-/// C and C++ files whose format is not ours: cbindgen writes the first one, and the second one follows
-/// upstream's.
+/// C and C++ files whose format is not ours: cbindgen writes the first one, and the second one
+/// follows upstream's.
 const OTHERS_FORMAT: [&str; 2] = ["include/dlbridge.h", "include/dlpack/dlpack.h"];
 
 /// Formats the files.
@@ -32,7 +32,8 @@ fn clang_format(arguments: &[&str]) -> Outcome {
     let listed = list.current_dir(root()).output()?;
     succeeded(&list, Ok(listed.status))?;
     let files = String::from_utf8(listed.stdout)?;
-    let files = files.lines().filter(|file| !OTHERS_FORMAT.contains(file) && root().join(file).is_file());
+    let files =
+        files.lines().filter(|file| !OTHERS_FORMAT.contains(file) && root().join(file).is_file());
     let program = setup::ensure_package(&setup::venv(None), CLANG_FORMAT)?.join("bin/clang-format");
     run(Command::new(program).current_dir(root()).args(arguments).args(files))
 }

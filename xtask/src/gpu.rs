@@ -1,5 +1,5 @@
-//! `cargo xtask gpu-check`: a folder with all that a machine with a GPU and PyTorch needs to test and to measure
-//! dlbridge. Nothing is built or fetched there.
+//! `cargo xtask gpu-check`: packs a folder with everything that a machine with a GPU and PyTorch
+//! needs to test and to measure dlbridge. That machine builds and downloads nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,14 +11,15 @@ use crate::{Outcome, cargo, python, root, run, show, succeeded, template, test};
 /// The script that runs on the machine with the GPU.
 const RUN: &str = include_str!("../templates/gpu-check.sh");
 
-/// The libtorch that the Rust tests are built for: the oldest one. With another PyTorch they are skipped.
+/// The libtorch that the Rust tests are built for: the oldest supported one. A machine with another
+/// PyTorch skips them.
 const LIBTORCH: &str = "2.11";
 
-/// pytest and what it needs, for any Python from 3.11 on.
+/// pytest and its dependencies, for any Python from 3.11 on.
 const PYTEST: [&str; 5] =
     ["pytest==9.2.0", "pluggy==1.7.0", "iniconfig==2.3.1", "packaging==26.4", "pygments==2.21.0"];
 
-/// Makes the folder and an archive of it; runs what is in it if this is such a machine.
+/// Makes the folder and an archive of it; runs its script if this machine has a GPU.
 pub(crate) fn check() -> Outcome {
     let target = root().join("target");
     let (pack, archive) = (target.join("gpu-check"), target.join("gpu-check.tar.gz"));
@@ -55,7 +56,7 @@ fn has_device() -> bool {
     listed.is_ok_and(|listed| listed.status.success() && listed.stdout.starts_with(b"GPU "))
 }
 
-/// The package's wheel, and those of pytest.
+/// Copies the package's wheel and downloads those of pytest.
 fn wheels(folder: &Path) -> Outcome {
     let python = python::installed()?.join("python");
     for entry in fs::read_dir(root().join("target/wheels"))? {
@@ -78,12 +79,13 @@ fn python_tests(folder: &Path) -> Outcome {
     Ok(())
 }
 
-/// `tests/torch.rs` as a program, without what only debuggers want.
+/// Builds `tests/torch.rs` as a program, and strips its debug information.
 fn rust_tests(program: &Path) -> Outcome {
     let (workspace, libtorch, target) = test::workspace_on(LIBTORCH)?;
     let mut build = cargo(&["rustc", "--release", "--features", "cuda,torch", "--test", "torch"]);
     build.arg("--message-format=json-render-diagnostics").current_dir(workspace);
-    // Nothing calls libtorch's part for CUDA by name: without this it is left out, and libtorch finds no device.
+    // No code refers to a symbol of libtorch_cuda.so, so the linker would drop it, and libtorch
+    // would find no device.
     build.args(["--", "-Clink-arg=-Wl,--no-as-needed,-ltorch_cuda"]);
     build
         .env_remove("LIBTORCH_USE_PYTORCH")
@@ -97,7 +99,7 @@ fn rust_tests(program: &Path) -> Outcome {
     run(Command::new("strip").arg("-o").arg(program).arg(built))
 }
 
-/// The program that cargo's messages name.
+/// The path of the program in cargo's JSON messages.
 fn executable(messages: &str) -> Option<PathBuf> {
     let named =
         |line: &str| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.into());

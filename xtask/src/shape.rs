@@ -1,10 +1,10 @@
 //! `cargo xtask shape`: fails on functions that are too long, nested too deeply, or have too many
 //! parameters.
 //!
-//! Lines reach from the signature to the closing brace. The body of the function is one level
-//! of nesting; every block in it is a further one, and so are the braces of a `match`. Functions with a fixed signature
-//! (`extern "C"`, and those of a trait that the crate implements) may have any number of parameters.
-//! Generated files and tests are left out.
+//! Lines reach from the signature to the closing brace. The body of the function is one level of
+//! nesting; every block in it is a further one, and so are the braces of a `match`. Functions with
+//! a fixed signature (`extern "C"`, and those of a trait that the crate implements) may have any
+//! number of parameters. Generated files and tests are left out.
 
 use std::path::Path;
 use std::process::Command;

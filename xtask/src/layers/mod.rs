@@ -1,9 +1,9 @@
-//! `cargo xtask layers`: the layers of every crate of the workspace, and a failure where modules import
-//! each other in a circle.
+//! `cargo xtask layers`: the layers of every crate of the workspace, and a failure where modules
+//! import each other in a circle.
 //!
-//! The modules in one folder are compared with each other, and so are the top-level modules of a crate,
-//! where a folder counts as one module. The root of a crate is one of its top-level modules, without its
-//! re-exports. A folder's `mod.rs` and its children may import from each other.
+//! The modules in one folder are compared with each other, and so are the top-level modules of a
+//! crate, where a folder counts as one module. The root of a crate is one of its top-level modules,
+//! without its re-exports. A folder's `mod.rs` and its children may import from each other.
 
 mod graph;
 mod source;
@@ -30,7 +30,8 @@ const EXCEPTIONS: &[Exception] = &[];
 /// The name that a crate's root has among its modules.
 const ROOT: &str = "crate";
 
-/// Prints the layers of every crate, the lowest first; fails if modules import each other in a circle.
+/// Prints the layers of every crate, the lowest first; fails if modules import each other in a
+/// circle.
 pub(crate) fn check() -> Outcome {
     let mut report = Report::default();
     for package in packages()? {

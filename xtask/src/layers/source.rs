@@ -1,7 +1,7 @@
 //! The modules of a crate, and which of them imports from which, read from its source.
 //!
-//! `Crate::read` follows the `mod` lines from the crate root. A module notes what it defines, what its
-//! `use` lines bind, and every path in its code (macros included) that may name another module.
+//! `Crate::read` follows the `mod` lines from the crate root. A module notes what it defines, what
+//! its `use` lines bind, and every path in its code (macros included) that may name another module.
 //! `Crate::edges` resolves these paths: through re-exports, to the module that defines the item.
 //! Modules and items that exist in tests only are left out.
 
@@ -56,39 +56,40 @@ pub(super) struct Crate {
 }
 
 impl Crate {
-    /// Reads a crate from its root file. `source` returns the text of a file, or `None` if there is no
-    /// such file.
+    /// Reads a crate from its root file. `source` returns the text of a file, or `None` if there is
+    /// no such file.
     pub(super) fn read(root: &Path, source: &dyn Fn(&Path) -> Option<String>) -> Outcome<Self> {
         let mut this = Self { modules: Vec::new() };
         let folder = root.parent().unwrap_or(Path::new(""));
-        this.read_file(Place { parent: 0, path: Vec::new(), file: root, folder }, source)?;
+        this.read_file(Position { parent: 0, path: Vec::new(), file: root, folder }, source)?;
         Ok(this)
     }
 
     fn read_file(
         &mut self,
-        place: Place<'_>,
+        position: Position<'_>,
         source: &dyn Fn(&Path) -> Option<String>,
     ) -> Outcome<usize> {
-        let file = place.file;
+        let file = position.file;
         let text = source(file).ok_or_else(|| format!("there is no {}", file.display()))?;
         let parsed = syn::parse_file(&text).map_err(|error| {
-            format!("{}:{}: {error}", file.display(), error.span().start().line) //
+            let line = error.span().start().line;
+            format!("{}:{line}: {error}", file.display())
         })?;
-        self.read_items(place, &parsed.items, source)
+        self.read_items(position, &parsed.items, source)
     }
 
     /// Adds a module with these items, and the modules in it.
     fn read_items(
         &mut self,
-        place: Place<'_>,
+        position: Position<'_>,
         items: &[syn::Item],
         source: &dyn Fn(&Path) -> Option<String>,
     ) -> Outcome<usize> {
         let mut module = Module {
-            path: place.path.clone(),
-            file: place.file.display().to_string(),
-            parent: place.parent,
+            path: position.path.clone(),
+            file: position.file.display().to_string(),
+            parent: position.parent,
             ..Module::default()
         };
         items.iter().for_each(|item| module.visit_item(item));
@@ -100,18 +101,21 @@ impl Crate {
                 continue;
             }
             let name = child.ident.to_string();
-            let path = [&place.path[..], std::slice::from_ref(&name)].concat();
-            let folder = place.folder.join(&name);
+            let path = [&position.path[..], std::slice::from_ref(&name)].concat();
+            let folder = position.folder.join(&name);
             let index = if let Some((_, items)) = &child.content {
                 self.read_items(
-                    Place { parent: this, path, file: place.file, folder: &folder },
+                    Position { parent: this, path, file: position.file, folder: &folder },
                     items,
                     source,
                 )?
             } else {
-                let file = file_of(&place, child, source);
+                let file = file_of(&position, child, source);
                 // The modules in `x.rs` and in `x/mod.rs` are in the folder `x`.
-                self.read_file(Place { parent: this, path, file: &file, folder: &folder }, source)?
+                self.read_file(
+                    Position { parent: this, path, file: &file, folder: &folder },
+                    source,
+                )?
             };
             self.modules[this].children.push((name, index));
         }
@@ -136,7 +140,8 @@ impl Crate {
         edges
     }
 
-    /// Whether a path only uses what a `use` line imported from the same module, which is counted there.
+    /// Whether a path only uses what a `use` line imported from the same module, which is counted
+    /// there.
     fn is_use_of_import(&self, from: usize, mention: &Mention, to: usize) -> bool {
         let first = &mention.names[..1];
         let imported = self.modules[from].bindings.get(&first[0]);
@@ -220,7 +225,7 @@ impl Crate {
 }
 
 /// Where a module stands: its names, its file, and the folder of its child modules.
-struct Place<'a> {
+struct Position<'a> {
     parent: usize,
     path: Vec<String>,
     file: &'a Path,
@@ -229,7 +234,7 @@ struct Place<'a> {
 
 /// The file of a module that its parent declares by `mod name;`.
 fn file_of(
-    place: &Place<'_>,
+    position: &Position<'_>,
     child: &syn::ItemMod,
     source: &dyn Fn(&Path) -> Option<String>,
 ) -> PathBuf {
@@ -238,14 +243,14 @@ fn file_of(
             && pair.path.is_ident("path")
             && let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) = &pair.value
         {
-            return place.file.with_file_name(path.value());
+            return position.file.with_file_name(path.value());
         }
     }
-    let file = place.folder.join(format!("{}.rs", child.ident));
+    let file = position.folder.join(format!("{}.rs", child.ident));
     if source(&file).is_some() {
         file
     } else {
-        place.folder.join(child.ident.to_string()).join("mod.rs")
+        position.folder.join(child.ident.to_string()).join("mod.rs")
     }
 }
 
