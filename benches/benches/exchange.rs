@@ -90,6 +90,20 @@ fn ns(time: f64) -> String {
     }
 }
 
+/// The cells of a row: `times` are those of dlbridge, of two baselines, each with the ratio to it, and
+/// of another way; `last` is the time of one more.
+fn cells_of(times: &[f64], last: f64) -> [String; 7] {
+    let ratio = |baseline: f64| format!("{:.2}", times[0] / baseline);
+    let [first, second] = [times[1], times[2]];
+    [ns(times[0]), ns(first), ratio(first), ns(second), ratio(second), ns(times[3]), ns(last)]
+}
+
+/// The time of a copy of `side` × `side` elements. Large copies take long and need few turns.
+fn time_of_copy(copy: Contender<'_>, side: usize) -> f64 {
+    let (rounds, count) = if side > 512 { (3, 1) } else { (101, 20) };
+    race(&mut [copy], rounds, count)[0]
+}
+
 fn into_libtorch() {
     heading(
         "ndarray → libtorch",
@@ -136,19 +150,8 @@ fn into_libtorch() {
         );
         let source = vec![0.5_f32; side * side];
         let copy = Contender::repeated("copy", || tch::Tensor::from_slice(&source));
-        let copied =
-            race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
-        let ratio = |floor: f64| format!("{:.2}", times[0] / floor);
-        let cells = [
-            ns(times[0]),
-            ns(times[1]),
-            ratio(times[1]),
-            ns(times[2]),
-            ratio(times[2]),
-            ns(times[3]),
-            ns(copied[0]),
-        ];
-        row(name, &cells);
+        let copied = time_of_copy(copy, side);
+        row(name, &cells_of(&times[..], copied));
     }
     let array = array(16);
     println!(
@@ -182,12 +185,8 @@ fn out_of_libtorch() {
         );
         let source = tch::Tensor::ones([(side * side) as i64], options);
         let copy = Contender::repeated("copy", || Vec::<f32>::try_from(&source).expect("copied"));
-        let copied =
-            race(&mut [copy], if side > 512 { 3 } else { 101 }, if side > 512 { 1 } else { 20 });
-        row(
-            name,
-            &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(copied[0])],
-        );
+        let copied = time_of_copy(copy, side);
+        row(name, &[ns(times[0]), ns(times[1]), format!("{:.2}", times[0] / times[1]), ns(copied)]);
     }
 }
 
@@ -224,17 +223,7 @@ fn through_tensor() {
             ROUNDS,
             count,
         );
-        let ratio = |floor: f64| format!("{:.2}", times[0] / floor);
-        let cells = [
-            ns(times[0]),
-            ns(times[1]),
-            ratio(times[1]),
-            ns(times[2]),
-            ratio(times[2]),
-            ns(times[3]),
-            ns(times[4]),
-        ];
-        row(name, &cells);
+        row(name, &cells_of(&times[..4], times[4]));
     }
     let count = allocations(|| ours(array(16))) - 1;
     println!("\nAllocations of ours on the way: {count}.");
