@@ -110,9 +110,11 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void (*const contenders[CONTENDERS])(int) = {directly, imported, allocated, shared, exported, returned};
+static void (*const contenders[CONTENDERS])(int) = {directly, imported, allocated,
+                                                    shared,   exported, returned};
 
-/* Measures the contenders in turns; writes the median time of one operation of each, in nanoseconds. */
+/* Measures the contenders in turns; writes the median time of one operation of each, in
+ * nanoseconds. */
 static void race(int rank, double *medians) {
   static double times[CONTENDERS][ROUNDS];
   int round, i, k;
@@ -133,17 +135,19 @@ int main(void) {
   static const int ranks[] = {1, 2, 4, 8};
   size_t i;
   puts("\n### A DLPack struct imported and released, in C\n");
-  puts("| dimensions | deleter directly | `dlb_tensor_from_dlpack` + `dlb_tensor_free` | malloc + free of 128 bytes "
-       "| extra ÷ (malloc + free) | `dlb_tensor_share` + free | `dlb_tensor_share_dlpack` + deleter "
-       "| `share_dlpack` + `from_dlpack` + free |");
+  puts(
+      "| dimensions | deleter directly | `dlb_tensor_from_dlpack` + `dlb_tensor_free` | malloc + "
+      "free of 128 bytes "
+      "| extra ÷ (malloc + free) | `dlb_tensor_share` + free | `dlb_tensor_share_dlpack` + deleter "
+      "| `share_dlpack` + `from_dlpack` + free |");
   puts("|---|---|---|---|---|---|---|---|");
   for (i = 0; i < sizeof ranks / sizeof *ranks; ++i) {
     double t[CONTENDERS];
     require(dlb_tensor_from_dlpack(produce(ranks[i]), &shared_tensor, NULL));
     race(ranks[i], t);
     dlb_tensor_free(shared_tensor);
-    printf("| %d | %.1f ns | %.1f ns | %.1f ns | %.2f | %.1f ns | %.1f ns | %.1f ns |\n", ranks[i], t[0], t[1], t[2],
-           (t[1] - t[0]) / t[2], t[3], t[4], t[5]);
+    printf("| %d | %.1f ns | %.1f ns | %.1f ns | %.2f | %.1f ns | %.1f ns | %.1f ns |\n", ranks[i],
+           t[0], t[1], t[2], (t[1] - t[0]) / t[2], t[3], t[4], t[5]);
   }
   return 0;
 }

@@ -29,12 +29,13 @@ void *baseline_from_owner(void *data, const int64_t *shape, const int64_t *strid
     size_t length;
     size_t capacity;
   };
-  return new at::Tensor(at::for_blob(data, {shape, ndim})
-                            .strides(at::IntArrayRef(strides, ndim))
-                            .context(new Owner{data, 0, 0}, [](void *owner) { delete static_cast<Owner *>(owner); })
-                            .options(at::TensorOptions(at::kFloat).device(at::kCPU))
-                            .target_device(at::Device(at::kCPU))
-                            .make_tensor());
+  return new at::Tensor(
+      at::for_blob(data, {shape, ndim})
+          .strides(at::IntArrayRef(strides, ndim))
+          .context(new Owner{data, 0, 0}, [](void *owner) { delete static_cast<Owner *>(owner); })
+          .options(at::TensorOptions(at::kFloat).device(at::kCPU))
+          .target_device(at::Device(at::kCPU))
+          .make_tensor());
 }
 
 void baseline_free(void *tensor) { delete static_cast<at::Tensor *>(tensor); }
