@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: runs the benchmarks, and writes what they print into the page of this
 //! machine, `docs/benchmarks/<machine>.md`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -35,23 +36,32 @@ pub(crate) fn run(only: Option<&str>) -> Outcome {
     let machine = slug(&name);
     let path = root().join(format!("docs/benchmarks/{machine}.md"));
     let before = fs::read_to_string(&path).unwrap_or_default();
-    let mut page = fill(PAGE, &[("processor", &name)]);
-    for (name, heading) in PARTS {
-        if only.is_none_or(|only| only == name) {
-            let text = measured(name, &machine)?;
-            page.push_str(&format!("\n{heading}\n\n{}\n{text}", run_line(&processor)));
-        } else if let Some(part) = part_of(&before, heading) {
-            page.push_str(&format!("\n{heading}\n{part}"));
-        }
+    let mut measured = BTreeMap::new();
+    for name in parts.into_iter().filter(|&name| only.is_none_or(|only| only == name)) {
+        let text = format!("\n{}\n{}", run_line(&processor), text_of(name, &machine)?);
+        measured.insert(name, text);
     }
     fs::create_dir_all(root().join("docs/benchmarks"))?;
-    fs::write(&path, page)?;
+    fs::write(&path, page(&name, &before, &measured))?;
     eprintln!("written: {}", path.display());
     Ok(())
 }
 
+/// The page of a processor: the parts that were measured, and the other parts as they were
+/// `before`.
+fn page(processor: &str, before: &str, measured: &BTreeMap<&str, String>) -> String {
+    let mut page = fill(PAGE, &[("processor", processor)]);
+    for (name, heading) in PARTS {
+        let part = measured.get(name).map(String::as_str).or_else(|| part_of(before, heading));
+        if let Some(part) = part {
+            page.push_str(&format!("\n{heading}\n{part}"));
+        }
+    }
+    page
+}
+
 /// Runs the benchmarks of a part; returns its text.
-fn measured(part: &str, machine: &str) -> Outcome<String> {
+fn text_of(part: &str, machine: &str) -> Outcome<String> {
     Ok(match part {
         "exchange" => fill(EXCHANGE, &[("figures", &bench("exchange")?)]),
         "calls" => fill(CALLS, &[("figures", &calls()?)]),
@@ -150,7 +160,11 @@ fn run_line(processor: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{part_of, plain_name, slug};
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::{page, part_of, plain_name, slug};
+    use crate::root;
 
     #[test]
     fn a_machine_has_the_name_of_its_processor() {
@@ -175,5 +189,18 @@ mod tests {
         assert_eq!(part_of(page, "## One"), Some("\ntext\n### Detail\nmore\n"));
         assert_eq!(part_of(page, "## Two"), Some("\nend\n"));
         assert_eq!(part_of(page, "## Three"), None);
+    }
+
+    #[test]
+    fn parts_that_are_not_measured_stay_as_they_are() {
+        for (name, machine) in [("AMD EPYC", "amd-epyc"), ("Intel Xeon", "intel-xeon")] {
+            let path = root().join(format!("docs/benchmarks/{machine}.md"));
+            let before = fs::read_to_string(path).expect("a page");
+            assert_eq!(page(name, &before, &BTreeMap::new()), before);
+            let measured = BTreeMap::from([("calls", "\nnew\n".to_owned())]);
+            let after = page(name, &before, &measured);
+            assert_eq!(part_of(&after, "## Calls of the C library"), Some("\nnew\n"));
+            assert_eq!(part_of(&after, "## Copies"), part_of(&before, "## Copies"));
+        }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! The modules in one folder are compared with each other, and so are the top-level modules of a
 //! crate, where a folder counts as one module. The root of a crate is one of its top-level modules,
-//! without its re-exports. A folder's `mod.rs` and its children may import from each other.
+//! without its re-exports. A folder's `mod.rs` and its children may import from each other. Paths
+//! count, in `use` lines and in code; a call of a method names no module, and is not seen.
 
 mod graph;
 mod source;
