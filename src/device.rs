@@ -1,5 +1,7 @@
 //! Where memory lives.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// A device, as DLPack describes it: a type and an index.

@@ -1,5 +1,7 @@
 //! Element types: as DLPack describes them, and as Rust knows them.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use half::{bf16, f16};

@@ -1,5 +1,7 @@
 //! Why an operation was refused.
 
+#![forbid(unsafe_code)]
+
 use crate::{DType, Device};
 
 /// The result of a dlbridge operation.

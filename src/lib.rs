@@ -140,6 +140,7 @@ mod dtype;
 mod error;
 mod layout;
 mod list;
+mod scalar;
 
 #[expect(unsafe_code, reason = "allocates memory")]
 mod buffer;
@@ -195,8 +196,9 @@ pub use crate::{
     dtype::{DType, Element},
     error::{Error, Result},
     layout::{Layout, MemoryFormat},
-    list::{List, Scalar},
+    list::List,
     rejected::Rejected,
+    scalar::Scalar,
     tensor::{Access, Imported, Tensor},
 };
 
