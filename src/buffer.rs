@@ -7,18 +7,18 @@ use crate::{Error, Result};
 
 /// Alignment of memory that this crate allocates: what JAX needs to share it, and DLPack's own
 /// wish. In bytes.
-pub(crate) const ALIGNMENT: usize = 256;
+pub(crate) const ALIGNMENT_BYTES: usize = 256;
 
-/// Buffers of so many bytes come in huge pages, where the system has them: with small ones, the first
+/// Buffers of at least this size come in huge pages, where the system has them: with small ones, the first
 /// touch of a large buffer takes longer than filling it.
-const LARGE: usize = 4 << 20;
+const HUGE_PAGE_MIN_BYTES: usize = 4 << 20;
 
 /// Memory of others that is as large is not part of a heap: glibc maps it apart. A heap is better left
 /// alone, because huge pages are split, which takes long, whenever a part of one is given back.
-const MAPPED: usize = 32 << 20;
+const MMAP_MIN_BYTES: usize = 32 << 20;
 
 /// What huge pages are aligned to.
-const HUGE_PAGE: usize = 2 << 20;
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Fresh host memory.
 pub(crate) struct Buffer {
@@ -48,8 +48,8 @@ impl Buffer {
         Self::allocated(bytes, allocation.ok(), |allocation| unsafe { alloc_zeroed(allocation) })
     }
 
-    /// Memory from an allocator that gives so many bytes at the alignment that they want, or more by as
-    /// much as the alignment.
+    /// Memory from `allocate`, whose allocation either is aligned for `bytes` or is larger than
+    /// `bytes` by that alignment.
     fn allocated(
         bytes: usize,
         allocation: Option<Allocation>,
@@ -62,7 +62,7 @@ impl Buffer {
         let skipped = start.addr().get().wrapping_neg() % alignment;
         // SAFETY: nothing is skipped of aligned memory; other memory is larger by the alignment.
         let data = unsafe { start.add(skipped) };
-        if bytes >= LARGE {
+        if bytes >= HUGE_PAGE_MIN_BYTES {
             advise(data.as_ptr(), bytes);
         }
         Ok(Self { data, start, allocation })
@@ -80,14 +80,14 @@ impl Drop for Buffer {
     }
 }
 
-/// Alignment of so many bytes.
+/// Alignment of a buffer of `bytes` bytes.
 fn alignment(bytes: usize) -> usize {
-    if bytes >= LARGE { HUGE_PAGE } else { ALIGNMENT }
+    if bytes >= HUGE_PAGE_MIN_BYTES { HUGE_PAGE_BYTES } else { ALIGNMENT_BYTES }
 }
 
 /// Asks for huge pages in fresh memory of another allocator, where it is large enough for that.
 pub(crate) fn advise_huge_pages(data: *mut u8, bytes: usize) {
-    if bytes >= MAPPED {
+    if bytes >= MMAP_MIN_BYTES {
         advise(data, bytes);
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn buffers_are_aligned_and_refuse_the_impossible() {
         for make in [Buffer::uninit, Buffer::zeroed] {
-            for bytes in [0, 3, LARGE] {
+            for bytes in [0, 3, HUGE_PAGE_MIN_BYTES] {
                 let buffer = make(bytes).expect("a little memory");
                 assert_eq!(buffer.as_ptr().addr() % alignment(bytes), 0);
                 // SAFETY: these bytes were just allocated.
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn zeros_are_zeros_in_used_memory_too() {
-        for bytes in [1, 1000, LARGE] {
+        for bytes in [1, 1000, HUGE_PAGE_MIN_BYTES] {
             let dirty = Buffer::uninit(bytes).expect("a little memory");
             // SAFETY: these bytes were just allocated.
             unsafe { dirty.as_ptr().write_bytes(0xff, bytes) };

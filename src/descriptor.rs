@@ -21,9 +21,9 @@ pub struct Descriptor {
     padded: bool,
 }
 
-// SAFETY: a descriptor is an address and some numbers; it reads nothing.
+// SAFETY: a descriptor is an address and some numbers; no method reads through the address.
 unsafe impl Send for Descriptor {}
-// SAFETY: likewise.
+// SAFETY: as above.
 unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
@@ -254,7 +254,7 @@ impl Descriptor {
 }
 
 /// Distances in bytes from the first element to the lowest byte and to the end of the highest one, for
-/// elements of so many bits; `None` when there are no elements.
+/// elements of `bits` bits; `None` when there are no elements.
 fn byte_extent(layout: &Layout, bits: u32) -> Option<(i128, i128)> {
     let ((low, high), bits) = (layout.extent()?, i128::from(bits));
     Some(((i128::from(low) * bits).div_euclid(8), ((i128::from(high) + 1) * bits + 7).div_euclid(8)))

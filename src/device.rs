@@ -48,7 +48,7 @@ impl Device {
 }
 
 impl Device {
-    /// The CUDA device that memory of CUDA's is on: its own, or managed and at home there.
+    /// The CUDA device that the memory is on: device memory, or managed memory that belongs to it.
     pub(crate) const fn on_cuda(self) -> Option<Self> {
         match self.device_type {
             DEVICE_TYPE_CUDA | DEVICE_TYPE_CUDA_MANAGED => Some(Self::cuda(self.index)),

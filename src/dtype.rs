@@ -112,7 +112,7 @@ impl DType {
         width_fits && self.lanes > 0 && self.code != OPAQUE
     }
 
-    /// Whether this is a narrow float of a width that DLPack says nobody may accept.
+    /// Whether this is a narrow float of a width that DLPack forbids consumers to accept.
     #[inline]
     pub(crate) const fn has_wrong_width(self) -> bool {
         match self.narrow_float() {

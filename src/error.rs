@@ -118,7 +118,7 @@ pub enum Error {
         found: usize,
     },
 
-    /// The operation is not meant for tensors of so many dimensions.
+    /// The tensor has more dimensions than the operation supports.
     #[error("{found} dimensions are more than the {limit} that {target} can hold")]
     TooManyDimensions {
         /// Rank found.
@@ -213,7 +213,8 @@ pub enum Error {
 
     /// Code outside this crate may write the memory at any time, so safe code gets no view of it.
     #[error(
-        "the memory is under foreign control; copy it with deep_clone(), or vouch for it with assume_exclusive() or assume_read_only()"
+        "code outside dlbridge may write the memory; copy it with deep_clone(), or guarantee that it does not \
+         with assume_exclusive() or assume_read_only()"
     )]
     Aliased,
 

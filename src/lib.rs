@@ -42,7 +42,7 @@
 //! | `lend_x(&mut self, closure)` | moves in for the closure, and back | never, unless a clone escapes | error |
 //!
 //! There is no other copy, cast or device move. Owning handles are not `Clone`. A name ending in
-//! `_unchecked` is `unsafe`: the caller vouches for what no one can check.
+//! `_unchecked` is `unsafe`: the caller guarantees what cannot be checked.
 //!
 //! # Who owns what
 //!
@@ -53,8 +53,8 @@
 //! ```
 //!
 //! [`Access`] says what is known about other ways to reach the memory. `Exclusive` memory may be
-//! written through its only handle, `ReadOnly` memory by nobody, and `Aliased` memory, which others
-//! may hold, only through `unsafe` functions.
+//! written through its only handle, `ReadOnly` memory is not written at all, and `Aliased` memory,
+//! which code outside this crate may hold, is written only through `unsafe` functions.
 //!
 //! # Guarantees
 //!
@@ -63,7 +63,7 @@
 //! * Safe code gets a writable view, or hands memory to a side that writes, only through the only
 //!   handle to memory that is proved to be reachable in no other way.
 //! * A view's lifetime is tied to its handle; a handle keeps the memory.
-//! * Every byte that becomes a `bool` is looked at first, on every road.
+//! * Bytes are always checked to be 0 or 1 before they are read as Rust `bool`.
 //! * Descriptions from outside are checked before anything is read: bad input is an [`Error`] that
 //!   names field and value, never a panic.
 //! * No panic crosses into C: an owner that panics in a deleter is contained.
@@ -71,14 +71,14 @@
 //!
 //! # Limits
 //!
-//! * DLPack carries no proof of its address and bounds, which is why its doors are `unsafe`.
+//! * A DLPack struct's pointer and bounds cannot be validated, so importing one is `unsafe`.
 //! * A consumer may ignore `READ_ONLY`; libtorch does, so it is never given read-only memory.
 //! * `tch::Tensor` is `Send` and cheaply cloned through `&self`, so safe code can race libtorch
 //!   against itself; methods that take such a tensor by reference (`to_…`, `share_dlpack`) read what
 //!   they find and take part in the race.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
-//! * A buffer that goes through somebody else's DLPack wrapper and back is wrapped once more, and so is
-//!   one whose struct was changed on the way.
+//! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped once
+//!   more, and so is one whose struct was changed in between.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all Rust.
 //! * A thread of a rayon pool that waits for its part of a large copy may meanwhile run other jobs of
 //!   that pool: do not hold a lock that they want. Without the feature `parallel` no thread waits.
@@ -113,7 +113,7 @@
 //!   memory ([`Tensor::pin`]) directly, and with `start_to_device` while the host does other things.
 //! * A stream on which a CUDA graph is being captured is refused. While a blocking stream captures, the driver refuses
 //!   the legacy default stream.
-//! * A stream of somebody else's must live until the memory that was made or used on it is released.
+//! * A stream that other code made must live until the memory that was made or used on it is released.
 //!
 //! # Features
 //!
@@ -144,7 +144,7 @@ mod scalar;
 
 #[expect(unsafe_code, reason = "allocates memory")]
 mod buffer;
-#[expect(unsafe_code, reason = "copies through raw pointers, which may have foreign writers")]
+#[expect(unsafe_code, reason = "copies through raw pointers, which may have writers outside this crate")]
 mod copy;
 #[cfg(feature = "cuda")]
 #[expect(unsafe_code, reason = "calls CUDA's driver")]
@@ -183,12 +183,12 @@ mod torch;
 #[rustfmt::skip]
 pub mod ffi;
 
-#[cfg(feature = "cuda")]
-pub use crate::{cuda::Stream, tensor::Transfer};
 #[cfg(feature = "ndarray")]
 pub use crate::ndarray::{ArrayExt, NdArray, OwnedArray};
 #[cfg(feature = "torch")]
 pub use crate::torch::{ArrayTorchExt, TorchExt};
+#[cfg(feature = "cuda")]
+pub use crate::{cuda::Stream, tensor::Transfer};
 pub use crate::{
     descriptor::Descriptor,
     device::Device,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use dlbridge::{Access, ArrayExt, ArrayTorchExt, DType, Descriptor, Device, Element, Error, Layout, Tensor, TorchExt};
+use dlbridge::{
+    Access, ArrayExt, ArrayTorchExt, DType, Descriptor, Device, Element, Error, Layout, Tensor, TorchExt,
+};
 use half::{bf16, f16};
 use ndarray::{Array2, Axis, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s};
 use num_complex::Complex;

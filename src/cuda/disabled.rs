@@ -1,6 +1,5 @@
 //! What stands in for `cuda` where the feature is off: the same names, which refuse CUDA devices.
 
-
 use crate::copy::Memory;
 use crate::shared_buffer::SharedBuffer;
 use crate::{Descriptor, Device, Error, MemoryFormat, Result};

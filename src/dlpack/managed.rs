@@ -101,11 +101,7 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     unsafe fn check_version(this: *const Self) -> Result<()> {
         // SAFETY: the caller guarantees that the version is valid; it comes first in every version.
         let DLPackVersion { major, minor } = unsafe { (*this).version };
-        if major == DLPACK_MAJOR_VERSION {
-            Ok(())
-        } else {
-            Err(Error::UnsupportedVersion { major, minor })
-        }
+        if major == DLPACK_MAJOR_VERSION { Ok(()) } else { Err(Error::UnsupportedVersion { major, minor }) }
     }
 
     unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {

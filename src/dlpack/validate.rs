@@ -104,7 +104,7 @@ pub(super) unsafe fn is_ordinary(tensor: &DLTensor, flags: u64) -> bool {
     let Ok(ndim) = usize::try_from(tensor.ndim) else { return false };
     // SAFETY: the caller's promise for a shape of `ndim` numbers.
     let shape = unsafe { numbers(tensor.shape, ndim) };
-    // SAFETY: likewise for strides.
+    // SAFETY: the caller guarantees strides of `ndim` numbers.
     let strides = unsafe { numbers(tensor.strides, ndim) };
     let (Some(shape), Some(strides)) = (shape, strides) else { return false };
     let DLDataType { code, bits, lanes } = tensor.dtype;

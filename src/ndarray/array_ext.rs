@@ -2,9 +2,9 @@
 
 use ::ndarray::{ArrayBase, Data, Dimension};
 
-use crate::{Descriptor, Element, Layout, List, MemoryFormat, Result, Tensor, host_copy};
 #[cfg(doc)]
 use crate::{Access, Error};
+use crate::{Descriptor, Element, Layout, List, MemoryFormat, Result, Tensor, host_copy};
 
 /// Conversions that any ndarray array has: owned, shared, or a view.
 ///
@@ -24,7 +24,7 @@ pub trait ArrayExt {
 
     /// Moves the array into a tensor. Nothing is copied; layout, strides and all stay as they are.
     ///
-    /// An `Array` becomes [`Access::Exclusive`]; an `ArcArray` too if nobody shares it, else
+    /// An `Array` becomes [`Access::Exclusive`]; an `ArcArray` too if no other handle shares it, else
     /// [`Access::ReadOnly`].
     fn into_tensor(self) -> Tensor
     where
@@ -32,7 +32,6 @@ pub trait ArrayExt {
     {
         self.into()
     }
-
 }
 
 impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
@@ -45,7 +44,6 @@ impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
     fn to_list(&self) -> Result<List> {
         List::nest(describe(self).layout(), self.iter().copied())
     }
-
 }
 
 /// Describes the elements of an array. For reading, unless the array owns them.

@@ -1,7 +1,7 @@
 //! An array that owns its elements through a tensor.
 //!
-//! Invariant: the view covers the tensor's elements, and nobody writes them while the array is
-//! borrowed, except through [`NdArray::get_mut`], which proves that nobody else can.
+//! Invariant: the view covers the tensor's elements, and nothing writes them while the array is
+//! borrowed, except through [`NdArray::get_mut`], which proves that nothing else can.
 
 use std::fmt;
 use std::ops::Deref;
@@ -29,7 +29,7 @@ pub struct NdArray<T: Element, D: Dimension> {
 
 impl<T: Element, D: Dimension> NdArray<T, D> {
     /// # Safety
-    /// * `view` covers elements that `tensor` keeps; nobody writes them but through this handle.
+    /// * `view` covers elements that `tensor` keeps; they are written only through this handle.
     #[inline]
     pub(crate) unsafe fn new(view: ArrayView<'static, T, D>, tensor: Tensor) -> Self {
         Self { view, tensor }

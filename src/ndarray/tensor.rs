@@ -1,8 +1,6 @@
 //! The methods of a tensor that name ndarray's types.
 
-use ::ndarray::{
-    Array, ArrayView, ArrayViewMut, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn,
-};
+use ::ndarray::{Array, ArrayView, ArrayViewMut, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
 
 use super::array_ext::describe;
 use super::nd_array::NdArray;
@@ -27,11 +25,11 @@ impl Tensor {
     /// The elements as an array view, borrowed from this handle. Nothing is copied.
     ///
     /// # Errors
-    /// When the memory is not on the host, of another element type or rank, misaligned, foreign
-    /// with nobody to vouch for it, or holds an invalid bool.
+    /// When the memory is not on the host, of another element type or rank, misaligned,
+    /// [`Access::Aliased`] and not trusted, or holds an invalid bool.
     pub fn as_ndarray<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>> {
         let data = self.readable::<T>("ndarray")?;
-        // SAFETY: `readable` gave an aligned address of valid elements that nobody writes while
+        // SAFETY: `readable` gave an aligned address of valid elements that nothing writes while
         // `self` is borrowed.
         unsafe { view(data, self.layout()) }
     }

@@ -66,10 +66,13 @@ fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
 }
 
 /// # Safety
-/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody
-///   writes during `'a`.
+/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that are
+///   not written during `'a`.
 #[inline]
-pub(crate) unsafe fn view<'a, T, D: Dimension>(data: NonNull<T>, layout: &Layout) -> Result<ArrayView<'a, T, D>> {
+pub(crate) unsafe fn view<'a, T, D: Dimension>(
+    data: NonNull<T>,
+    layout: &Layout,
+) -> Result<ArrayView<'a, T, D>> {
     let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
     // SAFETY: the caller's promises, and the checks of `dimensions`.
     let mut view = unsafe { ArrayView::from_shape_ptr(shape, lowest) };
@@ -80,8 +83,8 @@ pub(crate) unsafe fn view<'a, T, D: Dimension>(data: NonNull<T>, layout: &Layout
 }
 
 /// # Safety
-/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that nobody else
-///   reads or writes during `'a`; no two indices reach the same element.
+/// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that no
+///   other code reads or writes during `'a`; no two indices reach the same element.
 pub(crate) unsafe fn view_mut<'a, T, D: Dimension>(
     data: NonNull<T>,
     layout: &Layout,

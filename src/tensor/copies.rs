@@ -1,13 +1,13 @@
 //! Deep copies into new memory, and copies into memory that exists already.
 
 use super::Tensor;
+#[cfg(doc)]
+use crate::Access;
 use crate::buffer::advise_huge_pages;
 use crate::copy::Memory;
 use crate::cuda::{self, Stream};
 use crate::host_copy::{self, require_copyable, unsupported};
 use crate::{Device, Error, MemoryFormat, Result};
-#[cfg(doc)]
-use crate::Access;
 
 impl Tensor {
     /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the

@@ -1,10 +1,10 @@
 //! From one device to another.
 
 use super::Tensor;
-use crate::shared_buffer::SharedBuffer;
-use crate::{Device, MemoryFormat, Rejected, Result, cuda};
 #[cfg(doc)]
 use crate::Error;
+use crate::shared_buffer::SharedBuffer;
+use crate::{Device, MemoryFormat, Rejected, Result, cuda};
 
 /// Between devices. Without the feature `cuda`, and on machines without CUDA, everything but the host is refused;
 /// the error says which of the two is missing.
@@ -92,7 +92,7 @@ impl Tensor {
         if self.is_pinned() { Ok(self) } else { self.into_device(Device::CUDA_HOST) }
     }
 
-    /// Whether the memory is page-locked host memory, whoever locked it.
+    /// Whether the memory is page-locked host memory, whatever code locked it.
     pub fn is_pinned(&self) -> bool {
         if self.device() == Device::CPU && cuda::is_pinned(self.descriptor()) {
             return true;

@@ -54,9 +54,9 @@ impl<M: ManagedStruct> Imported<M> {
 }
 
 impl Tensor {
-    /// Takes over a DLPack struct. Nothing is copied; the struct's deleter is called once, on
+    /// Consumes a DLPack struct. Nothing is copied; the struct's deleter is called once, on
     /// whichever thread drops the last handle. A struct that this crate exported is unwrapped, so
-    /// that passing back and forth does not pile up, unless somebody changed what it says.
+    /// that passing back and forth adds no layers, unless its owner changed what it says.
     ///
     /// Access follows the flags: `IS_COPIED` proves [`Access::Exclusive`] (with `READ_ONLY`:
     /// [`Access::ReadOnly`]), anything else is [`Access::Aliased`], writable unless `READ_ONLY`.
@@ -65,7 +65,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::UnsupportedVersion`] for another major version, of which nothing else is read;
     /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description that cannot be right, and for a
-    /// struct that is held already. The struct comes back inside the error, its deleter not called.
+    /// struct that is consumed already. The struct comes back inside the error, its deleter not called.
     ///
     /// # Safety
     /// * `source` points to a valid struct that the caller owns; its deleter may be called on any
@@ -77,14 +77,14 @@ impl Tensor {
     /// * No other writer is active, here or elsewhere, while a Rust view of the memory (an
     ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it;
     ///   a bool buffer holds the bytes 0 and 1 only.
-    /// * The flags are truthful: with `IS_COPIED`, nobody else reaches the memory.
+    /// * The flags are truthful: with `IS_COPIED`, no other code reaches the memory.
     #[inline]
     pub unsafe fn from_dlpack(source: NonNull<DLManagedTensorVersioned>) -> Result<Self, Rejected<Exported>> {
         // SAFETY: the caller guarantees all that `import` requires.
         unsafe { Self::import(source) }
     }
 
-    /// Takes over a DLPack struct of the older kind, as [`from_dlpack`](Self::from_dlpack).
+    /// Consumes a DLPack struct of the older kind, as [`from_dlpack`](Self::from_dlpack).
     ///
     /// That struct has no flags, so its memory is taken for read-only, as NumPy does:
     /// [`Access::Aliased`], not writable.
@@ -123,7 +123,7 @@ impl Tensor {
     /// Moves the tensor into a DLPack struct of version 1.3. Nothing is copied.
     ///
     /// The only handle to [`Access::Exclusive`] memory gives a struct that may be written
-    /// (`IS_COPIED` too if this crate allocated the memory); foreign memory as writable as it is;
+    /// (`IS_COPIED` too if this crate allocated the memory); aliased memory as writable as it is;
     /// everything else is `READ_ONLY`.
     ///
     /// Memory of a CUDA device is ready on the legacy default stream, as every export's is, or on that of
@@ -142,7 +142,7 @@ impl Tensor {
 
     /// Another owner of the same memory, as a DLPack struct of version 1.3. Nothing is copied.
     ///
-    /// The struct is `READ_ONLY` unless the memory is foreign and writable.
+    /// The struct is `READ_ONLY` unless the memory is aliased and writable.
     #[inline]
     pub fn share_dlpack(&self) -> Exported {
         self.share().export(self.dlpack_flags())
@@ -152,7 +152,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::ReadOnly`] when [`into_dlpack`](Self::into_dlpack) would say `READ_ONLY`, for which
-    /// the older struct has no room; [`Error::UnsupportedDType`] for padded elements, likewise. The
+    /// the older struct has no room; [`Error::UnsupportedDType`] for padded elements, which it cannot express either. The
     /// tensor comes back inside the error.
     pub fn into_dlpack_legacy(mut self) -> Result<Exported<DLManagedTensor>, Rejected<Self>> {
         let flags = self.moving_flags();
@@ -165,7 +165,7 @@ impl Tensor {
     /// Another owner of the same memory, as a DLPack struct of the older kind. Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] unless the memory is foreign and writable; [`Error::UnsupportedDType`]
+    /// [`Error::ReadOnly`] unless the memory is aliased and writable; [`Error::UnsupportedDType`]
     /// for padded elements.
     #[inline]
     pub fn share_dlpack_legacy(&self) -> Result<Exported<DLManagedTensor>> {

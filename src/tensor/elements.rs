@@ -79,7 +79,7 @@ impl Tensor {
         if !self.is_contiguous() {
             return Err(self.layout().not_contiguous());
         }
-        // SAFETY: `readable` gave an aligned pointer to initialised elements that nobody writes
+        // SAFETY: `readable` gave an aligned pointer to initialised elements that nothing writes
         // while `self` is borrowed; contiguous, so `len` of them follow each other.
         Ok(unsafe { std::slice::from_raw_parts(data.as_ptr(), self.len()) })
     }

@@ -205,11 +205,7 @@ impl Tensor {
     ///   it.
     /// * A buffer of type `bool` holds the bytes 0 and 1 only, as long as such a view lives.
     #[inline]
-    pub unsafe fn from_raw_parts(
-        descriptor: Descriptor,
-        writable: bool,
-        owner: impl Send + 'static,
-    ) -> Self {
+    pub unsafe fn from_raw_parts(descriptor: Descriptor, writable: bool, owner: impl Send + 'static) -> Self {
         // SAFETY: the caller guarantees that `owner` keeps the elements.
         let buffer = unsafe { SharedBuffer::aliased(owner, descriptor, writable) };
         // SAFETY: the caller guarantees that no one writes while views exist.
@@ -332,11 +328,7 @@ impl Tensor {
     #[must_use]
     #[inline]
     pub fn share(&self) -> Self {
-        Self {
-            stream_use: StreamUse::NONE,
-            buffer: self.buffer.share(),
-            trusted: self.trusted,
-        }
+        Self { stream_use: StreamUse::NONE, buffer: self.buffer.share(), trusted: self.trusted }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{Access, Tensor};
-use crate::cuda::{self, PendingCopy, Stream};
 #[cfg(doc)]
 use crate::Error;
+use crate::cuda::{self, PendingCopy, Stream};
 use crate::{Device, MemoryFormat, Result};
 
 /// A copy that has been started, and what it needs: the copy's memory, and another handle to the source's. As long

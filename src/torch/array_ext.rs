@@ -5,9 +5,9 @@ use ::ndarray::{ArrayBase, Data, Dimension};
 use super::blob::copy_of;
 use super::scoped;
 use super::tensor::{into_blob, require_movable};
-use crate::ndarray::{NdArray, OwnedArray, Token, describe};
 #[cfg(doc)]
 use crate::Error;
+use crate::ndarray::{NdArray, OwnedArray, Token, describe};
 use crate::{Element, Rejected, Result, Tensor};
 
 /// Conversions to libtorch that any ndarray array has: owned, shared, or a view.
@@ -38,7 +38,7 @@ pub trait ArrayTorchExt {
     ///
     /// # Errors
     /// [`Error::NegativeStride`], [`Error::TooManyDimensions`] beyond 64, [`Error::ReadOnly`] for an
-    /// `ArcArray` that somebody shares, [`Error::Libtorch`]; [`to_torch`](Self::to_torch) copies instead. The array comes back
+    /// `ArcArray` that another handle shares, [`Error::Libtorch`]; [`to_torch`](Self::to_torch) copies instead. The array comes back
     /// inside the error.
     fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>>
     where

@@ -64,9 +64,7 @@ fn dl(dtype: DType) -> DLDataType {
 /// * [`require_representable`] passed for the buffer's descriptor.
 /// * libtorch may read and write the elements as long as it holds the reference.
 #[inline]
-pub(super) unsafe fn from_buffer(
-    buffer: SharedBuffer,
-) -> Result<tch::Tensor, (SharedBuffer, Error)> {
+pub(super) unsafe fn from_buffer(buffer: SharedBuffer) -> Result<tch::Tensor, (SharedBuffer, Error)> {
     if !buffer.descriptor().device().is_host()
         && let Err(error) = cuda::hand_to_default(&buffer)
     {

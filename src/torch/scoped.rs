@@ -12,10 +12,7 @@ use crate::ndarray::{OwnedArray, Token};
 use crate::{DType, Element, Error, Result, Tensor};
 
 /// Gives the memory of `array` to libtorch while `run` runs.
-pub(super) fn lend<A: OwnedArray, R>(
-    array: &mut A,
-    run: impl FnOnce(&mut tch::Tensor) -> R,
-) -> Result<R> {
+pub(super) fn lend<A: OwnedArray, R>(array: &mut A, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R> {
     let mut memory: Tensor = array.take(Token(())).into();
     match share_with_libtorch(&mut memory) {
         Ok(tensor) => {

@@ -64,7 +64,7 @@ public:
   Borrowed(const Borrowed &) = delete;
   Borrowed &operator=(const Borrowed &) = delete;
   ~Borrowed() { pointer_.release(); }
-  // Whether there are just so many references, and no weak ones.
+  // Whether there are exactly `count` references, and no weak ones.
   bool has_holders(uint32_t count) const {
     return pointer_.use_count() == count && pointer_.weak_use_count() == 1;
   }
@@ -80,7 +80,7 @@ bool is_alone(const at::TensorBase &t) {
 int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
   if (!is_alone(t)) return DLB_TORCH_SHARED_TENSOR;
   c10::StorageImpl *storage = t.storage().unsafeGetStorageImpl();
-  // A view keeps its base alive, and the base the storage; nobody else reaches a base that only
+  // A view keeps its base alive, and the base the storage; nothing else reaches a base that only
   // the view holds.
   uint32_t holders = 1;
   if (t.unsafeGetTensorImpl()->autograd_meta() != nullptr && t.is_view()) {

@@ -19,7 +19,7 @@ typedef struct dlb_torch_tensor dlb_torch_tensor;
 /* What kept a tensor's memory before `dlb_torch_adopt`. */
 typedef struct dlb_torch_memory dlb_torch_memory;
 
-/* Who besides the tensor at hand can reach its memory; 0 when nobody can. */
+/* What besides this tensor can reach its memory; 0 when nothing can. */
 enum {
   DLB_TORCH_EXCLUSIVE = 0,
   DLB_TORCH_SHARED_TENSOR,

@@ -45,8 +45,8 @@ impl Tensor {
     /// [`Error::NotUnique`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
     /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
     /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
-    /// [`Error::Aliased`] for memory that others may reach, until
-    /// [`assume_exclusive`](Self::assume_exclusive) vouches for it. The tensor comes back inside the
+    /// [`Error::Aliased`] for host memory that other code may reach, until the caller guarantees
+    /// with [`assume_exclusive`](Self::assume_exclusive) that none does. The tensor comes back inside the
     /// error; [`to_torch`](Self::to_torch) copies instead.
     #[inline]
     pub fn into_torch(mut self) -> Result<tch::Tensor, Rejected<Self>> {
@@ -82,7 +82,7 @@ impl Tensor {
     /// # Safety
     /// * Nothing writes the memory through libtorch while a Rust view of it lives or a call of this
     ///   crate reads it, and nothing reads or writes it through libtorch while Rust writes it.
-    /// * Nobody outside writes it while it is read through libtorch, or reads it while it is written.
+    /// * No code outside writes it while it is read through libtorch, or reads it while it is written.
     /// * Memory that may not be written is not written through libtorch.
     pub unsafe fn share_torch_unchecked(&self) -> Result<tch::Tensor> {
         require_representable(self.descriptor())?;

@@ -7,12 +7,12 @@ use super::export;
 use super::owner::TorchOwner;
 use super::shim::{handle, make};
 use super::tensor_info::{TensorInfo, tensor_info};
+#[cfg(doc)]
+use crate::Access;
 use crate::ndarray::{NdArray, row_major, view, view_mut};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageState};
 use crate::{Element, Error, Exported, List, Rejected, Result, Tensor, host_copy};
-#[cfg(doc)]
-use crate::Access;
 
 /// Conversions of libtorch tensors.
 ///
@@ -28,7 +28,7 @@ pub trait TorchExt: Sized {
     /// default stream, which is libtorch's; of one that is written on another, call `wait_stream`.
     ///
     /// # Errors
-    /// [`Error::TorchNotExclusive`] when someone else reaches the memory; [`Error::NotPlainTensor`], or
+    /// [`Error::TorchNotExclusive`] when other code reaches the memory; [`Error::NotPlainTensor`], or
     /// [`Error::InvalidDescriptor`] when it has elements but no memory, when the tensor is more than a plain
     /// strided buffer. The tensor comes back inside the error.
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>>;
@@ -52,7 +52,7 @@ pub trait TorchExt: Sized {
     /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`] for memory on another
     /// device, [`Error::DTypeMismatch`], [`Error::RankMismatch`], [`Error::Misaligned`],
     /// [`Error::InvalidBool`], [`Error::Overflow`] for empty shapes that ndarray cannot count, and
-    /// [`Error::Aliased`] for memory that came in through an unsafe door. The tensor comes back inside
+    /// [`Error::Aliased`] for memory that came in through an `unsafe` function. The tensor comes back inside
     /// the error.
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
 
@@ -104,9 +104,9 @@ pub trait TorchExt: Sized {
 
     /// Another owner of the same memory, as a DLPack struct. Nothing is copied.
     ///
-    /// The struct may be written, as libtorch's own exports may: whoever dereferences it sees to it
-    /// that nobody else is at work on the memory meanwhile. The first export puts the memory under
-    /// the care of this crate, so that libtorch cannot free it while a struct is in use: it refuses
+    /// The struct may be written, as libtorch's own exports may: the code that dereferences it
+    /// ensures that no other code uses the memory meanwhile. The first export makes this crate the
+    /// owner of the memory, so that libtorch cannot free it while a struct is in use: it refuses
     /// lazy clones from then on, and resizing detaches the tensor from the struct. The first export
     /// therefore wants the tensor to own its memory alone; later ones do not. When the last struct is
     /// gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
@@ -116,17 +116,17 @@ pub trait TorchExt: Sized {
     /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
     fn share_dlpack(&self) -> Result<Exported>;
 
-    /// Sees the tensor as an array without proof that nobody writes it.
+    /// Sees the tensor as an array without proof that nothing writes it.
     ///
     /// # Errors
     /// As for [`into_ndarray`](Self::into_ndarray), but for [`Error::TorchNotExclusive`].
     ///
     /// # Safety
-    /// * While the call runs and the view lives nobody writes the tensor's memory, resizes or
+    /// * While the call runs and the view lives, no code writes the tensor's memory, resizes or
     ///   replaces it.
     unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
 
-    /// Moves the tensor without proof that nobody else reaches its memory: the result is
+    /// Moves the tensor without proof that nothing else reaches its memory: the result is
     /// [`Access::Aliased`], writable. Nothing is copied.
     ///
     /// # Errors
@@ -134,8 +134,8 @@ pub trait TorchExt: Sized {
     /// buffer. The tensor comes back inside the error.
     ///
     /// # Safety
-    /// * Until the result's owner is dropped nobody resizes or replaces the memory.
-    /// * Nobody writes it while a Rust view of it lives or a call of this crate reads it, and a bool
+    /// * Until the result's owner is dropped, no code resizes or replaces the memory.
+    /// * No code writes it while a Rust view of it lives or a call of this crate reads it, and a bool
     ///   buffer holds the bytes 0 and 1 only.
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>>;
 }
@@ -161,7 +161,7 @@ pub trait TorchExt: Sized {
 /// ```compile_fail
 /// use dlbridge::ArrayExt;
 /// let mut array = ndarray::array![1.0_f32];
-/// let escaped = array.lend_torch(|tensor| tensor).unwrap(); // the loan itself
+/// let escaped = array.lend_torch(|tensor| tensor).unwrap(); // the closure's own tensor
 /// drop(escaped);
 /// ```
 #[cfg(doctest)]

@@ -72,10 +72,7 @@ impl TensorInfo {
     /// # Safety
     /// * The tensor lives, and owns its memory alone.
     #[inline]
-    pub(super) unsafe fn with_storage(
-        &self,
-        use_it: impl FnOnce(&mut Storage) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) unsafe fn with_storage(&self, use_it: impl FnOnce(&mut Storage) -> Result<()>) -> Result<()> {
         match self.context {
             // SAFETY: libtorch holds the context's reference as long as the tensor lives, and no
             // other code uses that one, because the tensor owns its memory alone.
