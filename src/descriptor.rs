@@ -100,8 +100,7 @@ impl Descriptor {
         Self { data: data.cast(), layout, device: Device::CPU, ..*self }
     }
 
-    /// The same memory, out of everybody's reach: on no device.
-    #[cfg(feature = "cuda")]
+    /// The same elements, on no device: host code and devices refuse them.
     pub(crate) fn detached(&self) -> Self {
         Self { device: Device { device_type: 0, index: 0 }, ..self.clone() }
     }

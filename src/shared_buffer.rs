@@ -108,7 +108,6 @@ impl SharedBuffer {
 
     /// Forgets where the elements are: the result is on no device, so no one looks at them. For
     /// host memory that a device may still be writing after a failure.
-    #[cfg(feature = "cuda")]
     pub(crate) fn detach(&mut self) {
         self.descriptor = self.descriptor.detached();
     }

@@ -21,6 +21,11 @@ impl StreamUse {
     pub(crate) fn keep_until_release(self) {}
 }
 
+/// Whether the order of streams is kept with memory of a device: of none.
+pub(crate) fn tracks(_device: Device) -> bool {
+    false
+}
+
 /// Refuses every device but the host's ordinary memory, and says why.
 pub(crate) fn check_available(device: Device) -> Result<()> {
     match device {

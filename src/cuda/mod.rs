@@ -78,6 +78,11 @@ impl Device {
     }
 }
 
+/// Whether the order of streams is kept with memory of a device.
+pub(crate) fn tracks(device: Device) -> bool {
+    device.on_cuda().is_some()
+}
+
 /// Whether this build and this machine can copy to and from a device.
 pub(crate) fn check_available(device: Device) -> Result<()> {
     if device == Device::CPU {

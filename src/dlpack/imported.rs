@@ -9,7 +9,7 @@ use super::validate::{invalid, is_ordinary};
 use crate::ffi::{DLManagedTensorVersioned, DLTensor};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::Storage;
-use crate::{Descriptor, Device, Rejected, Result};
+use crate::{Descriptor, Device, Rejected, Result, cuda};
 
 /// A DLPack struct from another library, checked and consumed, kept as it came, and released when
 /// this is dropped.
@@ -71,7 +71,7 @@ impl<M: ManagedStruct> ManagedTensor<M> {
     pub(crate) fn is_ordinary(&self) -> bool {
         // SAFETY: `consume`'s caller guarantees `ndim` numbers behind both addresses.
         let ordinary = unsafe { is_ordinary(self.tensor(), self.flags()) };
-        ordinary && !is_on_cuda(self.tensor())
+        ordinary && !is_tracked(self.tensor())
     }
 
     /// The elements that the struct describes, in a storage that keeps the struct.
@@ -115,11 +115,10 @@ impl<M: ManagedStruct> std::fmt::Debug for ManagedTensor<M> {
     }
 }
 
-/// Whether the memory is on a CUDA device that this build can use.
-fn is_on_cuda(tensor: &DLTensor) -> bool {
+/// Whether the order of streams is kept with the memory.
+fn is_tracked(tensor: &DLTensor) -> bool {
     let device_type = tensor.device.device_type.cast_signed();
-    let device = Device { device_type, index: tensor.device.device_id };
-    cfg!(feature = "cuda") && device.on_cuda().is_some()
+    cuda::tracks(Device { device_type, index: tensor.device.device_id })
 }
 
 /// A struct that was consumed.

@@ -150,7 +150,6 @@ impl Tensor {
     /// After a copy into this memory failed: if a device may still be writing the memory, which
     /// another handle then keeps, host code must not read it any more.
     pub(super) fn detach_if_kept(&mut self) {
-        #[cfg(feature = "cuda")]
         if self.device().is_host() && !self.buffer.storage_mut().is_unique() {
             self.buffer.detach();
         }

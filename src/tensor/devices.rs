@@ -28,9 +28,8 @@ impl Tensor {
         if self.device().is_host() && device == Device::CPU {
             return self.deep_clone();
         }
-        let is_cudas = cfg!(feature = "cuda") && self.device().on_cuda().is_some();
         if device == Device::CPU
-            && !is_cudas
+            && !cuda::tracks(self.device())
             && let Some(copied) = self.buffer.storage().copy_to_host()
         {
             return copied.map(|(storage, descriptor)| {
