@@ -43,6 +43,7 @@ impl<O: Any + Send> StorageOwner for O {}
 ///
 /// # Safety
 /// * `copy_to_host` is sound while other threads call it on the same owner.
+#[cfg(feature = "ndarray")]
 pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
     /// Takes the `Vec` that this owner keeps its elements in, and leaves an empty owner. Does
     /// nothing unless that `Vec` is of the type `wanted`.
@@ -52,17 +53,20 @@ pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
 
     /// Copies the owner's elements into a new storage on the host, if the owner can do that for
     /// memory which this crate cannot read.
-    fn copy_to_host(&self) -> Option<Result<(Storage, Descriptor)>> {
+    fn copy_to_host(&self) -> Option<NewMemory> {
         None
     }
 }
+
+/// Memory of a new storage, and the description of the elements in it.
+pub(crate) type NewMemory = Result<(Storage, Descriptor)>;
 
 /// What a storage remembers of the type of its owner.
 struct OwnerType {
     /// Gives a thin pointer to the inner struct its metadata back. Reads nothing.
     widen: fn(*const c_void) -> *const StorageInner<dyn StorageOwner>,
     take_vec: fn(&mut dyn Any, TypeId) -> Option<Box<dyn Any>>,
-    copy_to_host: fn(&dyn Any) -> Option<Result<(Storage, Descriptor)>>,
+    copy_to_host: fn(&dyn Any) -> Option<NewMemory>,
 }
 
 impl OwnerType {
@@ -70,6 +74,7 @@ impl OwnerType {
         Self { widen: widen::<O>, take_vec: |_, _| None, copy_to_host: |_| None }
     }
 
+    #[cfg(feature = "ndarray")]
     const fn with_hooks<O: OwnerHooks>() -> Self {
         Self {
             widen: widen::<O>,
@@ -324,7 +329,7 @@ impl Storage {
     }
 
     /// Has an owner that can do so copy its elements to the host ([`OwnerHooks::copy_to_host`]).
-    pub(crate) fn copy_to_host(&self) -> Option<Result<(Self, Descriptor)>> {
+    pub(crate) fn copy_to_host(&self) -> Option<NewMemory> {
         (self.0.header.owner_type.copy_to_host)(&self.0.owner.0)
     }
 

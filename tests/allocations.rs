@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use dlbridge::{ArrayExt, ArrayTorchExt, Tensor};
+use dlbridge::{ArrayExt, Tensor};
 use ndarray::{Array2, Ix2};
 
 /// Counts the allocations of each thread.
@@ -84,7 +84,7 @@ fn dlpack_hops_do_not_pile_up() {
 #[cfg(feature = "torch")]
 mod torch {
     use super::*;
-    use dlbridge::TorchExt;
+    use dlbridge::{ArrayTorchExt, TorchExt};
 
     #[test]
     fn an_array_goes_into_libtorch_with_one_allocation_of_ours() {

@@ -9,7 +9,7 @@ use crate::{DType, Descriptor, Element, Error, List, Rejected, Result, host_copy
 const NO_VEC: Error = Error::NotOriginal { target: "Vec", remedy: "to_vec()" };
 
 /// Whether a `Vec` has exactly these elements.
-fn is_all_of<T>(vec: &Vec<T>, data: NonNull<T>, len: usize) -> bool {
+fn is_all_of<T>(vec: &[T], data: NonNull<T>, len: usize) -> bool {
     vec.len() == len && (len == 0 || vec.as_ptr() == data.as_ptr())
 }
 

@@ -6,8 +6,7 @@ use std::ptr::NonNull;
 use super::bindings::{dlb_torch_free, dlb_torch_tensor, dlb_torch_to_cpu};
 use super::shim::make;
 use super::tensor_info::tensor_info;
-use crate::storage::{OwnerHooks, Storage};
-use crate::{Descriptor, Result};
+use crate::storage::{NewMemory, OwnerHooks, Storage};
 
 /// A libtorch tensor as the owner of its memory.
 pub(super) struct TorchOwner(NonNull<dlb_torch_tensor>);
@@ -42,7 +41,7 @@ impl Drop for TorchOwner {
 // SAFETY: libtorch's calls on a tensor that no one changes are sound from any thread, and a tensor
 // that came in through safe code has no other handle.
 unsafe impl OwnerHooks for TorchOwner {
-    fn copy_to_host(&self) -> Option<Result<(Storage, Descriptor)>> {
+    fn copy_to_host(&self) -> Option<NewMemory> {
         // SAFETY: a valid tensor and room for the result.
         let copied = make(|out| unsafe { dlb_torch_to_cpu(self.0.as_ptr(), out) });
         Some(copied.and_then(|copied| {
