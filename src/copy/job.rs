@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use super::kernels;
-use super::plan::Plan;
+use super::plan::CopyPlan;
 use super::processor::{self, Processor};
 
 /// Copies of so many bytes are shared out among threads: below, waking one takes longer than it saves.
@@ -34,7 +34,7 @@ impl Job {
     /// # Safety
     /// * As for [`kernels::run`].
     #[inline]
-    pub(super) unsafe fn run(&self, plan: Plan, bytes: usize) {
+    pub(super) unsafe fn run(&self, plan: CopyPlan, bytes: usize) {
         let threads = if bytes < SHARED { 1 } else { threads() };
         if threads == 1 {
             // SAFETY: the caller's promise.
@@ -50,7 +50,7 @@ impl Job {
     /// # Safety
     /// * As for [`kernels::run`].
     #[inline]
-    unsafe fn run_here(&self, plan: &Plan) {
+    unsafe fn run_here(&self, plan: &CopyPlan) {
         // SAFETY: the caller's promise; the processor is this one.
         unsafe { kernels::run(plan, self.source, self.target, self.processor, self.streams) }
     }
@@ -60,7 +60,7 @@ impl Job {
     /// # Safety
     /// * As for [`kernels::run`].
     #[cfg(feature = "parallel")]
-    unsafe fn halve(&self, plan: Plan, part: usize) {
+    unsafe fn halve(&self, plan: CopyPlan, part: usize) {
         match if plan.bytes() > part { plan.split() } else { Err(plan) } {
             // SAFETY: the caller's promise, for a part of the plan.
             Err(plan) => unsafe { self.run_here(&plan) },
@@ -77,7 +77,7 @@ impl Job {
     /// # Safety
     /// * As for [`kernels::run`].
     #[cfg(not(feature = "parallel"))]
-    unsafe fn halve(&self, plan: Plan, _part: usize) {
+    unsafe fn halve(&self, plan: CopyPlan, _part: usize) {
         // SAFETY: the caller's promise.
         unsafe { self.run_here(&plan) }
     }

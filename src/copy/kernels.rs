@@ -2,7 +2,7 @@
 
 use super::matrices::Matrices;
 use super::matrix::Matrix;
-use super::plan::{Kernel, Loop, Plan};
+use super::plan::{Kernel, Loop, CopyPlan};
 use super::processor::{Processor, Streaming, copy_run, gather_runs, scatter};
 use super::stage::{ROOM, Stage, Staging};
 
@@ -14,7 +14,7 @@ const LONG_ROW: usize = ROOM / 2;
 /// # Safety
 /// * At the offsets from `from` and `to` that the plan names, elements are readable and writable,
 ///   and none of their bytes both. The processor has the instructions.
-pub(super) unsafe fn run(plan: &Plan, from: *const u8, to: *mut u8, processor: &Processor, streams: bool) {
+pub(super) unsafe fn run(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &Processor, streams: bool) {
     // SAFETY: the first element that the plan reads.
     let from = unsafe { from.offset(plan.from) };
     // SAFETY: the first that it writes.
@@ -38,7 +38,7 @@ pub(super) unsafe fn run(plan: &Plan, from: *const u8, to: *mut u8, processor: &
 /// * As for [`run`], from the first elements on.
 #[inline(never)]
 unsafe fn run_with_stage(
-    plan: &Plan,
+    plan: &CopyPlan,
     from: *const u8,
     to: *mut u8,
     processor: &Processor,
@@ -56,7 +56,7 @@ unsafe fn run_with_stage(
 static CACHED: Streaming = Streaming { copy: copy_run, fence: || {}, prefetch: |_| {} };
 
 /// Whether rows of the target are so far apart that all of them compete for a few places in the caches.
-fn has_conflicts(plan: &Plan) -> bool {
+fn has_conflicts(plan: &CopyPlan) -> bool {
     let (_, inner) = plan.loops();
     let tall = |rows: &Loop| rows.to.trailing_zeros() >= 9 && rows.count >= 16;
     plan.kernel == Kernel::Tiles && plan.bytes() >= 32 << 10 && inner.first().is_some_and(tall)
@@ -84,7 +84,7 @@ unsafe fn for_each<F: FnMut(*const u8, *mut u8)>(loops: &[Loop], from: *const u8
 
 /// # Safety
 /// * As for [`run`], from the first elements on.
-unsafe fn run_direct(plan: &Plan, from: *const u8, to: *mut u8, processor: &Processor) {
+unsafe fn run_direct(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &Processor) {
     let (outer, inner) = plan.loops();
     let unit = plan.unit.trailing_zeros() as usize;
     match (plan.kernel, inner) {
@@ -133,7 +133,7 @@ unsafe fn run_direct(plan: &Plan, from: *const u8, to: *mut u8, processor: &Proc
 /// # Safety
 /// * As for [`run`], from the first elements on.
 unsafe fn run_staged(
-    plan: &Plan,
+    plan: &CopyPlan,
     from: *const u8,
     to: *mut u8,
     processor: &Processor,

@@ -1,6 +1,6 @@
 //! Many small matrices that follow each other, and are transposed one by one.
 
-use super::plan::{Loop, Plan};
+use super::plan::{Loop, CopyPlan};
 use super::processor::{Processor, Tile};
 use super::shuffle::{Program, WORTH};
 use super::stage::ROOM;
@@ -14,7 +14,7 @@ pub(super) struct Matrices {
 }
 
 impl Matrices {
-    pub(super) fn new(plan: &Plan, rows: Loop, columns: Loop, processor: &Processor) -> Self {
+    pub(super) fn new(plan: &CopyPlan, rows: Loop, columns: Loop, processor: &Processor) -> Self {
         let program = (plan.bytes() >= WORTH && processor.shuffle.is_some())
             .then(|| Program::transpose(rows.count, columns.count, plan.unit))
             .flatten();

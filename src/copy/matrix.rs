@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::LINE;
-use super::plan::{Loop, Plan, WIDE};
+use super::plan::{Loop, CopyPlan, WIDE};
 use super::processor::{Processor, Tile};
 use super::shuffle::{Program, VECTOR, WORTH};
 use super::stage::{ROOM, SIZE, Stage};
@@ -63,7 +63,7 @@ struct Part {
 }
 
 impl Matrix {
-    pub(super) fn new(plan: &Plan, rows: Loop, blocks: Loop, columns: Loop, processor: &Processor) -> Self {
+    pub(super) fn new(plan: &CopyPlan, rows: Loop, blocks: Loop, columns: Loop, processor: &Processor) -> Self {
         let unit = plan.unit;
         let shuffles = processor.shuffle.is_some() && blocks.count == 1 && plan.bytes() >= WORTH;
         // Few rows that are pixels in the source, or few columns that are pixels in the target. Where

@@ -17,7 +17,7 @@ mod shuffle;
 mod stage;
 
 use job::Job;
-use plan::{Kernel, Plan};
+use plan::{Kernel, CopyPlan};
 
 pub(crate) use bools::find_invalid_bool;
 
@@ -62,7 +62,7 @@ pub(crate) unsafe fn strided(
     if target_layout.is_empty() {
         return;
     }
-    let plan = Plan::new(target_layout.shape(), source_layout.strides(), target_layout.strides(), itemsize);
+    let plan = CopyPlan::new(target_layout.shape(), source_layout.strides(), target_layout.strides(), itemsize);
     let bytes = target_layout.len() * itemsize;
     let streams = match memory {
         Memory::Used => bytes >= STREAMED,

@@ -1,6 +1,6 @@
 //! What a copy between two layouts comes down to: few loops, and a kernel for the inner ones.
 //!
-//! Invariants of a [`Plan`]:
+//! Invariants of a [`CopyPlan`]:
 //! * its loops reach every byte of every element once, and nothing else;
 //! * offsets and steps are in bytes; those of elements fit an `isize`;
 //! * no two elements have the same target.
@@ -61,7 +61,7 @@ impl Kernel {
 
 /// Loops and their kernel.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct CopyPlan {
     /// Outermost first. The last ones are the kernel's: see [`loops`](Self::loops).
     loops: SmallVec<[Loop; 6]>,
     pub(super) kernel: Kernel,
@@ -84,7 +84,7 @@ pub(super) const WIDE: usize = 256;
 /// Columns of fewer bytes come from two loops.
 const NARROW: usize = 16 * WIDE;
 
-impl Plan {
+impl CopyPlan {
     /// Plans the copy of elements of `itemsize` bytes. The strides are in elements.
     ///
     /// The shape has elements, their offsets in bytes fit an `isize`, and no two of them share a

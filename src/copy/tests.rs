@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::kernels;
-use super::plan::Plan;
+use super::plan::CopyPlan;
 use super::processor::{self, Processor};
 use crate::Layout;
 
@@ -99,7 +99,7 @@ fn memory(layout: &Layout, itemsize: usize, shift: usize, fill: impl FnMut(usize
 }
 
 /// All plans that a plan can be split into.
-fn parts(plan: Plan) -> Vec<Plan> {
+fn parts(plan: CopyPlan) -> Vec<CopyPlan> {
     match plan.split() {
         Ok((one, other)) => [parts(one), parts(other)].concat(),
         Err(plan) => vec![plan],
@@ -122,7 +122,7 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
         let (read, write) = (at(first, from_offset), at(to_first, to_offset));
         expected[write..write + itemsize].copy_from_slice(&from[read..read + itemsize]);
     }
-    let plan = Plan::new(source.shape(), source.strides(), target.strides(), itemsize);
+    let plan = CopyPlan::new(source.shape(), source.strides(), target.strides(), itemsize);
     for (name, processor) in processors() {
         for streams in [false, true] {
             for plans in [vec![plan.clone()], parts(plan.clone())] {
@@ -308,7 +308,7 @@ fn nothing_outside_is_touched() {
             let (pattern, first) = memory(&source, itemsize, 0, |byte| (byte % 251) as u8);
             let (blank, to_first) = memory(&target, itemsize, 0, |_| 0);
             let (mut from, mut to) = (Guarded::new(pattern.len()), Guarded::new(blank.len()));
-            let plan = Plan::new(source.shape(), source.strides(), target.strides(), itemsize);
+            let plan = CopyPlan::new(source.shape(), source.strides(), target.strides(), itemsize);
             for last in [false, true] {
                 let from = from.slice(pattern.len(), last);
                 from.copy_from_slice(&pattern);
