@@ -1,7 +1,7 @@
 //! Runs plans: the outer loops, and the kernel inside them.
 
-use super::matrices::Matrices;
-use super::matrix::Matrix;
+use super::batched_transpose::BatchedTranspose;
+use super::tiled_transpose::TiledTranspose;
 use super::plan::{Kernel, Loop, CopyPlan};
 use super::processor::{Processor, Streaming, copy_run, gather_runs, scatter};
 use super::stage::{ROOM, Stage, Staging};
@@ -59,7 +59,7 @@ static CACHED: Streaming = Streaming { copy: copy_run, fence: || {}, prefetch: |
 fn has_conflicts(plan: &CopyPlan) -> bool {
     let (_, inner) = plan.loops();
     let tall = |rows: &Loop| rows.to.trailing_zeros() >= 9 && rows.count >= 16;
-    plan.kernel == Kernel::Tiles && plan.bytes() >= 32 << 10 && inner.first().is_some_and(tall)
+    plan.kernel == Kernel::TiledTranspose && plan.bytes() >= 32 << 10 && inner.first().is_some_and(tall)
 }
 
 /// Calls `body` with the addresses of every turn of the loops.
@@ -101,15 +101,15 @@ unsafe fn run_direct(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut row) };
         }
-        (Kernel::Tiles, &[rows, blocks, columns]) => {
-            let matrix = Matrix::new(plan, rows, blocks, columns, processor);
+        (Kernel::TiledTranspose, &[rows, blocks, columns]) => {
+            let matrix = TiledTranspose::new(plan, rows, blocks, columns, processor);
             // SAFETY: the caller's promise, for the matrix of this turn.
             let mut copy = |from, to| unsafe { matrix.copy(from, to, processor) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut copy) };
         }
-        (Kernel::Matrices, &[matrices, rows, columns]) => {
-            let small = Matrices::new(plan, rows, columns, processor);
+        (Kernel::BatchedTranspose, &[matrices, rows, columns]) => {
+            let small = BatchedTranspose::new(plan, rows, columns, processor);
             // SAFETY: the caller's promise, for the matrices of this turn.
             let mut copy = |from, to| unsafe { small.copy(from, to, matrices.count, processor) };
             // SAFETY: the plan's loops.
@@ -182,16 +182,16 @@ unsafe fn run_staged(
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut row) };
         }
-        (Kernel::Tiles, &[rows, blocks, columns]) => {
-            let matrix = Matrix::new(plan, rows, blocks, columns, processor);
+        (Kernel::TiledTranspose, &[rows, blocks, columns]) => {
+            let matrix = TiledTranspose::new(plan, rows, blocks, columns, processor);
             let step = outer.last().map_or(0, |dim| dim.from);
             // SAFETY: the caller's promise, for the matrix of this turn.
             let mut stream = |from, to| unsafe { matrix.stream(from, to, step, processor, stage) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut stream) };
         }
-        (Kernel::Matrices, &[matrices, rows, columns]) => {
-            let small = Matrices::new(plan, rows, columns, processor);
+        (Kernel::BatchedTranspose, &[matrices, rows, columns]) => {
+            let small = BatchedTranspose::new(plan, rows, columns, processor);
             let most = ROOM / small.bytes();
             let mut stream = |from: *const u8, to: *mut u8| {
                 for first in (0..matrices.count).step_by(most) {

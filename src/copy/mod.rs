@@ -9,8 +9,8 @@
 mod bools;
 mod job;
 mod kernels;
-mod matrices;
-mod matrix;
+mod batched_transpose;
+mod tiled_transpose;
 mod plan;
 mod processor;
 mod shuffle;
@@ -66,7 +66,7 @@ pub(crate) unsafe fn strided(
     let bytes = target_layout.len() * itemsize;
     let streams = match memory {
         Memory::Used => bytes >= STREAMED,
-        Memory::Fresh => bytes >= STREAMED_FRESH && plan.kernel == Kernel::Tiles,
+        Memory::Fresh => bytes >= STREAMED_FRESH && plan.kernel == Kernel::TiledTranspose,
     };
     // SAFETY: the caller's promise is the plan's.
     unsafe { Job::new(source, target, streams).run(plan, bytes) }

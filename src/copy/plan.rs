@@ -39,10 +39,10 @@ pub(super) enum Kernel {
     Gather,
     /// Three loops over units. `rows` are closer together in the source than `columns`; the target
     /// has columns side by side, and blocks of columns side by side.
-    Tiles,
+    TiledTranspose,
     /// Three loops over units: many small matrices follow each other on both sides, and `rows` and
     /// `columns` change places in each of them.
-    Matrices,
+    BatchedTranspose,
     /// Two loops over units, `rows` and `columns`, which have gaps in the target.
     Scatter,
 }
@@ -54,7 +54,7 @@ impl Kernel {
             Self::Row => 0,
             Self::Gather => 1,
             Self::Scatter => 2,
-            Self::Tiles | Self::Matrices => 3,
+            Self::TiledTranspose | Self::BatchedTranspose => 3,
         }
     }
 }
@@ -174,12 +174,12 @@ impl CopyPlan {
             }
             (true, Some(rows)) if self.is_small_matrix(rows, inner) => {
                 self.loops.extend([rows, inner]);
-                Kernel::Matrices
+                Kernel::BatchedTranspose
             }
             (true, Some(rows)) => {
                 let blocks = self.take_next(inner).unwrap_or(Loop::ONCE);
                 self.loops.extend([rows, blocks, inner]);
-                Kernel::Tiles
+                Kernel::TiledTranspose
             }
             (false, rows) => {
                 self.loops.extend([rows.unwrap_or(Loop::ONCE), inner]);
@@ -233,8 +233,8 @@ impl CopyPlan {
         let kernels = self.loops.len() - self.kernel.depth();
         // Blocks are of whole columns, and matrices are whole.
         let whole = match (self.kernel, &self.loops[..]) {
-            (Kernel::Tiles, [.., blocks, _]) => usize::from(blocks.count > 1),
-            (Kernel::Matrices, _) => 2,
+            (Kernel::TiledTranspose, [.., blocks, _]) => usize::from(blocks.count > 1),
+            (Kernel::BatchedTranspose, _) => 2,
             _ => 0,
         };
         let loops = &self.loops[..self.loops.len() - whole];

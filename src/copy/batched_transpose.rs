@@ -6,14 +6,14 @@ use super::shuffle::{Program, WORTH};
 use super::stage::ROOM;
 
 /// Matrices of `rows` and `columns`, as in the target.
-pub(super) struct Matrices {
+pub(super) struct BatchedTranspose {
     unit: usize,
     rows: Loop,
     columns: Loop,
     program: Option<Program>,
 }
 
-impl Matrices {
+impl BatchedTranspose {
     pub(super) fn new(plan: &CopyPlan, rows: Loop, columns: Loop, processor: &Processor) -> Self {
         let program = (plan.bytes() >= WORTH && processor.shuffle.is_some())
             .then(|| Program::transpose(rows.count, columns.count, plan.unit))

@@ -10,7 +10,7 @@ use super::stage::{ROOM, SIZE, Stage};
 
 /// The target has `columns` of units side by side, and `blocks` of them side by side; the source has
 /// `rows` closer together.
-pub(super) struct Matrix {
+pub(super) struct TiledTranspose {
     unit: usize,
     rows: Loop,
     blocks: Loop,
@@ -62,7 +62,7 @@ struct Part {
     last: bool,
 }
 
-impl Matrix {
+impl TiledTranspose {
     pub(super) fn new(plan: &CopyPlan, rows: Loop, blocks: Loop, columns: Loop, processor: &Processor) -> Self {
         let unit = plan.unit;
         let shuffles = processor.shuffle.is_some() && blocks.count == 1 && plan.bytes() >= WORTH;
