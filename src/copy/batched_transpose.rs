@@ -3,7 +3,7 @@
 use super::plan::{Loop, CopyPlan};
 use super::processor::{Processor, Tile};
 use super::shuffle::{Program, WORTH};
-use super::stage::ROOM;
+use super::store_buffer::APPEND_MAX_BYTES;
 
 /// Matrices of `rows` and `columns`, as in the target.
 pub(super) struct BatchedTranspose {
@@ -34,7 +34,7 @@ impl BatchedTranspose {
         let mut done = 0;
         if let (Some(shuffle), Some(program)) = (processor.shuffle, &self.program) {
             // A program goes through its turns once for each of its vectors: they must stay in the cache.
-            let most = (ROOM / self.bytes()).next_multiple_of(program.turn);
+            let most = (APPEND_MAX_BYTES / self.bytes()).next_multiple_of(program.turn);
             while count - done >= program.turn {
                 let turns = most.min(count - done) / program.turn;
                 let offset = done * self.bytes();

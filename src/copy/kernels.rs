@@ -4,10 +4,10 @@ use super::batched_transpose::BatchedTranspose;
 use super::tiled_transpose::TiledTranspose;
 use super::plan::{Kernel, Loop, CopyPlan};
 use super::processor::{Processor, Streaming, copy_run, gather_runs, scatter};
-use super::stage::{ROOM, Stage, Staging};
+use super::store_buffer::{APPEND_MAX_BYTES, StoreBuffer, StoreBufferMemory};
 
 /// Rows of so many bytes are streamed from where they are.
-const LONG_ROW: usize = ROOM / 2;
+const LONG_ROW: usize = APPEND_MAX_BYTES / 2;
 
 /// Copies what a plan says; past the caches, if so asked and where the processor has a way.
 ///
@@ -26,29 +26,29 @@ pub(super) unsafe fn run(plan: &CopyPlan, from: *const u8, to: *mut u8, processo
     };
     match staged {
         // SAFETY: the caller's promise.
-        Some(streaming) => unsafe { run_with_stage(plan, from, to, processor, streaming) },
+        Some(streaming) => unsafe { run_through_buffer(plan, from, to, processor, streaming) },
         // SAFETY: the caller's promise.
         None => unsafe { run_direct(plan, from, to, processor) },
     }
 }
 
-/// In a function of its own, so that others need no stack for the stage.
+/// In a function of its own, so that others need no stack for the buffer.
 ///
 /// # Safety
 /// * As for [`run`], from the first elements on.
 #[inline(never)]
-unsafe fn run_with_stage(
+unsafe fn run_through_buffer(
     plan: &CopyPlan,
     from: *const u8,
     to: *mut u8,
     processor: &Processor,
     streaming: &Streaming,
 ) {
-    let mut staging = Staging::new();
-    let mut stage = Stage::new(&mut staging, streaming);
+    let mut memory = StoreBufferMemory::new();
+    let mut buffer = StoreBuffer::new(&mut memory, streaming);
     // SAFETY: the caller's promise.
-    unsafe { run_staged(plan, from, to, processor, &mut stage) };
-    stage.flush();
+    unsafe { run_buffered(plan, from, to, processor, &mut buffer) };
+    buffer.flush();
     (streaming.fence)();
 }
 
@@ -132,17 +132,17 @@ unsafe fn run_direct(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &
 
 /// # Safety
 /// * As for [`run`], from the first elements on.
-unsafe fn run_staged(
+unsafe fn run_buffered(
     plan: &CopyPlan,
     from: *const u8,
     to: *mut u8,
     processor: &Processor,
-    stage: &mut Stage<'_>,
+    buffer: &mut StoreBuffer<'_>,
 ) {
     let (outer, inner) = plan.loops();
     match (plan.kernel, inner) {
         (Kernel::Row, _) if plan.run >= LONG_ROW => {
-            let copy = stage.streaming.copy;
+            let copy = buffer.streaming.copy;
             // SAFETY: the caller's promise, for the run of this turn.
             let mut row = |from, to| unsafe { copy(from, to, plan.run) };
             // SAFETY: the plan's loops.
@@ -151,7 +151,7 @@ unsafe fn run_staged(
         (Kernel::Row, _) => {
             let mut row = |from, to| {
                 // SAFETY: the run of this turn goes there, and is put into the room at once.
-                let room = unsafe { stage.room(to, plan.run) };
+                let room = unsafe { buffer.room(to, plan.run) };
                 // SAFETY: readable, and there is room.
                 unsafe { copy_run(from, room, plan.run) };
             };
@@ -160,7 +160,7 @@ unsafe fn run_staged(
         }
         (Kernel::Gather, &[runs]) => {
             let gather = processor.gather[plan.unit.trailing_zeros() as usize];
-            let most = ROOM / plan.run;
+            let most = APPEND_MAX_BYTES / plan.run;
             let mut row = |from: *const u8, to: *mut u8| {
                 for first in (0..runs.count).step_by(most) {
                     let count = most.min(runs.count - first);
@@ -169,7 +169,7 @@ unsafe fn run_staged(
                     // SAFETY: where it goes.
                     let to = unsafe { to.add(first * plan.run) };
                     // SAFETY: these runs go there, and are put into the room at once.
-                    let room = unsafe { stage.room(to, count * plan.run) };
+                    let room = unsafe { buffer.room(to, count * plan.run) };
                     if plan.run == plan.unit {
                         // SAFETY: readable, and there is room.
                         unsafe { gather(from, runs.from, room, count) };
@@ -186,20 +186,20 @@ unsafe fn run_staged(
             let matrix = TiledTranspose::new(plan, rows, blocks, columns, processor);
             let step = outer.last().map_or(0, |dim| dim.from);
             // SAFETY: the caller's promise, for the matrix of this turn.
-            let mut stream = |from, to| unsafe { matrix.stream(from, to, step, processor, stage) };
+            let mut stream = |from, to| unsafe { matrix.stream(from, to, step, processor, buffer) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut stream) };
         }
         (Kernel::BatchedTranspose, &[matrices, rows, columns]) => {
             let small = BatchedTranspose::new(plan, rows, columns, processor);
-            let most = ROOM / small.bytes();
+            let most = APPEND_MAX_BYTES / small.bytes();
             let mut stream = |from: *const u8, to: *mut u8| {
                 for first in (0..matrices.count).step_by(most) {
                     let count = most.min(matrices.count - first);
                     let done = first * small.bytes();
                     // SAFETY: these matrices follow each other, on both sides, and are put into the room
                     // at once.
-                    let room = unsafe { stage.room(to.wrapping_add(done), count * small.bytes()) };
+                    let room = unsafe { buffer.room(to.wrapping_add(done), count * small.bytes()) };
                     // SAFETY: the caller's promise, for these matrices; there is room.
                     unsafe { small.copy(from.wrapping_add(done), room, count, processor) };
                 }

@@ -14,7 +14,7 @@ mod tiled_transpose;
 mod plan;
 mod processor;
 mod shuffle;
-mod stage;
+mod store_buffer;
 
 use job::Job;
 use plan::{Kernel, CopyPlan};

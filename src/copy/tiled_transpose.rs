@@ -6,7 +6,7 @@ use super::LINE;
 use super::plan::{Loop, CopyPlan, WIDE};
 use super::processor::{Processor, Tile};
 use super::shuffle::{Program, VECTOR, WORTH};
-use super::stage::{ROOM, SIZE, Stage};
+use super::store_buffer::{APPEND_MAX_BYTES, STORE_BUFFER_BYTES, StoreBuffer};
 
 /// The target has `columns` of units side by side, and `blocks` of them side by side; the source has
 /// `rows` closer together.
@@ -97,7 +97,7 @@ impl TiledTranspose {
         }
     }
 
-    /// Copies it piece by piece through the buffer of a stage. After it may come another matrix, `step`
+    /// Copies it piece by piece through the buffer of a buffer. After it may come another matrix, `step`
     /// bytes on in the source.
     ///
     /// # Safety
@@ -108,14 +108,14 @@ impl TiledTranspose {
         to: *mut u8,
         step: isize,
         processor: &Processor,
-        stage: &mut Stage<'_>,
+        buffer: &mut StoreBuffer<'_>,
     ) {
         let row = self.blocks.count * self.columns.count * self.unit;
         // Pixels are split to all rows at once, so there must be room for all.
-        let whole = self.rows.count * row <= ROOM || !matches!(self.pixels, Some(Pixels::Split(_)));
+        let whole = self.rows.count * row <= APPEND_MAX_BYTES || !matches!(self.pixels, Some(Pixels::Split(_)));
         if self.rows.to == row as isize && row <= SHORT && whole {
             // SAFETY: the caller's promise; the target is one run of bytes.
-            return unsafe { self.append(from, to, processor, stage) };
+            return unsafe { self.append(from, to, processor, buffer) };
         }
         // A row's share of a part begins on a line of the target: it is shifted to the left by what the row
         // begins beyond a line, and the buffer holds the columns of all shares.
@@ -126,11 +126,11 @@ impl TiledTranspose {
             (grid.least, grid.most) = if alike { (beyond(to), beyond(to)) } else { (0, LINE / self.unit) };
             grid.wide = grid.wide.max(LINE / self.unit);
         }
-        let (buffer, streaming) = (stage.scratch(), stage.streaming);
+        let (buffer, streaming) = (buffer.scratch(), buffer.streaming);
         let mut next = Some(self.part(&grid, 0, 0, 0));
         while let Some(part) = next {
             let pitch = pitch(part.blocks * (part.end - part.first) * self.unit);
-            debug_assert!(part.rows * pitch <= SIZE);
+            debug_assert!(part.rows * pitch <= STORE_BUFFER_BYTES);
             // SAFETY: the caller's promise, for a part that fits the buffer.
             unsafe { self.fill(&part, from, buffer, pitch as isize, processor) };
             next = self.after(&grid, &part);
@@ -161,15 +161,15 @@ impl TiledTranspose {
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy).
-    unsafe fn append(&self, from: *const u8, to: *mut u8, processor: &Processor, stage: &mut Stage<'_>) {
+    unsafe fn append(&self, from: *const u8, to: *mut u8, processor: &Processor, buffer: &mut StoreBuffer<'_>) {
         let bytes = self.blocks.count * self.columns.count * self.unit;
-        let most = ROOM / bytes;
+        let most = APPEND_MAX_BYTES / bytes;
         for row in (0..self.rows.count).step_by(most) {
             let rows = most.min(self.rows.count - row);
             let (blocks, end) = (self.blocks.count, self.columns.count);
             let part = Part { row, rows, block: 0, blocks, column: 0, first: 0, end, last: true };
             // SAFETY: these rows follow each other from there on, and are put into the room at once.
-            let room = unsafe { stage.room(to.wrapping_add(row * bytes), rows * bytes) };
+            let room = unsafe { buffer.room(to.wrapping_add(row * bytes), rows * bytes) };
             // SAFETY: the caller's promise, for these rows; there is room.
             unsafe { self.fill(&part, from, room, bytes as isize, processor) };
         }
@@ -180,7 +180,7 @@ impl TiledTranspose {
         row as isize * self.rows.to + part.block as isize * self.blocks.to + (column * self.unit) as isize
     }
 
-    /// Parts that fit the buffer of a stage: [`WIDE`] if they can be a few lines of the source high,
+    /// Parts that fit the buffer of a buffer: [`WIDE`] if they can be a few lines of the source high,
     /// wider where there are few rows, higher where there are few columns.
     fn grid(&self) -> Grid {
         let line = LINE / self.unit;
@@ -188,7 +188,7 @@ impl TiledTranspose {
         let wide = self.columns.count.min(width / self.unit);
         let whole = wide == self.columns.count;
         let blocks = if whole { (width / (wide * self.unit)).clamp(1, self.blocks.count) } else { 1 };
-        let fit = SIZE / pitch(blocks * wide * self.unit + LINE);
+        let fit = STORE_BUFFER_BYTES / pitch(blocks * wide * self.unit + LINE);
         // Whole lines of the source, unless these are all rows.
         let high = if fit < self.rows.count { fit.min(4 * line) / line * line } else { self.rows.count };
         Grid { high, blocks, wide, least: 0, most: 0 }

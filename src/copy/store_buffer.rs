@@ -7,16 +7,16 @@ use super::LINE;
 use super::processor::Streaming;
 
 /// So many bytes fit the second cache. They are on the stack of the thread that copies.
-pub(super) const SIZE: usize = 80 << 10;
+pub(super) const STORE_BUFFER_BYTES: usize = 80 << 10;
 
 /// The most bytes to ask room for at once.
-pub(super) const ROOM: usize = 8 << 10;
+pub(super) const APPEND_MAX_BYTES: usize = 8 << 10;
 
 /// Memory for them.
 #[repr(align(64))]
-pub(super) struct Staging(MaybeUninit<[u8; SIZE]>);
+pub(super) struct StoreBufferMemory(MaybeUninit<[u8; STORE_BUFFER_BYTES]>);
 
-impl Staging {
+impl StoreBufferMemory {
     pub(super) const fn new() -> Self {
         Self(MaybeUninit::uninit())
     }
@@ -25,28 +25,28 @@ impl Staging {
 /// Pieces of the target that follow each other leave in whole lines.
 ///
 /// Invariant: the first `filled` bytes of the buffer go to `to`, and may be written there.
-pub(super) struct Stage<'a> {
+pub(super) struct StoreBuffer<'a> {
     pub(super) streaming: &'a Streaming,
     buffer: *mut u8,
     to: *mut u8,
     filled: usize,
 }
 
-impl<'a> Stage<'a> {
-    pub(super) fn new(staging: &'a mut Staging, streaming: &'a Streaming) -> Self {
-        Self { streaming, buffer: staging.0.as_mut_ptr().cast(), to: ptr::null_mut(), filled: 0 }
+impl<'a> StoreBuffer<'a> {
+    pub(super) fn new(memory: &'a mut StoreBufferMemory, streaming: &'a Streaming) -> Self {
+        Self { streaming, buffer: memory.0.as_mut_ptr().cast(), to: ptr::null_mut(), filled: 0 }
     }
 
-    /// Where to put the bytes that go to `to`; there is room for [`ROOM`] of them.
+    /// Where to put the bytes that go to `to`; there is room for [`APPEND_MAX_BYTES`] of them.
     ///
     /// # Safety
-    /// * `bytes`, at most [`ROOM`], are put there before the next call, and may be written to `to`.
+    /// * `bytes`, at most [`APPEND_MAX_BYTES`], are put there before the next call, and may be written to `to`.
     pub(super) unsafe fn room(&mut self, to: *mut u8, bytes: usize) -> *mut u8 {
-        debug_assert!(bytes <= ROOM);
+        debug_assert!(bytes <= APPEND_MAX_BYTES);
         if self.to.wrapping_add(self.filled) != to {
             self.flush();
             self.to = to;
-        } else if self.filled + bytes > SIZE {
+        } else if self.filled + bytes > STORE_BUFFER_BYTES {
             // What does not fill a line waits for more.
             let rest = (self.to.addr() + self.filled) % LINE;
             self.send(self.filled - rest);
@@ -57,7 +57,7 @@ impl<'a> Stage<'a> {
         room
     }
 
-    /// The empty buffer, for [`SIZE`] bytes that the caller writes to their places.
+    /// The empty buffer, for [`STORE_BUFFER_BYTES`] bytes that the caller writes to their places.
     pub(super) fn scratch(&mut self) -> *mut u8 {
         self.flush();
         self.buffer
