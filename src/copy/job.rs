@@ -15,17 +15,17 @@ pub(super) struct Job {
     source: *const u8,
     target: *mut u8,
     processor: &'static Processor,
-    streams: bool,
+    nontemporal: bool,
 }
 
 // SAFETY: threads run different parts, and no byte of the target belongs to two.
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// A copy from the elements at `source` to those at `target`, past the caches if it `streams`.
+    /// A copy from the elements at `source` to those at `target`, past the caches if it `nontemporal`.
     #[inline]
-    pub(super) fn new(source: *const u8, target: *mut u8, streams: bool) -> Self {
-        Self { source, target, processor: processor::best(), streams }
+    pub(super) fn new(source: *const u8, target: *mut u8, nontemporal: bool) -> Self {
+        Self { source, target, processor: processor::best(), nontemporal }
     }
 
     /// Copies what a plan of so many bytes says. Large plans are shared out among the threads of the rayon
@@ -52,7 +52,7 @@ impl Job {
     #[inline]
     unsafe fn run_here(&self, plan: &CopyPlan) {
         // SAFETY: the caller's promise; the processor is this one.
-        unsafe { kernels::run(plan, self.source, self.target, self.processor, self.streams) }
+        unsafe { kernels::run(plan, self.source, self.target, self.processor, self.nontemporal) }
     }
 
     /// Halves the plan until its parts are as small as that, and runs them.

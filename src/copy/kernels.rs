@@ -3,7 +3,7 @@
 use super::batched_transpose::BatchedTranspose;
 use super::tiled_transpose::TiledTranspose;
 use super::plan::{Kernel, Loop, CopyPlan};
-use super::processor::{Processor, Streaming, copy_run, gather_runs, scatter};
+use super::processor::{Processor, NontemporalStores, copy_run, gather_runs, scatter};
 use super::store_buffer::{APPEND_MAX_BYTES, StoreBuffer, StoreBufferMemory};
 
 /// Rows of so many bytes are streamed from where they are.
@@ -14,19 +14,19 @@ const LONG_ROW: usize = APPEND_MAX_BYTES / 2;
 /// # Safety
 /// * At the offsets from `from` and `to` that the plan names, elements are readable and writable,
 ///   and none of their bytes both. The processor has the instructions.
-pub(super) unsafe fn run(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &Processor, streams: bool) {
+pub(super) unsafe fn run(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &Processor, nontemporal: bool) {
     // SAFETY: the first element that the plan reads.
     let from = unsafe { from.offset(plan.from) };
     // SAFETY: the first that it writes.
     let to = unsafe { to.offset(plan.to) };
-    let staged = match &processor.streaming {
-        Some(streaming) if streams => Some(streaming),
+    let staged = match &processor.nontemporal {
+        Some(stores) if nontemporal => Some(stores),
         _ if has_conflicts(plan) => Some(&CACHED),
         _ => None,
     };
     match staged {
         // SAFETY: the caller's promise.
-        Some(streaming) => unsafe { run_through_buffer(plan, from, to, processor, streaming) },
+        Some(stores) => unsafe { run_through_buffer(plan, from, to, processor, stores) },
         // SAFETY: the caller's promise.
         None => unsafe { run_direct(plan, from, to, processor) },
     }
@@ -42,18 +42,18 @@ unsafe fn run_through_buffer(
     from: *const u8,
     to: *mut u8,
     processor: &Processor,
-    streaming: &Streaming,
+    stores: &NontemporalStores,
 ) {
     let mut memory = StoreBufferMemory::new();
-    let mut buffer = StoreBuffer::new(&mut memory, streaming);
+    let mut buffer = StoreBuffer::new(&mut memory, stores);
     // SAFETY: the caller's promise.
     unsafe { run_buffered(plan, from, to, processor, &mut buffer) };
     buffer.flush();
-    (streaming.fence)();
+    (stores.fence)();
 }
 
 /// Into the caches after all, but row by row.
-static CACHED: Streaming = Streaming { copy: copy_run, fence: || {}, prefetch: |_| {} };
+static CACHED: NontemporalStores = NontemporalStores { copy: copy_run, fence: || {}, prefetch: |_| {} };
 
 /// Whether rows of the target are so far apart that all of them compete for a few places in the caches.
 fn has_conflicts(plan: &CopyPlan) -> bool {
@@ -142,7 +142,7 @@ unsafe fn run_buffered(
     let (outer, inner) = plan.loops();
     match (plan.kernel, inner) {
         (Kernel::Row, _) if plan.run >= LONG_ROW => {
-            let copy = buffer.streaming.copy;
+            let copy = buffer.stores.copy;
             // SAFETY: the caller's promise, for the run of this turn.
             let mut row = |from, to| unsafe { copy(from, to, plan.run) };
             // SAFETY: the plan's loops.
@@ -186,7 +186,7 @@ unsafe fn run_buffered(
             let matrix = TiledTranspose::new(plan, rows, blocks, columns, processor);
             let step = outer.last().map_or(0, |dim| dim.from);
             // SAFETY: the caller's promise, for the matrix of this turn.
-            let mut stream = |from, to| unsafe { matrix.stream(from, to, step, processor, buffer) };
+            let mut stream = |from, to| unsafe { matrix.copy_through(from, to, step, processor, buffer) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut stream) };
         }

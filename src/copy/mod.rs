@@ -28,11 +28,11 @@ const LINE: usize = 64;
 
 /// Targets of so many bytes outgrow the caches that a core does not share with others, and are written
 /// past them.
-const STREAMED: usize = 4 << 20;
+const NONTEMPORAL_MIN_BYTES: usize = 4 << 20;
 
 /// In fresh memory the system has just put zeros, which are still in the caches: only scattered writes
 /// to a large target pay, and only from this size on.
-const STREAMED_FRESH: usize = 16 << 20;
+const NONTEMPORAL_MIN_BYTES_FRESH: usize = 16 << 20;
 
 /// Where the memory of a target comes from.
 #[derive(Clone, Copy)]
@@ -64,12 +64,12 @@ pub(crate) unsafe fn strided(
     }
     let plan = CopyPlan::new(target_layout.shape(), source_layout.strides(), target_layout.strides(), itemsize);
     let bytes = target_layout.len() * itemsize;
-    let streams = match memory {
-        Memory::Used => bytes >= STREAMED,
-        Memory::Fresh => bytes >= STREAMED_FRESH && plan.kernel == Kernel::TiledTranspose,
+    let nontemporal = match memory {
+        Memory::Used => bytes >= NONTEMPORAL_MIN_BYTES,
+        Memory::Fresh => bytes >= NONTEMPORAL_MIN_BYTES_FRESH && plan.kernel == Kernel::TiledTranspose,
     };
     // SAFETY: the caller's promise is the plan's.
-    unsafe { Job::new(source, target, streams).run(plan, bytes) }
+    unsafe { Job::new(source, target, nontemporal).run(plan, bytes) }
 }
 
 #[cfg(test)]

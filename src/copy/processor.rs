@@ -49,7 +49,7 @@ pub(super) type Shuffle =
     unsafe fn(program: &Program, from: *const u8, to: *mut u8, pitch: isize, turns: usize);
 
 /// How whole pieces of the target are written: past the caches, which spares reading its old content.
-pub(super) struct Streaming {
+pub(super) struct NontemporalStores {
     /// Copies so many bytes. Nobody may look at them before the `fence`.
     ///
     /// # Safety
@@ -68,7 +68,7 @@ pub(super) struct Processor {
     /// `None` where vectors cannot be shuffled.
     pub(super) shuffle: Option<Shuffle>,
     /// `None` where writing past the caches is not better.
-    pub(super) streaming: Option<Streaming>,
+    pub(super) nontemporal: Option<NontemporalStores>,
 }
 
 /// Right on every target.
@@ -77,7 +77,7 @@ pub(super) static PORTABLE: Processor = Processor {
     gather: [gather::<u8>, gather::<u16>, gather::<u32>, gather::<u64>, gather::<u128>],
     fill: [fill::<u8>, fill::<u16>, fill::<u32>, fill::<u64>, fill::<u128>],
     shuffle: None,
-    streaming: None,
+    nontemporal: None,
 };
 
 /// The best that this machine can do.

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::LINE;
-use super::processor::Streaming;
+use super::processor::NontemporalStores;
 
 /// So many bytes fit the second cache. They are on the stack of the thread that copies.
 pub(super) const STORE_BUFFER_BYTES: usize = 80 << 10;
@@ -26,15 +26,15 @@ impl StoreBufferMemory {
 ///
 /// Invariant: the first `filled` bytes of the buffer go to `to`, and may be written there.
 pub(super) struct StoreBuffer<'a> {
-    pub(super) streaming: &'a Streaming,
+    pub(super) stores: &'a NontemporalStores,
     buffer: *mut u8,
     to: *mut u8,
     filled: usize,
 }
 
 impl<'a> StoreBuffer<'a> {
-    pub(super) fn new(memory: &'a mut StoreBufferMemory, streaming: &'a Streaming) -> Self {
-        Self { streaming, buffer: memory.0.as_mut_ptr().cast(), to: ptr::null_mut(), filled: 0 }
+    pub(super) fn new(memory: &'a mut StoreBufferMemory, stores: &'a NontemporalStores) -> Self {
+        Self { stores, buffer: memory.0.as_mut_ptr().cast(), to: ptr::null_mut(), filled: 0 }
     }
 
     /// Where to put the bytes that go to `to`; there is room for [`APPEND_MAX_BYTES`] of them.
@@ -74,7 +74,7 @@ impl<'a> StoreBuffer<'a> {
             return;
         }
         // SAFETY: the invariant.
-        unsafe { (self.streaming.copy)(self.buffer, self.to, bytes) };
+        unsafe { (self.stores.copy)(self.buffer, self.to, bytes) };
         self.to = self.to.wrapping_add(bytes);
         self.filled -= bytes;
         // SAFETY: within the buffer.

@@ -124,7 +124,7 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
     }
     let plan = CopyPlan::new(source.shape(), source.strides(), target.strides(), itemsize);
     for (name, processor) in processors() {
-        for streams in [false, true] {
+        for nontemporal in [false, true] {
             for plans in [vec![plan.clone()], parts(plan.clone())] {
                 let mut to = blank.clone();
                 for plan in &plans {
@@ -135,14 +135,14 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
                             from[first..].as_ptr(),
                             to[to_first..].as_mut_ptr(),
                             processor,
-                            streams,
+                            nontemporal,
                         );
                     }
                 }
                 let count = plans.len();
                 assert!(
                     to == expected,
-                    "{name}, streams: {streams}, parts: {count}, {source:?} -> {target:?} of {itemsize}: {plan:?}"
+                    "{name}, nontemporal: {nontemporal}, parts: {count}, {source:?} -> {target:?} of {itemsize}: {plan:?}"
                 );
             }
         }
@@ -314,7 +314,7 @@ fn nothing_outside_is_touched() {
                 from.copy_from_slice(&pattern);
                 let to = to.slice(blank.len(), last);
                 for (_, processor) in processors() {
-                    for streams in [false, true] {
+                    for nontemporal in [false, true] {
                         // SAFETY: both memories have all elements of their layouts. A byte too many
                         // ends the process.
                         unsafe {
@@ -323,7 +323,7 @@ fn nothing_outside_is_touched() {
                                 from[first..].as_ptr(),
                                 to[to_first..].as_mut_ptr(),
                                 processor,
-                                streams,
+                                nontemporal,
                             );
                         }
                     }

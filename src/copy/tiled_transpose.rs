@@ -102,7 +102,7 @@ impl TiledTranspose {
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy).
-    pub(super) unsafe fn stream(
+    pub(super) unsafe fn copy_through(
         &self,
         from: *const u8,
         to: *mut u8,
@@ -126,7 +126,7 @@ impl TiledTranspose {
             (grid.least, grid.most) = if alike { (beyond(to), beyond(to)) } else { (0, LINE / self.unit) };
             grid.wide = grid.wide.max(LINE / self.unit);
         }
-        let (buffer, streaming) = (buffer.scratch(), buffer.streaming);
+        let (buffer, stores) = (buffer.scratch(), buffer.stores);
         let mut next = Some(self.part(&grid, 0, 0, 0));
         while let Some(part) = next {
             let pitch = pitch(part.blocks * (part.end - part.first) * self.unit);
@@ -142,7 +142,7 @@ impl TiledTranspose {
                 // While rows leave, columns of the next part arrive.
                 let columns = coming.blocks * (coming.end - coming.first);
                 let columns = index * columns / part.rows..(index + 1) * columns / part.rows;
-                self.prefetch(&coming, source, columns, streaming.prefetch);
+                self.prefetch(&coming, source, columns, stores.prefetch);
                 let row = part.row + index;
                 let shift = beyond(to.wrapping_offset(row as isize * self.rows.to));
                 let begin = if part.column == 0 { 0 } else { part.column - shift };
@@ -152,7 +152,7 @@ impl TiledTranspose {
                 // SAFETY: a unit of the matrix.
                 let to = unsafe { to.offset(self.place(&part, row, begin)) };
                 // SAFETY: `bytes` of a row, in the buffer and where they go.
-                unsafe { (streaming.copy)(buffer.wrapping_add(staged), to, bytes) };
+                unsafe { (stores.copy)(buffer.wrapping_add(staged), to, bytes) };
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Processor, Streaming, Tile, fill, gather};
+use super::{Processor, NontemporalStores, Tile, fill, gather};
 use crate::copy::LINE;
 use crate::copy::shuffle::{Input, Program};
 
@@ -30,7 +30,7 @@ pub(in crate::copy) static SSE2: Processor = Processor {
         fill::<u128>,
     ],
     shuffle: None,
-    streaming: STREAMING,
+    nontemporal: NONTEMPORAL,
 };
 
 /// A processor and its functions: the generic ones, compiled for some instructions.
@@ -52,7 +52,7 @@ macro_rules! processor {
                 fill::<u128>,
             ],
             shuffle: Some($module::shuffle),
-            streaming: STREAMING,
+            nontemporal: NONTEMPORAL,
         };
 
         mod $module {
@@ -89,11 +89,11 @@ processor!(AVX2, avx2, "avx2");
 // The same registers, but twice as many.
 processor!(AVX512, avx512, "avx2,avx512bw,avx512vl");
 
-const STREAMING: Option<Streaming> = Some(Streaming { copy: stream, fence, prefetch });
+const NONTEMPORAL: Option<NontemporalStores> = Some(NontemporalStores { copy: copy_nontemporal, fence, prefetch });
 
 /// # Safety
-/// * As [`Streaming::copy`] says.
-unsafe fn stream(from: *const u8, to: *mut u8, bytes: usize) {
+/// * As [`NontemporalStores::copy`] says.
+unsafe fn copy_nontemporal(from: *const u8, to: *mut u8, bytes: usize) {
     let head = to.align_offset(LINE).min(bytes);
     let lines = (bytes - head) / LINE;
     // SAFETY: the bytes before the first whole line.
@@ -101,7 +101,7 @@ unsafe fn stream(from: *const u8, to: *mut u8, bytes: usize) {
     for line in 0..lines {
         let offset = head + line * LINE;
         // SAFETY: a whole line of the target, which is aligned, and its bytes in the source.
-        unsafe { stream_line(from.add(offset), to.add(offset)) };
+        unsafe { store_line(from.add(offset), to.add(offset)) };
     }
     let done = head + lines * LINE;
     // SAFETY: the bytes after the last whole line.
@@ -111,7 +111,7 @@ unsafe fn stream(from: *const u8, to: *mut u8, bytes: usize) {
 /// # Safety
 /// * A line is readable at `from` and writable at `to`, which is aligned to it.
 #[inline(always)]
-unsafe fn stream_line(from: *const u8, to: *mut u8) {
+unsafe fn store_line(from: *const u8, to: *mut u8) {
     for lane in (0..LINE).step_by(16) {
         // SAFETY: 16 bytes of the line.
         let bytes = unsafe { _mm_loadu_si128(from.add(lane).cast()) };
