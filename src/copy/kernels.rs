@@ -3,7 +3,7 @@
 use super::batched_transpose::BatchedTranspose;
 use super::tiled_transpose::TiledTranspose;
 use super::plan::{Kernel, Loop, CopyPlan};
-use super::processor::{Processor, NontemporalStores, copy_run, gather_runs, scatter};
+use super::processor::{Processor, NontemporalStores, copy_run, strided_load_runs, strided_store};
 use super::store_buffer::{APPEND_MAX_BYTES, StoreBuffer, StoreBufferMemory};
 
 /// Rows of so many bytes are streamed from where they are.
@@ -88,16 +88,16 @@ unsafe fn run_direct(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &
     let (outer, inner) = plan.loops();
     let unit = plan.unit.trailing_zeros() as usize;
     match (plan.kernel, inner) {
-        (Kernel::Gather, &[runs]) if plan.run == plan.unit => {
-            let gather = processor.gather[unit];
+        (Kernel::StridedLoad, &[runs]) if plan.run == plan.unit => {
+            let strided_load = processor.strided_load[unit];
             // SAFETY: the caller's promise, for the runs of this turn.
-            let mut row = |from, to| unsafe { gather(from, runs.from, to, runs.count) };
+            let mut row = |from, to| unsafe { strided_load(from, runs.from, to, runs.count) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut row) };
         }
-        (Kernel::Gather, &[runs]) => {
+        (Kernel::StridedLoad, &[runs]) => {
             // SAFETY: the caller's promise, for the runs of this turn.
-            let mut row = |from, to| unsafe { gather_runs(from, runs.from, to, plan.run, runs.count) };
+            let mut row = |from, to| unsafe { strided_load_runs(from, runs.from, to, plan.run, runs.count) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut row) };
         }
@@ -115,9 +115,9 @@ unsafe fn run_direct(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut copy) };
         }
-        (Kernel::Scatter, &[rows, columns]) => {
+        (Kernel::StridedStore, &[rows, columns]) => {
             // SAFETY: the caller's promise, for the elements of this turn.
-            let mut matrix = |from, to| unsafe { scatter(from, to, plan.unit, rows, columns) };
+            let mut matrix = |from, to| unsafe { strided_store(from, to, plan.unit, rows, columns) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut matrix) };
         }
@@ -141,14 +141,14 @@ unsafe fn run_buffered(
 ) {
     let (outer, inner) = plan.loops();
     match (plan.kernel, inner) {
-        (Kernel::Row, _) if plan.run >= LONG_ROW => {
+        (Kernel::Runs, _) if plan.run >= LONG_ROW => {
             let copy = buffer.stores.copy;
             // SAFETY: the caller's promise, for the run of this turn.
             let mut row = |from, to| unsafe { copy(from, to, plan.run) };
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut row) };
         }
-        (Kernel::Row, _) => {
+        (Kernel::Runs, _) => {
             let mut row = |from, to| {
                 // SAFETY: the run of this turn goes there, and is put into the room at once.
                 let room = unsafe { buffer.room(to, plan.run) };
@@ -158,8 +158,8 @@ unsafe fn run_buffered(
             // SAFETY: the plan's loops.
             unsafe { for_each(outer, from, to, &mut row) };
         }
-        (Kernel::Gather, &[runs]) => {
-            let gather = processor.gather[plan.unit.trailing_zeros() as usize];
+        (Kernel::StridedLoad, &[runs]) => {
+            let strided_load = processor.strided_load[plan.unit.trailing_zeros() as usize];
             let most = APPEND_MAX_BYTES / plan.run;
             let mut row = |from: *const u8, to: *mut u8| {
                 for first in (0..runs.count).step_by(most) {
@@ -172,10 +172,10 @@ unsafe fn run_buffered(
                     let room = unsafe { buffer.room(to, count * plan.run) };
                     if plan.run == plan.unit {
                         // SAFETY: readable, and there is room.
-                        unsafe { gather(from, runs.from, room, count) };
+                        unsafe { strided_load(from, runs.from, room, count) };
                     } else {
                         // SAFETY: likewise.
-                        unsafe { gather_runs(from, runs.from, room, plan.run, count) };
+                        unsafe { strided_load_runs(from, runs.from, room, plan.run, count) };
                     }
                 }
             };

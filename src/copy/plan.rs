@@ -34,9 +34,9 @@ impl Loop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
     /// No loop: runs are copied one by one.
-    Row,
+    Runs,
     /// One loop: the source has the runs apart, the target side by side.
-    Gather,
+    StridedLoad,
     /// Three loops over units. `rows` are closer together in the source than `columns`; the target
     /// has columns side by side, and blocks of columns side by side.
     TiledTranspose,
@@ -44,16 +44,16 @@ pub(super) enum Kernel {
     /// `columns` change places in each of them.
     BatchedTranspose,
     /// Two loops over units, `rows` and `columns`, which have gaps in the target.
-    Scatter,
+    StridedStore,
 }
 
 impl Kernel {
     /// How many loops the kernel runs itself.
     fn depth(self) -> usize {
         match self {
-            Self::Row => 0,
-            Self::Gather => 1,
-            Self::Scatter => 2,
+            Self::Runs => 0,
+            Self::StridedLoad => 1,
+            Self::StridedStore => 2,
             Self::TiledTranspose | Self::BatchedTranspose => 3,
         }
     }
@@ -75,7 +75,7 @@ pub(super) struct CopyPlan {
     pub(super) to: isize,
 }
 
-/// Runs from here on are copied one by one, shorter ones are gathered.
+/// Runs from here on are copied one by one, shorter ones are loaded with a stride.
 const LONG_RUN: usize = 512;
 
 /// Bytes of the target that a tile has side by side, if it can.
@@ -94,7 +94,7 @@ impl CopyPlan {
         let item = itemsize as isize;
         // The largest power of two that divides the size, up to 16.
         let unit = 1 << itemsize.trailing_zeros().min(4);
-        let mut plan = Self { loops: SmallVec::new(), kernel: Kernel::Row, run: unit, unit, from: 0, to: 0 };
+        let mut plan = Self { loops: SmallVec::new(), kernel: Kernel::Runs, run: unit, unit, from: 0, to: 0 };
         for ((&size, &from), &to) in shape.iter().zip(from).zip(to) {
             if size != 1 {
                 plan.push(Loop { count: size as usize, from: from as isize * item, to: to as isize * item });
@@ -170,7 +170,7 @@ impl CopyPlan {
         self.kernel = match (side_by_side, rows) {
             (true, None) => {
                 self.loops.push(inner);
-                Kernel::Gather
+                Kernel::StridedLoad
             }
             (true, Some(rows)) if self.is_small_matrix(rows, inner) => {
                 self.loops.extend([rows, inner]);
@@ -183,7 +183,7 @@ impl CopyPlan {
             }
             (false, rows) => {
                 self.loops.extend([rows.unwrap_or(Loop::ONCE), inner]);
-                Kernel::Scatter
+                Kernel::StridedStore
             }
         };
     }
@@ -253,7 +253,7 @@ impl CopyPlan {
             return Ok((self, rest));
         }
         let first = (self.run / 2).next_multiple_of(LINE);
-        if self.kernel != Kernel::Row || first == 0 || first >= self.run {
+        if self.kernel != Kernel::Runs || first == 0 || first >= self.run {
             return Err(self);
         }
         self.run = first;

@@ -31,7 +31,7 @@ pub(super) struct Tile {
 /// # Safety
 /// * `count` units are readable, `step` bytes apart, and as many writable, side by side; no byte is
 ///   both. The processor has the instructions.
-pub(super) type Gather = unsafe fn(from: *const u8, step: isize, to: *mut u8, count: usize);
+pub(super) type StridedLoad = unsafe fn(from: *const u8, step: isize, to: *mut u8, count: usize);
 
 /// Fills a tile of the target.
 ///
@@ -63,7 +63,7 @@ pub(super) struct NontemporalStores {
 
 /// The functions to use, those for units by the logarithm of their size.
 pub(super) struct Processor {
-    pub(super) gather: [Gather; 5],
+    pub(super) strided_load: [StridedLoad; 5],
     pub(super) fill: [Fill; 5],
     /// `None` where vectors cannot be shuffled.
     pub(super) shuffle: Option<Shuffle>,
@@ -74,7 +74,7 @@ pub(super) struct Processor {
 /// Right on every target.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 pub(super) static PORTABLE: Processor = Processor {
-    gather: [gather::<u8>, gather::<u16>, gather::<u32>, gather::<u64>, gather::<u128>],
+    strided_load: [strided_load::<u8>, strided_load::<u16>, strided_load::<u32>, strided_load::<u64>, strided_load::<u128>],
     fill: [fill::<u8>, fill::<u16>, fill::<u32>, fill::<u64>, fill::<u128>],
     shuffle: None,
     nontemporal: None,
@@ -90,13 +90,13 @@ pub(super) fn best() -> &'static Processor {
 }
 
 /// # Safety
-/// * As [`Gather`] says, for units of the size of `T`.
+/// * As [`StridedLoad`] says, for units of the size of `T`.
 #[inline(always)]
-unsafe fn gather<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usize) {
+unsafe fn strided_load<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usize) {
     // The steps that compilers make good code for are told apart.
     let size = size_of::<T>() as isize;
     // SAFETY: the caller's promise, here and below.
-    let each = |step: isize| unsafe { gather_by::<T>(from, step, to, count) };
+    let each = |step: isize| unsafe { strided_load_by::<T>(from, step, to, count) };
     match step {
         0 => each(0),
         step if step == 2 * size => each(2 * size),
@@ -106,9 +106,9 @@ unsafe fn gather<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usiz
 }
 
 /// # Safety
-/// * As [`Gather`] says, for units of the size of `T`.
+/// * As [`StridedLoad`] says, for units of the size of `T`.
 #[inline(always)]
-unsafe fn gather_by<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usize) {
+unsafe fn strided_load_by<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usize) {
     for index in 0..count {
         // SAFETY: the address of a readable unit.
         let from = unsafe { from.offset(index as isize * step) };
@@ -129,7 +129,7 @@ pub(super) unsafe fn fill<T: Copy>(tile: &Tile) {
         // SAFETY: likewise.
         let to = unsafe { tile.to.offset(row * tile.to_row) };
         // SAFETY: the units of that row.
-        unsafe { gather_by::<T>(from, tile.from_column, to, tile.columns) };
+        unsafe { strided_load_by::<T>(from, tile.from_column, to, tile.columns) };
     }
 }
 
@@ -149,7 +149,7 @@ pub(super) unsafe fn move_unit<T: Copy>(from: *const u8, to: *mut u8) {
 ///
 /// # Safety
 /// * `count` runs are readable and writable, none of their bytes both.
-pub(super) unsafe fn gather_runs(from: *const u8, step: isize, to: *mut u8, bytes: usize, count: usize) {
+pub(super) unsafe fn strided_load_runs(from: *const u8, step: isize, to: *mut u8, bytes: usize, count: usize) {
     for index in 0..count {
         // SAFETY: the address of a readable run.
         let from = unsafe { from.offset(index as isize * step) };
@@ -202,7 +202,7 @@ unsafe fn copy_by<T: Copy>(from: *const u8, to: *mut u8, bytes: usize) {
 ///
 /// # Safety
 /// * As [`Fill`] says, for units of so many bytes, 1, 2, 4, 8 or 16.
-pub(super) unsafe fn scatter(from: *const u8, to: *mut u8, unit: usize, rows: Loop, columns: Loop) {
+pub(super) unsafe fn strided_store(from: *const u8, to: *mut u8, unit: usize, rows: Loop, columns: Loop) {
     let move_unit = match unit {
         1 => move_unit::<u8>,
         2 => move_unit::<u16>,

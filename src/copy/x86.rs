@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Processor, NontemporalStores, Tile, fill, gather};
+use super::{Processor, NontemporalStores, Tile, fill, strided_load};
 use crate::copy::LINE;
 use crate::copy::shuffle::{Input, Program};
 
@@ -21,7 +21,7 @@ pub(in crate::copy) fn best() -> &'static Processor {
 }
 
 pub(in crate::copy) static SSE2: Processor = Processor {
-    gather: [gather::<u8>, gather::<u16>, gather::<u32>, gather::<u64>, gather::<u128>],
+    strided_load: [strided_load::<u8>, strided_load::<u16>, strided_load::<u32>, strided_load::<u64>, strided_load::<u128>],
     fill: [
         transpose::<u8, __m128i, 16>,
         transpose::<u16, __m128i, 8>,
@@ -37,12 +37,12 @@ pub(in crate::copy) static SSE2: Processor = Processor {
 macro_rules! processor {
     ($name:ident, $module:ident, $features:literal) => {
         pub(in crate::copy) static $name: Processor = Processor {
-            gather: [
-                $module::gather::<u8>,
-                $module::gather::<u16>,
-                $module::gather::<u32>,
-                $module::gather::<u64>,
-                $module::gather::<u128>,
+            strided_load: [
+                $module::strided_load::<u8>,
+                $module::strided_load::<u16>,
+                $module::strided_load::<u32>,
+                $module::strided_load::<u64>,
+                $module::strided_load::<u128>,
             ],
             fill: [
                 $module::transpose::<u8, 16>,
@@ -59,9 +59,9 @@ macro_rules! processor {
             use super::*;
 
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn gather<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usize) {
+            pub(super) unsafe fn strided_load<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usize) {
                 // SAFETY: the caller's promise.
-                unsafe { super::gather::<T>(from, step, to, count) }
+                unsafe { super::strided_load::<T>(from, step, to, count) }
             }
 
             #[target_feature(enable = $features)]
