@@ -2,7 +2,7 @@
 
 use super::plan::{Loop, CopyPlan};
 use super::processor::{Processor, Tile};
-use super::shuffle::{Program, WORTH};
+use super::shuffle_plan::{ShufflePlan, SHUFFLE_MIN_BYTES};
 use super::store_buffer::APPEND_MAX_BYTES;
 
 /// Matrices of `rows` and `columns`, as in the target.
@@ -10,15 +10,15 @@ pub(super) struct BatchedTranspose {
     unit: usize,
     rows: Loop,
     columns: Loop,
-    program: Option<Program>,
+    shuffle_plan: Option<ShufflePlan>,
 }
 
 impl BatchedTranspose {
     pub(super) fn new(plan: &CopyPlan, rows: Loop, columns: Loop, processor: &Processor) -> Self {
-        let program = (plan.bytes() >= WORTH && processor.shuffle.is_some())
-            .then(|| Program::transpose(rows.count, columns.count, plan.unit))
+        let shuffle_plan = (plan.bytes() >= SHUFFLE_MIN_BYTES && processor.shuffle.is_some())
+            .then(|| ShufflePlan::transpose(rows.count, columns.count, plan.unit))
             .flatten();
-        Self { unit: plan.unit, rows, columns, program }
+        Self { unit: plan.unit, rows, columns, shuffle_plan }
     }
 
     /// Bytes of a matrix.
@@ -32,15 +32,15 @@ impl BatchedTranspose {
     /// * They are readable and writable, and no byte is both. The processor has the instructions.
     pub(super) unsafe fn copy(&self, from: *const u8, to: *mut u8, count: usize, processor: &Processor) {
         let mut done = 0;
-        if let (Some(shuffle), Some(program)) = (processor.shuffle, &self.program) {
-            // A program goes through its turns once for each of its vectors: they must stay in the cache.
-            let most = (APPEND_MAX_BYTES / self.bytes()).next_multiple_of(program.turn);
-            while count - done >= program.turn {
-                let turns = most.min(count - done) / program.turn;
+        if let (Some(shuffle), Some(shuffle_plan)) = (processor.shuffle, &self.shuffle_plan) {
+            // A shuffle_plan goes through its turns once for each of its vectors: they must stay in the cache.
+            let most = (APPEND_MAX_BYTES / self.bytes()).next_multiple_of(shuffle_plan.turn);
+            while count - done >= shuffle_plan.turn {
+                let turns = most.min(count - done) / shuffle_plan.turn;
                 let offset = done * self.bytes();
                 // SAFETY: the caller's promise, for the matrices of these turns.
-                unsafe { shuffle(program, from.wrapping_add(offset), to.wrapping_add(offset), 0, turns) };
-                done += turns * program.turn;
+                unsafe { shuffle(shuffle_plan, from.wrapping_add(offset), to.wrapping_add(offset), 0, turns) };
+                done += turns * shuffle_plan.turn;
             }
         }
         let fill = processor.fill[self.unit.trailing_zeros() as usize];

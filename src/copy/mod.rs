@@ -13,7 +13,7 @@ mod batched_transpose;
 mod tiled_transpose;
 mod plan;
 mod processor;
-mod shuffle;
+mod shuffle_plan;
 mod store_buffer;
 
 use job::Job;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 #[cfg(any(feature = "parallel", test))]
 use super::LINE;
-use super::shuffle::VECTOR;
+use super::shuffle_plan::VECTOR_BYTES;
 
 /// Loops over both sides at once: how often, and how many bytes each side steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +211,7 @@ impl CopyPlan {
             && columns.from == (rows.count * self.unit) as isize
             && rows.to == (columns.count * self.unit) as isize;
         // Where vectors of rows and columns fit, tiles are as good.
-        let small = rows.count.min(columns.count) < (VECTOR / self.unit).max(4) && bytes <= 256;
+        let small = rows.count.min(columns.count) < (VECTOR_BYTES / self.unit).max(4) && bytes <= 256;
         let next = self.loops.last().is_some_and(|next| (next.from, next.to) == (step, step));
         whole && small && next
     }

@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 
 use super::plan::Loop;
-use super::shuffle::Program;
+use super::shuffle_plan::ShufflePlan;
 
 #[cfg(target_arch = "x86_64")]
 #[path = "x86.rs"]
@@ -40,13 +40,13 @@ pub(super) type StridedLoad = unsafe fn(from: *const u8, step: isize, to: *mut u
 ///   both. The processor has the instructions.
 pub(super) type Fill = unsafe fn(tile: &Tile);
 
-/// Runs a program so many times. The rows of the target are `pitch` bytes apart.
+/// Runs a plan so many times. The rows of the target are `pitch` bytes apart.
 ///
 /// # Safety
-/// * All that the program names is readable and writable, and no byte is both. The processor has the
+/// * All that the plan names is readable and writable, and no byte is both. The processor has the
 ///   instructions.
 pub(super) type Shuffle =
-    unsafe fn(program: &Program, from: *const u8, to: *mut u8, pitch: isize, turns: usize);
+    unsafe fn(plan: &ShufflePlan, from: *const u8, to: *mut u8, pitch: isize, turns: usize);
 
 /// How whole pieces of the target are written: past the caches, which spares reading its old content.
 pub(super) struct NontemporalStores {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::LINE;
 use super::plan::{Loop, CopyPlan, WIDE};
 use super::processor::{Processor, Tile};
-use super::shuffle::{Program, VECTOR, WORTH};
+use super::shuffle_plan::{ShufflePlan, VECTOR_BYTES, SHUFFLE_MIN_BYTES};
 use super::store_buffer::{APPEND_MAX_BYTES, STORE_BUFFER_BYTES, StoreBuffer};
 
 /// The target has `columns` of units side by side, and `blocks` of them side by side; the source has
@@ -21,9 +21,9 @@ pub(super) struct TiledTranspose {
 /// A small dimension of units without gaps.
 enum Pixels {
     /// In the source: all rows.
-    Split(Program),
+    Deinterleave(ShufflePlan),
     /// In the target: all columns.
-    Merge(Program),
+    Interleave(ShufflePlan),
 }
 
 /// Bytes from row to row in the buffer: an odd number of lines, or neighbours would compete for the same
@@ -65,15 +65,15 @@ struct Part {
 impl TiledTranspose {
     pub(super) fn new(plan: &CopyPlan, rows: Loop, blocks: Loop, columns: Loop, processor: &Processor) -> Self {
         let unit = plan.unit;
-        let shuffles = processor.shuffle.is_some() && blocks.count == 1 && plan.bytes() >= WORTH;
+        let shuffles = processor.shuffle.is_some() && blocks.count == 1 && plan.bytes() >= SHUFFLE_MIN_BYTES;
         // Few rows that are pixels in the source, or few columns that are pixels in the target. Where
         // there are as many as a vector has units, they are transposed as well as shuffled.
-        let few = |count: usize| shuffles && count * unit < VECTOR;
+        let few = |count: usize| shuffles && count * unit < VECTOR_BYTES;
         let whole = rows.from == unit as isize;
         let pixels = if few(rows.count) && whole && columns.from == (rows.count * unit) as isize {
-            Some(Pixels::Split(Program::split(rows.count, unit)))
+            Some(Pixels::Deinterleave(ShufflePlan::deinterleave(rows.count, unit)))
         } else if few(columns.count) && whole && rows.to == (columns.count * unit) as isize {
-            Some(Pixels::Merge(Program::merge(columns.count, columns.from, unit)))
+            Some(Pixels::Interleave(ShufflePlan::interleave(columns.count, columns.from, unit)))
         } else {
             None
         };
@@ -112,7 +112,7 @@ impl TiledTranspose {
     ) {
         let row = self.blocks.count * self.columns.count * self.unit;
         // Pixels are split to all rows at once, so there must be room for all.
-        let whole = self.rows.count * row <= APPEND_MAX_BYTES || !matches!(self.pixels, Some(Pixels::Split(_)));
+        let whole = self.rows.count * row <= APPEND_MAX_BYTES || !matches!(self.pixels, Some(Pixels::Deinterleave(_)));
         if self.rows.to == row as isize && row <= SHORT && whole {
             // SAFETY: the caller's promise; the target is one run of bytes.
             return unsafe { self.append(from, to, processor, buffer) };
@@ -254,24 +254,24 @@ impl TiledTranspose {
             let offset = row as isize * self.rows.from + column as isize * self.columns.from;
             // SAFETY: the first unit of the part.
             let from = unsafe { from.offset(offset) };
-            let (program, turns) = match pixels {
-                Pixels::Split(program) => {
+            let (shuffle_plan, turns) = match pixels {
+                Pixels::Deinterleave(shuffle_plan) => {
                     assert_eq!(rows, self.rows.count, "a part of pixels");
-                    let turns = columns / program.turn;
-                    done_columns = turns * program.turn;
-                    (program, turns)
+                    let turns = columns / shuffle_plan.turn;
+                    done_columns = turns * shuffle_plan.turn;
+                    (shuffle_plan, turns)
                 }
-                Pixels::Merge(program) => {
+                Pixels::Interleave(shuffle_plan) => {
                     let whole = (self.columns.count, (columns * self.unit) as isize);
                     assert_eq!((columns, pitch), whole, "a part of pixels");
-                    let turns = rows / program.turn;
-                    done_rows = turns * program.turn;
-                    (program, turns)
+                    let turns = rows / shuffle_plan.turn;
+                    done_rows = turns * shuffle_plan.turn;
+                    (shuffle_plan, turns)
                 }
             };
-            // SAFETY: the caller's promise, for whole pixels, as was just asserted: a program reaches all
+            // SAFETY: the caller's promise, for whole pixels, as was just asserted: a shuffle_plan reaches all
             // few rows, or all few columns side by side.
-            unsafe { shuffle(program, from, to, pitch, turns) };
+            unsafe { shuffle(shuffle_plan, from, to, pitch, turns) };
             if done_rows == rows || done_columns == columns {
                 return;
             }

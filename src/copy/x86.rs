@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::{Processor, NontemporalStores, Tile, fill, strided_load};
 use crate::copy::LINE;
-use crate::copy::shuffle::{Input, Program};
+use crate::copy::shuffle_plan::{Input, ShufflePlan};
 
 /// The best that this machine can do.
 #[inline]
@@ -66,14 +66,14 @@ macro_rules! processor {
 
             #[target_feature(enable = $features)]
             pub(super) unsafe fn shuffle(
-                program: &Program,
+                plan: &ShufflePlan,
                 from: *const u8,
                 to: *mut u8,
                 pitch: isize,
                 turns: usize,
             ) {
                 // SAFETY: the caller's promise; AVX2 is enabled here.
-                unsafe { super::shuffle(program, from, to, pitch, turns) }
+                unsafe { super::shuffle(plan, from, to, pitch, turns) }
             }
 
             #[target_feature(enable = $features)]
@@ -300,14 +300,14 @@ unsafe fn squares<T: Copy, R: Register, const N: usize>(tile: &Tile, column: usi
     }
 }
 
-/// Runs a program, one vector of the target after the other.
+/// Runs a plan, one vector of the target after the other.
 ///
 /// # Safety
 /// * As [`Shuffle`](super::Shuffle) says; the processor has AVX2.
 #[inline(always)]
-unsafe fn shuffle(program: &Program, from: *const u8, to: *mut u8, pitch: isize, turns: usize) {
-    let steps = (program.from_step, program.to_step);
-    for output in &program.outputs {
+unsafe fn shuffle(plan: &ShufflePlan, from: *const u8, to: *mut u8, pitch: isize, turns: usize) {
+    let steps = (plan.from_step, plan.to_step);
+    for output in &plan.outputs {
         let to = to.wrapping_offset(output.row as isize * pitch + output.offset as isize);
         // SAFETY: the caller's promise, for one vector of each turn.
         unsafe {
