@@ -95,9 +95,9 @@ pub(crate) fn advise_huge_pages(data: *mut u8, bytes: usize) {
 /// Asks the system for huge pages.
 #[cfg(target_os = "linux")]
 fn advise(data: *mut u8, bytes: usize) {
-    const PAGE: usize = 4 << 10;
-    let skipped = data.align_offset(PAGE);
-    let whole = bytes.saturating_sub(skipped) / PAGE * PAGE;
+    const PAGE_BYTES: usize = 4 << 10;
+    let skipped = data.align_offset(PAGE_BYTES);
+    let whole = bytes.saturating_sub(skipped) / PAGE_BYTES * PAGE_BYTES;
     // SAFETY: whole pages within the memory; advice changes no content. If it is refused, small pages do
     // as well.
     unsafe { libc::madvise(data.wrapping_add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };

@@ -8,7 +8,7 @@ use super::plan::CopyPlan;
 use super::processor::{self, Processor};
 
 /// Copies of so many bytes are shared out among threads: below, waking one takes longer than it saves.
-const SHARED: usize = 1 << 20;
+const PARALLEL_MIN_BYTES: usize = 1 << 20;
 
 /// What is the same for all parts of a copy.
 pub(super) struct Job {
@@ -25,7 +25,7 @@ impl Job {
     /// A copy from the elements at `source` to those at `target`, past the caches if it `nontemporal`.
     #[inline]
     pub(super) fn new(source: *const u8, target: *mut u8, nontemporal: bool) -> Self {
-        Self { source, target, processor: processor::best(), nontemporal }
+        Self { source, target, processor: processor::detect(), nontemporal }
     }
 
     /// Copies what a plan of so many bytes says. Large plans are shared out among the threads of the rayon
@@ -35,15 +35,15 @@ impl Job {
     /// * As for [`kernels::run`].
     #[inline]
     pub(super) unsafe fn run(&self, plan: CopyPlan, bytes: usize) {
-        let threads = if bytes < SHARED { 1 } else { threads() };
+        let threads = if bytes < PARALLEL_MIN_BYTES { 1 } else { threads() };
         if threads == 1 {
             // SAFETY: the caller's promise.
             unsafe { self.run_here(&plan) }
         } else {
             // A few parts for each, so that all are busy to the end.
-            let part = (bytes / (4 * threads)).max(SHARED / 4);
+            let part = (bytes / (4 * threads)).max(PARALLEL_MIN_BYTES / 4);
             // SAFETY: likewise.
-            unsafe { self.halve(plan, part) }
+            unsafe { self.split_and_run(plan, part) }
         }
     }
 
@@ -60,15 +60,15 @@ impl Job {
     /// # Safety
     /// * As for [`kernels::run`].
     #[cfg(feature = "parallel")]
-    unsafe fn halve(&self, plan: CopyPlan, part: usize) {
+    unsafe fn split_and_run(&self, plan: CopyPlan, part: usize) {
         match if plan.bytes() > part { plan.split() } else { Err(plan) } {
             // SAFETY: the caller's promise, for a part of the plan.
             Err(plan) => unsafe { self.run_here(&plan) },
             Ok((one, other)) => {
                 // SAFETY: likewise.
-                let one = || unsafe { self.halve(one, part) };
+                let one = || unsafe { self.split_and_run(one, part) };
                 // SAFETY: likewise.
-                let other = || unsafe { self.halve(other, part) };
+                let other = || unsafe { self.split_and_run(other, part) };
                 rayon::join(one, other);
             }
         }
@@ -77,7 +77,7 @@ impl Job {
     /// # Safety
     /// * As for [`kernels::run`].
     #[cfg(not(feature = "parallel"))]
-    unsafe fn halve(&self, plan: CopyPlan, _part: usize) {
+    unsafe fn split_and_run(&self, plan: CopyPlan, _part: usize) {
         // SAFETY: the caller's promise.
         unsafe { self.run_here(&plan) }
     }

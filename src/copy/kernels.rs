@@ -7,7 +7,7 @@ use super::processor::{Processor, NontemporalStores, copy_run, strided_load_runs
 use super::store_buffer::{APPEND_MAX_BYTES, StoreBuffer, StoreBufferMemory};
 
 /// Rows of so many bytes are streamed from where they are.
-const LONG_ROW: usize = APPEND_MAX_BYTES / 2;
+const DIRECT_RUN_MIN_BYTES: usize = APPEND_MAX_BYTES / 2;
 
 /// Copies what a plan says; past the caches, if so asked and where the processor has a way.
 ///
@@ -141,7 +141,7 @@ unsafe fn run_buffered(
 ) {
     let (outer, inner) = plan.loops();
     match (plan.kernel, inner) {
-        (Kernel::Runs, _) if plan.run >= LONG_ROW => {
+        (Kernel::Runs, _) if plan.run >= DIRECT_RUN_MIN_BYTES => {
             let copy = buffer.stores.copy;
             // SAFETY: the caller's promise, for the run of this turn.
             let mut row = |from, to| unsafe { copy(from, to, plan.run) };

@@ -24,7 +24,7 @@ pub(crate) use bools::find_invalid_bool;
 use crate::Layout;
 
 /// What caches move, in bytes; threads should not write to the same.
-const LINE: usize = 64;
+const CACHE_LINE_BYTES: usize = 64;
 
 /// Targets of so many bytes outgrow the caches that a core does not share with others, and are written
 /// past them.

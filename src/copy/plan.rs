@@ -8,7 +8,7 @@
 use smallvec::SmallVec;
 
 #[cfg(any(feature = "parallel", test))]
-use super::LINE;
+use super::CACHE_LINE_BYTES;
 use super::shuffle_plan::VECTOR_BYTES;
 
 /// Loops over both sides at once: how often, and how many bytes each side steps.
@@ -26,7 +26,7 @@ impl Loop {
     /// How many steps of the target make whole lines.
     #[cfg(any(feature = "parallel", test))]
     fn line(&self) -> usize {
-        LINE >> self.to.trailing_zeros().min(LINE.trailing_zeros())
+        CACHE_LINE_BYTES >> self.to.trailing_zeros().min(CACHE_LINE_BYTES.trailing_zeros())
     }
 }
 
@@ -76,13 +76,13 @@ pub(super) struct CopyPlan {
 }
 
 /// Runs from here on are copied one by one, shorter ones are loaded with a stride.
-const LONG_RUN: usize = 512;
+const LONG_RUN_BYTES: usize = 512;
 
 /// Bytes of the target that a tile has side by side, if it can.
-pub(super) const WIDE: usize = 256;
+pub(super) const TILE_WIDTH_BYTES: usize = 256;
 
 /// Columns of fewer bytes come from two loops.
-const NARROW: usize = 16 * WIDE;
+const SHORT_COLUMNS_BYTES: usize = 16 * TILE_WIDTH_BYTES;
 
 impl CopyPlan {
     /// Plans the copy of elements of `itemsize` bytes. The strides are in elements.
@@ -122,14 +122,14 @@ impl CopyPlan {
     /// positive.
     fn push(&mut self, mut dim: Loop) {
         if dim.to < 0 {
-            dim = self.turned(dim);
+            dim = self.flipped(dim);
         }
         let place = self.loops.iter().rposition(|other| other.to >= dim.to).map_or(0, |place| place + 1);
         self.loops.insert(place, dim);
     }
 
     /// The same loop from its other end.
-    fn turned(&mut self, dim: Loop) -> Loop {
+    fn flipped(&mut self, dim: Loop) -> Loop {
         let last = dim.count as isize - 1;
         self.from += last * dim.from;
         self.to += last * dim.to;
@@ -162,7 +162,7 @@ impl CopyPlan {
         let Some(&inner) = self.loops.last() else { return };
         let side_by_side = inner.to == self.run as isize;
         let units = self.run == self.unit;
-        if self.run >= LONG_RUN || !(side_by_side || units) {
+        if self.run >= LONG_RUN_BYTES || !(side_by_side || units) {
             return;
         }
         self.loops.pop();
@@ -200,7 +200,7 @@ impl CopyPlan {
             return None;
         }
         let rows = self.loops.remove(closest);
-        Some(if rows.from < 0 { self.turned(rows) } else { rows })
+        Some(if rows.from < 0 { self.flipped(rows) } else { rows })
     }
 
     /// Whether the loop outside steps from one small matrix to the next on both sides.
@@ -220,7 +220,7 @@ impl CopyPlan {
     fn take_next(&mut self, columns: Loop) -> Option<Loop> {
         let bytes = columns.count * self.run;
         let next = *self.loops.last()?;
-        (bytes < NARROW && next.to == bytes as isize).then(|| self.loops.pop())?
+        (bytes < SHORT_COLUMNS_BYTES && next.to == bytes as isize).then(|| self.loops.pop())?
     }
 
     /// Two plans that do the work of one; or the plan itself where its loops are too short to be cut.
@@ -239,7 +239,7 @@ impl CopyPlan {
         };
         let loops = &self.loops[..self.loops.len() - whole];
         let cut = loops.iter().enumerate().find_map(|(place, dim)| {
-            let granule = if place < kernels { dim.line() } else { dim.line().max(LINE) };
+            let granule = if place < kernels { dim.line() } else { dim.line().max(CACHE_LINE_BYTES) };
             let first = (dim.count / 2).next_multiple_of(granule);
             (0 < first && first < dim.count).then_some((place, first))
         });
@@ -252,7 +252,7 @@ impl CopyPlan {
             rest.to += first as isize * dim.to;
             return Ok((self, rest));
         }
-        let first = (self.run / 2).next_multiple_of(LINE);
+        let first = (self.run / 2).next_multiple_of(CACHE_LINE_BYTES);
         if self.kernel != Kernel::Runs || first == 0 || first >= self.run {
             return Err(self);
         }

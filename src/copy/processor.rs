@@ -82,9 +82,9 @@ pub(super) static PORTABLE: Processor = Processor {
 
 /// The best that this machine can do.
 #[inline]
-pub(super) fn best() -> &'static Processor {
+pub(super) fn detect() -> &'static Processor {
     #[cfg(target_arch = "x86_64")]
-    return x86::best();
+    return x86::detect();
     #[cfg(not(target_arch = "x86_64"))]
     &PORTABLE
 }
@@ -211,11 +211,11 @@ pub(super) unsafe fn strided_store(from: *const u8, to: *mut u8, unit: usize, ro
         _ => move_unit::<u128>,
     };
     // Units that are close together on either side are copied soon after each other.
-    const SIDE: usize = 32;
-    for first_row in (0..rows.count).step_by(SIDE) {
-        for first_column in (0..columns.count).step_by(SIDE) {
-            for row in first_row..rows.count.min(first_row + SIDE) {
-                for column in first_column..columns.count.min(first_column + SIDE) {
+    const SQUARE_UNITS: usize = 32;
+    for first_row in (0..rows.count).step_by(SQUARE_UNITS) {
+        for first_column in (0..columns.count).step_by(SQUARE_UNITS) {
+            for row in first_row..rows.count.min(first_row + SQUARE_UNITS) {
+                for column in first_column..columns.count.min(first_column + SQUARE_UNITS) {
                     let (row, column) = (row as isize, column as isize);
                     // SAFETY: the address of a readable unit.
                     let from = unsafe { from.offset(row * rows.from + column * columns.from) };

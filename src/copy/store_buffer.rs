@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::LINE;
+use super::CACHE_LINE_BYTES;
 use super::processor::NontemporalStores;
 
 /// So many bytes fit the second cache. They are on the stack of the thread that copies.
@@ -48,7 +48,7 @@ impl<'a> StoreBuffer<'a> {
             self.to = to;
         } else if self.filled + bytes > STORE_BUFFER_BYTES {
             // What does not fill a line waits for more.
-            let rest = (self.to.addr() + self.filled) % LINE;
+            let rest = (self.to.addr() + self.filled) % CACHE_LINE_BYTES;
             self.send(self.filled - rest);
         }
         // SAFETY: there is room: less than a line is left, or nothing was sent because all fits.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::LINE;
-use super::plan::{Loop, CopyPlan, WIDE};
+use super::CACHE_LINE_BYTES;
+use super::plan::{Loop, CopyPlan, TILE_WIDTH_BYTES};
 use super::processor::{Processor, Tile};
 use super::shuffle_plan::{ShufflePlan, VECTOR_BYTES, SHUFFLE_MIN_BYTES};
 use super::store_buffer::{APPEND_MAX_BYTES, STORE_BUFFER_BYTES, StoreBuffer};
@@ -29,11 +29,11 @@ enum Pixels {
 /// Bytes from row to row in the buffer: an odd number of lines, or neighbours would compete for the same
 /// places in the cache.
 fn pitch(width: usize) -> usize {
-    width.next_multiple_of(LINE) | LINE
+    width.next_multiple_of(CACHE_LINE_BYTES) | CACHE_LINE_BYTES
 }
 
 /// Rows of at most so many bytes, if the target has them side by side, are put together.
-const SHORT: usize = 1 << 10;
+const APPEND_ROW_MAX_BYTES: usize = 1 << 10;
 
 /// How a matrix is divided into parts.
 struct Grid {
@@ -113,18 +113,18 @@ impl TiledTranspose {
         let row = self.blocks.count * self.columns.count * self.unit;
         // Pixels are split to all rows at once, so there must be room for all.
         let whole = self.rows.count * row <= APPEND_MAX_BYTES || !matches!(self.pixels, Some(Pixels::Deinterleave(_)));
-        if self.rows.to == row as isize && row <= SHORT && whole {
+        if self.rows.to == row as isize && row <= APPEND_ROW_MAX_BYTES && whole {
             // SAFETY: the caller's promise; the target is one run of bytes.
             return unsafe { self.append(from, to, processor, buffer) };
         }
         // A row's share of a part begins on a line of the target: it is shifted to the left by what the row
         // begins beyond a line, and the buffer holds the columns of all shares.
-        let beyond = |to: *mut u8| if self.blocks.count == 1 { to.addr() % LINE / self.unit } else { 0 };
+        let beyond = |to: *mut u8| if self.blocks.count == 1 { to.addr() % CACHE_LINE_BYTES / self.unit } else { 0 };
         let mut grid = self.grid();
         if self.blocks.count == 1 {
-            let alike = self.rows.to % LINE as isize == 0;
-            (grid.least, grid.most) = if alike { (beyond(to), beyond(to)) } else { (0, LINE / self.unit) };
-            grid.wide = grid.wide.max(LINE / self.unit);
+            let alike = self.rows.to % CACHE_LINE_BYTES as isize == 0;
+            (grid.least, grid.most) = if alike { (beyond(to), beyond(to)) } else { (0, CACHE_LINE_BYTES / self.unit) };
+            grid.wide = grid.wide.max(CACHE_LINE_BYTES / self.unit);
         }
         let (buffer, stores) = (buffer.scratch(), buffer.stores);
         let mut next = Some(self.part(&grid, 0, 0, 0));
@@ -180,15 +180,15 @@ impl TiledTranspose {
         row as isize * self.rows.to + part.block as isize * self.blocks.to + (column * self.unit) as isize
     }
 
-    /// Parts that fit the buffer of a buffer: [`WIDE`] if they can be a few lines of the source high,
+    /// Parts that fit the buffer of a buffer: [`TILE_WIDTH_BYTES`] if they can be a few lines of the source high,
     /// wider where there are few rows, higher where there are few columns.
     fn grid(&self) -> Grid {
-        let line = LINE / self.unit;
-        let width = if self.rows.count < 8 { 4096 } else { WIDE };
+        let line = CACHE_LINE_BYTES / self.unit;
+        let width = if self.rows.count < 8 { 4096 } else { TILE_WIDTH_BYTES };
         let wide = self.columns.count.min(width / self.unit);
         let whole = wide == self.columns.count;
         let blocks = if whole { (width / (wide * self.unit)).clamp(1, self.blocks.count) } else { 1 };
-        let fit = STORE_BUFFER_BYTES / pitch(blocks * wide * self.unit + LINE);
+        let fit = STORE_BUFFER_BYTES / pitch(blocks * wide * self.unit + CACHE_LINE_BYTES);
         // Whole lines of the source, unless these are all rows.
         let high = if fit < self.rows.count { fit.min(4 * line) / line * line } else { self.rows.count };
         Grid { high, blocks, wide, least: 0, most: 0 }
@@ -225,7 +225,7 @@ impl TiledTranspose {
     /// Asks for some columns of what a part will read.
     fn prefetch(&self, part: &Part, from: *const u8, columns: Range<usize>, prefetch: fn(*const u8)) {
         // Columns that are close to each other the processor fetches by itself.
-        let close = self.columns.from.unsigned_abs() <= 4 * LINE;
+        let close = self.columns.from.unsigned_abs() <= 4 * CACHE_LINE_BYTES;
         if close || self.rows.from != self.unit as isize {
             return;
         }
@@ -234,7 +234,7 @@ impl TiledTranspose {
             let offset = part.row as isize * self.rows.from
                 + (part.block + column / wide) as isize * self.blocks.from
                 + (part.first + column % wide) as isize * self.columns.from;
-            for line in (0..part.rows * self.unit).step_by(LINE) {
+            for line in (0..part.rows * self.unit).step_by(CACHE_LINE_BYTES) {
                 prefetch(from.wrapping_offset(offset).wrapping_add(line));
             }
         }

@@ -5,12 +5,12 @@
 use std::arch::x86_64::*;
 
 use super::{Processor, NontemporalStores, Tile, fill, strided_load};
-use crate::copy::LINE;
+use crate::copy::CACHE_LINE_BYTES;
 use crate::copy::shuffle_plan::{Input, ShufflePlan};
 
 /// The best that this machine can do.
 #[inline]
-pub(in crate::copy) fn best() -> &'static Processor {
+pub(in crate::copy) fn detect() -> &'static Processor {
     if !is_x86_feature_detected!("avx2") {
         &SSE2
     } else if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
@@ -94,16 +94,16 @@ const NONTEMPORAL: Option<NontemporalStores> = Some(NontemporalStores { copy: co
 /// # Safety
 /// * As [`NontemporalStores::copy`] says.
 unsafe fn copy_nontemporal(from: *const u8, to: *mut u8, bytes: usize) {
-    let head = to.align_offset(LINE).min(bytes);
-    let lines = (bytes - head) / LINE;
+    let head = to.align_offset(CACHE_LINE_BYTES).min(bytes);
+    let lines = (bytes - head) / CACHE_LINE_BYTES;
     // SAFETY: the bytes before the first whole line.
     unsafe { from.copy_to_nonoverlapping(to, head) };
     for line in 0..lines {
-        let offset = head + line * LINE;
+        let offset = head + line * CACHE_LINE_BYTES;
         // SAFETY: a whole line of the target, which is aligned, and its bytes in the source.
         unsafe { store_line(from.add(offset), to.add(offset)) };
     }
-    let done = head + lines * LINE;
+    let done = head + lines * CACHE_LINE_BYTES;
     // SAFETY: the bytes after the last whole line.
     unsafe { from.add(done).copy_to_nonoverlapping(to.add(done), bytes - done) };
 }
@@ -112,7 +112,7 @@ unsafe fn copy_nontemporal(from: *const u8, to: *mut u8, bytes: usize) {
 /// * A line is readable at `from` and writable at `to`, which is aligned to it.
 #[inline(always)]
 unsafe fn store_line(from: *const u8, to: *mut u8) {
-    for lane in (0..LINE).step_by(16) {
+    for lane in (0..CACHE_LINE_BYTES).step_by(16) {
         // SAFETY: 16 bytes of the line.
         let bytes = unsafe { _mm_loadu_si128(from.add(lane).cast()) };
         // SAFETY: 16 bytes of the line, aligned to 16.
