@@ -1,0 +1,79 @@
+//! Whether the elements of a layout have gaps between them, and whether they overlap.
+
+use super::{Layout, Scratch};
+
+impl Layout {
+    /// Whether the elements lie one after the other in row-major order. Strides of dimensions
+    /// of size 1 do not matter, nor do any strides when there are no elements.
+    pub fn is_contiguous(&self) -> bool {
+        let mut expected = 1_i64;
+        self.is_empty()
+            || self.dims().rev().filter(|&(size, _)| size != 1).all(|(size, stride)| {
+                let fits = stride == expected;
+                expected = expected.saturating_mul(size);
+                fits
+            })
+    }
+
+    /// Whether two indices may reach the same element. Layouts whose dimensions interleave count as
+    /// overlapping even where no element is reached twice; `ndarray` draws the line in the same
+    /// place.
+    pub fn overlaps(&self) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let mut dims: Scratch<(u64, i64)> = self
+            .dims()
+            .filter(|&(size, _)| size > 1)
+            .map(|(size, stride)| (stride.unsigned_abs(), size))
+            .collect();
+        dims.sort_unstable();
+        // A dimension nests outside the smaller ones if its stride exceeds all that they reach.
+        let mut reach = 0_i128;
+        let nested = dims.iter().all(|&(stride, size)| {
+            let clear = i128::from(stride) > reach;
+            let steps = i128::from(size.saturating_sub(1));
+            reach = reach.saturating_add(steps.saturating_mul(i128::from(stride)));
+            clear
+        });
+        !nested
+    }
+}
+
+/// Whether some order of the dimensions has neither gaps nor overlaps. Strides are not negative.
+pub(super) fn is_dense(shape: &[i64], strides: &[i64]) -> bool {
+    let mut dims: Scratch<(i64, i64)> =
+        strides.iter().copied().zip(shape.iter().copied()).filter(|&(_, size)| size > 1).collect();
+    dims.sort_unstable();
+    let mut expected = 1_i64;
+    dims.into_iter().all(|(stride, size)| {
+        let fits = stride == expected;
+        expected = expected.saturating_mul(size);
+        fits
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::layout;
+
+    #[test]
+    fn is_contiguous_ignores_strides_that_do_not_matter() {
+        assert!(layout(&[1, 3], &[100, 1]).is_contiguous());
+        assert!(layout(&[3, 1], &[1, -7]).is_contiguous());
+        assert!(layout(&[0, 3], &[9, 9]).is_contiguous());
+        assert!(layout(&[], &[]).is_contiguous());
+        assert!(!layout(&[3, 2], &[1, 3]).is_contiguous());
+        assert!(!layout(&[3], &[-1]).is_contiguous());
+    }
+
+    #[test]
+    fn dimensions_that_do_not_nest_overlap() {
+        assert!(layout(&[3, 3], &[1, 1]).overlaps());
+        assert!(layout(&[4], &[0]).overlaps());
+        assert!(!layout(&[4, 5], &[-5, 1]).overlaps());
+        assert!(layout(&[3, 2], &[2, 3]).overlaps(), "0 2 4 3 5 7: interleaved");
+        assert!(layout(&[4, 2], &[2, 6]).overlaps(), "6 twice");
+        assert!(!layout(&[1, 0], &[0, 0]).overlaps());
+    }
+}

@@ -1,0 +1,124 @@
+//! How many elements a layout has, and how far they reach: arithmetic that is checked once, when a
+//! layout is made.
+
+use super::Layout;
+use crate::{Error, Result};
+
+/// What [`measure`] finds out about a shape and its strides.
+pub(crate) struct Measured {
+    /// Number of elements.
+    pub(crate) len: usize,
+    /// Distances of the lowest and the highest element from the first, in elements.
+    pub(crate) extent: (i64, i64),
+}
+
+/// Measures a layout in the usual case: it has elements, and neither their number nor the distance
+/// of any of them from the first exceeds 63 bits. `None` means "not the usual case"; the caller then
+/// checks the shape and the strides in more detail.
+#[inline]
+pub(crate) fn measure(shape: &[i64], strides: &[i64]) -> Option<Measured> {
+    let (mut count, mut low, mut high) = (1_i64, 0_i64, 0_i64);
+    for (&size, &stride) in shape.iter().zip(strides) {
+        if size <= 0 {
+            return None;
+        }
+        count = count.checked_mul(size)?;
+        let reach = size.wrapping_sub(1).checked_mul(stride)?;
+        if reach < 0 {
+            low = low.checked_add(reach)?;
+        } else {
+            high = high.checked_add(reach)?;
+        }
+    }
+    i32::try_from(shape.len()).ok()?;
+    let len = isize::try_from(count).ok().and_then(|count| usize::try_from(count).ok())?;
+    Some(Measured { len, extent: (low, high) })
+}
+
+/// Checks the rank and the sizes, and multiplies the sizes.
+pub(super) fn element_count(shape: &[i64]) -> Result<usize> {
+    if i32::try_from(shape.len()).is_err() {
+        return Err(Error::TooManyDimensions {
+            found: shape.len(),
+            limit: i32::MAX.unsigned_abs() as usize,
+            target: "DLPack",
+        });
+    }
+    for (dimension, &size) in shape.iter().enumerate() {
+        if size < 0 {
+            return Err(Error::InvalidDescriptor {
+                field: format!("shape[{dimension}]"),
+                value: size.to_string(),
+                reason: "a size cannot be negative",
+            });
+        }
+    }
+    if shape.contains(&0) {
+        return Ok(0);
+    }
+    shape
+        .iter()
+        .try_fold(1_isize, |count, &size| count.checked_mul(isize::try_from(size).ok()?))
+        .and_then(|count| usize::try_from(count).ok())
+        .ok_or_else(|| Error::Overflow { shape: shape.into(), strides: Vec::new(), itemsize: 0 })
+}
+
+impl Layout {
+    /// Distances of the lowest and the highest element from the first, in elements;
+    /// `None` when there are no elements.
+    #[inline]
+    pub fn extent(&self) -> Option<(i64, i64)> {
+        if self.is_empty() {
+            return None;
+        }
+        let (mut low, mut high) = (0_i64, 0_i64);
+        for (size, stride) in self.dims() {
+            // The invariant of a layout says that all distances fit an `i64`: nothing wraps.
+            let reach = size.saturating_sub(1).wrapping_mul(stride);
+            low = low.wrapping_add(reach.min(0));
+            high = high.wrapping_add(reach.max(0));
+        }
+        Some((low, high))
+    }
+
+    /// The same before the distances are known to fit an `i64`; `None` if they do not.
+    pub(super) fn extent_i128(&self) -> Option<(i128, i128)> {
+        let (mut low, mut high) = (0_i128, 0_i128);
+        if self.is_empty() {
+            return Some((low, high));
+        }
+        for (size, stride) in self.dims() {
+            let reach = i128::from(size.saturating_sub(1)).saturating_mul(i128::from(stride));
+            low = low.saturating_add(reach.min(0));
+            high = high.saturating_add(reach.max(0));
+        }
+        let fits = |distance: i128| i64::try_from(distance).is_ok();
+        (fits(low) && fits(high)).then_some((low, high))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::layout;
+    use super::*;
+
+    #[test]
+    fn sizes_are_checked() {
+        assert!(
+            matches!(Layout::contiguous(&[2, -1]), Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]")
+        );
+        assert!(matches!(Layout::contiguous(&[1 << 62, 8]), Err(Error::Overflow { .. })));
+        assert!(matches!(Layout::new(&[2], &[]), Err(Error::InvalidDescriptor { .. })));
+        assert!(matches!(Layout::new(&[3], &[i64::MAX]), Err(Error::Overflow { .. })));
+        assert!(matches!(Layout::new(&[3], &[i64::MIN]), Err(Error::Overflow { .. })));
+        assert_eq!(layout(&[1 << 62, 1 << 62, 0], &[i64::MIN, 5, i64::MAX]).len(), 0);
+        assert_eq!(layout(&[1], &[i64::MIN]).len(), 1);
+    }
+
+    #[test]
+    fn extent_covers_negative_strides() {
+        assert_eq!(layout(&[3, 2], &[-2, 1]).extent(), Some((-4, 1)));
+        assert_eq!(layout(&[], &[]).extent(), Some((0, 0)));
+        assert_eq!(layout(&[0, 5], &[7, 7]).extent(), None);
+    }
+}
