@@ -1,63 +1,93 @@
-//! Many small matrices that follow each other, and are transposed one by one.
+//! Copies of many small matrices that follow each other on both sides, each of which is transposed.
 
-use super::plan::{Loop, CopyPlan};
+use super::endpoints::Endpoints;
+use super::plan::CopyPlan;
 use super::processor::{Processor, Tile};
-use super::shuffle_plan::{ShufflePlan, SHUFFLE_MIN_BYTES};
-use super::store_buffer::APPEND_MAX_BYTES;
+use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
+use crate::layout::paired::PairedDim;
+
+/// A shuffle plan goes through a group of matrices once for each of its vectors: groups of so many
+/// bytes stay in the first-level cache.
+const GROUP_BYTES: usize = 8 << 10;
 
 /// Matrices of `rows` and `columns`, as in the target.
 pub(super) struct BatchedTranspose {
     unit: usize,
-    rows: Loop,
-    columns: Loop,
-    shuffle_plan: Option<ShufflePlan>,
+    rows: PairedDim,
+    columns: PairedDim,
+    shuffle: Option<ShufflePlan>,
 }
 
 impl BatchedTranspose {
-    pub(super) fn new(plan: &CopyPlan, rows: Loop, columns: Loop, processor: &Processor) -> Self {
-        let shuffle_plan = (plan.bytes() >= SHUFFLE_MIN_BYTES && processor.shuffle.is_some())
+    /// The matrices of a plan's kernel, whose inner dimensions are these two.
+    pub(super) fn new(
+        plan: &CopyPlan,
+        rows: PairedDim,
+        columns: PairedDim,
+        processor: &Processor,
+    ) -> Self {
+        let shuffle = (plan.bytes() >= SHUFFLE_MIN_BYTES && processor.shuffle.is_some())
             .then(|| ShufflePlan::transpose(rows.count, columns.count, plan.unit))
             .flatten();
-        Self { unit: plan.unit, rows, columns, shuffle_plan }
+        Self { unit: plan.unit, rows, columns, shuffle }
     }
 
     /// Bytes of a matrix.
-    pub(super) fn bytes(&self) -> usize {
+    pub(super) fn matrix_bytes(&self) -> usize {
         self.rows.count * self.columns.count * self.unit
     }
 
-    /// Copies so many matrices.
+    /// Copies `count` matrices.
     ///
     /// # Safety
-    /// * They are readable and writable, and no byte is both. The processor has the instructions.
-    pub(super) unsafe fn copy(&self, from: *const u8, to: *mut u8, count: usize, processor: &Processor) {
-        let mut done = 0;
-        if let (Some(shuffle), Some(shuffle_plan)) = (processor.shuffle, &self.shuffle_plan) {
-            // A shuffle_plan goes through its turns once for each of its vectors: they must stay in the cache.
-            let most = (APPEND_MAX_BYTES / self.bytes()).next_multiple_of(shuffle_plan.turn);
-            while count - done >= shuffle_plan.turn {
-                let turns = most.min(count - done) / shuffle_plan.turn;
-                let offset = done * self.bytes();
-                // SAFETY: the caller's promise, for the matrices of these turns.
-                unsafe { shuffle(shuffle_plan, from.wrapping_add(offset), to.wrapping_add(offset), 0, turns) };
-                done += turns * shuffle_plan.turn;
-            }
-        }
-        let fill = processor.fill[self.unit.trailing_zeros() as usize];
+    /// * They are readable from `ends.source` on and writable from `ends.target` on, and no byte is
+    ///   both. The processor has the instructions.
+    pub(super) unsafe fn copy(&self, ends: Endpoints, count: usize, processor: &Processor) {
+        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        let done = unsafe { self.shuffle_matrices(ends, count, processor) };
+        let copy = processor.copy_tile[self.unit.trailing_zeros() as usize];
         for matrix in done..count {
+            let offset = (matrix * self.matrix_bytes()) as isize;
+            // SAFETY: `matrix` is below `count`: the first unit of a matrix on both sides.
+            let ends = unsafe { ends.offset(offset, offset) };
             let tile = Tile {
-                // SAFETY: one of the matrices.
-                from: unsafe { from.add(matrix * self.bytes()) },
-                // SAFETY: where it goes.
-                to: unsafe { to.add(matrix * self.bytes()) },
+                source: ends.source,
+                target: ends.target,
                 columns: self.columns.count,
                 rows: self.rows.count,
-                from_column: self.columns.from,
-                from_row: self.rows.from,
-                to_row: self.rows.to,
+                source_column_stride: self.columns.source,
+                source_row_stride: self.rows.source,
+                target_row_stride: self.rows.target,
             };
-            // SAFETY: the caller's promise, for this matrix.
-            unsafe { fill(&tile) };
+            // SAFETY: one of the matrices that the caller says are readable and writable.
+            unsafe { copy(&tile) };
         }
+    }
+
+    /// Copies as many matrices as a shuffle plan can; returns how many.
+    ///
+    /// # Safety
+    /// * As for [`copy`](Self::copy).
+    #[inline]
+    unsafe fn shuffle_matrices(
+        &self,
+        ends: Endpoints,
+        count: usize,
+        processor: &Processor,
+    ) -> usize {
+        let (Some(shuffle), Some(plan)) = (processor.shuffle, &self.shuffle) else { return 0 };
+        let group = (GROUP_BYTES / self.matrix_bytes()).next_multiple_of(plan.items_per_turn);
+        let mut done = 0;
+        while count - done >= plan.items_per_turn {
+            let turns = group.min(count - done) / plan.items_per_turn;
+            let offset = (done * self.matrix_bytes()) as isize;
+            // SAFETY: `done` is below `count`: the first unit of a matrix on both sides.
+            let ends = unsafe { ends.offset(offset, offset) };
+            // SAFETY: the plan reads and writes the whole matrices of these turns, which are among
+            // the caller's `count`. It does not use the pitch: all its outputs are in row 0.
+            unsafe { shuffle(plan, ends.source, ends.target, 0, turns) };
+            done += turns * plan.items_per_turn;
+        }
+        done
     }
 }

@@ -1,8 +1,7 @@
 //! Whether bytes are what Rust calls a `bool`.
 
-use smallvec::SmallVec;
-
 use crate::Layout;
+use crate::layout::paired::{PairedDim, PairedDims};
 
 /// A byte that is neither 0 nor 1, if there is one.
 ///
@@ -12,43 +11,54 @@ pub(crate) unsafe fn find_invalid_bool(data: *const u8, layout: &Layout) -> Opti
     if layout.is_empty() {
         return None;
     }
-    // Elements that are reached again and again along a dimension are looked at once.
-    let dims = layout.shape().iter().copied().zip(layout.strides().iter().copied());
-    let mut dims: SmallVec<[(i64, i64); 6]> =
-        dims.filter(|&(size, stride)| size != 1 && stride != 0).collect();
-    dims.sort_by_key(|&(_, stride)| std::cmp::Reverse(stride.unsigned_abs()));
-    dims.dedup_by(|inner, outer| {
-        let one = inner.1.checked_mul(inner.0) == Some(outer.1);
-        if one {
-            *outer = (outer.0 * inner.0, inner.1);
-        }
-        one
-    });
-    // SAFETY: these loops reach elements only.
-    unsafe { find_in(data, &dims) }
+    // There is one memory here: its strides are on both sides.
+    let mut paired =
+        PairedDims::from_strides(layout.shape(), layout.strides(), layout.strides(), 1);
+    // All indices of a broadcast dimension reach the same elements, which are read once.
+    paired.dims.retain(|dim| dim.source != 0);
+    paired.coalesce();
+    // SAFETY: the start is the offset of an element, which the caller says is in readable memory.
+    let first = unsafe { data.offset(paired.start.source) };
+    // SAFETY: from the start on, the dimensions reach elements only (`PairedDims`), which the caller
+    // says are readable.
+    unsafe { find_in(first, &paired.dims) }
 }
 
+/// A byte that is neither 0 nor 1 among those that the source strides of `dims` reach.
+///
 /// # Safety
-/// * The loops, each a count and a step, reach readable bytes from `data` on.
-unsafe fn find_in(data: *const u8, dims: &[(i64, i64)]) -> Option<u8> {
-    // SAFETY: within the loops, as everywhere below.
-    let read = |index: i64, step: i64| unsafe { data.wrapping_offset((index * step) as isize).read() };
+/// * Every byte that `dims` reach from `data` on is readable.
+unsafe fn find_in(data: *const u8, dims: &[PairedDim]) -> Option<u8> {
     match dims {
-        [] => Some(read(0, 0)).filter(|&byte| byte > 1),
-        &[(count, step)] => {
-            // Together they are neither 0 nor 1 exactly if one of them is not. This loop has no exit,
-            // so that it can look at many bytes at once.
-            let all = match step {
-                1 => (0..count).fold(0, |all, index| all | read(index, 1)),
-                step => (0..count).fold(0, |all, index| all | read(index, step)),
-            };
-            (all > 1).then(|| (0..count).map(|index| read(index, step)).find(|&byte| byte > 1).unwrap_or(all))
-        }
-        [(count, step), inner @ ..] => (0..*count).find_map(|index| {
-            // SAFETY: an element.
-            let data = unsafe { data.offset((index * step) as isize) };
-            // SAFETY: the inner loops.
+        // SAFETY: the caller says that this byte is readable.
+        [] => Some(unsafe { data.read() }).filter(|&byte| byte > 1),
+        // SAFETY: the caller says that these bytes are readable.
+        [dim] => unsafe { find_in_run(data, dim.count, dim.source) },
+        [dim, inner @ ..] => (0..dim.count as isize).find_map(|index| {
+            // SAFETY: the offset of an element from another, in readable memory.
+            let data = unsafe { data.offset(index * dim.source) };
+            // SAFETY: the caller says that what `dims` reach is readable, and so for each index.
             unsafe { find_in(data, inner) }
         }),
     }
+}
+
+/// A byte that is neither 0 nor 1 among `count` bytes that are `stride` bytes apart.
+///
+/// # Safety
+/// * These bytes are readable.
+unsafe fn find_in_run(data: *const u8, count: usize, stride: isize) -> Option<u8> {
+    // SAFETY: one of the bytes that the caller says are readable.
+    let read = |index: usize, stride: isize| unsafe {
+        data.wrapping_offset(index as isize * stride).read()
+    };
+    // Together the bytes are neither 0 nor 1 exactly if one of them is not. These loops have no
+    // early exit, so that the compiler can make them look at many bytes at once.
+    let all = match stride {
+        1 => (0..count).fold(0, |all, index| all | read(index, 1)),
+        stride => (0..count).fold(0, |all, index| all | read(index, stride)),
+    };
+    // The bytes may have changed since: then `all` itself is what was read.
+    let found = || (0..count).map(|index| read(index, stride)).find(|&byte| byte > 1);
+    (all > 1).then(|| found().unwrap_or(all))
 }

@@ -1,214 +1,230 @@
-//! Runs plans: the outer loops, and the kernel inside them.
+//! Runs plans: loops over the outer dimensions, with a kernel inside them for the inner ones. There
+//! is one function for each kernel, whether it writes straight to the target or through the store
+//! buffer.
+
+use std::ops::Range;
 
 use super::batched_transpose::BatchedTranspose;
+use super::endpoints::Endpoints;
+use super::plan::{CopyPlan, Kernel};
+use super::processor::{CACHED_STORES, Processor, Stores, strided_load_runs, strided_store};
+use super::sink::{Direct, Sink};
+use super::store_buffer::{Items, StoreBuffer};
 use super::tiled_transpose::TiledTranspose;
-use super::plan::{Kernel, Loop, CopyPlan};
-use super::processor::{Processor, NontemporalStores, copy_run, strided_load_runs, strided_store};
-use super::store_buffer::{APPEND_MAX_BYTES, StoreBuffer, StoreBufferMemory};
+use crate::layout::paired::PairedDim;
 
-/// Rows of so many bytes are streamed from where they are.
-const DIRECT_RUN_MIN_BYTES: usize = APPEND_MAX_BYTES / 2;
+/// Minimum size (bytes) of a transpose whose target rows compete for the same sets of the caches, to
+/// be put together in the store buffer.
+const CONFLICT_MIN_BYTES: usize = 32 << 10;
 
-/// Copies what a plan says; past the caches, if so asked and where the processor has a way.
+/// Rows of the target conflict where their stride is a multiple of so many bytes, as a power of two,
+const CONFLICT_STRIDE_LOG2: u32 = 9;
+
+/// and there are at least so many rows.
+const CONFLICT_MIN_ROWS: usize = 16;
+
+/// Copies what a plan says: with non-temporal stores if asked to, where the processor has them.
 ///
 /// # Safety
-/// * At the offsets from `from` and `to` that the plan names, elements are readable and writable,
-///   and none of their bytes both. The processor has the instructions.
-pub(super) unsafe fn run(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &Processor, nontemporal: bool) {
-    // SAFETY: the first element that the plan reads.
-    let from = unsafe { from.offset(plan.from) };
-    // SAFETY: the first that it writes.
-    let to = unsafe { to.offset(plan.to) };
-    let staged = match &processor.nontemporal {
+/// * At the offsets from `ends` that the plan names, elements are readable in the source and writable
+///   in the target, and none of their bytes both. The processor has the instructions.
+pub(super) unsafe fn run(
+    plan: &CopyPlan,
+    ends: Endpoints,
+    processor: &'static Processor,
+    nontemporal: bool,
+) {
+    let start = plan.start();
+    // SAFETY: the plan's start is the offset of an element on both sides.
+    let ends = unsafe { ends.offset(start.source, start.target) };
+    let stores = match &processor.nontemporal {
         Some(stores) if nontemporal => Some(stores),
-        _ if has_conflicts(plan) => Some(&CACHED),
+        _ if has_conflicts(plan) => Some(&CACHED_STORES),
         _ => None,
     };
-    match staged {
-        // SAFETY: the caller's promise.
-        Some(stores) => unsafe { run_through_buffer(plan, from, to, processor, stores) },
-        // SAFETY: the caller's promise.
-        None => unsafe { run_direct(plan, from, to, processor) },
+    match stores {
+        // SAFETY: the caller's guarantee, counted from the plan's start.
+        Some(stores) => unsafe { run_through_buffer(plan, ends, processor, stores) },
+        // SAFETY: the caller's guarantee, counted from the plan's start.
+        None => unsafe { run_into(plan, ends, processor, &mut Direct) },
     }
 }
 
-/// In a function of its own, so that others need no stack for the buffer.
+/// In a function of its own, and never inlined, so that other copies need no stack for the buffer.
 ///
 /// # Safety
-/// * As for [`run`], from the first elements on.
+/// * As for [`run`], counted from the plan's start.
 #[inline(never)]
 unsafe fn run_through_buffer(
     plan: &CopyPlan,
-    from: *const u8,
-    to: *mut u8,
+    ends: Endpoints,
     processor: &Processor,
-    stores: &NontemporalStores,
+    stores: &'static Stores,
 ) {
-    let mut memory = StoreBufferMemory::new();
-    let mut buffer = StoreBuffer::new(&mut memory, stores);
-    // SAFETY: the caller's promise.
-    unsafe { run_buffered(plan, from, to, processor, &mut buffer) };
-    buffer.flush();
-    (stores.fence)();
+    let mut buffer = StoreBuffer::new(stores);
+    // SAFETY: the caller's guarantee for this function is that one's precondition.
+    unsafe { run_into(plan, ends, processor, &mut buffer) };
+    buffer.finish();
 }
 
-/// Into the caches after all, but row by row.
-static CACHED: NontemporalStores = NontemporalStores { copy: copy_run, fence: || {}, prefetch: |_| {} };
-
-/// Whether rows of the target are so far apart that all of them compete for a few places in the caches.
+/// Whether rows of the target are so far apart that all of them compete for a few sets of the caches.
 fn has_conflicts(plan: &CopyPlan) -> bool {
     let (_, inner) = plan.loops();
-    let tall = |rows: &Loop| rows.to.trailing_zeros() >= 9 && rows.count >= 16;
-    plan.kernel == Kernel::TiledTranspose && plan.bytes() >= 32 << 10 && inner.first().is_some_and(tall)
-}
-
-/// Calls `body` with the addresses of every turn of the loops.
-///
-/// # Safety
-/// * The loops stay within the memory of `from` and of `to`.
-unsafe fn for_each<F: FnMut(*const u8, *mut u8)>(loops: &[Loop], from: *const u8, to: *mut u8, body: &mut F) {
-    let Some((dim, inner)) = loops.split_first() else { return body(from, to) };
-    for index in 0..dim.count as isize {
-        // SAFETY: the caller's promise.
-        let from = unsafe { from.offset(index * dim.from) };
-        // SAFETY: likewise.
-        let to = unsafe { to.offset(index * dim.to) };
-        if inner.is_empty() {
-            body(from, to);
-        } else {
-            // SAFETY: likewise.
-            unsafe { for_each(inner, from, to, body) };
-        }
-    }
+    let conflict = |rows: &PairedDim| {
+        rows.target.trailing_zeros() >= CONFLICT_STRIDE_LOG2 && rows.count >= CONFLICT_MIN_ROWS
+    };
+    plan.kernel == Kernel::TiledTranspose
+        && plan.bytes() >= CONFLICT_MIN_BYTES
+        && inner.first().is_some_and(conflict)
 }
 
 /// # Safety
-/// * As for [`run`], from the first elements on.
-unsafe fn run_direct(plan: &CopyPlan, from: *const u8, to: *mut u8, processor: &Processor) {
+/// * As for [`run`], counted from the plan's start.
+unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Processor, sink: &mut S) {
     let (outer, inner) = plan.loops();
-    let unit = plan.unit.trailing_zeros() as usize;
+    let outer = Outer { dims: outer, ends };
+    // SAFETY, for all arms: the caller says that what the plan reaches is readable and writable, and
+    // the dimensions given to the kernel are those of the plan.
     match (plan.kernel, inner) {
-        (Kernel::StridedLoad, &[runs]) if plan.run == plan.unit => {
-            let strided_load = processor.strided_load[unit];
-            // SAFETY: the caller's promise, for the runs of this turn.
-            let mut row = |from, to| unsafe { strided_load(from, runs.from, to, runs.count) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut row) };
-        }
-        (Kernel::StridedLoad, &[runs]) => {
-            // SAFETY: the caller's promise, for the runs of this turn.
-            let mut row = |from, to| unsafe { strided_load_runs(from, runs.from, to, plan.run, runs.count) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut row) };
-        }
-        (Kernel::TiledTranspose, &[rows, blocks, columns]) => {
-            let matrix = TiledTranspose::new(plan, rows, blocks, columns, processor);
-            // SAFETY: the caller's promise, for the matrix of this turn.
-            let mut copy = |from, to| unsafe { matrix.copy(from, to, processor) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut copy) };
+        // SAFETY: as above.
+        (Kernel::StridedLoad, &[runs]) => unsafe {
+            strided_load(outer, plan, runs, processor, sink)
+        },
+        (Kernel::TiledTranspose, &[rows, groups, columns]) => {
+            let matrix = TiledTranspose::new(plan, [rows, groups, columns], processor);
+            // SAFETY: as above.
+            unsafe { tiled_transpose(outer, &matrix, processor, sink) }
         }
         (Kernel::BatchedTranspose, &[matrices, rows, columns]) => {
             let small = BatchedTranspose::new(plan, rows, columns, processor);
-            // SAFETY: the caller's promise, for the matrices of this turn.
-            let mut copy = |from, to| unsafe { small.copy(from, to, matrices.count, processor) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut copy) };
+            // SAFETY: as above.
+            unsafe { batched_transpose(outer, &small, matrices.count, processor, sink) }
         }
+        // Units with gaps between them make no whole lines: the store buffer would not help.
         (Kernel::StridedStore, &[rows, columns]) => {
-            // SAFETY: the caller's promise, for the elements of this turn.
-            let mut matrix = |from, to| unsafe { strided_store(from, to, plan.unit, rows, columns) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut matrix) };
+            // SAFETY: the units of one turn of the outer loops.
+            let mut copy = |ends| unsafe { strided_store(ends, plan.unit, rows, columns) };
+            // SAFETY: as above.
+            unsafe { outer.for_each(&mut copy) }
         }
         _ => {
-            // SAFETY: the caller's promise, for the run of this turn.
-            let mut row = |from, to| unsafe { copy_run(from, to, plan.run) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut row) };
+            // SAFETY: the run of one turn of the outer loops.
+            let mut copy = |ends| unsafe { sink.copy_run(ends, plan.run) };
+            // SAFETY: as above.
+            unsafe { outer.for_each(&mut copy) }
         }
     }
 }
 
-/// # Safety
-/// * As for [`run`], from the first elements on.
-unsafe fn run_buffered(
-    plan: &CopyPlan,
-    from: *const u8,
-    to: *mut u8,
-    processor: &Processor,
-    buffer: &mut StoreBuffer<'_>,
-) {
-    let (outer, inner) = plan.loops();
-    match (plan.kernel, inner) {
-        (Kernel::Runs, _) if plan.run >= DIRECT_RUN_MIN_BYTES => {
-            let copy = buffer.stores.copy;
-            // SAFETY: the caller's promise, for the run of this turn.
-            let mut row = |from, to| unsafe { copy(from, to, plan.run) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut row) };
+/// The loops around a kernel, and where they begin.
+#[derive(Clone, Copy)]
+struct Outer<'a> {
+    dims: &'a [PairedDim],
+    ends: Endpoints,
+}
+
+impl Outer<'_> {
+    /// Calls `body` with the addresses of every turn of the loops.
+    ///
+    /// # Safety
+    /// * The loops stay within the memories of the source and of the target.
+    #[inline]
+    unsafe fn for_each<F: FnMut(Endpoints)>(self, body: &mut F) {
+        let Some((dim, inner)) = self.dims.split_first() else { return body(self.ends) };
+        for index in 0..dim.count as isize {
+            // SAFETY: `index` is below `count`, and the caller says that the loops stay within both
+            // memories.
+            let ends = unsafe { self.ends.offset(index * dim.source, index * dim.target) };
+            if inner.is_empty() {
+                body(ends);
+            } else {
+                // SAFETY: the inner ones of the caller's loops.
+                unsafe { Outer { dims: inner, ends }.for_each(body) };
+            }
         }
-        (Kernel::Runs, _) => {
-            let mut row = |from, to| {
-                // SAFETY: the run of this turn goes there, and is put into the room at once.
-                let room = unsafe { buffer.room(to, plan.run) };
-                // SAFETY: readable, and there is room.
-                unsafe { copy_run(from, room, plan.run) };
-            };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut row) };
-        }
-        (Kernel::StridedLoad, &[runs]) => {
-            let strided_load = processor.strided_load[plan.unit.trailing_zeros() as usize];
-            let most = APPEND_MAX_BYTES / plan.run;
-            let mut row = |from: *const u8, to: *mut u8| {
-                for first in (0..runs.count).step_by(most) {
-                    let count = most.min(runs.count - first);
-                    // SAFETY: the first of these runs.
-                    let from = unsafe { from.offset(first as isize * runs.from) };
-                    // SAFETY: where it goes.
-                    let to = unsafe { to.add(first * plan.run) };
-                    // SAFETY: these runs go there, and are put into the room at once.
-                    let room = unsafe { buffer.room(to, count * plan.run) };
-                    if plan.run == plan.unit {
-                        // SAFETY: readable, and there is room.
-                        unsafe { strided_load(from, runs.from, room, count) };
-                    } else {
-                        // SAFETY: likewise.
-                        unsafe { strided_load_runs(from, runs.from, room, plan.run, count) };
-                    }
-                }
-            };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut row) };
-        }
-        (Kernel::TiledTranspose, &[rows, blocks, columns]) => {
-            let matrix = TiledTranspose::new(plan, rows, blocks, columns, processor);
-            let step = outer.last().map_or(0, |dim| dim.from);
-            // SAFETY: the caller's promise, for the matrix of this turn.
-            let mut stream = |from, to| unsafe { matrix.copy_through(from, to, step, processor, buffer) };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut stream) };
-        }
-        (Kernel::BatchedTranspose, &[matrices, rows, columns]) => {
-            let small = BatchedTranspose::new(plan, rows, columns, processor);
-            let most = APPEND_MAX_BYTES / small.bytes();
-            let mut stream = |from: *const u8, to: *mut u8| {
-                for first in (0..matrices.count).step_by(most) {
-                    let count = most.min(matrices.count - first);
-                    let done = first * small.bytes();
-                    // SAFETY: these matrices follow each other, on both sides, and are put into the room
-                    // at once.
-                    let room = unsafe { buffer.room(to.wrapping_add(done), count * small.bytes()) };
-                    // SAFETY: the caller's promise, for these matrices; there is room.
-                    unsafe { small.copy(from.wrapping_add(done), room, count, processor) };
-                }
-            };
-            // SAFETY: the plan's loops.
-            unsafe { for_each(outer, from, to, &mut stream) };
-        }
-        // Units with gaps between them make no whole lines.
-        // SAFETY: the caller's promise.
-        _ => unsafe { run_direct(plan, from, to, processor) },
     }
+}
+
+/// Puts `runs` that the source has apart side by side.
+///
+/// # Safety
+/// * As for [`run`]; `outer` and `runs` are the plan's.
+unsafe fn strided_load<S: Sink>(
+    outer: Outer<'_>,
+    plan: &CopyPlan,
+    runs: PairedDim,
+    processor: &Processor,
+    sink: &mut S,
+) {
+    let items = Items { count: runs.count, bytes: plan.run };
+    let load = processor.strided_load[plan.unit.trailing_zeros() as usize];
+    let mut copy = |ends: Endpoints| {
+        let write = |part: Range<usize>, target: *mut u8| {
+            // SAFETY: the first run of a part of the runs of this turn.
+            let source = unsafe { ends.source.offset(part.start as isize * runs.source) };
+            if plan.run == plan.unit {
+                // SAFETY: the caller says that the runs are readable; the sink says that `target` is
+                // writable for those of this part.
+                unsafe { load(source, runs.source, target, part.len()) };
+            } else {
+                // SAFETY: as above.
+                unsafe { strided_load_runs(source, runs.source, target, plan.run, part.len()) };
+            }
+        };
+        // SAFETY: `write` initializes whole runs; they are contiguous in the target, where the caller
+        // says that they are writable.
+        unsafe { sink.write_items(ends.target, items, write) };
+    };
+    // SAFETY: the plan's outer loops.
+    unsafe { outer.for_each(&mut copy) };
+}
+
+/// Transposes a matrix in each turn of the outer loops.
+///
+/// # Safety
+/// * As for [`run`]; `outer` and `matrix` are the plan's.
+unsafe fn tiled_transpose<S: Sink>(
+    outer: Outer<'_>,
+    matrix: &TiledTranspose,
+    processor: &Processor,
+    sink: &mut S,
+) {
+    // The matrix that comes after another one in the innermost of the outer loops.
+    let next_source = outer.dims.last().map_or(0, |dim| dim.source);
+    let mut copy = |ends| match sink.store_buffer() {
+        // SAFETY: the caller says that the matrix of this turn is readable and writable.
+        Some(buffer) => unsafe { matrix.copy_through(ends, next_source, processor, buffer) },
+        // SAFETY: as above.
+        None => unsafe { matrix.copy(ends, processor) },
+    };
+    // SAFETY: the plan's outer loops.
+    unsafe { outer.for_each(&mut copy) };
+}
+
+/// Transposes `count` matrices that follow each other in each turn of the outer loops.
+///
+/// # Safety
+/// * As for [`run`]; `outer`, `small` and `count` are the plan's.
+unsafe fn batched_transpose<S: Sink>(
+    outer: Outer<'_>,
+    small: &BatchedTranspose,
+    count: usize,
+    processor: &Processor,
+    sink: &mut S,
+) {
+    let bytes = small.matrix_bytes();
+    let mut copy = |ends: Endpoints| {
+        let write = |part: Range<usize>, target: *mut u8| {
+            // SAFETY: matrices are contiguous in the source: the first one of this part.
+            let source = unsafe { ends.source.add(part.start * bytes) };
+            // SAFETY: the caller says that the matrices are readable; the sink says that `target` is
+            // writable for those of this part.
+            unsafe { small.copy(Endpoints { source, target }, part.len(), processor) };
+        };
+        // SAFETY: `write` initializes whole matrices; they are contiguous in the target, where the
+        // caller says that they are writable.
+        unsafe { sink.write_items(ends.target, Items { count, bytes }, write) };
+    };
+    // SAFETY: the plan's outer loops.
+    unsafe { outer.for_each(&mut copy) };
 }

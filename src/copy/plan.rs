@@ -1,54 +1,40 @@
-//! What a copy between two layouts comes down to: few loops, and a kernel for the inner ones.
+//! What a copy between two layouts comes down to: a few dimensions to loop over, and a kernel that
+//! runs the inner ones.
 //!
 //! Invariants of a [`CopyPlan`]:
-//! * its loops reach every byte of every element once, and nothing else;
-//! * offsets and steps are in bytes; those of elements fit an `isize`;
+//! * its dimensions and its runs reach every byte of every element once, and nothing else;
+//! * offsets and strides are in bytes; those of elements fit an `isize`;
 //! * no two elements have the same target.
+
+#![forbid(unsafe_code)]
 
 use smallvec::SmallVec;
 
 #[cfg(any(feature = "parallel", test))]
-use super::CACHE_LINE_BYTES;
-use super::shuffle_plan::VECTOR_BYTES;
+use super::sizes::CACHE_LINE_BYTES;
+use super::sizes::{TILE_WIDTH_BYTES, VECTOR_BYTES};
+use crate::layout::paired::{PairedDim, PairedDims, PairedOffset};
 
-/// Loops over both sides at once: how often, and how many bytes each side steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Loop {
-    pub(super) count: usize,
-    pub(super) from: isize,
-    pub(super) to: isize,
-}
-
-impl Loop {
-    /// A loop that runs once.
-    const ONCE: Self = Self { count: 1, from: 0, to: 0 };
-
-    /// How many steps of the target make whole lines.
-    #[cfg(any(feature = "parallel", test))]
-    fn line(&self) -> usize {
-        CACHE_LINE_BYTES >> self.to.trailing_zeros().min(CACHE_LINE_BYTES.trailing_zeros())
-    }
-}
-
-/// What happens in the innermost loops.
+/// What the innermost loops do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// No loop: runs are copied one by one.
+    /// No dimension: runs of bytes, contiguous on both sides, are copied one by one.
     Runs,
-    /// One loop: the source has the runs apart, the target side by side.
+    /// One dimension: the source has the runs apart, the target side by side.
     StridedLoad,
-    /// Three loops over units. `rows` are closer together in the source than `columns`; the target
-    /// has columns side by side, and blocks of columns side by side.
+    /// Three dimensions over units, `rows`, `column_groups` and `columns`. Rows are closer together
+    /// in the source than columns; the target has columns side by side, and groups of columns side
+    /// by side.
     TiledTranspose,
-    /// Three loops over units: many small matrices follow each other on both sides, and `rows` and
-    /// `columns` change places in each of them.
+    /// Three dimensions over units, `matrices`, `rows` and `columns`: small matrices follow each
+    /// other on both sides, and each of them is transposed.
     BatchedTranspose,
-    /// Two loops over units, `rows` and `columns`, which have gaps in the target.
+    /// Two dimensions over units, `rows` and `columns`, which have gaps in the target.
     StridedStore,
 }
 
 impl Kernel {
-    /// How many loops the kernel runs itself.
+    /// How many dimensions the kernel loops over itself.
     fn depth(self) -> usize {
         match self {
             Self::Runs => 0,
@@ -59,30 +45,36 @@ impl Kernel {
     }
 }
 
-/// Loops and their kernel.
+/// Dimensions to loop over, and the kernel for the inner ones.
 #[derive(Clone, Debug)]
 pub(super) struct CopyPlan {
-    /// Outermost first. The last ones are the kernel's: see [`loops`](Self::loops).
-    loops: SmallVec<[Loop; 6]>,
+    /// Outermost first. The last ones are the kernel's: see [`loops`](Self::loops). Their start is
+    /// the offset of the first byte to read and to write from the first elements.
+    paired: PairedDims,
     pub(super) kernel: Kernel,
-    /// Bytes that follow each other on both sides, inside all loops.
+    /// Bytes that are contiguous on both sides, inside all dimensions.
     pub(super) run: usize,
-    /// Size of what is moved at once: 1, 2, 4, 8 or 16 bytes. Says nothing about alignment.
+    /// Bytes that are moved at once: 1, 2, 4, 8 or 16, and a divisor of `run`. Says nothing about
+    /// alignment.
     pub(super) unit: usize,
-    /// Offset of the first byte to read, from the first element of the source.
-    pub(super) from: isize,
-    /// Offset of the first byte to write, from the first element of the target.
-    pub(super) to: isize,
 }
 
-/// Runs from here on are copied one by one, shorter ones are loaded with a stride.
+/// Runs of at least so many bytes are copied one by one; shorter ones are loaded with a stride.
 const LONG_RUN_BYTES: usize = 512;
 
-/// Bytes of the target that a tile has side by side, if it can.
-pub(super) const TILE_WIDTH_BYTES: usize = 256;
-
-/// Columns of fewer bytes come from two loops.
+/// Columns of fewer bytes in total get a second dimension: groups of columns.
 const SHORT_COLUMNS_BYTES: usize = 16 * TILE_WIDTH_BYTES;
+
+/// Small matrices have at most so many bytes.
+const SMALL_MATRIX_MAX_BYTES: usize = 256;
+
+/// The largest unit: 16 bytes.
+const UNIT_MAX_BYTES_LOG2: u32 = 4;
+
+/// The largest power of two that divides `bytes`, up to 16.
+fn unit_of(bytes: usize) -> usize {
+    1 << bytes.trailing_zeros().min(UNIT_MAX_BYTES_LOG2)
+}
 
 impl CopyPlan {
     /// Plans the copy of elements of `itemsize` bytes. The strides are in elements.
@@ -90,166 +82,146 @@ impl CopyPlan {
     /// The shape has elements, their offsets in bytes fit an `isize`, and no two of them share a
     /// byte of the target.
     #[inline]
-    pub(super) fn new(shape: &[i64], from: &[i64], to: &[i64], itemsize: usize) -> Self {
-        let item = itemsize as isize;
-        // The largest power of two that divides the size, up to 16.
-        let unit = 1 << itemsize.trailing_zeros().min(4);
-        let mut plan = Self { loops: SmallVec::new(), kernel: Kernel::Runs, run: unit, unit, from: 0, to: 0 };
-        for ((&size, &from), &to) in shape.iter().zip(from).zip(to) {
-            if size != 1 {
-                plan.push(Loop { count: size as usize, from: from as isize * item, to: to as isize * item });
-            }
-        }
+    pub(super) fn new(shape: &[i64], source: &[i64], target: &[i64], itemsize: usize) -> Self {
+        let unit = unit_of(itemsize);
+        let mut paired = PairedDims::from_strides(shape, source, target, itemsize);
         if unit != itemsize {
-            plan.push(Loop { count: itemsize / unit, from: unit as isize, to: unit as isize });
+            let (count, step) = (itemsize / unit, unit as isize);
+            paired.insert(PairedDim { count, source: step, target: step });
         }
-        plan.fuse();
-        plan.choose();
+        paired.coalesce();
+        let mut plan = Self { paired, kernel: Kernel::Runs, run: unit, unit };
+        plan.absorb_run();
+        plan.choose_kernel();
         plan
     }
 
-    /// The loops around the kernel, outermost first, and the kernel's own.
-    pub(super) fn loops(&self) -> (&[Loop], &[Loop]) {
-        self.loops.split_at(self.loops.len() - self.kernel.depth())
+    /// The dimensions around the kernel, outermost first, and the kernel's own.
+    pub(super) fn loops(&self) -> (&[PairedDim], &[PairedDim]) {
+        self.paired.dims.split_at(self.outer_count())
+    }
+
+    /// Offsets in bytes of what is copied first, from the first elements.
+    pub(super) fn start(&self) -> PairedOffset {
+        self.paired.start
     }
 
     /// Bytes that are written.
     pub(super) fn bytes(&self) -> usize {
-        self.loops.iter().map(|dim| dim.count).product::<usize>() * self.run
+        self.dims().iter().map(|dim| dim.count).product::<usize>() * self.run
     }
 
-    /// Adds a loop in its place: by the steps of the target, the longest outside. They become
-    /// positive.
-    fn push(&mut self, mut dim: Loop) {
-        if dim.to < 0 {
-            dim = self.flipped(dim);
-        }
-        let place = self.loops.iter().rposition(|other| other.to >= dim.to).map_or(0, |place| place + 1);
-        self.loops.insert(place, dim);
+    fn dims(&self) -> &[PairedDim] {
+        &self.paired.dims
     }
 
-    /// The same loop from its other end.
-    fn flipped(&mut self, dim: Loop) -> Loop {
-        let last = dim.count as isize - 1;
-        self.from += last * dim.from;
-        self.to += last * dim.to;
-        Loop { count: dim.count, from: -dim.from, to: -dim.to }
+    fn dims_mut(&mut self) -> &mut SmallVec<[PairedDim; 6]> {
+        &mut self.paired.dims
     }
 
-    /// Makes one loop of those that step on both sides as if they were one, and takes what follows
-    /// each other on both sides as one run.
-    fn fuse(&mut self) {
-        self.loops.dedup_by(|inner, outer| {
-            let steps = |step: isize| step.checked_mul(inner.count as isize);
-            let one = steps(inner.from) == Some(outer.from) && steps(inner.to) == Some(outer.to);
-            if one {
-                *outer = Loop { count: outer.count * inner.count, ..*inner };
-            }
-            one
-        });
+    /// How many dimensions are around the kernel.
+    fn outer_count(&self) -> usize {
+        self.dims().len() - self.kernel.depth()
+    }
+
+    /// Takes units that are contiguous on both sides as one run, and a larger unit if that divides
+    /// the run.
+    fn absorb_run(&mut self) {
         let unit = self.unit as isize;
-        if let Some(&run) = self.loops.last()
-            && (run.from, run.to) == (unit, unit)
+        if let Some(&inner) = self.dims().last()
+            && (inner.source, inner.target) == (unit, unit)
         {
-            self.loops.pop();
-            self.run *= run.count;
-            self.unit = 1 << self.run.trailing_zeros().min(4);
+            self.dims_mut().pop();
+            self.run *= inner.count;
+            self.unit = unit_of(self.run);
         }
     }
 
-    /// Chooses the kernel, and moves its loops to the end.
-    fn choose(&mut self) {
-        let Some(&inner) = self.loops.last() else { return };
-        let side_by_side = inner.to == self.run as isize;
+    /// Chooses the kernel, and moves its dimensions to the end.
+    fn choose_kernel(&mut self) {
+        let Some(&inner) = self.dims().last() else { return };
+        let side_by_side = inner.target == self.run as isize;
         let units = self.run == self.unit;
         if self.run >= LONG_RUN_BYTES || !(side_by_side || units) {
             return;
         }
-        self.loops.pop();
-        let rows = if units { self.take_closer(inner) } else { None };
+        self.dims_mut().pop();
+        let rows = if units { self.take_closer_in_source(inner) } else { None };
         self.kernel = match (side_by_side, rows) {
             (true, None) => {
-                self.loops.push(inner);
+                self.dims_mut().push(inner);
                 Kernel::StridedLoad
             }
             (true, Some(rows)) if self.is_small_matrix(rows, inner) => {
-                self.loops.extend([rows, inner]);
+                self.dims_mut().extend([rows, inner]);
                 Kernel::BatchedTranspose
             }
             (true, Some(rows)) => {
-                let blocks = self.take_next(inner).unwrap_or(Loop::ONCE);
-                self.loops.extend([rows, blocks, inner]);
+                let groups = self.take_column_groups(inner).unwrap_or(PairedDim::ONE);
+                self.dims_mut().extend([rows, groups, inner]);
                 Kernel::TiledTranspose
             }
             (false, rows) => {
-                self.loops.extend([rows.unwrap_or(Loop::ONCE), inner]);
+                self.dims_mut().extend([rows.unwrap_or(PairedDim::ONE), inner]);
                 Kernel::StridedStore
             }
         };
     }
 
-    /// Takes out the loop whose elements are closest together in the source, if they are closer than
-    /// those of `columns`.
-    fn take_closer(&mut self, columns: Loop) -> Option<Loop> {
-        let distance = |dim: &Loop| dim.from.unsigned_abs();
-        let places = 0..self.loops.len();
-        let closest = places
-            .filter(|&place| self.loops[place].from != 0)
-            .min_by_key(|&place| distance(&self.loops[place]))?;
-        if distance(&self.loops[closest]) >= distance(&columns) {
+    /// Takes out the dimension whose elements are closest together in the source, if they are
+    /// closer than those of `columns`. Its source stride becomes positive.
+    fn take_closer_in_source(&mut self, columns: PairedDim) -> Option<PairedDim> {
+        let distance = |dim: &PairedDim| dim.source.unsigned_abs();
+        let (index, closest) = (self.dims().iter().enumerate())
+            .filter(|(_, dim)| dim.source != 0)
+            .min_by_key(|(_, dim)| distance(dim))?;
+        if distance(closest) >= distance(&columns) {
             return None;
         }
-        let rows = self.loops.remove(closest);
-        Some(if rows.from < 0 { self.flipped(rows) } else { rows })
+        let rows = self.dims_mut().remove(index);
+        Some(if rows.source < 0 { self.paired.flip(rows) } else { rows })
     }
 
-    /// Whether the loop outside steps from one small matrix to the next on both sides.
-    fn is_small_matrix(&self, rows: Loop, columns: Loop) -> bool {
+    /// Whether the matrix is small, contiguous on both sides, and the dimension around it steps
+    /// from one such matrix to the next on both sides.
+    fn is_small_matrix(&self, rows: PairedDim, columns: PairedDim) -> bool {
         let bytes = rows.count * columns.count * self.unit;
         let step = bytes as isize;
-        let whole = rows.from == self.unit as isize
-            && columns.from == (rows.count * self.unit) as isize
-            && rows.to == (columns.count * self.unit) as isize;
-        // Where vectors of rows and columns fit, tiles are as good.
-        let small = rows.count.min(columns.count) < (VECTOR_BYTES / self.unit).max(4) && bytes <= 256;
-        let next = self.loops.last().is_some_and(|next| (next.from, next.to) == (step, step));
-        whole && small && next
+        let contiguous = rows.source == self.unit as isize
+            && columns.source == (rows.count * self.unit) as isize
+            && rows.target == (columns.count * self.unit) as isize;
+        // Where vectors of rows and of columns fit, tiles are as good.
+        let small = rows.count.min(columns.count) < (VECTOR_BYTES / self.unit).max(4)
+            && bytes <= SMALL_MATRIX_MAX_BYTES;
+        let follow =
+            self.dims().last().is_some_and(|next| (next.source, next.target) == (step, step));
+        contiguous && small && follow
     }
 
-    /// Takes out the loop that continues `columns` in the target, where these are short.
-    fn take_next(&mut self, columns: Loop) -> Option<Loop> {
+    /// Takes out the dimension that continues `columns` in the target, if the columns are short.
+    fn take_column_groups(&mut self, columns: PairedDim) -> Option<PairedDim> {
         let bytes = columns.count * self.run;
-        let next = *self.loops.last()?;
-        (bytes < SHORT_COLUMNS_BYTES && next.to == bytes as isize).then(|| self.loops.pop())?
+        let next = *self.dims().last()?;
+        let continues = bytes < SHORT_COLUMNS_BYTES && next.target == bytes as isize;
+        continues.then(|| self.dims_mut().pop())?
     }
 
-    /// Two plans that do the work of one; or the plan itself where its loops are too short to be cut.
+    /// Two plans that do the work of one; or the plan itself where its dimensions are too short to
+    /// be cut.
     ///
-    /// They are cut after whole lines of the target, counted from the first element. Where it does not
-    /// begin on a line, or loops outside the cut one do not step by whole lines, the two write to
-    /// different bytes of the lines at the cuts.
+    /// They are cut after whole lines of the target, counted from the first element. Where it does
+    /// not begin on a line, or dimensions outside the cut one do not step by whole lines, the two
+    /// write to different bytes of the lines at the cuts.
     #[cfg(any(feature = "parallel", test))]
     pub(super) fn split(mut self) -> Result<(Self, Self), Self> {
-        let kernels = self.loops.len() - self.kernel.depth();
-        // Blocks are of whole columns, and matrices are whole.
-        let whole = match (self.kernel, &self.loops[..]) {
-            (Kernel::TiledTranspose, [.., blocks, _]) => usize::from(blocks.count > 1),
-            (Kernel::BatchedTranspose, _) => 2,
-            _ => 0,
-        };
-        let loops = &self.loops[..self.loops.len() - whole];
-        let cut = loops.iter().enumerate().find_map(|(place, dim)| {
-            let granule = if place < kernels { dim.line() } else { dim.line().max(CACHE_LINE_BYTES) };
-            let first = (dim.count / 2).next_multiple_of(granule);
-            (0 < first && first < dim.count).then_some((place, first))
-        });
         let mut rest = self.clone();
-        if let Some((place, first)) = cut {
-            let dim = self.loops[place];
-            self.loops[place].count = first;
-            rest.loops[place].count -= first;
-            rest.from += first as isize * dim.from;
-            rest.to += first as isize * dim.to;
+        if let Some((index, first)) = self.cut() {
+            let dim = self.dims()[index];
+            self.dims_mut()[index].count = first;
+            rest.dims_mut()[index].count -= first;
+            let first = first as isize;
+            let (source, target) = (first * dim.source, first * dim.target);
+            rest.paired.advance(PairedOffset { source, target });
             return Ok((self, rest));
         }
         let first = (self.run / 2).next_multiple_of(CACHE_LINE_BYTES);
@@ -258,8 +230,32 @@ impl CopyPlan {
         }
         self.run = first;
         rest.run -= first;
-        rest.from += first as isize;
-        rest.to += first as isize;
+        rest.paired.advance(PairedOffset { source: first as isize, target: first as isize });
         Ok((self, rest))
     }
+
+    /// The outermost dimension that can be cut, and how many of its indices come before the cut.
+    #[cfg(any(feature = "parallel", test))]
+    fn cut(&self) -> Option<(usize, usize)> {
+        // Groups are of whole columns, and small matrices are whole: these inner dimensions stay.
+        let uncut = match (self.kernel, self.dims()) {
+            (Kernel::TiledTranspose, [.., groups, _]) => usize::from(groups.count > 1),
+            (Kernel::BatchedTranspose, _) => 2,
+            _ => 0,
+        };
+        let cuttable = &self.dims()[..self.dims().len() - uncut];
+        cuttable.iter().enumerate().find_map(|(index, dim)| {
+            let is_outer = index < self.outer_count();
+            let to_line = steps_to_whole_lines(dim.target);
+            let granule = if is_outer { to_line } else { to_line.max(CACHE_LINE_BYTES) };
+            let first = (dim.count / 2).next_multiple_of(granule);
+            (0 < first && first < dim.count).then_some((index, first))
+        })
+    }
+}
+
+/// How many steps of `stride` bytes make whole cache lines.
+#[cfg(any(feature = "parallel", test))]
+fn steps_to_whole_lines(stride: isize) -> usize {
+    CACHE_LINE_BYTES >> stride.trailing_zeros().min(CACHE_LINE_BYTES.trailing_zeros())
 }

@@ -1,108 +1,137 @@
-//! Programs for small dimensions: pixels into planes, planes into pixels, many tiny matrices. Whole
-//! vectors of the target are put together from vectors of the source.
+//! Plans for shuffling bytes where a dimension is small: pixels into planes (deinterleaving), planes
+//! into pixels (interleaving), many tiny matrices (transposing). Whole vectors of the target are put
+//! together from vectors of the source with byte shuffles (`pshufb`).
+//!
+//! Deinterleaving RGB pixels of one byte, as an example: the three outputs are 16 reds, 16 greens and
+//! 16 blues. Each of them has three inputs, the vectors at 0, 16 and 32 of the source, because 16
+//! pixels take 48 bytes. For the reds, the byte indices into the first input are 0, 3, 6, 9, 12 and
+//! 15 in front; the bytes that come from the other inputs are marked as empty, and the results of the
+//! three shuffles are joined by OR.
+
+#![forbid(unsafe_code)]
 
 use smallvec::SmallVec;
 
-/// Bytes of a vector.
-pub(super) const VECTOR_BYTES: usize = 16;
+use super::sizes::VECTOR_BYTES;
 
-/// Writing a plan takes about as long as copying so many bytes without one.
+/// Minimum size (bytes) of a copy for which a shuffle plan is made. Making one takes about as long
+/// as copying so many bytes without it.
 pub(super) const SHUFFLE_MIN_BYTES: usize = 4 << 10;
 
-/// Programs of more vectors would take long to write.
+/// Plans of more vectors would take long to make.
 const MAX_VECTORS: usize = 64;
 
-/// What to do again and again.
+/// Byte index of a shuffle where nothing is taken: `pshufb` writes 0 for a set highest bit.
+const EMPTY: u8 = 0x80;
+
+/// What to do in one turn, which is repeated along both sides.
 pub(super) struct ShufflePlan {
-    /// How many pixels, or matrices, one turn takes.
-    pub(super) turn: usize,
-    /// How far both sides step from turn to turn.
-    pub(super) from_step: isize,
-    pub(super) to_step: isize,
+    /// How many pixels, or matrices, one turn copies.
+    pub(super) items_per_turn: usize,
+    /// How many bytes both sides step from turn to turn.
+    pub(super) source_step: isize,
+    pub(super) target_step: isize,
     pub(super) outputs: Vec<Output>,
 }
 
 /// A vector of the target.
 pub(super) struct Output {
-    /// It begins in this row of the target, after so many bytes.
+    /// The row of the target that it is in.
     pub(super) row: usize,
+    /// Where it begins in that row, in bytes.
     pub(super) offset: usize,
     pub(super) inputs: SmallVec<[Input; 4]>,
 }
 
-/// A vector of the source, and which of its bytes go where: as `pshufb` wants it, with the highest bit
-/// set where there is nothing to take.
+/// A vector of the source, and which of its bytes go where.
 pub(super) struct Input {
+    /// Where it begins in the source, in bytes.
     pub(super) offset: isize,
-    pub(super) bytes: [u8; VECTOR_BYTES],
+    /// For each byte of the output the index of a byte of this input, or [`EMPTY`].
+    pub(super) indices: [u8; VECTOR_BYTES],
+}
+
+/// Where a byte of the target comes from: `index` bytes into a stretch of readable bytes that begins
+/// `base` bytes into the source.
+struct SourceByte {
+    base: isize,
+    index: usize,
 }
 
 impl Output {
-    /// The vector at `offset` in a row. `source` tells where a byte of the row comes from: where a stretch
-    /// of `span` readable bytes begins, and how far into it.
-    fn new(row: usize, offset: usize, span: usize, source: impl Fn(usize) -> (isize, usize)) -> Self {
+    /// The vector at `offset` in a row. `source` tells where a byte of the row comes from; the
+    /// stretches that it names are `span` bytes long.
+    fn new(row: usize, offset: usize, span: usize, source: impl Fn(usize) -> SourceByte) -> Self {
         let mut inputs: SmallVec<[Input; 4]> = SmallVec::new();
-        for index in 0..VECTOR_BYTES {
-            let (base, offset) = source(offset + index);
-            let byte = base + offset as isize;
-            let reaches = |input: &Input| (0..VECTOR_BYTES as isize).contains(&(byte - input.offset));
-            let place = inputs.iter().position(reaches).unwrap_or_else(|| {
+        for lane in 0..VECTOR_BYTES {
+            let SourceByte { base, index } = source(offset + lane);
+            let byte = base + index as isize;
+            let reaches =
+                |input: &Input| (0..VECTOR_BYTES as isize).contains(&(byte - input.offset));
+            let input = inputs.iter().position(reaches).unwrap_or_else(|| {
                 // The vector stays within the stretch.
-                let offset = base + offset.min(span - VECTOR_BYTES) as isize;
-                inputs.push(Input { offset, bytes: [0x80; VECTOR_BYTES] });
+                let offset = base + index.min(span - VECTOR_BYTES) as isize;
+                inputs.push(Input { offset, indices: [EMPTY; VECTOR_BYTES] });
                 inputs.len() - 1
             });
-            inputs[place].bytes[index] = (byte - inputs[place].offset) as u8;
+            inputs[input].indices[lane] = (byte - inputs[input].offset) as u8;
         }
         Self { row, offset, inputs }
     }
 }
 
 impl ShufflePlan {
-    /// Takes pixels of `planes` units, which follow each other, apart into that many rows.
+    /// Takes contiguous pixels of `planes` units apart, into `planes` rows.
     pub(super) fn deinterleave(planes: usize, unit: usize) -> Self {
         let span = planes * VECTOR_BYTES;
-        let source = |plane: usize, index: usize| (index / unit * planes + plane) * unit + index % unit;
-        let outputs = (0..planes).map(|plane| Output::new(plane, 0, span, |index| (0, source(plane, index))));
-        Self {
-            turn: VECTOR_BYTES / unit,
-            from_step: span as isize,
-            to_step: VECTOR_BYTES as isize,
-            outputs: outputs.collect(),
-        }
-    }
-
-    /// Puts planes, so many bytes apart, together to pixels that follow each other.
-    pub(super) fn interleave(planes: usize, distance: isize, unit: usize) -> Self {
-        let source = |index: usize| {
-            let (pixel, plane) = (index / unit / planes, index / unit % planes);
-            (plane as isize * distance, pixel * unit + index % unit)
+        let output = |plane: usize| {
+            Output::new(plane, 0, span, |byte| SourceByte {
+                base: 0,
+                index: (byte / unit * planes + plane) * unit + byte % unit,
+            })
         };
-        let outputs = (0..planes).map(|vector| Output::new(0, vector * VECTOR_BYTES, VECTOR_BYTES, source));
         Self {
-            turn: VECTOR_BYTES / unit,
-            from_step: VECTOR_BYTES as isize,
-            to_step: (planes * VECTOR_BYTES) as isize,
-            outputs: outputs.collect(),
+            items_per_turn: VECTOR_BYTES / unit,
+            source_step: span as isize,
+            target_step: VECTOR_BYTES as isize,
+            outputs: (0..planes).map(output).collect(),
         }
     }
 
-    /// Transposes matrices that follow each other: `rows` and `columns` as in the target.
+    /// Puts `planes` planes, which lie `distance` bytes apart, together to contiguous pixels.
+    pub(super) fn interleave(planes: usize, distance: isize, unit: usize) -> Self {
+        let source = |byte: usize| {
+            let (pixel, plane) = (byte / unit / planes, byte / unit % planes);
+            SourceByte { base: plane as isize * distance, index: pixel * unit + byte % unit }
+        };
+        let output = |vector: usize| Output::new(0, vector * VECTOR_BYTES, VECTOR_BYTES, source);
+        Self {
+            items_per_turn: VECTOR_BYTES / unit,
+            source_step: VECTOR_BYTES as isize,
+            target_step: (planes * VECTOR_BYTES) as isize,
+            outputs: (0..planes).map(output).collect(),
+        }
+    }
+
+    /// Transposes contiguous matrices that follow each other. `rows` and `columns` are those of a
+    /// matrix of the target. `None` if the plan would be long.
     pub(super) fn transpose(rows: usize, columns: usize, unit: usize) -> Option<Self> {
         let matrix = rows * columns * unit;
-        // As many as fill whole vectors.
-        let turn = VECTOR_BYTES >> matrix.trailing_zeros().min(VECTOR_BYTES.trailing_zeros());
-        let span = turn * matrix;
-        let source = |index: usize| {
-            let (place, byte) = (index % matrix / unit, index % unit);
-            let place = place % columns * rows + place / columns;
-            (0, index / matrix * matrix + place * unit + byte)
+        // As many matrices as fill whole vectors.
+        let matrices = VECTOR_BYTES >> matrix.trailing_zeros().min(VECTOR_BYTES.trailing_zeros());
+        let span = matrices * matrix;
+        let source = |byte: usize| {
+            let position = byte % matrix / unit;
+            let transposed = position % columns * rows + position / columns;
+            let index = byte / matrix * matrix + transposed * unit + byte % unit;
+            SourceByte { base: 0, index }
         };
+        let output = |offset: usize| Output::new(0, offset, span, source);
         (span <= MAX_VECTORS * VECTOR_BYTES).then(|| Self {
-            turn,
-            from_step: span as isize,
-            to_step: span as isize,
-            outputs: (0..span).step_by(VECTOR_BYTES).map(|offset| Output::new(0, offset, span, source)).collect(),
+            items_per_turn: matrices,
+            source_step: span as isize,
+            target_step: span as isize,
+            outputs: (0..span).step_by(VECTOR_BYTES).map(output).collect(),
         })
     }
 }

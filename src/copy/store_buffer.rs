@@ -1,85 +1,146 @@
-//! Bytes on their way to the target: put together in a cache, then written past the caches.
+//! A buffer on the way to the target: what a kernel writes is put together here, in a near cache, and
+//! then written to the target in whole cache lines. Non-temporal stores are only fast that way.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr;
 
-use super::CACHE_LINE_BYTES;
-use super::processor::NontemporalStores;
+use super::processor::Stores;
+use super::sizes::CACHE_LINE_BYTES;
 
-/// So many bytes fit the second cache. They are on the stack of the thread that copies.
+/// Bytes of the buffer: they fit a second-level cache, and the stack of the thread that copies.
 pub(super) const STORE_BUFFER_BYTES: usize = 80 << 10;
 
-/// The most bytes to ask room for at once.
+/// The most bytes that a kernel writes to the buffer in one go.
 pub(super) const APPEND_MAX_BYTES: usize = 8 << 10;
 
-/// Memory for them.
-#[repr(align(64))]
-pub(super) struct StoreBufferMemory(MaybeUninit<[u8; STORE_BUFFER_BYTES]>);
-
-impl StoreBufferMemory {
-    pub(super) const fn new() -> Self {
-        Self(MaybeUninit::uninit())
-    }
+/// Items that are contiguous in the target: `count` of `bytes` bytes each.
+#[derive(Clone, Copy)]
+pub(super) struct Items {
+    pub(super) count: usize,
+    pub(super) bytes: usize,
 }
 
-/// Pieces of the target that follow each other leave in whole lines.
+/// The buffer. A value is large: it belongs into a stack frame that only callers of the buffer have.
 ///
-/// Invariant: the first `filled` bytes of the buffer go to `to`, and may be written there.
-pub(super) struct StoreBuffer<'a> {
-    pub(super) stores: &'a NontemporalStores,
-    buffer: *mut u8,
-    to: *mut u8,
+/// Invariant: the first `filled` bytes of `memory` are initialized, go to `target`, and may be
+/// written there.
+#[repr(C, align(64))] // the memory is first, and begins on a cache line
+pub(super) struct StoreBuffer {
+    memory: MaybeUninit<[u8; STORE_BUFFER_BYTES]>,
+    target: *mut u8,
     filled: usize,
+    stores: &'static Stores,
 }
 
-impl<'a> StoreBuffer<'a> {
-    pub(super) fn new(memory: &'a mut StoreBufferMemory, stores: &'a NontemporalStores) -> Self {
-        Self { stores, buffer: memory.0.as_mut_ptr().cast(), to: ptr::null_mut(), filled: 0 }
+impl StoreBuffer {
+    /// An empty buffer, which writes to the target with these functions.
+    #[inline(always)]
+    pub(super) fn new(stores: &'static Stores) -> Self {
+        Self { memory: MaybeUninit::uninit(), target: ptr::null_mut(), filled: 0, stores }
     }
 
-    /// Where to put the bytes that go to `to`; there is room for [`APPEND_MAX_BYTES`] of them.
+    /// The functions that write to the target.
+    #[inline]
+    pub(super) fn stores(&self) -> &'static Stores {
+        self.stores
+    }
+
+    /// Takes items that go to `target`. They are asked for in parts of at most [`APPEND_MAX_BYTES`]:
+    /// `write` gets the range of the items of a part, and the address to write them to.
     ///
     /// # Safety
-    /// * `bytes`, at most [`APPEND_MAX_BYTES`], are put there before the next call, and may be written to `to`.
-    pub(super) unsafe fn room(&mut self, to: *mut u8, bytes: usize) -> *mut u8 {
-        debug_assert!(bytes <= APPEND_MAX_BYTES);
-        if self.to.wrapping_add(self.filled) != to {
+    /// * `write` initializes all bytes of the items that it is asked for, and writes nothing else.
+    /// * All items may be written to `target`, at the latest in [`finish`](Self::finish).
+    ///
+    /// # Panics
+    /// Where a single item is larger than [`APPEND_MAX_BYTES`].
+    #[inline]
+    pub(super) unsafe fn append(
+        &mut self,
+        target: *mut u8,
+        items: Items,
+        mut write: impl FnMut(Range<usize>, *mut u8),
+    ) {
+        let bytes = items.count * items.bytes;
+        if bytes <= APPEND_MAX_BYTES {
+            // SAFETY: `bytes` was just compared; `write` initializes them, and the caller says that
+            // they may be written to `target`.
+            return write(0..items.count, unsafe { self.reserve(target, bytes) });
+        }
+        let part = APPEND_MAX_BYTES / items.bytes;
+        assert!(part > 0, "an item of {} bytes exceeds a part of the store buffer", items.bytes);
+        for first in (0..items.count).step_by(part) {
+            let count = part.min(items.count - first);
+            let target = target.wrapping_add(first * items.bytes);
+            // SAFETY: a part of at most `APPEND_MAX_BYTES`; the rest as above.
+            let address = unsafe { self.reserve(target, count * items.bytes) };
+            write(first..first + count, address);
+        }
+    }
+
+    /// Where to write `bytes` that go to `target`.
+    ///
+    /// # Safety
+    /// * `bytes` are at most [`APPEND_MAX_BYTES`], are initialized at the returned address before any
+    ///   other method is called, and may be written to `target`.
+    #[inline]
+    unsafe fn reserve(&mut self, target: *mut u8, bytes: usize) -> *mut u8 {
+        if self.target.wrapping_add(self.filled) != target {
             self.flush();
-            self.to = to;
+            self.target = target;
         } else if self.filled + bytes > STORE_BUFFER_BYTES {
             // What does not fill a line waits for more.
-            let rest = (self.to.addr() + self.filled) % CACHE_LINE_BYTES;
+            let rest = (self.target.addr() + self.filled) % CACHE_LINE_BYTES;
             self.send(self.filled - rest);
         }
-        // SAFETY: there is room: less than a line is left, or nothing was sent because all fits.
-        let room = unsafe { self.buffer.add(self.filled) };
+        // SAFETY: `filled + bytes` is at most the size of the memory: either that was just found, or
+        // less than a cache line is left in it and the caller says that `bytes` is small.
+        let address = unsafe { self.start().add(self.filled) };
         self.filled += bytes;
-        room
+        address
     }
 
-    /// The empty buffer, for [`STORE_BUFFER_BYTES`] bytes that the caller writes to their places.
-    pub(super) fn scratch(&mut self) -> *mut u8 {
+    /// The memory of the buffer, empty, as scratch space for `bytes`, which the caller writes to the
+    /// target itself. It stays valid until another method is called.
+    ///
+    /// # Panics
+    /// Where `bytes` exceed [`STORE_BUFFER_BYTES`].
+    #[inline]
+    pub(super) fn scratch(&mut self, bytes: usize) -> *mut u8 {
+        assert!(bytes <= STORE_BUFFER_BYTES, "{bytes} bytes exceed the store buffer");
         self.flush();
-        self.buffer
+        self.start()
     }
 
-    /// Writes everything to where it goes.
-    pub(super) fn flush(&mut self) {
+    /// Writes everything to where it goes, and waits for the stores.
+    pub(super) fn finish(&mut self) {
+        self.flush();
+        (self.stores.fence)();
+    }
+
+    fn start(&mut self) -> *mut u8 {
+        self.memory.as_mut_ptr().cast()
+    }
+
+    fn flush(&mut self) {
         self.send(self.filled);
     }
 
-    /// Writes the first bytes, of those that there are, to where they go.
+    /// Writes the first `bytes`, of those that there are, to where they go.
     fn send(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
         }
-        // SAFETY: the invariant.
-        unsafe { (self.stores.copy)(self.buffer, self.to, bytes) };
-        self.to = self.to.wrapping_add(bytes);
+        let start = self.start();
+        // SAFETY: the invariant says that `filled` bytes are initialized and may be written to
+        // `target`; callers send at most these.
+        unsafe { (self.stores.copy)(start, self.target, bytes) };
+        self.target = self.target.wrapping_add(bytes);
         self.filled -= bytes;
-        // SAFETY: within the buffer.
-        let rest = unsafe { self.buffer.add(bytes) };
-        // SAFETY: the rest moves to the front.
-        unsafe { rest.copy_to(self.buffer, self.filled) };
+        // SAFETY: `bytes` were in the memory, and so is what comes after them.
+        let rest = unsafe { start.add(bytes) };
+        // SAFETY: the `filled` bytes that are left move to the front of the same memory.
+        unsafe { rest.copy_to(start, self.filled) };
     }
 }

@@ -1,26 +1,27 @@
-//! Every processor, both ways to write, whole and in parts, against a loop over elements; and between
-//! pages that nobody may touch.
+//! The kernels against a loop over elements: for every set of instructions, straight to the target and
+//! through the store buffer, whole and split; and in memory between inaccessible pages.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::endpoints::Endpoints;
 use super::kernels;
 use super::plan::CopyPlan;
 use super::processor::{self, Processor};
 use crate::Layout;
 
-/// All that this machine can run.
+/// The sets of instructions that this machine has.
 fn processors() -> Vec<(&'static str, &'static Processor)> {
     let mut all = vec![("portable", &processor::PORTABLE)];
     #[cfg(target_arch = "x86_64")]
     {
-        all.push(("SSE2", &processor::x86::SSE2));
+        all.push(("SSE2", &processor::SSE2));
         if is_x86_feature_detected!("avx2") {
-            all.push(("AVX2", &processor::x86::AVX2));
+            all.push(("AVX2", &processor::AVX2));
         }
         let avx2 = is_x86_feature_detected!("avx2");
         if avx2 && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-            all.push(("AVX512", &processor::x86::AVX512));
+            all.push(("AVX512", &processor::AVX512));
         }
     }
     all
@@ -30,14 +31,15 @@ fn processors() -> Vec<(&'static str, &'static Processor)> {
 #[derive(Clone, Debug)]
 struct Dim {
     size: i64,
-    /// Where it comes among the others, and how far its elements are apart.
-    order: u32,
-    step: i64,
-    kind: Kind,
+    /// Dimensions of smaller rank are closer together in memory.
+    rank: u32,
+    /// By how much the stride exceeds that of a dense dimension, as a factor.
+    spread: i64,
+    class: StrideClass,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum StrideClass {
     Plain,
     Backwards,
     Broadcast,
@@ -47,33 +49,41 @@ enum Kind {
 
 fn dims() -> impl Strategy<Value = Vec<(Dim, Dim)>> {
     let size = prop_oneof![6 => 1..6_i64, 1 => Just(0_i64), 2 => 6..20_i64, 2 => 20..90_i64];
-    let kind = prop_oneof![
-        6 => Just(Kind::Plain), 2 => Just(Kind::Backwards), 1 => Just(Kind::Broadcast), 1 => Just(Kind::Overlapping)
+    let class = prop_oneof![
+        6 => Just(StrideClass::Plain),
+        2 => Just(StrideClass::Backwards),
+        1 => Just(StrideClass::Broadcast),
+        1 => Just(StrideClass::Overlapping),
     ];
-    let step = prop_oneof![6 => Just(1_i64), 1 => 2..4_i64];
-    let dim = (size, (any::<u32>(), step.clone(), kind.clone()), (any::<u32>(), step, kind));
-    let dim = dim.prop_map(|(size, (order, step, kind), (to_order, to_step, to_kind))| {
-        let to_kind = if to_kind == Kind::Backwards { to_kind } else { Kind::Plain };
-        (Dim { size, order, step, kind }, Dim { size, order: to_order, step: to_step, kind: to_kind })
+    let spread = prop_oneof![6 => Just(1_i64), 1 => 2..4_i64];
+    let side = || (any::<u32>(), spread.clone(), class.clone());
+    let dim = (size, side(), side()).prop_map(|(size, source, target)| {
+        let dim = |(rank, spread, class)| Dim { size, rank, spread, class };
+        let (source, mut target) = (dim(source), dim(target));
+        // Every element of a target is its own.
+        if target.class != StrideClass::Backwards {
+            target.class = StrideClass::Plain;
+        }
+        (source, target)
     });
     vec(dim, 0..=8).prop_filter("small enough", |dims| {
         dims.iter().map(|(dim, _)| dim.size.max(1)).product::<i64>() <= 50_000
     })
 }
 
-/// Strides of the dimensions, in order, with gaps by `step`.
+/// A layout of these dimensions.
 fn layout(dims: &[Dim]) -> Layout {
     let mut order: Vec<usize> = (0..dims.len()).collect();
-    order.sort_by_key(|&dim| dims[dim].order);
+    order.sort_by_key(|&dim| dims[dim].rank);
     let mut strides = vec![0; dims.len()];
     let (mut next, mut last) = (1, 1);
     for dim in order {
-        let Dim { size, step, kind, .. } = dims[dim];
-        strides[dim] = match kind {
-            Kind::Plain => next * step,
-            Kind::Backwards => -next * step,
-            Kind::Broadcast => 0,
-            Kind::Overlapping => last,
+        let Dim { size, spread, class, .. } = dims[dim];
+        strides[dim] = match class {
+            StrideClass::Plain => next * spread,
+            StrideClass::Backwards => -next * spread,
+            StrideClass::Broadcast => 0,
+            StrideClass::Overlapping => last,
         };
         last = strides[dim];
         next = next.max(size.max(1) * strides[dim].abs());
@@ -86,13 +96,22 @@ fn layout(dims: &[Dim]) -> Layout {
 fn offsets(layout: &Layout) -> Vec<i64> {
     let mut offsets = vec![0];
     for (&size, &stride) in layout.shape().iter().zip(layout.strides()) {
-        offsets = offsets.iter().flat_map(|base| (0..size).map(move |index| base + index * stride)).collect();
+        offsets = offsets
+            .iter()
+            .flat_map(|base| (0..size).map(move |index| base + index * stride))
+            .collect();
     }
     offsets
 }
 
-/// Memory for the elements of a layout, `shift` bytes more before them, and where the first one is.
-fn memory(layout: &Layout, itemsize: usize, shift: usize, fill: impl FnMut(usize) -> u8) -> (Vec<u8>, usize) {
+/// Memory for the elements of a layout after `shift` other bytes, and the index of the first element's
+/// first byte.
+fn memory(
+    layout: &Layout,
+    itemsize: usize,
+    shift: usize,
+    fill: impl FnMut(usize) -> u8,
+) -> (Vec<u8>, usize) {
     let (low, high) = layout.extent().unwrap_or((0, -1));
     let bytes = (high - low + 1) as usize * itemsize + shift;
     ((0..bytes).map(fill).collect(), low.unsigned_abs() as usize * itemsize + shift)
@@ -127,22 +146,20 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
         for nontemporal in [false, true] {
             for plans in [vec![plan.clone()], parts(plan.clone())] {
                 let mut to = blank.clone();
+                let ends = Endpoints {
+                    source: from[first..].as_ptr(),
+                    target: to[to_first..].as_mut_ptr(),
+                };
                 for plan in &plans {
-                    // SAFETY: both memories have all elements of their layouts.
-                    unsafe {
-                        kernels::run(
-                            plan,
-                            from[first..].as_ptr(),
-                            to[to_first..].as_mut_ptr(),
-                            processor,
-                            nontemporal,
-                        );
-                    }
+                    // SAFETY: both memories have all elements of their layouts (`memory`), and the
+                    // machine has the processor's instructions (`processors`).
+                    unsafe { kernels::run(plan, ends, processor, nontemporal) };
                 }
                 let count = plans.len();
                 assert!(
                     to == expected,
-                    "{name}, nontemporal: {nontemporal}, parts: {count}, {source:?} -> {target:?} of {itemsize}: {plan:?}"
+                    "{name}, non-temporal: {nontemporal}, parts: {count}, \
+                     {source:?} -> {target:?} of {itemsize}: {plan:?}"
                 );
             }
         }
@@ -153,7 +170,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_layout_is_copied_to_every_other(
+    fn random_layouts_match_a_loop_over_elements(
         dims in dims(),
         itemsize in prop::sample::select(vec![1_usize, 2, 4, 8, 16, 3, 6, 12, 20, 32]),
         shifts in (0_usize..64, 0_usize..64),
@@ -168,9 +185,9 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Of many parts, with gaps behind rows on both sides, from either end.
+    /// Matrices of many tiles, with gaps behind the rows on both sides, and with negative strides.
     #[test]
-    fn large_matrices_change_rows_and_columns(
+    fn large_matrices_with_gaps_are_transposed(
         (outer, rows, columns) in (1_i64..4, 1_i64..900, 1_i64..900),
         (from_gap, to_gap, matrices) in (0_i64..70, 0_i64..70, any::<bool>()),
         (from_back, to_back) in any::<(bool, bool)>(),
@@ -180,7 +197,7 @@ proptest! {
         prop_assume!(rows * columns * outer < 300_000);
         let sign = |back| if back { -1 } else { 1 };
         let (from_pitch, to_pitch) = (rows + from_gap, columns + to_gap);
-        // In the target, matrix after matrix or row beside row.
+        // In the target, matrices follow each other, or rows of all matrices are side by side.
         let source = [from_pitch * columns, sign(from_back), sign(to_back) * from_pitch];
         let (to_pitch, between) = match matrices {
             true => (to_pitch, to_pitch * rows),
@@ -202,10 +219,13 @@ fn permuted(base: &[i64], order: &[usize]) -> (Layout, Layout) {
     (Layout::new(&shape, &strides).expect("small"), Layout::contiguous(&shape).expect("small"))
 }
 
-/// Large enough for several tiles, parts and programs; odd enough for all their edges.
+/// Pairs of layouts that are large enough for several tiles, parts and shuffle plans, and odd enough
+/// for all of their edges.
 fn shapes() -> Vec<(Layout, Layout)> {
     let mut all = Vec::new();
-    for base in [[300, 700], [257, 511], [512, 512], [64, 1000], [1000, 64], [2000, 7], [7, 2000], [65, 33]] {
+    for base in
+        [[300, 700], [257, 511], [512, 512], [64, 1000], [1000, 64], [2000, 7], [7, 2000], [65, 33]]
+    {
         all.push(permuted(&base, &[1, 0]));
     }
     for channels in 2..=17 {
@@ -232,7 +252,7 @@ fn shapes() -> Vec<(Layout, Layout)> {
 }
 
 #[test]
-fn large_layouts_are_copied_whole() {
+fn large_layouts_match_a_loop_over_elements() {
     for (source, target) in shapes() {
         for itemsize in [1, 2, 4, 8, 16, 12] {
             check(&source, &target, itemsize);
@@ -240,10 +260,10 @@ fn large_layouts_are_copied_whole() {
     }
 }
 
-/// Few planes of many pixels: once, rows that were put together short by short went to a buffer that had
-/// no room for all planes.
+/// A regression: short rows that are put into the store buffer together went to a buffer without room
+/// for all planes of an image.
 #[test]
-fn planes_and_pixels_are_copied_both_ways() {
+fn images_are_deinterleaved_and_interleaved() {
     for itemsize in [1, 2, 4] {
         for planes in 2..=17 {
             for pixels in [65, 600, 1024] {
@@ -257,7 +277,7 @@ fn planes_and_pixels_are_copied_both_ways() {
     }
 }
 
-/// Pages with one before and one after them that nobody may touch.
+/// Pages between two pages that may not be accessed.
 #[cfg(target_os = "linux")]
 struct Guarded {
     start: *mut u8,
@@ -272,17 +292,18 @@ impl Guarded {
         let bytes = bytes.next_multiple_of(Self::PAGE);
         let (none, anonymous) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         let whole = bytes + 2 * Self::PAGE;
-        // SAFETY: new memory, wherever the system likes.
+        // SAFETY: a new anonymous mapping, at an address that the system chooses.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, none, anonymous, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED);
         let start = start.cast::<u8>().wrapping_add(Self::PAGE);
         // SAFETY: all but the first and the last page of that memory.
-        let status = unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) };
+        let status =
+            unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) };
         assert_eq!(status, 0);
         Self { start, bytes }
     }
 
-    /// The first, or the last, so many bytes.
+    /// The first `bytes` of the pages, or the last.
     fn slice(&mut self, bytes: usize, last: bool) -> &mut [u8] {
         assert!(bytes <= self.bytes);
         let offset = if last { self.bytes - bytes } else { 0 };
@@ -295,14 +316,14 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         let whole = self.start.wrapping_sub(Self::PAGE).cast();
-        // SAFETY: mapped by `new`, and nobody uses it any more.
+        // SAFETY: mapped by `new`; slices of it borrow `self`, so there are none left.
         unsafe { libc::munmap(whole, self.bytes + 2 * Self::PAGE) };
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn nothing_outside_is_touched() {
+fn bytes_outside_the_elements_are_not_accessed() {
     for (source, target) in shapes() {
         for itemsize in [1, 2, 4, 8, 16] {
             let (pattern, first) = memory(&source, itemsize, 0, |byte| (byte % 251) as u8);
@@ -315,17 +336,14 @@ fn nothing_outside_is_touched() {
                 let to = to.slice(blank.len(), last);
                 for (_, processor) in processors() {
                     for nontemporal in [false, true] {
-                        // SAFETY: both memories have all elements of their layouts. A byte too many
-                        // ends the process.
-                        unsafe {
-                            kernels::run(
-                                &plan,
-                                from[first..].as_ptr(),
-                                to[to_first..].as_mut_ptr(),
-                                processor,
-                                nontemporal,
-                            );
-                        }
+                        let ends = Endpoints {
+                            source: from[first..].as_ptr(),
+                            target: to[to_first..].as_mut_ptr(),
+                        };
+                        // SAFETY: both memories have all elements of their layouts (`memory`), and
+                        // the machine has the instructions. If the copy accesses a byte outside,
+                        // the process ends.
+                        unsafe { kernels::run(&plan, ends, processor, nontemporal) };
                     }
                 }
             }

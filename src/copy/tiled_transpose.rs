@@ -1,299 +1,341 @@
-//! Matrices whose rows and columns change places: copied in tiles.
+//! Copies of a matrix whose rows and columns change places, tile by tile: see
+//! [`tile_grid`](super::tile_grid) for how the tiles lie.
+//!
+//! Within a tile, small squares are transposed in registers ([`Processor::copy_tile`]). Where there
+//! are only few rows, or few columns, the matrix is an image whose pixels are taken apart or put
+//! together; then most of it is copied with byte shuffles.
+//!
+//! A large matrix goes through the store buffer, tile by tile: the tile is transposed into the
+//! buffer, and from there each share of a row is written to the target in whole cache lines. While
+//! rows leave the buffer, what the next tile will read is prefetched, a few columns per row.
 
 use std::ops::Range;
 
-use super::CACHE_LINE_BYTES;
-use super::plan::{Loop, CopyPlan, TILE_WIDTH_BYTES};
-use super::processor::{Processor, Tile};
-use super::shuffle_plan::{ShufflePlan, VECTOR_BYTES, SHUFFLE_MIN_BYTES};
-use super::store_buffer::{APPEND_MAX_BYTES, STORE_BUFFER_BYTES, StoreBuffer};
+use super::endpoints::Endpoints;
+use super::plan::CopyPlan;
+use super::processor::{Processor, Stores, Tile};
+use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
+use super::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
+use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
+use super::tile_grid::{MatrixSize, TileBounds, TileGrid, row_pitch};
+use crate::layout::paired::PairedDim;
 
-/// The target has `columns` of units side by side, and `blocks` of them side by side; the source has
-/// `rows` closer together.
+/// Rows of at most so many bytes that are contiguous in the target are appended to the store buffer
+/// together.
+const APPENDED_ROW_MAX_BYTES: usize = 1 << 10;
+
+/// Columns that lie so many bytes apart in the source, or fewer, are prefetched by the processor
+/// itself.
+const HARDWARE_PREFETCH_BYTES: usize = 4 * CACHE_LINE_BYTES;
+
+/// A transpose. In the target, `columns` of units are side by side, and `groups` of columns are side
+/// by side; in the source, rows are closer together than columns.
 pub(super) struct TiledTranspose {
     unit: usize,
-    rows: Loop,
-    blocks: Loop,
-    columns: Loop,
-    pixels: Option<Pixels>,
+    rows: PairedDim,
+    groups: PairedDim,
+    columns: PairedDim,
+    shuffle: Option<PixelShuffle>,
 }
 
-/// A small dimension of units without gaps.
-enum Pixels {
-    /// In the source: all rows.
+/// How most of a matrix with a small dimension is copied.
+enum PixelShuffle {
+    /// The few rows of the matrix are the units of a pixel, contiguous in the source.
     Deinterleave(ShufflePlan),
-    /// In the target: all columns.
+    /// The few columns of the matrix are the units of a pixel, contiguous in the target.
     Interleave(ShufflePlan),
 }
 
-/// Bytes from row to row in the buffer: an odd number of lines, or neighbours would compete for the same
-/// places in the cache.
-fn pitch(width: usize) -> usize {
-    width.next_multiple_of(CACHE_LINE_BYTES) | CACHE_LINE_BYTES
+/// A tile in the store buffer.
+struct BufferedTile {
+    bounds: TileBounds,
+    /// Where its first unit is.
+    address: *const u8,
+    /// Bytes from row to row.
+    pitch: usize,
 }
 
-/// Rows of at most so many bytes, if the target has them side by side, are put together.
-const APPEND_ROW_MAX_BYTES: usize = 1 << 10;
-
-/// How a matrix is divided into parts.
-struct Grid {
-    /// The most rows, blocks and columns of a part.
-    high: usize,
-    blocks: usize,
-    wide: usize,
-    /// By how many columns rows are shifted to the left at least and at most.
-    least: usize,
-    most: usize,
-}
-
-/// A part of a matrix.
-#[derive(Clone, Copy)]
-struct Part {
-    row: usize,
-    rows: usize,
-    block: usize,
-    blocks: usize,
-    /// Where it would begin without shifts.
-    column: usize,
-    /// Columns that it needs, shifts included.
-    first: usize,
-    end: usize,
-    /// Whether it goes to the end of the columns.
-    last: bool,
+/// A tile that will be copied next.
+struct ComingTile {
+    bounds: TileBounds,
+    /// The first unit of its matrix in the source.
+    source: *const u8,
 }
 
 impl TiledTranspose {
-    pub(super) fn new(plan: &CopyPlan, rows: Loop, blocks: Loop, columns: Loop, processor: &Processor) -> Self {
+    /// The matrix of a plan's kernel, whose dimensions are these three.
+    pub(super) fn new(plan: &CopyPlan, dims: [PairedDim; 3], processor: &Processor) -> Self {
         let unit = plan.unit;
-        let shuffles = processor.shuffle.is_some() && blocks.count == 1 && plan.bytes() >= SHUFFLE_MIN_BYTES;
-        // Few rows that are pixels in the source, or few columns that are pixels in the target. Where
-        // there are as many as a vector has units, they are transposed as well as shuffled.
-        let few = |count: usize| shuffles && count * unit < VECTOR_BYTES;
-        let whole = rows.from == unit as isize;
-        let pixels = if few(rows.count) && whole && columns.from == (rows.count * unit) as isize {
-            Some(Pixels::Deinterleave(ShufflePlan::deinterleave(rows.count, unit)))
-        } else if few(columns.count) && whole && rows.to == (columns.count * unit) as isize {
-            Some(Pixels::Interleave(ShufflePlan::interleave(columns.count, columns.from, unit)))
+        let [rows, groups, columns] = dims;
+        let shuffles =
+            processor.shuffle.is_some() && groups.count == 1 && plan.bytes() >= SHUFFLE_MIN_BYTES;
+        // Where there are as many units as a vector has, they are transposed as well as shuffled.
+        let few = |dim: PairedDim| shuffles && dim.count * unit < VECTOR_BYTES;
+        let contiguous = |count: usize| (count * unit) as isize;
+        let rows_follow = rows.source == contiguous(1);
+        let shuffle = if few(rows) && rows_follow && columns.source == contiguous(rows.count) {
+            Some(PixelShuffle::Deinterleave(ShufflePlan::deinterleave(rows.count, unit)))
+        } else if few(columns) && rows_follow && rows.target == contiguous(columns.count) {
+            let plan = ShufflePlan::interleave(columns.count, columns.source, unit);
+            Some(PixelShuffle::Interleave(plan))
         } else {
             None
         };
-        Self { unit, rows, blocks, columns, pixels }
+        Self { unit, rows, groups, columns, shuffle }
     }
 
-    /// Copies it.
-    ///
-    /// # Safety
-    /// * Its units are readable from `from` on and writable from `to` on, and no byte is both. The
-    ///   processor has the instructions.
-    pub(super) unsafe fn copy(&self, from: *const u8, to: *mut u8, processor: &Processor) {
-        let grid = self.grid();
-        let mut next = Some(self.part(&grid, 0, 0, 0));
-        while let Some(part) = next {
-            // SAFETY: a unit of the matrix.
-            let to = unsafe { to.offset(self.place(&part, part.row, part.first)) };
-            // SAFETY: the caller's promise, for a part of the matrix.
-            unsafe { self.fill(&part, from, to, self.rows.to, processor) };
-            next = self.after(&grid, &part);
+    fn size(&self) -> MatrixSize {
+        MatrixSize {
+            unit: self.unit,
+            rows: self.rows.count,
+            groups: self.groups.count,
+            columns: self.columns.count,
         }
     }
 
-    /// Copies it piece by piece through the buffer of a buffer. After it may come another matrix, `step`
-    /// bytes on in the source.
+    /// Bytes of a row of the target.
+    fn row_bytes(&self) -> usize {
+        self.groups.count * self.columns.count * self.unit
+    }
+
+    /// Copies the matrix straight to the target.
+    ///
+    /// # Safety
+    /// * Its units are readable from `ends.source` on and writable from `ends.target` on, and no byte
+    ///   is both. The processor has the instructions.
+    pub(super) unsafe fn copy(&self, ends: Endpoints, processor: &Processor) {
+        let grid = TileGrid::new(self.size());
+        let mut next = Some(grid.first());
+        while let Some(tile) = next {
+            let offset = self.target_offset(&tile, tile.row, tile.first_column);
+            // SAFETY: the first unit of the tile, which the caller says is writable; in the source
+            // nothing is moved.
+            let ends = unsafe { ends.offset(0, offset) };
+            // SAFETY: the caller says that the whole matrix is readable and writable, with rows
+            // `rows.target` bytes apart.
+            unsafe { self.copy_tile(&tile, ends, self.rows.target, processor) };
+            next = grid.after(&tile);
+        }
+    }
+
+    /// Copies the matrix through the store buffer. After it may come another matrix, `next_source`
+    /// bytes on in the source, of which the first tile is prefetched.
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy).
     pub(super) unsafe fn copy_through(
         &self,
-        from: *const u8,
-        to: *mut u8,
-        step: isize,
+        ends: Endpoints,
+        next_source: isize,
         processor: &Processor,
-        buffer: &mut StoreBuffer<'_>,
+        buffer: &mut StoreBuffer,
     ) {
-        let row = self.blocks.count * self.columns.count * self.unit;
-        // Pixels are split to all rows at once, so there must be room for all.
-        let whole = self.rows.count * row <= APPEND_MAX_BYTES || !matches!(self.pixels, Some(Pixels::Deinterleave(_)));
-        if self.rows.to == row as isize && row <= APPEND_ROW_MAX_BYTES && whole {
-            // SAFETY: the caller's promise; the target is one run of bytes.
-            return unsafe { self.append(from, to, processor, buffer) };
+        if self.appends_rows() {
+            // SAFETY: the caller says that the matrix is readable and writable; its rows are
+            // contiguous in the target.
+            return unsafe { self.append_rows(ends, processor, buffer) };
         }
-        // A row's share of a part begins on a line of the target: it is shifted to the left by what the row
-        // begins beyond a line, and the buffer holds the columns of all shares.
-        let beyond = |to: *mut u8| if self.blocks.count == 1 { to.addr() % CACHE_LINE_BYTES / self.unit } else { 0 };
-        let mut grid = self.grid();
-        if self.blocks.count == 1 {
-            let alike = self.rows.to % CACHE_LINE_BYTES as isize == 0;
-            (grid.least, grid.most) = if alike { (beyond(to), beyond(to)) } else { (0, CACHE_LINE_BYTES / self.unit) };
-            grid.wide = grid.wide.max(CACHE_LINE_BYTES / self.unit);
-        }
-        let (buffer, stores) = (buffer.scratch(), buffer.stores);
-        let mut next = Some(self.part(&grid, 0, 0, 0));
-        while let Some(part) = next {
-            let pitch = pitch(part.blocks * (part.end - part.first) * self.unit);
-            debug_assert!(part.rows * pitch <= STORE_BUFFER_BYTES);
-            // SAFETY: the caller's promise, for a part that fits the buffer.
-            unsafe { self.fill(&part, from, buffer, pitch as isize, processor) };
-            next = self.after(&grid, &part);
-            let (coming, source) = match next {
-                Some(coming) => (coming, from),
-                None => (self.part(&grid, 0, 0, 0), from.wrapping_offset(step)),
+        let grid = TileGrid::new(self.size()).aligned_to(ends.target, self.rows.target);
+        let stores = buffer.stores();
+        let mut next = Some(grid.first());
+        while let Some(bounds) = next {
+            let pitch = row_pitch(bounds.groups * bounds.columns() * self.unit);
+            let address = buffer.scratch(bounds.rows * pitch);
+            let into_buffer = Endpoints { source: ends.source, target: address };
+            // SAFETY: the caller says that the matrix is readable; `scratch` gave room for the rows of
+            // the tile, `pitch` bytes apart, which is at least the width of the tile.
+            unsafe { self.copy_tile(&bounds, into_buffer, pitch as isize, processor) };
+            let tile = BufferedTile { bounds, address, pitch };
+            next = grid.after(&bounds);
+            let coming = match next {
+                Some(bounds) => ComingTile { bounds, source: ends.source },
+                None => {
+                    let source = ends.source.wrapping_offset(next_source);
+                    ComingTile { bounds: grid.first(), source }
+                }
             };
-            for index in 0..part.rows {
-                // While rows leave, columns of the next part arrive.
-                let columns = coming.blocks * (coming.end - coming.first);
-                let columns = index * columns / part.rows..(index + 1) * columns / part.rows;
-                self.prefetch(&coming, source, columns, stores.prefetch);
-                let row = part.row + index;
-                let shift = beyond(to.wrapping_offset(row as isize * self.rows.to));
-                let begin = if part.column == 0 { 0 } else { part.column - shift };
-                let end = if part.last { self.columns.count } else { part.column + grid.wide - shift };
-                let staged = index * pitch + (begin - part.first) * self.unit;
-                let bytes = part.blocks * (end - begin) * self.unit;
-                // SAFETY: a unit of the matrix.
-                let to = unsafe { to.offset(self.place(&part, row, begin)) };
-                // SAFETY: `bytes` of a row, in the buffer and where they go.
-                unsafe { (stores.copy)(buffer.wrapping_add(staged), to, bytes) };
+            for index in 0..bounds.rows {
+                self.prefetch_part(&coming, index, bounds.rows, stores);
+                // SAFETY: the tile was just copied to the buffer, and `index` is one of its rows; the
+                // caller says that its units are writable.
+                unsafe { self.write_row(&grid, &tile, index, ends.target, stores) };
             }
         }
     }
 
-    /// Puts short rows together that follow each other in the target.
+    /// Whether rows are short and contiguous in the target, so that many of them are put into the
+    /// store buffer at once.
+    fn appends_rows(&self) -> bool {
+        let row = self.row_bytes();
+        // A deinterleaving plan writes to all rows at once, so all of them must fit one part.
+        let parts = !matches!(self.shuffle, Some(PixelShuffle::Deinterleave(_)));
+        self.rows.target == row as isize
+            && row <= APPENDED_ROW_MAX_BYTES
+            && (parts || self.rows.count * row <= APPEND_MAX_BYTES)
+    }
+
+    /// Appends the rows of the matrix, which follow each other in the target, to the store buffer.
     ///
     /// # Safety
-    /// * As for [`copy`](Self::copy).
-    unsafe fn append(&self, from: *const u8, to: *mut u8, processor: &Processor, buffer: &mut StoreBuffer<'_>) {
-        let bytes = self.blocks.count * self.columns.count * self.unit;
-        let most = APPEND_MAX_BYTES / bytes;
-        for row in (0..self.rows.count).step_by(most) {
-            let rows = most.min(self.rows.count - row);
-            let (blocks, end) = (self.blocks.count, self.columns.count);
-            let part = Part { row, rows, block: 0, blocks, column: 0, first: 0, end, last: true };
-            // SAFETY: these rows follow each other from there on, and are put into the room at once.
-            let room = unsafe { buffer.room(to.wrapping_add(row * bytes), rows * bytes) };
-            // SAFETY: the caller's promise, for these rows; there is room.
-            unsafe { self.fill(&part, from, room, bytes as isize, processor) };
-        }
+    /// * As for [`copy`](Self::copy), and rows are contiguous in the target.
+    unsafe fn append_rows(&self, ends: Endpoints, processor: &Processor, buffer: &mut StoreBuffer) {
+        let row = self.row_bytes();
+        let write = |rows: Range<usize>, target: *mut u8| {
+            let tile = TileBounds::of_rows(rows, self.size());
+            let ends = Endpoints { source: ends.source, target };
+            // SAFETY: the caller says that the matrix is readable; the buffer has room for these rows
+            // at `target`, one after the other.
+            unsafe { self.copy_tile(&tile, ends, row as isize, processor) };
+        };
+        let rows = Items { count: self.rows.count, bytes: row };
+        // SAFETY: `write` initializes whole rows; the caller says that the rows are writable in the
+        // target, where they are contiguous.
+        unsafe { buffer.append(ends.target, rows, write) };
     }
 
-    /// Offset of a unit in the target.
-    fn place(&self, part: &Part, row: usize, column: usize) -> isize {
-        row as isize * self.rows.to + part.block as isize * self.blocks.to + (column * self.unit) as isize
+    /// Writes one row of a tile in the store buffer to where it belongs; `target` is the address of
+    /// the first unit of the matrix.
+    ///
+    /// # Safety
+    /// * The tile is one of `grid`, it is in the buffer, and `index` is below its number of rows.
+    /// * The matrix is writable from `target` on.
+    #[inline]
+    unsafe fn write_row(
+        &self,
+        grid: &TileGrid,
+        tile: &BufferedTile,
+        index: usize,
+        target: *mut u8,
+        stores: &Stores,
+    ) {
+        let bounds = &tile.bounds;
+        let row = bounds.row + index;
+        let begin_of_row = target.wrapping_offset(row as isize * self.rows.target);
+        let share = grid.share_of_row(bounds, begin_of_row);
+        let in_buffer = index * tile.pitch + (share.start - bounds.first_column) * self.unit;
+        let bytes = bounds.groups * share.len() * self.unit;
+        let ends = Endpoints { source: tile.address, target };
+        let in_target = self.target_offset(bounds, row, share.start);
+        // SAFETY: the share is within the columns of the tile, which the buffer has and the matrix
+        // has; both addresses are those of its first unit.
+        let ends = unsafe { ends.offset(in_buffer as isize, in_target) };
+        // SAFETY: `bytes` are the rest of the share. Where there are several groups, the tile has all
+        // of their columns, and groups are contiguous on both sides.
+        unsafe { (stores.copy)(ends.source, ends.target, bytes) };
     }
 
-    /// Parts that fit the buffer of a buffer: [`TILE_WIDTH_BYTES`] if they can be a few lines of the source high,
-    /// wider where there are few rows, higher where there are few columns.
-    fn grid(&self) -> Grid {
-        let line = CACHE_LINE_BYTES / self.unit;
-        let width = if self.rows.count < 8 { 4096 } else { TILE_WIDTH_BYTES };
-        let wide = self.columns.count.min(width / self.unit);
-        let whole = wide == self.columns.count;
-        let blocks = if whole { (width / (wide * self.unit)).clamp(1, self.blocks.count) } else { 1 };
-        let fit = STORE_BUFFER_BYTES / pitch(blocks * wide * self.unit + CACHE_LINE_BYTES);
-        // Whole lines of the source, unless these are all rows.
-        let high = if fit < self.rows.count { fit.min(4 * line) / line * line } else { self.rows.count };
-        Grid { high, blocks, wide, least: 0, most: 0 }
+    /// Offset of a unit of the tile's first group in the target.
+    fn target_offset(&self, tile: &TileBounds, row: usize, column: usize) -> isize {
+        row as isize * self.rows.target
+            + tile.group as isize * self.groups.target
+            + (column * self.unit) as isize
     }
 
-    /// The part that begins there.
-    fn part(&self, grid: &Grid, row: usize, block: usize, column: usize) -> Part {
-        let last = self.columns.count + grid.least <= column + grid.wide;
-        Part {
-            row,
-            rows: grid.high.min(self.rows.count - row),
-            block,
-            blocks: grid.blocks.min(self.blocks.count - block),
-            column,
-            first: column.saturating_sub(grid.most),
-            end: if last { self.columns.count } else { column + grid.wide - grid.least },
-            last,
-        }
+    /// Offset of a unit of a group in the source.
+    fn source_offset(&self, row: usize, group: usize, column: usize) -> isize {
+        row as isize * self.rows.source
+            + group as isize * self.groups.source
+            + column as isize * self.columns.source
     }
 
-    /// The part after another: down the rows, then along the columns, then to other blocks.
-    fn after(&self, grid: &Grid, part: &Part) -> Option<Part> {
-        if part.row + part.rows < self.rows.count {
-            Some(self.part(grid, part.row + part.rows, part.block, part.column))
-        } else if !part.last {
-            Some(self.part(grid, 0, part.block, part.column + grid.wide))
-        } else if part.block + part.blocks < self.blocks.count {
-            Some(self.part(grid, 0, part.block + part.blocks, 0))
-        } else {
-            None
-        }
-    }
-
-    /// Asks for some columns of what a part will read.
-    fn prefetch(&self, part: &Part, from: *const u8, columns: Range<usize>, prefetch: fn(*const u8)) {
-        // Columns that are close to each other the processor fetches by itself.
-        let close = self.columns.from.unsigned_abs() <= 4 * CACHE_LINE_BYTES;
-        if close || self.rows.from != self.unit as isize {
+    /// Prefetches the `index`-th of `parts` parts of what a tile will read.
+    #[inline]
+    fn prefetch_part(&self, coming: &ComingTile, index: usize, parts: usize, stores: &Stores) {
+        let close = self.columns.source.unsigned_abs() <= HARDWARE_PREFETCH_BYTES;
+        if close || self.rows.source != self.unit as isize {
             return;
         }
-        let wide = part.end - part.first;
-        for column in columns {
-            let offset = part.row as isize * self.rows.from
-                + (part.block + column / wide) as isize * self.blocks.from
-                + (part.first + column % wide) as isize * self.columns.from;
-            for line in (0..part.rows * self.unit).step_by(CACHE_LINE_BYTES) {
-                prefetch(from.wrapping_offset(offset).wrapping_add(line));
+        let tile = &coming.bounds;
+        let columns = tile.groups * tile.columns();
+        for column in index * columns / parts..(index + 1) * columns / parts {
+            let group = tile.group + column / tile.columns();
+            let column = tile.first_column + column % tile.columns();
+            let offset = self.source_offset(tile.row, group, column);
+            for line in (0..tile.rows * self.unit).step_by(CACHE_LINE_BYTES) {
+                (stores.prefetch)(coming.source.wrapping_offset(offset).wrapping_add(line));
             }
         }
     }
 
-    /// Puts a part to `to`, its rows so many bytes apart.
+    /// Copies a tile. `ends.source` is the first unit of the matrix in the source, `ends.target` where
+    /// the first unit of the tile goes, with rows `pitch` bytes apart.
     ///
     /// # Safety
-    /// * The part is one of the matrix that is readable from `from` on, and writable at `to`; no
-    ///   byte is both. The processor has the instructions.
-    unsafe fn fill(&self, part: &Part, from: *const u8, to: *mut u8, pitch: isize, processor: &Processor) {
-        let Part { row, rows, block, blocks, first: column, end, .. } = *part;
-        let columns = end - column;
-        let fill = processor.fill[self.unit.trailing_zeros() as usize];
-        let (mut done_rows, mut done_columns) = (0, 0);
-        if let (Some(shuffle), Some(pixels)) = (processor.shuffle, &self.pixels) {
-            let offset = row as isize * self.rows.from + column as isize * self.columns.from;
-            // SAFETY: the first unit of the part.
-            let from = unsafe { from.offset(offset) };
-            let (shuffle_plan, turns) = match pixels {
-                Pixels::Deinterleave(shuffle_plan) => {
-                    assert_eq!(rows, self.rows.count, "a part of pixels");
-                    let turns = columns / shuffle_plan.turn;
-                    done_columns = turns * shuffle_plan.turn;
-                    (shuffle_plan, turns)
-                }
-                Pixels::Interleave(shuffle_plan) => {
-                    let whole = (self.columns.count, (columns * self.unit) as isize);
-                    assert_eq!((columns, pitch), whole, "a part of pixels");
-                    let turns = rows / shuffle_plan.turn;
-                    done_rows = turns * shuffle_plan.turn;
-                    (shuffle_plan, turns)
-                }
+    /// * The tile is one of the matrix, which is readable from `ends.source` on; it is writable from
+    ///   `ends.target` on, and no byte is both. The processor has the instructions.
+    unsafe fn copy_tile(
+        &self,
+        tile: &TileBounds,
+        ends: Endpoints,
+        pitch: isize,
+        processor: &Processor,
+    ) {
+        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        let (rows_done, columns_done) = unsafe { self.shuffle_tile(tile, ends, pitch, processor) };
+        let (rows, columns) = (tile.rows - rows_done, tile.columns() - columns_done);
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let copy = processor.copy_tile[self.unit.trailing_zeros() as usize];
+        let (row, column) = (tile.row + rows_done, tile.first_column + columns_done);
+        for index in 0..tile.groups {
+            let source = self.source_offset(row, tile.group + index, column);
+            let target = rows_done as isize * pitch
+                + ((index * tile.columns() + columns_done) * self.unit) as isize;
+            // SAFETY: the first unit that is left of this group of the tile, on both sides.
+            let ends = unsafe { ends.offset(source, target) };
+            let part = Tile {
+                source: ends.source,
+                target: ends.target,
+                columns,
+                rows,
+                source_column_stride: self.columns.source,
+                source_row_stride: self.rows.source,
+                target_row_stride: pitch,
             };
-            // SAFETY: the caller's promise, for whole pixels, as was just asserted: a shuffle_plan reaches all
-            // few rows, or all few columns side by side.
-            unsafe { shuffle(shuffle_plan, from, to, pitch, turns) };
-            if done_rows == rows || done_columns == columns {
-                return;
+            // SAFETY: what is left of this group of the tile, which the caller says is readable and
+            // writable.
+            unsafe { copy(&part) };
+        }
+    }
+
+    /// Copies as much of a tile as a shuffle plan can; returns how many rows and how many columns that
+    /// was. One of the two is 0.
+    ///
+    /// # Safety
+    /// * As for [`copy_tile`](Self::copy_tile).
+    #[inline]
+    unsafe fn shuffle_tile(
+        &self,
+        tile: &TileBounds,
+        ends: Endpoints,
+        pitch: isize,
+        processor: &Processor,
+    ) -> (usize, usize) {
+        let (Some(shuffle), Some(pixels)) = (processor.shuffle, &self.shuffle) else {
+            return (0, 0);
+        };
+        let columns = tile.columns();
+        let (plan, pixels, is_deinterleaving) = match pixels {
+            PixelShuffle::Deinterleave(plan) => {
+                assert_eq!(tile.rows, self.rows.count, "a tile of parts of pixels");
+                (plan, columns, true)
             }
-        }
-        for index in 0..blocks {
-            let offset = (row + done_rows) as isize * self.rows.from
-                + (block + index) as isize * self.blocks.from
-                + (column + done_columns) as isize * self.columns.from;
-            let place = done_rows as isize * pitch + ((index * columns + done_columns) * self.unit) as isize;
-            let tile = Tile {
-                // SAFETY: a unit of the matrix, or the end of a row or column.
-                from: unsafe { from.offset(offset) },
-                // SAFETY: where it goes.
-                to: unsafe { to.offset(place) },
-                columns: columns - done_columns,
-                rows: rows - done_rows,
-                from_column: self.columns.from,
-                from_row: self.rows.from,
-                to_row: pitch,
-            };
-            // SAFETY: the caller's promise, for one block of the part.
-            unsafe { fill(&tile) };
-        }
+            PixelShuffle::Interleave(plan) => {
+                let whole = (self.columns.count, (columns * self.unit) as isize);
+                assert_eq!((columns, pitch), whole, "a tile of parts of pixels");
+                (plan, tile.rows, false)
+            }
+        };
+        let turns = pixels / plan.items_per_turn;
+        let done = turns * plan.items_per_turn;
+        let offset = self.source_offset(tile.row, tile.group, tile.first_column);
+        // SAFETY: the first unit of the tile; in the target, that is where `ends` is.
+        let ends = unsafe { ends.offset(offset, 0) };
+        // SAFETY: the plan reads and writes `done` whole pixels of the tile, as was just asserted: when
+        // deinterleaving all units of a column of the tile, else all units of a row. The caller says
+        // that they are readable and writable.
+        unsafe { shuffle(plan, ends.source, ends.target, pitch, turns) };
+        if is_deinterleaving { (0, done) } else { (done, 0) }
     }
 }

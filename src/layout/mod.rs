@@ -17,6 +17,7 @@
 mod clone_layout;
 mod contiguity;
 mod measure;
+pub(crate) mod paired;
 
 use smallvec::SmallVec;
 

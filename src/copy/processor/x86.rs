@@ -1,16 +1,21 @@
-//! Vector instructions of x86-64: SSE2, which all have, AVX2, and the registers of AVX-512.
+//! Vector instructions of x86-64: SSE2, which all of them have, AVX2, and AVX2 with the 32 registers
+//! of AVX-512.
 
-#![expect(clippy::multiple_unsafe_ops_per_block, reason = "instructions that need the same processor")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "instructions that need the same processor"
+)]
 
 use std::arch::x86_64::*;
 
-use super::{Processor, NontemporalStores, Tile, fill, strided_load};
-use crate::copy::CACHE_LINE_BYTES;
+use super::interface::{Processor, Stores, Tile};
+use super::portable::{copy_tile, strided_load};
 use crate::copy::shuffle_plan::{Input, ShufflePlan};
+use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 
-/// The best that this machine can do.
+/// The functions for the newest instructions that this machine has.
 #[inline]
-pub(in crate::copy) fn detect() -> &'static Processor {
+pub(super) fn detect() -> &'static Processor {
     if !is_x86_feature_detected!("avx2") {
         &SSE2
     } else if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
@@ -21,19 +26,25 @@ pub(in crate::copy) fn detect() -> &'static Processor {
 }
 
 pub(in crate::copy) static SSE2: Processor = Processor {
-    strided_load: [strided_load::<u8>, strided_load::<u16>, strided_load::<u32>, strided_load::<u64>, strided_load::<u128>],
-    fill: [
+    strided_load: [
+        strided_load::<u8>,
+        strided_load::<u16>,
+        strided_load::<u32>,
+        strided_load::<u64>,
+        strided_load::<u128>,
+    ],
+    copy_tile: [
         transpose::<u8, __m128i, 16>,
         transpose::<u16, __m128i, 8>,
         transpose::<u32, __m128i, 4>,
         transpose::<u64, __m128i, 2>,
-        fill::<u128>,
+        copy_tile::<u128>,
     ],
     shuffle: None,
-    nontemporal: NONTEMPORAL,
+    nontemporal: Some(NONTEMPORAL),
 };
 
-/// A processor and its functions: the generic ones, compiled for some instructions.
+/// A table of functions: the generic ones, compiled for some instructions.
 macro_rules! processor {
     ($name:ident, $module:ident, $features:literal) => {
         pub(in crate::copy) static $name: Processor = Processor {
@@ -44,41 +55,48 @@ macro_rules! processor {
                 $module::strided_load::<u64>,
                 $module::strided_load::<u128>,
             ],
-            fill: [
+            copy_tile: [
                 $module::transpose::<u8, 16>,
                 $module::transpose::<u16, 8>,
                 $module::transpose::<u32, 4>,
                 $module::transpose::<u64, 2>,
-                fill::<u128>,
+                copy_tile::<u128>,
             ],
             shuffle: Some($module::shuffle),
-            nontemporal: NONTEMPORAL,
+            nontemporal: Some(NONTEMPORAL),
         };
 
         mod $module {
             use super::*;
 
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn strided_load<T: Copy>(from: *const u8, step: isize, to: *mut u8, count: usize) {
-                // SAFETY: the caller's promise.
-                unsafe { super::strided_load::<T>(from, step, to, count) }
+            pub(super) unsafe fn strided_load<T: Copy>(
+                source: *const u8,
+                stride: isize,
+                target: *mut u8,
+                count: usize,
+            ) {
+                // SAFETY: the caller's guarantee for this function is that one's precondition.
+                unsafe { super::strided_load::<T>(source, stride, target, count) }
             }
 
             #[target_feature(enable = $features)]
             pub(super) unsafe fn shuffle(
                 plan: &ShufflePlan,
-                from: *const u8,
-                to: *mut u8,
+                source: *const u8,
+                target: *mut u8,
                 pitch: isize,
                 turns: usize,
             ) {
-                // SAFETY: the caller's promise; AVX2 is enabled here.
-                unsafe { super::shuffle(plan, from, to, pitch, turns) }
+                // SAFETY: the caller's guarantee for this function is that one's precondition, and
+                // this function enables AVX2.
+                unsafe { super::shuffle(plan, source, target, pitch, turns) }
             }
 
             #[target_feature(enable = $features)]
             pub(super) unsafe fn transpose<T: Copy, const N: usize>(tile: &Tile) {
-                // SAFETY: the caller's promise; AVX2 is enabled here.
+                // SAFETY: the caller's guarantee for this function is that one's precondition, and
+                // this function enables AVX2.
                 unsafe { super::transpose::<T, __m256i, N>(tile) }
             }
         }
@@ -89,34 +107,34 @@ processor!(AVX2, avx2, "avx2");
 // The same registers, but twice as many.
 processor!(AVX512, avx512, "avx2,avx512bw,avx512vl");
 
-const NONTEMPORAL: Option<NontemporalStores> = Some(NontemporalStores { copy: copy_nontemporal, fence, prefetch });
+const NONTEMPORAL: Stores = Stores { copy: copy_nontemporal, fence, prefetch };
 
 /// # Safety
-/// * As [`NontemporalStores::copy`] says.
-unsafe fn copy_nontemporal(from: *const u8, to: *mut u8, bytes: usize) {
-    let head = to.align_offset(CACHE_LINE_BYTES).min(bytes);
+/// * As [`Stores::copy`] says.
+unsafe fn copy_nontemporal(source: *const u8, target: *mut u8, bytes: usize) {
+    let head = target.align_offset(CACHE_LINE_BYTES).min(bytes);
     let lines = (bytes - head) / CACHE_LINE_BYTES;
-    // SAFETY: the bytes before the first whole line.
-    unsafe { from.copy_to_nonoverlapping(to, head) };
+    // SAFETY: `head` is at most `bytes`, which the caller says are readable and writable.
+    unsafe { source.copy_to_nonoverlapping(target, head) };
     for line in 0..lines {
         let offset = head + line * CACHE_LINE_BYTES;
-        // SAFETY: a whole line of the target, which is aligned, and its bytes in the source.
-        unsafe { store_line(from.add(offset), to.add(offset)) };
+        // SAFETY: one of the whole lines among the caller's `bytes`; `head` aligns it in the target.
+        unsafe { store_line(source.add(offset), target.add(offset)) };
     }
     let done = head + lines * CACHE_LINE_BYTES;
-    // SAFETY: the bytes after the last whole line.
-    unsafe { from.add(done).copy_to_nonoverlapping(to.add(done), bytes - done) };
+    // SAFETY: the rest of the caller's `bytes`, after the last whole line.
+    unsafe { source.add(done).copy_to_nonoverlapping(target.add(done), bytes - done) };
 }
 
 /// # Safety
-/// * A line is readable at `from` and writable at `to`, which is aligned to it.
+/// * A cache line is readable at `source` and writable at `target`, which is aligned to a line.
 #[inline(always)]
-unsafe fn store_line(from: *const u8, to: *mut u8) {
-    for lane in (0..CACHE_LINE_BYTES).step_by(16) {
-        // SAFETY: 16 bytes of the line.
-        let bytes = unsafe { _mm_loadu_si128(from.add(lane).cast()) };
-        // SAFETY: 16 bytes of the line, aligned to 16.
-        unsafe { _mm_stream_si128(to.add(lane).cast(), bytes) };
+unsafe fn store_line(source: *const u8, target: *mut u8) {
+    for offset in (0..CACHE_LINE_BYTES).step_by(VECTOR_BYTES) {
+        // SAFETY: 16 bytes of the line that the caller says is readable.
+        let bytes = unsafe { _mm_loadu_si128(source.add(offset).cast()) };
+        // SAFETY: 16 bytes of the line that the caller says is writable, aligned to 16.
+        unsafe { _mm_stream_si128(target.add(offset).cast(), bytes) };
     }
 }
 
@@ -137,11 +155,11 @@ fn prefetch(address: *const u8) {
 unsafe trait Register: Lane {
     const LANES: usize;
     /// # Safety
-    /// * As many bytes are readable.
-    unsafe fn load(from: *const u8) -> Self;
+    /// * As many bytes as the register has are readable.
+    unsafe fn load(source: *const u8) -> Self;
     /// # Safety
     /// * 16 bytes are writable.
-    unsafe fn store_lane(self, lane: usize, to: *mut u8);
+    unsafe fn store_lane(self, lane: usize, target: *mut u8);
     /// Units of `size` bytes from the lower half of each lane, of `self` and `other` in turns.
     fn zip_low(self, other: Self, size: usize) -> Self;
     /// The same from the upper half.
@@ -157,20 +175,21 @@ macro_rules! register {
             const LANES: usize = $lanes;
 
             #[inline(always)]
-            unsafe fn load(from: *const u8) -> Self {
-                // SAFETY: the caller's promise.
-                unsafe { $load(from.cast()) }
+            unsafe fn load(source: *const u8) -> Self {
+                // SAFETY: the caller says that the bytes of a register are readable.
+                unsafe { $load(source.cast()) }
             }
 
             #[inline(always)]
-            unsafe fn store_lane(self, lane: usize, to: *mut u8) {
-                // SAFETY: the caller's promise.
-                unsafe { _mm_storeu_si128(to.cast(), self.lane(lane)) }
+            unsafe fn store_lane(self, lane: usize, target: *mut u8) {
+                // SAFETY: the caller says that 16 bytes are writable.
+                unsafe { _mm_storeu_si128(target.cast(), self.lane(lane)) }
             }
 
             #[inline(always)]
             fn zip_low(self, other: Self, size: usize) -> Self {
-                // SAFETY: the processor has the instructions.
+                // SAFETY: the trait's methods are called only where the processor has the
+                // instructions.
                 unsafe {
                     match size {
                         1 => $low8(self, other),
@@ -183,7 +202,8 @@ macro_rules! register {
 
             #[inline(always)]
             fn zip_high(self, other: Self, size: usize) -> Self {
-                // SAFETY: the processor has the instructions.
+                // SAFETY: the trait's methods are called only where the processor has the
+                // instructions.
                 unsafe {
                     match size {
                         1 => $high8(self, other),
@@ -230,32 +250,39 @@ unsafe impl Lane for __m256i {
     #[inline(always)]
     fn lane(self, lane: usize) -> __m128i {
         // SAFETY: the processor has AVX2.
-        unsafe { if lane == 0 { _mm256_castsi256_si128(self) } else { _mm256_extracti128_si256::<1>(self) } }
+        unsafe {
+            if lane == 0 {
+                _mm256_castsi256_si128(self)
+            } else {
+                _mm256_extracti128_si256::<1>(self)
+            }
+        }
     }
 }
 
-/// Fills a tile whose rows follow each other in the source: squares of `N` columns and `N` rows, as
-/// many as fit a lane, are transposed in registers.
+/// Copies a tile whose rows are contiguous in the source: squares of `N` columns and `N` rows, `N`
+/// units to a lane, are transposed in registers.
 ///
 /// # Safety
-/// * As [`Fill`] says, for units of the size of `T`; `N` of them take 16 bytes.
+/// * As [`CopyTile`](super::interface::CopyTile) says, for units of the size of `T`; `N` of them take 16 bytes.
 #[inline(always)]
 unsafe fn transpose<T: Copy, R: Register, const N: usize>(tile: &Tile) {
-    if tile.from_row != size_of::<T>() as isize || tile.columns < N || tile.rows < N {
-        // SAFETY: the caller's promise.
-        return unsafe { fill::<T>(tile) };
+    if tile.source_row_stride != size_of::<T>() as isize || tile.columns < N || tile.rows < N {
+        // SAFETY: the caller's guarantee for this function is that one's precondition.
+        return unsafe { copy_tile::<T>(tile) };
     }
     let wide = N * R::LANES;
     let mut column = 0;
     loop {
         let mut row = 0;
         while row + wide <= tile.rows {
-            // SAFETY: `wide` rows and `N` columns are left.
+            // SAFETY: the loop conditions leave `wide` rows from `row` and `N` columns from `column`.
             unsafe { squares::<T, R, N>(tile, column, row) };
             row += wide;
         }
         while row < tile.rows {
-            // SAFETY: the tile has `N` rows; some may be written once more, with the same bytes.
+            // SAFETY: the tile has at least `N` rows, so the last `N` begin at `rows - N`. Some of them
+            // may be written a second time, with the same bytes.
             unsafe { squares::<T, __m128i, N>(tile, column, row.min(tile.rows - N)) };
             row += N;
         }
@@ -272,16 +299,19 @@ unsafe fn transpose<T: Copy, R: Register, const N: usize>(tile: &Tile) {
 #[inline(always)]
 unsafe fn squares<T: Copy, R: Register, const N: usize>(tile: &Tile, column: usize, row: usize) {
     let size = size_of::<T>();
-    // SAFETY: a unit of the tile.
-    let from = unsafe { tile.from.offset(column as isize * tile.from_column).add(row * size) };
-    // SAFETY: likewise.
-    let to = unsafe { tile.to.offset(row as isize * tile.to_row).add(column * size) };
+    // SAFETY: the address of a unit of the tile, at `row` and `column`, which the caller says exist.
+    let source =
+        unsafe { tile.source.offset(column as isize * tile.source_column_stride).add(row * size) };
+    // SAFETY: the same unit in the target.
+    let target =
+        unsafe { tile.target.offset(row as isize * tile.target_row_stride).add(column * size) };
     // Plain loops: closures would not be compiled for the instructions of the register.
-    // SAFETY: the first of `N` columns; its rows follow each other.
-    let mut units = [unsafe { R::load(from) }; N];
+    // SAFETY: the first of `N` columns; its rows are contiguous, and the caller says that there are
+    // enough for the register.
+    let mut units = [unsafe { R::load(source) }; N];
     for (column, unit) in units.iter_mut().enumerate() {
-        // SAFETY: another of these columns.
-        *unit = unsafe { R::load(from.offset(column as isize * tile.from_column)) };
+        // SAFETY: another of these `N` columns.
+        *unit = unsafe { R::load(source.offset(column as isize * tile.source_column_stride)) };
     }
     // Taking turns between the two halves of the registers as often as N can be halved exchanges
     // rows and columns.
@@ -294,61 +324,80 @@ unsafe fn squares<T: Copy, R: Register, const N: usize>(tile: &Tile, column: usi
     }
     for (index, unit) in units.into_iter().enumerate() {
         for lane in 0..R::LANES {
-            // SAFETY: one of the rows; its columns follow each other.
-            unsafe { unit.store_lane(lane, to.offset((lane * N + index) as isize * tile.to_row)) };
+            // SAFETY: one of the rows that the caller says exist; its `N` columns are contiguous.
+            unsafe {
+                unit.store_lane(
+                    lane,
+                    target.offset((lane * N + index) as isize * tile.target_row_stride),
+                )
+            };
         }
     }
 }
 
-/// Runs a plan, one vector of the target after the other.
+/// Runs a shuffle plan, one vector of the target after the other.
 ///
 /// # Safety
-/// * As [`Shuffle`](super::Shuffle) says; the processor has AVX2.
+/// * As [`Shuffle`](super::interface::Shuffle) says; the processor has AVX2.
 #[inline(always)]
-unsafe fn shuffle(plan: &ShufflePlan, from: *const u8, to: *mut u8, pitch: isize, turns: usize) {
-    let steps = (plan.from_step, plan.to_step);
+unsafe fn shuffle(
+    plan: &ShufflePlan,
+    source: *const u8,
+    target: *mut u8,
+    pitch: isize,
+    turns: usize,
+) {
+    let steps = (plan.source_step, plan.target_step);
     for output in &plan.outputs {
-        let to = to.wrapping_offset(output.row as isize * pitch + output.offset as isize);
-        // SAFETY: the caller's promise, for one vector of each turn.
+        let offset = output.row as isize * pitch + output.offset as isize;
+        let target = target.wrapping_offset(offset);
+        // SAFETY: the caller says that the inputs of each turn are readable, its vector writable,
+        // and that the processor has AVX2.
         unsafe {
             match output.inputs.as_slice() {
-                [a] => shuffle_from([a], from, to, steps, turns),
-                [a, b] => shuffle_from([a, b], from, to, steps, turns),
-                [a, b, c] => shuffle_from([a, b, c], from, to, steps, turns),
-                [a, b, c, d] => shuffle_from([a, b, c, d], from, to, steps, turns),
-                inputs => shuffle_from_many(inputs, from, to, steps, turns),
+                [a] => shuffle_from([a], source, target, steps, turns),
+                [a, b] => shuffle_from([a, b], source, target, steps, turns),
+                [a, b, c] => shuffle_from([a, b, c], source, target, steps, turns),
+                [a, b, c, d] => shuffle_from([a, b, c, d], source, target, steps, turns),
+                inputs => shuffle_from_many(inputs, source, target, steps, turns),
             }
         }
     }
 }
 
-/// Puts a vector of each turn together; few inputs stay in registers.
+/// Puts a vector of each turn together from a number of inputs that fits the registers.
 ///
 /// # Safety
 /// * Inputs are readable and vectors writable for each turn; the processor has AVX2.
 #[inline(always)]
 unsafe fn shuffle_from<const N: usize>(
     inputs: [&Input; N],
-    from: *const u8,
-    to: *mut u8,
+    source: *const u8,
+    target: *mut u8,
     steps: (isize, isize),
     turns: usize,
 ) {
-    let (mut places, mut sources) = ([zero(); N], [from; N]);
+    let (mut indices, mut sources) = ([zero(); N], [source; N]);
     for (index, input) in inputs.into_iter().enumerate() {
-        // SAFETY: the processor has AVX2.
-        places[index] = unsafe { places_of(input) };
-        sources[index] = from.wrapping_offset(input.offset);
+        // SAFETY: the caller says that the processor has AVX2.
+        indices[index] = unsafe { load_indices(input) };
+        sources[index] = source.wrapping_offset(input.offset);
     }
     for_each_pair(turns, |turn, other| {
         let mut bytes = zero();
         for index in 0..N {
             let at = |turn: isize| sources[index].wrapping_offset(turn * steps.0);
             // SAFETY: two vectors of the source, which the caller says are readable.
-            bytes = unsafe { pick(bytes, places[index], at(turn), at(other)) };
+            bytes = unsafe { pick(bytes, indices[index], at(turn), at(other)) };
         }
         // SAFETY: two vectors of the target, which the caller says are writable.
-        unsafe { store_pair(bytes, to.wrapping_offset(turn * steps.1), to.wrapping_offset(other * steps.1)) };
+        unsafe {
+            store_pair(
+                bytes,
+                target.wrapping_offset(turn * steps.1),
+                target.wrapping_offset(other * steps.1),
+            )
+        };
     });
 }
 
@@ -357,20 +406,26 @@ unsafe fn shuffle_from<const N: usize>(
 #[inline(always)]
 unsafe fn shuffle_from_many(
     inputs: &[Input],
-    from: *const u8,
-    to: *mut u8,
+    source: *const u8,
+    target: *mut u8,
     steps: (isize, isize),
     turns: usize,
 ) {
     for_each_pair(turns, |turn, other| {
         let mut bytes = zero();
         for input in inputs {
-            let at = |turn: isize| from.wrapping_offset(input.offset + turn * steps.0);
+            let at = |turn: isize| source.wrapping_offset(input.offset + turn * steps.0);
             // SAFETY: two vectors of the source, which the caller says are readable.
-            bytes = unsafe { pick(bytes, places_of(input), at(turn), at(other)) };
+            bytes = unsafe { pick(bytes, load_indices(input), at(turn), at(other)) };
         }
         // SAFETY: two vectors of the target, which the caller says are writable.
-        unsafe { store_pair(bytes, to.wrapping_offset(turn * steps.1), to.wrapping_offset(other * steps.1)) };
+        unsafe {
+            store_pair(
+                bytes,
+                target.wrapping_offset(turn * steps.1),
+                target.wrapping_offset(other * steps.1),
+            )
+        };
     });
 }
 
@@ -384,37 +439,37 @@ fn for_each_pair(turns: usize, mut body: impl FnMut(isize, isize)) {
 
 #[inline(always)]
 fn zero() -> __m256i {
-    // SAFETY: any bytes are a register.
+    // SAFETY: any bytes, also zeros, are a valid `__m256i`.
     unsafe { std::mem::zeroed() }
 }
 
-/// The places of an input, in both lanes.
+/// The byte indices of an input, in both lanes.
 ///
 /// # Safety
 /// * The processor has AVX2.
 #[inline(always)]
-unsafe fn places_of(input: &Input) -> __m256i {
-    // SAFETY: 16 bytes; the caller's promise.
-    unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(input.bytes.as_ptr().cast())) }
+unsafe fn load_indices(input: &Input) -> __m256i {
+    // SAFETY: the 16 bytes of an array; the caller says that the processor has AVX2.
+    unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(input.indices.as_ptr().cast())) }
 }
 
-/// Adds the bytes of a vector of each turn that go to `places`.
+/// Adds to `bytes` what `indices` take from a vector of either turn.
 ///
 /// # Safety
-/// * Both vectors are readable; the processor has AVX2.
+/// * 16 bytes are readable at `one` and at `other`; the processor has AVX2.
 #[inline(always)]
-unsafe fn pick(bytes: __m256i, places: __m256i, one: *const u8, other: *const u8) -> __m256i {
-    // SAFETY: the caller's promise.
+unsafe fn pick(bytes: __m256i, indices: __m256i, one: *const u8, other: *const u8) -> __m256i {
+    // SAFETY: the caller says that both vectors are readable and that the processor has AVX2.
     unsafe {
         let source = _mm256_loadu2_m128i(other.cast(), one.cast());
-        _mm256_or_si256(bytes, _mm256_shuffle_epi8(source, places))
+        _mm256_or_si256(bytes, _mm256_shuffle_epi8(source, indices))
     }
 }
 
 /// # Safety
-/// * 16 bytes are writable at both places; the processor has AVX2.
+/// * 16 bytes are writable at `one` and at `other`; the processor has AVX2.
 #[inline(always)]
 unsafe fn store_pair(bytes: __m256i, one: *mut u8, other: *mut u8) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that both places are writable and that the processor has AVX2.
     unsafe { _mm256_storeu2_m128i(other.cast(), one.cast(), bytes) }
 }

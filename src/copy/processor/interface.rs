@@ -1,0 +1,67 @@
+//! What the copy engine wants of a processor: a table of functions, one table for each set of
+//! instructions.
+
+#![forbid(unsafe_code)]
+
+use crate::copy::shuffle_plan::ShufflePlan;
+
+/// A rectangle of units. In the target, columns lie side by side. Strides are in bytes.
+#[derive(Clone, Copy)]
+pub(in crate::copy) struct Tile {
+    pub(in crate::copy) source: *const u8,
+    pub(in crate::copy) target: *mut u8,
+    pub(in crate::copy) columns: usize,
+    pub(in crate::copy) rows: usize,
+    pub(in crate::copy) source_column_stride: isize,
+    pub(in crate::copy) source_row_stride: isize,
+    pub(in crate::copy) target_row_stride: isize,
+}
+
+/// Loads `count` units that lie `stride` bytes apart, and writes them side by side.
+///
+/// # Safety
+/// * `count` units are readable from `source` on, `stride` bytes apart, and as many writable from
+///   `target` on, side by side; no byte is both. The processor has the instructions.
+pub(in crate::copy) type StridedLoad =
+    unsafe fn(source: *const u8, stride: isize, target: *mut u8, count: usize);
+
+/// Copies a tile.
+///
+/// # Safety
+/// * Every unit of the tile is readable in the source and writable in the target, and no byte is
+///   both. The processor has the instructions.
+pub(in crate::copy) type CopyTile = unsafe fn(tile: &Tile);
+
+/// Runs a shuffle plan `turns` times. The rows of the target are `pitch` bytes apart.
+///
+/// # Safety
+/// * All that the plan names is readable from `source` on and writable from `target` on, for each of
+///   the turns, and no byte is both. The processor has the instructions.
+pub(in crate::copy) type Shuffle =
+    unsafe fn(plan: &ShufflePlan, source: *const u8, target: *mut u8, pitch: isize, turns: usize);
+
+/// How contiguous pieces of the target are written.
+pub(in crate::copy) struct Stores {
+    /// Copies `bytes`. No other thread may rely on them before the `fence`.
+    ///
+    /// # Safety
+    /// * `bytes` are readable from `source` on and writable from `target` on, none of them both. The
+    ///   processor has the instructions.
+    pub(in crate::copy) copy: unsafe fn(source: *const u8, target: *mut u8, bytes: usize),
+    /// Orders these stores before all later ones of this thread.
+    pub(in crate::copy) fence: fn(),
+    /// Asks for memory that will be read soon; any address will do.
+    pub(in crate::copy) prefetch: fn(*const u8),
+}
+
+/// The functions for one set of instructions. Those for units of 1, 2, 4, 8 and 16 bytes are indexed
+/// by the logarithm of that size.
+pub(in crate::copy) struct Processor {
+    pub(in crate::copy) strided_load: [StridedLoad; 5],
+    pub(in crate::copy) copy_tile: [CopyTile; 5],
+    /// `None` where there is no instruction that shuffles the bytes of a vector.
+    pub(in crate::copy) shuffle: Option<Shuffle>,
+    /// Non-temporal stores, which bypass the caches and spare reading the target's old content.
+    /// `None` where there are none.
+    pub(in crate::copy) nontemporal: Option<Stores>,
+}

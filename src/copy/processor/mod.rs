@@ -1,0 +1,27 @@
+//! What depends on the instructions of a processor: the innermost work of a copy, in portable Rust
+//! ([`portable`]) and with vector instructions ([`x86`]).
+//!
+//! Every function reads and writes whole elements and nothing else, so it may run beside code that
+//! writes to the gaps between them. Nothing needs to be aligned.
+
+mod interface;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(super) use interface::{Processor, Stores, Tile};
+pub(super) use portable::{CACHED_STORES, copy_run, strided_load_runs, strided_store};
+
+#[cfg(test)]
+pub(super) use portable::PORTABLE;
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(super) use x86::{AVX2, AVX512, SSE2};
+
+/// The functions for the newest instructions that this machine has.
+#[inline]
+pub(super) fn detect() -> &'static Processor {
+    #[cfg(target_arch = "x86_64")]
+    return x86::detect();
+    #[cfg(not(target_arch = "x86_64"))]
+    &portable::PORTABLE
+}

@@ -1,0 +1,96 @@
+//! Two ways for kernels to write: straight to the target, or through a store buffer.
+
+use std::ops::Range;
+
+use super::endpoints::Endpoints;
+use super::processor::copy_run;
+use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
+
+/// Runs of at least so many bytes are not put into the store buffer, but written to the target from
+/// where they are.
+const UNBUFFERED_RUN_MIN_BYTES: usize = APPEND_MAX_BYTES / 2;
+
+/// Where a kernel writes what it has read.
+pub(super) trait Sink {
+    /// Writes items that are contiguous from `target` on. `write` is called with ranges of items, and
+    /// with an address to write each range to.
+    ///
+    /// # Safety
+    /// * `write` initializes all bytes of the items that it is asked for, and writes nothing else.
+    /// * The items are writable from `target` on, and stay so until the copy is over.
+    ///
+    /// # Panics
+    /// May panic where an item is larger than [`APPEND_MAX_BYTES`].
+    unsafe fn write_items(
+        &mut self,
+        target: *mut u8,
+        items: Items,
+        write: impl FnMut(Range<usize>, *mut u8),
+    );
+
+    /// Copies `bytes` that are contiguous on both sides.
+    ///
+    /// # Safety
+    /// * `bytes` are readable and writable there, none of them both, and stay so until the copy is
+    ///   over.
+    unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize);
+
+    /// The buffer, for kernels that use it in their own way.
+    fn store_buffer(&mut self) -> Option<&mut StoreBuffer>;
+}
+
+/// Straight to the target.
+pub(super) struct Direct;
+
+impl Sink for Direct {
+    #[inline(always)]
+    unsafe fn write_items(
+        &mut self,
+        target: *mut u8,
+        items: Items,
+        mut write: impl FnMut(Range<usize>, *mut u8),
+    ) {
+        write(0..items.count, target);
+    }
+
+    #[inline(always)]
+    unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize) {
+        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        unsafe { copy_run(ends.source, ends.target, bytes) };
+    }
+
+    #[inline(always)]
+    fn store_buffer(&mut self) -> Option<&mut StoreBuffer> {
+        None
+    }
+}
+
+impl Sink for StoreBuffer {
+    #[inline]
+    unsafe fn write_items(
+        &mut self,
+        target: *mut u8,
+        items: Items,
+        write: impl FnMut(Range<usize>, *mut u8),
+    ) {
+        // SAFETY: the caller says the same of `write` and of `target`.
+        unsafe { self.append(target, items, write) };
+    }
+
+    #[inline]
+    unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize) {
+        if bytes >= UNBUFFERED_RUN_MIN_BYTES {
+            // SAFETY: the caller says that `bytes` are readable and writable there.
+            return unsafe { (self.stores().copy)(ends.source, ends.target, bytes) };
+        }
+        // SAFETY: the caller says that `bytes` are readable; the buffer has `bytes` at `address`.
+        let write = |_, address| unsafe { copy_run(ends.source, address, bytes) };
+        // SAFETY: `write` initializes the one item; the caller says that it may be written there.
+        unsafe { self.append(ends.target, Items { count: 1, bytes }, write) };
+    }
+
+    #[inline(always)]
+    fn store_buffer(&mut self) -> Option<&mut StoreBuffer> {
+        Some(self)
+    }
+}

@@ -1,0 +1,10 @@
+//! Sizes of the machine that several parts of the copy engine are built around.
+
+/// Bytes of a cache line: what caches move at once. Two threads should not write to the same line.
+pub(super) const CACHE_LINE_BYTES: usize = 64;
+
+/// Bytes of the smallest vector register, and of a lane of the larger ones.
+pub(super) const VECTOR_BYTES: usize = 16;
+
+/// Bytes of the target that a tile of a transpose has side by side, if the matrix has so many.
+pub(super) const TILE_WIDTH_BYTES: usize = 256;
