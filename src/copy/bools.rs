@@ -12,8 +12,8 @@ pub(crate) unsafe fn find_invalid_bool(data: *const u8, layout: &Layout) -> Opti
         return None;
     }
     // There is one memory here: its strides are on both sides.
-    let mut paired =
-        PairedDims::from_strides(layout.shape(), layout.strides(), layout.strides(), 1);
+    let mut paired = PairedDims::default();
+    paired.insert_strides(layout.shape(), layout.strides(), layout.strides(), 1);
     // All indices of a broadcast dimension reach the same elements, which are read once.
     paired.dims.retain(|dim| dim.source != 0);
     paired.coalesce();

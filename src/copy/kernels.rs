@@ -103,15 +103,15 @@ unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Proces
         // Units with gaps between them make no whole lines: the store buffer would not help.
         (Kernel::StridedStore, &[rows, columns]) => {
             // SAFETY: the units of one turn of the outer loops.
-            let mut copy = |ends| unsafe { strided_store(ends, plan.unit, rows, columns) };
+            let copy = |ends| unsafe { strided_store(ends, plan.unit, rows, columns) };
             // SAFETY: as above.
-            unsafe { outer.for_each(&mut copy) }
+            unsafe { outer.for_each(copy) }
         }
         _ => {
             // SAFETY: the run of one turn of the outer loops.
-            let mut copy = |ends| unsafe { sink.copy_run(ends, plan.run) };
+            let copy = |ends| unsafe { sink.copy_run(ends, plan.run) };
             // SAFETY: as above.
-            unsafe { outer.for_each(&mut copy) }
+            unsafe { outer.for_each(copy) }
         }
     }
 }
@@ -129,23 +129,32 @@ impl Outer<'_> {
     /// # Safety
     /// * The loops stay within the memories of the source and of the target.
     #[inline]
-    unsafe fn for_each<F: FnMut(Endpoints)>(self, body: &mut F) {
-        let Some((dim, inner)) = self.dims.split_first() else { return body(self.ends) };
-        for index in 0..dim.count as isize {
-            // SAFETY: `index` is below `count`, and the caller says that the loops stay within both
-            // memories.
-            let ends = unsafe { self.ends.offset(index * dim.source, index * dim.target) };
-            if inner.is_empty() {
-                body(ends);
-            } else {
-                // SAFETY: the inner ones of the caller's loops.
-                unsafe { Outer { dims: inner, ends }.for_each(body) };
-            }
+    unsafe fn for_each(self, mut body: impl FnMut(Endpoints)) {
+        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        unsafe { for_each(self.dims, self.ends, &mut body) };
+    }
+}
+
+/// Calls `body` with the addresses of every turn of loops that begin at `ends`.
+///
+/// # Safety
+/// * The loops stay within the memories of the source and of the target.
+unsafe fn for_each<F: FnMut(Endpoints)>(dims: &[PairedDim], ends: Endpoints, body: &mut F) {
+    let Some((dim, inner)) = dims.split_first() else { return body(ends) };
+    for index in 0..dim.count as isize {
+        // SAFETY: `index` is below `count`, and the caller says that the loops stay within both
+        // memories.
+        let ends = unsafe { ends.offset(index * dim.source, index * dim.target) };
+        if inner.is_empty() {
+            body(ends);
+        } else {
+            // SAFETY: the inner ones of the caller's loops.
+            unsafe { for_each(inner, ends, body) };
         }
     }
 }
 
-/// Puts `runs` that the source has apart side by side.
+/// Puts runs that the source has apart side by side, in each turn of the outer loops.
 ///
 /// # Safety
 /// * As for [`run`]; `outer` and `runs` are the plan's.
@@ -156,27 +165,51 @@ unsafe fn strided_load<S: Sink>(
     processor: &Processor,
     sink: &mut S,
 ) {
+    let stride = runs.source;
     let items = Items { count: runs.count, bytes: plan.run };
-    let load = processor.strided_load[plan.unit.trailing_zeros() as usize];
-    let mut copy = |ends: Endpoints| {
-        let write = |part: Range<usize>, target: *mut u8| {
-            // SAFETY: the first run of a part of the runs of this turn.
-            let source = unsafe { ends.source.offset(part.start as isize * runs.source) };
-            if plan.run == plan.unit {
-                // SAFETY: the caller says that the runs are readable; the sink says that `target` is
-                // writable for those of this part.
-                unsafe { load(source, runs.source, target, part.len()) };
-            } else {
-                // SAFETY: as above.
-                unsafe { strided_load_runs(source, runs.source, target, plan.run, part.len()) };
-            }
+    if plan.run == plan.unit {
+        let load = processor.strided_load[plan.unit.trailing_zeros() as usize];
+        // SAFETY: `load_items` gives the addresses of `count` units on both sides.
+        let load =
+            move |ends: Endpoints, count| unsafe { load(ends.source, stride, ends.target, count) };
+        // SAFETY: the caller's guarantee for this function; `load` writes all units.
+        unsafe { load_items(outer, stride, items, sink, load) };
+    } else {
+        let load = move |ends: Endpoints, count| {
+            // SAFETY: `load_items` gives the addresses of `count` runs on both sides.
+            unsafe { strided_load_runs(ends.source, stride, ends.target, items.bytes, count) }
         };
-        // SAFETY: `write` initializes whole runs; they are contiguous in the target, where the caller
+        // SAFETY: the caller's guarantee for this function; `load` writes all runs.
+        unsafe { load_items(outer, stride, items, sink, load) };
+    }
+}
+
+/// Calls `load` for parts of the items of each turn of the outer loops: with the address of the first
+/// item of the part in the source, the address to write it to, and their number.
+///
+/// # Safety
+/// * The items, `stride` bytes apart, are readable in the source and writable in the target in each
+///   turn; `load` writes all bytes of as many as it is asked for, and nothing else.
+#[inline]
+unsafe fn load_items<S: Sink>(
+    outer: Outer<'_>,
+    stride: isize,
+    items: Items,
+    sink: &mut S,
+    load: impl Fn(Endpoints, usize),
+) {
+    let copy = move |ends: Endpoints| {
+        let write = |part: Range<usize>, target: *mut u8| {
+            // SAFETY: the first item of a part of those that the caller says are readable.
+            let source = unsafe { ends.source.offset(part.start as isize * stride) };
+            load(Endpoints { source, target }, part.len());
+        };
+        // SAFETY: `write` initializes whole items; they are contiguous in the target, where the caller
         // says that they are writable.
         unsafe { sink.write_items(ends.target, items, write) };
     };
-    // SAFETY: the plan's outer loops.
-    unsafe { outer.for_each(&mut copy) };
+    // SAFETY: the caller says that the items of each turn are in the memories.
+    unsafe { outer.for_each(copy) };
 }
 
 /// Transposes a matrix in each turn of the outer loops.
@@ -191,14 +224,14 @@ unsafe fn tiled_transpose<S: Sink>(
 ) {
     // The matrix that comes after another one in the innermost of the outer loops.
     let next_source = outer.dims.last().map_or(0, |dim| dim.source);
-    let mut copy = |ends| match sink.store_buffer() {
+    let copy = |ends| match sink.store_buffer() {
         // SAFETY: the caller says that the matrix of this turn is readable and writable.
         Some(buffer) => unsafe { matrix.copy_through(ends, next_source, processor, buffer) },
         // SAFETY: as above.
         None => unsafe { matrix.copy(ends, processor) },
     };
     // SAFETY: the plan's outer loops.
-    unsafe { outer.for_each(&mut copy) };
+    unsafe { outer.for_each(copy) };
 }
 
 /// Transposes `count` matrices that follow each other in each turn of the outer loops.
@@ -213,7 +246,7 @@ unsafe fn batched_transpose<S: Sink>(
     sink: &mut S,
 ) {
     let bytes = small.matrix_bytes();
-    let mut copy = |ends: Endpoints| {
+    let copy = |ends: Endpoints| {
         let write = |part: Range<usize>, target: *mut u8| {
             // SAFETY: matrices are contiguous in the source: the first one of this part.
             let source = unsafe { ends.source.add(part.start * bytes) };
@@ -226,5 +259,5 @@ unsafe fn batched_transpose<S: Sink>(
         unsafe { sink.write_items(ends.target, Items { count, bytes }, write) };
     };
     // SAFETY: the plan's outer loops.
-    unsafe { outer.for_each(&mut copy) };
+    unsafe { outer.for_each(copy) };
 }

@@ -84,13 +84,15 @@ impl CopyPlan {
     #[inline]
     pub(super) fn new(shape: &[i64], source: &[i64], target: &[i64], itemsize: usize) -> Self {
         let unit = unit_of(itemsize);
-        let mut paired = PairedDims::from_strides(shape, source, target, itemsize);
+        // Filled in place: moving so many dimensions takes longer than a small copy.
+        let mut plan =
+            Self { paired: PairedDims::default(), kernel: Kernel::Runs, run: unit, unit };
+        plan.paired.insert_strides(shape, source, target, itemsize);
         if unit != itemsize {
             let (count, step) = (itemsize / unit, unit as isize);
-            paired.insert(PairedDim { count, source: step, target: step });
+            plan.paired.insert(PairedDim { count, source: step, target: step });
         }
-        paired.coalesce();
-        let mut plan = Self { paired, kernel: Kernel::Runs, run: unit, unit };
+        plan.paired.coalesce();
         plan.absorb_run();
         plan.choose_kernel();
         plan

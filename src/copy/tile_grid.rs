@@ -93,20 +93,6 @@ pub(super) struct TileBounds {
 }
 
 impl TileBounds {
-    /// All columns of some rows.
-    pub(super) fn of_rows(rows: Range<usize>, size: MatrixSize) -> Self {
-        Self {
-            row: rows.start,
-            rows: rows.len(),
-            group: 0,
-            groups: size.groups,
-            column: 0,
-            first_column: 0,
-            end_column: size.columns,
-            is_last: true,
-        }
-    }
-
     /// Columns of each group.
     pub(super) fn columns(&self) -> usize {
         self.end_column - self.first_column
@@ -149,21 +135,36 @@ impl TileGrid {
     /// target. The first row is at `target`, and rows are `stride` bytes apart.
     ///
     /// Where there are several groups, nothing is shifted: they are short.
-    pub(super) fn aligned_to(mut self, target: *const u8, stride: isize) -> Self {
+    pub(super) fn aligned_to(&self, target: *const u8, stride: isize) -> Self {
+        let mut grid = self.clone();
         if self.size.groups == 1 {
             let line = CACHE_LINE_BYTES / self.size.unit;
             let same_for_all = stride % CACHE_LINE_BYTES as isize == 0;
             let first = self.shift_of_row(target);
-            (self.min_shift, self.max_shift) =
+            (grid.min_shift, grid.max_shift) =
                 if same_for_all { (first, first) } else { (0, line) };
-            self.columns_per_tile = self.columns_per_tile.max(line);
+            grid.columns_per_tile = self.columns_per_tile.max(line);
         }
-        self
+        grid
     }
 
     /// By how many columns the boundaries of the row at `target` are shifted to the left.
     fn shift_of_row(&self, target: *const u8) -> usize {
         if self.size.groups == 1 { target.addr() % CACHE_LINE_BYTES / self.size.unit } else { 0 }
+    }
+
+    /// All columns of some rows, as one tile.
+    pub(super) fn tile_of_rows(&self, rows: Range<usize>) -> TileBounds {
+        TileBounds {
+            row: rows.start,
+            rows: rows.len(),
+            group: 0,
+            groups: self.size.groups,
+            column: 0,
+            first_column: 0,
+            end_column: self.size.columns,
+            is_last: true,
+        }
     }
 
     /// The first tile.

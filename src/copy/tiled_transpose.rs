@@ -35,6 +35,8 @@ pub(super) struct TiledTranspose {
     rows: PairedDim,
     groups: PairedDim,
     columns: PairedDim,
+    /// Tiles whose boundaries are not shifted.
+    grid: TileGrid,
     shuffle: Option<PixelShuffle>,
 }
 
@@ -81,16 +83,13 @@ impl TiledTranspose {
         } else {
             None
         };
-        Self { unit, rows, groups, columns, shuffle }
-    }
-
-    fn size(&self) -> MatrixSize {
-        MatrixSize {
-            unit: self.unit,
-            rows: self.rows.count,
-            groups: self.groups.count,
-            columns: self.columns.count,
-        }
+        let grid = TileGrid::new(MatrixSize {
+            unit,
+            rows: rows.count,
+            groups: groups.count,
+            columns: columns.count,
+        });
+        Self { unit, rows, groups, columns, grid, shuffle }
     }
 
     /// Bytes of a row of the target.
@@ -104,8 +103,7 @@ impl TiledTranspose {
     /// * Its units are readable from `ends.source` on and writable from `ends.target` on, and no byte
     ///   is both. The processor has the instructions.
     pub(super) unsafe fn copy(&self, ends: Endpoints, processor: &Processor) {
-        let grid = TileGrid::new(self.size());
-        let mut next = Some(grid.first());
+        let mut next = Some(self.grid.first());
         while let Some(tile) = next {
             let offset = self.target_offset(&tile, tile.row, tile.first_column);
             // SAFETY: the first unit of the tile, which the caller says is writable; in the source
@@ -114,7 +112,7 @@ impl TiledTranspose {
             // SAFETY: the caller says that the whole matrix is readable and writable, with rows
             // `rows.target` bytes apart.
             unsafe { self.copy_tile(&tile, ends, self.rows.target, processor) };
-            next = grid.after(&tile);
+            next = self.grid.after(&tile);
         }
     }
 
@@ -135,7 +133,7 @@ impl TiledTranspose {
             // contiguous in the target.
             return unsafe { self.append_rows(ends, processor, buffer) };
         }
-        let grid = TileGrid::new(self.size()).aligned_to(ends.target, self.rows.target);
+        let grid = self.grid.aligned_to(ends.target, self.rows.target);
         let stores = buffer.stores();
         let mut next = Some(grid.first());
         while let Some(bounds) = next {
@@ -181,7 +179,7 @@ impl TiledTranspose {
     unsafe fn append_rows(&self, ends: Endpoints, processor: &Processor, buffer: &mut StoreBuffer) {
         let row = self.row_bytes();
         let write = |rows: Range<usize>, target: *mut u8| {
-            let tile = TileBounds::of_rows(rows, self.size());
+            let tile = self.grid.tile_of_rows(rows);
             let ends = Endpoints { source: ends.source, target };
             // SAFETY: the caller says that the matrix is readable; the buffer has room for these rows
             // at `target`, one after the other.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!                      count  source  target
-//! from_strides   dim 0     2       1      12
+//! insert_strides dim 0     2       1      12
 //!                dim 1     3       2       4
 //!                dim 2     4       6       1
 //! coalesce       dims 0 and 1 stay apart: 3 steps of dim 1 move the target by 12, as one step of
@@ -80,18 +80,19 @@ pub(crate) struct PairedDims {
 }
 
 impl PairedDims {
-    /// The dimensions of two layouts of one shape, ordered by the strides of the target, which
-    /// become positive. Strides are multiplied by `scale`, the size of an element if they are to be
-    /// in bytes. Dimensions of size 1 are left out.
+    /// Inserts the dimensions of two layouts of one shape, but those of size 1: see
+    /// [`insert`](Self::insert). Strides are multiplied by `scale`, the size of an element if they
+    /// are to be in bytes.
     ///
     /// No size is 0 or negative.
     #[inline]
-    pub(crate) fn from_strides(
+    pub(crate) fn insert_strides(
+        &mut self,
         shape: &[i64],
         source: &[i64],
         target: &[i64],
         scale: usize,
-    ) -> Self {
+    ) {
         // All offsets fit an `isize`, and so do the strides of dimensions that are not of size 1.
         #[expect(clippy::cast_possible_truncation, reason = "fits, see above")]
         let scaled = |stride: i64| (stride as isize).wrapping_mul(scale.cast_signed());
@@ -101,14 +102,12 @@ impl PairedDims {
             reason = "positive, and a factor of a number of elements that fits"
         )]
         let unsigned = |size: i64| size as usize;
-        let mut paired = Self::default();
         for ((&size, &source), &target) in shape.iter().zip(source).zip(target) {
             if size != 1 {
                 let (source, target) = (scaled(source), scaled(target));
-                paired.insert(PairedDim { count: unsigned(size), source, target });
+                self.insert(PairedDim { count: unsigned(size), source, target });
             }
         }
-        paired
     }
 
     /// Inserts a dimension where it belongs in the order of the target's strides: outside all of
@@ -166,6 +165,12 @@ mod tests {
 
     use super::*;
 
+    fn from_strides(shape: &[i64], source: &[i64], target: &[i64], scale: usize) -> PairedDims {
+        let mut paired = PairedDims::default();
+        paired.insert_strides(shape, source, target, scale);
+        paired
+    }
+
     fn dim(count: usize, source: isize, target: isize) -> PairedDim {
         PairedDim { count, source, target }
     }
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn contiguous_on_both_sides_is_one_dimension() {
-        let mut paired = PairedDims::from_strides(&[2, 1, 3, 4], &[12, 7, 4, 1], &[12, 9, 4, 1], 8);
+        let mut paired = from_strides(&[2, 1, 3, 4], &[12, 7, 4, 1], &[12, 9, 4, 1], 8);
         paired.coalesce();
         assert_eq!(paired.dims[..], [dim(24, 8, 8)]);
         assert_eq!(paired.start, PairedOffset::default());
@@ -198,32 +203,32 @@ mod tests {
 
     #[test]
     fn dimensions_that_one_side_separates_stay_apart() {
-        let mut paired = PairedDims::from_strides(&[2, 3, 4], &[1, 2, 6], &[12, 4, 1], 1);
+        let mut paired = from_strides(&[2, 3, 4], &[1, 2, 6], &[12, 4, 1], 1);
         paired.coalesce();
         assert_eq!(paired.dims[..], [dim(2, 1, 12), dim(3, 2, 4), dim(4, 6, 1)]);
     }
 
     #[test]
     fn negative_target_strides_are_counted_from_the_other_end() {
-        let mut paired = PairedDims::from_strides(&[3, 4], &[-4, -1], &[-4, -1], 2);
+        let mut paired = from_strides(&[3, 4], &[-4, -1], &[-4, -1], 2);
         paired.coalesce();
         assert_eq!(paired.dims[..], [dim(12, 2, 2)]);
         assert_eq!(paired.start, PairedOffset { source: -22, target: -22 });
-        let reversed = PairedDims::from_strides(&[5], &[1], &[-1], 1);
+        let reversed = from_strides(&[5], &[1], &[-1], 1);
         assert_eq!(reversed.dims[..], [dim(5, -1, 1)]);
         assert_eq!(reversed.start, PairedOffset { source: 4, target: -4 });
     }
 
     #[test]
     fn broadcast_dimensions_coalesce_among_themselves() {
-        let mut paired = PairedDims::from_strides(&[5, 2, 3], &[0, 0, 1], &[6, 3, 1], 1);
+        let mut paired = from_strides(&[5, 2, 3], &[0, 0, 1], &[6, 3, 1], 1);
         paired.coalesce();
         assert_eq!(paired.dims[..], [dim(10, 0, 3), dim(3, 1, 1)]);
     }
 
     #[test]
     fn dimensions_of_size_one_are_left_out_whatever_their_strides() {
-        let paired = PairedDims::from_strides(&[1, 1], &[i64::MIN, 3], &[i64::MAX, -3], 4);
+        let paired = from_strides(&[1, 1], &[i64::MIN, 3], &[i64::MAX, -3], 4);
         assert_eq!(paired, PairedDims::default());
     }
 
@@ -241,7 +246,7 @@ mod tests {
                 dims: dims.iter().map(|&(size, s, t)| dim(size as usize, scaled(s), scaled(t))).collect(),
                 start: PairedOffset::default(),
             };
-            let mut paired = PairedDims::from_strides(&shape, &source, &target, scale);
+            let mut paired = from_strides(&shape, &source, &target, scale);
             prop_assert_eq!(pairs(&paired), pairs(&given));
             let ordered = |paired: &PairedDims| {
                 let targets: Vec<isize> = paired.dims.iter().map(|dim| dim.target).collect();
@@ -274,7 +279,7 @@ mod tests {
                 dims.rotate_left(turn);
             }
             let (shape, strides): (Vec<i64>, Vec<i64>) = dims.into_iter().unzip();
-            let mut paired = PairedDims::from_strides(&shape, &strides, &strides, scale);
+            let mut paired = from_strides(&shape, &strides, &strides, scale);
             paired.coalesce();
             let elements: i64 = shape.iter().product();
             let expected: &[PairedDim] = &[dim(elements as usize, scale as isize, scale as isize)];
