@@ -5,19 +5,20 @@ use std::ptr::NonNull;
 
 use crate::{Error, Result};
 
-/// Alignment of memory that this crate allocates: what JAX needs to share it, and DLPack's own
-/// wish. In bytes.
+/// Alignment (bytes) of memory that this crate allocates: what DLPack recommends, and more than the
+/// 64 bytes that JAX needs to share it.
 pub(crate) const ALIGNMENT_BYTES: usize = 256;
 
-/// Buffers of at least this size come in huge pages, where the system has them: with small ones, the first
-/// touch of a large buffer takes longer than filling it.
+/// Minimum size (bytes) of a buffer for asking the system for huge pages. With small pages, the
+/// first touch of a large buffer takes longer than filling it.
 const HUGE_PAGE_MIN_BYTES: usize = 4 << 20;
 
-/// Memory of others that is as large is not part of a heap: glibc maps it apart. A heap is better left
-/// alone, because huge pages are split, which takes long, whenever a part of one is given back.
-const MMAP_MIN_BYTES: usize = 32 << 20;
+/// Minimum size (bytes) of an allocation from another allocator for asking for huge pages. glibc
+/// maps so large an allocation apart from its heap. In a heap, huge pages do harm: whenever a part
+/// of one is given back, it has to be split, which takes long.
+const ADVISE_MIN_BYTES: usize = 32 << 20;
 
-/// What huge pages are aligned to.
+/// Size and alignment (bytes) of a huge page.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Fresh host memory.
@@ -48,8 +49,8 @@ impl Buffer {
         Self::allocated(bytes, allocation.ok(), |allocation| unsafe { alloc_zeroed(allocation) })
     }
 
-    /// Memory from `allocate`, whose allocation either is aligned for `bytes` or is larger than
-    /// `bytes` by that alignment.
+    /// Memory for `bytes` from `allocate`. The allocation is aligned for `bytes` already, or is
+    /// larger than `bytes` by that alignment.
     fn allocated(
         bytes: usize,
         allocation: Option<Allocation>,
@@ -85,9 +86,9 @@ fn alignment(bytes: usize) -> usize {
     if bytes >= HUGE_PAGE_MIN_BYTES { HUGE_PAGE_BYTES } else { ALIGNMENT_BYTES }
 }
 
-/// Asks for huge pages in fresh memory of another allocator, where it is large enough for that.
+/// Asks for huge pages in fresh memory from another allocator, if it is large enough.
 pub(crate) fn advise_huge_pages(data: *mut u8, bytes: usize) {
-    if bytes >= MMAP_MIN_BYTES {
+    if bytes >= ADVISE_MIN_BYTES {
         advise(data, bytes);
     }
 }
@@ -98,8 +99,8 @@ fn advise(data: *mut u8, bytes: usize) {
     const PAGE_BYTES: usize = 4 << 10;
     let skipped = data.align_offset(PAGE_BYTES);
     let whole = bytes.saturating_sub(skipped) / PAGE_BYTES * PAGE_BYTES;
-    // SAFETY: whole pages within the memory; advice changes no content. If it is refused, small pages do
-    // as well.
+    // SAFETY: whole pages within the memory; advice changes no content. If it is refused, small
+    // pages do as well.
     unsafe { libc::madvise(data.wrapping_add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
 }
 

@@ -6,8 +6,8 @@ use super::processor::{Processor, Tile};
 use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
 use crate::layout::paired::PairedDim;
 
-/// A shuffle plan goes through a group of matrices once for each of its vectors: groups of so many
-/// bytes stay in the first-level cache.
+/// Size (bytes) of a group of matrices that a shuffle plan goes through at a time. It goes through
+/// the group once for each of its vectors, so a group must stay in the first-level cache.
 const GROUP_BYTES: usize = 8 << 10;
 
 /// Matrices of `rows` and `columns`, as in the target.

@@ -19,8 +19,8 @@ pub(crate) unsafe fn find_invalid_bool(data: *const u8, layout: &Layout) -> Opti
     paired.coalesce();
     // SAFETY: the start is the offset of an element, which the caller says is in readable memory.
     let first = unsafe { data.offset(paired.start.source) };
-    // SAFETY: from the start on, the dimensions reach elements only (`PairedDims`), which the caller
-    // says are readable.
+    // SAFETY: from the start on, the dimensions reach elements only (`PairedDims`), which the
+    // caller says are readable.
     unsafe { find_in(first, &paired.dims) }
 }
 

@@ -8,11 +8,11 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Both addresses, moved by so many bytes.
+    /// Both addresses, moved by `source` and by `target` bytes.
     ///
     /// # Safety
-    /// * `source` bytes on is in the memory of the source or at its end, `target` bytes on in the
-    ///   memory of the target or at its end.
+    /// * The address `source` bytes on is in the memory of the source or at its end, that `target`
+    ///   bytes on in the memory of the target or at its end.
     #[inline(always)]
     pub(super) unsafe fn offset(self, source: isize, target: isize) -> Self {
         Self {

@@ -8,8 +8,8 @@ use super::kernels;
 use super::plan::CopyPlan;
 use super::processor::{self, Processor};
 
-/// Minimum copy size (bytes) for using several threads. Below it, waking a thread costs more than it
-/// saves.
+/// Minimum copy size (bytes) for using several threads. Below it, waking a thread costs more than
+/// it saves.
 const PARALLEL_MIN_BYTES: usize = 1 << 20;
 
 /// Minimum size (bytes) of the part of a copy that a thread runs.
@@ -26,19 +26,20 @@ pub(super) struct Job {
 }
 
 // SAFETY: the pointers are only used by `run`, whose caller guarantees that they may be read and
-// written for the plan; threads run different parts of it, and no byte of the target belongs to two.
+// written for the plan; threads run different parts of it, and no byte of the target belongs to
+// two.
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// A copy from the elements at `ends.source` to those at `ends.target`, with non-temporal stores
-    /// if asked to.
+    /// A copy from the elements at `ends.source` to those at `ends.target`, with non-temporal
+    /// stores if asked to.
     #[inline]
     pub(super) fn new(ends: Endpoints, nontemporal: bool) -> Self {
         Self { ends, processor: processor::detect(), nontemporal }
     }
 
-    /// Copies what a plan of `bytes` bytes says. Large plans are shared out among the threads of the
-    /// rayon pool that the caller is in, or of the global one.
+    /// Copies what a plan of `bytes` bytes says. Large plans are shared out among the threads of
+    /// the rayon pool that the caller is in, or of the global one.
     ///
     /// # Safety
     /// * As for [`kernels::run`], but for the processor, which is this one.
@@ -94,8 +95,8 @@ impl Job {
 /// Number of threads to share work among, this one included.
 #[cfg(feature = "parallel")]
 fn threads() -> usize {
-    /// The process that used the global pool first. The child of a fork inherits the pool, but not its
-    /// threads, and would wait for them for ever.
+    /// The process that used the global pool first. The child of a fork inherits the pool, but not
+    /// its threads, and would wait for them for ever.
     static PROCESS: OnceLock<u32> = OnceLock::new();
     let in_pool = rayon::current_thread_index().is_some();
     if !in_pool && *PROCESS.get_or_init(std::process::id) != std::process::id() {

@@ -13,21 +13,22 @@ use super::store_buffer::{Items, StoreBuffer};
 use super::tiled_transpose::TiledTranspose;
 use crate::layout::paired::PairedDim;
 
-/// Minimum size (bytes) of a transpose whose target rows compete for the same sets of the caches, to
-/// be put together in the store buffer.
+/// Minimum size (bytes) of a transpose whose target rows compete for the same sets of the caches,
+/// to be put together in the store buffer.
 const CONFLICT_MIN_BYTES: usize = 32 << 10;
 
-/// Rows of the target conflict where their stride is a multiple of so many bytes, as a power of two,
+/// Rows of the target compete for the same sets if their stride is a multiple of 2 to this power,
+/// in bytes.
 const CONFLICT_STRIDE_LOG2: u32 = 9;
 
-/// and there are at least so many rows.
+/// Minimum number of rows for a conflict: fewer fit the ways of a set.
 const CONFLICT_MIN_ROWS: usize = 16;
 
 /// Copies what a plan says: with non-temporal stores if asked to, where the processor has them.
 ///
 /// # Safety
-/// * At the offsets from `ends` that the plan names, elements are readable in the source and writable
-///   in the target, and none of their bytes both. The processor has the instructions.
+/// * At the offsets from `ends` that the plan names, elements are readable in the source and
+///   writable in the target, and none of their bytes both. The processor has the instructions.
 pub(super) unsafe fn run(
     plan: &CopyPlan,
     ends: Endpoints,
@@ -67,7 +68,8 @@ unsafe fn run_through_buffer(
     buffer.finish();
 }
 
-/// Whether rows of the target are so far apart that all of them compete for a few sets of the caches.
+/// Whether rows of the target are so far apart that all of them compete for a few sets of the
+/// caches.
 fn has_conflicts(plan: &CopyPlan) -> bool {
     let (_, inner) = plan.loops();
     let conflict = |rows: &PairedDim| {
@@ -83,8 +85,8 @@ fn has_conflicts(plan: &CopyPlan) -> bool {
 unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Processor, sink: &mut S) {
     let (outer, inner) = plan.loops();
     let outer = Outer { dims: outer, ends };
-    // SAFETY, for all arms: the caller says that what the plan reaches is readable and writable, and
-    // the dimensions given to the kernel are those of the plan.
+    // SAFETY, for all arms: the caller says that what the plan reaches is readable and writable,
+    // and the dimensions given to the kernel are those of the plan.
     match (plan.kernel, inner) {
         // SAFETY: as above.
         (Kernel::StridedLoad, &[runs]) => unsafe {
@@ -184,8 +186,8 @@ unsafe fn strided_load<S: Sink>(
     }
 }
 
-/// Calls `load` for parts of the items of each turn of the outer loops: with the address of the first
-/// item of the part in the source, the address to write it to, and their number.
+/// Calls `load` for parts of the items of each turn of the outer loops: with the address of the
+/// first item of the part in the source, the address to write it to, and their number.
 ///
 /// # Safety
 /// * The items, `stride` bytes apart, are readable in the source and writable in the target in each
@@ -204,8 +206,8 @@ unsafe fn load_items<S: Sink>(
             let source = unsafe { ends.source.offset(part.start as isize * stride) };
             load(Endpoints { source, target }, part.len());
         };
-        // SAFETY: `write` initializes whole items; they are contiguous in the target, where the caller
-        // says that they are writable.
+        // SAFETY: `write` initializes whole items; they are contiguous in the target, where the
+        // caller says that they are writable.
         unsafe { sink.write_items(ends.target, items, write) };
     };
     // SAFETY: the caller says that the items of each turn are in the memories.
@@ -250,8 +252,8 @@ unsafe fn batched_transpose<S: Sink>(
         let write = |part: Range<usize>, target: *mut u8| {
             // SAFETY: matrices are contiguous in the source: the first one of this part.
             let source = unsafe { ends.source.add(part.start * bytes) };
-            // SAFETY: the caller says that the matrices are readable; the sink says that `target` is
-            // writable for those of this part.
+            // SAFETY: the caller says that the matrices are readable; the sink says that `target`
+            // is writable for those of this part.
             unsafe { small.copy(Endpoints { source, target }, part.len(), processor) };
         };
         // SAFETY: `write` initializes whole matrices; they are contiguous in the target, where the

@@ -59,13 +59,13 @@ pub(super) struct CopyPlan {
     pub(super) unit: usize,
 }
 
-/// Runs of at least so many bytes are copied one by one; shorter ones are loaded with a stride.
+/// Minimum size (bytes) of a run that is copied by itself. Shorter ones are loaded with a stride.
 const LONG_RUN_BYTES: usize = 512;
 
-/// Columns of fewer bytes in total get a second dimension: groups of columns.
+/// Size (bytes) of a row of columns below which a second dimension is added: groups of columns.
 const SHORT_COLUMNS_BYTES: usize = 16 * TILE_WIDTH_BYTES;
 
-/// Small matrices have at most so many bytes.
+/// Maximum size (bytes) of a small matrix.
 const SMALL_MATRIX_MAX_BYTES: usize = 256;
 
 /// The largest unit: 16 bytes.
@@ -84,7 +84,7 @@ impl CopyPlan {
     #[inline]
     pub(super) fn new(shape: &[i64], source: &[i64], target: &[i64], itemsize: usize) -> Self {
         let unit = unit_of(itemsize);
-        // Filled in place: moving so many dimensions takes longer than a small copy.
+        // Filled in place, because moving the list would take a good part of a small copy's time.
         let mut plan =
             Self { paired: PairedDims::default(), kernel: Kernel::Runs, run: unit, unit };
         plan.paired.insert_strides(shape, source, target, itemsize);

@@ -1,12 +1,12 @@
-//! Plans for shuffling bytes where a dimension is small: pixels into planes (deinterleaving), planes
-//! into pixels (interleaving), many tiny matrices (transposing). Whole vectors of the target are put
-//! together from vectors of the source with byte shuffles (`pshufb`).
+//! Plans for shuffling bytes where a dimension is small: pixels into planes (deinterleaving),
+//! planes into pixels (interleaving), many tiny matrices (transposing). Whole vectors of the target
+//! are put together from vectors of the source with byte shuffles (`pshufb`).
 //!
-//! Deinterleaving RGB pixels of one byte, as an example: the three outputs are 16 reds, 16 greens and
-//! 16 blues. Each of them has three inputs, the vectors at 0, 16 and 32 of the source, because 16
-//! pixels take 48 bytes. For the reds, the byte indices into the first input are 0, 3, 6, 9, 12 and
-//! 15 in front; the bytes that come from the other inputs are marked as empty, and the results of the
-//! three shuffles are joined by OR.
+//! Deinterleaving RGB pixels of one byte, as an example: the three outputs are 16 reds, 16 greens
+//! and 16 blues. Each of them has three inputs, the vectors at 0, 16 and 32 of the source, because
+//! 16 pixels take 48 bytes. For the reds, the byte indices into the first input are 0, 3, 6, 9, 12
+//! and 15 in front; the bytes that come from the other inputs are marked as empty, and the results
+//! of the three shuffles are joined by OR.
 
 #![forbid(unsafe_code)]
 
@@ -15,10 +15,10 @@ use smallvec::SmallVec;
 use super::sizes::VECTOR_BYTES;
 
 /// Minimum size (bytes) of a copy for which a shuffle plan is made. Making one takes about as long
-/// as copying so many bytes without it.
+/// as copying this many bytes without it.
 pub(super) const SHUFFLE_MIN_BYTES: usize = 4 << 10;
 
-/// Plans of more vectors would take long to make.
+/// Maximum number of output vectors of a plan. Larger plans would take long to make.
 const MAX_VECTORS: usize = 64;
 
 /// Byte index of a shuffle where nothing is taken: `pshufb` writes 0 for a set highest bit.
@@ -51,8 +51,8 @@ pub(super) struct Input {
     pub(super) indices: [u8; VECTOR_BYTES],
 }
 
-/// Where a byte of the target comes from: `index` bytes into a stretch of readable bytes that begins
-/// `base` bytes into the source.
+/// Where a byte of the target comes from: `index` bytes into a stretch of readable bytes that
+/// begins `base` bytes into the source.
 struct SourceByte {
     base: isize,
     index: usize,

@@ -6,14 +6,14 @@ use super::endpoints::Endpoints;
 use super::processor::copy_run;
 use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
 
-/// Runs of at least so many bytes are not put into the store buffer, but written to the target from
-/// where they are.
+/// Minimum size (bytes) of a run that bypasses the store buffer: it is written to the target from
+/// where it is in the source.
 const UNBUFFERED_RUN_MIN_BYTES: usize = APPEND_MAX_BYTES / 2;
 
 /// Where a kernel writes what it has read.
 pub(super) trait Sink {
-    /// Writes items that are contiguous from `target` on. `write` is called with ranges of items, and
-    /// with an address to write each range to.
+    /// Writes items that are contiguous from `target` on. `write` is called with ranges of items,
+    /// and with an address to write each range to.
     ///
     /// # Safety
     /// * `write` initializes all bytes of the items that it is asked for, and writes nothing else.

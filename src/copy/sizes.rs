@@ -6,5 +6,5 @@ pub(super) const CACHE_LINE_BYTES: usize = 64;
 /// Bytes of the smallest vector register, and of a lane of the larger ones.
 pub(super) const VECTOR_BYTES: usize = 16;
 
-/// Bytes of the target that a tile of a transpose has side by side, if the matrix has so many.
+/// Width (bytes of the target) of a tile of a transpose, if the matrix is wide enough.
 pub(super) const TILE_WIDTH_BYTES: usize = 256;

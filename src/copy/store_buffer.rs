@@ -1,5 +1,5 @@
-//! A buffer on the way to the target: what a kernel writes is put together here, in a near cache, and
-//! then written to the target in whole cache lines. Non-temporal stores are only fast that way.
+//! A buffer on the way to the target: what a kernel writes is put together here, in a near cache,
+//! and then written to the target in whole cache lines. Non-temporal stores are only fast that way.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use std::ptr;
 use super::processor::Stores;
 use super::sizes::CACHE_LINE_BYTES;
 
-/// Bytes of the buffer: they fit a second-level cache, and the stack of the thread that copies.
+/// Size (bytes) of the buffer: fits a second-level cache, and the stack of the copying thread.
 pub(super) const STORE_BUFFER_BYTES: usize = 80 << 10;
 
-/// The most bytes that a kernel writes to the buffer in one go.
+/// Maximum size (bytes) of what a kernel writes to the buffer in one go.
 pub(super) const APPEND_MAX_BYTES: usize = 8 << 10;
 
 /// Items that are contiguous in the target: `count` of `bytes` bytes each.
@@ -21,7 +21,8 @@ pub(super) struct Items {
     pub(super) bytes: usize,
 }
 
-/// The buffer. A value is large: it belongs into a stack frame that only callers of the buffer have.
+/// The buffer. A value is large: it belongs into a stack frame that only callers of the buffer
+/// have.
 ///
 /// Invariant: the first `filled` bytes of `memory` are initialized, go to `target`, and may be
 /// written there.
@@ -46,8 +47,9 @@ impl StoreBuffer {
         self.stores
     }
 
-    /// Takes items that go to `target`. They are asked for in parts of at most [`APPEND_MAX_BYTES`]:
-    /// `write` gets the range of the items of a part, and the address to write them to.
+    /// Takes items that go to `target`. They are asked for in parts of at most
+    /// [`APPEND_MAX_BYTES`]: `write` gets the range of the items of a part, and the address to
+    /// write them to.
     ///
     /// # Safety
     /// * `write` initializes all bytes of the items that it is asked for, and writes nothing else.
@@ -82,8 +84,8 @@ impl StoreBuffer {
     /// Where to write `bytes` that go to `target`.
     ///
     /// # Safety
-    /// * `bytes` are at most [`APPEND_MAX_BYTES`], are initialized at the returned address before any
-    ///   other method is called, and may be written to `target`.
+    /// * `bytes` are at most [`APPEND_MAX_BYTES`], are initialized at the returned address before
+    ///   any other method is called, and may be written to `target`.
     #[inline]
     unsafe fn reserve(&mut self, target: *mut u8, bytes: usize) -> *mut u8 {
         if self.target.wrapping_add(self.filled) != target {
@@ -94,15 +96,15 @@ impl StoreBuffer {
             let rest = (self.target.addr() + self.filled) % CACHE_LINE_BYTES;
             self.send(self.filled - rest);
         }
-        // SAFETY: `filled + bytes` is at most the size of the memory: either that was just found, or
-        // less than a cache line is left in it and the caller says that `bytes` is small.
+        // SAFETY: `filled + bytes` is at most the size of the memory: either that was just found,
+        // or less than a cache line is left in it and the caller says that `bytes` is small.
         let address = unsafe { self.start().add(self.filled) };
         self.filled += bytes;
         address
     }
 
-    /// The memory of the buffer, empty, as scratch space for `bytes`, which the caller writes to the
-    /// target itself. It stays valid until another method is called.
+    /// The memory of the buffer, empty, as scratch space for `bytes`, which the caller writes to
+    /// the target itself. It stays valid until another method is called.
     ///
     /// # Panics
     /// Where `bytes` exceed [`STORE_BUFFER_BYTES`].

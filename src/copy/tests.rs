@@ -1,5 +1,5 @@
-//! The kernels against a loop over elements: for every set of instructions, straight to the target and
-//! through the store buffer, whole and split; and in memory between inaccessible pages.
+//! The kernels against a loop over elements: for every set of instructions, straight to the target
+//! and through the store buffer, whole and split; and in memory between inaccessible pages.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -104,8 +104,8 @@ fn offsets(layout: &Layout) -> Vec<i64> {
     offsets
 }
 
-/// Memory for the elements of a layout after `shift` other bytes, and the index of the first element's
-/// first byte.
+/// Memory for the elements of a layout after `shift` other bytes, and the index of the first
+/// element's first byte.
 fn memory(
     layout: &Layout,
     itemsize: usize,
@@ -166,8 +166,12 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
     }
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn random_layouts_match_a_loop_over_elements(
@@ -183,7 +187,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(60))]
 
     /// Matrices of many tiles, with gaps behind the rows on both sides, and with negative strides.
     #[test]
@@ -219,8 +223,8 @@ fn permuted(base: &[i64], order: &[usize]) -> (Layout, Layout) {
     (Layout::new(&shape, &strides).expect("small"), Layout::contiguous(&shape).expect("small"))
 }
 
-/// Pairs of layouts that are large enough for several tiles, parts and shuffle plans, and odd enough
-/// for all of their edges.
+/// Pairs of layouts that are large enough for several tiles, parts and shuffle plans, and odd
+/// enough for all of their edges.
 fn shapes() -> Vec<(Layout, Layout)> {
     let mut all = Vec::new();
     for base in
@@ -260,8 +264,8 @@ fn large_layouts_match_a_loop_over_elements() {
     }
 }
 
-/// A regression: short rows that are put into the store buffer together went to a buffer without room
-/// for all planes of an image.
+/// A regression: short rows that are put into the store buffer together went to a buffer without
+/// room for all planes of an image.
 #[test]
 fn images_are_deinterleaved_and_interleaved() {
     for itemsize in [1, 2, 4] {

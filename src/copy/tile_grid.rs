@@ -1,13 +1,13 @@
 //! How a matrix that is transposed is cut into tiles: arithmetic only.
 //!
-//! The matrix is seen as it lies in the target: rows of units that are contiguous, `groups` times
-//! `columns` of them. (Groups are there because a row of the target may be made of two dimensions;
-//! most matrices have one group.) In the source, neighbours of a column are close together instead.
-//! A tile is a rectangle that is small enough for the near caches, so that the cache lines that are
-//! read for one row of it are still there for the next rows.
+//! The matrix is seen as it lies in the target: each row is contiguous and has `groups` times
+//! `columns` units. (A row has groups where it is made of two dimensions; most matrices have one
+//! group.) In the source, the units of a column are close together instead. A tile is a rectangle
+//! that is small enough for the near caches, so that the cache lines that are read for one row of
+//! it are still there for the next rows.
 //!
 //! Tiles follow each other down the rows, then along the columns, then along the groups. A tile is
-//! either as wide as the grid says, in one group, or has all columns of several groups.
+//! in one group and as wide as the grid says, or it has all columns of several groups.
 //!
 //! ```text
 //!            columns  0        w        2w      end
@@ -20,24 +20,24 @@
 //! ```
 //!
 //! Tiles that go through the store buffer are written with non-temporal stores, which are only fast
-//! for whole cache lines. But a row of the target need not begin on a line, and where the row stride
-//! is not a multiple of a line, every row is off by another distance. So each row has its own
-//! boundaries between tiles: they are shifted to the left by the number of columns, `s`, that the
-//! beginning of the row lies behind a line. Then every share of a row, the first excepted, begins on
-//! a line, and every one but the last ends on one (`|` is the beginning of a line here):
+//! for whole cache lines. But a row of the target need not begin on a line, and where the row
+//! stride is not a multiple of a line, every row begins at another distance from one. So each row
+//! has its own boundaries between tiles: they are shifted to the left by `s` columns, the distance
+//! of the beginning of the row from the line that it is in. Then every share of a row but the first
+//! begins on a line, and every share but the last ends on one. With tiles of 12 columns, `a` to
+//! `d`:
 //!
 //! ```text
-//!      row 0, s = 0   |  tile 0   |  tile 1   |  tile 2   |  til
-//!      row 1, s = 3   ile 0 |  tile 1   |  tile 2   |  tile 3
-//!      row 2, s = 1   tile 0  |  tile 1   |  tile 2   |  tile 3
-//!
-//!      columns that the buffer has for tile 1:
-//!                           ^first            ^end
+//!      column         0           12          24          36
+//!      row 0, s = 0   aaaaaaaaaaaabbbbbbbbbbbbcccccccccccc
+//!      row 1, s = 3   aaaaaaaaabbbbbbbbbbbbccccccccccccddd
+//!      row 2, s = 1   aaaaaaaaaaabbbbbbbbbbbbccccccccccccd
+//!      b in the buffer         ^first         ^end
 //! ```
 //!
 //! The buffer holds the columns from `first` to `end`: all that any row of the tile needs, from the
-//! leftmost beginning (the largest shift) to the rightmost end (the smallest shift). A few columns at
-//! the edges of a tile are therefore read twice.
+//! leftmost beginning (the largest shift) to the rightmost end (the smallest shift). A few columns
+//! at the edges of a tile are therefore read twice.
 
 #![forbid(unsafe_code)]
 
@@ -46,10 +46,10 @@ use std::ops::Range;
 use super::sizes::{CACHE_LINE_BYTES, TILE_WIDTH_BYTES};
 use super::store_buffer::STORE_BUFFER_BYTES;
 
-/// Matrices of fewer rows have wider tiles.
+/// Number of rows below which a matrix has wider tiles.
 const FEW_ROWS: usize = 8;
 
-/// Bytes of the target that a tile of few rows has side by side.
+/// Width (bytes of the target) of a tile of a matrix with few rows.
 const FEW_ROWS_TILE_WIDTH_BYTES: usize = 4 << 10;
 
 /// How many cache lines of the source a tile takes up along its columns, unless it has all rows.
@@ -99,15 +99,16 @@ impl TileBounds {
     }
 }
 
-/// Bytes from row to row in the store buffer for rows of `width` bytes: an odd number of cache lines,
-/// or neighbouring rows would compete for the same sets of the cache.
+/// Bytes from row to row in the store buffer for rows of `width` bytes: an odd number of cache
+/// lines, or neighbouring rows would compete for the same sets of the cache.
 pub(super) fn row_pitch(width: usize) -> usize {
     width.next_multiple_of(CACHE_LINE_BYTES) | CACHE_LINE_BYTES
 }
 
 impl TileGrid {
     /// Tiles that fit the store buffer: [`TILE_WIDTH_BYTES`] wide if they can then be a few cache
-    /// lines of the source high, wider where there are few rows, higher where there are few columns.
+    /// lines of the source high, wider where there are few rows, higher where there are few
+    /// columns.
     pub(super) fn new(size: MatrixSize) -> Self {
         let few_rows = size.rows < FEW_ROWS;
         let width = if few_rows { FEW_ROWS_TILE_WIDTH_BYTES } else { TILE_WIDTH_BYTES };
@@ -231,8 +232,8 @@ mod tests {
         })
     }
 
-    /// Checks that the tiles fit the store buffer, and that the shares of their rows cover every unit
-    /// once. `row_address` is where a row of the target begins.
+    /// Checks that the tiles fit the store buffer, and that the shares of their rows cover every
+    /// unit once. `row_address` is where a row of the target begins.
     fn check(size: MatrixSize, grid: &TileGrid, row_address: impl Fn(usize) -> *const u8) {
         let mut covered = vec![0_u8; size.rows * size.groups * size.columns];
         let mut next = Some(grid.first());
@@ -253,8 +254,12 @@ mod tests {
         assert!(covered.iter().all(|&count| count == 1), "{size:?} {grid:?}");
     }
 
+    fn config() -> ProptestConfig {
+        ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+        #![proptest_config(config())]
 
         #[test]
         fn tiles_fit_the_store_buffer_and_cover_every_unit_once(

@@ -20,16 +20,15 @@ use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
 use super::tile_grid::{MatrixSize, TileBounds, TileGrid, row_pitch};
 use crate::layout::paired::PairedDim;
 
-/// Rows of at most so many bytes that are contiguous in the target are appended to the store buffer
-/// together.
+/// Maximum size (bytes) of a row for appending many rows to the store buffer at once. They must be
+/// contiguous in the target.
 const APPENDED_ROW_MAX_BYTES: usize = 1 << 10;
 
-/// Columns that lie so many bytes apart in the source, or fewer, are prefetched by the processor
-/// itself.
+/// Maximum distance (bytes) of columns in the source that the processor prefetches by itself.
 const HARDWARE_PREFETCH_BYTES: usize = 4 * CACHE_LINE_BYTES;
 
-/// A transpose. In the target, `columns` of units are side by side, and `groups` of columns are side
-/// by side; in the source, rows are closer together than columns.
+/// A transpose. In the target, `columns` of units are side by side, and `groups` of columns are
+/// side by side; in the source, rows are closer together than columns.
 pub(super) struct TiledTranspose {
     unit: usize,
     rows: PairedDim,
@@ -100,8 +99,8 @@ impl TiledTranspose {
     /// Copies the matrix straight to the target.
     ///
     /// # Safety
-    /// * Its units are readable from `ends.source` on and writable from `ends.target` on, and no byte
-    ///   is both. The processor has the instructions.
+    /// * Its units are readable from `ends.source` on and writable from `ends.target` on, and no
+    ///   byte is both. The processor has the instructions.
     pub(super) unsafe fn copy(&self, ends: Endpoints, processor: &Processor) {
         let mut next = Some(self.grid.first());
         while let Some(tile) = next {
@@ -140,8 +139,8 @@ impl TiledTranspose {
             let pitch = row_pitch(bounds.groups * bounds.columns() * self.unit);
             let address = buffer.scratch(bounds.rows * pitch);
             let into_buffer = Endpoints { source: ends.source, target: address };
-            // SAFETY: the caller says that the matrix is readable; `scratch` gave room for the rows of
-            // the tile, `pitch` bytes apart, which is at least the width of the tile.
+            // SAFETY: the caller says that the matrix is readable; `scratch` gave room for the rows
+            // of the tile, `pitch` bytes apart, which is at least the width of the tile.
             unsafe { self.copy_tile(&bounds, into_buffer, pitch as isize, processor) };
             let tile = BufferedTile { bounds, address, pitch };
             next = grid.after(&bounds);
@@ -154,8 +153,8 @@ impl TiledTranspose {
             };
             for index in 0..bounds.rows {
                 self.prefetch_part(&coming, index, bounds.rows, stores);
-                // SAFETY: the tile was just copied to the buffer, and `index` is one of its rows; the
-                // caller says that its units are writable.
+                // SAFETY: the tile was just copied to the buffer, and `index` is one of its rows;
+                // the caller says that its units are writable.
                 unsafe { self.write_row(&grid, &tile, index, ends.target, stores) };
             }
         }
@@ -181,8 +180,8 @@ impl TiledTranspose {
         let write = |rows: Range<usize>, target: *mut u8| {
             let tile = self.grid.tile_of_rows(rows);
             let ends = Endpoints { source: ends.source, target };
-            // SAFETY: the caller says that the matrix is readable; the buffer has room for these rows
-            // at `target`, one after the other.
+            // SAFETY: the caller says that the matrix is readable; the buffer has room for these
+            // rows at `target`, one after the other.
             unsafe { self.copy_tile(&tile, ends, row as isize, processor) };
         };
         let rows = Items { count: self.rows.count, bytes: row };
@@ -217,8 +216,8 @@ impl TiledTranspose {
         // SAFETY: the share is within the columns of the tile, which the buffer has and the matrix
         // has; both addresses are those of its first unit.
         let ends = unsafe { ends.offset(in_buffer as isize, in_target) };
-        // SAFETY: `bytes` are the rest of the share. Where there are several groups, the tile has all
-        // of their columns, and groups are contiguous on both sides.
+        // SAFETY: `bytes` are the rest of the share. Where there are several groups, the tile has
+        // all of their columns, and groups are contiguous on both sides.
         unsafe { (stores.copy)(ends.source, ends.target, bytes) };
     }
 
@@ -255,12 +254,12 @@ impl TiledTranspose {
         }
     }
 
-    /// Copies a tile. `ends.source` is the first unit of the matrix in the source, `ends.target` where
-    /// the first unit of the tile goes, with rows `pitch` bytes apart.
+    /// Copies a tile. `ends.source` is the first unit of the matrix in the source, `ends.target`
+    /// where the first unit of the tile goes, with rows `pitch` bytes apart.
     ///
     /// # Safety
-    /// * The tile is one of the matrix, which is readable from `ends.source` on; it is writable from
-    ///   `ends.target` on, and no byte is both. The processor has the instructions.
+    /// * The tile is one of the matrix, which is readable from `ends.source` on; it is writable
+    ///   from `ends.target` on, and no byte is both. The processor has the instructions.
     unsafe fn copy_tile(
         &self,
         tile: &TileBounds,
@@ -297,8 +296,8 @@ impl TiledTranspose {
         }
     }
 
-    /// Copies as much of a tile as a shuffle plan can; returns how many rows and how many columns that
-    /// was. One of the two is 0.
+    /// Copies as much of a tile as a shuffle plan can; returns how many rows and how many columns
+    /// that was. One of the two is 0.
     ///
     /// # Safety
     /// * As for [`copy_tile`](Self::copy_tile).
@@ -330,9 +329,9 @@ impl TiledTranspose {
         let offset = self.source_offset(tile.row, tile.group, tile.first_column);
         // SAFETY: the first unit of the tile; in the target, that is where `ends` is.
         let ends = unsafe { ends.offset(offset, 0) };
-        // SAFETY: the plan reads and writes `done` whole pixels of the tile, as was just asserted: when
-        // deinterleaving all units of a column of the tile, else all units of a row. The caller says
-        // that they are readable and writable.
+        // SAFETY: the plan reads and writes `done` whole pixels of the tile, as was just asserted:
+        // when deinterleaving all units of a column of the tile, else all units of a row. The
+        // caller says that they are readable and writable.
         unsafe { shuffle(plan, ends.source, ends.target, pitch, turns) };
         if is_deinterleaving { (0, done) } else { (done, 0) }
     }

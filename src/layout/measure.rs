@@ -13,8 +13,8 @@ pub(crate) struct Measured {
 }
 
 /// Measures a layout in the usual case: it has elements, and neither their number nor the distance
-/// of any of them from the first exceeds 63 bits. `None` means "not the usual case"; the caller then
-/// checks the shape and the strides in more detail.
+/// of any of them from the first exceeds 63 bits. `None` means "not the usual case"; the caller
+/// then checks the shape and the strides in more detail.
 #[inline]
 pub(crate) fn measure(shape: &[i64], strides: &[i64]) -> Option<Measured> {
     let (mut count, mut low, mut high) = (1_i64, 0_i64, 0_i64);
@@ -104,9 +104,8 @@ mod tests {
 
     #[test]
     fn sizes_are_checked() {
-        assert!(
-            matches!(Layout::contiguous(&[2, -1]), Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]")
-        );
+        let negative = Layout::contiguous(&[2, -1]);
+        assert!(matches!(negative, Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]"));
         assert!(matches!(Layout::contiguous(&[1 << 62, 8]), Err(Error::Overflow { .. })));
         assert!(matches!(Layout::new(&[2], &[]), Err(Error::InvalidDescriptor { .. })));
         assert!(matches!(Layout::new(&[3], &[i64::MAX]), Err(Error::Overflow { .. })));

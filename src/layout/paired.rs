@@ -232,7 +232,13 @@ mod tests {
         assert_eq!(paired, PairedDims::default());
     }
 
+    fn config() -> ProptestConfig {
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+    }
+
     proptest! {
+        #![proptest_config(config())]
+
         #[test]
         fn order_and_coalescing_keep_all_pairs_of_offsets(
             dims in vec((1_i64..6, -40_i64..40, -40_i64..40), 0..5),
@@ -242,15 +248,14 @@ mod tests {
             let source: Vec<i64> = dims.iter().map(|&(_, source, _)| source).collect();
             let target: Vec<i64> = dims.iter().map(|&(_, _, target)| target).collect();
             let scaled = |stride: i64| stride as isize * scale as isize;
-            let given = PairedDims {
-                dims: dims.iter().map(|&(size, s, t)| dim(size as usize, scaled(s), scaled(t))).collect(),
-                start: PairedOffset::default(),
-            };
+            let given = dims.iter().map(|&(size, s, t)| dim(size as usize, scaled(s), scaled(t)));
+            let given = PairedDims { dims: given.collect(), start: PairedOffset::default() };
             let mut paired = from_strides(&shape, &source, &target, scale);
             prop_assert_eq!(pairs(&paired), pairs(&given));
             let ordered = |paired: &PairedDims| {
                 let targets: Vec<isize> = paired.dims.iter().map(|dim| dim.target).collect();
-                targets.is_sorted_by(|outer, inner| outer >= inner) && targets.iter().all(|&t| t >= 0)
+                targets.is_sorted_by(|outer, inner| outer >= inner)
+                    && targets.iter().all(|&target| target >= 0)
             };
             prop_assert!(ordered(&paired), "{:?}", paired);
             paired.coalesce();

@@ -35,8 +35,8 @@ pub(in crate::copy) type CopyTile = unsafe fn(tile: &Tile);
 /// Runs a shuffle plan `turns` times. The rows of the target are `pitch` bytes apart.
 ///
 /// # Safety
-/// * All that the plan names is readable from `source` on and writable from `target` on, for each of
-///   the turns, and no byte is both. The processor has the instructions.
+/// * All that the plan names is readable from `source` on and writable from `target` on, for each
+///   of the turns, and no byte is both. The processor has the instructions.
 pub(in crate::copy) type Shuffle =
     unsafe fn(plan: &ShufflePlan, source: *const u8, target: *mut u8, pitch: isize, turns: usize);
 
@@ -45,8 +45,8 @@ pub(in crate::copy) struct Stores {
     /// Copies `bytes`. No other thread may rely on them before the `fence`.
     ///
     /// # Safety
-    /// * `bytes` are readable from `source` on and writable from `target` on, none of them both. The
-    ///   processor has the instructions.
+    /// * `bytes` are readable from `source` on and writable from `target` on, none of them both.
+    ///   The processor has the instructions.
     pub(in crate::copy) copy: unsafe fn(source: *const u8, target: *mut u8, bytes: usize),
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
@@ -54,8 +54,8 @@ pub(in crate::copy) struct Stores {
     pub(in crate::copy) prefetch: fn(*const u8),
 }
 
-/// The functions for one set of instructions. Those for units of 1, 2, 4, 8 and 16 bytes are indexed
-/// by the logarithm of that size.
+/// The functions for one set of instructions. Those for units of 1, 2, 4, 8 and 16 bytes are
+/// indexed by the logarithm of that size.
 pub(in crate::copy) struct Processor {
     pub(in crate::copy) strided_load: [StridedLoad; 5],
     pub(in crate::copy) copy_tile: [CopyTile; 5],

@@ -128,8 +128,8 @@ pub(in crate::copy) unsafe fn strided_load_runs(
 #[inline]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one of them runs")]
 pub(in crate::copy) unsafe fn copy_run(source: *const u8, target: *mut u8, bytes: usize) {
-    // SAFETY: the caller's guarantee for this function is theirs; each range begins with the size of
-    // its unit.
+    // SAFETY: the caller's guarantee for this function is theirs; each range begins with the size
+    // of its unit.
     unsafe {
         match bytes {
             0..2 | 128.. => source.copy_to_nonoverlapping(target, bytes),
@@ -141,7 +141,8 @@ pub(in crate::copy) unsafe fn copy_run(source: *const u8, target: *mut u8, bytes
     }
 }
 
-/// Copies whole units from the front on, and one that ends at the end and may overlap the one before.
+/// Copies whole units from the front on, and one that ends at the end and may overlap the one
+/// before.
 ///
 /// # Safety
 /// * As for [`copy_run`]; there are at least as many bytes as a `T` has.

@@ -1,5 +1,5 @@
-//! Vector instructions of x86-64: SSE2, which all of them have, AVX2, and AVX2 with the 32 registers
-//! of AVX-512.
+//! Vector instructions of x86-64: SSE2, which all of them have, AVX2, and AVX2 with the 32
+//! registers of AVX-512.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -118,7 +118,8 @@ unsafe fn copy_nontemporal(source: *const u8, target: *mut u8, bytes: usize) {
     unsafe { source.copy_to_nonoverlapping(target, head) };
     for line in 0..lines {
         let offset = head + line * CACHE_LINE_BYTES;
-        // SAFETY: one of the whole lines among the caller's `bytes`; `head` aligns it in the target.
+        // SAFETY: one of the whole lines among the caller's `bytes`; `head` aligns it in the
+        // target.
         unsafe { store_line(source.add(offset), target.add(offset)) };
     }
     let done = head + lines * CACHE_LINE_BYTES;
@@ -264,7 +265,8 @@ unsafe impl Lane for __m256i {
 /// units to a lane, are transposed in registers.
 ///
 /// # Safety
-/// * As [`CopyTile`](super::interface::CopyTile) says, for units of the size of `T`; `N` of them take 16 bytes.
+/// * As [`CopyTile`](super::interface::CopyTile) says, for units of the size of `T`; `N` of them
+///   take 16 bytes.
 #[inline(always)]
 unsafe fn transpose<T: Copy, R: Register, const N: usize>(tile: &Tile) {
     if tile.source_row_stride != size_of::<T>() as isize || tile.columns < N || tile.rows < N {
@@ -276,13 +278,14 @@ unsafe fn transpose<T: Copy, R: Register, const N: usize>(tile: &Tile) {
     loop {
         let mut row = 0;
         while row + wide <= tile.rows {
-            // SAFETY: the loop conditions leave `wide` rows from `row` and `N` columns from `column`.
+            // SAFETY: the loop conditions leave `wide` rows from `row` and `N` columns from
+            // `column`.
             unsafe { squares::<T, R, N>(tile, column, row) };
             row += wide;
         }
         while row < tile.rows {
-            // SAFETY: the tile has at least `N` rows, so the last `N` begin at `rows - N`. Some of them
-            // may be written a second time, with the same bytes.
+            // SAFETY: the tile has at least `N` rows, so the last `N` begin at `rows - N`. Some of
+            // them may be written a second time, with the same bytes.
             unsafe { squares::<T, __m128i, N>(tile, column, row.min(tile.rows - N)) };
             row += N;
         }
@@ -299,7 +302,8 @@ unsafe fn transpose<T: Copy, R: Register, const N: usize>(tile: &Tile) {
 #[inline(always)]
 unsafe fn squares<T: Copy, R: Register, const N: usize>(tile: &Tile, column: usize, row: usize) {
     let size = size_of::<T>();
-    // SAFETY: the address of a unit of the tile, at `row` and `column`, which the caller says exist.
+    // SAFETY: the address of a unit of the tile, at `row` and `column`, which the caller says
+    // exist.
     let source =
         unsafe { tile.source.offset(column as isize * tile.source_column_stride).add(row * size) };
     // SAFETY: the same unit in the target.
