@@ -80,41 +80,47 @@ fn has_conflicts(plan: &CopyPlan) -> bool {
         && inner.first().is_some_and(conflict)
 }
 
+/// Runs the kernel of a plan inside the plan's outer loops.
+///
 /// # Safety
 /// * As for [`run`], counted from the plan's start.
 unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Processor, sink: &mut S) {
-    let (outer, inner) = plan.loops();
-    let outer = Outer { dims: outer, ends };
-    // SAFETY, for all arms: the caller says that what the plan reaches is readable and writable,
-    // and the dimensions given to the kernel are those of the plan.
+    let (dims, inner) = plan.loops();
+    let outer = Outer { dims, ends };
     match (plan.kernel, inner) {
-        // SAFETY: as above.
-        (Kernel::StridedLoad, &[runs]) => unsafe {
-            strided_load(outer, plan, runs, processor, sink)
-        },
+        (Kernel::Runs, []) => {
+            // SAFETY: inside the plan's outer loops there is one run, which the caller says is
+            // readable and writable.
+            let copy = |ends| unsafe { sink.copy_run(ends, plan.run) };
+            // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
+            unsafe { outer.for_each(copy) }
+        }
+        (Kernel::StridedLoad, &[runs]) => {
+            // SAFETY: the dimensions are the plan's; the caller says what it reaches is readable
+            // and writable.
+            unsafe { strided_load(outer, plan, runs, processor, sink) }
+        }
         (Kernel::TiledTranspose, &[rows, groups, columns]) => {
             let matrix = TiledTranspose::new(plan, [rows, groups, columns], processor);
-            // SAFETY: as above.
+            // SAFETY: the dimensions are the plan's; the caller says what it reaches is readable
+            // and writable.
             unsafe { tiled_transpose(outer, &matrix, processor, sink) }
         }
         (Kernel::BatchedTranspose, &[matrices, rows, columns]) => {
             let small = BatchedTranspose::new(plan, rows, columns, processor);
-            // SAFETY: as above.
+            // SAFETY: the dimensions are the plan's; the caller says what it reaches is readable
+            // and writable.
             unsafe { batched_transpose(outer, &small, matrices.count, processor, sink) }
         }
-        // Units with gaps between them make no whole lines: the store buffer would not help.
         (Kernel::StridedStore, &[rows, columns]) => {
-            // SAFETY: the units of one turn of the outer loops.
+            // Units with gaps between them make no whole cache lines: no sink would help.
+            // SAFETY: inside the plan's outer loops there are these units, which the caller says
+            // are readable and writable.
             let copy = |ends| unsafe { strided_store(ends, plan.unit, rows, columns) };
-            // SAFETY: as above.
+            // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
             unsafe { outer.for_each(copy) }
         }
-        _ => {
-            // SAFETY: the run of one turn of the outer loops.
-            let copy = |ends| unsafe { sink.copy_run(ends, plan.run) };
-            // SAFETY: as above.
-            unsafe { outer.for_each(copy) }
-        }
+        (kernel, inner) => unreachable!("{kernel:?} with {} dimensions", inner.len()),
     }
 }
 
@@ -229,10 +235,10 @@ unsafe fn tiled_transpose<S: Sink>(
     let copy = |ends| match sink.store_buffer() {
         // SAFETY: the caller says that the matrix of this turn is readable and writable.
         Some(buffer) => unsafe { matrix.copy_through(ends, next_source, processor, buffer) },
-        // SAFETY: as above.
+        // SAFETY: the caller says that the matrix of this turn is readable and writable.
         None => unsafe { matrix.copy(ends, processor) },
     };
-    // SAFETY: the plan's outer loops.
+    // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
     unsafe { outer.for_each(copy) };
 }
 
@@ -260,6 +266,6 @@ unsafe fn batched_transpose<S: Sink>(
         // caller says that they are writable.
         unsafe { sink.write_items(ends.target, Items { count, bytes }, write) };
     };
-    // SAFETY: the plan's outer loops.
+    // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
     unsafe { outer.for_each(copy) };
 }

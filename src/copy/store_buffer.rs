@@ -75,7 +75,8 @@ impl StoreBuffer {
         for first in (0..items.count).step_by(part) {
             let count = part.min(items.count - first);
             let target = target.wrapping_add(first * items.bytes);
-            // SAFETY: a part of at most `APPEND_MAX_BYTES`; the rest as above.
+            // SAFETY: `part` items are at most `APPEND_MAX_BYTES`; `write` initializes them, the
+            // caller says that they may be written to `target`.
             let address = unsafe { self.reserve(target, count * items.bytes) };
             write(first..first + count, address);
         }

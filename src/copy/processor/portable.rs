@@ -68,7 +68,7 @@ unsafe fn strided_load_by<T: Copy>(
         let source = unsafe { source.offset(index as isize * stride) };
         // SAFETY: `index` is below `count`: the address of a unit that the caller says is writable.
         let target = unsafe { target.add(index * size_of::<T>()) };
-        // SAFETY: the unit is readable and writable, as just said.
+        // SAFETY: the caller says that this unit is readable and writable.
         unsafe { move_unit::<T>(source, target) };
     }
 }
@@ -116,7 +116,7 @@ pub(in crate::copy) unsafe fn strided_load_runs(
         let source = unsafe { source.offset(index as isize * stride) };
         // SAFETY: `index` is below `count`: the address of a run that the caller says is writable.
         let target = unsafe { target.add(index * bytes) };
-        // SAFETY: the run is readable and writable, as just said.
+        // SAFETY: the caller says that this run is readable and writable.
         unsafe { copy_run(source, target, bytes) };
     }
 }
