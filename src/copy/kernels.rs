@@ -9,7 +9,7 @@ use super::endpoints::Endpoints;
 use super::plan::{CopyPlan, Kernel};
 use super::processor::{CACHED_STORES, Processor, Stores, strided_load_runs, strided_store};
 use super::sink::{Direct, Sink};
-use super::store_buffer::{Items, StoreBuffer};
+use super::store_buffer::{Items, StoreBuffer, StoreMemory};
 use super::tiled_transpose::TiledTranspose;
 use crate::layout::paired::PairedDim;
 
@@ -62,7 +62,8 @@ unsafe fn run_through_buffer(
     processor: &Processor,
     stores: &'static Stores,
 ) {
-    let mut buffer = StoreBuffer::new(stores);
+    let mut memory = StoreMemory::new();
+    let mut buffer = StoreBuffer::new(&mut memory, stores);
     // SAFETY: the caller's guarantee for this function is that one's precondition.
     unsafe { run_into(plan, ends, processor, &mut buffer) };
     buffer.finish();
@@ -232,12 +233,8 @@ unsafe fn tiled_transpose<S: Sink>(
 ) {
     // The matrix that comes after another one in the innermost of the outer loops.
     let next_source = outer.dims.last().map_or(0, |dim| dim.source);
-    let copy = |ends| match sink.store_buffer() {
-        // SAFETY: the caller says that the matrix of this turn is readable and writable.
-        Some(buffer) => unsafe { matrix.copy_through(ends, next_source, processor, buffer) },
-        // SAFETY: the caller says that the matrix of this turn is readable and writable.
-        None => unsafe { matrix.copy(ends, processor) },
-    };
+    // SAFETY: the caller says that the matrix of each turn is readable and writable.
+    let copy = |ends| unsafe { sink.transpose(matrix, ends, next_source, processor) };
     // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
     unsafe { outer.for_each(copy) };
 }

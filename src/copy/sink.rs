@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::endpoints::Endpoints;
-use super::processor::copy_run;
+use super::processor::{Processor, copy_run};
 use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
+use super::tiled_transpose::TiledTranspose;
 
 /// Minimum size (bytes) of a run that bypasses the store buffer: it is written to the target from
 /// where it is in the source.
@@ -35,8 +36,19 @@ pub(super) trait Sink {
     ///   over.
     unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize);
 
-    /// The buffer, for kernels that use it in their own way.
-    fn store_buffer(&mut self) -> Option<&mut StoreBuffer>;
+    /// Transposes a matrix, after which another one may come: see
+    /// [`TiledTranspose::copy_through`].
+    ///
+    /// # Safety
+    /// * As for [`TiledTranspose::copy`]; the units stay readable and writable until the copy is
+    ///   over.
+    unsafe fn transpose(
+        &mut self,
+        matrix: &TiledTranspose,
+        ends: Endpoints,
+        next_source: isize,
+        processor: &Processor,
+    );
 }
 
 /// Straight to the target.
@@ -59,13 +71,20 @@ impl Sink for Direct {
         unsafe { copy_run(ends.source, ends.target, bytes) };
     }
 
-    #[inline(always)]
-    fn store_buffer(&mut self) -> Option<&mut StoreBuffer> {
-        None
+    #[inline]
+    unsafe fn transpose(
+        &mut self,
+        matrix: &TiledTranspose,
+        ends: Endpoints,
+        _next_source: isize,
+        processor: &Processor,
+    ) {
+        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        unsafe { matrix.copy(ends, processor) };
     }
 }
 
-impl Sink for StoreBuffer {
+impl Sink for StoreBuffer<'_> {
     #[inline]
     unsafe fn write_items(
         &mut self,
@@ -89,8 +108,15 @@ impl Sink for StoreBuffer {
         unsafe { self.append(ends.target, Items { count: 1, bytes }, write) };
     }
 
-    #[inline(always)]
-    fn store_buffer(&mut self) -> Option<&mut StoreBuffer> {
-        Some(self)
+    #[inline]
+    unsafe fn transpose(
+        &mut self,
+        matrix: &TiledTranspose,
+        ends: Endpoints,
+        next_source: isize,
+        processor: &Processor,
+    ) {
+        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        unsafe { matrix.copy_through(ends, next_source, processor, self) };
     }
 }

@@ -21,24 +21,35 @@ pub(super) struct Items {
     pub(super) bytes: usize,
 }
 
-/// The buffer. A value is large: it belongs into a stack frame that only callers of the buffer
-/// have.
+/// Memory for a buffer. It is large, and belongs into a stack frame that only copies through the
+/// buffer have. It begins on a cache line.
+#[repr(align(64))]
+pub(super) struct StoreMemory(MaybeUninit<[u8; STORE_BUFFER_BYTES]>);
+
+impl StoreMemory {
+    /// Memory that is not initialized.
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+}
+
+/// The buffer.
 ///
 /// Invariant: the first `filled` bytes of `memory` are initialized, go to `target`, and may be
 /// written there.
-#[repr(C, align(64))] // the memory is first, and begins on a cache line
-pub(super) struct StoreBuffer {
-    memory: MaybeUninit<[u8; STORE_BUFFER_BYTES]>,
+pub(super) struct StoreBuffer<'a> {
+    // Apart from the other fields, or setting these would clear the memory as well.
+    memory: &'a mut StoreMemory,
     target: *mut u8,
     filled: usize,
     stores: &'static Stores,
 }
 
-impl StoreBuffer {
+impl<'a> StoreBuffer<'a> {
     /// An empty buffer, which writes to the target with these functions.
-    #[inline(always)]
-    pub(super) fn new(stores: &'static Stores) -> Self {
-        Self { memory: MaybeUninit::uninit(), target: ptr::null_mut(), filled: 0, stores }
+    pub(super) fn new(memory: &'a mut StoreMemory, stores: &'static Stores) -> Self {
+        Self { memory, target: ptr::null_mut(), filled: 0, stores }
     }
 
     /// The functions that write to the target.
@@ -123,7 +134,7 @@ impl StoreBuffer {
     }
 
     fn start(&mut self) -> *mut u8 {
-        self.memory.as_mut_ptr().cast()
+        self.memory.0.as_mut_ptr().cast()
     }
 
     fn flush(&mut self) {

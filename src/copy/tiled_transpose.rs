@@ -125,7 +125,7 @@ impl TiledTranspose {
         ends: Endpoints,
         next_source: isize,
         processor: &Processor,
-        buffer: &mut StoreBuffer,
+        buffer: &mut StoreBuffer<'_>,
     ) {
         if self.appends_rows() {
             // SAFETY: the caller says that the matrix is readable and writable; its rows are
@@ -175,7 +175,12 @@ impl TiledTranspose {
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy), and rows are contiguous in the target.
-    unsafe fn append_rows(&self, ends: Endpoints, processor: &Processor, buffer: &mut StoreBuffer) {
+    unsafe fn append_rows(
+        &self,
+        ends: Endpoints,
+        processor: &Processor,
+        buffer: &mut StoreBuffer<'_>,
+    ) {
         let row = self.row_bytes();
         let write = |rows: Range<usize>, target: *mut u8| {
             let tile = self.grid.tile_of_rows(rows);
