@@ -28,7 +28,9 @@ pub(crate) unsafe fn lend(
     flags: c_int,
 ) -> PyResult<()> {
     let refuse = |reason: &str| PyBufferError::new_err(reason.to_owned());
-    let Some(mut view) = NonNull::new(view) else { return Err(refuse("there is no view to fill in")) };
+    let Some(mut view) = NonNull::new(view) else {
+        return Err(refuse("there is no view to fill in"));
+    };
     // SAFETY: the caller's promise.
     let view = unsafe { view.as_mut() };
     view.obj = null_mut();
@@ -42,7 +44,8 @@ pub(crate) unsafe fn lend(
     }
     let dtype = this.dtype();
     let format = dtype::format(dtype);
-    let (Some(itemsize), true) = (dtype.itemsize(), format.is_some() || !wants(ffi::PyBUF_FORMAT)) else {
+    let (Some(itemsize), true) = (dtype.itemsize(), format.is_some() || !wants(ffi::PyBUF_FORMAT))
+    else {
         return Err(refuse(&format!("the buffer protocol has no elements of type {dtype}")));
     };
     let row_major = this.is_contiguous();
@@ -63,18 +66,24 @@ pub(crate) unsafe fn lend(
     };
     // The protocol counts in isize, as this machine does.
     let shape: Box<[isize]> = this.shape().iter().map(|&size| size as isize).collect();
-    let strides =
-        this.strides().iter().map(|&step| (step as isize).wrapping_mul(itemsize as isize)).collect();
+    let strides = this
+        .strides()
+        .iter()
+        .map(|&step| (step as isize).wrapping_mul(itemsize as isize))
+        .collect();
     let numbers = Box::new(Numbers { shape, strides });
     view.buf = this.data_ptr();
     view.len = len;
     view.readonly = c_int::from(is_read_only(this));
     view.itemsize = itemsize as isize;
-    view.format =
-        format.filter(|_| wants(ffi::PyBUF_FORMAT)).map_or(null_mut(), |code| code.as_ptr().cast_mut());
-    view.ndim = if wants(ffi::PyBUF_ND) { c_int::try_from(this.ndim()).unwrap_or(c_int::MAX) } else { 1 };
+    view.format = format
+        .filter(|_| wants(ffi::PyBUF_FORMAT))
+        .map_or(null_mut(), |code| code.as_ptr().cast_mut());
+    view.ndim =
+        if wants(ffi::PyBUF_ND) { c_int::try_from(this.ndim()).unwrap_or(c_int::MAX) } else { 1 };
     view.shape = if wants(ffi::PyBUF_ND) { numbers.shape.as_ptr().cast_mut() } else { null_mut() };
-    view.strides = if wants(ffi::PyBUF_STRIDES) { numbers.strides.as_ptr().cast_mut() } else { null_mut() };
+    view.strides =
+        if wants(ffi::PyBUF_STRIDES) { numbers.strides.as_ptr().cast_mut() } else { null_mut() };
     view.suboffsets = null_mut();
     view.internal = Box::into_raw(numbers).cast();
     view.obj = tensor.clone().into_any().into_ptr();
@@ -119,7 +128,8 @@ pub(crate) fn bytes_of(tensor: &Tensor) -> Option<Tensor> {
         return None;
     }
     let layout = Layout::contiguous(&[i64::try_from(bytes).ok()?]).ok()?;
-    let descriptor = dlbridge::Descriptor::new(start.cast(), layout, DType::U8, tensor.device()).ok()?;
+    let descriptor =
+        dlbridge::Descriptor::new(start.cast(), layout, DType::U8, tensor.device()).ok()?;
     // SAFETY: the tensor's own bytes, which it keeps; there are none between elements.
     Some(unsafe { Tensor::from_raw_parts(descriptor, !is_read_only(tensor), tensor.share()) })
 }

@@ -62,7 +62,10 @@ impl Enclosed for DLManagedTensor {
 
 /// Puts a struct into a capsule, which releases it unless somebody takes it over.
 #[inline]
-pub(crate) fn enclose<M: Enclosed>(py: Python<'_>, exported: Exported<M>) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn enclose<M: Enclosed>(
+    py: Python<'_>,
+    exported: Exported<M>,
+) -> PyResult<Bound<'_, PyAny>> {
     let raw = exported.as_ptr().as_ptr().cast();
     // SAFETY: an address, and a name that lives for ever.
     let capsule = unsafe { ffi::PyCapsule_New(raw, M::NEW.as_ptr(), Some(destroy::<M>)) };
@@ -142,7 +145,10 @@ fn take_struct<M: Enclosed>(capsule: &Bound<'_, PyAny>) -> PyResult<Option<Tenso
     let tensor = unsafe { M::take(raw) }.map_err(buffer_error)?;
     let (device, dtype) = (tensor.device(), tensor.dtype());
     if !device::is_known(device) {
-        return Err(PyBufferError::new_err(format!("DLPack has no device of type {}", device.device_type)));
+        return Err(PyBufferError::new_err(format!(
+            "DLPack has no device of type {}",
+            device.device_type
+        )));
     }
     if !dtype.is_known() {
         return Err(PyBufferError::new_err(format!("DLPack has no elements of type {dtype}")));

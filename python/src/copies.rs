@@ -47,7 +47,10 @@ pub(crate) fn clone_as(py: Python<'_>, tensor: &Tensor, format: MemoryFormat) ->
 }
 
 /// Copies any array into a new one of its kind.
-pub(crate) fn copy_of<'py>(array: &Bound<'py, PyAny>, format: MemoryFormat) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn copy_of<'py>(
+    array: &Bound<'py, PyAny>,
+    format: MemoryFormat,
+) -> PyResult<Bound<'py, PyAny>> {
     let source = import::share(array)?;
     copy_as_kind(array, &source, format)
 }
@@ -87,16 +90,21 @@ fn copy_as_kind<'py>(
 
 /// An array like another, not written yet. Of a derived class it is a plain one: such classes may answer as
 /// they please.
-fn new_ndarray<'py>(array: &Bound<'py, PyAny>, format: MemoryFormat) -> PyResult<Bound<'py, PyAny>> {
+fn new_ndarray<'py>(
+    array: &Bound<'py, PyAny>,
+    format: MemoryFormat,
+) -> PyResult<Bound<'py, PyAny>> {
     static EMPTY_LIKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static VIEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = array.py();
-    let order = if format == MemoryFormat::Contiguous { intern!(py, "C") } else { intern!(py, "K") };
+    let order =
+        if format == MemoryFormat::Contiguous { intern!(py, "C") } else { intern!(py, "K") };
     let plain;
     let array = if NDARRAY.is_known_class_of(array) {
         array
     } else {
-        let (class, _) = NDARRAY.look_up(py).ok_or_else(|| PyTypeError::new_err("NumPy is gone"))?;
+        let (class, _) =
+            NDARRAY.look_up(py).ok_or_else(|| PyTypeError::new_err("NumPy is gone"))?;
         plain = VIEW
             .get_or_try_init(py, || class.getattr("view").map(Bound::unbind))?
             .bind(py)
@@ -134,7 +142,9 @@ fn new_torch_tensor<'py>(
     // Whatever the default is.
     options.set_item(intern!(py, "device"), tensor.getattr(intern!(py, "device"))?)?;
     let (sizes, strides) = (PyTuple::new(py, layout.shape())?, PyTuple::new(py, layout.strides())?);
-    let new = EMPTY_STRIDED.import(py, "torch", "empty_strided")?.call((sizes, strides), Some(&options))?;
+    let new = EMPTY_STRIDED
+        .import(py, "torch", "empty_strided")?
+        .call((sizes, strides), Some(&options))?;
     if !TORCH_TENSOR.is_known_class_of(&new) {
         return Err(PyTypeError::new_err("torch.empty_strided() gave no plain tensor"));
     }
@@ -178,7 +188,9 @@ pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> P
     }
     match copy_elements(py, &from, &to) {
         // They reach into the same stretch of memory: through a copy.
-        Err(Error::CopyOverlaps) => copy_elements(py, &clone(py, &from)?, &to).map_err(copy_error)?,
+        Err(Error::CopyOverlaps) => {
+            copy_elements(py, &clone(py, &from)?, &to).map_err(copy_error)?
+        }
         copied => copied.map_err(copy_error)?,
     }
     if TORCH_TENSOR.is_class_of(target) {

@@ -7,32 +7,37 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::buffer_error;
-use crate::export::{Kind, is_read_only};
+use crate::export::{StrideClass, is_read_only};
 
 /// The dictionary of a tensor on a CUDA device.
 pub(crate) fn of<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyDict>> {
     let device = tensor.device();
     if device != Device::cuda(device.index) {
-        let message =
-            format!("memory on {device} has no __cuda_array_interface__: cuda() copies it to a CUDA device");
+        let message = format!(
+            "memory on {device} has no __cuda_array_interface__: cuda() copies it to a CUDA device"
+        );
         return Err(PyAttributeError::new_err(message));
     }
-    let (Some(typestr), Some(itemsize)) = (typestr(tensor.dtype()), tensor.dtype().itemsize()) else {
-        let message = format!("the CUDA array interface has no elements of type {}", tensor.dtype());
+    let (Some(typestr), Some(itemsize)) = (typestr(tensor.dtype()), tensor.dtype().itemsize())
+    else {
+        let message =
+            format!("the CUDA array interface has no elements of type {}", tensor.dtype());
         return Err(PyAttributeError::new_err(message));
     };
     let default = Stream::legacy_default(device).map_err(buffer_error)?;
     tensor.record_stream(&default).map_err(buffer_error)?;
     // As of an export: a consumer that writes would write all places of an element.
-    let read_only = is_read_only(tensor) || (Kind::of(tensor) == Kind::Broadcast && !tensor.is_empty());
+    let read_only = is_read_only(tensor)
+        || (StrideClass::of(tensor) == StrideClass::Broadcast && !tensor.is_empty());
     let interface = PyDict::new(py);
     let address = if tensor.is_empty() { 0 } else { tensor.data_ptr().addr() };
     let itemsize = i64::try_from(itemsize).unwrap_or(i64::MAX);
     let strides = match tensor.is_contiguous() {
         true => None,
-        false => {
-            Some(PyTuple::new(py, tensor.strides().iter().map(|stride| stride.saturating_mul(itemsize)))?)
-        }
+        false => Some(PyTuple::new(
+            py,
+            tensor.strides().iter().map(|stride| stride.saturating_mul(itemsize)),
+        )?),
     };
     interface.set_item("shape", PyTuple::new(py, tensor.shape())?)?;
     interface.set_item("typestr", typestr)?;

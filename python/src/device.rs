@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyInt, PyTuple};
 
 use crate::error::buffer_error;
 use crate::import;
-use crate::owner::Owner;
+use crate::owner::PyOwner;
 
 const CUDA: i32 = 2;
 const ROCM: i32 = 10;
@@ -41,14 +41,18 @@ pub(crate) fn stream_of(device: Device, stream: &Bound<'_, PyAny>) -> PyResult<O
                 )));
             }
         },
-        None => stream.extract::<i64>().map_err(|_| PyTypeError::new_err("stream is an int or None"))?,
+        None => {
+            stream.extract::<i64>().map_err(|_| PyTypeError::new_err("stream is an int or None"))?
+        }
     };
     match (device.device_type, number) {
         (_, -1) => Ok(None),
         (CUDA | ROCM, _) if Some(number) == default_stream(device) => Ok(None),
         (CUDA, 2..) => {
             // SAFETY: the consumer's stream, which it says lives; where it gave an object, that is kept.
-            unsafe { Stream::from_raw(device, number, Kept::new(stream)) }.map(Some).map_err(buffer_error)
+            unsafe { Stream::from_raw(device, number, StreamOwner::new(stream)) }
+                .map(Some)
+                .map_err(buffer_error)
         }
         (ROCM, 1..) => Err(PyBufferError::new_err(format!(
             "dlbridge can't make stream {number} wait: pass None, and work on the default stream of {device}"
@@ -58,14 +62,14 @@ pub(crate) fn stream_of(device: Device, stream: &Bound<'_, PyAny>) -> PyResult<O
 }
 
 /// An object that holds a stream.
-struct Kept(#[expect(dead_code, reason = "held, not used")] Owner);
+struct StreamOwner(#[expect(dead_code, reason = "held, not used")] PyOwner);
 
 // SAFETY: an object of Python's, which is used by nobody and released attached.
-unsafe impl Sync for Kept {}
+unsafe impl Sync for StreamOwner {}
 
-impl Kept {
+impl StreamOwner {
     fn new(object: &Bound<'_, PyAny>) -> Self {
-        Self(Owner::new(object))
+        Self(PyOwner::new(object))
     }
 }
 
@@ -79,15 +83,15 @@ pub(crate) fn from_pair(pair: &Bound<'_, PyAny>) -> PyResult<Device> {
     Ok(Device { device_type, index })
 }
 
-/// Where a tensor is wanted.
+/// The device that a caller asks for.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct TargetDevice {
     device_type: i32,
     /// Which of several; any when nobody says.
     index: Option<i32>,
 }
 
-impl Place {
+impl TargetDevice {
     pub(crate) const HOST: Self = Self { device_type: Device::CPU.device_type, index: None };
 
     pub(crate) fn cuda(index: Option<i32>) -> Self {
@@ -106,7 +110,8 @@ impl Place {
         }
         let text = device.str()?;
         let text = text.to_str()?;
-        let (name, index) = text.split_once(':').map_or((text, None), |(name, index)| (name, Some(index)));
+        let (name, index) =
+            text.split_once(':').map_or((text, None), |(name, index)| (name, Some(index)));
         let number = index.map(|index| index.parse::<i32>().ok().filter(|&index| index >= 0));
         match (name, number) {
             ("cpu", None | Some(Some(_))) => Ok(Self::HOST),
@@ -123,17 +128,21 @@ impl Place {
 
     /// Reads which CUDA device is meant: an index, or what [`parse`](Self::parse) reads.
     pub(crate) fn parse_cuda(device: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let place = match device.cast::<PyInt>() {
+        let target = match device.cast::<PyInt>() {
             Ok(index) => match index.extract::<i32>() {
                 Ok(index @ 0..) if !device.is_instance_of::<PyBool>() => Self::cuda(Some(index)),
-                _ => return Err(PyValueError::new_err(format!("{index} is not the index of a CUDA device"))),
+                _ => {
+                    return Err(PyValueError::new_err(format!(
+                        "{index} is not the index of a CUDA device"
+                    )));
+                }
             },
             Err(_) => Self::parse(device)?,
         };
-        if place.device_type == CUDA {
-            Ok(place)
+        if target.device_type == CUDA {
+            Ok(target)
         } else {
-            Err(PyValueError::new_err(format!("{place} is not a CUDA device")))
+            Err(PyValueError::new_err(format!("{target} is not a CUDA device")))
         }
     }
 
@@ -163,7 +172,9 @@ impl Place {
             return self.receive_through_torch(py, tensor);
         }
         let device = match self {
-            Self { device_type: CUDA, index: None } => Device::current_cuda().map_err(buffer_error)?,
+            Self { device_type: CUDA, index: None } => {
+                Device::current_cuda().map_err(buffer_error)?
+            }
             Self { device_type, index } => Device { device_type, index: index.unwrap_or(0) },
         };
         py.detach(|| tensor.to_device(device)).map_err(buffer_error)
@@ -182,7 +193,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TargetDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self { device_type: CUDA, index: Some(index) } => write!(f, "cuda:{index}"),

@@ -9,7 +9,9 @@ use pyo3::prelude::*;
 #[cold]
 pub(crate) fn buffer_error(error: impl Into<Error>) -> PyErr {
     match error.into() {
-        Error::OutOfMemory { bytes } => PyMemoryError::new_err(format!("out of memory: {bytes} bytes")),
+        Error::OutOfMemory { bytes } => {
+            PyMemoryError::new_err(format!("out of memory: {bytes} bytes"))
+        }
         error @ Error::Cuda { .. } => PyRuntimeError::new_err(error.to_string()),
         error => PyBufferError::new_err(error.to_string()),
     }
@@ -38,7 +40,9 @@ pub(crate) fn copy_error(error: Error) -> PyErr {
 pub(crate) fn tuple(numbers: &[i64]) -> String {
     match numbers {
         [number] => format!("({number},)"),
-        numbers => format!("({})", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")),
+        numbers => {
+            format!("({})", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

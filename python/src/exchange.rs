@@ -7,8 +7,8 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{
-    DLDeviceType, DLManagedTensorVersioned, DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION, DLPackExchangeAPI,
-    DLPackExchangeAPIHeader, DLPackVersion, DLTensor,
+    DLDeviceType, DLManagedTensorVersioned, DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION,
+    DLPackExchangeAPI, DLPackExchangeAPIHeader, DLPackVersion, DLTensor,
 };
 use dlbridge::{DType, Error, Layout, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -16,7 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::error::buffer_error;
-use crate::export::{Kind, is_read_only, read_only, reversed};
+use crate::export::{StrideClass, is_read_only, read_only, reversed};
 use crate::owner::raise_panic;
 use crate::tensor::PyTensor;
 
@@ -82,11 +82,11 @@ unsafe extern "C" fn managed_from_object(
     guarded(|py| {
         let tensor = tensor_of(py, object)?;
         let tensor = tensor.get().tensor();
-        let exported = match Kind::of(tensor) {
-            Kind::Ordinary => tensor.share_dlpack(),
-            Kind::Broadcast => read_only(tensor).share_dlpack(),
+        let exported = match StrideClass::of(tensor) {
+            StrideClass::Ordinary => tensor.share_dlpack(),
+            StrideClass::Broadcast => read_only(tensor).share_dlpack(),
             // A copy would take from the caller what is written to it.
-            Kind::Reversed => return Err(reversed(tensor)),
+            StrideClass::Reversed => return Err(reversed(tensor)),
         };
         // SAFETY: the caller has room for an address there.
         unsafe { out.write(exported.into_raw().as_ptr()) };
@@ -98,9 +98,9 @@ unsafe extern "C" fn borrowed_from_object(object: *mut c_void, out: *mut DLTenso
     guarded(|py| {
         let tensor = tensor_of(py, object)?;
         let tensor = tensor.get().tensor();
-        match Kind::of(tensor) {
-            Kind::Reversed => return Err(reversed(tensor)),
-            Kind::Ordinary if !is_read_only(tensor) => {}
+        match StrideClass::of(tensor) {
+            StrideClass::Reversed => return Err(reversed(tensor)),
+            StrideClass::Ordinary if !is_read_only(tensor) => {}
             _ => {
                 return Err(PyBufferError::new_err(
                     "the memory is read-only, which a borrowed DLTensor can't say: pass a clone()",
@@ -148,7 +148,8 @@ unsafe extern "C" fn allocate(
         if !device.is_host() {
             return Err(Error::UnsupportedDevice { device, target: "new memory" });
         }
-        let dtype = DType { code: wanted.dtype.code, bits: wanted.dtype.bits, lanes: wanted.dtype.lanes };
+        let dtype =
+            DType { code: wanted.dtype.code, bits: wanted.dtype.bits, lanes: wanted.dtype.lanes };
         Ok(Tensor::zeros_with(layout, dtype)?.into_dlpack())
     });
     let (kind, message) = match allocated {
@@ -158,7 +159,11 @@ unsafe extern "C" fn allocate(
             return 0;
         }
         Ok(Err(error)) => (
-            if matches!(error, Error::OutOfMemory { .. }) { c"MemoryError" } else { c"BufferError" },
+            if matches!(error, Error::OutOfMemory { .. }) {
+                c"MemoryError"
+            } else {
+                c"BufferError"
+            },
             error.to_string(),
         ),
         Err(payload) => {
@@ -175,7 +180,11 @@ unsafe extern "C" fn allocate(
 }
 
 /// Work is ordered on the default stream of every device.
-unsafe extern "C" fn current_stream(_kind: DLDeviceType, _index: i32, out: *mut *mut c_void) -> c_int {
+unsafe extern "C" fn current_stream(
+    _kind: DLDeviceType,
+    _index: i32,
+    out: *mut *mut c_void,
+) -> c_int {
     // SAFETY: the caller has room for an address there.
     unsafe { out.write(std::ptr::null_mut()) };
     0

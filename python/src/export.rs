@@ -10,11 +10,11 @@ use pyo3::types::{PyInt, PyTuple};
 
 use crate::capsule;
 use crate::copies;
-use crate::device::{self, Place};
+use crate::device::{self, TargetDevice};
 use crate::error::{buffer_error, tuple};
 
 /// What a consumer asks of `__dlpack__`; all optional.
-pub(crate) struct Wishes<'a, 'py> {
+pub(crate) struct ExportArgs<'a, 'py> {
     pub(crate) stream: Option<Borrowed<'a, 'py, PyAny>>,
     pub(crate) max_version: Option<Borrowed<'a, 'py, PyAny>>,
     pub(crate) dl_device: Option<Borrowed<'a, 'py, PyAny>>,
@@ -26,45 +26,47 @@ pub(crate) struct Wishes<'a, 'py> {
 pub(crate) fn dlpack<'py>(
     py: Python<'py>,
     tensor: &Tensor,
-    wishes: &Wishes<'_, 'py>,
+    args: &ExportArgs<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let versioned = wishes.max_version.map_or(Ok(false), |version| wants_versioned(&version))?;
-    let copy = wishes.copy.map(|copy| copies::flag(&copy)).transpose()?;
-    let place = match wishes.dl_device {
-        Some(wanted) => Some(Place::from_device(device::from_pair(&wanted)?)),
+    let versioned = args.max_version.map_or(Ok(false), |version| wants_versioned(&version))?;
+    let copy = args.copy.map(|copy| copies::flag(&copy)).transpose()?;
+    let target = match args.dl_device {
+        Some(wanted) => Some(TargetDevice::from_device(device::from_pair(&wanted)?)),
         None => None,
     };
-    let moved = place.is_some_and(|place| !place.holds(tensor.device()));
+    let moved = target.is_some_and(|target| !target.holds(tensor.device()));
     // The stream is one of the device on which the consumer gets the memory.
-    let device = place.filter(|_| moved).map_or(tensor.device(), Place::device);
-    let stream = match wishes.stream {
+    let device = target.filter(|_| moved).map_or(tensor.device(), TargetDevice::device);
+    let stream = match args.stream {
         Some(stream) => device::stream_of(device, &stream)?,
         None => None,
     };
-    if moved && let Some(place) = place {
-        if copy == Some(false) || !(place.is_host() || place.is_cuda()) {
+    if moved && let Some(target) = target {
+        if copy == Some(false) || !(target.is_host() || target.is_cuda()) {
             return Err(PyBufferError::new_err(format!(
-                "unsupported device requested: the memory is on {}, not on {place}",
+                "unsupported device requested: the memory is on {}, not on {target}",
                 tensor.device()
             )));
         }
-        return enclosed(py, place.receive(py, tensor.share())?, versioned, stream);
+        return enclosed(py, target.receive(py, tensor.share())?, versioned, stream);
     }
-    let kind = Kind::of(tensor);
-    if copy == Some(true) || (kind == Kind::Reversed && copy.is_none()) {
+    let kind = StrideClass::of(tensor);
+    if copy == Some(true) || (kind == StrideClass::Reversed && copy.is_none()) {
         return enclosed(py, copies::clone(py, tensor)?, versioned, stream);
     }
     match kind {
-        Kind::Ordinary if versioned && stream.is_none() => capsule::enclose(py, tensor.share_dlpack()),
-        Kind::Ordinary => enclosed(py, tensor.share(), versioned, stream),
-        Kind::Broadcast => enclosed(py, read_only(tensor), versioned, stream),
-        Kind::Reversed => Err(reversed(tensor)),
+        StrideClass::Ordinary if versioned && stream.is_none() => {
+            capsule::enclose(py, tensor.share_dlpack())
+        }
+        StrideClass::Ordinary => enclosed(py, tensor.share(), versioned, stream),
+        StrideClass::Broadcast => enclosed(py, read_only(tensor), versioned, stream),
+        StrideClass::Reversed => Err(reversed(tensor)),
     }
 }
 
 /// What there is to mind about a layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StrideClass {
     Ordinary,
     /// Several indices reach one element: a consumer that writes would write all of them.
     Broadcast,
@@ -72,7 +74,7 @@ pub(crate) enum Kind {
     Reversed,
 }
 
-impl Kind {
+impl StrideClass {
     #[inline]
     pub(crate) fn of(tensor: &Tensor) -> Self {
         let mut kind = Self::Ordinary;
@@ -118,7 +120,9 @@ fn wants_versioned(max_version: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     let major = version.get_borrowed_item(0)?;
     let minor = version.get_borrowed_item(1)?;
-    let (Ok(major), Ok(_)) = (major.cast::<PyInt>(), minor.cast::<PyInt>()) else { return Err(wrong()) };
+    let (Ok(major), Ok(_)) = (major.cast::<PyInt>(), minor.cast::<PyInt>()) else {
+        return Err(wrong());
+    };
     let mut overflow = 0;
     // SAFETY: an int, and room for a number. Of an int beyond all bounds it says in which direction.
     let major = unsafe { ffi::PyLong_AsLongAndOverflow(major.as_ptr(), &mut overflow) };

@@ -15,7 +15,11 @@ const INLINE_RANK: usize = 8;
 
 /// The layout of elements of a size; `None` when they do not lie on multiples of it.
 #[inline(always)] // what it gives is large
-pub(crate) fn of_bytes(shape: &[isize], strides: &[isize], itemsize: i64) -> PyResult<Option<Layout>> {
+pub(crate) fn of_bytes(
+    shape: &[isize],
+    strides: &[isize],
+    itemsize: i64,
+) -> PyResult<Option<Layout>> {
     if shape.len() != strides.len() {
         return Err(PyBufferError::new_err("there must be as many strides as dimensions"));
     }

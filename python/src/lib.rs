@@ -75,7 +75,8 @@ fn copied(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
         if !error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) {
             return error;
         }
-        let class = x.get_type().fully_qualified_name().map(|name| name.to_string()).unwrap_or_default();
+        let class =
+            x.get_type().fully_qualified_name().map(|name| name.to_string()).unwrap_or_default();
         PyTypeError::new_err(format!(
             "expected an array of any library, got '{class}': numpy.array() makes one"
         ))

@@ -14,7 +14,7 @@ pub(crate) struct Class {
     name: &'static str,
     /// What the class has, and a stand-in for its library has not.
     member: &'static str,
-    /// Kept for ever, so that the address stays the class's own.
+    /// StreamOwner for ever, so that the address stays the class's own.
     known: AtomicPtr<ffi::PyTypeObject>,
 }
 
@@ -36,7 +36,7 @@ impl Class {
         !class.is_null() && class == unsafe { ffi::Py_TYPE(object.as_ptr()) }
     }
 
-    /// Looks the class up if its library is loaded. Gives it, and whether it was unknown until now.
+    /// TorchChecks the class up if its library is loaded. Gives it, and whether it was unknown until now.
     pub(crate) fn look_up<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyType>, bool)> {
         let known = self.known.load(Ordering::Relaxed);
         if !known.is_null() {
@@ -46,8 +46,10 @@ impl Class {
         }
         let modules = py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?;
         let class = modules.get_item(self.module).ok()?.getattr(self.name).ok()?;
-        let class =
-            class.cast_into::<PyType>().ok().filter(|class| class.hasattr(self.member).unwrap_or(false))?;
+        let class = class
+            .cast_into::<PyType>()
+            .ok()
+            .filter(|class| class.hasattr(self.member).unwrap_or(false))?;
         self.known.store(class.as_type_ptr(), Ordering::Relaxed);
         std::mem::forget(class.clone());
         Some((class, true))
@@ -56,7 +58,9 @@ impl Class {
     /// Whether an object is of this class or of one derived from it.
     pub(crate) fn is_class_of(&self, object: &Bound<'_, PyAny>) -> bool {
         self.is_known_class_of(object)
-            || self.look_up(object.py()).is_some_and(|(class, _)| object.is_instance(&class).unwrap_or(false))
+            || self
+                .look_up(object.py())
+                .is_some_and(|(class, _)| object.is_instance(&class).unwrap_or(false))
     }
 }
 
@@ -71,7 +75,9 @@ pub(crate) fn behind_proxy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<B
     }
     // A bound method of the proxy is one of its object.
     let target = TARGET.get_or_try_init(py, || {
-        py.import("operator")?.call_method1("attrgetter", ("__reduce_ex__.__self__",)).map(Bound::unbind)
+        py.import("operator")?
+            .call_method1("attrgetter", ("__reduce_ex__.__self__",))
+            .map(Bound::unbind)
     })?;
     call(target.bind(py), object).map(Some)
 }
@@ -84,13 +90,14 @@ pub(crate) fn call<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let end = std::ptr::null_mut::<ffi::PyObject>();
     // SAFETY: two live objects, and the end of the arguments.
-    let answer = unsafe { ffi::PyObject_CallFunctionObjArgs(function.as_ptr(), argument.as_ptr(), end) };
+    let answer =
+        unsafe { ffi::PyObject_CallFunctionObjArgs(function.as_ptr(), argument.as_ptr(), end) };
     // SAFETY: a new reference, or NULL with an exception.
     unsafe { Bound::from_owned_ptr_or_err(function.py(), answer) }
 }
 
 /// Whether any of the classes became known just now.
-pub(crate) fn learn(py: Python<'_>) -> bool {
+pub(crate) fn refresh(py: Python<'_>) -> bool {
     [&NDARRAY, &TORCH_TENSOR]
         .into_iter()
         .filter(|class| class.known.load(Ordering::Relaxed).is_null())

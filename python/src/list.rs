@@ -119,8 +119,11 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
         )));
     }
     // Of a shape that ends in 0 there may be lists without end.
-    let lists =
-        tensor.shape().iter().take_while(|&&size| size > 0).try_fold(1_i64, |n, &size| n.checked_mul(size));
+    let lists = tensor
+        .shape()
+        .iter()
+        .take_while(|&&size| size > 0)
+        .try_fold(1_i64, |n, &size| n.checked_mul(size));
     if tensor.is_empty() && lists.is_none_or(|lists| lists > MOST_EMPTY_LISTS) {
         return Err(PyMemoryError::new_err(format!(
             "shape {} has too many empty lists",
@@ -214,7 +217,9 @@ fn to_text(dtype: DType) -> Option<ToText> {
     }
     macro_rules! float {
         ($type:ty) => {
-            |text, bytes| text.push_str(&spelled(&format!("{:?}", <$type>::from_ne_bytes(first(bytes)))))
+            |text, bytes| {
+                text.push_str(&spelled(&format!("{:?}", <$type>::from_ne_bytes(first(bytes)))))
+            }
         };
     }
     macro_rules! complex {
@@ -249,8 +254,9 @@ fn to_text(dtype: DType) -> Option<ToText> {
 
 /// A number as Python spells it.
 fn spelled(number: &str) -> String {
-    let exponent =
-        number.split_once('e').and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)));
+    let exponent = number
+        .split_once('e')
+        .and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?)));
     match exponent {
         Some((digits, exponent)) => {
             let sign = if exponent < 0 { '-' } else { '+' };

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
-use crate::export::{self, Wishes};
+use crate::export::{self, ExportArgs};
 use crate::owner::raise_panic;
 use crate::tensor::PyTensor;
 
@@ -92,14 +92,14 @@ unsafe extern "C" fn dlpack(
             let given = unsafe { Borrowed::from_ptr_or_opt(py, given) };
             given.filter(|given| !given.is_none())
         };
-        let wishes = Wishes {
+        let args = ExportArgs {
             stream: wish(stream),
             max_version: wish(max_version),
             dl_device: wish(dl_device),
             copy: wish(copy),
         };
-        let capsule = || export::dlpack(py, tensor.get().tensor(), &wishes);
-        let plain = wishes.stream.is_none() && wishes.dl_device.is_none() && wishes.copy.is_none();
+        let capsule = || export::dlpack(py, tensor.get().tensor(), &args);
+        let plain = args.stream.is_none() && args.dl_device.is_none() && args.copy.is_none();
         // PyO3 does not know yet that it is attached, and would put off what it releases; but most calls release
         // nothing.
         // SAFETY: attached.
@@ -136,7 +136,9 @@ static DEFINITION: Definition = Definition(ffi::PyMethodDef {
 pub(crate) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
     let py = class.py();
     // SAFETY: a live class, and a definition that lives for ever, which nobody writes.
-    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), (&raw const DEFINITION.0).cast_mut()) };
+    let method = unsafe {
+        ffi::PyDescr_NewMethod(class.as_type_ptr(), (&raw const DEFINITION.0).cast_mut())
+    };
     // SAFETY: a new reference, or NULL with an exception.
     class.setattr("__dlpack__", unsafe { Bound::from_owned_ptr_or_err(py, method) }?)
 }

@@ -16,7 +16,7 @@ use crate::dtype;
 use crate::error::buffer_error;
 use crate::layout;
 use crate::library::{self, NDARRAY, call};
-use crate::owner::Owner;
+use crate::owner::PyOwner;
 use crate::tensor::PyTensor;
 
 /// What `__array_struct__` shows: NumPy's `PyArrayInterface`, unchanged since its first version.
@@ -124,8 +124,8 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     let descriptor = descriptor.map_err(buffer_error)?;
     // What is not an array itself may show somebody else's memory: the capsule keeps whoever has it.
     let owner = match NDARRAY.is_known_class_of(array) {
-        true => Owner::new(array),
-        false => Owner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any()),
+        true => PyOwner::new(array),
+        false => PyOwner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any()),
     };
     // SAFETY: the array keeps its memory as long as it is referred to (NumPy refuses to resize it then, unless
     // told not to look), and says whether it may be written. No Rust view is ever made here.
@@ -144,8 +144,12 @@ fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DTy
             let name: String = dtype.getattr(intern!(py, "name"))?.extract()?;
             match dtype::from_ml_dtypes(&name) {
                 // A derived class may name another type than its memory is of.
-                Some(dtype) if module == "ml_dtypes" && dtype.itemsize().unwrap_or(1) == size => dtype,
-                _ => return Err(Refused::DType(class.getattr(intern!(py, "__name__"))?.extract()?)),
+                Some(dtype) if module == "ml_dtypes" && dtype.itemsize().unwrap_or(1) == size => {
+                    dtype
+                }
+                _ => {
+                    return Err(Refused::DType(class.getattr(intern!(py, "__name__"))?.extract()?));
+                }
             }
         }
     };

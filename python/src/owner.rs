@@ -52,8 +52,8 @@ impl Drop for Release {
 }
 
 /// What is to be given back to Python.
-trait Held: 'static {
-    fn give_back(self, py: Python<'_>);
+trait ReleaseWithGil: 'static {
+    fn release_with_gil(self, py: Python<'_>);
 }
 
 /// Releases within releases, up to so many; further ones wait until the outermost has come to its end. Otherwise
@@ -77,17 +77,18 @@ thread_local! {
 }
 
 /// Gives something back to Python; leaks it when there is no interpreter to give it to.
-fn release(held: impl Held) {
+fn release(held: impl ReleaseWithGil) {
     let held = ManuallyDrop::new(held);
-    let give_back = move |py: Python<'_>| ManuallyDrop::into_inner(held).give_back(py);
-    NESTED.with(|nested| release_within(nested, give_back));
+    let release_with_gil =
+        move |py: Python<'_>| ManuallyDrop::into_inner(held).release_with_gil(py);
+    NESTED.with(|nested| release_within(nested, release_with_gil));
 }
 
-fn release_within(nested: &Cell<Nested>, give_back: impl FnOnce(Python<'_>) + 'static) {
+fn release_within(nested: &Cell<Nested>, release_with_gil: impl FnOnce(Python<'_>) + 'static) {
     let Nested { depth, waiting, detaching } = nested.get();
     if depth >= DEEPEST || detaching {
         // At the thread's end, without room to wait in, it is leaked.
-        if WAITING.try_with(|held| held.borrow_mut().push(Box::new(give_back))).is_ok() {
+        if WAITING.try_with(|held| held.borrow_mut().push(Box::new(release_with_gil))).is_ok() {
             nested.set(Nested { depth, waiting: waiting + 1, detaching });
         }
         return;
@@ -101,7 +102,7 @@ fn release_within(nested: &Cell<Nested>, give_back: impl FnOnce(Python<'_>) + 's
     if unsafe { ffi::Py_IsInitialized() } == 0 {
         return;
     }
-    attached(nested, give_back);
+    attached(nested, release_with_gil);
     while let now @ Nested { depth: 0, waiting: 1.., .. } = nested.get()
         && let Ok(Some(next)) = WAITING.try_with(|held| held.borrow_mut().pop())
     {
@@ -112,14 +113,14 @@ fn release_within(nested: &Cell<Nested>, give_back: impl FnOnce(Python<'_>) + 's
 
 /// Runs it attached, one level deeper.
 #[inline]
-fn attached(nested: &Cell<Nested>, give_back: impl FnOnce(Python<'_>)) {
+fn attached(nested: &Cell<Nested>, release_with_gil: impl FnOnce(Python<'_>)) {
     let _level = Level::enter(nested);
     let _attached = Attached::new();
     {
         // SAFETY: attached just above, until the end of this function.
         let py = unsafe { Python::assume_attached() };
         let _pending = Pending::put_aside(py);
-        give_back(py);
+        release_with_gil(py);
     }
     let now = nested.get();
     nested.set(Nested { detaching: now.depth == 1, ..now });
@@ -195,35 +196,35 @@ impl Drop for Pending {
 }
 
 /// Keeps a Python object that keeps memory.
-pub(crate) struct Owner(ManuallyDrop<Py<PyAny>>);
+pub(crate) struct PyOwner(ManuallyDrop<Py<PyAny>>);
 
-impl Owner {
+impl PyOwner {
     pub(crate) fn new(object: &Bound<'_, PyAny>) -> Self {
         Self(ManuallyDrop::new(object.clone().unbind()))
     }
 }
 
-impl Drop for Owner {
+impl Drop for PyOwner {
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         release(unsafe { ManuallyDrop::take(&mut self.0) });
     }
 }
 
-impl Held for Py<PyAny> {
-    fn give_back(self, py: Python<'_>) {
+impl ReleaseWithGil for Py<PyAny> {
+    fn release_with_gil(self, py: Python<'_>) {
         // As a `Bound`: dropping a `Py` may be put off until PyO3 is called again.
         drop(self.into_bound(py));
     }
 }
 
 /// Keeps a buffer that an object has lent, and gives it back.
-pub(crate) struct Lent(ManuallyDrop<Box<ffi::Py_buffer>>);
+pub(crate) struct BufferGuard(ManuallyDrop<Box<ffi::Py_buffer>>);
 
 // SAFETY: only given back, by a thread that is attached.
-unsafe impl Send for Lent {}
+unsafe impl Send for BufferGuard {}
 
-impl Lent {
+impl BufferGuard {
     /// Asks an object for its buffer.
     pub(crate) fn new(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
         let mut view = Box::new(ffi::Py_buffer::new());
@@ -240,15 +241,15 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for BufferGuard {
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         release(unsafe { ManuallyDrop::take(&mut self.0) });
     }
 }
 
-impl Held for Box<ffi::Py_buffer> {
-    fn give_back(mut self, _: Python<'_>) {
+impl ReleaseWithGil for Box<ffi::Py_buffer> {
+    fn release_with_gil(mut self, _: Python<'_>) {
         // SAFETY: attached; the view came from `PyObject_GetBuffer` and is given back once.
         unsafe { ffi::PyBuffer_Release(&mut *self) };
     }

@@ -20,7 +20,10 @@ use crate::tensor::PyTensor;
 type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
 
 /// `Tensor.__reduce_ex__`.
-pub(crate) fn reduce<'py>(tensor: &Bound<'py, PyTensor>, protocol: i32) -> PyResult<Bound<'py, PyTuple>> {
+pub(crate) fn reduce<'py>(
+    tensor: &Bound<'py, PyTensor>,
+    protocol: i32,
+) -> PyResult<Bound<'py, PyTuple>> {
     let py = tensor.py();
     let this = tensor.get().tensor();
     if !this.device().is_host() {
@@ -52,8 +55,14 @@ pub(crate) fn reduce<'py>(tensor: &Bound<'py, PyTensor>, protocol: i32) -> PyRes
         PyByteArray::type_object(py).call1((view(&bytes)?,))?
     };
     let DType { code, bits, lanes } = dense.dtype();
-    let description: Description =
-        (code, bits, lanes, dense.descriptor().is_padded(), dense.shape().to_vec(), dense.strides().to_vec());
+    let description: Description = (
+        code,
+        bits,
+        lanes,
+        dense.descriptor().is_padded(),
+        dense.shape().to_vec(),
+        dense.strides().to_vec(),
+    );
     let rebuild = py.import(intern!(py, "dlbridge._dlbridge"))?.getattr(intern!(py, "_rebuild"))?;
     (rebuild, (bytes, description)).into_pyobject(py)
 }

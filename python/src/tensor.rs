@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyTuple};
 
-use crate::device::Place;
+use crate::device::TargetDevice;
 use crate::error::{buffer_error, tuple};
 use crate::export::is_read_only;
 use crate::owner::Pending;
@@ -79,10 +79,13 @@ impl PyTensor {
     /// The same memory as elements of another type of the same size.
     pub(crate) fn seen_as(&self, dtype: DType) -> PyResult<Self> {
         let this = self.tensor();
-        let descriptor = Descriptor::new(this.data_ptr(), this.layout().clone(), dtype, this.device());
+        let descriptor =
+            Descriptor::new(this.data_ptr(), this.layout().clone(), dtype, this.device());
         let descriptor = descriptor.map_err(buffer_error)?;
         // SAFETY: the tensor's own memory, which it keeps.
-        Ok(Self::new(unsafe { this.share_as_unchecked(descriptor, !is_read_only(this), this.share()) }))
+        Ok(Self::new(unsafe {
+            this.share_as_unchecked(descriptor, !is_read_only(this), this.share())
+        }))
     }
 }
 
@@ -245,7 +248,7 @@ impl PyTensor {
     ///
     /// Raises BufferError for devices that can't be reached from here, and RuntimeError where CUDA fails.
     fn cpu<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        Self::moved(slf, Place::HOST)
+        Self::moved(slf, TargetDevice::HOST)
     }
 
     /// The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy on that device,
@@ -254,8 +257,11 @@ impl PyTensor {
     /// The copy is ready on the device's legacy default stream, and made ready on the stream of whoever asks for it with
     /// `__dlpack__(stream=...)`. Raises BufferError where there is no CUDA, and RuntimeError where it fails.
     #[pyo3(signature = (device = None))]
-    fn cuda<'py>(slf: &Bound<'py, Self>, device: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, Self>> {
-        Self::moved(slf, device.map_or(Ok(Place::cuda(None)), Place::parse_cuda)?)
+    fn cuda<'py>(
+        slf: &Bound<'py, Self>,
+        device: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        Self::moved(slf, device.map_or(Ok(TargetDevice::cuda(None)), TargetDevice::parse_cuda)?)
     }
 
     /// The tensor itself when it is on that device; otherwise a copy there, as `cpu` and `cuda` make it.
@@ -263,8 +269,12 @@ impl PyTensor {
     /// With `copy=True` a copy in any case. Raises ValueError for names but 'cpu', 'cuda' and 'cuda:N', and BufferError for
     /// other devices of DLPack's.
     #[pyo3(signature = (device, *, copy = false))]
-    fn to<'py>(slf: &Bound<'py, Self>, device: &Bound<'py, PyAny>, copy: bool) -> PyResult<Bound<'py, Self>> {
-        let moved = Self::moved(slf, Place::parse(device)?)?;
+    fn to<'py>(
+        slf: &Bound<'py, Self>,
+        device: &Bound<'py, PyAny>,
+        copy: bool,
+    ) -> PyResult<Bound<'py, Self>> {
+        let moved = Self::moved(slf, TargetDevice::parse(device)?)?;
         if !copy || !moved.is(slf) {
             return Ok(moved);
         }
@@ -289,7 +299,8 @@ impl PyTensor {
         let pinned = slf.py().detach(|| this.to_device(Device::CUDA_HOST)).map_err(buffer_error)?;
         // For other libraries it is ordinary host memory.
         let (at, layout) = (pinned.data_ptr(), pinned.layout().clone());
-        let descriptor = Descriptor::new(at, layout, pinned.dtype(), Device::CPU).map_err(buffer_error)?;
+        let descriptor =
+            Descriptor::new(at, layout, pinned.dtype(), Device::CPU).map_err(buffer_error)?;
         // SAFETY: new memory, which the tensor keeps. No Rust view is ever made here.
         Self::new(unsafe { Tensor::from_raw_parts(descriptor, true, pinned) }).into_bound(slf.py())
     }
@@ -316,7 +327,8 @@ impl PyTensor {
         if self.tensor().device() != Device::CPU {
             return pair(self.tensor().device());
         }
-        HOST.get_or_try_init(py, || pair(Device::CPU).map(Bound::unbind)).map(|host| host.bind(py).clone())
+        HOST.get_or_try_init(py, || pair(Device::CPU).map(Bound::unbind))
+            .map(|host| host.bind(py).clone())
     }
 
     /// How C code of other libraries takes a tensor without a capsule.
@@ -353,8 +365,12 @@ impl PyTensor {
 
     fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match list::item(py, self.tensor()) {
-            Ok(number) if number.is_exact_instance_of::<PyInt>() && self.tensor().ndim() == 0 => Ok(number),
-            _ => Err(PyTypeError::new_err("only an integer tensor without dimensions can be an index")),
+            Ok(number) if number.is_exact_instance_of::<PyInt>() && self.tensor().ndim() == 0 => {
+                Ok(number)
+            }
+            _ => Err(PyTypeError::new_err(
+                "only an integer tensor without dimensions can be an index",
+            )),
         }
     }
 
@@ -364,7 +380,8 @@ impl PyTensor {
         // JAX before 0.12 can't be told that memory is read-only.
         match jax.call_method1(intern!(slf.py(), "from_dlpack"), (slf,)) {
             Err(error)
-                if error.is_instance_of::<PyBufferError>(slf.py()) && is_read_only(slf.get().tensor()) =>
+                if error.is_instance_of::<PyBufferError>(slf.py())
+                    && is_read_only(slf.get().tensor()) =>
             {
                 jax.call_method1(intern!(slf.py(), "asarray"), (numpy::to_numpy(slf)?,))
             }
@@ -382,7 +399,11 @@ impl PyTensor {
         numpy::array(slf, dtype, copy)
     }
 
-    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
         // SAFETY: the interpreter has room for a view there.
         unsafe { buffer::lend(&slf, view, flags) }
     }
@@ -420,11 +441,11 @@ impl PyTensor {
 }
 
 impl PyTensor {
-    fn moved<'py>(slf: &Bound<'py, Self>, place: Place) -> PyResult<Bound<'py, Self>> {
+    fn moved<'py>(slf: &Bound<'py, Self>, target: TargetDevice) -> PyResult<Bound<'py, Self>> {
         let this = slf.get().tensor();
-        if place.holds(this.device()) {
+        if target.holds(this.device()) {
             return Ok(slf.clone());
         }
-        Self::new(place.receive(slf.py(), this.share())?).into_bound(slf.py())
+        Self::new(target.receive(slf.py(), this.share())?).into_bound(slf.py())
     }
 }

@@ -4,7 +4,9 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use dlbridge::ffi::{DLManagedTensorVersioned, DLPackExchangeAPI, DLPackExchangeAPIHeader, kDLCUDA};
+use dlbridge::ffi::{
+    DLManagedTensorVersioned, DLPackExchangeAPI, DLPackExchangeAPIHeader, kDLCUDA,
+};
 use dlbridge::{DType, Device, Stream, Tensor};
 use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -13,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::error::{buffer_error, caused_by};
-use crate::export::{Kind, is_read_only};
+use crate::export::{StrideClass, is_read_only};
 use crate::library::{TORCH_TENSOR, call};
 use crate::tensor::PyTensor;
 
@@ -34,9 +36,12 @@ fn table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
 #[cold]
 fn find_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
     let Some((class, _)) = TORCH_TENSOR.look_up(py) else { return Ok(None) };
-    let Ok(capsule) = class.getattr(intern!(py, "__dlpack_c_exchange_api__")) else { return Ok(None) };
+    let Ok(capsule) = class.getattr(intern!(py, "__dlpack_c_exchange_api__")) else {
+        return Ok(None);
+    };
     // SAFETY: a live object; of anything but such a capsule NULL comes back.
-    let start = unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), c"dlpack_exchange_api".as_ptr()) };
+    let start =
+        unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), c"dlpack_exchange_api".as_ptr()) };
     if start.is_null() {
         return Err(PyErr::fetch(py));
     }
@@ -55,29 +60,32 @@ fn find_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
 }
 
 /// What `torch.Tensor` answers about a tensor, found once.
-struct Looks {
+struct TorchChecks {
     requires_grad: Py<PyAny>,
     get: ffi::descrgetfunc,
     is_neg: Py<PyAny>,
 }
 
-static LOOKS: PyOnceLock<Looks> = PyOnceLock::new();
+static TORCH_CHECKS: PyOnceLock<TorchChecks> = PyOnceLock::new();
 
-impl Looks {
+impl TorchChecks {
     #[inline]
     fn of_torch(py: Python<'_>) -> PyResult<&Self> {
-        LOOKS.get_or_try_init(py, || {
-            let (class, _) =
-                TORCH_TENSOR.look_up(py).ok_or_else(|| PyRuntimeError::new_err("torch is not loaded"))?;
+        TORCH_CHECKS.get_or_try_init(py, || {
+            let (class, _) = TORCH_TENSOR
+                .look_up(py)
+                .ok_or_else(|| PyRuntimeError::new_err("torch is not loaded"))?;
             // An attribute of C's: asked of the class, it gives itself.
             let requires_grad = class.getattr(intern!(py, "requires_grad"))?;
             // SAFETY: a live class, and a slot that is a function of this type, or NULL.
-            let get =
-                unsafe { ffi::PyType_GetSlot(requires_grad.get_type().as_type_ptr(), ffi::Py_tp_descr_get) };
+            let get = unsafe {
+                ffi::PyType_GetSlot(requires_grad.get_type().as_type_ptr(), ffi::Py_tp_descr_get)
+            };
             // SAFETY: likewise.
             let get = unsafe { std::mem::transmute::<*mut c_void, Option<ffi::descrgetfunc>>(get) };
-            let get =
-                get.ok_or_else(|| PyRuntimeError::new_err("torch.Tensor.requires_grad is no attribute"))?;
+            let get = get.ok_or_else(|| {
+                PyRuntimeError::new_err("torch.Tensor.requires_grad is no attribute")
+            })?;
             let is_neg = class.getattr(intern!(py, "is_neg"))?.unbind();
             Ok(Self { requires_grad: requires_grad.unbind(), get, is_neg })
         })
@@ -86,7 +94,8 @@ impl Looks {
     #[inline]
     fn requires_grad(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
         // SAFETY: a slot of the attribute's class, called as the interpreter does.
-        let answer = unsafe { (self.get)(self.requires_grad.as_ptr(), tensor.as_ptr(), null_mut()) };
+        let answer =
+            unsafe { (self.get)(self.requires_grad.as_ptr(), tensor.as_ptr(), null_mut()) };
         // SAFETY: a new reference, or NULL with an exception.
         says_yes(&unsafe { Bound::from_owned_ptr_or_err(tensor.py(), answer) }?)
     }
@@ -109,7 +118,8 @@ fn says_yes(answer: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[cold]
 fn counts_as_written(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tensor) -> bool {
     let device = tensor.device();
-    let Some(current) = table.current_work_stream.filter(|_| device == Device::cuda(device.index)) else {
+    let Some(current) = table.current_work_stream.filter(|_| device == Device::cuda(device.index))
+    else {
         return false;
     };
     let mut stream = null_mut::<c_void>();
@@ -139,14 +149,14 @@ pub(crate) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let py = tensor.py();
     let Some(table) = table(py)? else { return Ok(None) };
     let Some(export) = table.managed_tensor_from_py_object_no_sync else { return Ok(None) };
-    let looks = Looks::of_torch(py)?;
-    if looks.requires_grad(tensor)? {
+    let checks = TorchChecks::of_torch(py)?;
+    if checks.requires_grad(tensor)? {
         return Err(PyBufferError::new_err(
             "can't share a tensor that requires gradient: use tensor.detach()",
         ));
     }
     // Any signed type may be a negative view.
-    if looks.is_neg(tensor)? {
+    if checks.is_neg(tensor)? {
         return Err(PyBufferError::new_err(
             "can't share a tensor that has its negative bit set: use tensor.resolve_neg()",
         ));
@@ -168,7 +178,9 @@ pub(crate) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     if dtype.bits == 8 && dtype.code < 2 && is_narrow(tensor)? {
         return Err(narrow());
     }
-    if matches!(dtype, DType { code: 5, .. }) && tensor.call_method0(intern!(py, "is_conj"))?.is_truthy()? {
+    if matches!(dtype, DType { code: 5, .. })
+        && tensor.call_method0(intern!(py, "is_conj"))?.is_truthy()?
+    {
         return Err(PyBufferError::new_err(
             "can't share a tensor that has its conjugate bit set: use tensor.resolve_conj()",
         ));
@@ -236,13 +248,16 @@ pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
             "the memory is read-only, and PyTorch would write it: use clone().torch()",
         ));
     }
-    if Kind::of(this) == Kind::Reversed {
+    if StrideClass::of(this) == StrideClass::Reversed {
         return Err(PyValueError::new_err(
             "at least one stride is negative, and PyTorch does not support that: use clone().torch()",
         ));
     }
     if !holds(this.dtype()) {
-        return Err(PyTypeError::new_err(format!("PyTorch has no elements of type {}", this.dtype())));
+        return Err(PyTypeError::new_err(format!(
+            "PyTorch has no elements of type {}",
+            this.dtype()
+        )));
     }
     let known = TORCH_TENSOR.look_up(py).is_some();
     if !known {
@@ -250,7 +265,9 @@ pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
     }
     let import = table(py)?.and_then(|table| table.managed_tensor_to_py_object_no_sync);
     let Some(import) = import.filter(|_| this.device().is_host()) else {
-        return py.import(intern!(py, "torch"))?.call_method1(intern!(py, "from_dlpack"), (tensor,));
+        return py
+            .import(intern!(py, "torch"))?
+            .call_method1(intern!(py, "from_dlpack"), (tensor,));
     };
     let exported = this.share_dlpack();
     let mut object = null_mut::<c_void>();

@@ -10,12 +10,12 @@ use pyo3::prelude::*;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::layout;
-use crate::owner::Lent;
+use crate::owner::BufferGuard;
 
 /// Shares what an object lends.
 pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let lent = Lent::new(object, ffi::PyBUF_FULL_RO)?;
-    let view = lent.view();
+    let guard = BufferGuard::new(object, ffi::PyBUF_FULL_RO)?;
+    let view = guard.view();
     let itemsize = usize::try_from(view.itemsize).unwrap_or(0);
     let format = match view.format.is_null() {
         true => c"B",
@@ -52,7 +52,7 @@ pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let descriptor = Descriptor::new(view.buf, layout, dtype, Device::CPU).map_err(buffer_error)?;
     let writable = view.readonly == 0;
     // SAFETY: the object keeps the memory as it said, until it is given back.
-    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, lent) })
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, guard) })
 }
 
 /// # Safety
@@ -74,15 +74,16 @@ pub(crate) fn from_bytes(
     layout: Layout,
     offset: Option<usize>,
 ) -> PyResult<Tensor> {
-    let lent = Lent::new(object, ffi::PyBUF_SIMPLE)?;
-    let view = lent.view();
+    let guard = BufferGuard::new(object, ffi::PyBUF_SIMPLE)?;
+    let view = guard.view();
     let described = |start| {
         let descriptor = Descriptor::new(start, layout.clone(), dtype, Device::CPU)?;
         if padded { descriptor.padded() } else { Ok(descriptor) }
     };
     let first = described(view.buf).map_err(buffer_error)?;
     let before = view.buf.addr().wrapping_sub(first.span().0.addr());
-    let descriptor = described(view.buf.wrapping_byte_add(offset.unwrap_or(before))).map_err(buffer_error)?;
+    let descriptor =
+        described(view.buf.wrapping_byte_add(offset.unwrap_or(before))).map_err(buffer_error)?;
     let (low, bytes) = descriptor.span();
     let skipped = low.addr().checked_sub(view.buf.addr());
     let end = skipped.and_then(|skipped| skipped.checked_add(bytes));
@@ -92,5 +93,5 @@ pub(crate) fn from_bytes(
     }
     let writable = view.readonly == 0;
     // SAFETY: the object keeps the memory as it said, until it is given back; all elements are within it.
-    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, lent) })
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, guard) })
 }

@@ -16,7 +16,7 @@ use crate::device;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::layout;
-use crate::owner::Owner;
+use crate::owner::PyOwner;
 
 /// Shares memory that an object describes so; `None` when it does not.
 pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
@@ -36,7 +36,8 @@ pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     }
     let tensor = share_described(object, &interface, |address| {
         // No elements have no address.
-        let device = if address == 0 { Device::current_cuda() } else { Device::of_cuda_memory(at(address)) };
+        let device =
+            if address == 0 { Device::current_cuda() } else { Device::of_cuda_memory(at(address)) };
         device.map_err(buffer_error)
     })?;
     // It may still be being filled on that stream.
@@ -73,7 +74,7 @@ fn share_described(
     let descriptor = described.at(at(address), device)?;
     // SAFETY: the object describes memory that it keeps, and says whether it may be written. No Rust view is ever
     // made here.
-    Ok(unsafe { Tensor::from_raw_parts(descriptor, !read_only, Owner::new(object)) })
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, !read_only, PyOwner::new(object)) })
 }
 
 /// What both dictionaries say alike.
@@ -113,10 +114,13 @@ impl Described {
 
 /// Reads `<f4` and the like.
 fn element_type(typestr: &str) -> PyResult<(DType, i64)> {
-    let refused = || PyBufferError::new_err(format!("DLPack has no type for elements of type '{typestr}'"));
+    let refused =
+        || PyBufferError::new_err(format!("DLPack has no type for elements of type '{typestr}'"));
     let &[order, kind, ref size @ ..] = typestr.as_bytes() else { return Err(refused()) };
-    let size =
-        std::str::from_utf8(size).ok().and_then(|size| size.parse::<usize>().ok()).ok_or_else(refused)?;
+    let size = std::str::from_utf8(size)
+        .ok()
+        .and_then(|size| size.parse::<usize>().ok())
+        .ok_or_else(refused)?;
     let foreign = if cfg!(target_endian = "little") { b'>' } else { b'<' };
     if order == foreign && size > 1 {
         return Err(PyBufferError::new_err("DLPack only supports native byte order"));

@@ -16,7 +16,7 @@ use pyo3::types::PyType;
 
 use crate::capsule;
 use crate::copies;
-use crate::device::Place;
+use crate::device::TargetDevice;
 use crate::library::{self, NDARRAY, NUMPY_NUMBER, TORCH_TENSOR};
 use crate::numpy::{self, Refused};
 use crate::tensor::PyTensor;
@@ -41,7 +41,7 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     if let Ok(tensor) = object.cast_exact::<PyTensor>() {
         return Ok(tensor.get().tensor().share());
     }
-    if library::learn(py) {
+    if library::refresh(py) {
         return import(object, request);
     }
     if let Some(target) = library::behind_proxy(object)? {
@@ -61,7 +61,9 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
         torch::look_at(object)?;
     } else if NUMPY_NUMBER.is_class_of(object) {
         if request.copy == Some(false) {
-            return Err(PyValueError::new_err("a number of NumPy's has no memory to share: leave copy out"));
+            return Err(PyValueError::new_err(
+                "a number of NumPy's has no memory to share: leave copy out",
+            ));
         }
         return numpy::share_number(object);
     }
@@ -76,7 +78,8 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
         return Ok(tensor);
     }
     let class = object.get_type().fully_qualified_name()?;
-    let remedy = if object.hasattr(intern!(py, "__array__"))? { ": use numpy.asarray()" } else { "" };
+    let remedy =
+        if object.hasattr(intern!(py, "__array__"))? { ": use numpy.asarray()" } else { "" };
     Err(PyAttributeError::new_err(format!(
         "'{class}' object has no attribute '__dlpack__', is no buffer, and has no '__array_interface__'{remedy}"
     )))
@@ -94,7 +97,7 @@ fn import(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
 /// Shares the memory of an array that is to be written: of the array itself, not of a copy that its `__dlpack__`
 /// makes.
 pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    import(object, Request { place: None, copy: Some(false) })
+    import(object, Request { target: None, copy: Some(false) })
 }
 
 /// `dlbridge.from_dlpack`.
@@ -123,20 +126,20 @@ fn from_dlpack_as_asked(
             "a capsule is what its producer made it: device and copy are for objects with __dlpack__",
         ));
     }
-    let place = device.map(Place::parse).transpose()?;
+    let target = device.map(TargetDevice::parse).transpose()?;
     let copy = copy.map(copies::flag).transpose()?;
-    let request = Request { place, copy };
+    let request = Request { target, copy };
     let tensor = import(object, request)?;
-    if let Some(place) = place
-        && !place.holds(tensor.device())
+    if let Some(target) = target
+        && !target.holds(tensor.device())
     {
         if copy == Some(false) {
             return Err(PyValueError::new_err(format!(
-                "the memory is on {} and can't be on {place} without a copy: leave copy out",
+                "the memory is on {} and can't be on {target} without a copy: leave copy out",
                 tensor.device()
             )));
         }
-        return place.receive(py, tensor);
+        return target.receive(py, tensor);
     }
     // A producer on another device was asked to copy. Otherwise nobody does it faster than we do.
     let asked = !tensor.device().is_host()

@@ -8,13 +8,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::capsule;
-use crate::device::{self, Place};
+use crate::device::{self, TargetDevice};
 use crate::error::caused_by;
 
 /// What a caller of `from_dlpack` wants of the producer.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Request {
-    pub(crate) place: Option<Place>,
+    pub(crate) target: Option<TargetDevice>,
     pub(crate) copy: Option<bool>,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
         None => None, // producers of the first protocol
     };
     let away = home.filter(|home| !home.is_host());
-    let fetched = away.is_some() && request.place.is_some_and(Place::is_host);
+    let fetched = away.is_some() && request.target.is_some_and(TargetDevice::is_host);
     let wants = PyDict::new(py);
     if fetched {
         wants.set_item(intern!(py, "dl_device"), (Device::CPU.device_type, Device::CPU.index))?;
@@ -41,9 +41,9 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     let found = tensor.device();
     match home {
         // Pinned memory may be called plain host memory, and the other way round.
-        Some(home) if found != home && !(found.is_host() && (home.is_host() || fetched)) => {
-            Err(PyBufferError::new_err(format!("the producer said {home} and gave memory on {found}")))
-        }
+        Some(home) if found != home && !(found.is_host() && (home.is_host() || fetched)) => Err(
+            PyBufferError::new_err(format!("the producer said {home} and gave memory on {found}")),
+        ),
         _ => Ok(tensor),
     }
 }
