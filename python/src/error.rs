@@ -1,11 +1,12 @@
-//! What errors are called in Python: `BufferError` for everything about the data or the device, `ValueError`
-//! and `TypeError` for wrong arguments, `RuntimeError` where CUDA itself fails.
+//! The Python exceptions of errors: `BufferError` for everything about the data or the device,
+//! `ValueError` and `TypeError` for wrong arguments, `RuntimeError` if CUDA itself fails.
 
 use dlbridge::Error;
 use pyo3::exceptions::{PyBufferError, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// A refused exchange.
+/// The exception for a tensor that cannot be exchanged.
 #[cold]
 pub(crate) fn buffer_error(error: impl Into<Error>) -> PyErr {
     match error.into() {
@@ -17,7 +18,7 @@ pub(crate) fn buffer_error(error: impl Into<Error>) -> PyErr {
     }
 }
 
-/// A refused copy: the two arrays do not fit each other.
+/// The exception for a copy between two arrays that do not fit each other.
 #[cold]
 pub(crate) fn copy_error(error: Error) -> PyErr {
     PyValueError::new_err(match error {
@@ -36,7 +37,7 @@ pub(crate) fn copy_error(error: Error) -> PyErr {
     })
 }
 
-/// Numbers as Python shows a tuple of them.
+/// `numbers` as Python prints a tuple of them.
 pub(crate) fn tuple(numbers: &[i64]) -> String {
     match numbers {
         [number] => format!("({number},)"),
@@ -46,9 +47,19 @@ pub(crate) fn tuple(numbers: &[i64]) -> String {
     }
 }
 
-/// The same error with another as its cause.
+/// `error` with `cause` as its `__cause__`.
 #[cold]
 pub(crate) fn caused_by(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {
     error.set_cause(py, Some(cause));
     error
+}
+
+/// Sets the exception for a panic of this crate. It uses no PyO3, which may be what panicked. The
+/// thread must be attached.
+#[cold]
+pub(crate) fn set_panic_error() {
+    // SAFETY: the static must be initialised: the interpreter is, as the thread is attached to it.
+    let class = unsafe { ffi::PyExc_RuntimeError };
+    // SAFETY: the thread must be attached, as every caller is, with a class and a C string.
+    unsafe { ffi::PyErr_SetString(class, c"dlbridge panicked: this is a bug".as_ptr()) };
 }

@@ -1,22 +1,22 @@
-//! Pickles: with protocol 5 the elements go beside the pickle, and are not copied.
+//! Pickles of tensors. With protocol 5 the elements are out-of-band buffers, and are not copied.
 //! <https://peps.python.org/pep-0574/>
 
-use dlbridge::{DType, Layout};
+use dlbridge::{DType, Descriptor, Layout, Tensor};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyBufferError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyTuple};
 
-use crate::buffer::{bytes_of, view};
-use crate::copies;
+use crate::class::PyTensor;
+use crate::clone::clone;
 use crate::error::buffer_error;
-use crate::export::{is_read_only, read_only};
+use crate::export::buffer::memoryview;
+use crate::export_policy::{is_read_only, share_read_only};
 use crate::import;
-use crate::tensor::PyTensor;
 
-/// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it is padded,
-/// shape and strides.
+/// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it is
+/// padded, shape and strides.
 type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
 
 /// `Tensor.__reduce_ex__`.
@@ -36,23 +36,23 @@ pub(crate) fn reduce<'py>(
     let (dense, bytes) = match bytes_of(this) {
         Some(bytes) => (this, bytes),
         None => {
-            // Gaps belong to somebody else.
-            copy = PyTensor::new(copies::clone(py, this)?);
+            // The bytes between the elements are not the tensor's.
+            copy = PyTensor::new(clone(py, this)?);
             let bytes = bytes_of(copy.tensor())
                 .ok_or_else(|| PyBufferError::new_err("can't see the elements as bytes"))?;
             (copy.tensor(), bytes)
         }
     };
     let constant = is_read_only(this);
-    let bytes = if constant { read_only(&bytes) } else { bytes };
+    let bytes = if constant { share_read_only(&bytes) } else { bytes };
     let bytes = PyTensor::new(bytes).into_bound(py)?.into_any();
     let bytes = if protocol >= 5 {
         let wrapper = py.import(intern!(py, "pickle"))?.getattr(intern!(py, "PickleBuffer"))?;
         wrapper.call1((bytes,))?
     } else if constant {
-        PyBytes::type_object(py).call1((view(&bytes)?,))?
+        PyBytes::type_object(py).call1((memoryview(&bytes)?,))?
     } else {
-        PyByteArray::type_object(py).call1((view(&bytes)?,))?
+        PyByteArray::type_object(py).call1((memoryview(&bytes)?,))?
     };
     let DType { code, bits, lanes } = dense.dtype();
     let description: Description = (
@@ -67,7 +67,7 @@ pub(crate) fn reduce<'py>(
     (rebuild, (bytes, description)).into_pyobject(py)
 }
 
-/// Makes a tensor of a pickle. It shares the bytes that the unpickler gives.
+/// Makes a tensor from a pickle. It shares the bytes that the unpickler passes.
 #[pyfunction]
 pub(crate) fn _rebuild(bytes: &Bound<'_, PyAny>, description: Description) -> PyResult<PyTensor> {
     let (code, bits, lanes, padded, shape, strides) = description;
@@ -77,4 +77,19 @@ pub(crate) fn _rebuild(bytes: &Bound<'_, PyAny>, description: Description) -> Py
     }
     let layout = Layout::new(&shape, &strides).map_err(buffer_error)?;
     import::from_bytes(bytes, dtype, padded, layout, None).map(PyTensor::new)
+}
+
+/// The elements as plain bytes, the lowest first; `None` unless they lie one after the other in some
+/// order.
+fn bytes_of(tensor: &Tensor) -> Option<Tensor> {
+    let (start, bytes) = tensor.descriptor().span();
+    if bytes != tensor.nbytes() || tensor.layout().overlaps() {
+        return None;
+    }
+    let layout = Layout::contiguous(&[i64::try_from(bytes).ok()?]).ok()?;
+    let descriptor = Descriptor::new(start.cast(), layout, DType::U8, tensor.device()).ok()?;
+    // SAFETY: the owner must keep the memory that the descriptor describes, and every byte must be
+    // initialised: the span is the tensor's own, without bytes between its elements, and the owner is
+    // another handle of the tensor.
+    Some(unsafe { Tensor::from_raw_parts(descriptor, !is_read_only(tensor), tensor.share()) })
 }

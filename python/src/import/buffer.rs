@@ -7,66 +7,77 @@ use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::byte_strides;
 use crate::dtype;
 use crate::error::buffer_error;
-use crate::layout;
-use crate::owner::BufferGuard;
+use crate::release::BufferGuard;
 
-/// Shares what an object lends.
-pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+/// Shares the buffer that `object` exports.
+pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let guard = BufferGuard::new(object, ffi::PyBUF_FULL_RO)?;
     let view = guard.view();
+    let dtype = element_type(view)?;
+    let layout = layout_of(view)?;
+    let descriptor = Descriptor::new(view.buf, layout, dtype, Device::CPU).map_err(buffer_error)?;
+    let writable = view.readonly == 0;
+    // SAFETY: the owner must keep the memory that the descriptor describes: an exporter keeps the
+    // memory of its view until the view is released, which dropping `guard` does.
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, guard) })
+}
+
+fn element_type(view: &ffi::Py_buffer) -> PyResult<DType> {
     let itemsize = usize::try_from(view.itemsize).unwrap_or(0);
     let format = match view.format.is_null() {
         true => c"B",
-        // SAFETY: a string of the view's.
+        // SAFETY: the pointer must be that of a C string: the protocol says so of a format that is
+        // not NULL, as long as the view is not released.
         false => unsafe { CStr::from_ptr(view.format) },
     };
-    let dtype = dtype::from_format(format.to_bytes(), itemsize).ok_or_else(|| {
+    dtype::from_format(format.to_bytes(), itemsize).ok_or_else(|| {
         PyBufferError::new_err(format!(
             "DLPack has no type for elements of format '{}' and {itemsize} bytes",
             format.to_string_lossy()
         ))
-    })?;
+    })
+}
+
+fn layout_of(view: &ffi::Py_buffer) -> PyResult<Layout> {
     let rank = usize::try_from(view.ndim).unwrap_or(0);
-    // SAFETY: as many numbers as there are dimensions, unless NULL.
+    // SAFETY: there must be `rank` numbers, or NULL: the protocol says so of shape, strides and
+    // suboffsets, as long as the view is not released.
     let numbers = |start: *mut isize| unsafe { numbers(start, rank) };
     if numbers(view.suboffsets).is_some_and(|offsets| offsets.iter().any(|&offset| offset >= 0)) {
         return Err(PyBufferError::new_err(
             "DLPack has no way to say that memory is reached through pointers",
         ));
     }
-    // Without a shape it is a row of elements.
+    // A view without a shape is one-dimensional.
     let row = [view.len / view.itemsize];
     let shape = numbers(view.shape).unwrap_or(if rank == 1 { &row } else { &[] });
-    let layout = match numbers(view.strides) {
-        Some(strides) => {
-            let layout = layout::of_bytes(shape, strides, view.itemsize as i64)?;
-            layout.ok_or_else(|| PyBufferError::new_err(layout::UNEVEN))?
-        }
-        None => {
-            let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-            Layout::contiguous(&shape).map_err(buffer_error)?
-        }
-    };
-    let descriptor = Descriptor::new(view.buf, layout, dtype, Device::CPU).map_err(buffer_error)?;
-    let writable = view.readonly == 0;
-    // SAFETY: the object keeps the memory as it said, until it is given back.
-    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, guard) })
+    if let Some(strides) = numbers(view.strides) {
+        let layout = byte_strides::to_layout(shape, strides, view.itemsize as i64)?;
+        return layout.ok_or_else(|| PyBufferError::new_err(byte_strides::UNEVEN));
+    }
+    let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    Layout::contiguous(&shape).map_err(buffer_error)
 }
 
+/// The `count` numbers at `start`; `None` if there are none, or `start` is NULL.
+///
 /// # Safety
-/// * `start` is NULL or leads to `count` numbers that stay as they are for `'a`.
+/// * `start` is NULL or points to `count` numbers that do not change during `'a`.
 unsafe fn numbers<'a>(start: *const isize, count: usize) -> Option<&'a [isize]> {
     if count == 0 {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: `start` must point to `count` numbers: this function's contract says so, as it is not
+    // NULL.
     (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start, count) })
 }
 
-/// Sees the bytes that an object lends as a tensor of this type and layout, whose first element comes after so
-/// many bytes, or, when nobody says, whose lowest element comes first.
+/// Shares the bytes that `object` exports as a tensor of `dtype` and `layout`. The first element
+/// begins `offset` bytes after the first byte; without an `offset`, the lowest element is at the
+/// first byte.
 pub(crate) fn from_bytes(
     object: &Bound<'_, PyAny>,
     dtype: DType,
@@ -76,14 +87,14 @@ pub(crate) fn from_bytes(
 ) -> PyResult<Tensor> {
     let guard = BufferGuard::new(object, ffi::PyBUF_SIMPLE)?;
     let view = guard.view();
-    let described = |start| {
+    let describe = |start| {
         let descriptor = Descriptor::new(start, layout.clone(), dtype, Device::CPU)?;
         if padded { descriptor.padded() } else { Ok(descriptor) }
     };
-    let first = described(view.buf).map_err(buffer_error)?;
-    let before = view.buf.addr().wrapping_sub(first.span().0.addr());
-    let descriptor =
-        described(view.buf.wrapping_byte_add(offset.unwrap_or(before))).map_err(buffer_error)?;
+    let at_start = describe(view.buf).map_err(buffer_error)?;
+    let before_first = view.buf.addr().wrapping_sub(at_start.span().0.addr());
+    let first = view.buf.wrapping_byte_add(offset.unwrap_or(before_first));
+    let descriptor = describe(first).map_err(buffer_error)?;
     let (low, bytes) = descriptor.span();
     let skipped = low.addr().checked_sub(view.buf.addr());
     let end = skipped.and_then(|skipped| skipped.checked_add(bytes));
@@ -92,6 +103,7 @@ pub(crate) fn from_bytes(
         return Err(PyValueError::new_err(format!("{len} bytes do not hold all elements")));
     }
     let writable = view.readonly == 0;
-    // SAFETY: the object keeps the memory as it said, until it is given back; all elements are within it.
+    // SAFETY: the owner must keep the memory that the descriptor describes: the span was checked to
+    // be within the view, whose memory the exporter keeps until dropping `guard` releases it.
     Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, guard) })
 }

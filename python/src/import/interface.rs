@@ -12,13 +12,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::buffer;
-use crate::device;
+use crate::byte_strides;
 use crate::dtype;
 use crate::error::buffer_error;
-use crate::layout;
-use crate::owner::PyOwner;
+use crate::release::PyOwner;
+use crate::stream::parse_stream;
 
-/// Shares memory that an object describes so; `None` when it does not.
+/// Shares the memory that a dictionary of `object` describes; `None` if it has neither.
 pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let py = object.py();
     if let Some(interface) = object.getattr_opt(intern!(py, "__array_interface__"))? {
@@ -35,25 +35,28 @@ pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         ));
     }
     let tensor = share_described(object, &interface, |address| {
-        // No elements have no address.
-        let device =
-            if address == 0 { Device::current_cuda() } else { Device::of_cuda_memory(at(address)) };
+        // Without elements there is no address.
+        let device = if address == 0 {
+            Device::current_cuda()
+        } else {
+            Device::of_cuda_memory(pointer(address))
+        };
         device.map_err(buffer_error)
     })?;
-    // It may still be being filled on that stream.
+    // The producer may still be writing the memory on this stream.
     if let Some(stream) = stream
-        && let Some(stream) = device::stream_of(tensor.device(), &stream)?
+        && let Some(stream) = parse_stream(tensor.device(), &stream)?
     {
         tensor.wait_stream(&stream).map_err(buffer_error)?;
     }
     Ok(Some(tensor))
 }
 
-fn at(address: usize) -> *mut c_void {
+fn pointer(address: usize) -> *mut c_void {
     with_exposed_provenance_mut(address)
 }
 
-/// `locate` finds the device of an address.
+/// Shares the memory that `interface` describes. `locate` finds the device of an address.
 fn share_described(
     object: &Bound<'_, PyAny>,
     interface: &Bound<'_, PyDict>,
@@ -62,22 +65,29 @@ fn share_described(
     let described = Described::read(interface)?;
     let data = interface.get_item("data")?.filter(|data| !data.is_none());
     let Some(data) = data.as_ref().and_then(|data| data.cast::<PyTuple>().ok()) else {
-        // The memory is the buffer of another object, or its own.
-        let lender = data.as_ref().unwrap_or(object);
+        // The memory is the buffer of the object in `data`, or of the object itself.
+        let exporter = data.as_ref().unwrap_or(object);
         let offset = interface.get_item("offset")?.filter(|offset| !offset.is_none());
         let offset = offset.map_or(Ok(0), |offset| offset.extract::<usize>())?;
-        return buffer::from_bytes(lender, described.dtype, false, described.layout, Some(offset));
+        return buffer::from_bytes(
+            exporter,
+            described.dtype,
+            false,
+            described.layout,
+            Some(offset),
+        );
     };
     let (address, read_only) = data.extract::<(usize, Bound<'_, PyAny>)>()?;
     let read_only = read_only.is_truthy()?;
     let device = locate(address)?;
-    let descriptor = described.at(at(address), device)?;
-    // SAFETY: the object describes memory that it keeps, and says whether it may be written. No Rust view is ever
-    // made here.
+    let descriptor = described.at(pointer(address), device)?;
+    // SAFETY: the owner must keep the memory that the descriptor describes, and writable if it says
+    // so: the array interface demands it of `object`. No Rust view of the memory is made in this
+    // crate.
     Ok(unsafe { Tensor::from_raw_parts(descriptor, !read_only, PyOwner::new(object)) })
 }
 
-/// What both dictionaries say alike.
+/// What both dictionaries describe in the same way.
 struct Described {
     layout: Layout,
     dtype: DType,
@@ -85,15 +95,15 @@ struct Described {
 
 impl Described {
     fn read(interface: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let wanted = |key: &str| {
+        let required = |key: &str| {
             let missing = || PyValueError::new_err(format!("an array interface says its {key}"));
             interface.get_item(key)?.ok_or_else(missing)
         };
         if interface.get_item("mask")?.is_some_and(|mask| !mask.is_none()) {
             return Err(PyBufferError::new_err("DLPack has no masks"));
         }
-        let shape: Vec<isize> = wanted("shape")?.extract()?;
-        let typestr: String = wanted("typestr")?.extract()?;
+        let shape: Vec<isize> = required("shape")?.extract()?;
+        let typestr: String = required("typestr")?.extract()?;
         let (dtype, itemsize) = element_type(&typestr)?;
         let strides = interface.get_item("strides")?.filter(|strides| !strides.is_none());
         let layout = match strides {
@@ -101,8 +111,10 @@ impl Described {
                 let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
                 Layout::contiguous(&shape).map_err(buffer_error)?
             }
-            Some(strides) => layout::of_bytes(&shape, &strides.extract::<Vec<isize>>()?, itemsize)?
-                .ok_or_else(|| PyBufferError::new_err(layout::UNEVEN))?,
+            Some(strides) => {
+                byte_strides::to_layout(&shape, &strides.extract::<Vec<isize>>()?, itemsize)?
+                    .ok_or_else(|| PyBufferError::new_err(byte_strides::UNEVEN))?
+            }
         };
         Ok(Self { layout, dtype })
     }
@@ -112,7 +124,7 @@ impl Described {
     }
 }
 
-/// Reads `<f4` and the like.
+/// Reads `typestr`, for example `<f4`: the element type and its size in bytes.
 fn element_type(typestr: &str) -> PyResult<(DType, i64)> {
     let refused =
         || PyBufferError::new_err(format!("DLPack has no type for elements of type '{typestr}'"));
@@ -121,8 +133,8 @@ fn element_type(typestr: &str) -> PyResult<(DType, i64)> {
         .ok()
         .and_then(|size| size.parse::<usize>().ok())
         .ok_or_else(refused)?;
-    let foreign = if cfg!(target_endian = "little") { b'>' } else { b'<' };
-    if order == foreign && size > 1 {
+    let swapped = if cfg!(target_endian = "little") { b'>' } else { b'<' };
+    if order == swapped && size > 1 {
         return Err(PyBufferError::new_err("DLPack only supports native byte order"));
     }
     let dtype = dtype::from_kind(kind, size).ok_or_else(refused)?;

@@ -1,4 +1,4 @@
-//! `__dlpack__`: asking for it, old and new.
+//! `__dlpack__`: asks a producer for a capsule, by DLPack 1 or by the protocol before it.
 
 use dlbridge::ffi::{DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION};
 use dlbridge::{Device, Tensor};
@@ -7,11 +7,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::capsule;
-use crate::device::{self, TargetDevice};
+use super::capsule;
+use crate::device;
 use crate::error::caused_by;
+use crate::stream::default_stream;
+use crate::target_device::TargetDevice;
 
-/// What a caller of `from_dlpack` wants of the producer.
+/// What the caller of `from_dlpack` asks of the producer.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Request {
     pub(crate) target: Option<TargetDevice>,
@@ -21,64 +23,68 @@ pub(crate) struct Request {
 /// Shares the memory of an object that has `__dlpack__`.
 pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     let py = object.py();
-    let home = match object.getattr_opt(intern!(py, "__dlpack_device__"))? {
+    // Producers of the first protocol have no `__dlpack_device__`.
+    let stated = match object.getattr_opt(intern!(py, "__dlpack_device__"))? {
         Some(query) => Some(device::from_pair(&query.call0()?)?),
-        None => None, // producers of the first protocol
+        None => None,
     };
-    let away = home.filter(|home| !home.is_host());
-    let fetched = away.is_some() && request.target.is_some_and(TargetDevice::is_host);
-    let wants = PyDict::new(py);
-    if fetched {
-        wants.set_item(intern!(py, "dl_device"), (Device::CPU.device_type, Device::CPU.index))?;
+    let on_device = stated.filter(|stated| !stated.is_host());
+    let to_host = on_device.is_some() && request.target.is_some_and(TargetDevice::is_host);
+    let options = PyDict::new(py);
+    if to_host {
+        options.set_item(intern!(py, "dl_device"), (Device::CPU.device_type, Device::CPU.index))?;
     }
-    // A copy on the host is ours to make: faster, and without trust.
-    if request.copy == Some(false) || (request.copy == Some(true) && away.is_some()) {
-        wants.set_item(intern!(py, "copy"), request.copy)?;
+    // Copies of host memory are made by dlbridge: they are faster, and need no trust in a producer.
+    if request.copy == Some(false) || (request.copy == Some(true) && on_device.is_some()) {
+        options.set_item(intern!(py, "copy"), request.copy)?;
     }
-    // What is fetched to the host is complete when it arrives.
-    let stream = away.filter(|_| !fetched).and_then(device::default_stream);
-    let tensor = capsule::take(&ask(object, &wants, stream)?)?;
+    // A copy to the host is complete when the producer returns it, so it needs no stream.
+    let stream = on_device.filter(|_| !to_host).and_then(default_stream);
+    let tensor = capsule::consume(&call_dlpack(object, &options, stream)?)?;
     let found = tensor.device();
-    match home {
-        // Pinned memory may be called plain host memory, and the other way round.
-        Some(home) if found != home && !(found.is_host() && (home.is_host() || fetched)) => Err(
-            PyBufferError::new_err(format!("the producer said {home} and gave memory on {found}")),
-        ),
+    match stated {
+        // A producer may state pinned memory as plain host memory, and the other way round.
+        Some(stated) if found != stated && !(found.is_host() && (stated.is_host() || to_host)) => {
+            Err(PyBufferError::new_err(format!(
+                "the producer said {stated} and gave memory on {found}"
+            )))
+        }
         _ => Ok(tensor),
     }
 }
 
-/// Calls `__dlpack__` as DLPack 1 has it, and again as it was before if the producer does not take that.
-fn ask<'py>(
+/// Calls `__dlpack__` as DLPack 1 defines it, and, if the producer does not take these arguments, as
+/// it was defined before.
+fn call_dlpack<'py>(
     object: &Bound<'py, PyAny>,
-    wants: &Bound<'py, PyDict>,
+    options: &Bound<'py, PyDict>,
     stream: Option<i64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = object.py();
     let method = object.getattr(intern!(py, "__dlpack__"))?;
-    let options = wants.copy()?;
+    let versioned = options.copy()?;
     if let Some(stream) = stream {
-        options.set_item(intern!(py, "stream"), stream)?;
+        versioned.set_item(intern!(py, "stream"), stream)?;
     }
-    options.set_item(intern!(py, "max_version"), (DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION))?;
-    let first = match method.call((), Some(&options)) {
+    let version = (DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION);
+    versioned.set_item(intern!(py, "max_version"), version)?;
+    let first = match method.call((), Some(&versioned)) {
         Err(error) if error.is_instance_of::<PyTypeError>(py) => error,
         answer => return answer,
     };
-    if !wants.is_empty() {
-        // The first protocol has no word for it, and may do otherwise.
+    if !options.is_empty() {
+        // The first protocol has no such arguments, so that the producer might do otherwise.
         let error = PyValueError::new_err(format!(
             "the producer's __dlpack__ does not take {}: leave copy and device out",
-            wants.keys()
+            options.keys()
         ));
         return Err(caused_by(py, error, first));
     }
-    let old = PyDict::new(py);
+    let legacy = PyDict::new(py);
     if let Some(stream) = stream {
-        old.set_item(intern!(py, "stream"), stream)?;
+        legacy.set_item(intern!(py, "stream"), stream)?;
     }
-    method.call((), Some(&old)).map_err(|second| match second.is_instance_of::<PyTypeError>(py) {
-        true => caused_by(py, second, first),
-        false => second,
+    method.call((), Some(&legacy)).map_err(|second| {
+        if second.is_instance_of::<PyTypeError>(py) { caused_by(py, second, first) } else { second }
     })
 }

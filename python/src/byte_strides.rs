@@ -1,4 +1,4 @@
-//! Layouts whose strides are in bytes, as NumPy and the buffer protocol have them.
+//! Strides in bytes, as NumPy and the buffer protocol have them.
 
 use dlbridge::Layout;
 use pyo3::exceptions::PyBufferError;
@@ -6,16 +6,17 @@ use pyo3::prelude::*;
 
 use crate::error::buffer_error;
 
-/// Why there is no layout.
+/// The error message for strides that are not a multiple of the element size.
 pub(crate) const UNEVEN: &str =
     "DLPack only supports strides which are a multiple of itemsize: use array.copy()";
 
-/// Up to this rank no allocation is needed on the way.
+/// Maximum rank for which the conversion allocates nothing.
 const INLINE_RANK: usize = 8;
 
-/// The layout of elements of a size; `None` when they do not lie on multiples of it.
-#[inline(always)] // what it gives is large
-pub(crate) fn of_bytes(
+/// Converts strides in bytes to a layout, whose strides are in elements of `itemsize` bytes. `None`
+/// if a stride is not a multiple of `itemsize`.
+#[inline(always)] // a layout is large: inlined, it is written where it is needed
+pub(crate) fn to_layout(
     shape: &[isize],
     strides: &[isize],
     itemsize: i64,
@@ -37,7 +38,7 @@ pub(crate) fn of_bytes(
     for ((size, step), (&shown, &bytes)) in sizes.iter_mut().zip(steps.iter_mut()).zip(given) {
         let bytes = bytes as i64;
         (*size, *step) = (shown as i64, bytes / itemsize);
-        // Strides of dimensions that nobody walks mean nothing.
+        // The stride of a dimension of size 0 or 1 has no meaning.
         if *step * itemsize != bytes && *size > 1 {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Out: `__cuda_array_interface__`, version 3.
+//! Exports a tensor as `__cuda_array_interface__`, version 3.
 //! <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
 
 use dlbridge::{DType, Device, Stream, Tensor};
@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::buffer_error;
-use crate::export::{StrideClass, is_read_only};
+use crate::export_policy::{StrideClass, is_read_only};
 
-/// The dictionary of a tensor on a CUDA device.
-pub(crate) fn of<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyDict>> {
+/// The dictionary that describes a tensor on a CUDA device.
+pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyDict>> {
     let device = tensor.device();
     if device != Device::cuda(device.index) {
         let message = format!(
@@ -26,7 +26,7 @@ pub(crate) fn of<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, P
     };
     let default = Stream::legacy_default(device).map_err(buffer_error)?;
     tensor.record_stream(&default).map_err(buffer_error)?;
-    // As of an export: a consumer that writes would write all places of an element.
+    // A broadcast tensor is read-only, as in other exports: one write would change several elements.
     let read_only = is_read_only(tensor)
         || (StrideClass::of(tensor) == StrideClass::Broadcast && !tensor.is_empty());
     let interface = PyDict::new(py);
@@ -48,7 +48,7 @@ pub(crate) fn of<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, P
     Ok(interface)
 }
 
-/// `<f4` and the like.
+/// The element type as the interface names it, for example `<f4`.
 fn typestr(dtype: DType) -> Option<String> {
     let kind = match (dtype.code, dtype.lanes) {
         (0, 1) => 'i',

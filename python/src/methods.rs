@@ -1,9 +1,8 @@
-//! `dlbridge.Tensor`.
+//! The methods of `dlbridge.Tensor`, but for `__dlpack__`.
 
 use std::ffi::c_int;
-use std::mem::ManuallyDrop;
 
-use dlbridge::{Access, DType, Descriptor, Device, MemoryFormat, Tensor};
+use dlbridge::{Device, MemoryFormat};
 use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -11,108 +10,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyTuple};
 
-use crate::device::TargetDevice;
-use crate::error::{buffer_error, tuple};
-use crate::export::is_read_only;
-use crate::owner::Pending;
-use crate::{buffer, copies, cuda_array_interface, exchange, list, numpy, pickle, torch};
-
-/// A strided buffer on one device, shared or owned.
-///
-/// Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object that holds it
-/// is gone, whichever library's that is.
-///
-/// Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use `numpy()` or
-/// `torch()` for that, which cost nothing. One of a single element converts to a number, as `item()` does.
-/// `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled with protocol 5, the elements go out of
-/// band and are not copied.
-///
-/// `torch.asarray(t)` and `torch.frombuffer(t)` see bytes, without shape or type, as they do of every buffer: use
-/// `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
-///
-/// >>> import numpy as np, dlbridge as dl
-/// >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
-/// >>> tensor = dl.from_numpy(array)
-/// >>> tensor
-/// dlbridge.Tensor([[1.0, 2.0],
-///                  [3.0, 4.0]], dtype=float64, device=cpu)
-/// >>> array[0, 0] = 9.0
-/// >>> tensor.tolist()
-/// [[9.0, 2.0], [3.0, 4.0]]
-#[pyclass(frozen, weakref, name = "Tensor", module = "dlbridge")]
-pub(crate) struct PyTensor {
-    /// Foreign from birth: whoever holds an object of Python's may hand its memory to anybody.
-    tensor: ManuallyDrop<Tensor>,
-}
-
-impl Drop for PyTensor {
-    fn drop(&mut self) {
-        // SAFETY: an object of the interpreter's, which drops it attached; so does whoever made it.
-        let py = unsafe { Python::assume_attached() };
-        // This may run while an exception is on its way, which somebody's deleter could lose.
-        let _pending = Pending::put_aside(py);
-        // SAFETY: dropped once, here.
-        unsafe { ManuallyDrop::drop(&mut self.tensor) };
-    }
-}
-
-impl PyTensor {
-    #[inline]
-    pub(crate) fn new(tensor: Tensor) -> Self {
-        let foreign = match tensor.access() {
-            Access::Aliased { .. } => tensor,
-            // Nobody else has a handle; if somebody had, the memory would stay read-only.
-            _ => tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value()),
-        };
-        Self { tensor: ManuallyDrop::new(foreign) }
-    }
-
-    #[inline]
-    pub(crate) fn tensor(&self) -> &Tensor {
-        &self.tensor
-    }
-
-    pub(crate) fn into_bound(self, py: Python<'_>) -> PyResult<Bound<'_, Self>> {
-        Bound::new(py, self)
-    }
-
-    /// The same memory as elements of another type of the same size.
-    pub(crate) fn seen_as(&self, dtype: DType) -> PyResult<Self> {
-        let this = self.tensor();
-        let descriptor =
-            Descriptor::new(this.data_ptr(), this.layout().clone(), dtype, this.device());
-        let descriptor = descriptor.map_err(buffer_error)?;
-        // SAFETY: the tensor's own memory, which it keeps.
-        Ok(Self::new(unsafe {
-            this.share_as_unchecked(descriptor, !is_read_only(this), this.share())
-        }))
-    }
-}
-
-/// Reads `memory_format=`: PyTorch's names for how a copy is laid out, or PyTorch's own objects.
-fn memory_format(tensor: &Tensor, format: &Bound<'_, PyAny>) -> PyResult<MemoryFormat> {
-    let name = format.str()?;
-    let name = name.to_str()?.trim_start_matches("torch.");
-    let (format, rank) = match name {
-        "preserve_format" => (MemoryFormat::Preserve, None),
-        "contiguous_format" => (MemoryFormat::Contiguous, None),
-        "channels_last" => (MemoryFormat::ChannelsLast, Some(4)),
-        "channels_last_3d" => (MemoryFormat::ChannelsLast3d, Some(5)),
-        _ => {
-            return Err(PyValueError::new_err(format!(
-                "memory format '{name}' is not supported: expected 'preserve_format', 'contiguous_format', \
-                 'channels_last' or 'channels_last_3d'"
-            )));
-        }
-    };
-    match rank {
-        Some(rank) if rank != tensor.ndim() => Err(PyValueError::new_err(format!(
-            "'{name}' is for {rank} dimensions, and the tensor has {}",
-            tensor.ndim()
-        ))),
-        _ => Ok(format),
-    }
-}
+use crate::class::PyTensor;
+use crate::clone::{clone, clone_as};
+use crate::error::tuple;
+use crate::export::buffer::{self, memoryview};
+use crate::export::{cuda_array_interface, exchange_table, list, numpy, text, torch};
+use crate::export_policy::is_read_only;
+use crate::memory_format::parse_memory_format;
+use crate::target_device::TargetDevice;
+use crate::{pickle, transfer};
 
 #[pymethods]
 impl PyTensor {
@@ -229,10 +135,10 @@ impl PyTensor {
     #[pyo3(signature = (*, memory_format = None), text_signature = "($self, *, memory_format='preserve_format')")]
     fn clone(&self, py: Python<'_>, memory_format: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let format = match memory_format {
-            Some(format) => self::memory_format(self.tensor(), format)?,
+            Some(format) => parse_memory_format(self.tensor(), format)?,
             None => MemoryFormat::Preserve,
         };
-        copies::clone_as(py, self.tensor(), format).map(Self::new)
+        clone_as(py, self.tensor(), format).map(Self::new)
     }
 
     /// The tensor itself when its elements lie in row-major order; otherwise a copy that does.
@@ -240,7 +146,7 @@ impl PyTensor {
         if slf.get().tensor().is_contiguous() {
             return Ok(slf.clone());
         }
-        Self::new(copies::clone_as(slf.py(), slf.get().tensor(), MemoryFormat::Contiguous)?)
+        Self::new(clone_as(slf.py(), slf.get().tensor(), MemoryFormat::Contiguous)?)
             .into_bound(slf.py())
     }
 
@@ -278,7 +184,7 @@ impl PyTensor {
         if !copy || !moved.is(slf) {
             return Ok(moved);
         }
-        Self::new(copies::clone(slf.py(), slf.get().tensor())?).into_bound(slf.py())
+        Self::new(clone(slf.py(), slf.get().tensor())?).into_bound(slf.py())
     }
 
     /// The tensor itself when it is in page-locked host memory; otherwise a copy there.
@@ -290,19 +196,7 @@ impl PyTensor {
         if this.is_pinned() {
             return Ok(slf.clone());
         }
-        if !this.device().is_host() {
-            return Self::cpu(slf)?
-                .call_method0(intern!(slf.py(), "pin_memory"))?
-                .cast_into()
-                .map_err(PyErr::from);
-        }
-        let pinned = slf.py().detach(|| this.to_device(Device::CUDA_HOST)).map_err(buffer_error)?;
-        // For other libraries it is ordinary host memory.
-        let (at, layout) = (pinned.data_ptr(), pinned.layout().clone());
-        let descriptor =
-            Descriptor::new(at, layout, pinned.dtype(), Device::CPU).map_err(buffer_error)?;
-        // SAFETY: new memory, which the tensor keeps. No Rust view is ever made here.
-        Self::new(unsafe { Tensor::from_raw_parts(descriptor, true, pinned) }).into_bound(slf.py())
+        Self::new(transfer::to_pinned(slf.py(), this)?).into_bound(slf.py())
     }
 
     /// Whether the memory is page-locked host memory, whoever locked it.
@@ -317,7 +211,7 @@ impl PyTensor {
     /// <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
     #[getter]
     fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        cuda_array_interface::of(py, self.tensor())
+        cuda_array_interface::describe(py, self.tensor())
     }
 
     /// Type and index of the device, as DLPack numbers them.
@@ -334,7 +228,7 @@ impl PyTensor {
     /// How C code of other libraries takes a tensor without a capsule.
     #[classattr]
     fn __dlpack_c_exchange_api__(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        exchange::capsule(py)
+        exchange_table::capsule(py)
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
@@ -348,7 +242,7 @@ impl PyTensor {
     }
 
     fn __bytes__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        buffer::view(slf.as_any())?.call_method0(intern!(slf.py(), "tobytes"))
+        memoryview(slf.as_any())?.call_method0(intern!(slf.py(), "tobytes"))
     }
 
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -404,13 +298,14 @@ impl PyTensor {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        // SAFETY: the interpreter has room for a view there.
-        unsafe { buffer::lend(&slf, view, flags) }
+        // SAFETY: `view` must be NULL or point to a view: the interpreter passes one.
+        unsafe { buffer::fill_view(&slf, view, flags) }
     }
 
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
-        // SAFETY: the interpreter gives back what it was lent, once.
-        unsafe { buffer::take_back(view) }
+        // SAFETY: the view must come from `fill_view` and be released once: the interpreter releases
+        // each view that `__getbuffer__` filled in once.
+        unsafe { buffer::release_view(view) }
     }
 
     fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i32) -> PyResult<Bound<'py, PyTuple>> {
@@ -424,28 +319,29 @@ impl PyTensor {
     #[pyo3(signature = (memo, /))]
     fn __deepcopy__(&self, py: Python<'_>, memo: &Bound<'_, PyDict>) -> PyResult<Self> {
         let _unused = memo;
-        copies::clone(py, self.tensor()).map(Self::new)
+        clone(py, self.tensor()).map(Self::new)
     }
 
     fn __repr__(&self) -> String {
         const START: &str = "dlbridge.Tensor(";
         let this = self.tensor();
-        let elements = list::text(this, START.len()).unwrap_or_else(|| "...".to_owned());
-        let mut text = format!("{START}{elements}");
+        let elements = text::elements(this, START.len()).unwrap_or_else(|| "...".to_owned());
+        let mut repr = format!("{START}{elements}");
         if elements == "..." || this.is_empty() {
-            text += &format!(", shape={}", tuple(this.shape()));
+            repr += &format!(", shape={}", tuple(this.shape()));
         }
-        text += &format!(", dtype={}, device={}", this.dtype(), this.device());
-        text + if is_read_only(this) { ", readonly)" } else { ")" }
+        repr += &format!(", dtype={}, device={}", this.dtype(), this.device());
+        repr + if is_read_only(this) { ", readonly)" } else { ")" }
     }
 }
 
 impl PyTensor {
+    /// The tensor itself if it is on `target`; otherwise a copy there.
     fn moved<'py>(slf: &Bound<'py, Self>, target: TargetDevice) -> PyResult<Bound<'py, Self>> {
         let this = slf.get().tensor();
-        if target.holds(this.device()) {
+        if target.includes(this.device()) {
             return Ok(slf.clone());
         }
-        Self::new(target.receive(slf.py(), this.share())?).into_bound(slf.py())
+        Self::new(transfer::to_target(slf.py(), this.share(), target)?).into_bound(slf.py())
     }
 }

@@ -1,0 +1,83 @@
+//! The class `dlbridge.Tensor`, without its methods.
+
+use std::mem::ManuallyDrop;
+
+use dlbridge::{Access, DType, Descriptor, Tensor};
+use pyo3::prelude::*;
+
+use crate::error::buffer_error;
+use crate::export_policy::is_read_only;
+use crate::release::PendingException;
+
+/// A strided buffer on one device, shared or owned.
+///
+/// Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object that holds it
+/// is gone, whichever library's that is.
+///
+/// Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use `numpy()` or
+/// `torch()` for that, which cost nothing. One of a single element converts to a number, as `item()` does.
+/// `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled with protocol 5, the elements go out of
+/// band and are not copied.
+///
+/// `torch.asarray(t)` and `torch.frombuffer(t)` see bytes, without shape or type, as they do of every buffer: use
+/// `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
+///
+/// >>> import numpy as np, dlbridge as dl
+/// >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
+/// >>> tensor = dl.from_numpy(array)
+/// >>> tensor
+/// dlbridge.Tensor([[1.0, 2.0],
+///                  [3.0, 4.0]], dtype=float64, device=cpu)
+/// >>> array[0, 0] = 9.0
+/// >>> tensor.tolist()
+/// [[9.0, 2.0], [3.0, 4.0]]
+#[pyclass(frozen, weakref, name = "Tensor", module = "dlbridge")]
+pub(crate) struct PyTensor {
+    /// Aliased from the start: any Python code that has this object may hand its memory on.
+    tensor: ManuallyDrop<Tensor>,
+}
+
+impl Drop for PyTensor {
+    fn drop(&mut self) {
+        // SAFETY: the thread must be attached: the interpreter is when it frees an object, and each
+        // caller of `new` holds a `Python` or `Bound` token.
+        let py = unsafe { Python::assume_attached() };
+        // An exception may be pending, which a deleter of another library could clear.
+        let _pending = PendingException::set_aside(py);
+        // SAFETY: the value must not be used afterwards: it is private, and this is its drop.
+        unsafe { ManuallyDrop::drop(&mut self.tensor) };
+    }
+}
+
+impl PyTensor {
+    #[inline]
+    pub(crate) fn new(tensor: Tensor) -> Self {
+        let aliased = match tensor.access() {
+            Access::Aliased { .. } => tensor,
+            // Only another handle could prevent it, and then the memory would stay read-only.
+            _ => tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value()),
+        };
+        Self { tensor: ManuallyDrop::new(aliased) }
+    }
+
+    #[inline]
+    pub(crate) fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    pub(crate) fn into_bound(self, py: Python<'_>) -> PyResult<Bound<'_, Self>> {
+        Bound::new(py, self)
+    }
+
+    /// The same memory as elements of another type of the same size.
+    pub(crate) fn with_dtype(&self, dtype: DType) -> PyResult<Self> {
+        let this = self.tensor();
+        let layout = this.layout().clone();
+        let descriptor = Descriptor::new(this.data_ptr(), layout, dtype, this.device());
+        let descriptor = descriptor.map_err(buffer_error)?;
+        let writable = !is_read_only(this);
+        // SAFETY: the descriptor must describe initialised memory that the owner keeps: it is the
+        // tensor's own, element for element, and the owner is another handle of the tensor.
+        Ok(Self::new(unsafe { this.share_as_unchecked(descriptor, writable, this.share()) }))
+    }
+}

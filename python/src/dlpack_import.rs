@@ -1,0 +1,63 @@
+//! `dlbridge.from_dlpack`: import, with the device and the copy that a caller asks for.
+
+use dlbridge::{Access, Tensor};
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::class::PyTensor;
+use crate::clone::clone;
+use crate::copy_flag::parse_copy;
+use crate::import::{self, Request};
+use crate::target_device::TargetDevice;
+use crate::transfer;
+
+/// Shares the memory of `object`, or copies it, as `device` and `copy` say.
+#[inline]
+pub(crate) fn from_dlpack(
+    object: &Bound<'_, PyAny>,
+    device: Option<&Bound<'_, PyAny>>,
+    copy: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Tensor> {
+    if device.is_none() && copy.is_none() {
+        return import::share(object);
+    }
+    from_dlpack_with(object, device, copy)
+}
+
+#[cold]
+fn from_dlpack_with(
+    object: &Bound<'_, PyAny>,
+    device: Option<&Bound<'_, PyAny>>,
+    copy: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Tensor> {
+    let py = object.py();
+    if import::is_capsule(object) {
+        return Err(PyValueError::new_err(
+            "a capsule is what its producer made it: device and copy are for objects with \
+             __dlpack__",
+        ));
+    }
+    let target = device.map(TargetDevice::parse).transpose()?;
+    let copy = copy.map(parse_copy).transpose()?;
+    let tensor = import::share_as(object, Request { target, copy })?;
+    if let Some(target) = target
+        && !target.includes(tensor.device())
+    {
+        if copy == Some(false) {
+            return Err(PyValueError::new_err(format!(
+                "the memory is on {} and can't be on {target} without a copy: leave copy out",
+                tensor.device()
+            )));
+        }
+        return transfer::to_target(py, tensor, target);
+    }
+    // A producer on another device was asked to make the copy itself.
+    let producer_copied = !tensor.device().is_host()
+        && !object.is_exact_instance_of::<PyTensor>()
+        && object.hasattr(intern!(py, "__dlpack__"))?;
+    if copy == Some(true) && !producer_copied && tensor.access() != Access::Exclusive {
+        return clone(py, &tensor);
+    }
+    Ok(tensor)
+}

@@ -1,0 +1,162 @@
+//! `Tensor.__dlpack__` as a C function of the interpreter.
+//!
+//! Consumers call it for every tensor, with up to four keyword arguments. A method of PyO3 compares
+//! keywords as strings; here they are interned, so that it is enough to compare addresses.
+
+use std::ffi::{CStr, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple, PyType};
+
+use crate::class::PyTensor;
+use crate::dlpack_export::{ExportArgs, to_capsule};
+use crate::error::set_panic_error;
+
+const DOC: &CStr = c"__dlpack__($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)
+--
+
+Makes a DLPack capsule, which shares the memory.
+
+Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which can't say that memory is
+read-only. Copies with `copy=True`, and negative strides when `copy` is None.
+
+`stream` is where the consumer works, a number (1 and 2 are CUDA's default streams) or an object with
+`__cuda_stream__`: there the memory is ready, and it is not used again before the work is done that is on the stream
+when the capsule's struct is released. None is the legacy default stream, -1 as well.
+
+Raises BufferError for what can't be exported so, ValueError for a stream that the device does not have.
+
+<https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>";
+
+const KEYWORDS: [&str; 4] = ["stream", "max_version", "dl_device", "copy"];
+
+static INTERNED: PyOnceLock<[Py<PyString>; 4]> = PyOnceLock::new();
+
+fn interned(py: Python<'_>) -> &[Py<PyString>; 4] {
+    INTERNED.get_or_init(py, || KEYWORDS.map(|keyword| PyString::intern(py, keyword).unbind()))
+}
+
+/// The index in `KEYWORDS` of a keyword.
+#[inline]
+fn keyword(py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if let Some(known) = interned(py).iter().position(|keyword| keyword.as_ptr() == name.as_ptr()) {
+        return Ok(known);
+    }
+    let text: String = name.extract()?;
+    KEYWORDS.iter().position(|keyword| *keyword == text).ok_or_else(|| {
+        PyTypeError::new_err(format!("__dlpack__() got an unexpected keyword argument '{text}'"))
+    })
+}
+
+/// The C function. See <https://docs.python.org/3/c-api/structures.html#c.METH_FASTCALL>.
+///
+/// # Safety
+/// * The interpreter calls it, attached, as a method of a tensor: after `count` positional arguments
+///   come as many others as `names` has.
+unsafe extern "C" fn dlpack(
+    slf: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the thread must be attached: this function's contract says so.
+    let py = unsafe { Python::assume_attached() };
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the arguments must be those of the interpreter: this function's contract says so.
+        let capsule = unsafe { call(py, slf, arguments, count, names) };
+        capsule.map(Bound::into_ptr).unwrap_or_else(|error| {
+            // SAFETY: the thread must be attached: this function's contract says so.
+            unsafe { Python::attach_unchecked(|py| error.restore(py)) };
+            null_mut()
+        })
+    }));
+    called.unwrap_or_else(|payload| {
+        // Dropping the payload may panic again.
+        std::mem::forget(payload);
+        set_panic_error();
+        null_mut()
+    })
+}
+
+/// # Safety
+/// * As for [`dlpack`].
+#[inline]
+unsafe fn call<'py>(
+    py: Python<'py>,
+    slf: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> PyResult<Bound<'py, PyAny>> {
+    if count != 0 {
+        return Err(PyTypeError::new_err(format!(
+            "__dlpack__() takes keyword arguments only, got {count} others"
+        )));
+    }
+    // SAFETY: the object must be alive during the call: the interpreter keeps it.
+    let slf = unsafe { Borrowed::from_ptr(py, slf) };
+    let tensor = slf.cast::<PyTensor>()?;
+    // SAFETY: the object must be alive during the call, or NULL: the interpreter keeps it.
+    let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
+    let mut given = [null_mut::<ffi::PyObject>(); KEYWORDS.len()];
+    if let Some(names) = names {
+        for (index, name) in names.cast::<PyTuple>()?.iter_borrowed().enumerate() {
+            let argument = arguments.wrapping_add(index);
+            // SAFETY: there must be as many arguments as names, as this function's contract says.
+            given[keyword(py, &name)?] = unsafe { *argument };
+        }
+    }
+    let [stream, max_version, dl_device, copy] = given;
+    let argument = |given| {
+        // SAFETY: the object must be alive during the call, or NULL: the interpreter keeps its
+        // arguments.
+        let given = unsafe { Borrowed::from_ptr_or_opt(py, given) };
+        given.filter(|given| !given.is_none())
+    };
+    let args = ExportArgs {
+        stream: argument(stream),
+        max_version: argument(max_version),
+        dl_device: argument(dl_device),
+        copy: argument(copy),
+    };
+    let capsule = || to_capsule(py, tensor.get().tensor(), &args);
+    if args.stream.is_none() && args.dl_device.is_none() && args.copy.is_none() {
+        // Such an export releases nothing.
+        return capsule();
+    }
+    // PyO3 must know that the thread is attached, or it puts off what it releases.
+    // SAFETY: the thread must be attached: this function's contract says so.
+    unsafe { Python::attach_unchecked(|_| capsule()) }
+}
+
+struct Definition(ffi::PyMethodDef);
+
+// SAFETY: shared references must be usable from several threads: the definition holds addresses of
+// statics, and is never written.
+unsafe impl Sync for Definition {}
+
+static DEFINITION: Definition = Definition(ffi::PyMethodDef {
+    ml_name: c"__dlpack__".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: dlpack },
+    ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS as c_int,
+    ml_doc: DOC.as_ptr(),
+});
+
+/// Adds the method to the class.
+pub(crate) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
+    // SAFETY: the class must be alive, as a `Bound` is, and the definition must outlive it, as a
+    // static does. The interpreter only reads it.
+    let method = unsafe {
+        ffi::PyDescr_NewMethod(class.as_type_ptr(), (&raw const DEFINITION.0).cast_mut())
+    };
+    // SAFETY: the pointer must be a new reference, or NULL with an exception set:
+    // `PyDescr_NewMethod` returns that.
+    class.setattr("__dlpack__", unsafe { Bound::from_owned_ptr_or_err(py, method) }?)
+}

@@ -1,0 +1,118 @@
+//! Exports elements as Python's own numbers, in nested lists.
+
+use dlbridge::{MemoryFormat, Scalar, Tensor};
+use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyComplex, PyFloat, PyList};
+
+use super::element::reader;
+use crate::clone::clone_as;
+use crate::error::tuple;
+
+/// Maximum depth of nested lists, and so maximum rank; NumPy's is the same.
+pub(super) const MAX_LIST_DEPTH: usize = 64;
+
+/// Maximum number of lists that are made for a tensor without elements.
+const MAX_EMPTY_LISTS: i64 = 1 << 24;
+
+/// A number of Python's.
+fn to_python(py: Python<'_>, number: Scalar) -> Bound<'_, PyAny> {
+    let converted = match number {
+        Scalar::Bool(value) => return PyBool::new(py, value).to_owned().into_any(),
+        Scalar::Float(value) => return PyFloat::new(py, value).into_any(),
+        Scalar::Complex(value) => {
+            return PyComplex::from_doubles(py, value.re, value.im).into_any();
+        }
+        Scalar::Int(value) => value.into_pyobject(py),
+        Scalar::UInt(value) => value.into_pyobject(py),
+    };
+    match converted {
+        Ok(number) => number.into_any(),
+        Err(never) => match never {},
+    }
+}
+
+/// `Tensor.tolist`.
+pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+    if !tensor.device().is_host() {
+        return Err(PyTypeError::new_err(format!(
+            "can't list the elements of a tensor on {}: use Tensor.cpu() first",
+            tensor.device()
+        )));
+    }
+    let dtype = tensor.dtype();
+    let (Some(read), Some(itemsize)) = (reader(dtype), dtype.itemsize()) else {
+        return Err(PyTypeError::new_err(format!(
+            "Python has no numbers of type {dtype}: use numpy().astype('float32')"
+        )));
+    };
+    check_shape(tensor)?;
+    let copy;
+    let rows = if tensor.is_contiguous() {
+        tensor
+    } else {
+        copy = clone_as(py, tensor, MemoryFormat::Contiguous)?;
+        &copy
+    };
+    let mut next = rows.data_ptr().cast::<u8>().cast_const();
+    nest(py, rows.shape(), &mut || {
+        let at = next;
+        next = next.wrapping_add(itemsize);
+        // SAFETY: an element must be readable at `at`: `nest` asks for as many elements as the shape
+        // has, and those of a contiguous tensor follow each other from `data_ptr` on.
+        to_python(py, unsafe { read(at) })
+    })
+}
+
+/// Checks that the lists can be nested so deep, and are not too many.
+fn check_shape(tensor: &Tensor) -> PyResult<()> {
+    if tensor.ndim() > MAX_LIST_DEPTH {
+        return Err(PyValueError::new_err(format!(
+            "{} dimensions are more than lists may nest",
+            tensor.ndim()
+        )));
+    }
+    // A shape such as (2**40, 0) has no elements, but an empty list for each row.
+    let lists = tensor
+        .shape()
+        .iter()
+        .take_while(|&&size| size > 0)
+        .try_fold(1_i64, |lists, &size| lists.checked_mul(size));
+    if tensor.is_empty() && lists.is_none_or(|lists| lists > MAX_EMPTY_LISTS) {
+        return Err(PyMemoryError::new_err(format!(
+            "shape {} has too many empty lists",
+            tuple(tensor.shape())
+        )));
+    }
+    Ok(())
+}
+
+fn nest<'py>(
+    py: Python<'py>,
+    shape: &[i64],
+    next: &mut dyn FnMut() -> Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some((&size, inner)) = shape.split_first() else { return Ok(next()) };
+    let size = usize::try_from(size).unwrap_or(0);
+    let list = if inner.is_empty() {
+        PyList::new(py, (0..size).map(|_| next()))
+    } else {
+        PyList::new(py, (0..size).map(|_| nest(py, inner, next)).collect::<PyResult<Vec<_>>>()?)
+    };
+    Ok(list?.into_any())
+}
+
+/// `Tensor.item`.
+pub(crate) fn item<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+    if tensor.len() != 1 {
+        return Err(PyValueError::new_err(format!(
+            "item() needs one element, and the tensor has {}: use tolist()",
+            tensor.len()
+        )));
+    }
+    let mut item = to_list(py, tensor)?;
+    for _ in 0..tensor.ndim() {
+        item = item.get_item(0)?;
+    }
+    Ok(item)
+}

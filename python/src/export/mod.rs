@@ -1,0 +1,11 @@
+//! Export: hands the memory of a tensor to other libraries.
+
+pub(crate) mod buffer;
+pub(crate) mod capsule;
+pub(crate) mod cuda_array_interface;
+mod element;
+pub(crate) mod exchange_table;
+pub(crate) mod list;
+pub(crate) mod numpy;
+pub(crate) mod text;
+pub(crate) mod torch;

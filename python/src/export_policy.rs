@@ -1,0 +1,64 @@
+//! How a tensor may be exported: writable or read-only, as it is or only as a copy.
+
+use dlbridge::Tensor;
+use dlbridge::ffi::DLPACK_FLAG_BITMASK_READ_ONLY;
+use pyo3::exceptions::PyBufferError;
+use pyo3::prelude::*;
+
+use crate::error::tuple;
+
+/// What the strides of a tensor mean for a consumer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StrideClass {
+    /// All strides are positive: a consumer may read and write the memory.
+    Positive,
+    /// Several indices reach one element: a consumer that writes one of them writes all.
+    Broadcast,
+    /// Some strides are negative, which PyTorch does not support: it ends its process.
+    Negative,
+}
+
+impl StrideClass {
+    #[inline]
+    pub(crate) fn of(tensor: &Tensor) -> Self {
+        let mut class = Self::Positive;
+        for (&size, &stride) in tensor.shape().iter().zip(tensor.strides()) {
+            if size > 1 && stride <= 0 {
+                class = if stride < 0 { return Self::Negative } else { Self::Broadcast };
+            }
+        }
+        class
+    }
+
+    /// Whether an export must be a copy, for a consumer that passed `copy` to `__dlpack__`.
+    #[inline]
+    pub(crate) fn needs_copy(self, copy: Option<bool>) -> bool {
+        copy == Some(true) || (self == Self::Negative && copy.is_none())
+    }
+}
+
+/// The error for negative strides that may not be copied away.
+#[cold]
+pub(crate) fn negative_strides(tensor: &Tensor) -> PyErr {
+    PyBufferError::new_err(format!(
+        "strides {} are negative, which PyTorch does not survive: leave copy out for a copy, or \
+         share the memory through Tensor.numpy() or the buffer protocol",
+        tuple(tensor.strides())
+    ))
+}
+
+/// Whether the memory may not be written, as every export says.
+#[inline]
+pub(crate) fn is_read_only(tensor: &Tensor) -> bool {
+    tensor.dlpack_flags() & DLPACK_FLAG_BITMASK_READ_ONLY as u64 != 0
+}
+
+/// Shares the memory of `tensor` as read-only.
+pub(crate) fn share_read_only(tensor: &Tensor) -> Tensor {
+    if is_read_only(tensor) {
+        return tensor.share();
+    }
+    // SAFETY: the descriptor must describe initialised memory that the owner keeps: it is the
+    // tensor's own, and the owner is another handle of the tensor.
+    unsafe { tensor.share_as_unchecked(tensor.descriptor().clone(), false, tensor.share()) }
+}

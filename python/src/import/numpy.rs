@@ -1,0 +1,195 @@
+//! NumPy arrays, without linking NumPy: through the struct that `__array_struct__` shows.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use dlbridge::{DType, Descriptor, Device, Tensor};
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::proxy;
+use crate::byte_strides;
+use crate::dtype;
+use crate::error::buffer_error;
+use crate::known_types::NDARRAY;
+use crate::numpy_asarray::numpy_asarray;
+use crate::release::PyOwner;
+
+/// NumPy's `PyArrayInterface`, to which `__array_struct__` leads; unchanged since its first version.
+/// <https://numpy.org/doc/stable/reference/arrays.interface.html#c-struct-access>
+#[repr(C)]
+struct ArrayInterface {
+    two: c_int,
+    nd: c_int,
+    typekind: c_char,
+    itemsize: c_int,
+    flags: c_int,
+    shape: *const isize,
+    strides: *const isize,
+    data: *mut c_void,
+    descr: *mut ffi::PyObject,
+}
+
+const NATIVE_ORDER: c_int = 0x200;
+const WRITABLE: c_int = 0x400;
+
+/// Why an array cannot be shared. NumPy's exports and `torch.from_numpy` raise different exceptions
+/// for the same reason.
+pub(crate) enum Refused {
+    DType(String),
+    ByteOrder,
+    Strides,
+    Other(PyErr),
+}
+
+impl From<PyErr> for Refused {
+    fn from(error: PyErr) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// The remedy for elements of a type that DLPack does not have, as the end of an error message.
+fn remedy(name: &str) -> &'static str {
+    match name {
+        "datetime64" | "timedelta64" => ": use array.view('int64')",
+        "void" | "record" => ": share its fields one by one, e.g. array['a']",
+        "longdouble" | "clongdouble" => ": use array.astype()",
+        _ => "",
+    }
+}
+
+impl Refused {
+    /// The exception that `numpy.ndarray.__dlpack__` raises.
+    pub(crate) fn into_export_error(self) -> PyErr {
+        PyBufferError::new_err(match self {
+            Self::DType(name) => {
+                format!("DLPack has no type for elements of type numpy.{name}{}", remedy(&name))
+            }
+            Self::ByteOrder => "DLPack only supports native byte order: use \
+                                array.astype(array.dtype.newbyteorder('='))"
+                .to_owned(),
+            Self::Strides => byte_strides::UNEVEN.to_owned(),
+            Self::Other(error) => return error,
+        })
+    }
+
+    /// The exception that `torch.from_numpy` raises.
+    pub(crate) fn into_conversion_error(self) -> PyErr {
+        match self {
+            Self::DType(name) => PyTypeError::new_err(format!(
+                "can't convert np.ndarray of type numpy.{name}: DLPack has no such type{}",
+                remedy(&name)
+            )),
+            Self::ByteOrder => PyValueError::new_err(
+                "given numpy array has byte order different from the native byte order: use \
+                 array.astype(array.dtype.newbyteorder('='))",
+            ),
+            Self::Strides => PyValueError::new_err(
+                "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate \
+                 the memory.",
+            ),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// Shares the memory of an array.
+#[inline]
+pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
+    let capsule = array.getattr(intern!(array.py(), "__array_struct__"))?;
+    // SAFETY: the object must be alive, as a `Bound` is. NumPy's capsule has no name; for any other
+    // object the result is NULL, with an exception.
+    let shown = unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), std::ptr::null()) };
+    if shown.is_null() {
+        return Err(PyErr::fetch(array.py()).into());
+    }
+    // SAFETY: the pointer must be that of a valid struct, which lives as long as the reference: NumPy
+    // guarantees it for `__array_struct__`, and `capsule`, which owns the struct, outlives `shown`.
+    let shown = unsafe { &*shown.cast::<ArrayInterface>() };
+    if shown.two != 2 {
+        return Err(PyBufferError::new_err("__array_struct__ shows no array").into());
+    }
+    let (dtype, itemsize) = element_type(array, shown)?;
+    let rank = usize::try_from(shown.nd).unwrap_or(0);
+    let numbers = |start: *const isize| match rank {
+        0 => &[],
+        // SAFETY: there must be `rank` numbers at `start`: NumPy guarantees `nd` of each.
+        _ => unsafe { std::slice::from_raw_parts(start, rank) },
+    };
+    let layout = byte_strides::to_layout(numbers(shown.shape), numbers(shown.strides), itemsize)?;
+    let layout = layout.ok_or(Refused::Strides)?;
+    let descriptor = Descriptor::new(shown.data, layout, dtype, Device::CPU)
+        .and_then(|descriptor| if dtype.bits < 8 { descriptor.padded() } else { Ok(descriptor) });
+    let descriptor = descriptor.map_err(buffer_error)?;
+    // An object of a derived class may show memory of another object, which the capsule keeps alive.
+    let owner = match NDARRAY.is_exact_type_of(array) {
+        true => PyOwner::new(array),
+        false => PyOwner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any()),
+    };
+    let writable = shown.flags & WRITABLE != 0;
+    // SAFETY: the owner must keep the memory alive, and writable if it says so: an array does, as
+    // NumPy refuses to resize it while there are references, unless the caller passes
+    // `refcheck=False`. No Rust view of the memory is made in this crate.
+    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, owner) })
+}
+
+/// The element type of an array, and its size in bytes.
+fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DType, i64), Refused> {
+    let size = usize::try_from(shown.itemsize).unwrap_or(0);
+    let dtype = match dtype::from_kind(shown.typekind.cast_unsigned(), size) {
+        Some(dtype) => dtype,
+        None => ml_dtypes_type(array, size)?,
+    };
+    if shown.flags & NATIVE_ORDER == 0 && size > 1 {
+        return Err(Refused::ByteOrder);
+    }
+    Ok((dtype, i64::from(shown.itemsize)))
+}
+
+/// The element type of an array whose dtype is one of ml_dtypes, with elements of `size` bytes.
+#[cold]
+fn ml_dtypes_type(array: &Bound<'_, PyAny>, size: usize) -> Result<DType, Refused> {
+    let py = array.py();
+    let dtype = array.getattr(intern!(py, "dtype"))?;
+    let class = dtype.getattr(intern!(py, "type"))?;
+    let module: String = class.getattr(intern!(py, "__module__"))?.extract()?;
+    let name: String = dtype.getattr(intern!(py, "name"))?.extract()?;
+    match dtype::from_ml_dtypes(&name) {
+        // An array of a derived class may name another type than the one of its memory.
+        Some(dtype) if module == "ml_dtypes" && dtype.itemsize().unwrap_or(1) == size => Ok(dtype),
+        _ => Err(Refused::DType(class.getattr(intern!(py, "__name__"))?.extract()?)),
+    }
+}
+
+/// Shares an array: `dlbridge.from_numpy`.
+pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    if NDARRAY.is_exact_type_of(array) {
+        return share(array).map_err(Refused::into_conversion_error);
+    }
+    if let Some(target) = proxy::target_of(array)? {
+        return from_numpy(&target);
+    }
+    if !NDARRAY.is_type_of(array) {
+        let name = array.get_type().fully_qualified_name()?;
+        return Err(PyTypeError::new_err(format!("expected np.ndarray (got {name})")));
+    }
+    refuse_mask(array)?;
+    share(array).map_err(Refused::into_conversion_error)
+}
+
+/// Refuses a masked array of which some elements are masked: DLPack cannot say so.
+pub(super) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some(mask) = array.getattr_opt(intern!(array.py(), "mask"))? else { return Ok(()) };
+    let Some(any) = mask.getattr_opt(intern!(array.py(), "any"))? else { return Ok(()) };
+    if any.call0()?.is_truthy()? {
+        return Err(PyBufferError::new_err("DLPack has no masks: use filled() or compressed()"));
+    }
+    Ok(())
+}
+
+/// Shares the memory of an array that NumPy makes of one of its numbers, such as `numpy.float32`.
+pub(super) fn share_number(number: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    share(&numpy_asarray(number)?).map_err(Refused::into_export_error)
+}

@@ -1,0 +1,34 @@
+//! The argument `memory_format=` of `Tensor.clone`.
+
+use dlbridge::{MemoryFormat, Tensor};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// Reads `memory_format=`: the name of one of PyTorch's memory formats, or PyTorch's object, for a copy
+/// of `tensor`.
+pub(crate) fn parse_memory_format(
+    tensor: &Tensor,
+    format: &Bound<'_, PyAny>,
+) -> PyResult<MemoryFormat> {
+    let name = format.str()?;
+    let name = name.to_str()?.trim_start_matches("torch.");
+    let (format, rank) = match name {
+        "preserve_format" => (MemoryFormat::Preserve, None),
+        "contiguous_format" => (MemoryFormat::Contiguous, None),
+        "channels_last" => (MemoryFormat::ChannelsLast, Some(4)),
+        "channels_last_3d" => (MemoryFormat::ChannelsLast3d, Some(5)),
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "memory format '{name}' is not supported: expected 'preserve_format', 'contiguous_format', \
+                 'channels_last' or 'channels_last_3d'"
+            )));
+        }
+    };
+    match rank {
+        Some(rank) if rank != tensor.ndim() => Err(PyValueError::new_err(format!(
+            "'{name}' is for {rank} dimensions, and the tensor has {}",
+            tensor.ndim()
+        ))),
+        _ => Ok(format),
+    }
+}

@@ -1,0 +1,58 @@
+//! The end of the interpreter: which releases may still attach to it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// True once the interpreter has begun to end. From then on a thread that waits to attach may be
+/// stopped for ever, in the middle of a deleter, so only the thread that ends the interpreter may
+/// attach.
+static CLOSING: AtomicBool = AtomicBool::new(false);
+
+/// The thread that ends the interpreter.
+static CLOSING_THREAD: OnceLock<ThreadId> = OnceLock::new();
+
+/// Number of releases in progress, on all threads.
+static RELEASES: AtomicUsize = AtomicUsize::new(0);
+
+/// Longest time that the end of the interpreter waits for releases in progress on other threads.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Called by `atexit`: lets the releases in progress finish, and stops others from beginning.
+#[pyfunction]
+pub(crate) fn _close(py: Python<'_>) {
+    let _first = CLOSING_THREAD.set(thread::current().id());
+    CLOSING.store(true, Ordering::SeqCst);
+    let start = Instant::now();
+    while RELEASES.load(Ordering::SeqCst) > 0 && start.elapsed() < CLOSE_TIMEOUT {
+        py.detach(|| thread::sleep(Duration::from_millis(1)));
+    }
+}
+
+/// Counts a release as in progress for as long as it exists.
+pub(super) struct ReleaseInProgress(());
+
+impl ReleaseInProgress {
+    /// Counts a release; `None` if this thread may not attach to the interpreter any more.
+    #[inline]
+    pub(super) fn begin() -> Option<Self> {
+        // Counted before CLOSING is read: either `_close` sees the count, or this sees CLOSING.
+        RELEASES.fetch_add(1, Ordering::SeqCst);
+        let release = Self(());
+        if CLOSING.load(Ordering::SeqCst) && CLOSING_THREAD.get() != Some(&thread::current().id()) {
+            return None;
+        }
+        // SAFETY: `Py_IsInitialized` has no precondition: any thread may call it at any time.
+        (unsafe { ffi::Py_IsInitialized() } != 0).then_some(release)
+    }
+}
+
+impl Drop for ReleaseInProgress {
+    fn drop(&mut self) {
+        RELEASES.fetch_sub(1, Ordering::SeqCst);
+    }
+}
