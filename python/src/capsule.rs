@@ -7,8 +7,8 @@ use std::ptr::NonNull;
 use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned};
 use dlbridge::{Exported, ManagedStruct, Rejected, Tensor};
 
-/// A struct that capsules hold, and the two names of such a capsule. The name tells who releases the
-/// struct; it must live as long as any capsule.
+/// A struct that capsules hold, and the two names of such a capsule. The name tells who releases
+/// the struct; it must live as long as any capsule.
 pub(crate) trait CapsuleStruct: ManagedStruct {
     /// The name while the capsule owns the struct.
     const NAME: &'static CStr;

@@ -11,16 +11,16 @@ use crate::release::PendingException;
 
 /// A strided buffer on one device, shared or owned.
 ///
-/// Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object that holds it
-/// is gone, whichever library's that is.
+/// Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object
+/// that shares it is gone, of whichever library.
 ///
-/// Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use `numpy()` or
-/// `torch()` for that, which cost nothing. One of a single element converts to a number, as `item()` does.
-/// `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled with protocol 5, the elements go out of
-/// band and are not copied.
+/// Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use
+/// `numpy()` or `torch()` for that, which cost nothing. One of a single element converts to a
+/// number, as `item()` does. `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled
+/// with protocol 5, the elements go out of band and are not copied.
 ///
-/// `torch.asarray(t)` and `torch.frombuffer(t)` see bytes, without shape or type, as they do of every buffer: use
-/// `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
+/// `torch.asarray(t)` and `torch.frombuffer(t)` silently lose shape and element type, as they do
+/// with every buffer: use `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
 ///
 /// >>> import numpy as np, dlbridge as dl
 /// >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])

@@ -176,9 +176,9 @@ pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> P
 
 fn copy_elements(py: Python<'_>, from: &Tensor, to: &Tensor) -> Result<(), Error> {
     let copy = || {
-        // SAFETY: `to` must be writable, and no Rust view of it may exist: `copy_to` checked that it
-        // is not read-only, and no Rust view of the memory is made in this crate. Python code that
-        // uses the memory meanwhile races, as it does with every other library.
+        // SAFETY: `to` must be writable, and no Rust view of it may exist: `copy_to` checked that
+        // it is not read-only, and no Rust view of the memory is made in this crate. Python code
+        // that uses the memory meanwhile races, as it does with every other library.
         unsafe { from.copy_into_unchecked(to) }
     };
     detach_if_large(py, from, to, copy)

@@ -23,14 +23,17 @@ const DOC: &CStr = c"__dlpack__($self, /, *, stream=None, max_version=None, dl_d
 
 Makes a DLPack capsule, which shares the memory.
 
-Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which can't say that memory is
-read-only. Copies with `copy=True`, and negative strides when `copy` is None.
+Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which
+can't say that memory is read-only. Copies with `copy=True`, and negative strides when
+`copy` is None.
 
-`stream` is where the consumer works, a number (1 and 2 are CUDA's default streams) or an object with
-`__cuda_stream__`: there the memory is ready, and it is not used again before the work is done that is on the stream
-when the capsule's struct is released. None is the legacy default stream, -1 as well.
+`stream` is the stream on which the consumer works: a number (1 and 2 are CUDA's default
+streams) or an object with `__cuda_stream__`. The memory is ready on that stream, and is not
+used again before the work is done that is on the stream when the consumer releases the
+struct. None and -1 mean the legacy default stream.
 
-Raises BufferError for what can't be exported so, ValueError for a stream that the device does not have.
+Raises BufferError for what can't be exported like this, and ValueError for a stream that
+the device does not have.
 
 <https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>";
 

@@ -58,8 +58,8 @@ pub(crate) fn from_kind(kind: u8, itemsize: usize) -> Option<DType> {
     })
 }
 
-/// A type by its code in the `struct` module's language, as the buffer protocol uses it, in this machine's
-/// byte order.
+/// A type by its code in the `struct` module's language, as the buffer protocol uses it, in this
+/// machine's byte order.
 pub(crate) fn from_format(format: &[u8], itemsize: usize) -> Option<DType> {
     let code = match format {
         [b'@' | b'=', code @ ..] => code,

@@ -10,14 +10,16 @@ use crate::{copies, dlpack_import, import};
 
 /// Shares the memory of any array.
 ///
-/// Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview, array.array, mmap),
-/// with `__array_interface__` or `__cuda_array_interface__`, and DLPack capsules. Read-only memory stays read-only.
+/// Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview,
+/// array.array, mmap), with `__array_interface__` or `__cuda_array_interface__`, and DLPack
+/// capsules. Read-only memory stays read-only.
 ///
-/// With `device`, memory elsewhere is copied there, by the producer or by dlbridge. `copy=True` copies in any case,
-/// and `copy=False` raises ValueError where sharing would need a copy.
+/// With `device`, memory elsewhere is copied there, by the producer or by dlbridge. `copy=True`
+/// copies in any case, and `copy=False` raises ValueError where sharing would need a copy.
 ///
-/// Raises BufferError for what cannot be shared, for example tensors that require gradient, elements of no DLPack
-/// type, or strides that are no multiple of the element's size, and AttributeError for objects that are not arrays.
+/// Raises BufferError for what cannot be shared, for example tensors that require gradient,
+/// elements of no DLPack type, or strides that are no multiple of the element's size, and
+/// AttributeError for objects that are not arrays.
 #[pyfunction]
 #[pyo3(signature = (x, /, *, device = None, copy = None))]
 pub(crate) fn from_dlpack(
@@ -28,11 +30,12 @@ pub(crate) fn from_dlpack(
     dlpack_import::from_dlpack(x, device, copy).map(PyTensor::new)
 }
 
-/// Shares the memory of a NumPy array, read-only if the array is. Strides may be negative or zero.
+/// Shares the memory of a NumPy array, read-only if the array is.
 ///
-/// Raises TypeError for anything but an array, and for element types that DLPack does not have; ValueError for
-/// strides that are no multiple of the element's size, and for a byte order that is not the machine's; BufferError
-/// for a masked array of which elements are masked.
+/// Strides may be negative or zero. Raises TypeError for anything but an array, and for element
+/// types that DLPack does not have; ValueError for strides that are no multiple of the element's
+/// size, and for a byte order that is not the machine's; BufferError for a masked array with masked
+/// elements.
 #[pyfunction]
 #[pyo3(signature = (array, /))]
 pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -41,8 +44,9 @@ pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 
 /// Copies any array that `from_dlpack` takes into new memory that may be written.
 ///
-/// The order of its strides is kept, and gaps are closed; memory of a CUDA device is copied there. Raises TypeError for
-/// objects that are not arrays, lists among them, and BufferError as `from_dlpack` does.
+/// The order of its strides is kept, and gaps are closed; memory of a CUDA device is copied there.
+/// Raises TypeError for objects that are not arrays, lists among them, and BufferError as
+/// `from_dlpack` does.
 #[pyfunction]
 #[pyo3(name = "tensor", signature = (x, /))]
 pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -60,11 +64,12 @@ pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     clone_tensor(py, &shared).map(PyTensor::new)
 }
 
-/// Copies any array into a new one of the same library; the order of its strides is kept, and gaps are closed.
+/// Copies any array into a new one of the same library.
 ///
-/// NumPy and PyTorch own the new memory; of a derived class it is a plain array. Other libraries share the memory
-/// with this one through their own `from_dlpack`; an object that has only the buffer protocol gives a memoryview,
-/// any other a Tensor.
+/// The order of the strides is kept, and gaps are closed. NumPy and PyTorch own the new memory; the
+/// copy of an array of a derived class is a plain array. Other libraries share the memory with
+/// dlbridge through their own `from_dlpack`. The copy of an object that has only the buffer
+/// protocol is a memoryview, that of any other object a Tensor.
 ///
 /// Raises BufferError and AttributeError as `from_dlpack` does.
 #[pyfunction]
@@ -82,13 +87,14 @@ pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
     copies::contiguous(x)
 }
 
-/// Copies the elements of one array into another of the same shape and element type, of whatever libraries.
+/// Copies the elements of one array into another of the same shape and element type.
 ///
-/// Any strides will do, also where both reach into the same memory. Nothing is broadcast or cast, and nothing
-/// between the elements of `dst` is touched. Across devices too: a `dst` on a CUDA device is complete in the order of
-/// its legacy default stream.
+/// The arrays may be of any libraries, have any strides, share memory, and be on different devices.
+/// Nothing is broadcast or cast, and no byte between the elements of `dst` is written. A copy to a
+/// CUDA device is complete in the order of its legacy default stream.
 ///
-/// Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose elements share memory.
+/// Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose
+/// elements share memory.
 #[pyfunction]
 #[pyo3(signature = (dst, src, /))]
 pub(crate) fn copyto(dst: &Bound<'_, PyAny>, src: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -1,5 +1,5 @@
-//! Types of other libraries, which may or may not be loaded. An object is recognised by its type; no
-//! library is imported for that.
+//! Types of other libraries, which may or may not be loaded. An object is recognised by its type;
+//! no library is imported for that.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -40,7 +40,8 @@ impl KnownType {
     pub(crate) fn look_up<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyType>, bool)> {
         let known = self.known.load(Ordering::Relaxed);
         if !known.is_null() {
-            // SAFETY: the pointer must be that of a live object: a reference to the class was leaked.
+            // SAFETY: the pointer must be that of a live object: a reference to the class was
+            // leaked.
             let class = unsafe { Bound::from_borrowed_ptr(py, known.cast()) };
             return class.cast_into().ok().map(|class| (class, false));
         }

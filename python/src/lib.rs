@@ -1,7 +1,7 @@
 //! dlbridge for Python. `package/dlbridge/__init__.pyi` describes what users see of it.
 //!
-//! Everything here works on raw pointers: any Python code may reach the memory of an array, so every
-//! tensor is `Access::Aliased`, and no Rust view of its memory is ever made.
+//! Everything here works on raw pointers: any Python code may reach the memory of an array, so
+//! every tensor is `Access::Aliased`, and no Rust view of its memory is ever made.
 //!
 //! Layers, from the lowest; a file uses those below it:
 //!

@@ -4,8 +4,8 @@ use dlbridge::{MemoryFormat, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// Reads `memory_format=`: the name of one of PyTorch's memory formats, or PyTorch's object, for a copy
-/// of `tensor`.
+/// Reads `memory_format=`: the name of one of PyTorch's memory formats, or PyTorch's object, for a
+/// copy of `tensor`.
 pub(crate) fn parse_memory_format(
     tensor: &Tensor,
     format: &Bound<'_, PyAny>,
@@ -19,8 +19,8 @@ pub(crate) fn parse_memory_format(
         "channels_last_3d" => (MemoryFormat::ChannelsLast3d, Some(5)),
         _ => {
             return Err(PyValueError::new_err(format!(
-                "memory format '{name}' is not supported: expected 'preserve_format', 'contiguous_format', \
-                 'channels_last' or 'channels_last_3d'"
+                "memory format '{name}' is not supported: expected 'preserve_format', \
+                 'contiguous_format', 'channels_last' or 'channels_last_3d'"
             )));
         }
     };

@@ -28,7 +28,7 @@ impl PyTensor {
         PyTuple::new(py, self.tensor().shape())
     }
 
-    /// Steps between neighbours in each dimension, or in one, in elements; possibly negative or zero.
+    /// Strides of all dimensions, or of one, in elements; they may be negative or zero.
     #[pyo3(signature = (dim = None))]
     fn stride<'py>(&self, py: Python<'py>, dim: Option<isize>) -> PyResult<Bound<'py, PyAny>> {
         let strides = self.tensor().strides();
@@ -52,7 +52,7 @@ impl PyTensor {
         self.tensor().len()
     }
 
-    /// Bytes of all elements, gaps between them left out.
+    /// Size of all elements in bytes, without the gaps between them.
     #[getter]
     fn nbytes(&self) -> usize {
         self.tensor().nbytes()
@@ -60,13 +60,16 @@ impl PyTensor {
 
     /// Element type, by the name that NumPy and PyTorch use: 'float32' for example.
     ///
-    /// A `str`, which equals neither library's object; `numpy.dtype(t.dtype)` and `getattr(torch, t.dtype)` make theirs.
+    /// A `str`, which does not equal either library's object: `numpy.dtype(t.dtype)` and
+    /// `getattr(torch, t.dtype)` are those.
     #[getter]
     fn dtype(&self) -> String {
         self.tensor().dtype().to_string()
     }
 
-    /// Where the memory is: 'cpu' or 'cuda:0' for example. `torch.device(t.device)` makes PyTorch's object.
+    /// Where the memory is: 'cpu' or 'cuda:0' for example.
+    ///
+    /// A `str`, which `torch.device` takes.
     #[getter]
     fn device(&self) -> String {
         self.tensor().device().to_string()
@@ -78,7 +81,7 @@ impl PyTensor {
         is_read_only(self.tensor())
     }
 
-    /// Address of the first element; of no meaning when there are no elements.
+    /// Address of the first element; it has no meaning if there are no elements.
     fn data_ptr(&self) -> usize {
         self.tensor().data_ptr().addr()
     }
@@ -90,8 +93,8 @@ impl PyTensor {
 
     /// The elements as a NumPy array that shares the memory, read-only if the memory is.
     ///
-    /// Negative strides are fine. Types that NumPy has only with the package ml_dtypes (bfloat16 for example)
-    /// need it. With `force`, memory of another device is copied to the host first.
+    /// Negative strides are fine. Types that NumPy has only with the package ml_dtypes (bfloat16
+    /// for example) need it. With `force`, memory of another device is copied to the host first.
     ///
     /// Raises TypeError for memory of another device, and for types that NumPy does not have.
     #[pyo3(signature = (*, force = false))]
@@ -104,13 +107,14 @@ impl PyTensor {
 
     /// The elements as a PyTorch tensor that shares the memory.
     ///
-    /// Raises BufferError for read-only memory, which PyTorch would write, ValueError for negative strides, which
-    /// it does not support, and TypeError for types that it does not have. `clone().torch()` copies.
+    /// Raises BufferError for read-only memory, which PyTorch would write, ValueError for negative
+    /// strides, which it does not support, and TypeError for types that it does not have.
+    /// `clone().torch()` copies.
     fn torch<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         torch::to_torch(slf)
     }
 
-    /// The elements as nested lists of Python's numbers; of a tensor without dimensions, the number.
+    /// The elements as nested lists of numbers; without dimensions, the number itself.
     ///
     /// Raises TypeError for memory of another device, and for types that Python does not have.
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -126,12 +130,12 @@ impl PyTensor {
 
     /// A copy in new memory that may be written, laid out as `torch.Tensor.clone` does it.
     ///
-    /// 'preserve_format' keeps the order of the strides and closes gaps, 'contiguous_format' is row-major,
-    /// 'channels_last' and 'channels_last_3d' are for four and five dimensions. The memory is aligned to 256
-    /// bytes, so that JAX can share it.
+    /// 'preserve_format' keeps the order of the strides and closes gaps, 'contiguous_format' is
+    /// row-major, 'channels_last' and 'channels_last_3d' are for four and five dimensions. The
+    /// memory is aligned to 256 bytes, so that JAX can share it.
     ///
-    /// Memory of a CUDA device is copied there. Raises ValueError for a format that does not fit, and BufferError for
-    /// devices that can't be reached from here.
+    /// Memory of a CUDA device is copied there. Raises ValueError for a format that does not fit,
+    /// and BufferError for devices that can't be reached from here.
     #[pyo3(signature = (*, memory_format = None), text_signature = "($self, *, memory_format='preserve_format')")]
     fn clone(&self, py: Python<'_>, memory_format: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let format = match memory_format {
@@ -141,7 +145,7 @@ impl PyTensor {
         clone_as(py, self.tensor(), format).map(Self::new)
     }
 
-    /// The tensor itself when its elements lie in row-major order; otherwise a copy that does.
+    /// The tensor itself if its elements lie in row-major order; otherwise a copy that does.
     fn contiguous<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         if slf.get().tensor().is_contiguous() {
             return Ok(slf.clone());
@@ -150,18 +154,22 @@ impl PyTensor {
             .into_bound(slf.py())
     }
 
-    /// The tensor itself when it is on the host; otherwise a copy there, which is complete when this returns.
+    /// The tensor itself when it is on the host; otherwise a copy there.
     ///
-    /// Raises BufferError for devices that can't be reached from here, and RuntimeError where CUDA fails.
+    /// The copy is complete when this returns.
+    ///
+    /// Raises BufferError for devices that can't be reached from here, and RuntimeError where CUDA
+    /// fails.
     fn cpu<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         Self::moved(slf, TargetDevice::HOST)
     }
 
-    /// The tensor itself when it is on a CUDA device, the one that is named if one is; otherwise a copy on that device,
-    /// or on the current one.
+    /// The tensor itself when it is on that CUDA device; otherwise a copy there.
     ///
-    /// The copy is ready on the device's legacy default stream, and made ready on the stream of whoever asks for it with
-    /// `__dlpack__(stream=...)`. Raises BufferError where there is no CUDA, and RuntimeError where it fails.
+    /// Without `device`, it may be on any CUDA device, and a copy is on the current one. The copy
+    /// is ready on the device's legacy default stream, and is made ready on the stream that a
+    /// consumer passes to `__dlpack__(stream=...)`. Raises BufferError where there is no CUDA, and
+    /// RuntimeError where CUDA fails.
     #[pyo3(signature = (device = None))]
     fn cuda<'py>(
         slf: &Bound<'py, Self>,
@@ -170,10 +178,11 @@ impl PyTensor {
         Self::moved(slf, device.map_or(Ok(TargetDevice::cuda(None)), TargetDevice::parse_cuda)?)
     }
 
-    /// The tensor itself when it is on that device; otherwise a copy there, as `cpu` and `cuda` make it.
+    /// The tensor itself when it is on that device; otherwise a copy there.
     ///
-    /// With `copy=True` a copy in any case. Raises ValueError for names but 'cpu', 'cuda' and 'cuda:N', and BufferError for
-    /// other devices of DLPack's.
+    /// The copy is as `cpu` and `cuda` make it. With `copy=True` it is always a copy. Raises
+    /// ValueError for names other than 'cpu', 'cuda' and 'cuda:N', and BufferError for other
+    /// devices of DLPack.
     #[pyo3(signature = (device, *, copy = false))]
     fn to<'py>(
         slf: &Bound<'py, Self>,
@@ -189,8 +198,9 @@ impl PyTensor {
 
     /// The tensor itself when it is in page-locked host memory; otherwise a copy there.
     ///
-    /// CUDA devices read and write such memory by themselves, so that copies to and from it are faster. It is expensive to
-    /// make: make little of it, and use it again, with `copyto` for example. Raises BufferError where there is no CUDA.
+    /// CUDA devices read and write such memory directly, so that copies to and from it are faster.
+    /// It is expensive to allocate: allocate little of it and use it again, with `copyto` for
+    /// example. Raises BufferError where there is no CUDA.
     fn pin_memory<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let this = slf.get().tensor();
         if this.is_pinned() {
@@ -199,14 +209,15 @@ impl PyTensor {
         Self::new(transfer::to_pinned(slf.py(), this)?).into_bound(slf.py())
     }
 
-    /// Whether the memory is page-locked host memory, whoever locked it.
+    /// Whether the memory is page-locked host memory, whichever library locked it.
     fn is_pinned(&self) -> bool {
         self.tensor().is_pinned()
     }
 
-    /// The memory as Numba and others take it; an AttributeError for memory that is not on a CUDA device.
+    /// Describes CUDA memory for Numba and others; an AttributeError for memory elsewhere.
     ///
-    /// It is ready on the legacy default stream. The object is to be kept as long as the memory is used.
+    /// The memory is ready on the legacy default stream. The consumer must keep the tensor as long
+    /// as it uses the memory.
     ///
     /// <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
     #[getter]
@@ -268,7 +279,7 @@ impl PyTensor {
         }
     }
 
-    /// How JAX takes it where it takes any array, in `jax.numpy.asarray` for example.
+    /// What JAX calls where it takes any array, in `jax.numpy.asarray` for example.
     fn __jax_array__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let jax = slf.py().import(intern!(slf.py(), "jax.numpy"))?;
         // JAX before 0.12 can't be told that memory is read-only.
@@ -283,7 +294,7 @@ impl PyTensor {
         }
     }
 
-    /// What `numpy.asarray` and `numpy.array` call where the buffer protocol does not do.
+    /// What `numpy.asarray` and `numpy.array` call if the buffer protocol is not enough.
     #[pyo3(signature = (dtype = None, copy = None))]
     fn __array__<'py>(
         slf: &Bound<'py, Self>,
@@ -303,8 +314,8 @@ impl PyTensor {
     }
 
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
-        // SAFETY: the view must come from `fill_view` and be released once: the interpreter releases
-        // each view that `__getbuffer__` filled in once.
+        // SAFETY: the view must come from `fill_view` and be released once: the interpreter
+        // releases each view that `__getbuffer__` filled in once.
         unsafe { buffer::release_view(view) }
     }
 

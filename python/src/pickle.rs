@@ -15,8 +15,8 @@ use crate::export::buffer::memoryview;
 use crate::export_policy::{is_read_only, share_read_only};
 use crate::import;
 
-/// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it is
-/// padded, shape and strides.
+/// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it
+/// is padded, shape and strides.
 type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
 
 /// `Tensor.__reduce_ex__`.
@@ -79,8 +79,8 @@ pub(crate) fn _rebuild(bytes: &Bound<'_, PyAny>, description: Description) -> Py
     import::from_bytes(bytes, dtype, padded, layout, None).map(PyTensor::new)
 }
 
-/// The elements as plain bytes, the lowest first; `None` unless they lie one after the other in some
-/// order.
+/// The elements as plain bytes, the lowest first; `None` unless they lie one after the other in
+/// some order.
 fn bytes_of(tensor: &Tensor) -> Option<Tensor> {
     let (start, bytes) = tensor.descriptor().span();
     if bytes != tensor.nbytes() || tensor.layout().overlaps() {
@@ -89,7 +89,7 @@ fn bytes_of(tensor: &Tensor) -> Option<Tensor> {
     let layout = Layout::contiguous(&[i64::try_from(bytes).ok()?]).ok()?;
     let descriptor = Descriptor::new(start.cast(), layout, DType::U8, tensor.device()).ok()?;
     // SAFETY: the owner must keep the memory that the descriptor describes, and every byte must be
-    // initialised: the span is the tensor's own, without bytes between its elements, and the owner is
-    // another handle of the tensor.
+    // initialised: the span is the tensor's own, without bytes between its elements, and the owner
+    // is another handle of the tensor.
     Some(unsafe { Tensor::from_raw_parts(descriptor, !is_read_only(tensor), tensor.share()) })
 }

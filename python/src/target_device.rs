@@ -29,8 +29,8 @@ impl TargetDevice {
         Self { device_type: device.device_type, index }
     }
 
-    /// Reads `"cpu"`, `"cuda"`, `"cuda:1"`, `(2, 1)`, or an object whose `str` is one of these, such
-    /// as `torch.device`.
+    /// Reads `"cpu"`, `"cuda"`, `"cuda:1"`, `(2, 1)`, or an object whose `str` is one of these,
+    /// such as `torch.device`.
     pub(crate) fn parse(device: &Bound<'_, PyAny>) -> PyResult<Self> {
         if device.is_instance_of::<PyTuple>() {
             return device::from_pair(device).map(Self::from_device);

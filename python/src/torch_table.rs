@@ -13,10 +13,12 @@ use pyo3::prelude::*;
 use crate::error::caused_by;
 use crate::known_types::TORCH_TENSOR;
 
-/// The table of `torch.Tensor`, or NULL until it is looked up. A table lives as long as the process.
+/// The table of `torch.Tensor`, or NULL until it is looked up. A table lives as long as the
+/// process.
 static TABLE: AtomicPtr<DLPackExchangeAPI> = AtomicPtr::new(null_mut());
 
-/// The exchange table of `torch.Tensor`. `None` for a PyTorch that publishes none of major version 1.
+/// The exchange table of `torch.Tensor`. `None` for a PyTorch that publishes none of major version
+/// 1.
 #[inline]
 pub(crate) fn torch_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
     let known = TABLE.load(Ordering::Relaxed);
@@ -34,8 +36,8 @@ fn find_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
     let Ok(capsule) = class.getattr(intern!(py, "__dlpack_c_exchange_api__")) else {
         return Ok(None);
     };
-    // SAFETY: the object must be alive, as a `Bound` is; if it is no capsule of this name, the result
-    // is NULL, with an exception.
+    // SAFETY: the object must be alive, as a `Bound` is; if it is no capsule of this name, the
+    // result is NULL, with an exception.
     let start =
         unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), c"dlpack_exchange_api".as_ptr()) };
     if start.is_null() {
@@ -43,8 +45,8 @@ fn find_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
     }
     let mut header = start.cast::<DLPackExchangeAPIHeader>();
     while !header.is_null() {
-        // SAFETY: the pointer must be that of a header: the capsule holds a table, which begins with
-        // one, and `prev_api` points to an older table or is NULL.
+        // SAFETY: the pointer must be that of a header: the capsule holds a table, which begins
+        // with one, and `prev_api` points to an older table or is NULL.
         let DLPackExchangeAPIHeader { version, prev_api } = unsafe { *header };
         if version.major == 1 {
             TABLE.store(header.cast(), Ordering::Relaxed);

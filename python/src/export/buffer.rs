@@ -54,8 +54,8 @@ pub(crate) unsafe fn fill_view(
     let Some(mut view) = NonNull::new(view) else {
         return Err(refused("there is no view to fill in"));
     };
-    // SAFETY: `view` must point to a view that nothing else uses meanwhile: this function's contract
-    // says so, as it is not NULL.
+    // SAFETY: `view` must point to a view that nothing else uses meanwhile: this function's
+    // contract says so, as it is not NULL.
     let view = unsafe { view.as_mut() };
     view.obj = null_mut();
     let this = tensor.get().tensor();

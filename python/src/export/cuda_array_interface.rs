@@ -26,7 +26,8 @@ pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<
     };
     let default = Stream::legacy_default(device).map_err(buffer_error)?;
     tensor.record_stream(&default).map_err(buffer_error)?;
-    // A broadcast tensor is read-only, as in other exports: one write would change several elements.
+    // A broadcast tensor is read-only, as in other exports: one write would change several
+    // elements.
     let read_only = is_read_only(tensor)
         || (StrideClass::of(tensor) == StrideClass::Broadcast && !tensor.is_empty());
     let interface = PyDict::new(py);

@@ -42,8 +42,8 @@ static TABLE: Table = Table(DLPackExchangeAPI {
 /// The capsule that the class publishes as `__dlpack_c_exchange_api__`.
 pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let table = (&raw const TABLE.0).cast_mut().cast::<c_void>();
-    // SAFETY: the pointer must not be NULL, and the name must outlive the capsule: both are those of
-    // statics.
+    // SAFETY: the pointer must not be NULL, and the name must outlive the capsule: both are those
+    // of statics.
     let capsule = unsafe { ffi::PyCapsule_New(table, c"dlpack_exchange_api".as_ptr(), None) };
     // SAFETY: the pointer must be a new reference, or NULL with an exception set: `PyCapsule_New`
     // returns that.
@@ -170,7 +170,8 @@ unsafe extern "C" fn allocate(
     -1
 }
 
-/// A new tensor of the shape, element type and device of `prototype`. Its other fields are not read.
+/// A new tensor of the shape, element type and device of `prototype`. Its other fields are not
+/// read.
 ///
 /// # Safety
 /// * `prototype.shape` points to `prototype.ndim` numbers.

@@ -58,8 +58,8 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
     nest(py, rows.shape(), &mut || {
         let at = next;
         next = next.wrapping_add(itemsize);
-        // SAFETY: an element must be readable at `at`: `nest` asks for as many elements as the shape
-        // has, and those of a contiguous tensor follow each other from `data_ptr` on.
+        // SAFETY: an element must be readable at `at`: `nest` asks for as many elements as the
+        // shape has, and those of a contiguous tensor follow each other from `data_ptr` on.
         to_python(py, unsafe { read(at) })
     })
 }

@@ -16,8 +16,8 @@ const EDGE_ELEMENTS: i64 = 3;
 /// Length of text (bytes) from which on lists are left out, whatever the shape.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
-/// The elements as text, in as many lines as they have rows. Every line but the first is indented by
-/// `indent` characters. `None` if the elements cannot be read.
+/// The elements as text, in as many lines as they have rows. Every line but the first is indented
+/// by `indent` characters. `None` if the elements cannot be read.
 pub(crate) fn elements(tensor: &Tensor, indent: usize) -> Option<String> {
     if !tensor.device().is_host() || tensor.ndim() > MAX_LIST_DEPTH {
         return None;

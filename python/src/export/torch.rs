@@ -39,7 +39,8 @@ pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
     }
     if StrideClass::of(this) == StrideClass::Negative {
         return Err(PyValueError::new_err(
-            "at least one stride is negative, and PyTorch does not support that: use clone().torch()",
+            "at least one stride is negative, and PyTorch does not support that: use \
+             clone().torch()",
         ));
     }
     if !has_dtype(this.dtype()) {
@@ -62,8 +63,8 @@ pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
     let mut object = null_mut::<c_void>();
     // SAFETY: the function must be called with a struct that it may consume, whose strides are not
     // negative, and an address to write to: the struct is exported here for it, the strides were
-    // checked above, and `object` is writable. If PyTorch refuses the struct, it does not release it
-    // (tried with 2.13). Nor does this function: a leak is better than a double free.
+    // checked above, and `object` is writable. If PyTorch refuses the struct, it does not release
+    // it (tried with 2.13). Nor does this function: a leak is better than a double free.
     let status = unsafe { import(exported.into_raw().as_ptr(), &mut object) };
     if status != 0 {
         return Err(torch_error(py));

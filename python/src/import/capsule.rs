@@ -61,16 +61,16 @@ fn consume_struct<M: CapsuleStruct>(capsule: &Bound<'_, PyAny>) -> PyResult<Opti
     if !raw.is_aligned() {
         return Err(PyBufferError::new_err("the capsule's struct is misaligned"));
     }
-    // The capsule is renamed first, so that at every moment exactly one of the two is to release the
-    // struct.
-    // SAFETY: the object must be a capsule, as was checked above, and the name must outlive it, as a
-    // constant does.
+    // The capsule is renamed first, so that at every moment exactly one of the two is to release
+    // the struct.
+    // SAFETY: the object must be a capsule, as was checked above, and the name must outlive it, as
+    // a constant does.
     if unsafe { ffi::PyCapsule_SetName(capsule.as_ptr(), M::USED_NAME.as_ptr()) } != 0 {
         return Err(PyErr::fetch(capsule.py()));
     }
     // SAFETY: `raw` must be a valid struct that nothing else owns: DLPack's rule for capsules of
-    // this name, and the capsule was just renamed. The producer guarantees what the struct says, and
-    // no Rust view of the memory is made in this crate.
+    // this name, and the capsule was just renamed. The producer guarantees what the struct says,
+    // and no Rust view of the memory is made in this crate.
     let tensor = unsafe { M::consume(raw) }.map_err(buffer_error)?;
     let (device, dtype) = (tensor.device(), tensor.dtype());
     if !device::is_known(device) {

@@ -17,7 +17,8 @@ use crate::known_types::NDARRAY;
 use crate::numpy_asarray::numpy_asarray;
 use crate::release::PyOwner;
 
-/// NumPy's `PyArrayInterface`, to which `__array_struct__` leads; unchanged since its first version.
+/// NumPy's `PyArrayInterface`, to which `__array_struct__` leads; unchanged since its first
+/// version.
 /// <https://numpy.org/doc/stable/reference/arrays.interface.html#c-struct-access>
 #[repr(C)]
 struct ArrayInterface {
@@ -87,8 +88,8 @@ impl Refused {
                  array.astype(array.dtype.newbyteorder('='))",
             ),
             Self::Strides => PyValueError::new_err(
-                "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate \
-                 the memory.",
+                "given numpy array strides not a multiple of the element byte size. Copy the numpy \
+                 array to reallocate the memory.",
             ),
             Self::Other(error) => error,
         }
@@ -105,8 +106,9 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     if shown.is_null() {
         return Err(PyErr::fetch(array.py()).into());
     }
-    // SAFETY: the pointer must be that of a valid struct, which lives as long as the reference: NumPy
-    // guarantees it for `__array_struct__`, and `capsule`, which owns the struct, outlives `shown`.
+    // SAFETY: the pointer must be that of a valid struct, which lives as long as the reference:
+    // NumPy guarantees it for `__array_struct__`, and `capsule`, which owns the struct, outlives
+    // `shown`.
     let shown = unsafe { &*shown.cast::<ArrayInterface>() };
     if shown.two != 2 {
         return Err(PyBufferError::new_err("__array_struct__ shows no array").into());
@@ -123,7 +125,8 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     let descriptor = Descriptor::new(shown.data, layout, dtype, Device::CPU)
         .and_then(|descriptor| if dtype.bits < 8 { descriptor.padded() } else { Ok(descriptor) });
     let descriptor = descriptor.map_err(buffer_error)?;
-    // An object of a derived class may show memory of another object, which the capsule keeps alive.
+    // An object of a derived class may show memory of another object, which the capsule keeps
+    // alive.
     let owner = match NDARRAY.is_exact_type_of(array) {
         true => PyOwner::new(array),
         false => PyOwner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any()),

@@ -53,8 +53,8 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     }
 }
 
-/// Calls `__dlpack__` as DLPack 1 defines it, and, if the producer does not take these arguments, as
-/// it was defined before.
+/// Calls `__dlpack__` as DLPack 1 defines it, and, if the producer does not take these arguments,
+/// as it was defined before.
 fn call_dlpack<'py>(
     object: &Bound<'py, PyAny>,
     options: &Bound<'py, PyDict>,

@@ -54,8 +54,8 @@ impl TorchChecks {
 
     #[inline]
     fn requires_grad(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
-        // SAFETY: the function must be called with its own descriptor and an object of the class that
-        // has it: `get` stored both, and `tensor` is a `torch.Tensor`.
+        // SAFETY: the function must be called with its own descriptor and an object of the class
+        // that has it: `get` stored both, and `tensor` is a `torch.Tensor`.
         let answer =
             unsafe { (self.get)(self.requires_grad.as_ptr(), tensor.as_ptr(), null_mut()) };
         // SAFETY: the pointer must be a new reference, or NULL with an exception set:
@@ -95,8 +95,8 @@ fn wait_current_stream(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tenso
         // Both numbers are those of the legacy default stream.
         Ok(0 | 1) => true,
         Ok(number) => {
-            // SAFETY: the stream must be alive while it is used: PyTorch never destroys its streams,
-            // and this one is used until the end of this block.
+            // SAFETY: the stream must be alive while it is used: PyTorch never destroys its
+            // streams, and this one is used until the end of this block.
             let stream = unsafe { Stream::from_raw(device, number, ()) };
             stream.and_then(|stream| tensor.wait_stream(&stream)).is_ok()
         }
@@ -104,9 +104,9 @@ fn wait_current_stream(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tenso
     }
 }
 
-/// Shares the memory of a `torch.Tensor`, which must not be of a derived class, after the checks that
-/// the table leaves out. `None` if only `__dlpack__` can export the tensor: on a device other than
-/// CUDA, whose streams are not known here, and for a PyTorch without a table.
+/// Shares the memory of a `torch.Tensor`, which must not be of a derived class, after the checks
+/// that the table leaves out. `None` if only `__dlpack__` can export the tensor: on a device other
+/// than CUDA, whose streams are not known here, and for a PyTorch without a table.
 #[inline]
 pub(super) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let py = tensor.py();
@@ -125,8 +125,8 @@ pub(super) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         ));
     }
     let mut raw = null_mut::<DLManagedTensorVersioned>();
-    // SAFETY: the function must be called with an object of the table's class and an address to write
-    // to: `tensor` is a `torch.Tensor`, and `raw` is writable.
+    // SAFETY: the function must be called with an object of the table's class and an address to
+    // write to: `tensor` is a `torch.Tensor`, and `raw` is writable.
     if unsafe { export(tensor.as_ptr().cast::<c_void>(), &mut raw) } != 0 {
         return Err(torch_error(py));
     }

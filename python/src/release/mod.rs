@@ -10,8 +10,8 @@
 //! 1. If the thread is `MAX_NESTED_RELEASES` deep in releases already, or its outermost release is
 //!    detaching from the interpreter, the value goes into a queue of the thread, and the call
 //!    returns.
-//! 2. The release is counted as in progress (`shutdown`), and then checks whether the interpreter is
-//!    ending or has ended. If so, the value is leaked: without an interpreter nothing can be
+//! 2. The release is counted as in progress (`shutdown`), and then checks whether the interpreter
+//!    is ending or has ended. If so, the value is leaked: without an interpreter nothing can be
 //!    released, and a thread that attaches while another one ends the interpreter is never resumed.
 //!    The thread that ends the interpreter itself goes on.
 //! 3. The thread attaches, sets a pending exception aside, releases the value, restores the

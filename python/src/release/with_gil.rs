@@ -79,7 +79,8 @@ fn run_attached(nesting: &Cell<Nesting>, release: impl FnOnce(Python<'_>)) {
     let _level = NestingLevel::enter(nesting);
     let _attached = AttachedThread::new();
     {
-        // SAFETY: the thread must be attached: `_attached` attached it, until this function returns.
+        // SAFETY: the thread must be attached: `_attached` attached it, until this function
+        // returns.
         let py = unsafe { Python::assume_attached() };
         let _pending = PendingException::set_aside(py);
         release(py);
