@@ -4,8 +4,9 @@ use std::ffi::CStr;
 
 use dlbridge::DType;
 
-/// Types that NumPy knows only through ml_dtypes. Those below a byte take a byte each there.
-const BY_NAME: [DType; 19] = [
+/// Types that NumPy has only with the package ml_dtypes. There, an element of less than a byte is
+/// padded to a byte.
+const ML_DTYPES: [DType; 19] = [
     DType::BF16,
     DType::scalar(5, 32),
     DType::scalar(7, 8),
@@ -27,17 +28,17 @@ const BY_NAME: [DType; 19] = [
     DType::scalar(1, 4),
 ];
 
-/// A type of ml_dtypes by its name, e.g. `bfloat16`.
+/// The type of ml_dtypes with this name, for example `bfloat16`.
 pub(crate) fn from_ml_dtypes(name: &str) -> Option<DType> {
-    BY_NAME.into_iter().find(|dtype| dtype.to_string() == name)
+    ML_DTYPES.into_iter().find(|dtype| dtype.to_string() == name)
 }
 
 /// Whether ml_dtypes has the type.
 pub(crate) fn is_ml_dtypes(dtype: DType) -> bool {
-    BY_NAME.contains(&dtype)
+    ML_DTYPES.contains(&dtype)
 }
 
-/// A type by the letter and the size in bytes that NumPy's `__array_interface__` gives.
+/// The type of a kind (a letter, as in NumPy's `dtype.kind`) and a size in bytes.
 pub(crate) fn from_kind(kind: u8, itemsize: usize) -> Option<DType> {
     Some(match (kind, itemsize) {
         (b'b', 1) => DType::BOOL,
@@ -58,8 +59,8 @@ pub(crate) fn from_kind(kind: u8, itemsize: usize) -> Option<DType> {
     })
 }
 
-/// A type by its code in the `struct` module's language, as the buffer protocol uses it, in this
-/// machine's byte order.
+/// The type of a format of the buffer protocol, which are those of the `struct` module. The byte
+/// order must be the machine's.
 pub(crate) fn from_format(format: &[u8], itemsize: usize) -> Option<DType> {
     let code = match format {
         [b'@' | b'=', code @ ..] => code,
@@ -78,7 +79,7 @@ pub(crate) fn from_format(format: &[u8], itemsize: usize) -> Option<DType> {
     from_kind(kind, itemsize)
 }
 
-/// The code of a type in the language of the buffer protocol.
+/// The format of a type in the buffer protocol; `None` if it has none.
 pub(crate) fn format(dtype: DType) -> Option<&'static CStr> {
     Some(match dtype {
         DType::BOOL => c"?",

@@ -3,20 +3,20 @@
 //! Everything here works on raw pointers: any Python code may reach the memory of an array, so
 //! every tensor is `Access::Aliased`, and no Rust view of its memory is ever made.
 //!
-//! Layers, from the lowest; a file uses those below it:
+//! The files in layers. A file uses only files of the layers below it, and a folder counts as one:
 //!
 //! ```text
-//! lib  functions
-//! methods  dlpack_method
-//! copies  pickle  dlpack_import  dlpack_export
-//! transfer
+//! lib
+//! functions  dlpack_method
+//! methods  dlpack_import  dlpack_export
+//! transfer  copies  pickle
 //! import/  export/
 //! class
-//! device  target_device  stream  export_policy  clone  capsule  byte_strides  torch_table  ...
-//! error  dtype  known_types  call  copy_flag  release/
+//! target_device  stream  export_policy  clone  byte_strides  numpy_asarray  torch_table
+//! error  dtype  known_types  release/  device  capsule  call  copy_flag  memory_format
 //! ```
 
-// Refusals give the source back, and a tensor's layout is stored inline.
+// Errors carry the rejected tensor, whose layout is stored inline.
 #![allow(clippy::result_large_err)]
 
 mod byte_strides;

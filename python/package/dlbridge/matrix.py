@@ -116,7 +116,7 @@ class Memory:
         return _new_capsule(ctypes.addressof(self.managed), b"dltensor_versioned", None)
 
 
-memory_of = cache(Memory)  # Kept for ever: without a deleter nobody says when it is no longer shared.
+memory_of = cache(Memory)  # Never freed: without a deleter, no consumer tells when it is done.
 
 
 @cache

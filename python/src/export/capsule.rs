@@ -10,7 +10,7 @@ use crate::error::buffer_error;
 use crate::release::PendingException;
 
 /// Makes a capsule around `tensor`, whose memory will be ready on `stream`, or, without one, on the
-/// default stream. The struct is versioned (DLPack 1) or of the kind before it.
+/// default stream. The struct is versioned (DLPack 1) or legacy (before DLPack 1).
 #[inline]
 pub(crate) fn export<'py>(
     py: Python<'py>,

@@ -4,25 +4,39 @@ use dlbridge::{DType, Scalar};
 use half::{bf16, f16};
 use num_complex::Complex;
 
-/// Reads an element, which need not be aligned.
-pub(super) type ReadElement = unsafe fn(*const u8) -> Scalar;
+/// What an element is converted to.
+pub(super) trait Convert {
+    type Context;
+    type Output;
 
-/// The function that reads elements of a type; `None` for types of which Python has no numbers.
-///
-/// # Safety of the function
-/// * An element of the type can be read at the address.
-pub(super) fn reader(dtype: DType) -> Option<ReadElement> {
+    fn convert(context: Self::Context, element: Scalar) -> Self::Output;
+}
+
+/// Reads an element, which need not be aligned, and converts it.
+pub(super) type ReadElement<C> =
+    unsafe fn(<C as Convert>::Context, *const u8) -> <C as Convert>::Output;
+
+/// The function that reads elements of a type; `None` for types of which Python has no numbers. It
+/// may be called with an address at which such an element can be read.
+pub(super) fn reader<C: Convert>(dtype: DType) -> Option<ReadElement<C>> {
     macro_rules! read {
         ($type:ty) => {
-            // SAFETY: an element must be readable at the address, as the contract of `ReadElement`
-            // says.
-            |at| Scalar::from(unsafe { at.cast::<$type>().read_unaligned() })
+            |context, at| {
+                // SAFETY: an element must be readable at the address, as each caller of a
+                // `ReadElement` guarantees.
+                let element = unsafe { at.cast::<$type>().read_unaligned() };
+                C::convert(context, Scalar::from(element))
+            }
         };
     }
     Some(match dtype {
-        // Every byte but 0 is true, as for NumPy.
-        // SAFETY: a byte must be readable at the address, as the contract of `ReadElement` says.
-        DType::BOOL => |at| Scalar::Bool(unsafe { at.read() } != 0),
+        DType::BOOL => |context, at| {
+            // SAFETY: an element must be readable at the address, as each caller of a `ReadElement`
+            // guarantees.
+            let byte = unsafe { at.read() };
+            // Every byte but 0 is true, as for NumPy.
+            C::convert(context, Scalar::Bool(byte != 0))
+        },
         DType::U8 => read!(u8),
         DType::U16 => read!(u16),
         DType::U32 => read!(u32),

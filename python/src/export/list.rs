@@ -1,11 +1,13 @@
 //! Exports elements as Python's own numbers, in nested lists.
 
+use std::marker::PhantomData;
+
 use dlbridge::{MemoryFormat, Scalar, Tensor};
 use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyList};
 
-use super::element::reader;
+use super::element::{Convert, reader};
 use crate::clone::clone_as;
 use crate::error::tuple;
 
@@ -15,20 +17,28 @@ pub(super) const MAX_LIST_DEPTH: usize = 64;
 /// Maximum number of lists that are made for a tensor without elements.
 const MAX_EMPTY_LISTS: i64 = 1 << 24;
 
-/// A number of Python's.
-fn to_python(py: Python<'_>, number: Scalar) -> Bound<'_, PyAny> {
-    let converted = match number {
-        Scalar::Bool(value) => return PyBool::new(py, value).to_owned().into_any(),
-        Scalar::Float(value) => return PyFloat::new(py, value).into_any(),
-        Scalar::Complex(value) => {
-            return PyComplex::from_doubles(py, value.re, value.im).into_any();
+/// Conversion of an element to a number of Python.
+struct ToPython<'py>(PhantomData<Python<'py>>);
+
+impl<'py> Convert for ToPython<'py> {
+    type Context = Python<'py>;
+    type Output = Bound<'py, PyAny>;
+
+    #[inline(always)] // the kind of number is known where an element is read
+    fn convert(py: Python<'py>, element: Scalar) -> Bound<'py, PyAny> {
+        let converted = match element {
+            Scalar::Bool(value) => return PyBool::new(py, value).to_owned().into_any(),
+            Scalar::Float(value) => return PyFloat::new(py, value).into_any(),
+            Scalar::Complex(value) => {
+                return PyComplex::from_doubles(py, value.re, value.im).into_any();
+            }
+            Scalar::Int(value) => value.into_pyobject(py),
+            Scalar::UInt(value) => value.into_pyobject(py),
+        };
+        match converted {
+            Ok(number) => number.into_any(),
+            Err(never) => match never {},
         }
-        Scalar::Int(value) => value.into_pyobject(py),
-        Scalar::UInt(value) => value.into_pyobject(py),
-    };
-    match converted {
-        Ok(number) => number.into_any(),
-        Err(never) => match never {},
     }
 }
 
@@ -41,7 +51,7 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
         )));
     }
     let dtype = tensor.dtype();
-    let (Some(read), Some(itemsize)) = (reader(dtype), dtype.itemsize()) else {
+    let (Some(read), Some(itemsize)) = (reader::<ToPython<'py>>(dtype), dtype.itemsize()) else {
         return Err(PyTypeError::new_err(format!(
             "Python has no numbers of type {dtype}: use numpy().astype('float32')"
         )));
@@ -60,7 +70,7 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
         next = next.wrapping_add(itemsize);
         // SAFETY: an element must be readable at `at`: `nest` asks for as many elements as the
         // shape has, and those of a contiguous tensor follow each other from `data_ptr` on.
-        to_python(py, unsafe { read(at) })
+        unsafe { read(py, at) }
     })
 }
 

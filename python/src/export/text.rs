@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use dlbridge::{DType, Scalar, Tensor};
 
-use super::element::{ReadElement, reader};
+use super::element::{Convert, ReadElement, reader};
 use super::list::MAX_LIST_DEPTH;
 
 /// Maximum number of elements that are all shown; of more, only those at the edges are.
@@ -30,7 +30,7 @@ pub(crate) fn elements(tensor: &Tensor, indent: usize) -> Option<String> {
         text: String::new(),
         itemsize: i64::try_from(dtype.itemsize()?).ok()?,
         all: tensor.len() <= MAX_ALL_SHOWN,
-        read: reader(dtype)?,
+        read: reader::<AsIs>(dtype)?,
         double: matches!(dtype, DType::F64 | DType::C128),
     };
     let dims: Vec<(i64, i64)> =
@@ -41,12 +41,24 @@ pub(crate) fn elements(tensor: &Tensor, indent: usize) -> Option<String> {
     Some(writer.text)
 }
 
+/// Elements as they are.
+struct AsIs;
+
+impl Convert for AsIs {
+    type Context = ();
+    type Output = Scalar;
+
+    fn convert((): (), element: Scalar) -> Scalar {
+        element
+    }
+}
+
 struct TextWriter {
     text: String,
     itemsize: i64,
     /// Whether elements in the middle are shown too.
     all: bool,
-    read: ReadElement,
+    read: ReadElement<AsIs>,
     /// Whether floating-point numbers are of double precision.
     double: bool,
 }
@@ -59,7 +71,7 @@ impl TextWriter {
     unsafe fn write(&mut self, dims: &[(i64, i64)], at: *const u8, indent: usize) {
         let Some((&(size, stride), inner)) = dims.split_first() else {
             // SAFETY: an element must be readable at `at`, as this function's contract says.
-            let element = unsafe { (self.read)(at) };
+            let element = unsafe { (self.read)((), at) };
             return self.write_number(element);
         };
         if self.text.len() > MAX_TEXT_BYTES {

@@ -49,7 +49,7 @@ fn no_tensor_in(capsule: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     }))
 }
 
-/// Consumes the struct in a capsule of this kind; `None` if the object is not such a capsule.
+/// Consumes the struct `M` in a capsule; `None` if the object is not a capsule of such a struct.
 fn consume_struct<M: CapsuleStruct>(capsule: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     // SAFETY: the object must be alive, as a `Bound` is; it may be of any type.
     if unsafe { ffi::PyCapsule_IsValid(capsule.as_ptr(), M::NAME.as_ptr()) } == 0 {

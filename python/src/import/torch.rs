@@ -107,7 +107,7 @@ fn wait_current_stream(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tenso
 /// Shares the memory of a `torch.Tensor`, which must not be of a derived class, after the checks
 /// that the table leaves out. `None` if only `__dlpack__` can export the tensor: on a device other
 /// than CUDA, whose streams are not known here, and for a PyTorch without a table.
-#[inline]
+#[inline(always)] // the path of `from_dlpack` for a tensor; `receive` calls it too, seldom
 pub(super) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let py = tensor.py();
     let Some(table) = torch_table(py)? else { return Ok(None) };
@@ -154,6 +154,7 @@ pub(super) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
 }
 
 /// Shares the memory of a tensor that PyTorch just returned, through the table if it has one.
+#[cold]
 pub(crate) fn receive(tensor: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     if TORCH_TENSOR.is_type_of(tensor) {
         if TORCH_TENSOR.is_exact_type_of(tensor)

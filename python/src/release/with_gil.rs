@@ -111,8 +111,8 @@ impl Drop for NestingLevel<'_> {
 }
 
 /// Keeps this thread attached, by the interpreter's own count. PyO3 counts only what it attached
-/// itself, which is not enough here: PyTorch detaches while it frees a tensor, so a deleter of ours
-/// may run detached within a call of ours.
+/// itself, which is not enough here: PyTorch detaches while it frees a tensor, so a deleter of
+/// this crate may run detached within a call of this crate.
 struct AttachedThread(ffi::PyGILState_STATE);
 
 impl AttachedThread {
