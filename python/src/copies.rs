@@ -51,8 +51,9 @@ fn copy_within_library<'py>(
     };
     let target = import::share(&new)?;
     let copy = || {
-        // SAFETY: `target` must be writable and not in use by other code: its library just made it,
-        // and returned it only to this function.
+        // SAFETY: `target` must not be in use by other code: its library just made it, and returned
+        // it only to this function. If a library returns another array, it is checked for its
+        // shape, for being writable, and for sharing memory with `source`.
         unsafe { source.copy_into_new_unchecked(&target) }
     };
     detach_if_large(py, source, &target, copy).map_err(copy_error)?;

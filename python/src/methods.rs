@@ -34,8 +34,8 @@ impl PyTensor {
         let strides = self.tensor().strides();
         let Some(dim) = dim else { return Ok(PyTuple::new(py, strides)?.into_any()) };
         let rank = isize::try_from(strides.len()).unwrap_or(isize::MAX);
-        let at = usize::try_from(if dim < 0 { dim + rank } else { dim }).ok();
-        let stride = at.and_then(|at| strides.get(at)).ok_or_else(|| {
+        let index = usize::try_from(if dim < 0 { dim + rank } else { dim }).ok();
+        let stride = index.and_then(|index| strides.get(index)).ok_or_else(|| {
             PyIndexError::new_err(format!("dimension {dim} is out of range: the tensor has {rank}"))
         })?;
         Ok(stride.into_pyobject(py)?.into_any())

@@ -1,10 +1,10 @@
 """What works with what: exchanges tensors with every array library installed, and checks each exchange.
 
-Run it as `python -m dlbridge.matrix`. For every library, memory layout, element type and `copy=` an array is
-handed over, in both directions, and the result is looked at: its type and shape, the bytes of every element,
-their addresses (the same when memory is shared, others when it was copied), and whether it may be written.
-`RULES` say where anything but plain sharing or copying is expected, and why. Whatever differs from what is
-expected is reported as WRONG, and the exit status is 1.
+Run it as `python -m dlbridge.matrix`. For every library, memory layout, element type and `copy=`, an array is
+converted, in both directions, and the result is checked: its type and shape, the bytes of every element, their
+addresses (the same if the memory is shared, others if it was copied), and whether it may be written. `RULES`
+list the cases in which another outcome than sharing or copying is expected, and why. A case with an outcome that
+is not expected is reported as WRONG, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ COPIES = (None, False, True)
 
 @dataclass(frozen=True)
 class View:
-    """What an array says of its memory; strides are in elements. `dtype` is None where a type has no name."""
+    """Memory as an array describes it; strides are in elements. `dtype` is None if a type has no name."""
 
     address: int
     shape: tuple[int, ...]
@@ -82,7 +82,7 @@ class View:
     read_only: bool
 
     def addresses(self, itemsize: int) -> list[int]:
-        """Of all elements, in row-major order."""
+        """The addresses of all elements, in row-major order."""
         indices = itertools.product(*map(range, self.shape))
         return [self.address + itemsize * sum(map(int.__mul__, index, self.strides)) for index in indices]
 
@@ -92,7 +92,7 @@ _new_capsule = _CAPSULE(("PyCapsule_New", ctypes.pythonapi))
 
 
 class Memory:
-    """Fourteen elements of no library's on a multiple of 64 bytes, seen in a layout; a producer of DLPack."""
+    """A DLPack producer of no library: fourteen elements, aligned to 64 bytes, and a layout of some of them."""
 
     def __init__(self, dtype: DType, layout: str) -> None:
         self.dtype, (shape, strides, self.start) = dtype.name, LAYOUTS[layout]
@@ -138,7 +138,7 @@ def make_numpy(memory: Memory) -> Any:
 
 
 def look_at_numpy(array: Any) -> View:
-    """At an array of NumPy's, or at what NumPy sees as one: a memoryview, for example."""
+    """For an array of NumPy, or an object that NumPy takes as one, such as a memoryview."""
     seen = load("numpy").asarray(array)
     strides = tuple(stride // seen.itemsize for stride in seen.strides)
     return View(seen.ctypes.data, seen.shape, strides, seen.dtype.name, not seen.flags.writeable)
@@ -155,7 +155,7 @@ def look_at_torch(tensor: Any) -> View:
 
 
 def to_jax(source: Any, copy: bool | None = None) -> Any:
-    """With 64-bit types switched on: else JAX makes 32-bit numbers of them, in a copy."""
+    """Enables 64-bit types: without them, JAX copies such arrays to 32-bit types."""
     with load("jax").enable_x64(True):
         return load("jax").dlpack.from_dlpack(source, copy=copy)
 
@@ -189,7 +189,7 @@ def make_strict(memory: Memory) -> Any:
 
 @dataclass(frozen=True)
 class Library:
-    """How its arrays are made and looked at; `read_only` is None where that depends on the memory."""
+    """How to make and inspect its arrays; `read_only` is None if it depends on the memory."""
 
     name: str
     module: str
@@ -212,7 +212,7 @@ def _from_dlpack(module: str) -> Callable[[Any, bool | None], Any]:
     return lambda array, copy: load(module).from_dlpack(array, copy=copy)
 
 
-# How arrays are handed over: into dlbridge, by the names of their libraries, and out of it.
+# The conversions into dlbridge, by the name of the library, and out of dlbridge.
 Way = tuple[Library, Callable[[Any, bool | None], Any]]
 WAYS_IN: dict[str, Way] = {library.name: (library, _from_dlpack("dlbridge")) for library in LIBRARIES}
 WAYS_OUT: dict[str, Way] = {
@@ -230,7 +230,7 @@ WAYS = WAYS_IN | WAYS_OUT
 
 @dataclass(frozen=True)
 class Rule:
-    """What is expected of ways, for layouts or types, where memory is not just shared and copied as asked."""
+    """The outcome of some conversions for some layouts or types, if it is not to share or copy as asked."""
 
     ways: str
     where: str
@@ -287,7 +287,7 @@ RULES = [
 
 @dataclass
 class Case:
-    """One exchange; once it was run, what came of it, what should have, and why, where a rule says so."""
+    """One exchange. Once it was run: its outcome, the expected one, and the reason that a rule gives."""
 
     way: str
     layout: str
@@ -307,7 +307,7 @@ class Case:
 
 
 def expectation(case: Case) -> tuple[str, str]:
-    """What should come of it, and why."""
+    """The expected outcome of a case, and the reason."""
     rule = next((rule for rule in RULES if rule.covers(case)), None)
     outcome = rule.outcome if rule else "copied" if case.copy else "shared"
     why = f"{rule.where}: {rule.outcome} ({rule.why})" if rule else ""
@@ -321,7 +321,7 @@ def expectation(case: Case) -> tuple[str, str]:
 
 
 def exchange(case: Case) -> str:
-    """What comes of it."""
+    """Runs a case; returns its outcome."""
     (library, hand_over), itemsize = WAYS[case.way], case.dtype.itemsize
     source, target = (DLBRIDGE, library) if case.way in WAYS_OUT else (library, DLBRIDGE)
     memory = memory_of(case.dtype, case.layout)
@@ -331,7 +331,7 @@ def exchange(case: Case) -> str:
     except Exception:
         return NONE
     if before.addresses(itemsize) != memory.addresses or before.read_only < memory.view.read_only:
-        return NONE  # it made something else
+        return NONE  # the library made an array of other memory
     try:
         result = hand_over(array, case.copy)
     except Exception as error:
@@ -348,7 +348,7 @@ def exchange(case: Case) -> str:
 
 
 def run(library: Library) -> Iterator[Case]:
-    """Everything there is to do with an installed library."""
+    """Runs all cases of an installed library."""
     ways = [way for way, (of, _) in WAYS.items() if of is library]
     for case in itertools.starmap(Case, itertools.product(ways, LAYOUTS, DTYPES, COPIES)):
         case.got, (case.expected, case.why) = exchange(case), expectation(case)

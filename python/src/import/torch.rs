@@ -95,8 +95,8 @@ fn wait_current_stream(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tenso
         // Both numbers are those of the legacy default stream.
         Ok(0 | 1) => true,
         Ok(number) => {
-            // SAFETY: the stream must be alive while it is used: PyTorch never destroys its
-            // streams, and this one is used until the end of this block.
+            // SAFETY: the stream must be alive while it is used: it is PyTorch's current stream,
+            // and is used only within this block.
             let stream = unsafe { Stream::from_raw(device, number, ()) };
             stream.and_then(|stream| tensor.wait_stream(&stream)).is_ok()
         }
