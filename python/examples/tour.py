@@ -1,7 +1,7 @@
 """NumPy and PyTorch's conversions, line by line, through dlbridge: `python examples/tour.py`.
 
-Each step shows the line that one knows, does the same here, prints what comes of it, and asserts what it says of
-memory.
+Each step prints a line of NumPy or PyTorch, does the same with dlbridge, prints the result, and asserts which memory
+is shared.
 """
 
 import numpy as np
