@@ -117,8 +117,9 @@ struct AttachedThread(ffi::PyGILState_STATE);
 
 impl AttachedThread {
     fn new() -> Self {
-        // SAFETY: there must be an interpreter that is not ending: `release_nested` calls this only
-        // while a `ReleaseInProgress` exists, for which the end of the interpreter waits.
+        // SAFETY: there must be an interpreter, which no other thread ends meanwhile:
+        // `ReleaseInProgress::begin` checked both, and `_close` waits for the release, for
+        // `CLOSE_TIMEOUT` at most.
         Self(unsafe { ffi::PyGILState_Ensure() })
     }
 }
