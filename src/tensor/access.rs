@@ -54,9 +54,8 @@ impl Tensor {
         }
     }
 
-    /// Whether no one may write the memory through this crate: it is [`Access::ReadOnly`], or
-    /// aliased and not writable. A consumer of the exclusive memory of several handles gets it
-    /// read-only too; see [`dlpack_flags`](Self::dlpack_flags).
+    /// Whether the memory is never written through this crate: it is [`Access::ReadOnly`], or
+    /// aliased and not writable.
     ///
     /// ```
     /// let tensor = dlbridge::Tensor::from_vec(vec![1_u8, 2], [2])?;
@@ -66,6 +65,22 @@ impl Tensor {
     #[inline]
     pub fn is_read_only(&self) -> bool {
         matches!(self.access(), Access::ReadOnly | Access::Aliased { writable: false, .. })
+    }
+
+    /// Whether further owners of the memory, such as the consumers of
+    /// [`share_dlpack`](Self::share_dlpack), may only read it. That is so for memory that is
+    /// [read-only](Self::is_read_only), and for exclusive memory, which only its only handle
+    /// writes.
+    ///
+    /// ```
+    /// let tensor = dlbridge::Tensor::from_vec(vec![1_u8, 2], [2])?;
+    /// assert!(tensor.is_shared_read_only()); // a second owner must not write beside this handle
+    /// assert!(!tensor.into_aliased()?.is_shared_read_only());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    #[inline]
+    pub fn is_shared_read_only(&self) -> bool {
+        !matches!(self.access(), Access::Aliased { writable: true, .. })
     }
 
     /// Gives up what is known about the memory, so that code outside this crate may hold and write

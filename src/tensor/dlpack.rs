@@ -190,10 +190,7 @@ impl Tensor {
     /// [`share_dlpack`](Self::share_dlpack)'s.
     #[inline]
     pub fn dlpack_flags(&self) -> u64 {
-        let read_only = match self.access() {
-            Access::Aliased { writable: true, .. } => 0,
-            _ => READ_ONLY,
-        };
+        let read_only = if self.is_shared_read_only() { READ_ONLY } else { 0 };
         let padded = if self.descriptor().is_padded() { PADDED } else { 0 };
         read_only | padded
     }
