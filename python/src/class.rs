@@ -6,7 +6,6 @@ use dlbridge::{Access, DType, Descriptor, Tensor};
 use pyo3::prelude::*;
 
 use crate::error::buffer_error;
-use crate::export_policy::is_read_only;
 use crate::release::PendingException;
 
 /// A strided buffer on one device, shared or owned.
@@ -75,7 +74,7 @@ impl PyTensor {
         let layout = this.layout().clone();
         let descriptor = Descriptor::new(this.data_ptr(), layout, dtype, this.device());
         let descriptor = descriptor.map_err(buffer_error)?;
-        let writable = !is_read_only(this);
+        let writable = !this.is_shared_read_only();
         // SAFETY: the descriptor must describe initialised memory that the owner keeps: it is the
         // tensor's own, element for element, and the owner is another handle of the tensor.
         Ok(Self::new(unsafe { this.share_as_unchecked(descriptor, writable, this.share()) }))

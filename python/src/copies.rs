@@ -12,7 +12,6 @@ use crate::class::PyTensor;
 use crate::clone::{clone, clone_as, detach_if_large};
 use crate::error::{buffer_error, copy_error};
 use crate::export::buffer::memoryview;
-use crate::export_policy::is_read_only;
 use crate::import;
 use crate::known_types::{NDARRAY, TORCH_TENSOR};
 
@@ -157,7 +156,7 @@ fn to_library_of<'py>(
 pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = target.py();
     let (to, from) = (import::share_to_write(target)?, import::share(source)?);
-    if is_read_only(&to) {
+    if to.is_shared_read_only() {
         return Err(PyValueError::new_err("copy destination is read-only"));
     }
     match copy_elements(py, &from, &to) {

@@ -1,7 +1,6 @@
 //! How a tensor may be exported: writable or read-only, as it is or only as a copy.
 
 use dlbridge::Tensor;
-use dlbridge::ffi::DLPACK_FLAG_BITMASK_READ_ONLY;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 
@@ -47,15 +46,9 @@ pub(crate) fn negative_strides(tensor: &Tensor) -> PyErr {
     ))
 }
 
-/// Whether the memory may not be written, as every export says.
-#[inline]
-pub(crate) fn is_read_only(tensor: &Tensor) -> bool {
-    tensor.dlpack_flags() & DLPACK_FLAG_BITMASK_READ_ONLY as u64 != 0
-}
-
 /// Shares the memory of `tensor` as read-only.
 pub(crate) fn share_read_only(tensor: &Tensor) -> Tensor {
-    if is_read_only(tensor) {
+    if tensor.is_shared_read_only() {
         return tensor.share();
     }
     // SAFETY: the descriptor must describe initialised memory that the owner keeps: it is the

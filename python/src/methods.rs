@@ -15,7 +15,6 @@ use crate::clone::{clone, clone_as};
 use crate::error::tuple;
 use crate::export::buffer::{self, memoryview};
 use crate::export::{cuda_array_interface, exchange_table, list, numpy, text, torch};
-use crate::export_policy::is_read_only;
 use crate::memory_format::parse_memory_format;
 use crate::target_device::TargetDevice;
 use crate::{pickle, transfer};
@@ -78,7 +77,7 @@ impl PyTensor {
     /// Whether the memory may not be written.
     #[getter]
     fn readonly(&self) -> bool {
-        is_read_only(self.tensor())
+        self.tensor().is_shared_read_only()
     }
 
     /// Address of the first element; it has no meaning if there are no elements.
@@ -286,7 +285,7 @@ impl PyTensor {
         match jax.call_method1(intern!(slf.py(), "from_dlpack"), (slf,)) {
             Err(error)
                 if error.is_instance_of::<PyBufferError>(slf.py())
-                    && is_read_only(slf.get().tensor()) =>
+                    && slf.get().tensor().is_shared_read_only() =>
             {
                 jax.call_method1(intern!(slf.py(), "asarray"), (numpy::to_numpy(slf)?,))
             }
@@ -342,7 +341,7 @@ impl PyTensor {
             repr += &format!(", shape={}", tuple(this.shape()));
         }
         repr += &format!(", dtype={}, device={}", this.dtype(), this.device());
-        repr + if is_read_only(this) { ", readonly)" } else { ")" }
+        repr + if this.is_shared_read_only() { ", readonly)" } else { ")" }
     }
 }
 

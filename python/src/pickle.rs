@@ -12,7 +12,7 @@ use crate::class::PyTensor;
 use crate::clone::clone;
 use crate::error::buffer_error;
 use crate::export::buffer::memoryview;
-use crate::export_policy::{is_read_only, share_read_only};
+use crate::export_policy::share_read_only;
 use crate::import;
 
 /// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it
@@ -43,7 +43,7 @@ pub(crate) fn reduce<'py>(
             (copy.tensor(), bytes)
         }
     };
-    let constant = is_read_only(this);
+    let constant = this.is_shared_read_only();
     let bytes = if constant { share_read_only(&bytes) } else { bytes };
     let bytes = PyTensor::new(bytes).into_bound(py)?.into_any();
     let bytes = if protocol >= 5 {
@@ -91,5 +91,5 @@ fn bytes_of(tensor: &Tensor) -> Option<Tensor> {
     // SAFETY: the owner must keep the memory that the descriptor describes, and every byte must be
     // initialised: the span is the tensor's own, without bytes between its elements, and the owner
     // is another handle of the tensor.
-    Some(unsafe { Tensor::from_raw_parts(descriptor, !is_read_only(tensor), tensor.share()) })
+    Some(unsafe { Tensor::from_raw_parts(descriptor, !tensor.is_shared_read_only(), tensor.share()) })
 }

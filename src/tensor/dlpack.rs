@@ -2,7 +2,9 @@
 
 use std::ptr::NonNull;
 
-use super::{Access, Tensor};
+#[cfg(doc)]
+use super::Access;
+use super::Tensor;
 use crate::dlpack::{
     self, Consumed, Exported, IS_COPIED, ManagedStruct, ManagedTensor, PADDED, Payload, READ_ONLY,
 };

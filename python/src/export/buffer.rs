@@ -10,7 +10,6 @@ use pyo3::prelude::*;
 
 use crate::class::PyTensor;
 use crate::dtype;
-use crate::export_policy::is_read_only;
 
 /// Shape, and strides in bytes, to which a view points until it is released.
 struct ViewNumbers {
@@ -75,7 +74,7 @@ pub(crate) unsafe fn fill_view(
     let format = format.filter(|_| flags.has(ffi::PyBUF_FORMAT));
     view.buf = this.data_ptr();
     view.len = len;
-    view.readonly = c_int::from(is_read_only(this));
+    view.readonly = c_int::from(this.is_shared_read_only());
     view.itemsize = itemsize as isize;
     view.format = format.map_or(null_mut(), |format| format.as_ptr().cast_mut());
     view.ndim = if flags.has(ffi::PyBUF_ND) { rank } else { 1 };
@@ -94,7 +93,7 @@ fn check(tensor: &Tensor, flags: ViewFlags) -> PyResult<(usize, Option<&'static 
         let device = tensor.device();
         return Err(refused(&format!("the memory is on {device}: use Tensor.cpu() first")));
     }
-    if flags.has(ffi::PyBUF_WRITABLE) && is_read_only(tensor) {
+    if flags.has(ffi::PyBUF_WRITABLE) && tensor.is_shared_read_only() {
         return Err(refused("the memory is read-only"));
     }
     let dtype = tensor.dtype();

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::buffer_error;
-use crate::export_policy::{StrideClass, is_read_only};
+use crate::export_policy::StrideClass;
 
 /// The dictionary that describes a tensor on a CUDA device.
 pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyDict>> {
@@ -28,7 +28,7 @@ pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<
     tensor.record_stream(&default).map_err(buffer_error)?;
     // A broadcast tensor is read-only, as in other exports: one write would change several
     // elements.
-    let read_only = is_read_only(tensor)
+    let read_only = tensor.is_shared_read_only()
         || (StrideClass::of(tensor) == StrideClass::Broadcast && !tensor.is_empty());
     let interface = PyDict::new(py);
     let address = if tensor.is_empty() { 0 } else { tensor.data_ptr().addr() };

@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 
 use crate::class::PyTensor;
 use crate::error::{buffer_error, set_panic_error};
-use crate::export_policy::{StrideClass, is_read_only, negative_strides, share_read_only};
+use crate::export_policy::{StrideClass, negative_strides, share_read_only};
 
 struct Table(DLPackExchangeAPI);
 
@@ -101,7 +101,7 @@ unsafe extern "C" fn borrowed_from_object(object: *mut c_void, out: *mut DLTenso
         let tensor = tensor.get().tensor();
         match StrideClass::of(tensor) {
             StrideClass::Negative => return Err(negative_strides(tensor)),
-            StrideClass::Positive if !is_read_only(tensor) => {}
+            StrideClass::Positive if !tensor.is_shared_read_only() => {}
             _ => {
                 return Err(PyBufferError::new_err(
                     "the memory is read-only, which a borrowed DLTensor can't say: pass a clone()",
