@@ -40,8 +40,8 @@ fn c_programs_under_address_and_undefined_behaviour_sanitizers() {
 #[test]
 fn cuda_on_a_stand_in_for_the_driver() {
     // `cargo xtask test` builds it.
-    let Some(standin) = std::env::var_os("DLBRIDGE_STANDIN") else {
-        skipped("CUDA in C", "DLBRIDGE_STANDIN does not name the folder of a stand-in for the driver");
+    let Some(standin) = std::env::var_os("DLBRIDGE_FAKE_CUDA") else {
+        skipped("CUDA in C", "DLBRIDGE_FAKE_CUDA does not name the folder of a stand-in for the driver");
         return;
     };
     let program = |name: &str| Program::new(name, "c11", &["c/cuda.c"]).arguments(["-Wno-pedantic"]);

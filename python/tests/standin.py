@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-FOLDER = os.environ.get("DLBRIDGE_STANDIN")
+FOLDER = os.environ.get("DLBRIDGE_FAKE_CUDA")
 IS_HERE = FOLDER is not None and FOLDER in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
 
 MEMORY, PINNED, EVENTS, STREAMS, CONTEXTS, QUEUED = range(6)

@@ -2,7 +2,7 @@
 early as they let it.
 
 A process has the stand-in from its start or not at all: `test_all_of_this_on_a_stand_in` runs this file again in one
-that has. By hand: `LD_LIBRARY_PATH=$DLBRIDGE_STANDIN pytest python/tests/test_cuda.py`.
+that has. By hand: `LD_LIBRARY_PATH=$DLBRIDGE_FAKE_CUDA pytest python/tests/test_cuda.py`.
 """
 
 import copy
@@ -33,7 +33,7 @@ if standin.IS_HERE:
     gc.freeze()  # each test collects: what was imported is not looked at again
 else:
 
-    @pytest.mark.skipif(standin.FOLDER is None, reason="DLBRIDGE_STANDIN does not say where the stand-in is")
+    @pytest.mark.skipif(standin.FOLDER is None, reason="DLBRIDGE_FAKE_CUDA does not say where the stand-in is")
     def test_all_of_this_on_a_stand_in():
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__],

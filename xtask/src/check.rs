@@ -18,7 +18,7 @@ pub(crate) fn everything() -> Outcome {
         &["--package", "dlbridge-capi", "--no-default-features"],
         &["--package", "dlbridge-benches"],
         &["--package", "dlbridge-python"],
-        &["--package", "dlbridge-standin"],
+        &["--package", "dlbridge-fake-cuda"],
         &["--package", "xtask"],
     ] {
         let mut clippy = cargo(&["clippy", "--all-targets"]);

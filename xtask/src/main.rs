@@ -6,6 +6,7 @@ mod chart;
 mod check;
 mod command;
 mod copies;
+mod fake_cuda;
 mod format;
 mod gpu;
 #[cfg(feature = "bindgen")]
@@ -14,7 +15,6 @@ mod layers;
 mod python;
 mod setup;
 mod shape;
-mod standin;
 mod template;
 mod test;
 mod tools;

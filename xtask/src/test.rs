@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, python, root, run, setup, show, standin, succeeded, tools};
+use crate::{Outcome, cargo, fake_cuda, python, root, run, setup, show, succeeded, tools};
 
 /// Runs the whole suite; ends with the sum of what cargo's runs counted.
 pub(crate) fn everything() -> Outcome {
@@ -21,23 +21,23 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--features", "torch", "--release", "--tests"]))?;
     count.run(&mut cargo(&["test", "--package", "dlbridge-benches"]))?;
     under_valgrind()?;
-    let standin = standin::folder()?;
-    cuda(&mut count, &standin)?;
-    c_library(&mut count, &standin)?;
-    count.run(python::tests()?.env("DLBRIDGE_STANDIN", &standin))?;
+    let fake_cuda = fake_cuda::folder()?;
+    cuda(&mut count, &fake_cuda)?;
+    c_library(&mut count, &fake_cuda)?;
+    count.run(python::tests()?.env("DLBRIDGE_FAKE_CUDA", &fake_cuda))?;
     count.close()
 }
 
-/// CUDA: on a stand-in for its driver, and as it is on most machines, without one.
-fn cuda(count: &mut Count, standin: &Path) -> Outcome {
-    count.run(&mut cargo(&["test", "--package", "dlbridge-standin"]))?;
-    let on_standin = ["test", "--features", "cuda", "--lib", "--test", "cuda"];
-    count.run(cargo(&on_standin).env("LD_LIBRARY_PATH", standin))?;
-    count.run(cargo(&on_standin).arg("--release").env("LD_LIBRARY_PATH", standin))?;
+/// The CUDA tests: on the fake driver, and without a driver, as most machines are.
+fn cuda(count: &mut Count, fake_cuda: &Path) -> Outcome {
+    count.run(&mut cargo(&["test", "--package", "dlbridge-fake-cuda"]))?;
+    let on_fake_cuda = ["test", "--features", "cuda", "--lib", "--test", "cuda"];
+    count.run(cargo(&on_fake_cuda).env("LD_LIBRARY_PATH", fake_cuda))?;
+    count.run(cargo(&on_fake_cuda).arg("--release").env("LD_LIBRARY_PATH", fake_cuda))?;
     if let Some(mut test) = under_address_sanitizer(&["--features", "cuda", "--test", "cuda"]) {
         // Some tests see to it that memory is kept for ever.
         test.env("ASAN_OPTIONS", "allocator_may_return_null=1:detect_leaks=0");
-        count.run(test.env("LD_LIBRARY_PATH", standin))?;
+        count.run(test.env("LD_LIBRARY_PATH", fake_cuda))?;
     }
     count.run(&mut cargo(&["test", "--features", "cuda", "--test", "dlpack", "--test", "tensor"]))?;
     count.run(&mut cargo(&["test", "--features", "cuda", "--doc"]))?;
@@ -45,11 +45,11 @@ fn cuda(count: &mut Count, standin: &Path) -> Outcome {
 }
 
 /// The C library: in debug all there is, optimised what programs see of it.
-fn c_library(count: &mut Count, standin: &Path) -> Outcome {
+fn c_library(count: &mut Count, fake_cuda: &Path) -> Outcome {
     tools::ready();
     for selection in [&[][..], &["--release", "--test", "programs"]] {
         let mut test = cargo(&["test", "--package", "dlbridge-capi"]);
-        test.args(selection).env("DLBRIDGE_STANDIN", standin);
+        test.args(selection).env("DLBRIDGE_FAKE_CUDA", fake_cuda);
         count.run(tools::found_by(&mut test))?;
     }
     Ok(())

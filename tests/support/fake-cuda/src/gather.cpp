@@ -11,7 +11,7 @@ thread_local Dim gridDim, blockDim, blockIdx, threadIdx;
 } // namespace
 
 #define __global__
-#include "../../src/cuda/gather.cu"
+#include "../../../../src/cuda/gather.cu"
 
 static_assert(sizeof(Loops) == 1552, "kernel.rs has the same struct");
 

@@ -3,7 +3,7 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/gather.cpp");
-    println!("cargo::rerun-if-changed=../src/cuda/gather.cu");
+    println!("cargo::rerun-if-changed=../../../src/cuda/gather.cu");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libcuda.so.1");
     cc::Build::new()
         .cpp(true)
