@@ -1,12 +1,13 @@
 //! Copies to, from and between CUDA devices, on a stand-in for the driver that puts work off as long as CUDA's rules
 //! let it, and frees memory as early as they let it. See `standin/`.
 
-mod standin;
+#[path = "support/fake_cuda.rs"]
+mod fake_cuda;
 
 use std::process::Command;
 
 use dlbridge::{Access, DType, Descriptor, Device, Error, Layout, MemoryFormat, Stream, Tensor};
-use standin::{Current, Pinned, Session, Theirs, cuda, freed_on, memory, peek, read, settle, synchronize};
+use fake_cuda::{Current, Pinned, Session, Theirs, cuda, freed_on, memory, peek, read, settle, synchronize};
 
 const GPU: Device = Device::cuda(0);
 
@@ -300,7 +301,7 @@ fn the_callers_device_stays_current() {
     assert_eq!(session.depth(), 1);
     let mut found = std::ptr::null_mut();
     cuda!(cuCtxGetCurrent(&raw mut found => *mut *mut std::ffi::c_void));
-    assert_eq!(found, standin::context(1));
+    assert_eq!(found, fake_cuda::context(1));
     drop(current);
     session.check();
 }
@@ -849,7 +850,7 @@ mod attacks {
         struct Curious(Tensor);
         impl Drop for Curious {
             fn drop(&mut self) {
-                assert_eq!(standin::depth(), 0, "no device of ours is current");
+                assert_eq!(fake_cuda::depth(), 0, "no device of ours is current");
                 assert_eq!(self.0.to_device(Device::CPU).map(|copy| copy.len()), Ok(4));
             }
         }

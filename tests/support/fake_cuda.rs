@@ -25,7 +25,7 @@ pub(crate) fn function<F: Copy>(name: &CStr) -> F {
 macro_rules! cuda {
     ($name:ident($($argument:expr => $type:ty),* $(,)?)) => {{
         let name = std::ffi::CString::new(stringify!($name)).expect("a name");
-        let call = $crate::standin::function::<unsafe extern "C" fn($($type),*) -> std::ffi::c_int>(&name);
+        let call = $crate::fake_cuda::function::<unsafe extern "C" fn($($type),*) -> std::ffi::c_int>(&name);
         // SAFETY: the driver's function of this type; the test's own objects.
         assert_eq!(unsafe { call($($argument),*) }, 0, stringify!($name));
     }};
