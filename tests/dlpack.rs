@@ -1,13 +1,14 @@
 //! The door: structs out, structs in, and what a lying peer may say.
 
-mod peer;
+#[path = "support/producer.rs"]
+mod producer;
 
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use dlbridge::{Access, DType, Descriptor, Device, Error, Exported, Layout, Tensor};
-use peer::{Deleted, Peer, VALUES};
+use producer::{Deleted, HostileProducer, VALUES};
 
 const READ_ONLY: u64 = 1;
 const IS_COPIED: u64 = 2;
@@ -18,8 +19,8 @@ fn tensor() -> Tensor {
 }
 
 /// Takes a struct over; it is refused, and the deleter has not run until the refusal is dropped.
-fn refused(peer: Peer) -> Error {
-    let (source, deleted) = peer.make();
+fn refused(producer: HostileProducer) -> Error {
+    let (source, deleted) = producer.make();
     // SAFETY: the struct is ours; what it says wrong is what the test is about.
     let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("to be refused");
     assert_eq!(deleted.times(), 0, "the source belongs to the refusal");
@@ -30,8 +31,8 @@ fn refused(peer: Peer) -> Error {
     error
 }
 
-fn taken(peer: Peer) -> (Tensor, Deleted) {
-    let (source, deleted) = peer.make();
+fn taken(producer: HostileProducer) -> (Tensor, Deleted) {
+    let (source, deleted) = producer.make();
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack(source) }.expect("a valid struct");
     assert_eq!(deleted.times(), 0);
@@ -104,12 +105,12 @@ fn foreign_memory_is_exported_as_it_came() {
         (READ_ONLY | IS_COPIED, READ_ONLY, Access::ReadOnly),
         (1 << 40, 0, Access::Aliased { writable: true, trusted: true }),
     ] {
-        let (tensor, _) = taken(Peer { flags: given, ..Peer::default() });
+        let (tensor, _) = taken(HostileProducer { flags: given, ..HostileProducer::default() });
         assert_eq!(tensor.access(), access, "{given}");
         assert_eq!(flags(&tensor.share_dlpack()), expected, "{given}");
         assert_eq!(flags(&tensor.into_dlpack()), expected, "{given}");
     }
-    let (tensor, _) = taken(Peer { flags: IS_COPIED, ..Peer::default() });
+    let (tensor, _) = taken(HostileProducer { flags: IS_COPIED, ..HostileProducer::default() });
     assert_eq!(tensor.access(), Access::Exclusive);
     assert_eq!(flags(&tensor.share_dlpack()), READ_ONLY);
     assert_eq!(flags(&tensor.into_dlpack()), IS_COPIED);
@@ -136,14 +137,14 @@ fn the_legacy_struct_carries_only_what_may_be_written() {
 
 #[test]
 fn legacy_imports_are_read_only() {
-    let (source, deleted) = Peer::default().make_legacy();
+    let (source, deleted) = HostileProducer::default().make_legacy();
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack_legacy(source) }.expect("valid");
     assert_eq!(tensor.access(), Access::Aliased { writable: false, trusted: true });
     assert_eq!(tensor.to_vec::<f32>().expect("readable"), [0.0, 1.0, 2.0]);
     drop(tensor);
     assert_eq!(deleted.times(), 1);
-    let (source, deleted) = Peer { ndim: Some(-1), ..Peer::default() }.make_legacy();
+    let (source, deleted) = HostileProducer { ndim: Some(-1), ..HostileProducer::default() }.make_legacy();
     // SAFETY: the struct is ours.
     drop(unsafe { Tensor::from_dlpack_legacy(source) }.expect_err("negative rank"));
     assert_eq!(deleted.times(), 1);
@@ -151,7 +152,7 @@ fn legacy_imports_are_read_only() {
 
 #[test]
 fn the_deleter_runs_once_after_the_last_handle_on_any_thread() {
-    let (tensor, deleted) = taken(Peer::default());
+    let (tensor, deleted) = taken(HostileProducer::default());
     let shared = tensor.share();
     let exported = shared.share_dlpack();
     drop(tensor);
@@ -159,23 +160,23 @@ fn the_deleter_runs_once_after_the_last_handle_on_any_thread() {
     assert_eq!(deleted.times(), 0);
     thread::spawn(move || drop(exported)).join().expect("no panic");
     assert_eq!(deleted.times(), 1);
-    let (source, deleted) = Peer { deleter: false, ..Peer::default() }.make();
+    let (source, deleted) = HostileProducer { deleter: false, ..HostileProducer::default() }.make();
     // SAFETY: the struct is ours and valid.
     drop(unsafe { Tensor::from_dlpack(source) }.expect("a valid struct"));
     assert_eq!(deleted.times(), 0, "a NULL deleter is not called");
     // SAFETY: nobody else frees it.
-    unsafe { peer::free(source) };
+    unsafe { producer::free(source) };
 }
 
 #[test]
 fn other_major_versions_are_not_read() {
     for version in [(2, 0), (0, 5), (u32::MAX, 0)] {
         // Fields behind the version that would crash whoever believed them.
-        let hostile = Peer { version, ndim: Some(i32::MAX), shape: None, strides: None, ..Peer::default() };
+        let hostile = HostileProducer { version, ndim: Some(i32::MAX), shape: None, strides: None, ..HostileProducer::default() };
         assert!(matches!(refused(hostile), Error::UnsupportedVersion { major, .. } if major == version.0));
     }
     for minor in [0, 2, 99] {
-        taken(Peer { version: (1, minor), ..Peer::default() });
+        taken(HostileProducer { version: (1, minor), ..HostileProducer::default() });
     }
 }
 
@@ -183,7 +184,7 @@ fn other_major_versions_are_not_read() {
 fn null_strides_are_row_major_in_every_version() {
     for version in [(1, 0), (1, 3)] {
         let shape = Some(vec![2, 3]);
-        let (tensor, _) = taken(Peer { version, shape, strides: None, ..Peer::default() });
+        let (tensor, _) = taken(HostileProducer { version, shape, strides: None, ..HostileProducer::default() });
         assert_eq!(tensor.strides(), [3, 1]);
         let exported = tensor.share_dlpack();
         // SAFETY: ours, and valid.
@@ -195,7 +196,7 @@ fn null_strides_are_row_major_in_every_version() {
 #[test]
 fn the_offset_is_honoured_and_folded() {
     for offset in [0_u64, 4, 8] {
-        let (tensor, _) = taken(Peer { byte_offset: offset, ..Peer::default() });
+        let (tensor, _) = taken(HostileProducer { byte_offset: offset, ..HostileProducer::default() });
         assert_eq!(tensor.to_vec::<f32>().expect("readable")[0], (offset / 4) as f32);
         let exported = tensor.share_dlpack();
         // SAFETY: ours, and valid.
@@ -203,11 +204,11 @@ fn the_offset_is_honoured_and_folded() {
         assert_eq!(description.byte_offset, 0);
         assert_eq!(description.data, tensor.data_ptr());
     }
-    let (odd, _) = taken(Peer { byte_offset: 1, ..Peer::default() });
+    let (odd, _) = taken(HostileProducer { byte_offset: 1, ..HostileProducer::default() });
     assert!(matches!(odd.as_slice::<f32>(), Err(Error::Misaligned { align: 4, .. })));
     assert_eq!(odd.to_vec::<f32>().expect("copies need no alignment").len(), 3);
     assert_eq!(odd.deep_clone().expect("likewise").as_slice::<f32>().expect("aligned").len(), 3);
-    assert_eq!(field_of(&refused(Peer { byte_offset: u64::MAX, ..Peer::default() })), "byte_offset");
+    assert_eq!(field_of(&refused(HostileProducer { byte_offset: u64::MAX, ..HostileProducer::default() })), "byte_offset");
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn strides_of_every_kind_are_read_right() {
         (&[], &[], 5, &[5.]),
         (&[0, 3], &[7, -9], 0, &[]),
     ] {
-        let (tensor, _) = taken(Peer { byte_offset: 4 * offset, ..Peer::shaped(shape, strides) });
+        let (tensor, _) = taken(HostileProducer { byte_offset: 4 * offset, ..HostileProducer::shaped(shape, strides) });
         assert_eq!(tensor.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
         let clone = tensor.deep_clone().expect("memory");
         assert_eq!(clone.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
@@ -231,29 +232,29 @@ fn strides_of_every_kind_are_read_right() {
 
 #[test]
 fn hostile_descriptions_are_refused_by_field() {
-    let shape_of = |shape: &[i64]| Peer { shape: Some(shape.into()), strides: None, ..Peer::default() };
+    let shape_of = |shape: &[i64]| HostileProducer { shape: Some(shape.into()), strides: None, ..HostileProducer::default() };
     for (field, peer) in [
-        ("ndim", Peer { ndim: Some(-1), ..Peer::default() }),
-        ("shape", Peer { shape: None, ndim: Some(2), ..Peer::default() }),
-        ("shape[0]", Peer::shaped(&[-1], &[1])),
+        ("ndim", HostileProducer { ndim: Some(-1), ..HostileProducer::default() }),
+        ("shape", HostileProducer { shape: None, ndim: Some(2), ..HostileProducer::default() }),
+        ("shape[0]", HostileProducer::shaped(&[-1], &[1])),
         ("shape[1]", shape_of(&[2, i64::MIN])),
-        ("data", Peer { data: null_mut(), ..Peer::default() }),
-        ("dtype.bits", Peer { dtype: (2, 0, 1), ..Peer::default() }),
-        ("dtype.lanes", Peer { dtype: (2, 32, 0), ..Peer::default() }),
-        ("dtype.bits", Peer { dtype: (17, 8, 1), ..Peer::default() }),
-        ("dtype.bits", Peer { dtype: (15, 4, 1), ..Peer::default() }),
+        ("data", HostileProducer { data: null_mut(), ..HostileProducer::default() }),
+        ("dtype.bits", HostileProducer { dtype: (2, 0, 1), ..HostileProducer::default() }),
+        ("dtype.lanes", HostileProducer { dtype: (2, 32, 0), ..HostileProducer::default() }),
+        ("dtype.bits", HostileProducer { dtype: (17, 8, 1), ..HostileProducer::default() }),
+        ("dtype.bits", HostileProducer { dtype: (15, 4, 1), ..HostileProducer::default() }),
     ] {
         assert_eq!(field_of(&refused(peer)), field);
     }
     for peer in [
         shape_of(&[1 << 62, 8]),
-        Peer::shaped(&[3], &[i64::MAX]),
-        Peer::shaped(&[1 << 40, 2], &[1 << 22, 1]),
-        Peer::shaped(&[1 << 61], &[1]),
+        HostileProducer::shaped(&[3], &[i64::MAX]),
+        HostileProducer::shaped(&[1 << 40, 2], &[1 << 22, 1]),
+        HostileProducer::shaped(&[1 << 61], &[1]),
     ] {
         assert!(matches!(refused(peer), Error::Overflow { .. }));
     }
-    let (empty, _) = taken(Peer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });
+    let (empty, _) = taken(HostileProducer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });
     assert_eq!(empty.to_vec::<f32>().expect("nothing to read").len(), 0);
     assert!(empty.is_contiguous() && empty.deep_clone().is_ok());
 }
@@ -263,7 +264,7 @@ fn unknown_devices_and_types_are_carried_but_not_read() {
     for (kind, readable) in
         [(1, true), (2, false), (3, true), (10, false), (11, true), (12, false), (13, false), (99, false)]
     {
-        let (tensor, _) = taken(Peer { device: (kind, 5), ..Peer::default() });
+        let (tensor, _) = taken(HostileProducer { device: (kind, 5), ..HostileProducer::default() });
         assert_eq!(tensor.device(), Device { device_type: kind as i32, index: 5 });
         assert_eq!(tensor.as_slice::<f32>().is_ok(), readable, "{kind}");
         assert_eq!(tensor.to_vec::<f32>().is_ok(), readable, "{kind}");
@@ -272,13 +273,13 @@ fn unknown_devices_and_types_are_carried_but_not_read() {
         // SAFETY: ours, and valid.
         assert_eq!(unsafe { exported.as_ptr().as_ref() }.dl_tensor.device.device_type, kind);
     }
-    let (cuda, _) = taken(Peer { device: (2, 0), ..Peer::default() });
+    let (cuda, _) = taken(HostileProducer { device: (2, 0), ..HostileProducer::default() });
     assert_eq!(
         cuda.to_list().expect_err("on the device").to_string(),
         "can't convert cuda:0 device type tensor to list. Use Tensor::cpu() to copy the tensor to host memory first."
     );
     for dtype in [(99, 32, 1), (3, 64, 1), (2, 32, 2), (6, 1, 1), (2, 24, 1)] {
-        let (tensor, _) = taken(Peer { dtype, shape: Some(vec![1]), ..Peer::default() });
+        let (tensor, _) = taken(HostileProducer { dtype, shape: Some(vec![1]), ..HostileProducer::default() });
         assert!(matches!(tensor.as_slice::<f32>(), Err(Error::DTypeMismatch { .. })));
         assert!(matches!(tensor.to_list(), Err(Error::UnsupportedDType { .. })), "{dtype:?}");
         assert_eq!(tensor.share_dlpack().into_raw_dtype(), dtype);
@@ -299,15 +300,15 @@ impl RawDType for Exported {
 
 #[test]
 fn narrow_elements_are_counted_by_the_flag() {
-    let fp4 = |flags| Peer { dtype: (17, 4, 1), flags, shape: Some(vec![5]), ..Peer::default() };
+    let fp4 = |flags| HostileProducer { dtype: (17, 4, 1), flags, shape: Some(vec![5]), ..HostileProducer::default() };
     let (packed, _) = taken(fp4(0));
     let (padded, _) = taken(fp4(PADDED));
     assert_eq!((packed.nbytes(), padded.nbytes()), (3, 5));
     assert_eq!(flags(&padded.share_dlpack()) & PADDED, PADDED);
-    let (pair, _) = taken(Peer { dtype: (17, 4, 2), ..fp4(0) });
+    let (pair, _) = taken(HostileProducer { dtype: (17, 4, 2), ..fp4(0) });
     assert_eq!(pair.nbytes(), 5);
     assert_eq!(packed.deep_clone().expect("contiguous").nbytes(), 3);
-    let (strided, _) = taken(Peer { strides: Some(vec![2]), ..fp4(0) });
+    let (strided, _) = taken(HostileProducer { strides: Some(vec![2]), ..fp4(0) });
     assert!(matches!(strided.deep_clone(), Err(Error::UnsupportedDType { .. })));
 }
 
@@ -326,7 +327,7 @@ fn our_own_structs_are_unwrapped() {
 
 #[test]
 fn foreign_memory_wants_a_voucher() {
-    let (mut tensor, deleted) = taken(Peer { flags: READ_ONLY, ..Peer::default() });
+    let (mut tensor, deleted) = taken(HostileProducer { flags: READ_ONLY, ..HostileProducer::default() });
     assert!(matches!(tensor.as_slice_mut::<f32>(), Err(Error::Aliased)));
     assert_eq!(tensor.as_slice::<f32>().expect("trusted at the door"), [0.0, 1.0, 2.0]);
     assert_eq!(tensor.as_slice::<f32>().expect("zero-copy").as_ptr(), VALUES.as_ptr());
@@ -388,7 +389,7 @@ fn null_is_no_struct_to_delete() {
 #[test]
 fn misaligned_arrays_are_not_read() {
     for field in ["shape", "strides"] {
-        let (source, deleted) = Peer::default().make();
+        let (source, deleted) = HostileProducer::default().make();
         // SAFETY: the struct is ours.
         let description = unsafe { &mut (*source.as_ptr()).dl_tensor };
         match field {
@@ -405,10 +406,10 @@ fn misaligned_arrays_are_not_read() {
 
 #[test]
 fn the_legacy_struct_has_no_room_for_padding() {
-    let fp4 = Peer { dtype: (17, 4, 1), flags: PADDED, shape: Some(vec![2]), ..Peer::default() };
+    let fp4 = HostileProducer { dtype: (17, 4, 1), flags: PADDED, shape: Some(vec![2]), ..HostileProducer::default() };
     let (padded, _) = taken(fp4);
     assert!(matches!(padded.share_dlpack_legacy(), Err(Error::UnsupportedDType { .. })));
-    let (single, _) = taken(Peer { flags: PADDED, ..Peer::default() });
+    let (single, _) = taken(HostileProducer { flags: PADDED, ..HostileProducer::default() });
     assert!(single.share_dlpack_legacy().is_ok(), "padding means nothing for whole bytes");
 }
 
@@ -426,7 +427,7 @@ fn devices_that_cannot_be_reached_are_refused() {
     let devices: [(_, Expected<'_>); 4] =
         [((2, 99), &lacking), ((13, 99), &lacking), ((10, 0), &unsupported), ((7, 0), &unsupported)];
     for (device, expected) in devices {
-        let (far, deleted) = taken(Peer { device, ..Peer::default() });
+        let (far, deleted) = taken(HostileProducer { device, ..HostileProducer::default() });
         assert!(far.copy_into(&mut target).is_err_and(expected), "{device:?}");
         // SAFETY: refused before anything is written.
         assert!(unsafe { target.copy_into_unchecked(&far) }.is_err_and(expected), "{device:?}");
@@ -449,7 +450,7 @@ fn devices_that_cannot_be_reached_are_refused() {
 
 #[test]
 fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
-    let (source, deleted) = Peer::default().make();
+    let (source, deleted) = HostileProducer::default().make();
     // SAFETY: the struct is ours and valid.
     let deleter = unsafe { source.as_ref() }.deleter;
     // SAFETY: likewise.
@@ -468,7 +469,7 @@ fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
     assert_eq!(deleted.times(), 1, "by its own deleter");
     assert!(deleter.is_some());
 
-    let (source, deleted) = Peer::default().make_legacy();
+    let (source, deleted) = HostileProducer::default().make_legacy();
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack_legacy(source) }.expect("a valid struct");
     // SAFETY: the mistake that is to be noticed.
@@ -480,13 +481,13 @@ fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
 
 #[test]
 fn a_struct_without_a_deleter_may_be_a_constant_that_is_taken_often() {
-    let (source, _) = Peer { deleter: false, ..Peer::default() }.make();
+    let (source, _) = HostileProducer { deleter: false, ..HostileProducer::default() }.make();
     // SAFETY: the struct is ours, valid, and owns nothing.
     let [first, second] = [(); 2].map(|()| unsafe { Tensor::from_dlpack(source) }.expect("valid"));
     assert_eq!(first.data_ptr(), second.data_ptr());
     drop((first, second));
     // SAFETY: nobody else frees it.
-    unsafe { peer::free(source) };
+    unsafe { producer::free(source) };
 }
 
 #[test]

@@ -7,10 +7,10 @@ use dlbridge::ffi::{DLDevice, DLManagedTensorVersioned, DLTensor};
 
 use crate::header::*;
 use crate::tensor::Handle;
-use peer::{Peer, VALUES};
+use producer::{HostileProducer, VALUES};
 
-#[path = "../../tests/peer/mod.rs"]
-mod peer;
+#[path = "../../tests/support/producer.rs"]
+mod producer;
 
 const CPU: DLDevice = DLDevice { device_type: 1, device_id: 0 };
 
@@ -65,7 +65,7 @@ fn view(tensor: *mut dlb_tensor) -> DLTensor {
 #[test]
 fn structs_are_kept_as_they_are_and_released_once() {
     for hop in [false, true] {
-        let (source, deleted) = Peer::shaped(&[2, 3], &[1, 2]).make();
+        let (source, deleted) = HostileProducer::shaped(&[2, 3], &[1, 2]).make();
         let mut tensor = take(source);
         if hop {
             // SAFETY: a handle of ours.
@@ -85,10 +85,10 @@ fn structs_are_kept_as_they_are_and_released_once() {
 /// A handle to every kind of owner goes everywhere that a handle can go.
 #[test]
 fn every_kind_of_handle_goes_everywhere() {
-    let plain = || take(Peer::shaped(&[2, 3], &[1, 2]).make().0);
-    let unsaid = || take(Peer { strides: None, shape: Some(vec![2, 3]), ..Peer::default() }.make().0);
+    let plain = || take(HostileProducer::shaped(&[2, 3], &[1, 2]).make().0);
+    let unsaid = || take(HostileProducer { strides: None, shape: Some(vec![2, 3]), ..HostileProducer::default() }.make().0);
     let legacy = || {
-        let source = Peer::shaped(&[2, 3], &[1, 2]).make_legacy().0;
+        let source = HostileProducer::shaped(&[2, 3], &[1, 2]).make_legacy().0;
         // SAFETY: a valid struct of the test's own.
         made(|out, error| unsafe { dlb_tensor_from_dlpack_legacy(source.as_ptr(), out, error) })
     };
@@ -131,13 +131,13 @@ fn every_kind_of_handle_goes_everywhere() {
 #[test]
 fn what_is_refused_stays_with_the_caller() {
     for (peer, status) in [
-        (Peer { version: (2, 0), ndim: Some(-1), ..Peer::default() }, 3),
-        (Peer { ndim: Some(-1), ..Peer::default() }, 2),
-        (Peer::shaped(&[-1], &[1]), 2),
-        (Peer::shaped(&[1 << 62, 8], &[8, 1]), 6),
-        (Peer::shaped(&[3], &[i64::MIN]), 6),
-        (Peer { data: null_mut(), ..Peer::default() }, 2),
-        (Peer { dtype: (2, 0, 1), ..Peer::default() }, 2),
+        (HostileProducer { version: (2, 0), ndim: Some(-1), ..HostileProducer::default() }, 3),
+        (HostileProducer { ndim: Some(-1), ..HostileProducer::default() }, 2),
+        (HostileProducer::shaped(&[-1], &[1]), 2),
+        (HostileProducer::shaped(&[1 << 62, 8], &[8, 1]), 6),
+        (HostileProducer::shaped(&[3], &[i64::MIN]), 6),
+        (HostileProducer { data: null_mut(), ..HostileProducer::default() }, 2),
+        (HostileProducer { dtype: (2, 0, 1), ..HostileProducer::default() }, 2),
     ] {
         let (source, deleted) = peer.make();
         let mut out = null_mut();
@@ -154,7 +154,7 @@ fn what_is_refused_stays_with_the_caller() {
 /// A description that changes after it was taken over is looked at again before it is used.
 #[test]
 fn a_struct_that_changes_its_mind_is_refused_when_it_is_used() {
-    let (source, deleted) = Peer::shaped(&[2, 3], &[3, 1]).make();
+    let (source, deleted) = HostileProducer::shaped(&[2, 3], &[3, 1]).make();
     let tensor = take(source);
     // SAFETY: the struct lives.
     let shape = unsafe { source.as_ref() }.dl_tensor.shape;
@@ -222,7 +222,7 @@ fn what_rust_code_shares_is_read_only_for_c() {
     let mut data = null_mut();
     // SAFETY: likewise.
     assert_eq!(told(|error| unsafe { dlb_tensor_data_mut(raw, &raw mut data, error) }).0, 7);
-    let source = take(Peer::default().make().0);
+    let source = take(HostileProducer::default().make().0);
     // SAFETY: likewise; refused before anything is written.
     assert_eq!(told(|error| unsafe { dlb_tensor_copy_into(source, raw, 0, error) }).0, 7);
     // SAFETY: likewise.

@@ -12,7 +12,7 @@ use dlbridge::ffi::{
 };
 
 /// What the producer says. `Default` is a valid `f32` vector of three elements.
-pub struct Peer {
+pub struct HostileProducer {
     pub version: (u32, u32),
     pub flags: u64,
     pub device: (u32, i32),
@@ -27,7 +27,7 @@ pub struct Peer {
 
 pub static VALUES: [f32; 16] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
 
-impl Default for Peer {
+impl Default for HostileProducer {
     fn default() -> Self {
         Self {
             version: (1, 3),
@@ -72,13 +72,13 @@ unsafe extern "C" fn delete<M>(managed: *mut M) {
 /// Frees a struct that has no deleter.
 ///
 /// # Safety
-/// * `managed` was made by a [`Peer`] and is not used afterwards.
+/// * `managed` was made by a [`HostileProducer`] and is not used afterwards.
 pub unsafe fn free<M>(managed: NonNull<M>) {
     // SAFETY: the caller's promise.
     unsafe { delete(managed.as_ptr()) };
 }
 
-impl Peer {
+impl HostileProducer {
     pub fn shaped(shape: &[i64], strides: &[i64]) -> Self {
         Self { shape: Some(shape.into()), strides: Some(strides.into()), ..Self::default() }
     }
