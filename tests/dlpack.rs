@@ -1,14 +1,17 @@
-//! The door: structs out, structs in, and what a lying peer may say.
+//! The door: structs out, structs in, and what a hostile producer may say.
 
 #[path = "support/producer.rs"]
 mod producer;
 
-use std::ptr::null_mut;
+use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use dlbridge::ffi::DLManagedTensorVersioned;
 use dlbridge::{Access, DType, Descriptor, Device, Error, Exported, Layout, Tensor};
 use producer::{Deleted, HostileProducer, VALUES};
+
+type Deleter = unsafe extern "C" fn(*mut DLManagedTensorVersioned);
 
 const READ_ONLY: u64 = 1;
 const IS_COPIED: u64 = 2;
@@ -29,6 +32,14 @@ fn refused(producer: HostileProducer) -> Error {
     drop(value);
     assert_eq!(deleted.times(), 1, "and is released with it");
     error
+}
+
+/// A struct whose deleter is NULL, and the deleter that it had.
+fn without_deleter() -> (NonNull<DLManagedTensorVersioned>, Deleter, Deleted) {
+    let (mut source, deleted) = HostileProducer::default().make();
+    // SAFETY: `make` allocated the struct, and nothing else uses it.
+    let deleter = unsafe { source.as_mut() }.deleter.take().expect("the producer's deleter");
+    (source, deleter, deleted)
 }
 
 fn taken(producer: HostileProducer) -> (Tensor, Deleted) {
@@ -160,12 +171,12 @@ fn the_deleter_runs_once_after_the_last_handle_on_any_thread() {
     assert_eq!(deleted.times(), 0);
     thread::spawn(move || drop(exported)).join().expect("no panic");
     assert_eq!(deleted.times(), 1);
-    let (source, deleted) = HostileProducer { deleter: false, ..HostileProducer::default() }.make();
+    let (source, deleter, deleted) = without_deleter();
     // SAFETY: the struct is ours and valid.
     drop(unsafe { Tensor::from_dlpack(source) }.expect("a valid struct"));
     assert_eq!(deleted.times(), 0, "a NULL deleter is not called");
-    // SAFETY: nobody else frees it.
-    unsafe { producer::free(source) };
+    // SAFETY: `without_deleter` took this deleter out of the struct, and nothing else frees it.
+    unsafe { deleter(source.as_ptr()) };
 }
 
 #[test]
@@ -233,7 +244,7 @@ fn strides_of_every_kind_are_read_right() {
 #[test]
 fn hostile_descriptions_are_refused_by_field() {
     let shape_of = |shape: &[i64]| HostileProducer { shape: Some(shape.into()), strides: None, ..HostileProducer::default() };
-    for (field, peer) in [
+    for (field, producer) in [
         ("ndim", HostileProducer { ndim: Some(-1), ..HostileProducer::default() }),
         ("shape", HostileProducer { shape: None, ndim: Some(2), ..HostileProducer::default() }),
         ("shape[0]", HostileProducer::shaped(&[-1], &[1])),
@@ -244,15 +255,15 @@ fn hostile_descriptions_are_refused_by_field() {
         ("dtype.bits", HostileProducer { dtype: (17, 8, 1), ..HostileProducer::default() }),
         ("dtype.bits", HostileProducer { dtype: (15, 4, 1), ..HostileProducer::default() }),
     ] {
-        assert_eq!(field_of(&refused(peer)), field);
+        assert_eq!(field_of(&refused(producer)), field);
     }
-    for peer in [
+    for producer in [
         shape_of(&[1 << 62, 8]),
         HostileProducer::shaped(&[3], &[i64::MAX]),
         HostileProducer::shaped(&[1 << 40, 2], &[1 << 22, 1]),
         HostileProducer::shaped(&[1 << 61], &[1]),
     ] {
-        assert!(matches!(refused(peer), Error::Overflow { .. }));
+        assert!(matches!(refused(producer), Error::Overflow { .. }));
     }
     let (empty, _) = taken(HostileProducer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });
     assert_eq!(empty.to_vec::<f32>().expect("nothing to read").len(), 0);
@@ -460,9 +471,9 @@ fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
     assert_eq!(field_of(rejected.error()), "deleter");
     drop(rejected);
     // SAFETY: the struct still lives.
-    let stand_in = unsafe { source.as_ref() }.deleter.expect("the stand-in");
+    let replaced = unsafe { source.as_ref() }.deleter.expect("the deleter that dlbridge put there");
     // SAFETY: the mistake that is to be noticed: released after it was given away.
-    unsafe { stand_in(source.as_ptr()) };
+    unsafe { replaced(source.as_ptr()) };
     assert_eq!(deleted.times(), 0);
     assert_eq!(tensor.to_vec::<f32>().expect("alive"), [0.0, 1.0, 2.0]);
     drop(tensor);
@@ -481,13 +492,13 @@ fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
 
 #[test]
 fn a_struct_without_a_deleter_may_be_a_constant_that_is_taken_often() {
-    let (source, _) = HostileProducer { deleter: false, ..HostileProducer::default() }.make();
+    let (source, deleter, _) = without_deleter();
     // SAFETY: the struct is ours, valid, and owns nothing.
     let [first, second] = [(); 2].map(|()| unsafe { Tensor::from_dlpack(source) }.expect("valid"));
     assert_eq!(first.data_ptr(), second.data_ptr());
     drop((first, second));
-    // SAFETY: nobody else frees it.
-    unsafe { producer::free(source) };
+    // SAFETY: `without_deleter` took this deleter out of the struct, and nothing else frees it.
+    unsafe { deleter(source.as_ptr()) };
 }
 
 #[test]
@@ -518,7 +529,7 @@ fn descriptions_lead_into_the_handle() {
 
 #[test]
 fn our_own_structs_are_believed_when_their_owner_changes_them() {
-    let change = |change: &dyn Fn(&mut dlbridge::ffi::DLManagedTensorVersioned)| {
+    let change = |change: &dyn Fn(&mut DLManagedTensorVersioned)| {
         let drops = tensor().into_aliased().expect("alone");
         let raw = drops.share_dlpack().into_raw();
         // SAFETY: ours, and nobody else uses it.

@@ -130,7 +130,7 @@ fn every_kind_of_handle_goes_everywhere() {
 
 #[test]
 fn what_is_refused_stays_with_the_caller() {
-    for (peer, status) in [
+    for (producer, status) in [
         (HostileProducer { version: (2, 0), ndim: Some(-1), ..HostileProducer::default() }, 3),
         (HostileProducer { ndim: Some(-1), ..HostileProducer::default() }, 2),
         (HostileProducer::shaped(&[-1], &[1]), 2),
@@ -139,7 +139,7 @@ fn what_is_refused_stays_with_the_caller() {
         (HostileProducer { data: null_mut(), ..HostileProducer::default() }, 2),
         (HostileProducer { dtype: (2, 0, 1), ..HostileProducer::default() }, 2),
     ] {
-        let (source, deleted) = peer.make();
+        let (source, deleted) = producer.make();
         let mut out = null_mut();
         // SAFETY: a struct of the test's own; what it says wrong is what the test is about.
         let said = told(|error| unsafe { dlb_tensor_from_dlpack(source.as_ptr(), &raw mut out, error) });
@@ -158,7 +158,7 @@ fn a_struct_that_changes_its_mind_is_refused_when_it_is_used() {
     let tensor = take(source);
     // SAFETY: the struct lives.
     let shape = unsafe { source.as_ref() }.dl_tensor.shape;
-    // SAFETY: the peer's own numbers, which nobody reads at this moment.
+    // SAFETY: the producer's own numbers, which nobody reads at this moment.
     unsafe { shape.write(-5) };
     let mut out = null_mut();
     // SAFETY: a handle of ours.

@@ -1,6 +1,4 @@
-//! A DLPack producer that says whatever a test wants, and counts calls of its deleter.
-
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses a part of it")]
+//! A DLPack producer whose struct has whatever fields a test gives it, and which counts the calls of its deleter.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -11,21 +9,20 @@ use dlbridge::ffi::{
     DLDataType, DLDevice, DLManagedTensor, DLManagedTensorVersioned, DLPackVersion, DLTensor,
 };
 
-/// What the producer says. `Default` is a valid `f32` vector of three elements.
-pub struct HostileProducer {
-    pub version: (u32, u32),
-    pub flags: u64,
-    pub device: (u32, i32),
-    pub dtype: (u8, u8, u16),
-    pub shape: Option<Vec<i64>>,
-    pub strides: Option<Vec<i64>>,
-    pub ndim: Option<i32>,
-    pub data: *mut c_void,
-    pub byte_offset: u64,
-    pub deleter: bool,
+/// The fields of the struct. `Default` is a valid `f32` vector of three elements.
+pub(crate) struct HostileProducer {
+    pub(crate) version: (u32, u32),
+    pub(crate) flags: u64,
+    pub(crate) device: (u32, i32),
+    pub(crate) dtype: (u8, u8, u16),
+    pub(crate) shape: Option<Vec<i64>>,
+    pub(crate) strides: Option<Vec<i64>>,
+    pub(crate) ndim: Option<i32>,
+    pub(crate) data: *mut c_void,
+    pub(crate) byte_offset: u64,
 }
 
-pub static VALUES: [f32; 16] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+pub(crate) static VALUES: [f32; 16] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
 
 impl Default for HostileProducer {
     fn default() -> Self {
@@ -39,24 +36,23 @@ impl Default for HostileProducer {
             ndim: None,
             data: VALUES.as_ptr().cast_mut().cast(),
             byte_offset: 0,
-            deleter: true,
         }
     }
 }
 
-/// Counts calls of a deleter.
+/// How often a deleter was called.
 #[derive(Clone)]
-pub struct Deleted(Arc<AtomicUsize>);
+pub(crate) struct Deleted(Arc<AtomicUsize>);
 
 impl Deleted {
-    pub fn times(&self) -> usize {
+    pub(crate) fn times(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// The struct first, so that its address is the block's.
+/// A struct and what it points to. The struct comes first, so that its address is that of the allocation.
 #[repr(C)]
-struct Made<M> {
+struct Allocation<M> {
     managed: M,
     shape: Vec<i64>,
     strides: Vec<i64>,
@@ -64,43 +60,33 @@ struct Made<M> {
 }
 
 unsafe extern "C" fn delete<M>(managed: *mut M) {
-    // SAFETY: allocated by `make` as the first field of this block; called once, or the test fails.
-    let made = unsafe { Box::from_raw(managed.cast::<Made<M>>()) };
-    made.deleted.0.fetch_add(1, Ordering::SeqCst);
-}
-
-/// Frees a struct that has no deleter.
-///
-/// # Safety
-/// * `managed` was made by a [`HostileProducer`] and is not used afterwards.
-pub unsafe fn free<M>(managed: NonNull<M>) {
-    // SAFETY: the caller's promise.
-    unsafe { delete(managed.as_ptr()) };
+    // SAFETY: `build` allocated the struct as the first field of an `Allocation`, and the test calls the deleter once.
+    let allocation = unsafe { Box::from_raw(managed.cast::<Allocation<M>>()) };
+    allocation.deleted.0.fetch_add(1, Ordering::SeqCst);
 }
 
 impl HostileProducer {
-    pub fn shaped(shape: &[i64], strides: &[i64]) -> Self {
+    pub(crate) fn shaped(shape: &[i64], strides: &[i64]) -> Self {
         Self { shape: Some(shape.into()), strides: Some(strides.into()), ..Self::default() }
     }
 
-    pub fn make(self) -> (NonNull<DLManagedTensorVersioned>, Deleted) {
+    pub(crate) fn make(self) -> (NonNull<DLManagedTensorVersioned>, Deleted) {
         let (major, minor) = self.version;
-        let (flags, deleter) = (self.flags, self.deleter);
+        let flags = self.flags;
         self.build(|dl_tensor, manager_ctx| DLManagedTensorVersioned {
             version: DLPackVersion { major, minor },
             manager_ctx,
-            deleter: deleter.then_some(delete::<DLManagedTensorVersioned> as _),
+            deleter: Some(delete::<DLManagedTensorVersioned>),
             flags,
             dl_tensor,
         })
     }
 
-    pub fn make_legacy(self) -> (NonNull<DLManagedTensor>, Deleted) {
-        let deleter = self.deleter;
+    pub(crate) fn make_legacy(self) -> (NonNull<DLManagedTensor>, Deleted) {
         self.build(|dl_tensor, manager_ctx| DLManagedTensor {
             dl_tensor,
             manager_ctx,
-            deleter: deleter.then_some(delete::<DLManagedTensor> as _),
+            deleter: Some(delete::<DLManagedTensor>),
         })
     }
 
@@ -120,8 +106,8 @@ impl HostileProducer {
             byte_offset: self.byte_offset,
         };
         let managed = wrap(tensor, null_mut());
-        let made = Box::new(Made { managed, shape, strides, deleted: deleted.clone() });
-        let made = NonNull::new(Box::into_raw(made)).expect("a box has an address");
-        (made.cast(), deleted)
+        let allocation = Box::new(Allocation { managed, shape, strides, deleted: deleted.clone() });
+        let allocation = NonNull::new(Box::into_raw(allocation)).expect("a box has an address");
+        (allocation.cast(), deleted)
     }
 }
