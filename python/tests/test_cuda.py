@@ -22,22 +22,24 @@ import pytest
 import torch
 
 import dlbridge as dl
-import standin
-from peer import Peer, opened, set_name
-from standin import Memory, Stream, live, log
+import fake_cuda
+from fake_cuda import Memory, Stream, live, log
+from producer import HostileProducer, opened, set_name
 
 GPU, OTHER, HOST = (2, 0), (2, 1), (1, 0)
 IS_COPIED = 2
 
-if standin.IS_HERE:
+if fake_cuda.IS_HERE:
     gc.freeze()  # each test collects: what was imported is not looked at again
 else:
 
-    @pytest.mark.skipif(standin.FOLDER is None, reason="DLBRIDGE_FAKE_CUDA does not say where the stand-in is")
+    @pytest.mark.skipif(
+        fake_cuda.FOLDER is None, reason="DLBRIDGE_FAKE_CUDA does not say where the stand-in is"
+    )
     def test_all_of_this_on_a_stand_in():
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__],
-            env={**os.environ, "LD_LIBRARY_PATH": standin.FOLDER},
+            env={**os.environ, "LD_LIBRARY_PATH": fake_cuda.FOLDER},
             capture_output=True,
             text=True,
         )
@@ -97,7 +99,7 @@ def release(struct):
     C.CFUNCTYPE(None, C.c_void_p)(struct.deleter)(C.addressof(struct))
 
 
-class Producer(Peer):
+class DeviceProducer(HostileProducer):
     """Somebody who shows device memory with `__dlpack__` alone, and frees it when its deleter is called."""
 
     def __init__(self, memory, **options):
@@ -128,25 +130,25 @@ def read_on(stream, tensor):
 class OnStandIn:
     """Tests for a process that has the stand-in."""
 
-    __test__ = standin.IS_HERE
+    __test__ = fake_cuda.IS_HERE
     # What is as it was after each test: threads keep page-locked memory and events for later copies.
-    kept = (standin.MEMORY, standin.PINNED, standin.EVENTS, standin.STREAMS)
+    kept = (fake_cuda.MEMORY, fake_cuda.PINNED, fake_cuda.EVENTS, fake_cuda.STREAMS)
 
     @pytest.fixture(autouse=True)
     def nothing_is_wrong_and_nothing_is_left(self):
         for index in range(2):  # what is kept for later copies is there from here on
             dl.from_dlpack(Memory(numbers(6), index, part=lambda a: a[::-2])).clone().cpu().cuda(index)
         gc.collect()
-        standin.settle()
-        standin.reset()
+        fake_cuda.settle()
+        fake_cuda.reset()
         before = live(*self.kept)
         yield
         gc.collect()
-        standin.settle()
-        assert standin.faults() == ""
+        fake_cuda.settle()
+        assert fake_cuda.faults() == ""
         more = [now - then for now, then in zip(live(*self.kept), before, strict=True)]
         assert max(more) <= 0, f"device memory, page-locked memory, events, streams left: {more}"
-        assert standin.depth() == 0
+        assert fake_cuda.depth() == 0
 
 
 LAYOUTS = {
@@ -227,7 +229,7 @@ class TestCopies(OnStandIn):
 
     def test_what_is_there_goes_through(self):
         near = dl.from_numpy(numbers(3)).cuda(1)
-        standin.reset()
+        fake_cuda.reset()
         for device in (None, 1, "cuda:1", OTHER, torch.device("cuda:1"), torch.device("cuda"), "cuda"):
             assert near.cuda(device) is near
         assert near.to("cuda") is near and near.to("cuda:1") is near and copy.copy(near) is near
@@ -253,7 +255,7 @@ class TestCopies(OnStandIn):
         ]:
             with pytest.raises(error, match=words):
                 call()
-        assert live(standin.QUEUED) == [0]
+        assert live(fake_cuda.QUEUED) == [0]
 
     def test_the_current_device_is_used_and_stays_current(self):
         host = dl.from_numpy(numbers(5))
@@ -264,15 +266,15 @@ class TestCopies(OnStandIn):
             lambda: dl.from_dlpack(numbers(5), device="cuda"),
         ]
         assert [call().device for call in calls] == ["cuda:0"] * 4
-        with standin.current(1):
+        with fake_cuda.current(1):
             assert [call().device for call in calls] == ["cuda:1"] * 4
             there = host.cuda(0)
             assert there.cuda() is there and there.clone().cpu().tolist() == [0, 1, 2, 3, 4]
             empty = dl.from_dlpack(Memory(numbers(0)))  # without an address
             assert empty.device == "cuda:1"
             del there, empty
-            assert standin.depth() == 1
-            assert standin.made("cuCtxGetCurrent") == standin.context(1)
+            assert fake_cuda.depth() == 1
+            assert fake_cuda.made("cuCtxGetCurrent") == fake_cuda.context(1)
 
     def test_the_host_is_refused_with_the_remedy(self):
         near = dl.from_numpy(numbers(1)).cuda()
@@ -314,7 +316,7 @@ class TestStreams(OnStandIn):
         near = dl.from_numpy(array).cuda() if start == "ours" else dl.from_dlpack(Memory(array))
         struct = taken(near, max_version=version, stream=stream if spelling == "object" else stream.number)
         read = stream.read(struct.tensor.data, array.nbytes)
-        standin.reset()
+        fake_cuda.reset()
         for which in sorted(["the struct", "the tensor"], key=lambda which: which != first):
             if which == "the struct":
                 release(struct)
@@ -330,14 +332,14 @@ class TestStreams(OnStandIn):
         struct = taken(dl.from_numpy(array).cuda())
         early = stream.read(struct.tensor.data, array.nbytes)
         stream.synchronize()
-        assert "the allocation" in standin.faults() and bytes(early) != array.tobytes()
-        standin.settle()
-        standin.reset()
+        assert "the allocation" in fake_cuda.faults() and bytes(early) != array.tobytes()
+        fake_cuda.settle()
+        fake_cuda.reset()
         late = stream.read(struct.tensor.data, array.nbytes)
         release(struct)
         stream.synchronize()
-        assert "is freed" in standin.faults() and bytes(late) != array.tobytes()
-        standin.reset()
+        assert "is freed" in fake_cuda.faults() and bytes(late) != array.tobytes()
+        fake_cuda.reset()
 
     @pytest.mark.parametrize("number", [None, 1], ids=["its own", "the default"])
     @pytest.mark.parametrize("copied", [None, True], ids=["shared", "copied"])
@@ -378,7 +380,7 @@ class TestStreams(OnStandIn):
         struct = taken(near, stream=stream.number)
         read = stream.read(struct.tensor.data, near.nbytes)
         dl.copyto(near, np.zeros(100, "float32"))
-        standin.settle()
+        fake_cuda.settle()
         assert bytes(read) == numbers(100).tobytes()
         assert near.cpu().numpy().sum() == 0
         release(struct)
@@ -387,7 +389,7 @@ class TestStreams(OnStandIn):
     def test_which_stream_waits(self, stream):
         own = Stream()
         near = dl.from_numpy(numbers(3)).cuda()
-        standin.reset()
+        fake_cuda.reset()
         release(taken(near, stream=own if stream == "own" else stream))
         waits = {
             line.split(" stream=")[1].split(" ")[0].rstrip("0123456789") for line in log("cuStreamWaitEvent")
@@ -422,7 +424,7 @@ class TestStreams(OnStandIn):
         assert seen() is not None
         release(struct)
         assert seen() is None
-        standin.settle()
+        fake_cuda.settle()
         assert bytes(read) == array.tobytes()
 
     def test_a_stream_that_its_owner_destroys_early_costs_a_wait(self):
@@ -431,11 +433,11 @@ class TestStreams(OnStandIn):
         struct = taken(near, stream=stream.number)
         read = stream.read(struct.tensor.data, near.nbytes)
         del stream  # a number keeps nothing
-        standin.reset()
+        fake_cuda.reset()
         release(struct)
         assert len(log("cuCtxSynchronize")) == 1 and bytes(read) == numbers(3).tobytes()
         assert near.cpu().tolist() == numbers(3).tolist()
-        standin.reset()  # the stand-in calls it a fault, as it should
+        fake_cuda.reset()  # the stand-in calls it a fault, as it should
 
     def test_a_use_ends_with_its_struct_and_the_stream_may_go(self):
         near, reads = dl.from_numpy(numbers(3)).cuda(), []
@@ -445,7 +447,7 @@ class TestStreams(OnStandIn):
             reads.append(stream.read(struct.tensor.data, near.nbytes))
             release(struct)
             del stream
-        standin.reset()
+        fake_cuda.reset()
         assert near.cpu().tolist() == numbers(3).tolist()
         assert all(bytes(read) == numbers(3).tobytes() for read in reads) and log("cuCtxSynchronize") == []
 
@@ -502,10 +504,10 @@ class TestProducers(OnStandIn):
 
     def test_memory_is_shared_and_ready_on_the_default_stream(self):
         memory = Memory(numbers(2, 3))
-        peer, address = Producer(memory), memory.address
+        producer, address = DeviceProducer(memory), memory.address
         del memory
-        tensor = peer.imported()
-        assert peer.asked == [{"stream": 1, "max_version": (1, 3)}]
+        tensor = producer.imported()
+        assert producer.asked == [{"stream": 1, "max_version": (1, 3)}]
         assert (tensor.device, tensor.data_ptr(), tensor.readonly) == ("cuda:0", address, False)
         assert tensor.cpu().tolist() == [[0, 1, 2], [3, 4, 5]] == tensor.cuda(1).cpu().tolist()
         assert dl.from_dlpack(tensor, device="cuda:0", copy=False).data_ptr() == address
@@ -513,56 +515,56 @@ class TestProducers(OnStandIn):
         struct = taken(tensor, stream=stream.number)
         read = stream.read(address, 24)
         release(struct)
-        assert peer.deleted == 0
+        assert producer.deleted == 0
         del tensor
-        peer.check_released()  # and the memory is freed, as far as the peer is concerned
+        producer.check_released()  # and the memory is freed, as far as the producer is concerned
         stream.synchronize()
         assert bytes(read) == numbers(2, 3).tobytes()
 
     def test_to_the_host(self):
         memory = Memory(numbers(2, 3))
-        peer = Producer(memory)
-        peer.answers = [dl.from_numpy(numbers(2, 3) + 1).__dlpack__(max_version=(1, 3))]
-        fetched = dl.from_dlpack(peer, device="cpu")
-        assert peer.asked == [{"dl_device": HOST, "max_version": (1, 3)}]
+        producer = DeviceProducer(memory)
+        producer.answers = [dl.from_numpy(numbers(2, 3) + 1).__dlpack__(max_version=(1, 3))]
+        fetched = dl.from_dlpack(producer, device="cpu")
+        assert producer.asked == [{"dl_device": HOST, "max_version": (1, 3)}]
         assert (fetched.device, fetched.tolist()) == ("cpu", [[1, 2, 3], [4, 5, 6]])
-        peer = Producer(memory)  # does not mind where it is wanted
-        ours = dl.from_dlpack(peer, device="cpu")
+        producer = DeviceProducer(memory)  # does not mind where it is wanted
+        ours = dl.from_dlpack(producer, device="cpu")
         assert (ours.device, ours.tolist()) == ("cpu", [[0, 1, 2], [3, 4, 5]])
-        peer.check_released()
-        peer = Producer(memory)  # does not know the word
-        peer.answers = [TypeError("unexpected keyword")]
+        producer.check_released()
+        producer = DeviceProducer(memory)  # does not know the word
+        producer.answers = [TypeError("unexpected keyword")]
         with pytest.raises(ValueError, match="does not take"):
-            dl.from_dlpack(peer, device="cpu")
-        assert dl.from_dlpack(peer).cpu().tolist() == [[0, 1, 2], [3, 4, 5]]
-        del peer
+            dl.from_dlpack(producer, device="cpu")
+        assert dl.from_dlpack(producer).cpu().tolist() == [[0, 1, 2], [3, 4, 5]]
+        del producer
 
     def test_to_another_device(self):
         memory = Memory(numbers(6, 4), part=lambda a: a[:, ::2])
-        peer = Producer(memory)
-        across = dl.from_dlpack(peer, device="cuda:1")
-        assert peer.asked == [{"stream": 1, "max_version": (1, 3)}]
-        peer.check_released()
+        producer = DeviceProducer(memory)
+        across = dl.from_dlpack(producer, device="cuda:1")
+        assert producer.asked == [{"stream": 1, "max_version": (1, 3)}]
+        producer.check_released()
         assert (across.device, across.stride()) == ("cuda:1", (2, 1))
         assert np.array_equal(across.cpu().numpy(), numbers(6, 4)[:, ::2])
-        peer = Producer(memory)
+        producer = DeviceProducer(memory)
         with pytest.raises(ValueError, match="can't be on cuda:1 without a copy"):
-            dl.from_dlpack(peer, device="cuda:1", copy=False)
-        assert peer.asked == [{"stream": 1, "copy": False, "max_version": (1, 3)}]
-        peer.check_released()
+            dl.from_dlpack(producer, device="cuda:1", copy=False)
+        assert producer.asked == [{"stream": 1, "copy": False, "max_version": (1, 3)}]
+        producer.check_released()
 
     def test_copies_are_asked_for(self):
         memory, copied = Memory(numbers(2, 3)), Memory(numbers(2, 3) + 1)
-        other = Producer(copied, flags=IS_COPIED)
-        peer = Producer(memory)
-        peer.answers = [other.capsule]
-        tensor = dl.from_dlpack(peer, copy=True)
-        assert peer.asked == [{"stream": 1, "copy": True, "max_version": (1, 3)}]
+        other = DeviceProducer(copied, flags=IS_COPIED)
+        producer = DeviceProducer(memory)
+        producer.answers = [other.capsule]
+        tensor = dl.from_dlpack(producer, copy=True)
+        assert producer.asked == [{"stream": 1, "copy": True, "max_version": (1, 3)}]
         assert (tensor.data_ptr(), tensor.cpu().tolist()) == (copied.address, [[1, 2, 3], [4, 5, 6]])
-        peer = Producer(memory)
-        peer.answers = [TypeError("unexpected keyword"), peer.capsule]
+        producer = DeviceProducer(memory)
+        producer.answers = [TypeError("unexpected keyword"), producer.capsule]
         with pytest.raises(ValueError, match="does not take"):
-            dl.from_dlpack(peer, copy=True)
+            dl.from_dlpack(producer, copy=True)
         del tensor
         other.check_released()
 
@@ -584,17 +586,17 @@ class TestProducers(OnStandIn):
                 dl.from_dlpack(source, device="cuda:1", copy=False)
 
     def test_copies_for_others_stay_on_their_device(self):
-        class Array(Producer):
+        class Array(DeviceProducer):
             def __array_namespace__(self):
                 return SimpleNamespace(from_dlpack=lambda tensor: ("theirs", tensor))
 
         turned = lambda: Memory(numbers(3, 4), 1, part=lambda a: a.T)  # noqa: E731
         for copied, strides in ((dl.clone, (1, 4)), (dl.contiguous, (3, 1))):
-            for source in (turned(), Producer(turned()), dl.from_dlpack(turned())):
+            for source in (turned(), DeviceProducer(turned()), dl.from_dlpack(turned())):
                 new = copied(source)
                 assert (type(new), new.device, new.stride()) == (dl.Tensor, "cuda:1", strides)
                 assert np.array_equal(new.cpu().numpy(), numbers(3, 4).T)
-        rows = Producer(Memory(numbers(3, 4)))
+        rows = DeviceProducer(Memory(numbers(3, 4)))
         assert dl.contiguous(rows) is rows
         word, new = dl.clone(Array(turned()))
         assert (word, new.device) == ("theirs", "cuda:1") and np.array_equal(
@@ -605,8 +607,8 @@ class TestProducers(OnStandIn):
 LIKE_TORCH = """
 import ctypes as C, sys, types
 import numpy as np, dlbridge as dl
-import standin
-from peer import new_capsule, opened, set_name
+import fake_cuda
+from producer import new_capsule, opened, set_name
 
 asked = []
 module = sys.modules["torch"] = types.ModuleType("torch")
@@ -650,7 +652,7 @@ class Tensor:
         return self.inner.__dlpack__(**options)
 
 module.Tensor = Tensor
-memory, side = standin.Memory(np.zeros(4, "u1"), 1), standin.Stream(1)
+memory, side = fake_cuda.Memory(np.zeros(4, "u1"), 1), fake_cuda.Stream(1)
 tensor = Tensor()
 tensor.inner = dl.from_dlpack(memory)
 stream = side.number
@@ -661,8 +663,8 @@ side.write(memory.address, bytes([5, 6, 7, 8]))
 print(dl.from_dlpack(tensor).cpu().tolist())
 stream = None
 print(dl.from_dlpack(tensor).shape, asked)
-standin.settle()
-print(standin.faults() == "")
+fake_cuda.settle()
+print(fake_cuda.faults() == "")
 """
 
 
@@ -824,7 +826,7 @@ class TestCopyto(OnStandIn):
                 for index in range(2):
                     memory = Memory(room, index, part)
                     dl.copyto(memory, lender)
-                    standin.settle()
+                    fake_cuda.settle()
                     assert np.array_equal(memory.now(), expected), name
                 host = room.copy()
                 dl.copyto(part(host), lender)
@@ -842,10 +844,10 @@ class TestCopyto(OnStandIn):
     def test_parts_of_the_same_memory_may_overlap(self):
         memory = Memory(numbers(100))
         dl.copyto(memory.other(lambda a: a[1:]), memory.other(lambda a: a[:-1]))
-        standin.settle()
+        fake_cuda.settle()
         assert memory.now().tolist() == [0, *range(99)]
         dl.copyto(memory, memory.other(lambda a: a[::-1]))
-        standin.settle()
+        fake_cuda.settle()
         assert memory.now().tolist() == [*range(98, -1, -1), 0]
 
     def test_what_does_not_fit_is_refused(self):
@@ -883,15 +885,15 @@ class TestPageLockedMemory(OnStandIn):
         tensor[0, 1] = -7
         assert view[0, 1] == -7 == memoryview(pinned)[0, 1]
         assert dl.from_numpy(view[1:]).is_pinned() and dl.from_dlpack(tensor).is_pinned()
-        before = live(standin.PINNED)[0]
+        before = live(fake_cuda.PINNED)[0]
         del pinned, view
         gc.collect()
-        assert live(standin.PINNED) == [before] and tensor[0, 1] == -7
+        assert live(fake_cuda.PINNED) == [before] and tensor[0, 1] == -7
         del tensor
-        assert live(standin.PINNED) == [before - 1]
+        assert live(fake_cuda.PINNED) == [before - 1]
 
     def test_whoever_locked_it(self):
-        theirs = standin.PageLocked(40)
+        theirs = fake_cuda.PageLocked(40)
         lent = dl.from_dlpack(theirs.bytes)
         assert lent.is_pinned() and lent.pin_memory() is lent
         assert dl.from_numpy(np.frombuffer(theirs.bytes, "float32")[::-2]).is_pinned()
@@ -911,19 +913,19 @@ class TestPageLockedMemory(OnStandIn):
         array = numbers(9 << 20, dtype="uint8")
         pinned, plain = dl.from_numpy(array).pin_memory(), dl.from_numpy(array)
         sizes = lambda name: [line.split(" bytes=")[1] for line in log(name)]  # noqa: E731
-        standin.reset()
+        fake_cuda.reset()
         near = pinned.cuda()
         assert sizes("cuMemcpyHtoDAsync") == [str(9 << 20)]
         pinned.numpy()[:] = 0  # the device is done with it
-        standin.reset()
+        fake_cuda.reset()
         back = dl.from_numpy(np.ones_like(array)).pin_memory()
         dl.copyto(back, near)
         assert sizes("cuMemcpyDtoHAsync") == [str(9 << 20)]
         assert np.array_equal(back.numpy(), array)
-        standin.reset()
+        fake_cuda.reset()
         dl.copyto(near, pinned)
         assert sizes("cuMemcpyHtoDAsync") == [str(9 << 20)] and not near.cpu().numpy().any()
-        standin.reset()
+        fake_cuda.reset()
         plain.cuda()
         assert len(sizes("cuMemcpyHtoDAsync")) == 3, "in halves of 4 MiB otherwise"
 
@@ -987,21 +989,21 @@ class TestFailures(OnStandIn):
         failures = 0
         for verb, call in verbs.items():
             call()
-            standin.settle()
+            fake_cuda.settle()
             before = live(*self.kept)
             for name in self.CALLS:
                 for nth in range(1, 100):
-                    standin.reset()
+                    fake_cuda.reset()
                     out_of_memory = "Alloc" in name
-                    code = standin.OUT_OF_MEMORY if out_of_memory else standin.UNKNOWN
-                    standin.fail(name, nth, code)
+                    code = fake_cuda.OUT_OF_MEMORY if out_of_memory else fake_cuda.UNKNOWN
+                    fake_cuda.fail(name, nth, code)
                     try:
                         result, error = call(), None
                     except Exception as raised:
                         result, error = None, raised.with_traceback(None)
                     reached = any(line.endswith(f"-> {code}") for line in log(name))
-                    label, faults = f"{verb}: {name} {nth}: {error!r}", standin.faults()
-                    standin.reset()  # the failure that did not come to pass is not for the next
+                    label, faults = f"{verb}: {name} {nth}: {error!r}", fake_cuda.faults()
+                    fake_cuda.reset()  # the failure that did not come to pass is not for the next
                     if error is None:
                         assert np.array_equal(result.numpy(force=True), array), label
                     elif out_of_memory:
@@ -1010,35 +1012,35 @@ class TestFailures(OnStandIn):
                         assert type(error) is RuntimeError and name in str(error), label
                         assert "unknown error" in str(error), label
                     del result
-                    standin.settle()
-                    assert (faults, standin.depth(), live(*self.kept)) == ("", 0, before), label
+                    fake_cuda.settle()
+                    assert (faults, fake_cuda.depth(), live(*self.kept)) == ("", 0, before), label
                     failures += error is not None
                     if not reached:
                         break
                 else:
                     raise AssertionError(f"{label} without end")
             assert np.array_equal(call().numpy(force=True), array), "the next one works"
-            standin.settle()
+            fake_cuda.settle()
         assert failures > 60, failures
 
     def test_the_words(self):
         host = dl.from_numpy(numbers(100))
         near = host.cuda()
-        standin.fail("cuMemAllocAsync", 1, standin.OUT_OF_MEMORY)
+        fake_cuda.fail("cuMemAllocAsync", 1, fake_cuda.OUT_OF_MEMORY)
         with pytest.raises(MemoryError, match="^out of memory: 400 bytes$"):
             host.cuda()
         with pytest.raises(MemoryError, match="^out of memory: 1099511627776 bytes$"):
             dl.from_dlpack(Memory(numbers(1), part=lambda a: np.broadcast_to(a, (1 << 38,)))).clone()
-        standin.fail("cuMemcpyHtoDAsync", 1, 700)
+        fake_cuda.fail("cuMemcpyHtoDAsync", 1, 700)
         with pytest.raises(RuntimeError) as raised:
             host.cuda()
         assert str(raised.value) == (
             "CUDA: cuMemcpyHtoDAsync_v2 gave CUDA_ERROR_ILLEGAL_ADDRESS, an illegal memory access was encountered (error 700)"
         )
-        standin.fail("cuMemHostAlloc", 1, standin.OUT_OF_MEMORY)
+        fake_cuda.fail("cuMemHostAlloc", 1, fake_cuda.OUT_OF_MEMORY)
         with pytest.raises(MemoryError):
             host.pin_memory()
-        standin.fail("cuMemcpyDtoHAsync", 1, 719)
+        fake_cuda.fail("cuMemcpyDtoHAsync", 1, 719)
         with pytest.raises(RuntimeError, match="unspecified launch failure"):
             near.cpu()
         assert near.cpu().tolist() == host.cuda().cpu().tolist() == list(range(100))
@@ -1051,7 +1053,7 @@ class TestFailures(OnStandIn):
 
 
 class TestThreads(OnStandIn):
-    kept = (standin.MEMORY, standin.STREAMS)
+    kept = (fake_cuda.MEMORY, fake_cuda.STREAMS)
 
     def test_threads_copy_at_the_same_time(self):
         wrong, done = [], []
@@ -1082,11 +1084,11 @@ class TestThreads(OnStandIn):
         struct = taken(held[0], stream=stream)
         read = stream.read(struct.tensor.data, array.nbytes)
         release(struct)
-        before = live(standin.MEMORY)[0]
+        before = live(fake_cuda.MEMORY)[0]
         thread = threading.Thread(target=held.clear)
         thread.start()
         thread.join()
-        assert live(standin.MEMORY) == [before - 1]
+        assert live(fake_cuda.MEMORY) == [before - 1]
         stream.synchronize()
         assert bytes(read) == array.tobytes()
 
@@ -1103,12 +1105,12 @@ class TestThreads(OnStandIn):
         assert process.pthread_create(C.byref(thread), None, C.c_void_p(struct.deleter), C.byref(struct)) == 0
         assert process.pthread_join(thread, None) == 0
         assert seen() is None
-        standin.settle()
+        fake_cuda.settle()
         assert bytes(read) == array.tobytes()
 
     def test_the_current_device_is_each_threads_own(self):
         found = []
-        with standin.current(1):
+        with fake_cuda.current(1):
             thread = threading.Thread(target=lambda: found.append(dl.from_numpy(numbers(3)).cuda().device))
             thread.start()
             thread.join()

@@ -1,6 +1,6 @@
-"""Peers that say anything: each field of DLPack's structs, right and wrong, and each way to hand them over.
+"""Producers that say anything: each field of DLPack's structs, right and wrong, and each way to hand them over.
 
-Each case meets its peer in a child process.
+Each case meets its producer in a child process.
 """
 
 import ctypes as C
@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 import dlbridge
-from peer import (
+from producer import (
     HOST,
     IS_COPIED,
     PADDED,
     READ_ONLY,
     SECONDS,
+    HostileProducer,
     Legacy,
-    Peer,
     Versioned,
     cases,
     compact,
@@ -76,17 +76,21 @@ VERSIONS = [(0, 5), (1, 0), (1, 2), (1, 3), (1, 99), (2, 0), "legacy"]
 def test_versions_strides_offsets(version, layout, byte_offset):
     shape, strides = LAYOUTS[layout]
     kind = {"legacy": True} if version == "legacy" else {"version": version}
-    peer = Peer(**kind, shape=shape, strides=strides, byte_offset=byte_offset, context=0x5EED)
+    producer = HostileProducer(**kind, shape=shape, strides=strides, byte_offset=byte_offset, context=0x5EED)
     if version in [(0, 5), (2, 0)]:
-        return peer.check_refused(match="version")
+        return producer.check_refused(match="version")
     strides = strides or compact(shape)
-    tensor = peer.imported()
-    assert (tensor.shape, tensor.stride(), tensor.data_ptr()) == (shape, strides, peer.first + byte_offset)
+    tensor = producer.imported()
+    assert (tensor.shape, tensor.stride(), tensor.data_ptr()) == (
+        shape,
+        strides,
+        producer.first + byte_offset,
+    )
     assert tensor.is_contiguous() is (layout in {"NULL", "compact", "odd where the size is 1"})
     for read in READS:
-        assert read(tensor) == peer.elements(shape, strides, Peer.FIRST + byte_offset)
+        assert read(tensor) == producer.elements(shape, strides, HostileProducer.FIRST + byte_offset)
     del tensor
-    peer.check_released()
+    producer.check_released()
 
 
 WILD = [  # what cannot be, and addresses that lead nowhere
@@ -113,16 +117,16 @@ WILD = [  # what cannot be, and addresses that lead nowhere
 def test_wild_fields(fields, more):
     if "legacy" in more and "version" in fields:
         return  # there are no versions to tell it by
-    Peer(**fields | more).check_refused(times=int(more.get("deleter", True)))
+    HostileProducer(**fields | more).check_refused(times=int(more.get("deleter", True)))
 
 
 @cases(misplaced=[1, 4])
 def test_a_misaligned_struct_has_one_owner(misplaced):
-    peer = Peer(misplaced=misplaced)
+    producer = HostileProducer(misplaced=misplaced)
     with pytest.raises(BufferError, match="misaligned"):
-        dlbridge.from_dlpack(peer)
+        dlbridge.from_dlpack(producer)
     # Either it is still the capsule's, or it was taken over and released.
-    assert (name_of(peer.capsule), peer.deleted) in [(Versioned.name, 0), (Versioned.used, 1)]
+    assert (name_of(producer.capsule), producer.deleted) in [(Versioned.name, 0), (Versioned.used, 1)]
 
 
 FLAGS = ["legacy", 0, READ_ONLY, IS_COPIED, READ_ONLY | IS_COPIED, PADDED, 1 << 40]
@@ -130,10 +134,10 @@ FLAGS = ["legacy", 0, READ_ONLY, IS_COPIED, READ_ONLY | IS_COPIED, PADDED, 1 << 
 
 @cases(flags=FLAGS, wanted=["read", "write"])
 def test_flags(flags, wanted):
-    peer = Peer(legacy=True) if flags == "legacy" else Peer(flags=flags)
+    producer = HostileProducer(legacy=True) if flags == "legacy" else HostileProducer(flags=flags)
     readonly = flags == "legacy" or bool(flags & READ_ONLY)
-    before = peer.elements()
-    tensor = peer.imported()
+    before = producer.elements()
+    tensor = producer.imported()
     view, array = memoryview(tensor), tensor.numpy()
     assert (tensor.readonly, view.readonly, array.flags.writeable) == (readonly, readonly, not readonly)
     if wanted == "read":
@@ -149,16 +153,16 @@ def test_flags(flags, wanted):
             lambda: tensor.__dlpack__(max_version=(0, 8)),
         ]
         refusals = [TypeError, ValueError, ValueError, BufferError, BufferError]
-        assert [outcome(write) for write in writes] == refusals and peer.elements() == before
+        assert [outcome(write) for write in writes] == refusals and producer.elements() == before
         assert name_of(tensor.__dlpack__(copy=True)) == Legacy.name
         del writes
     else:
         view[0], array[1] = 7, 8
         dlbridge.copyto(tensor, tensor.numpy()[::-1].copy())
-        assert peer.elements() == tensor.tolist() == [before[2], 8, 7]
+        assert producer.elements() == tensor.tolist() == [before[2], 8, 7]
         assert name_of(tensor.__dlpack__()) == Legacy.name
     del tensor, view, array
-    peer.check_released()
+    producer.check_released()
 
 
 DEVICES = [(1, 0), (1, 5), (2, 0), (3, 0), (10, 0), (11, 0), (12, 0), (13, 0), (99, 0)]
@@ -168,21 +172,21 @@ DEVICES = [(1, 0), (1, 5), (2, 0), (3, 0), (10, 0), (11, 0), (12, 0), (13, 0), (
 def test_devices(query, given):
     host = given[0] in HOST
     query = given if query == "the same" else query
-    peer = Peer(query=query, device=given, **({} if host else {"data": 64}))
+    producer = HostileProducer(query=query, device=given, **({} if host else {"data": 64}))
     if given[0] == 99 or (query != given and not {query[0], given[0]} <= HOST):
-        return peer.check_refused(match="of type 99|producer said")
-    tensor = peer.imported()
+        return producer.check_refused(match="of type 99|producer said")
+    tensor = producer.imported()
     assert (tensor.__dlpack_device__(), tensor.shape) == (given, (3,))
     assert tuple(opened(tensor.__dlpack__(max_version=(1, 0))).tensor.device) == given
     assert tensor.device in repr(tensor)
     for read in READS if host else []:
-        assert read(tensor) == peer.elements()
+        assert read(tensor) == producer.elements()
     accesses = [lambda: memoryview(tensor), tensor.clone, tensor.tolist, tensor.numpy, tensor.__array__]
     refusals = [BufferError, BufferError, TypeError, TypeError, TypeError]
     assert host or [outcome(access) for access in accesses] == refusals
     accesses.clear()
     del tensor
-    peer.check_released()
+    producer.check_released()
 
 
 # Bits that are right and bits that are not, by code. No bits are right for handles, nor for unknown codes.
@@ -226,16 +230,20 @@ NAMES = [
 @cases(code=sorted(BITS), right=[True, False], lanes=[0, 1, 2], flags=[0, PADDED])
 def test_dtypes(code, right, lanes, flags):
     bits = BITS[code][0 if right else 1]
-    peer = Peer(dtype=(code, 8 if bits is None else bits, lanes), flags=flags)
+    producer = HostileProducer(dtype=(code, 8 if bits is None else bits, lanes), flags=flags)
     if not right or bits is None or lanes == 0:
-        return peer.check_refused()
+        return producer.check_refused()
     stored = 8 if flags & PADDED and bits < 8 else bits
-    tensor = peer.imported()
+    tensor = producer.imported()
     assert tensor.dtype in repr(tensor) and tensor.nbytes == (3 * stored * lanes + 7) // 8
-    raw = bytes(peer.memory[Peer.FIRST : Peer.FIRST + tensor.nbytes])
+    raw = bytes(producer.memory[HostileProducer.FIRST : HostileProducer.FIRST + tensor.nbytes])
     dtype = np.dtype(getattr(ml_dtypes, NAMES[code], NAMES[code]))
     array = outcome(tensor.numpy)
-    assert array is TypeError or (array.dtype, array.tobytes(), array.ctypes.data) == (dtype, raw, peer.first)
+    assert array is TypeError or (array.dtype, array.tobytes(), array.ctypes.data) == (
+        dtype,
+        raw,
+        producer.first,
+    )
     assert (array is not TypeError) == (lanes == 1 and stored % 8 == 0)
     number = lanes == 1 and code <= 6
     # ml_dtypes lists numbers of its own, where Python's are wanted.
@@ -243,7 +251,7 @@ def test_dtypes(code, right, lanes, flags):
     assert repr(outcome(tensor.tolist)) == repr(numbers)
     assert outcome(lambda: bytes(memoryview(tensor))) == (raw if number and code != 4 else BufferError)
     del tensor, array
-    peer.check_released()
+    producer.check_released()
 
 
 SHAPES = {  # shape, and what listing it raises
@@ -258,34 +266,34 @@ SHAPES = {  # shape, and what listing it raises
 @cases(name=SHAPES, data=["ok", "NULL"], strides=["compact", None])
 def test_shapes(name, data, strides):
     shape, error = SHAPES[name]
-    peer = Peer(shape=shape, strides=strides, **({} if data == "ok" else {"data": None}))
+    producer = HostileProducer(shape=shape, strides=strides, **({} if data == "ok" else {"data": None}))
     count = math.prod(shape)
     if data == "NULL" and count:
-        return peer.check_refused(match="memory")
-    tensor = peer.imported()
+        return producer.check_refused(match="memory")
+    tensor = producer.imported()
     assert (tensor.shape, tensor.numel(), tensor.nbytes) == (shape, count, 4 * count)
     assert tensor.is_contiguous() and tensor.clone().shape == shape
     assert opened(tensor.__dlpack__(max_version=(1, 0))).tensor.ndim == len(shape)
     assert tensor.dtype in repr(tensor)
     if error is None:
         for read in READS:
-            assert read(tensor) == peer.elements(shape, compact(shape))
+            assert read(tensor) == producer.elements(shape, compact(shape))
     else:  # deeper or longer than lists and arrays go
         assert outcome(tensor.tolist) is error
         assert {outcome(access) for access in (tensor.numpy, tensor.__array__)} <= {ValueError, BufferError}
     del tensor
-    peer.check_released()
+    producer.check_released()
 
 
 @cases()
 def test_more_elements_than_memory():
-    peer = Peer(shape=(2**30, 2**30), strides=(0, 0))
-    tensor = peer.imported()
+    producer = HostileProducer(shape=(2**30, 2**30), strides=(0, 0))
+    tensor = producer.imported()
     assert (tensor.numel(), tensor.numpy().shape, len(repr(tensor)) < 1000) == (2**60, tensor.shape, True)
     for copy in (tensor.tolist, tensor.clone, tensor.contiguous, lambda: dlbridge.tensor(tensor)):
         assert outcome(copy) is MemoryError
     del tensor, copy
-    peer.check_released()
+    producer.check_released()
 
 
 ASKED = [  # device of the producer, options of the caller, what the producer is asked besides a version
@@ -305,49 +313,51 @@ ASKED = [  # device of the producer, options of the caller, what the producer is
 @cases(case=ASKED)
 def test_what_a_producer_is_asked(case):
     query, options, asked = case
-    peer = Peer(query=query, device=(1, 0) if "dl_device" in asked else query)
-    assert dlbridge.from_dlpack(peer, **options).shape == (3,)
-    assert peer.asked == [{"max_version": (1, 3), **asked}]
-    peer.check_released()
+    producer = HostileProducer(query=query, device=(1, 0) if "dl_device" in asked else query)
+    assert dlbridge.from_dlpack(producer, **options).shape == (3,)
+    assert producer.asked == [{"max_version": (1, 3), **asked}]
+    producer.check_released()
     # One that does not know the keywords is asked again without them, unless they matter.
-    peer = Peer(query=query, device=query)
-    peer.answers = [first := TypeError("unexpected keyword"), peer.capsule]
+    producer = HostileProducer(query=query, device=query)
+    producer.answers = [first := TypeError("unexpected keyword"), producer.capsule]
     if {"copy", "dl_device"} & asked.keys():
         with pytest.raises(ValueError, match="does not take") as raised:
-            dlbridge.from_dlpack(peer, **options)
-        assert (raised.value.__cause__, len(peer.asked), peer.deleted) == (first, 1, 0)
+            dlbridge.from_dlpack(producer, **options)
+        assert (raised.value.__cause__, len(producer.asked), producer.deleted) == (first, 1, 0)
     else:
-        assert dlbridge.from_dlpack(peer, **options).shape == (3,)
-        assert peer.asked[1:] == [asked]
-        peer.check_released()
+        assert dlbridge.from_dlpack(producer, **options).shape == (3,)
+        assert producer.asked[1:] == [asked]
+        producer.check_released()
 
 
 PRODUCERS = {  # what is different about producers of the first protocol
     "new": {},
-    "taking a stream": {"__dlpack__": lambda self, stream=None: Peer.__dlpack__(self, stream=stream)},
-    "taking nothing": {"__dlpack__": lambda self: Peer.__dlpack__(self)},
+    "taking a stream": {
+        "__dlpack__": lambda self, stream=None: HostileProducer.__dlpack__(self, stream=stream)
+    },
+    "taking nothing": {"__dlpack__": lambda self: HostileProducer.__dlpack__(self)},
     "without a device query": {"__dlpack_device__": property()},  # raises AttributeError
 }
 
 
-@cases(producer=PRODUCERS, legacy=[True, False], deleter=[True, False])
-def test_producers_of_any_age(producer, legacy, deleter):
-    peer = type("Old", (Peer,), PRODUCERS[producer])(legacy=legacy, deleter=deleter)
-    if "taking" in producer:
+@cases(age=PRODUCERS, legacy=[True, False], deleter=[True, False])
+def test_producers_of_any_age(age, legacy, deleter):
+    producer = type("Old", (HostileProducer,), PRODUCERS[age])(legacy=legacy, deleter=deleter)
+    if "taking" in age:
         with pytest.raises(ValueError, match="does not take") as raised:
-            dlbridge.from_dlpack(peer, copy=False)
-        assert isinstance(raised.value.__cause__, TypeError) and peer.asked == []
-    tensor = peer.imported()
-    assert (tensor.tolist(), tensor.readonly, len(peer.asked)) == (peer.elements(), legacy, 1)
-    for again in (peer, peer.capsule):
+            dlbridge.from_dlpack(producer, copy=False)
+        assert isinstance(raised.value.__cause__, TypeError) and producer.asked == []
+    tensor = producer.imported()
+    assert (tensor.tolist(), tensor.readonly, len(producer.asked)) == (producer.elements(), legacy, 1)
+    for again in (producer, producer.capsule):
         with pytest.raises(ValueError, match="consumed already"):
             dlbridge.from_dlpack(again)
     if deleter:  # the same struct in another capsule
         with pytest.raises(BufferError, match="consumed already"):
-            dlbridge.from_dlpack(new_capsule(C.addressof(peer.struct), type(peer.struct).name, None))
-    assert peer.deleted == 0
+            dlbridge.from_dlpack(new_capsule(C.addressof(producer.struct), type(producer.struct).name, None))
+    assert producer.deleted == 0
     del tensor
-    peer.check_released(times=int(deleter))
+    producer.check_released(times=int(deleter))
 
 
 RAISED = [
@@ -359,102 +369,102 @@ RAISED = [
 
 @cases(answers=RAISED)
 def test_producers_that_raise(answers):
-    peer = Peer()
-    peer.answers = list(answers)
+    producer = HostileProducer()
+    producer.answers = list(answers)
     with pytest.raises(type(answers[-1])) as raised:
-        dlbridge.from_dlpack(peer)
-    assert raised.value is answers[-1] and peer.asked == [{"max_version": (1, 3)}, {}][: len(answers)]
+        dlbridge.from_dlpack(producer)
+    assert raised.value is answers[-1] and producer.asked == [{"max_version": (1, 3)}, {}][: len(answers)]
     assert raised.value.__cause__ is (answers[0] if isinstance(raised.value, TypeError) else None)
-    assert (name_of(peer.capsule), peer.deleted) == (Versioned.name, 0)
+    assert (name_of(producer.capsule), producer.deleted) == (Versioned.name, 0)
 
 
 NO_TENSORS = {
-    "nothing": (lambda peer: None, TypeError),
-    "an object": (lambda peer: peer, TypeError),
-    "a capsule of another name": (lambda peer: new_capsule(peer.first, b"tensor", None), ValueError),
-    "a capsule without a name": (lambda peer: new_capsule(peer.first, None, None), ValueError),
+    "nothing": (lambda producer: None, TypeError),
+    "an object": (lambda producer: producer, TypeError),
+    "a capsule of another name": (lambda producer: new_capsule(producer.first, b"tensor", None), ValueError),
+    "a capsule without a name": (lambda producer: new_capsule(producer.first, None, None), ValueError),
 }
 
 
 @cases(given=NO_TENSORS)
 def test_producers_that_give_no_tensor(given):
-    peer, (give, error) = Peer(), NO_TENSORS[given]
-    peer.answers = [give(peer)]
+    producer, (give, error) = HostileProducer(), NO_TENSORS[given]
+    producer.answers = [give(producer)]
     with pytest.raises(error, match="capsule"):
-        dlbridge.from_dlpack(peer)
+        dlbridge.from_dlpack(producer)
     for option in ({"copy": False}, {"copy": True}, {"device": "cpu"}):  # a capsule has no options
         with pytest.raises(ValueError, match="capsule"):
-            dlbridge.from_dlpack(peer.capsule, **option)
-    assert (name_of(peer.capsule), peer.deleted) == (Versioned.name, 0)
+            dlbridge.from_dlpack(producer.capsule, **option)
+    assert (name_of(producer.capsule), producer.deleted) == (Versioned.name, 0)
 
 
 @cases(query=[1, (1,), (1, 0, 0), ("cpu", 0), (2**40, 0), [1, 0]])
 def test_producers_that_are_on_no_device(query):
-    peer = Peer(query=query)
+    producer = HostileProducer(query=query)
     with pytest.raises(TypeError, match="device"):
-        dlbridge.from_dlpack(peer)
-    assert (peer.asked, name_of(peer.capsule), peer.deleted) == ([], Versioned.name, 0)
+        dlbridge.from_dlpack(producer)
+    assert (producer.asked, name_of(producer.capsule), producer.deleted) == ([], Versioned.name, 0)
 
 
 @cases(holder=HOLDERS)
 def test_memory_lives_as_long_as_anything_that_holds_it(holder):
-    peer, array = Peer(), np.zeros(3)
-    tensor, references = peer.imported(), sys.getrefcount(array)
+    producer, array = HostileProducer(), np.zeros(3)
+    tensor, references = producer.imported(), sys.getrefcount(array)
     held = HOLDERS[holder](tensor), HOLDERS[holder](dlbridge.from_numpy(array))
     del tensor
     gc.collect()
-    assert (peer.deleted, sys.getrefcount(array)) == (0, references + 1)
+    assert (producer.deleted, sys.getrefcount(array)) == (0, references + 1)
     del held
-    peer.check_released()
+    producer.check_released()
     assert sys.getrefcount(array) == references
 
 
-@cases(holder=HOLDERS, owner=["peer", "array"])
+@cases(holder=HOLDERS, owner=["producer", "array"])
 def test_releases_while_an_exception_is_on_its_way(holder, owner):
-    if (holder, owner) == ("array from DLPack", "peer"):
+    if (holder, owner) == ("array from DLPack", "producer"):
         return  # NumPy calls the deleter, and there is no code for Python between the two
 
     def leave():
         raise LookupError("on its way")
 
-    peer, array = Peer(), np.zeros(3)
+    producer, array = HostileProducer(), np.zeros(3)
     gone = weakref.finalize(array, outcome, {}.__getitem__, "missing")
-    tensors = [peer.imported() if owner == "peer" else dlbridge.from_numpy(array)]
+    tensors = [producer.imported() if owner == "producer" else dlbridge.from_numpy(array)]
     del array
     with pytest.raises(LookupError, match="on its way"):
         # This is on the frame's stack, and dropped while the exception passes.
         (HOLDERS[holder](tensors.pop()), leave())
-    assert not gone.alive and peer.deleted == (owner == "peer")
+    assert not gone.alive and producer.deleted == (owner == "producer")
 
 
 @cases()
 def test_the_last_reference_goes_on_another_thread():
-    peer = Peer()
-    holders = [hold(tensor) for tensor in [peer.imported()] for hold in HOLDERS.values()]
+    producer = HostileProducer()
+    holders = [hold(tensor) for tensor in [producer.imported()] for hold in HOLDERS.values()]
     thread = threading.Thread(target=holders.clear)
     thread.start()
     thread.join()
-    peer.check_released()
-    assert peer.threads == [thread.ident]
+    producer.check_released()
+    assert producer.threads == [thread.ident]
 
 
 @cases()
 def test_tensors_from_before_a_fork():
     large = dlbridge.tensor(np.arange(2.0**20).reshape(1024, 1024))  # 8 MB: copied by several threads
-    peer, array = Peer(), np.zeros(3)
-    tensors, references = [peer.imported(), dlbridge.from_numpy(array)], sys.getrefcount(array)
+    producer, array = HostileProducer(), np.zeros(3)
+    tensors, references = [producer.imported(), dlbridge.from_numpy(array)], sys.getrefcount(array)
 
     def use():
-        assert [tensor.tolist() for tensor in tensors] == [peer.elements(), [0.0, 0.0, 0.0]]
+        assert [tensor.tolist() for tensor in tensors] == [producer.elements(), [0.0, 0.0, 0.0]]
         assert np.array_equal(large.clone(), large)
         assert np.array_equal(dlbridge.contiguous(large.numpy().T).T, large)
         tensors.clear()
-        peer.check_released()
+        producer.check_released()
         assert sys.getrefcount(array) == references - 1
 
     large.clone()
     in_child(use)()
-    assert peer.deleted == 0
+    assert producer.deleted == 0
     use()
 
 
@@ -507,15 +517,15 @@ def hold(library, tensor, version):
 
 @cases(release=["release_on_one", "release_on_many"], version=[(1, 0), None])
 def test_releases_on_threads_that_the_interpreter_does_not_know(helper, release, version):
-    library, peer, array = C.CDLL(helper), Peer(), np.zeros(3)
+    library, producer, array = C.CDLL(helper), HostileProducer(), np.zeros(3)
     gone = weakref.ref(array)
-    for tensor in [peer.imported(), dlbridge.from_numpy(array)] * 16:
+    for tensor in [producer.imported(), dlbridge.from_numpy(array)] * 16:
         hold(library, tensor, version)
     del tensor, array
-    assert peer.deleted == 0 and gone() is not None
+    assert producer.deleted == 0 and gone() is not None
     getattr(library, release)()
-    peer.check_released()
-    assert gone() is None and peer.threads != [threading.get_ident()]
+    producer.check_released()
+    assert gone() is None and producer.threads != [threading.get_ident()]
 
 
 SCRIPT = """

@@ -16,7 +16,7 @@ import torch
 import tvm_ffi
 
 import dlbridge as dl
-from peer import DLTensor, Versioned
+from producer import DLTensor, Versioned
 
 # -- buffers ---------------------------------------------------------------------------------------------------
 

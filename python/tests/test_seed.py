@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dlbridge as dl
-from peer import Peer
+from producer import HostileProducer
 
 # Each line as one knows it, and as it is here where it differs.
 SEED = {
@@ -157,7 +157,7 @@ def test_refusals_are_pytorchs(case):
 
 
 # Outlives its tensors, whose deleter it is.
-ON_CUDA = Peer(shape=(2, 2), device=(2, 0))
+ON_CUDA = HostileProducer(shape=(2, 2), device=(2, 0))
 
 
 def test_memory_of_a_device_does_not_become_an_array_and_the_error_names_the_remedy():

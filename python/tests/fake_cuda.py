@@ -1,4 +1,4 @@
-"""The stand-in for CUDA's driver (standin/ at the top of the repository): what it did, and the memory and the
+"""The stand-in for CUDA's driver (fake_cuda/ at the top of the repository): what it did, and the memory and the
 streams of others on it.
 
 It runs nothing before it must, and frees memory as early as CUDA's rules let it.

@@ -1,4 +1,4 @@
-"""A peer whose DLPack struct says anything, and children to meet it in.
+"""A producer whose DLPack struct says anything, and children to meet it in.
 
 Cases run in forked children, so that an abort, a segmentation fault or a hang is one failed case, which names
 the signal, and not the end of the run.
@@ -124,7 +124,7 @@ def opened(capsule):
     return kind.from_address(pointer_of(capsule, kind.name))
 
 
-class Peer:
+class HostileProducer:
     """A producer whose struct says what it is told to say, and whose deleter counts its calls."""
 
     FIRST = 96  # where in the memory the first element is: there is room on both sides
@@ -188,18 +188,18 @@ class Peer:
         return self.query
 
     def imported(self, **options):
-        """The peer's tensor: the capsule was taken over, and nothing was released."""
+        """The producer's tensor: the capsule was taken over, and nothing was released."""
         tensor = dlbridge.from_dlpack(self, **options)
         assert (name_of(self.capsule), self.deleted) == (type(self.struct).used, 0)
         return tensor
 
     def check_released(self, times=1):
-        """The struct went back to the peer so many times, as it was made."""
+        """The struct went back to the producer so many times, as it was made."""
         gc.collect()
         assert (self.deleted, self.intact) == (times, True)
 
     def check_refused(self, match=None, times=1):
-        """The struct is refused, and goes back to the peer all the same."""
+        """The struct is refused, and goes back to the producer all the same."""
         with pytest.raises(BufferError, match=match):
             dlbridge.from_dlpack(self)
         assert (name_of(self.capsule), bytes(self.struct)) == (type(self.struct).used, self.made)
