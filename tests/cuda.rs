@@ -1,5 +1,5 @@
-//! Copies to, from and between CUDA devices, on a stand-in for the driver that puts work off as long as CUDA's rules
-//! let it, and frees memory as early as they let it. See `standin/`.
+//! Copies to, from and between CUDA devices, on the fake CUDA driver of `tests/support/fake-cuda`, which
+//! runs work as late, and frees memory as early, as CUDA's rules let it.
 
 #[path = "support/fake_cuda.rs"]
 mod fake_cuda;
@@ -306,7 +306,7 @@ fn the_callers_device_stays_current() {
     session.check();
 }
 
-/// The order of streams: the stand-in does nothing before it must.
+/// The order of streams: the fake driver runs nothing before it must.
 mod order {
     use super::*;
 
@@ -345,7 +345,7 @@ mod order {
     }
 
     #[test]
-    fn without_an_order_the_stand_in_shows_it() {
+    fn unordered_streams_read_old_bytes() {
         let session = Session::new();
         let (reader, ours, target) = (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
         let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
@@ -412,7 +412,7 @@ mod order {
         Session::forget();
         drop(near);
         assert_eq!(session.log_of(&["cuCtxSynchronize"]).len(), 1);
-        Session::forget(); // the stand-in calls it a fault, as it should
+        Session::forget(); // the fake driver calls it a fault, as it should
         session.check();
     }
 
@@ -866,7 +866,7 @@ mod attacks {
         assert_eq!(near.deep_clone().map(|copy| copy.len()), Ok(4));
         drop(near);
         settle();
-        Session::forget(); // the stand-in calls the early end a fault, as it should
+        Session::forget(); // the fake driver calls the early end a fault, as it should
         session.check();
     }
 

@@ -38,18 +38,18 @@ fn c_programs_under_address_and_undefined_behaviour_sanitizers() {
 }
 
 #[test]
-fn cuda_on_a_stand_in_for_the_driver() {
+fn cuda_on_the_fake_driver() {
     // `cargo xtask test` builds it.
-    let Some(standin) = std::env::var_os("DLBRIDGE_FAKE_CUDA") else {
-        skipped("CUDA in C", "DLBRIDGE_FAKE_CUDA does not name the folder of a stand-in for the driver");
+    let Some(fake_cuda) = std::env::var_os("DLBRIDGE_FAKE_CUDA") else {
+        skipped("CUDA in C", "DLBRIDGE_FAKE_CUDA does not name the folder of the fake CUDA driver");
         return;
     };
     let program = |name: &str| Program::new(name, "c11", &["c/cuda.c"]).arguments(["-Wno-pedantic"]);
     for link in [Link::Shared, Link::Static] {
         let program = program(&format!("cuda-{link:?}")).link(link);
-        run_silent(Command::new(program).env("LD_LIBRARY_PATH", &standin));
+        run_silent(Command::new(program).env("LD_LIBRARY_PATH", &fake_cuda));
     }
-    succeed(program("cuda-sanitized").sanitized(Link::Static).env("LD_LIBRARY_PATH", &standin));
+    succeed(program("cuda-sanitized").sanitized(Link::Static).env("LD_LIBRARY_PATH", &fake_cuda));
 }
 
 #[test]

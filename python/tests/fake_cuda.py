@@ -1,7 +1,7 @@
-"""The stand-in for CUDA's driver (fake_cuda/ at the top of the repository): what it did, and the memory and the
-streams of others on it.
+"""The fake CUDA driver of tests/support/fake-cuda: its log and its faults, and memory and streams on it that
+dlbridge did not make.
 
-It runs nothing before it must, and frees memory as early as CUDA's rules let it.
+It runs queued work as late, and frees memory as early, as CUDA's rules let it.
 """
 
 import contextlib
@@ -54,12 +54,12 @@ def made(name, *arguments):
 
 def reset(devices=2):
     """Forgets the log, the faults and the failures to come."""
-    control("standin_reset", devices)
+    control("fake_cuda_reset", devices)
 
 
 def fail(name, nth=1, code=UNKNOWN):
     """Has the nth call of a function from now on fail."""
-    control("standin_fail", name.encode(), nth, code)
+    control("fake_cuda_fail", name.encode(), nth, code)
 
 
 def text(name):
@@ -70,28 +70,28 @@ def text(name):
 
 
 def faults():
-    return text("standin_faults")
+    return text("fake_cuda_faults")
 
 
 def log(*names):
     """The calls since the reset, of some functions or of all."""
-    lines = text("standin_log").splitlines()
+    lines = text("fake_cuda_log").splitlines()
     return [line for line in lines if not names or line.split(" ")[0] in names]
 
 
 def live(*kinds):
-    return [control("standin_live", kind, result=C.c_int64) for kind in kinds]
+    return [control("fake_cuda_live", kind, result=C.c_int64) for kind in kinds]
 
 
 def depth():
     """How many contexts are on this thread's stack."""
-    return control("standin_current_depth")
+    return control("fake_cuda_current_depth")
 
 
 def peek(address, size):
     """What device memory holds at this moment."""
     room = C.create_string_buffer(size)
-    call("standin_peek", address, room, size)
+    call("fake_cuda_peek", address, room, size)
     return room.raw
 
 

@@ -233,7 +233,7 @@ def test_numbers_of_numpys_are_their_values_or_refused():
             dl.from_dlpack(number)
 
 
-def test_a_stand_in_for_a_library_is_not_taken_for_it():
+def test_an_imitation_of_a_library_is_not_taken_for_it():
     program = """
 import sys, types, dlbridge as dl
 for name, member in (("numpy", "ndarray"), ("torch", "Tensor")):

@@ -1,8 +1,7 @@
-"""CUDA devices, on a stand-in for the driver that puts work off as long as CUDA's rules let it, and frees memory as
-early as they let it.
+"""CUDA devices, on the fake CUDA driver, which runs work as late, and frees memory as early, as CUDA's rules let it.
 
-A process has the stand-in from its start or not at all: `test_all_of_this_on_a_stand_in` runs this file again in one
-that has. By hand: `LD_LIBRARY_PATH=$DLBRIDGE_FAKE_CUDA pytest python/tests/test_cuda.py`.
+A process has the fake driver from its start or not at all: `test_this_file_on_the_fake_driver` runs this file again in
+a process that has it. By hand: `LD_LIBRARY_PATH=$DLBRIDGE_FAKE_CUDA pytest python/tests/test_cuda.py`.
 """
 
 import copy
@@ -34,9 +33,9 @@ if fake_cuda.IS_HERE:
 else:
 
     @pytest.mark.skipif(
-        fake_cuda.FOLDER is None, reason="DLBRIDGE_FAKE_CUDA does not say where the stand-in is"
+        fake_cuda.FOLDER is None, reason="DLBRIDGE_FAKE_CUDA does not name the fake driver's folder"
     )
-    def test_all_of_this_on_a_stand_in():
+    def test_this_file_on_the_fake_driver():
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__],
             env={**os.environ, "LD_LIBRARY_PATH": fake_cuda.FOLDER},
@@ -127,8 +126,8 @@ def read_on(stream, tensor):
     return bytes(read)
 
 
-class OnStandIn:
-    """Tests for a process that has the stand-in."""
+class OnFakeCuda:
+    """Tests for a process that has the fake driver."""
 
     __test__ = fake_cuda.IS_HERE
     # What is as it was after each test: threads keep page-locked memory and events for later copies.
@@ -172,7 +171,7 @@ def on_device(array, index=0):
     return Memory(data, index, lambda data: np.ndarray(shape, dtype, data, first, strides))
 
 
-class TestCopies(OnStandIn):
+class TestCopies(OnFakeCuda):
     @pytest.mark.parametrize("dtype", ["uint8", "bool", "float16", "float32", "complex128"])
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_every_layout_makes_the_round_trip(self, layout, dtype):
@@ -304,7 +303,7 @@ class TestCopies(OnStandIn):
         assert log("cuMemcpyDtoHAsync") == []
 
 
-class TestStreams(OnStandIn):
+class TestStreams(OnFakeCuda):
     """A consumer's stream waits for nothing but what it is told to wait for."""
 
     @pytest.mark.parametrize("version", [None, (1, 3)])
@@ -437,7 +436,7 @@ class TestStreams(OnStandIn):
         release(struct)
         assert len(log("cuCtxSynchronize")) == 1 and bytes(read) == numbers(3).tobytes()
         assert near.cpu().tolist() == numbers(3).tolist()
-        fake_cuda.reset()  # the stand-in calls it a fault, as it should
+        fake_cuda.reset()  # the fake driver calls it a fault, as it should
 
     def test_a_use_ends_with_its_struct_and_the_stream_may_go(self):
         near, reads = dl.from_numpy(numbers(3)).cuda(), []
@@ -452,7 +451,7 @@ class TestStreams(OnStandIn):
         assert all(bytes(read) == numbers(3).tobytes() for read in reads) and log("cuCtxSynchronize") == []
 
 
-class TestDevicesOfConsumers(OnStandIn):
+class TestDevicesOfConsumers(OnFakeCuda):
     """`dl_device=`: where a consumer wants the memory."""
 
     @pytest.mark.parametrize("copied", [None, True])
@@ -499,7 +498,7 @@ class TestDevicesOfConsumers(OnStandIn):
         near.__dlpack__(dl_device=GPU, copy=False, stream=1)
 
 
-class TestProducers(OnStandIn):
+class TestProducers(OnFakeCuda):
     """In: `__dlpack__` of others."""
 
     def test_memory_is_shared_and_ready_on_the_default_stream(self):
@@ -668,7 +667,7 @@ print(fake_cuda.faults() == "")
 """
 
 
-class TestTorch(OnStandIn):
+class TestTorch(OnFakeCuda):
     """What is asked of PyTorch's exchange table, in a process where something like PyTorch has one."""
 
     def test_a_tensor_comes_in_the_order_of_the_current_stream(self):
@@ -686,7 +685,7 @@ class TestTorch(OnStandIn):
         ], run.stderr
 
 
-class TestCudaArrayInterface(OnStandIn):
+class TestCudaArrayInterface(OnFakeCuda):
     def test_memory_is_found_by_its_address_and_kept(self):
         memory = Memory(numbers(3, 4), 1, part=lambda a: a[1:, ::2])
         seen, address = weakref.ref(memory), memory.address
@@ -792,7 +791,7 @@ class TestCudaArrayInterface(OnStandIn):
         release(struct)
 
 
-class TestCopyto(OnStandIn):
+class TestCopyto(OnFakeCuda):
     PARTS = {
         "all": lambda a: a,
         "every other": lambda a: a[::2, ::3],
@@ -870,7 +869,7 @@ class TestCopyto(OnStandIn):
         assert memory.now().tolist() == numbers(100)[::-1].tolist()  # nobody waited for it but the call
 
 
-class TestPageLockedMemory(OnStandIn):
+class TestPageLockedMemory(OnFakeCuda):
     def test_it_is_ordinary_memory_for_others(self):
         array = numbers(50, 20).T
         host = dl.from_numpy(array)
@@ -937,7 +936,7 @@ class TestPageLockedMemory(OnStandIn):
             assert np.array_equal(pinned.numpy(), expected)
 
 
-class TestFailures(OnStandIn):
+class TestFailures(OnFakeCuda):
     # Not those after which memory is left alone on purpose: whose work may still be under way.
     CALLS = (
         "cuMemAllocAsync",
@@ -1046,13 +1045,13 @@ class TestFailures(OnStandIn):
         assert near.cpu().tolist() == host.cuda().cpu().tolist() == list(range(100))
 
     def test_a_machine_without_devices_says_so(self):
-        prepare = "import ctypes; ctypes.CDLL('libcuda.so.1').standin_reset(0)"
+        prepare = "import ctypes; ctypes.CDLL('libcuda.so.1').fake_cuda_reset(0)"
         says(
             prepare, "CUDA: cuInit gave CUDA_ERROR_NO_DEVICE, no CUDA-capable device is detected (error 100)"
         )
 
 
-class TestThreads(OnStandIn):
+class TestThreads(OnFakeCuda):
     kept = (fake_cuda.MEMORY, fake_cuda.STREAMS)
 
     def test_threads_copy_at_the_same_time(self):

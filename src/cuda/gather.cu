@@ -1,6 +1,6 @@
 /*
  * Copies elements between two layouts on one device. Compiled to gather.ptx by `cargo xtask bindings`; the
- * stand-in for the driver compiles it for the host.
+ * fake CUDA driver of the tests compiles it for the host.
  */
 
 #define DLBRIDGE_RANK 64

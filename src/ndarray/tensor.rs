@@ -10,7 +10,7 @@ use super::views::{dimensions, row_major, view, view_mut};
 use crate::Access;
 use crate::{Element, Error, Layout, Rejected, Result, Tensor};
 
-/// Repeats an expression with a name standing for each of ndarray's rank types.
+/// Repeats an expression with a name for each of ndarray's rank types in turn.
 macro_rules! for_each_rank_type {
     ($rank:ident => $repeated:expr) => {
         for_each_rank_type!($rank => $repeated; Ix0 Ix1 Ix2 Ix3 Ix4 Ix5 Ix6 IxDyn)

@@ -1,5 +1,5 @@
-/* Copies to, from and between CUDA devices, on a stand-in for the driver (standin/): it puts work off as long as
- * CUDA's rules let it, frees memory as early as they let it, and notes what should not be. */
+/* Copies to, from and between CUDA devices, on the fake CUDA driver (tests/support/fake-cuda): it
+ * runs work as late, and frees memory as early, as CUDA's rules let it, and records what breaks them. */
 #include <dlfcn.h>
 #include <stdint.h>
 
@@ -7,7 +7,7 @@
 
 static void *driver;
 
-/* A function of the driver, or of the stand-in's own. */
+/* A function of the driver, or of the fake driver's own. */
 #define CALL(name, ...) ((int (*)())dlsym(driver, #name))(__VA_ARGS__)
 
 static const DLDevice OTHER = {kDLCUDA, 1}, PINNED = {kDLCUDAHost, 0};
@@ -27,11 +27,11 @@ static void settle(void) {
 static void all_is_well(void) {
   char faults[4096] = "";
   settle();
-  CALL(standin_faults, faults, sizeof faults);
+  CALL(fake_cuda_faults, faults, sizeof faults);
   if (faults[0] != '\0') fprintf(stderr, "%s", faults);
   CHECK(faults[0] == '\0');
-  CHECK(CALL(standin_current_depth, ) == 0);
-  CHECK(((int64_t(*)(int))dlsym(driver, "standin_live"))(0) == 0); /* device memory */
+  CHECK(CALL(fake_cuda_current_depth, ) == 0);
+  CHECK(((int64_t(*)(int))dlsym(driver, "fake_cuda_live"))(0) == 0); /* device memory */
 }
 
 /* A stream of the caller's. */
@@ -123,9 +123,9 @@ static void failures(void) {
   dlb_tensor *tensor, *near, *out = UNTOUCHED(dlb_tensor);
   produce(&made);
   tensor = take(&made);
-  CALL(standin_fail, "cuMemAllocAsync", 1, 2);
+  CALL(fake_cuda_fail, "cuMemAllocAsync", 1, 2);
   FAILS(DLB_ERROR_OUT_OF_MEMORY, "tensor: out of memory: 96 bytes", dlb_tensor_to_device(tensor, CUDA, 1, &out, &error));
-  CALL(standin_fail, "cuMemcpyHtoDAsync", 1, 700);
+  CALL(fake_cuda_fail, "cuMemcpyHtoDAsync", 1, 700);
   FAILS(DLB_ERROR_CUDA, "tensor: CUDA: cuMemcpyHtoDAsync_v2 gave", dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
   CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);
   SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, 1, &near, &error));
@@ -140,10 +140,10 @@ static void failures(void) {
 
 int main(void) {
   driver = dlopen("libcuda.so.1", RTLD_NOW);
-  CHECK(driver != NULL && dlsym(driver, "standin_faults") != NULL);
+  CHECK(driver != NULL && dlsym(driver, "fake_cuda_faults") != NULL);
   CHECK((dlb_capabilities() & DLB_CAP_CUDA) != 0);
   CHECK(CALL(cuInit, 0) == 0);
-  CALL(standin_reset, 2);
+  CALL(fake_cuda_reset, 2);
   round_trips(DLB_STREAM_NO_SYNC);
   round_trips(DLB_STREAM_LEGACY_DEFAULT);
   round_trips(DLB_STREAM_PER_THREAD_DEFAULT);

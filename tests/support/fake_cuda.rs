@@ -1,4 +1,4 @@
-//! The stand-in for CUDA's driver: what it did, and the other side that works on it.
+//! The fake CUDA driver: its log and its faults, and memory and streams on it that dlbridge did not make.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ pub(crate) fn function<F: Copy>(name: &CStr) -> F {
     assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
     // SAFETY: a string; loads a library that is there, or nothing.
     let library = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY) };
-    let hint = "these tests work on a stand-in for the driver: `cargo xtask test` builds it and puts it on LD_LIBRARY_PATH";
+    let hint = "these tests need the fake CUDA driver: `cargo xtask test` builds it and puts it on LD_LIBRARY_PATH";
     assert!(!library.is_null(), "{hint}");
     // SAFETY: a library that stays loaded.
     let symbol = unsafe { libc::dlsym(library, name.as_ptr()) };
@@ -32,14 +32,14 @@ macro_rules! cuda {
 }
 pub(crate) use cuda;
 
-/// The stand-in, for one test at a time.
+/// The fake driver, for one test at a time.
 pub(crate) struct Session {
     live: [i64; 5],
     _alone: MutexGuard<'static, ()>,
 }
 
 fn live() -> [i64; 5] {
-    let live = function::<unsafe extern "C" fn(c_int) -> i64>(c"standin_live");
+    let live = function::<unsafe extern "C" fn(c_int) -> i64>(c"fake_cuda_live");
     // SAFETY: a number for a number. The kinds: device memory, page-locked memory, events, streams, contexts.
     std::array::from_fn(|kind| unsafe { live(kind as c_int) })
 }
@@ -59,9 +59,9 @@ impl Session {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // What is kept for later transfers exists from here on.
         for index in 0..2 {
-            let warm = Tensor::zeros::<u8>([5]).expect("host memory").cuda(index).expect("a stand-in");
+            let warm = Tensor::zeros::<u8>([5]).expect("host memory").cuda(index).expect("the fake driver");
             let strided = memory(index, &[3, 2], &[1, 5], DType::U8, &[1; 8]).deep_clone();
-            drop((warm.cpu().expect("a stand-in"), strided.expect("a stand-in")));
+            drop((warm.cpu().expect("the fake driver"), strided.expect("the fake driver")));
         }
         Self::forget();
         Self { live: live(), _alone: alone }
@@ -69,21 +69,21 @@ impl Session {
 
     /// Forgets the log, faults and injected failures.
     pub(crate) fn forget() {
-        let reset = function::<unsafe extern "C" fn(c_int)>(c"standin_reset");
+        let reset = function::<unsafe extern "C" fn(c_int)>(c"fake_cuda_reset");
         // SAFETY: a number of devices.
         unsafe { reset(2) };
     }
 
     /// Has the machine no devices from now on.
     pub(crate) fn forget_devices() {
-        let reset = function::<unsafe extern "C" fn(c_int)>(c"standin_reset");
+        let reset = function::<unsafe extern "C" fn(c_int)>(c"fake_cuda_reset");
         // SAFETY: a number of devices.
         unsafe { reset(0) };
     }
 
     /// The calls so far.
     pub(crate) fn log(&self) -> Vec<String> {
-        text(c"standin_log").lines().map(str::to_owned).collect()
+        text(c"fake_cuda_log").lines().map(str::to_owned).collect()
     }
 
     /// The calls so far of some functions.
@@ -93,13 +93,13 @@ impl Session {
     }
 
     pub(crate) fn faults(&self) -> String {
-        text(c"standin_faults")
+        text(c"fake_cuda_faults")
     }
 
     /// Has the nth call of a function from now on fail.
     pub(crate) fn fail(&self, name: &str, nth: i32, code: i32) {
         let name = CString::new(name).expect("a name");
-        let fail = function::<unsafe extern "C" fn(*const c_char, c_int, c_int)>(c"standin_fail");
+        let fail = function::<unsafe extern "C" fn(*const c_char, c_int, c_int)>(c"fake_cuda_fail");
         // SAFETY: a string and numbers.
         unsafe { fail(name.as_ptr(), nth, code) };
     }
@@ -120,7 +120,7 @@ impl Session {
 
 /// How many contexts are on this thread's stack.
 pub(crate) fn depth() -> i32 {
-    let depth = function::<unsafe extern "C" fn() -> c_int>(c"standin_current_depth");
+    let depth = function::<unsafe extern "C" fn() -> c_int>(c"fake_cuda_current_depth");
     // SAFETY: no arguments.
     unsafe { depth() }
 }
@@ -190,7 +190,7 @@ impl Theirs {
         unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }.expect("a stream")
     }
 
-    /// Puts a copy to a tensor's memory on the stream. The stand-in takes the bytes at once.
+    /// Puts a copy to a tensor's memory on the stream. The fake driver copies the bytes at once.
     pub(crate) fn write(&self, tensor: &Tensor, bytes: &[u8]) {
         write(tensor.data_ptr(), bytes, self.index, self.raw);
     }
@@ -206,7 +206,7 @@ impl Theirs {
 
     /// Begins to capture a graph on the stream, or ends it.
     pub(crate) fn capture(&self, captures: bool) {
-        cuda!(standin_capture(self.raw => *mut c_void, captures.into() => c_int));
+        cuda!(fake_cuda_capture(self.raw => *mut c_void, captures.into() => c_int));
     }
 }
 
@@ -271,7 +271,7 @@ fn write(to: *mut c_void, bytes: &[u8], index: i32, stream: *mut c_void) {
 /// What device memory holds at this moment.
 pub(crate) fn peek(address: *mut c_void, bytes: usize) -> Vec<u8> {
     let mut seen = vec![0; bytes];
-    cuda!(standin_peek(
+    cuda!(fake_cuda_peek(
         address.expose_provenance() as u64 => u64,
         seen.as_mut_ptr().cast() => *mut c_void,
         bytes => usize
@@ -287,7 +287,7 @@ pub(crate) struct Foreign {
     stream: usize,
 }
 
-// SAFETY: an address that the stand-in knows.
+// SAFETY: an address, which the fake driver takes on any thread.
 unsafe impl Send for Foreign {}
 
 impl Drop for Foreign {
@@ -325,6 +325,6 @@ pub(crate) fn freed_on(
     let lowest = layout.extent().map_or(0, |(low, _)| low) * dtype.itemsize().unwrap_or(0) as i64;
     let first = start.wrapping_byte_offset(-lowest as isize);
     let descriptor = Descriptor::new(first, layout, dtype, Device::cuda(index)).expect("valid");
-    // SAFETY: memory of the stand-in, which the owner keeps.
+    // SAFETY: the owner, `Foreign`, keeps this memory of the fake driver allocated, and `bytes` fills the layout.
     unsafe { Tensor::from_raw_parts(descriptor, true, Foreign { index, address, stream: stream as usize }) }
 }

@@ -10,7 +10,7 @@ use crate::work::Work;
 /// Forgets the log, the faults and the failures to come, and sets how many devices there are; with 0,
 /// `cuInit` fails. What was made stays valid, and what was queued stays queued.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn standin_reset(devices: c_int) {
+pub(crate) extern "C" fn fake_cuda_reset(devices: c_int) {
     let mut driver = driver();
     driver.log = Log::default();
     driver.set_count(usize::try_from(devices).unwrap_or_default());
@@ -22,7 +22,7 @@ pub(crate) extern "C" fn standin_reset(devices: c_int) {
 /// # Safety
 /// * `buffer` has room for `size` bytes.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn standin_log(buffer: *mut c_char, size: usize) -> usize {
+pub(crate) unsafe extern "C" fn fake_cuda_log(buffer: *mut c_char, size: usize) -> usize {
     // SAFETY: the caller's promise.
     unsafe { write(driver().log.calls(), buffer, size) }
 }
@@ -32,7 +32,7 @@ pub(crate) unsafe extern "C" fn standin_log(buffer: *mut c_char, size: usize) ->
 /// # Safety
 /// * `buffer` has room for `size` bytes.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn standin_faults(buffer: *mut c_char, size: usize) -> usize {
+pub(crate) unsafe extern "C" fn fake_cuda_faults(buffer: *mut c_char, size: usize) -> usize {
     let mut driver = driver();
     let mut faults = driver.log.faults().to_owned();
     for overrun in driver.memory.overruns() {
@@ -61,7 +61,7 @@ unsafe fn write(text: &str, buffer: *mut c_char, size: usize) -> usize {
 /// # Safety
 /// * `name` ends with a NUL.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn standin_fail(name: *const c_char, nth: c_int, code: c_int) {
+pub(crate) unsafe extern "C" fn fake_cuda_fail(name: *const c_char, nth: c_int, code: c_int) {
     // SAFETY: the caller's promise.
     let name = unsafe { CStr::from_ptr(name) };
     driver().log.fail(&name.to_string_lossy(), nth, code);
@@ -71,7 +71,7 @@ pub(crate) unsafe extern "C" fn standin_fail(name: *const c_char, nth: c_int, co
 /// streams, 4: retains of contexts, 5: queued operations that have not run, not counting events' marks
 /// and waits. -1 for other kinds.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn standin_live(kind: c_int) -> i64 {
+pub(crate) extern "C" fn fake_cuda_live(kind: c_int) -> i64 {
     let driver = driver();
     let count = match kind {
         0 => driver.memory.live_allocations(),
@@ -90,7 +90,7 @@ pub(crate) extern "C" fn standin_live(kind: c_int) -> i64 {
 /// # Safety
 /// * `buffer` has room for `size` bytes.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn standin_peek(address: u64, buffer: *mut c_void, size: usize) -> Code {
+pub(crate) unsafe extern "C" fn fake_cuda_peek(address: u64, buffer: *mut c_void, size: usize) -> Code {
     match driver().memory.peek(address, size) {
         Some(bytes) => {
             // SAFETY: the caller's promise.
@@ -103,12 +103,12 @@ pub(crate) unsafe extern "C" fn standin_peek(address: u64, buffer: *mut c_void, 
 
 /// Begins to capture a graph on a stream that was made, or ends it.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn standin_capture(stream: usize, captures: c_int) -> Code {
+pub(crate) extern "C" fn fake_cuda_capture(stream: usize, captures: c_int) -> Code {
     driver().capture(stream, captures != 0).err().unwrap_or(SUCCESS)
 }
 
 /// How many contexts are on this thread's stack.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn standin_current_depth() -> c_int {
+pub(crate) extern "C" fn fake_cuda_current_depth() -> c_int {
     driver().stack().len() as c_int
 }

@@ -26,7 +26,7 @@ pub(crate) struct Loops {
 }
 
 unsafe extern "C" {
-    fn standin_gather(
+    fn fake_cuda_launch(
         unit: c_uint,
         from: *const c_void,
         to: *mut c_void,
@@ -62,7 +62,7 @@ impl Launch {
         let to = self.find(device, memory, self.to, count, to).map_err(|fault| format!("writes: {fault}"))?;
         // SAFETY: memory for all units that the loops reach, as just found, and aligned to them.
         unsafe {
-            standin_gather(self.unit as c_uint, from.cast(), to.cast(), &self.loops, self.grid, self.block)
+            fake_cuda_launch(self.unit as c_uint, from.cast(), to.cast(), &self.loops, self.grid, self.block)
         };
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A stand-in for NVIDIA's driver library, `libcuda.so.1`, for tests on machines without a GPU.
+//! A fake of NVIDIA's driver library, `libcuda.so.1`, for tests on machines without a GPU.
 //!
 //! It does over host memory what the driver does, as late, as early and as much out of order as CUDA's
 //! rules allow, and the same way each time. What breaks the rules is recorded as a fault. `control.rs` has

@@ -1,4 +1,4 @@
-//! That the stand-in is as hostile as it says.
+//! Tests of the fake driver: what it delays, what it records as a fault.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -23,13 +23,13 @@ const SIZE: usize = 16;
 fn begin() -> MutexGuard<'static, ()> {
     static SERIAL: Mutex<()> = Mutex::new(());
     let serial = SERIAL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    standin_reset(2);
+    fake_cuda_reset(2);
     assert_eq!(cuInit(0), SUCCESS);
     for device in [1, 0] {
         enter(device);
         assert_eq!(cuCtxSynchronize(), SUCCESS);
     }
-    standin_reset(2);
+    fake_cuda_reset(2);
     serial
 }
 
@@ -83,7 +83,7 @@ fn download(to: *mut u8, from: u64, stream: usize) {
 fn value(address: u64) -> u8 {
     let mut bytes = [0_u8; SIZE];
     // SAFETY: a buffer of that size.
-    assert_eq!(unsafe { standin_peek(address, bytes.as_mut_ptr().cast(), SIZE) }, SUCCESS);
+    assert_eq!(unsafe { fake_cuda_peek(address, bytes.as_mut_ptr().cast(), SIZE) }, SUCCESS);
     assert_eq!(bytes, [bytes[0]; SIZE]);
     bytes[0]
 }
@@ -113,7 +113,7 @@ fn text(get: unsafe extern "C" fn(*mut std::ffi::c_char, usize) -> usize) -> Str
 
 /// The faults, of which there are just these.
 fn expect_faults(parts: &[&str]) {
-    let faults = text(standin_faults);
+    let faults = text(fake_cuda_faults);
     assert_eq!(faults.lines().count(), parts.len(), "{faults}");
     for (line, part) in faults.lines().zip(parts) {
         assert!(line.contains(part), "{line}");
@@ -127,14 +127,14 @@ fn work_runs_when_it_is_waited_for_and_no_further() {
     fill(first, 1, stream);
     let event = mark(stream);
     fill(second, 2, stream);
-    assert_eq!((value(first), standin_live(5)), (0xCD, 2));
+    assert_eq!((value(first), fake_cuda_live(5)), (0xCD, 2));
     assert_eq!([(); 4].map(|()| cuEventQuery(event)), [NOT_READY, NOT_READY, NOT_READY, SUCCESS]);
     assert_eq!((value(first), value(second)), (1, 0xCD));
     assert_eq!(cuStreamQuery(stream), NOT_READY);
     assert_eq!(cuStreamDestroy_v2(stream), SUCCESS);
     assert_eq!(cuStreamSynchronize(stream), INVALID_HANDLE);
     assert_eq!(cuCtxSynchronize(), SUCCESS);
-    assert_eq!((value(second), standin_live(5)), (2, 0));
+    assert_eq!((value(second), fake_cuda_live(5)), (2, 0));
     expect_faults(&["no such stream"]);
 }
 
@@ -167,7 +167,7 @@ fn a_free_that_does_not_wait_for_readers_is_a_fault() {
         }
         assert_eq!(cuMemFreeAsync(data, ours), SUCCESS);
         assert_eq!((value(data), cuStreamSynchronize(theirs)), (0xDD, SUCCESS));
-        assert_eq!(text(standin_faults).is_empty(), waits);
+        assert_eq!(text(fake_cuda_faults).is_empty(), waits);
     }
     assert_eq!(cuMemFreeAsync(seen + 1, ours), INVALID_VALUE);
     expect_faults(&["cuMemcpyDtoDAsync", "not the start"]);
@@ -242,14 +242,14 @@ fn calls_fail_when_they_are_told_to_and_the_log_says_so() {
     let _serial = begin();
     let stream = stream(NON_BLOCKING);
     // SAFETY: a C string.
-    unsafe { standin_fail(c"cuMemAllocAsync".as_ptr(), 2, OUT_OF_MEMORY) };
+    unsafe { fake_cuda_fail(c"cuMemAllocAsync".as_ptr(), 2, OUT_OF_MEMORY) };
     let mut out = MaybeUninit::uninit();
     assert_eq!(
         [(); 3].map(|()| cuMemAllocAsync(Some(&mut out), SIZE, stream)),
         [SUCCESS, OUT_OF_MEMORY, SUCCESS]
     );
     assert_eq!(cuMemAllocAsync(Some(&mut out), 1 << 40, LEGACY), OUT_OF_MEMORY);
-    let log = text(standin_log);
+    let log = text(fake_cuda_log);
     let lines: Vec<&str> =
         log.lines().skip(1).map(|line| line.split(" stream=").next().unwrap_or(line)).collect();
     assert_eq!(lines[..3], ["cuMemAllocAsync device=0 bytes=16"; 3]);
@@ -258,8 +258,8 @@ fn calls_fail_when_they_are_told_to_and_the_log_says_so() {
         "{log}"
     );
     assert!(log.ends_with("bytes=1099511627776 stream=legacy -> 2\n"), "{log}");
-    standin_reset(0);
-    assert_eq!((cuInit(0), text(standin_log)), (NO_DEVICE, "cuInit flags=0 -> 100\n".to_owned()));
+    fake_cuda_reset(0);
+    assert_eq!((cuInit(0), text(fake_cuda_log)), (NO_DEVICE, "cuInit flags=0 -> 100\n".to_owned()));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn contexts_must_be_the_right_ones() {
     let _serial = begin();
     let (stream, event, here) = (stream(NON_BLOCKING), mark(LEGACY), memory());
     let contexts = [0, 1].map(|device| made(|out| cuDevicePrimaryCtxRetain(out, device)));
-    assert_eq!((cuCtxPushCurrent_v2(contexts[1]), standin_current_depth()), (SUCCESS, 2));
+    assert_eq!((cuCtxPushCurrent_v2(contexts[1]), fake_cuda_current_depth()), (SUCCESS, 2));
     let there = memory();
     assert_eq!(cuMemsetD8Async(here, 1, SIZE, stream), INVALID_HANDLE);
     assert_eq!(cuEventRecord(event, LEGACY), INVALID_HANDLE);

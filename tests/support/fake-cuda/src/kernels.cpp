@@ -11,7 +11,10 @@ thread_local Dim gridDim, blockDim, blockIdx, threadIdx;
 } // namespace
 
 #define __global__
-#include "../../../../src/cuda/gather.cu"
+#include KERNELS // build.rs says which file: the GPU's kernels
+
+// The kernels' names, which kernel.rs has too.
+#define KERNEL(unit) dlbridge_gather_##unit
 
 static_assert(sizeof(Loops) == 1552, "kernel.rs has the same struct");
 
@@ -30,13 +33,13 @@ void run(void (*kernel)(const Unit *, Unit *, Loops), const void *from, void *to
 
 } // namespace
 
-extern "C" void standin_gather(unsigned unit, const void *from, void *to, const Loops *loops, unsigned grid,
+extern "C" void fake_cuda_launch(unsigned unit, const void *from, void *to, const Loops *loops, unsigned grid,
                                unsigned block) {
   switch (unit) {
-  case 1: return run(dlbridge_gather_1, from, to, *loops, grid, block);
-  case 2: return run(dlbridge_gather_2, from, to, *loops, grid, block);
-  case 4: return run(dlbridge_gather_4, from, to, *loops, grid, block);
-  case 8: return run(dlbridge_gather_8, from, to, *loops, grid, block);
-  case 16: return run(dlbridge_gather_16, from, to, *loops, grid, block);
+  case 1: return run(KERNEL(1), from, to, *loops, grid, block);
+  case 2: return run(KERNEL(2), from, to, *loops, grid, block);
+  case 4: return run(KERNEL(4), from, to, *loops, grid, block);
+  case 8: return run(KERNEL(8), from, to, *loops, grid, block);
+  case 16: return run(KERNEL(16), from, to, *loops, grid, block);
   }
 }
