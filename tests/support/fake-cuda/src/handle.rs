@@ -1,11 +1,11 @@
-//! Handles: pointers in cuda.h, here numbers that are no addresses on any machine.
+//! Handles. In cuda.h they are pointers; here they are numbers that are no address on any machine.
 
 use std::fmt;
 
-/// What a handle is of.
+/// The type of the object that a handle names.
 #[derive(Clone, Copy)]
 #[repr(usize)]
-pub(crate) enum Kind {
+pub(crate) enum HandleKind {
     Context = 0x11,
     Stream = 0x12,
     Event = 0x13,
@@ -13,29 +13,33 @@ pub(crate) enum Kind {
     Function = 0x15,
 }
 
-impl Kind {
-    /// The handle of the object of this index.
+impl HandleKind {
+    /// The handle of the object with this index.
     pub(crate) fn handle(self, index: usize) -> usize {
         (self as usize) << 56 | (index + 1) << 8
     }
 
-    /// The index of the object that has this handle, if a handle of this kind is what it is.
+    /// The index of the object with this handle; `None` if `handle` is not of this kind.
     pub(crate) fn index(self, handle: usize) -> Option<usize> {
         let number = handle ^ (self as usize) << 56;
-        if number.is_multiple_of(256) && number >> 56 == 0 { (number >> 8).checked_sub(1) } else { None }
+        if number.is_multiple_of(256) && number >> 56 == 0 {
+            (number >> 8).checked_sub(1)
+        } else {
+            None
+        }
     }
 }
 
-/// How the log writes handles: the third stream that was made is `#3`, and contexts are
-/// written as the numbers of their devices.
-pub(crate) struct Named(pub(crate) Kind, pub(crate) usize);
+/// A handle as the log writes it: the third stream that was created is `#3`, and a context is
+/// written as the number of its device.
+pub(crate) struct Named(pub(crate) HandleKind, pub(crate) usize);
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0, self.1, self.0.index(self.1)) {
-            (Kind::Stream, 0 | 1, _) => write!(f, "legacy"),
-            (Kind::Stream, 2, _) => write!(f, "per-thread"),
-            (Kind::Context, _, Some(device)) => write!(f, "{device}"),
+            (HandleKind::Stream, 0 | 1, _) => write!(f, "legacy"),
+            (HandleKind::Stream, 2, _) => write!(f, "per-thread"),
+            (HandleKind::Context, _, Some(device)) => write!(f, "{device}"),
             (_, _, Some(index)) => write!(f, "#{}", index + 1),
             (_, handle, None) => write!(f, "{handle:#x}"),
         }

@@ -1,29 +1,40 @@
 //! A fake of NVIDIA's driver library, `libcuda.so.1`, for tests on machines without a GPU.
 //!
-//! It does over host memory what the driver does, as late, as early and as much out of order as CUDA's
-//! rules allow, and the same way each time. What breaks the rules is recorded as a fault. `control.rs` has
-//! what tests ask for.
+//! The fake does over host memory what the driver does on a GPU. It runs work as late, frees memory
+//! as early, and orders streams as freely, as CUDA's rules allow, and behaves the same way each
+//! time. A use of the driver that breaks the rules is recorded as a fault. `control.rs` has the
+//! functions that tests call to read the faults and to inject failures.
+//!
+//! Modules from the lowest layer to the highest; each one imports only from layers above it here:
+//!
+//! ```text
+//! error  handle           result codes, handle numbers
+//! log  memory             calls and faults; device memory and page-locked memory
+//! kernel  work  queue     one launch, one operation, operations in order
+//! driver                  all state, behind one lock
+//! call                    how a function of cuda.h is logged, checked and served
+//! api/*  control          the functions of cuda.h; the functions for tests
+//! ```
 //!
 //! Invariants:
-//! * work on a stream runs when something waits for it, and only as far as it must; a free runs at once;
-//! * an operation that may not touch what it names is a fault and touches nothing;
-//! * addresses of device memory and of freed page-locked memory cannot be reached by the host, and no
+//! * queued work runs when a call waits for it, and no other work runs then but what it waits for;
+//!   `cuMemFreeAsync` runs at once;
+//! * an operation that may not touch the memory that it names is a fault and touches nothing;
+//! * host code cannot reach the addresses of device memory or of freed page-locked memory, and no
 //!   address or handle is given out twice.
 
 #![allow(non_snake_case, reason = "the names of cuda.h")]
 
-mod context;
+mod api;
+mod call;
 mod control;
-mod copy;
 mod driver;
 mod error;
-mod event;
 mod handle;
 mod kernel;
 mod log;
 mod memory;
 mod queue;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod work;

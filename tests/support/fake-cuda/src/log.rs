@@ -1,4 +1,4 @@
-//! What was called, what broke CUDA's rules, and which calls are to fail.
+//! The log of calls, the faults, and the failures that tests inject.
 
 use std::fmt::Display;
 use std::mem;
@@ -7,41 +7,42 @@ use crate::error::{Code, SUCCESS};
 
 #[derive(Default)]
 pub(crate) struct Log {
-    /// The call that is being served.
+    /// The line of the call that is being served.
     line: String,
     calls: String,
     faults: String,
     failures: Vec<Failure>,
 }
 
+/// A failure that a test injected.
 struct Failure {
     call: String,
-    /// How many calls are left, this one included.
-    left: i32,
+    /// In how many calls from now the failure comes; 1 is the next call.
+    countdown: i32,
     code: Code,
 }
 
 impl Log {
-    /// Begins the line of a call. The code to fail with, if it is to fail.
+    /// Begins the line of a call. Returns the code to fail with, if a failure was injected.
     pub(crate) fn begin(&mut self, call: &str, arguments: impl Display) -> Option<Code> {
         self.line = format!("{call} {arguments}").trim_end().to_owned();
         let mut code = None;
         self.failures.retain_mut(|failure| {
-            failure.left -= i32::from(failure.call == call);
-            if failure.left == 0 {
+            failure.countdown -= i32::from(failure.call == call);
+            if failure.countdown == 0 {
                 code = Some(failure.code);
             }
-            failure.left > 0
+            failure.countdown > 0
         });
         code
     }
 
-    /// Adds to the line of the call.
+    /// Appends to the line of the call.
     pub(crate) fn note(&mut self, more: impl Display) {
         self.line = format!("{} {more}", self.line);
     }
 
-    /// The line so far.
+    /// The line of the call so far.
     pub(crate) fn line(&self) -> String {
         self.line.clone()
     }
@@ -61,15 +62,15 @@ impl Log {
         self.fault_of(&line, text);
     }
 
-    /// Records a fault of a call whose line this is.
+    /// Records a fault of the call that has this line.
     pub(crate) fn fault_of(&mut self, line: &str, text: impl Display) {
         self.faults += &format!("{line}: {text}\n");
     }
 
-    /// Lets the `nth` next call of this name fail.
+    /// Lets the `nth` next call of `call` fail.
     pub(crate) fn fail(&mut self, call: &str, nth: i32, code: Code) {
         let call = call.trim_end_matches("_v2").to_owned();
-        self.failures.push(Failure { call, left: nth, code });
+        self.failures.push(Failure { call, countdown: nth, code });
     }
 
     pub(crate) fn calls(&self) -> &str {

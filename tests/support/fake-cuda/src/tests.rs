@@ -4,14 +4,17 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::context::*;
+use crate::api::contexts::*;
+use crate::api::copies::*;
+use crate::api::devices::*;
+use crate::api::events::*;
+use crate::api::memory::*;
+use crate::api::modules::*;
+use crate::api::streams::*;
+use crate::call::Out;
 use crate::control::*;
-use crate::copy::*;
-use crate::driver::Out;
 use crate::error::*;
-use crate::event::*;
-use crate::kernel::*;
-use crate::stream::*;
+use crate::kernel::Loops;
 
 const LEGACY: usize = 1;
 const PER_THREAD: usize = 2;
@@ -63,19 +66,20 @@ fn copy(to: u64, from: u64, stream: usize) {
 
 /// Page-locked memory, filled.
 fn pinned(value: u8) -> *mut u8 {
-    let start = std::ptr::with_exposed_provenance_mut::<u8>(made(|out| cuMemHostAlloc(out, SIZE, 0)));
+    let start =
+        std::ptr::with_exposed_provenance_mut::<u8>(made(|out| cuMemHostAlloc(out, SIZE, 0)));
     // SAFETY: new memory of that size.
     unsafe { start.write_bytes(value, SIZE) };
     start
 }
 
 fn upload(to: u64, from: *const u8, stream: usize) {
-    // SAFETY: the tests' memory is of this size, and lives as long as it must.
+    // SAFETY: the tests' memory has `SIZE` bytes and lives until the stream is synchronized.
     assert_eq!(unsafe { cuMemcpyHtoDAsync_v2(to, from.cast(), SIZE, stream) }, SUCCESS);
 }
 
 fn download(to: *mut u8, from: u64, stream: usize) {
-    // SAFETY: likewise.
+    // SAFETY: the tests' memory has `SIZE` bytes and lives until the stream is synchronized.
     assert_eq!(unsafe { cuMemcpyDtoHAsync_v2(to.cast(), from, SIZE, stream) }, SUCCESS);
 }
 
@@ -95,7 +99,8 @@ fn mark(stream: usize) -> usize {
     event
 }
 
-fn order(first: usize, then: usize) {
+/// Makes a stream wait for everything that is on another stream now.
+fn wait_for(first: usize, then: usize) {
     let event = mark(first);
     assert_eq!(cuStreamWaitEvent(then, event, 0), SUCCESS);
     assert_eq!(cuEventDestroy_v2(event), SUCCESS);
@@ -111,7 +116,7 @@ fn text(get: unsafe extern "C" fn(*mut std::ffi::c_char, usize) -> usize) -> Str
     String::from_utf8(text).expect("text")
 }
 
-/// The faults, of which there are just these.
+/// Checks that there are as many faults as parts, and that each contains its part.
 fn expect_faults(parts: &[&str]) {
     let faults = text(fake_cuda_faults);
     assert_eq!(faults.lines().count(), parts.len(), "{faults}");
@@ -121,7 +126,7 @@ fn expect_faults(parts: &[&str]) {
 }
 
 #[test]
-fn work_runs_when_it_is_waited_for_and_no_further() {
+fn waits_run_only_the_work_that_they_wait_for() {
     let _serial = begin();
     let (stream, first, second) = (stream(NON_BLOCKING), memory(), memory());
     fill(first, 1, stream);
@@ -139,14 +144,14 @@ fn work_runs_when_it_is_waited_for_and_no_further() {
 }
 
 #[test]
-fn other_streams_see_old_data_unless_they_wait() {
+fn streams_without_a_wait_read_old_bytes() {
     let _serial = begin();
     let (writer, reader, data, seen) = (stream(BLOCKING), stream(BLOCKING), memory(), memory());
     fill(data, 1, writer);
     copy(seen, data, reader);
     assert_eq!(cuStreamSynchronize(reader), SUCCESS);
     assert_eq!(value(seen), 0xCD);
-    order(writer, reader);
+    wait_for(writer, reader);
     copy(seen, data, reader);
     assert_eq!(cuStreamSynchronize(reader), SUCCESS);
     assert_eq!(value(seen), 1);
@@ -154,16 +159,16 @@ fn other_streams_see_old_data_unless_they_wait() {
 }
 
 #[test]
-fn a_free_that_does_not_wait_for_readers_is_a_fault() {
+fn freeing_before_queued_readers_is_a_fault() {
     let _serial = begin();
     let (ours, theirs, seen) = (stream(NON_BLOCKING), stream(NON_BLOCKING), memory());
     for waits in [true, false] {
         let data = made(|out| cuMemAllocAsync(out, SIZE, ours));
         fill(data, 1, ours);
-        order(ours, theirs);
+        wait_for(ours, theirs);
         copy(seen, data, theirs);
         if waits {
-            order(theirs, ours);
+            wait_for(theirs, ours);
         }
         assert_eq!(cuMemFreeAsync(data, ours), SUCCESS);
         assert_eq!((value(data), cuStreamSynchronize(theirs)), (0xDD, SUCCESS));
@@ -174,7 +179,7 @@ fn a_free_that_does_not_wait_for_readers_is_a_fault() {
 }
 
 #[test]
-fn memory_is_there_only_behind_its_allocation_and_within_its_bounds() {
+fn access_before_allocation_or_out_of_bounds_is_a_fault() {
     let _serial = begin();
     let (ours, theirs) = (stream(NON_BLOCKING), stream(NON_BLOCKING));
     let data = made(|out| cuMemAllocAsync(out, SIZE, ours));
@@ -188,21 +193,21 @@ fn memory_is_there_only_behind_its_allocation_and_within_its_bounds() {
 }
 
 #[test]
-fn page_locked_memory_is_read_late_and_pageable_memory_at_once() {
+fn pageable_memory_is_read_at_once_and_page_locked_memory_later() {
     let _serial = begin();
     let (stream, early, late) = (stream(NON_BLOCKING), memory(), memory());
     let (locked, mut pageable, result) = (pinned(1), [1_u8; SIZE], pinned(0));
     upload(early, pageable.as_ptr(), stream);
     upload(late, locked, stream);
     pageable.fill(2);
-    // SAFETY: this test's memory.
+    // SAFETY: `pinned` made this memory with `SIZE` bytes, and it is not freed yet.
     unsafe { locked.write_bytes(2, SIZE) };
     download(result, late, stream);
-    // SAFETY: likewise.
+    // SAFETY: `pinned` made and filled this memory, and it is not freed yet.
     assert_eq!(unsafe { result.read() }, 0, "not written yet");
     download(pageable.as_mut_ptr(), early, stream);
     assert_eq!((pageable, value(late)), ([1; SIZE], 2));
-    // SAFETY: likewise.
+    // SAFETY: `pinned` made and filled this memory, and it is not freed yet.
     assert_eq!(unsafe { result.read() }, 2);
     expect_faults(&[]);
     upload(late, locked, stream);
@@ -212,7 +217,7 @@ fn page_locked_memory_is_read_late_and_pageable_memory_at_once() {
 }
 
 #[test]
-fn the_legacy_stream_waits_for_blocking_ones_and_they_for_it() {
+fn legacy_and_blocking_streams_wait_for_each_other() {
     let _serial = begin();
     let sees = |writer: usize, reader: usize| {
         let (data, seen) = (memory(), memory());
@@ -238,10 +243,10 @@ fn the_legacy_stream_waits_for_blocking_ones_and_they_for_it() {
 }
 
 #[test]
-fn calls_fail_when_they_are_told_to_and_the_log_says_so() {
+fn injected_failures_are_returned_and_logged() {
     let _serial = begin();
     let stream = stream(NON_BLOCKING);
-    // SAFETY: a C string.
+    // SAFETY: a C string literal ends with a NUL.
     unsafe { fake_cuda_fail(c"cuMemAllocAsync".as_ptr(), 2, OUT_OF_MEMORY) };
     let mut out = MaybeUninit::uninit();
     assert_eq!(
@@ -263,7 +268,7 @@ fn calls_fail_when_they_are_told_to_and_the_log_says_so() {
 }
 
 #[test]
-fn contexts_must_be_the_right_ones() {
+fn wrong_contexts_are_faults() {
     let _serial = begin();
     let (stream, event, here) = (stream(NON_BLOCKING), mark(LEGACY), memory());
     let contexts = [0, 1].map(|device| made(|out| cuDevicePrimaryCtxRetain(out, device)));
@@ -274,23 +279,37 @@ fn contexts_must_be_the_right_ones() {
     assert_eq!(cuStreamWaitEvent(LEGACY, event, 0), SUCCESS);
     fill(there, 3, LEGACY);
     copy(there, here, LEGACY);
-    assert_eq!(cuMemcpyPeerAsync(here, contexts[1], there, contexts[0], SIZE, LEGACY), INVALID_VALUE);
+    assert_eq!(
+        cuMemcpyPeerAsync(here, contexts[1], there, contexts[0], SIZE, LEGACY),
+        INVALID_VALUE
+    );
     assert_eq!(cuMemcpyPeerAsync(here, contexts[0], there, contexts[1], SIZE, LEGACY), SUCCESS);
     assert_eq!(cuCtxSynchronize(), SUCCESS);
     assert_eq!(value(here), 3);
-    let owner = |address, attribute| {
-        let mut owner = 0_usize;
+    let attribute_of = |address, attribute| {
+        let mut value = 0_usize;
         // SAFETY: room for any attribute.
-        let code = unsafe { cuPointerGetAttribute((&raw mut owner).cast(), attribute, address) };
-        (code, owner)
+        let code = unsafe { cuPointerGetAttribute((&raw mut value).cast(), attribute, address) };
+        (code, value)
     };
-    assert_eq!((owner(there + 15, 1), owner(there, 9)), ((SUCCESS, contexts[1]), (SUCCESS, 1)));
-    assert_eq!((owner(pinned(0) as u64, 2), owner(there, 2)), ((SUCCESS, 1), (SUCCESS, 2)));
-    assert_eq!(owner(contexts.as_ptr().addr() as u64, 2).0, INVALID_VALUE);
+    assert_eq!(
+        (attribute_of(there + 15, 1), attribute_of(there, 9)),
+        ((SUCCESS, contexts[1]), (SUCCESS, 1))
+    );
+    assert_eq!(
+        (attribute_of(pinned(0) as u64, 2), attribute_of(there, 2)),
+        ((SUCCESS, 1), (SUCCESS, 2))
+    );
+    assert_eq!(attribute_of(contexts.as_ptr().addr() as u64, 2).0, INVALID_VALUE);
     assert_eq!((cuCtxPopCurrent_v2(None), cuCtxSetCurrent(0)), (SUCCESS, SUCCESS));
     assert_eq!(cuCtxSynchronize(), INVALID_CONTEXT);
-    let expected =
-        ["stream is of device 0", "event is of device 0", "not of device 0", "not of device 1", "no context"];
+    let expected = [
+        "stream is of device 0",
+        "event is of device 0",
+        "not of device 0",
+        "not of device 1",
+        "no context",
+    ];
     expect_faults(&expected);
 }
 
@@ -304,17 +323,19 @@ fn launch(function: usize, mut from: u64, mut to: u64, loops: &mut Loops) {
 }
 
 #[test]
-fn kernels_gather_within_bounds() {
+fn kernels_copy_strided_elements_within_bounds() {
     let _serial = begin();
     let image = c"// A module.\n.version 7.0\n.visible .entry dlbridge_gather_2(\n";
-    // SAFETY: a C string.
+    // SAFETY: a C string literal ends with a NUL.
     let module = made(|out| unsafe { cuModuleLoadData(out, image.as_ptr()) });
     let mut none = MaybeUninit::uninit();
-    // SAFETY: likewise.
-    let missing = unsafe { cuModuleGetFunction(Some(&mut none), module, c"dlbridge_gather_1".as_ptr()) };
+    // SAFETY: a C string literal ends with a NUL.
+    let missing =
+        unsafe { cuModuleGetFunction(Some(&mut none), module, c"dlbridge_gather_1".as_ptr()) };
     assert_eq!(missing, NOT_FOUND);
-    // SAFETY: likewise.
-    let function = made(|out| unsafe { cuModuleGetFunction(out, module, c"dlbridge_gather_2".as_ptr()) });
+    // SAFETY: a C string literal ends with a NUL.
+    let function =
+        made(|out| unsafe { cuModuleGetFunction(out, module, c"dlbridge_gather_2".as_ptr()) });
     // Two rows of four, the second one first, are written as columns.
     let (mut count, mut from, mut to) = ([0; 64], [0; 64], [0; 64]);
     count[..2].copy_from_slice(&[4, 2]);
