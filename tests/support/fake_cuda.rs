@@ -59,7 +59,10 @@ impl Session {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // What is kept for later transfers exists from here on.
         for index in 0..2 {
-            let warm = Tensor::zeros::<u8>([5]).expect("host memory").cuda(index).expect("the fake driver");
+            let warm = Tensor::zeros::<u8>([5])
+                .expect("host memory")
+                .cuda(index)
+                .expect("the fake driver");
             let strided = memory(index, &[3, 2], &[1, 5], DType::U8, &[1; 8]).deep_clone();
             drop((warm.cpu().expect("the fake driver"), strided.expect("the fake driver")));
         }
@@ -88,7 +91,8 @@ impl Session {
 
     /// The calls so far of some functions.
     pub(crate) fn log_of(&self, functions: &[&str]) -> Vec<String> {
-        let named = |line: &String| functions.iter().any(|name| line.split(' ').next() == Some(name));
+        let named =
+            |line: &String| functions.iter().any(|name| line.split(' ').next() == Some(name));
         self.log().into_iter().filter(named).collect()
     }
 
@@ -113,7 +117,11 @@ impl Session {
     pub(crate) fn check(&self) {
         settle();
         assert_eq!(self.faults(), "");
-        assert_eq!(live(), self.live, "device memory, page-locked memory, events, streams, contexts");
+        assert_eq!(
+            live(),
+            self.live,
+            "device memory, page-locked memory, events, streams, contexts"
+        );
         assert_eq!(self.depth(), 0);
     }
 }
@@ -187,7 +195,8 @@ impl Theirs {
     /// The same stream for dlbridge.
     pub(crate) fn stream(&self) -> dlbridge::Stream {
         // SAFETY: the test keeps the stream.
-        unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }.expect("a stream")
+        unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }
+            .expect("a stream")
     }
 
     /// Puts a copy to a tensor's memory on the stream. The fake driver copies the bytes at once.
@@ -300,7 +309,13 @@ impl Drop for Foreign {
 
 /// A tensor over somebody else's device memory, which holds `bytes` and no more: from the lowest element to the
 /// highest.
-pub(crate) fn memory(index: i32, shape: &[i64], strides: &[i64], dtype: DType, bytes: &[u8]) -> Tensor {
+pub(crate) fn memory(
+    index: i32,
+    shape: &[i64],
+    strides: &[i64],
+    dtype: DType,
+    bytes: &[u8],
+) -> Tensor {
     freed_on(1, index, shape, strides, dtype, bytes)
 }
 
@@ -326,5 +341,11 @@ pub(crate) fn freed_on(
     let first = start.wrapping_byte_offset(-lowest as isize);
     let descriptor = Descriptor::new(first, layout, dtype, Device::cuda(index)).expect("valid");
     // SAFETY: the owner, `Foreign`, keeps this memory of the fake driver allocated, and `bytes` fills the layout.
-    unsafe { Tensor::from_raw_parts(descriptor, true, Foreign { index, address, stream: stream as usize }) }
+    unsafe {
+        Tensor::from_raw_parts(
+            descriptor,
+            true,
+            Foreign { index, address, stream: stream as usize },
+        )
+    }
 }

@@ -1,0 +1,147 @@
+//! Which streams a storage remembers, and when its memory is freed.
+
+use dlbridge::{DType, Descriptor, Device, Layout, Stream, Tensor};
+
+use crate::fake_cuda::{Pinned, Session, Theirs, memory, settle};
+use crate::tensors::{GPU, elements, numbers};
+
+#[test]
+fn memory_is_freed_after_its_consumers_and_the_host_waits_for_nothing() {
+    let session = Session::new();
+    let (reader, target) = (Theirs::new(0), Pinned::new(4));
+    let near = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four").cuda(0).expect("a copy");
+    near.record_stream(&reader.stream()).expect("an order");
+    let exported = near.share_dlpack();
+    drop(near);
+    // SAFETY: the struct lives.
+    let data = unsafe { exported.as_ptr().as_ref() }.dl_tensor.data;
+    assert!(!data.is_null());
+    let layout = Layout::contiguous(&[4]).expect("valid");
+    let descriptor = Descriptor::new(data, layout, DType::U8, GPU).expect("valid");
+    // SAFETY: only an address for the test; dropped before the struct.
+    let seen = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    reader.read(&seen, &target);
+    drop(seen);
+    Session::forget();
+    drop(exported);
+    let waits = session.log_of(&["cuStreamSynchronize", "cuEventSynchronize", "cuCtxSynchronize"]);
+    assert!(waits.is_empty(), "{waits:?}");
+    let log = session.log_of(&["cuEventRecord", "cuStreamWaitEvent", "cuMemFreeAsync"]);
+    assert_eq!(log.len(), 3, "{log:?}");
+    assert!(log[0].contains("stream=#") && log[1].contains("stream=legacy"), "{log:?}");
+    assert!(log[2].starts_with("cuMemFreeAsync") && log[2].contains("stream=legacy"), "{log:?}");
+    reader.synchronize();
+    assert_eq!(target.bytes(), [1, 2, 3, 4]);
+    drop((reader, target));
+    session.check();
+}
+
+/// The same for memory that is somebody else's: its deleter comes after its consumers.
+#[test]
+fn foreign_memory_is_released_after_its_consumers() {
+    let session = Session::new();
+    let (reader, target) = (Theirs::new(0), Pinned::new(4));
+    let theirs = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
+    theirs.record_stream(&reader.stream()).expect("an order");
+    reader.read(&theirs, &target);
+    drop(theirs);
+    reader.synchronize();
+    assert_eq!(target.bytes(), [1, 2, 3, 4]);
+    drop((reader, target));
+    session.check();
+}
+
+#[test]
+fn a_stream_that_is_gone_too_early_costs_a_wait_and_nothing_else() {
+    let session = Session::new();
+    let reader = Theirs::new(0);
+    let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+    near.record_stream(&reader.stream()).expect("an order");
+    drop(reader);
+    Session::forget();
+    drop(near);
+    assert_eq!(session.log_of(&["cuCtxSynchronize"]).len(), 1);
+    Session::forget(); // the fake driver calls it a fault, as it should
+    session.check();
+}
+
+/// Uses end with their handles; streams do not pile up, and may go afterwards.
+#[test]
+fn uses_end_with_their_handles() {
+    let session = Session::new();
+    let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+    let targets: Vec<Pinned> = (0..50).map(|_| Pinned::new(100)).collect();
+    for target in &targets {
+        let reader = Theirs::new(0);
+        let used = near.share().with_stream(&reader.stream()).expect("ready");
+        let exported = used.into_dlpack();
+        reader.read(&near, target);
+        drop(exported);
+    }
+    Session::forget();
+    let back = near.to_device(Device::CPU).expect("a copy");
+    let waits = session.log_of(&["cuEventRecord", "cuStreamWaitEvent"]);
+    assert!(waits.len() < 6, "{waits:?}");
+    assert_eq!(elements(&back), numbers(100));
+    assert!(targets.iter().all(|target| target.bytes() == numbers(100)));
+    drop((near, targets));
+    session.check();
+}
+
+/// Many uses on one stream cost as much as one.
+#[test]
+fn uses_of_one_stream_are_one_wait() {
+    let session = Session::new();
+    let side = Stream::new(GPU).expect("a stream");
+    let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+    let uses: Vec<_> =
+        (0..50).map(|_| near.share().with_stream(&side).expect("ready").into_dlpack()).collect();
+    Session::forget();
+    drop(near.deep_clone().expect("a copy"));
+    assert!(session.log().len() < 40, "{:#?}", session.log());
+    drop((uses, near, side));
+    session.check();
+}
+
+/// The end of one use is not the end of another on the same stream.
+#[test]
+fn each_use_ends_for_itself() {
+    let session = Session::new();
+    let writer = Theirs::new(0);
+    let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+    let first = near.share().with_stream(&writer.stream()).expect("ready");
+    let second = near.share().with_stream(&writer.stream()).expect("ready");
+    drop(first);
+    writer.write(&second, &[1, 2, 3, 4]);
+    assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
+    drop((near, second));
+    settle();
+    drop(writer);
+    session.check();
+}
+
+/// An owner of a stream that uses the memory when it is dropped.
+#[test]
+fn owners_of_streams_may_do_anything_when_they_go() {
+    struct Curious(Tensor);
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            assert_eq!(crate::fake_cuda::depth(), 0, "no device of ours is current");
+            assert_eq!(self.0.to_device(Device::CPU).map(|copy| copy.len()), Ok(4));
+        }
+    }
+    // SAFETY: a tensor may be used on any thread; this one is not used through a reference.
+    unsafe impl Sync for Curious {}
+    let session = Session::new();
+    let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
+    let theirs = Theirs::new(0);
+    // SAFETY: it does not live as long as it should, which costs a wait.
+    let stream = unsafe { Stream::from_raw(GPU, theirs.number(), Curious(near.share())) };
+    near.record_stream(&stream.expect("a stream")).expect("an order");
+    drop(theirs);
+    assert_eq!(near.deep_clone().map(|copy| copy.len()), Ok(4));
+    drop(near);
+    settle();
+    Session::forget(); // the fake driver calls the early end a fault, as it should
+    session.check();
+}

@@ -1,0 +1,93 @@
+//! Copies that are started, and waited for later.
+
+use dlbridge::{DType, Descriptor, Device, Error, Layout, Stream, Tensor};
+
+use crate::fake_cuda::{Pinned, Session, settle};
+use crate::tensors::{GPU, elements, numbers};
+
+#[test]
+fn what_is_under_way_cannot_be_written() {
+    let session = Session::new();
+    let stream = Stream::new(GPU).expect("a stream");
+    let mut pinned =
+        Tensor::from_vec(numbers(1000), [1000]).expect("as many").pin().expect("a copy");
+    let upload = pinned.start_to_device(GPU, &stream).expect("started");
+    assert!(!upload.is_done().expect("known"));
+    assert_eq!(pinned.as_slice_mut::<u8>().err(), Some(Error::NotUnique));
+    let near = upload.wait().expect("done");
+    pinned.as_slice_mut::<u8>().expect("the only handle again").fill(0);
+    let download = near.start_to_device(Device::CUDA_HOST, &stream).expect("started");
+    let back = download.wait().expect("done");
+    assert_eq!(back.as_slice::<u8>().expect("here"), numbers(1000));
+    drop((pinned, near, back, stream));
+    session.check();
+}
+
+#[test]
+fn polling_ends_and_dropping_waits() {
+    let session = Session::new();
+    let stream = Stream::new(GPU).expect("a stream");
+    let pinned =
+        Tensor::from_vec(numbers(1000), [10, 100]).expect("as many").pin().expect("a copy");
+    let upload = pinned.start_to_device(GPU, &stream).expect("started");
+    while !upload.is_done().expect("known") {}
+    drop(upload.wait().expect("done"));
+    drop(pinned.start_to_device(GPU, &stream).expect("started"));
+    drop(pinned); // a fault if the device were still reading
+    let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+    drop(near.start_to_device(Device::CUDA_HOST, &stream).expect("started"));
+    drop(near);
+    // Neither pageable nor strided memory is in use afterwards.
+    let host = Tensor::from_vec(numbers(64), [64]).expect("as many");
+    let upload = host.start_to_device(GPU, &stream).expect("started");
+    drop(host);
+    assert_eq!(elements(&upload.wait().expect("done").cpu().expect("a copy")), numbers(64));
+    drop(stream);
+    session.check();
+}
+
+#[test]
+fn a_transfer_that_is_forgotten_keeps_its_memory() {
+    let session = Session::new();
+    let stream = Stream::new(GPU).expect("a stream");
+    let pinned = Tensor::from_vec(numbers(100), [100]).expect("as many").pin().expect("a copy");
+    std::mem::forget(pinned.start_to_device(GPU, &stream).expect("started"));
+    drop(pinned);
+    settle();
+    assert_eq!(session.faults(), "");
+}
+
+/// The thread that waits is not the one whose stream it is.
+#[test]
+fn transfers_on_per_thread_streams_are_settled_from_other_threads() {
+    let session = Session::new();
+    let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
+    let stream = Stream::per_thread_default(GPU).expect("a stream");
+    let download = near.start_to_device(Device::CUDA_HOST, &stream).expect("started");
+    session.fail("cuEventSynchronize", 1, 999);
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(download.wait())).join().expect("no panic")
+    });
+    drop(near);
+    session.check();
+}
+
+/// What others may write after the call is read during the call.
+#[test]
+fn transfers_of_foreign_memory_are_done_when_they_start() {
+    let session = Session::new();
+    let (stream, theirs) = (Stream::new(GPU).expect("a stream"), Pinned::new(4));
+    let layout = Layout::contiguous(&[4]).expect("valid");
+    let descriptor =
+        Descriptor::new(theirs.0.cast(), layout, DType::U8, Device::CPU).expect("valid");
+    // SAFETY: memory of the test's own, which outlives the tensor; written when no call reads it.
+    unsafe { theirs.0.write_bytes(1, 4) };
+    // SAFETY: likewise.
+    let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
+    let upload = tensor.start_to_device(GPU, &stream).expect("started");
+    // SAFETY: likewise.
+    unsafe { theirs.0.write_bytes(2, 4) };
+    assert_eq!(elements(&upload.wait().expect("done").cpu().expect("a copy")), [1; 4]);
+    drop((tensor, theirs, stream));
+    session.check();
+}
