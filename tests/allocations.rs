@@ -46,7 +46,7 @@ fn resident_kib() -> usize {
 const PILE_KIB: usize = 30_000;
 
 #[test]
-fn an_array_goes_in_and_out_with_one_allocation() {
+fn array_round_trip_allocates_once() {
     let array = Array2::<f32>::zeros((8, 8));
     let (count, array) = allocations(|| {
         array.into_tensor().into_ndarray::<f32, Ix2>().expect("f32").into_array().expect("the original")
@@ -64,7 +64,7 @@ fn an_array_goes_in_and_out_with_one_allocation() {
 }
 
 #[test]
-fn dlpack_hops_do_not_pile_up() {
+fn repeated_dlpack_round_trips_do_not_grow_memory() {
     let mut tensor = Array2::<f32>::zeros((8, 8)).into_tensor();
     let before = resident_kib();
     for _ in 0..1_000_000 {
@@ -87,7 +87,7 @@ mod torch {
     use dlbridge::{ArrayTorchExt, TorchExt};
 
     #[test]
-    fn an_array_goes_into_libtorch_with_one_allocation_of_ours() {
+    fn moving_an_array_into_libtorch_allocates_once() {
         for size in [1, 16, 512] {
             let array = Array2::<f32>::zeros((size, size));
             let (count, tensor) = allocations(|| array.into_torch().expect("moved"));
@@ -103,7 +103,7 @@ mod torch {
     }
 
     #[test]
-    fn exported_memory_is_freed() {
+    fn dlpack_exports_of_torch_tensors_are_freed() {
         let export = |count: usize| {
             for _ in 0..count {
                 let tensor = tch::Tensor::zeros([1 << 18], tch::kind::FLOAT_CPU);
@@ -117,7 +117,7 @@ mod torch {
     }
 
     #[test]
-    fn libtorch_hops_do_not_pile_up() {
+    fn repeated_libtorch_round_trips_do_not_grow_memory() {
         let array = Array2::<f32>::zeros((8, 8));
         let address = array.as_ptr();
         let mut tensor = array.into_tensor();

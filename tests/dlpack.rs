@@ -58,7 +58,7 @@ fn field_of(error: &Error) -> &str {
 }
 
 #[test]
-fn exports_say_what_the_tensor_is() {
+fn exported_fields_describe_the_tensor() {
     let exported = tensor().into_dlpack();
     // SAFETY: ours, and valid.
     let managed = unsafe { exported.as_ptr().as_ref() };
@@ -78,7 +78,7 @@ fn exports_say_what_the_tensor_is() {
 }
 
 #[test]
-fn strides_are_never_null_and_empty_tensors_have_no_address() {
+fn exported_strides_are_never_null_and_empty_data_is_null() {
     for shape in [&[0_i64, 3][..], &[1, 1], &[2, 0, 5]] {
         let exported = Tensor::zeros::<f32>(shape).expect("small").into_dlpack();
         // SAFETY: ours, and valid.
@@ -94,7 +94,7 @@ fn flags(exported: &Exported) -> u64 {
 }
 
 #[test]
-fn only_the_only_handle_to_exclusive_memory_may_be_written_elsewhere() {
+fn exports_are_read_only_unless_the_handle_is_unique() {
     assert_eq!(flags(&tensor().into_dlpack()), 0);
     assert_eq!(flags(&tensor().share_dlpack()), READ_ONLY);
     let (first, second) = {
@@ -109,7 +109,7 @@ fn only_the_only_handle_to_exclusive_memory_may_be_written_elsewhere() {
 }
 
 #[test]
-fn foreign_memory_is_exported_as_it_came() {
+fn reexported_flags_match_the_imported_flags() {
     for (given, expected, access) in [
         (0, 0, Access::Aliased { writable: true, trusted: true }),
         (READ_ONLY, READ_ONLY, Access::Aliased { writable: false, trusted: true }),
@@ -129,7 +129,7 @@ fn foreign_memory_is_exported_as_it_came() {
 }
 
 #[test]
-fn the_legacy_struct_carries_only_what_may_be_written() {
+fn legacy_exports_refuse_read_only_memory() {
     assert!(matches!(tensor().share_dlpack_legacy(), Err(Error::ReadOnly { .. })));
     let (first, second) = {
         let first = tensor();
@@ -162,7 +162,7 @@ fn legacy_imports_are_read_only() {
 }
 
 #[test]
-fn the_deleter_runs_once_after_the_last_handle_on_any_thread() {
+fn deleter_runs_once_after_the_last_handle_is_dropped() {
     let (tensor, deleted) = taken(HostileProducer::default());
     let shared = tensor.share();
     let exported = shared.share_dlpack();
@@ -180,7 +180,7 @@ fn the_deleter_runs_once_after_the_last_handle_on_any_thread() {
 }
 
 #[test]
-fn other_major_versions_are_not_read() {
+fn other_major_versions_are_refused_unread() {
     for version in [(2, 0), (0, 5), (u32::MAX, 0)] {
         // Fields behind the version that would crash whoever believed them.
         let hostile = HostileProducer { version, ndim: Some(i32::MAX), shape: None, strides: None, ..HostileProducer::default() };
@@ -205,7 +205,7 @@ fn null_strides_are_row_major_in_every_version() {
 }
 
 #[test]
-fn the_offset_is_honoured_and_folded() {
+fn byte_offset_is_added_to_the_data_pointer() {
     for offset in [0_u64, 4, 8] {
         let (tensor, _) = taken(HostileProducer { byte_offset: offset, ..HostileProducer::default() });
         assert_eq!(tensor.to_vec::<f32>().expect("readable")[0], (offset / 4) as f32);
@@ -223,7 +223,7 @@ fn the_offset_is_honoured_and_folded() {
 }
 
 #[test]
-fn strides_of_every_kind_are_read_right() {
+fn imports_read_every_stride_pattern() {
     for (shape, strides, offset, expected) in [
         (&[2_i64, 3][..], &[1_i64, 2][..], 0, &[0., 2., 4., 1., 3., 5.][..]),
         (&[3], &[-1], 2, &[2., 1., 0.]),
@@ -242,7 +242,7 @@ fn strides_of_every_kind_are_read_right() {
 }
 
 #[test]
-fn hostile_descriptions_are_refused_by_field() {
+fn invalid_fields_are_refused_by_name() {
     let shape_of = |shape: &[i64]| HostileProducer { shape: Some(shape.into()), strides: None, ..HostileProducer::default() };
     for (field, producer) in [
         ("ndim", HostileProducer { ndim: Some(-1), ..HostileProducer::default() }),
@@ -271,7 +271,7 @@ fn hostile_descriptions_are_refused_by_field() {
 }
 
 #[test]
-fn unknown_devices_and_types_are_carried_but_not_read() {
+fn unknown_devices_and_dtypes_pass_through_unread() {
     for (kind, readable) in
         [(1, true), (2, false), (3, true), (10, false), (11, true), (12, false), (13, false), (99, false)]
     {
@@ -310,7 +310,7 @@ impl RawDType for Exported {
 }
 
 #[test]
-fn narrow_elements_are_counted_by_the_flag() {
+fn padded_flag_decides_the_size_of_sub_byte_elements() {
     let fp4 = |flags| HostileProducer { dtype: (17, 4, 1), flags, shape: Some(vec![5]), ..HostileProducer::default() };
     let (packed, _) = taken(fp4(0));
     let (padded, _) = taken(fp4(PADDED));
@@ -324,7 +324,7 @@ fn narrow_elements_are_counted_by_the_flag() {
 }
 
 #[test]
-fn our_own_structs_are_unwrapped() {
+fn reimported_structs_are_unwrapped() {
     let tensor = tensor();
     let address = tensor.data_ptr();
     let exported = tensor.share_dlpack();
@@ -337,7 +337,7 @@ fn our_own_structs_are_unwrapped() {
 }
 
 #[test]
-fn foreign_memory_wants_a_voucher() {
+fn aliased_memory_is_viewable_only_if_trusted() {
     let (mut tensor, deleted) = taken(HostileProducer { flags: READ_ONLY, ..HostileProducer::default() });
     assert!(matches!(tensor.as_slice_mut::<f32>(), Err(Error::Aliased)));
     assert_eq!(tensor.as_slice::<f32>().expect("trusted at the door"), [0.0, 1.0, 2.0]);
@@ -374,7 +374,7 @@ impl Drop for Explosive {
 }
 
 #[test]
-fn an_owner_that_panics_does_not_cross_into_c() {
+fn owner_panics_do_not_unwind_into_the_deleters_caller() {
     let layout = Layout::contiguous(&[3]).expect("small");
     let data = VALUES.as_ptr().cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
@@ -389,7 +389,7 @@ fn an_owner_that_panics_does_not_cross_into_c() {
 }
 
 #[test]
-fn null_is_no_struct_to_delete() {
+fn deleters_ignore_null() {
     let exported = tensor().into_dlpack();
     // SAFETY: ours, and valid.
     let deleter = unsafe { exported.as_ptr().as_ref() }.deleter.expect("ours has one");
@@ -398,7 +398,7 @@ fn null_is_no_struct_to_delete() {
 }
 
 #[test]
-fn misaligned_arrays_are_not_read() {
+fn misaligned_shape_and_strides_are_refused() {
     for field in ["shape", "strides"] {
         let (source, deleted) = HostileProducer::default().make();
         // SAFETY: the struct is ours.
@@ -416,7 +416,7 @@ fn misaligned_arrays_are_not_read() {
 }
 
 #[test]
-fn the_legacy_struct_has_no_room_for_padding() {
+fn legacy_exports_refuse_padded_elements() {
     let fp4 = HostileProducer { dtype: (17, 4, 1), flags: PADDED, shape: Some(vec![2]), ..HostileProducer::default() };
     let (padded, _) = taken(fp4);
     assert!(matches!(padded.share_dlpack_legacy(), Err(Error::UnsupportedDType { .. })));
@@ -425,7 +425,7 @@ fn the_legacy_struct_has_no_room_for_padding() {
 }
 
 #[test]
-fn devices_that_cannot_be_reached_are_refused() {
+fn copies_refuse_unreachable_devices() {
     let mut target = Tensor::zeros::<f32>([3]).expect("small");
     // CUDA is refused as this build or this machine has it; 99 devices are more than any has.
     let lacking = |error: Error| match error {
@@ -460,7 +460,7 @@ fn devices_that_cannot_be_reached_are_refused() {
 }
 
 #[test]
-fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
+fn consumed_structs_can_be_neither_imported_nor_deleted_again() {
     let (source, deleted) = HostileProducer::default().make();
     // SAFETY: the struct is ours and valid.
     let deleter = unsafe { source.as_ref() }.deleter;
@@ -491,7 +491,7 @@ fn a_struct_that_is_held_can_neither_be_taken_nor_released_again() {
 }
 
 #[test]
-fn a_struct_without_a_deleter_may_be_a_constant_that_is_taken_often() {
+fn structs_without_a_deleter_can_be_imported_repeatedly() {
     let (source, deleter, _) = without_deleter();
     // SAFETY: the struct is ours, valid, and owns nothing.
     let [first, second] = [(); 2].map(|()| unsafe { Tensor::from_dlpack(source) }.expect("valid"));
@@ -502,7 +502,7 @@ fn a_struct_without_a_deleter_may_be_a_constant_that_is_taken_often() {
 }
 
 #[test]
-fn foreign_memory_stays_foreign_whoever_else_holds_it() {
+fn aliased_memory_stays_aliased_after_reimport() {
     let foreign = tensor().into_aliased().expect("alone");
     // SAFETY: our own struct, of a moment ago.
     let back = unsafe { Tensor::from_dlpack(foreign.share_dlpack().into_raw()) }.expect("our own");
@@ -515,7 +515,7 @@ fn foreign_memory_stays_foreign_whoever_else_holds_it() {
 }
 
 #[test]
-fn descriptions_lead_into_the_handle() {
+fn as_dl_tensor_points_into_the_handle() {
     let tensor = tensor();
     let described = tensor.as_dl_tensor();
     assert_eq!(described.shape, tensor.shape().as_ptr().cast_mut());
@@ -528,7 +528,7 @@ fn descriptions_lead_into_the_handle() {
 }
 
 #[test]
-fn our_own_structs_are_believed_when_their_owner_changes_them() {
+fn changed_fields_of_our_structs_are_read_on_reimport() {
     let change = |change: &dyn Fn(&mut DLManagedTensorVersioned)| {
         let drops = tensor().into_aliased().expect("alone");
         let raw = drops.share_dlpack().into_raw();

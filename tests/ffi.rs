@@ -17,7 +17,7 @@ macro_rules! same_layout {
 }
 
 #[test]
-fn structs_have_upstreams_layout() {
+fn struct_layouts_match_dlpack_h() {
     same_layout! {
         DLPackVersion { major, minor }
         DLDevice { device_type, device_id }
@@ -34,7 +34,7 @@ fn structs_have_upstreams_layout() {
 }
 
 #[test]
-fn versions_and_flags_are_upstreams() {
+fn versions_and_flags_match_dlpack_h() {
     assert_eq!(ours::DLPACK_MAJOR_VERSION, theirs::DLPACK_MAJOR_VERSION);
     assert_eq!(ours::DLPACK_MINOR_VERSION, theirs::DLPACK_MINOR_VERSION);
     assert_eq!(u64::from(ours::DLPACK_FLAG_BITMASK_READ_ONLY), dlpark::DlpackFlags::READ_ONLY.bits());

@@ -65,7 +65,7 @@ fn round_trip<T: Element>(value: impl Fn(usize) -> T) {
 }
 
 #[test]
-fn every_type_goes_in_every_layout_and_comes_back() {
+fn every_dtype_and_layout_round_trips() {
     round_trip(|i| i as u8);
     round_trip(|i| i as u16);
     round_trip(|i| i as u32);
@@ -84,7 +84,7 @@ fn every_type_goes_in_every_layout_and_comes_back() {
 }
 
 #[test]
-fn fixed_and_dynamic_ranks_meet() {
+fn static_and_dynamic_ranks_convert() {
     fn through<A: Dimension + 'static, B: Dimension + 'static>(
         array: Array<f32, A>,
     ) -> Result<Array<f32, B>, Error> {
@@ -97,7 +97,7 @@ fn fixed_and_dynamic_ranks_meet() {
 }
 
 #[test]
-fn refusals_give_the_tensor_back() {
+fn refused_conversions_return_the_tensor() {
     let tensor = matrix().into_tensor();
     let tensor = tensor.into_ndarray::<f64, Ix2>().expect_err("f32").into_value();
     let tensor = tensor.into_ndarray::<f32, Ix1>().expect_err("rank 2").into_value();
@@ -108,7 +108,7 @@ fn refusals_give_the_tensor_back() {
 }
 
 #[test]
-fn a_shared_array_is_read_only_and_a_lonely_one_exclusive() {
+fn shared_arc_arrays_are_read_only_and_unique_ones_exclusive() {
     let shared: ArcArray<f32, Ix2> = matrix().into_shared();
     let other = shared.clone();
     let tensor = shared.into_tensor();
@@ -121,7 +121,7 @@ fn a_shared_array_is_read_only_and_a_lonely_one_exclusive() {
 }
 
 #[test]
-fn writing_wants_the_only_handle() {
+fn writable_views_need_a_unique_handle() {
     let mut array = matrix().into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
     array.get_mut().expect("alone").fill(1.0);
     let shared = array.share();
@@ -144,7 +144,7 @@ fn writing_wants_the_only_handle() {
 }
 
 #[test]
-fn layouts_changed_through_a_view_do_not_stick() {
+fn changing_a_views_layout_leaves_the_tensor_unchanged() {
     let mut array = matrix().into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
     let mut view = array.get_mut().expect("alone");
     view.invert_axis(Axis(0));
@@ -156,7 +156,7 @@ fn layouts_changed_through_a_view_do_not_stick() {
 }
 
 #[test]
-fn negative_strides_work_in_both_directions() {
+fn negative_strides_round_trip() {
     let mut array = matrix();
     array.invert_axis(Axis(1));
     let tensor = array.clone().into_tensor();
@@ -178,7 +178,7 @@ fn wrapped<T: Element>(mut values: Vec<T>, shape: &[i64], strides: &[i64]) -> Te
 }
 
 #[test]
-fn overlapping_memory_is_read_but_not_written() {
+fn overlapping_layouts_have_no_writable_views() {
     for (shape, strides) in [(&[2_i64, 3][..], &[0_i64, 1][..]), (&[3, 3], &[1, 1]), (&[3, 2], &[2, 3])] {
         let mut tensor = wrapped(vec![1.0_f32; 9], shape, strides);
         assert!(tensor.as_ndarray::<f32, Ix2>().is_ok());
@@ -190,7 +190,7 @@ fn overlapping_memory_is_read_but_not_written() {
 }
 
 #[test]
-fn shapes_that_ndarray_cannot_count_are_refused() {
+fn shapes_beyond_ndarrays_limits_are_refused() {
     let huge = Layout::new(&[1 << 62, 1 << 62, 0], &[1, 1, 1]).expect("no elements");
     let descriptor = Descriptor::new(std::ptr::null_mut(), huge, DType::F32, Device::CPU).expect("valid");
     // SAFETY: there are no elements.
@@ -204,7 +204,7 @@ fn shapes_that_ndarray_cannot_count_are_refused() {
 }
 
 #[test]
-fn strides_that_do_not_matter_do_no_harm() {
+fn strides_of_size_one_and_empty_dims_are_ignored() {
     for (shape, strides) in
         [(&[1_i64, 3][..], &[i64::MAX, 1][..]), (&[0, 3], &[i64::MIN, -1]), (&[1, 1], &[-5, 0])]
     {
@@ -216,7 +216,7 @@ fn strides_that_do_not_matter_do_no_harm() {
 }
 
 #[test]
-fn misaligned_memory_is_copied_not_seen() {
+fn misaligned_memory_can_be_copied_but_not_viewed() {
     let mut bytes = vec![0_u8; 16];
     let layout = Layout::contiguous(&[2]).expect("small");
     let odd = bytes.as_mut_ptr().wrapping_add(1 + bytes.as_ptr().align_offset(4)).cast();
@@ -228,7 +228,7 @@ fn misaligned_memory_is_copied_not_seen() {
 }
 
 #[test]
-fn bools_in_the_gaps_do_not_come_back_in_a_container() {
+fn into_array_checks_the_bool_bytes_between_elements() {
     let mut array = array![true, false, true, false, true];
     array.slice_collapse(s![..;2]);
     let exported = array.into_tensor().into_dlpack();
@@ -244,7 +244,7 @@ fn bools_in_the_gaps_do_not_come_back_in_a_container() {
 }
 
 #[test]
-fn a_vec_may_come_back_as_an_array_and_the_other_way_round() {
+fn vecs_and_arrays_convert_into_each_other() {
     let vec = vec![1_u16, 2, 3, 4];
     let address = vec.as_ptr();
     let array = Tensor::from_vec(vec, [2, 2]).expect("4").into_ndarray::<u16, Ix2>().expect("u16");
@@ -264,7 +264,7 @@ fn a_vec_may_come_back_as_an_array_and_the_other_way_round() {
 }
 
 #[test]
-fn copies_of_views_keep_their_order() {
+fn copies_of_views_keep_the_memory_order() {
     let array = matrix();
     let tensor = array.t().to_tensor().expect("memory");
     assert_eq!((tensor.shape(), tensor.strides()), (&[3, 2][..], &[1, 3][..]));
@@ -290,7 +290,7 @@ fn copies_of_views_keep_their_order() {
 }
 
 #[test]
-fn handles_cross_threads() {
+fn handles_are_send_and_sync() {
     fn sendable<T: Send + Sync>(value: T) -> T {
         value
     }
@@ -301,7 +301,7 @@ fn handles_cross_threads() {
 }
 
 #[test]
-fn planes_of_many_pixels_are_put_together_and_taken_apart() {
+fn many_planes_are_interleaved_and_deinterleaved() {
     // Large enough to be written past the caches; 15 planes of bytes once ran over the buffer for that.
     let (images, planes, pixels) = (300, 15, 1024);
     let values = Vec::from_iter((0..images * planes * pixels).map(|index| (index % 251) as u8));

@@ -32,7 +32,7 @@ fn strided(len: usize, first: i64, shape: &[i64], strides: &[i64]) -> Tensor {
 }
 
 #[test]
-fn a_vec_comes_back_as_it_went_in() {
+fn vec_round_trip_keeps_address_and_capacity() {
     let mut vec = Vec::with_capacity(100);
     vec.extend([1.0_f64, 2.0, 3.0, 4.0]);
     let address = vec.as_ptr();
@@ -41,7 +41,7 @@ fn a_vec_comes_back_as_it_went_in() {
 }
 
 #[test]
-fn shapes_must_fit() {
+fn wrong_shapes_are_refused() {
     let rejected = Tensor::from_vec(vec![1_u8; 5], [2, 3]).expect_err("6 elements wanted");
     assert_eq!(*rejected.error(), Error::LengthMismatch { shape: vec![2, 3], expected: 6, found: 5 });
     assert_eq!(rejected.into_value(), [1; 5]);
@@ -55,7 +55,7 @@ fn shapes_must_fit() {
 }
 
 #[test]
-fn wrong_types_and_owners_keep_the_tensor() {
+fn refused_into_vec_returns_the_tensor() {
     let tensor = counting().into_vec::<u32>().expect_err("i32").into_value();
     let other = tensor.share();
     let rejected = tensor.into_vec::<i32>().expect_err("two handles");
@@ -70,7 +70,7 @@ fn wrong_types_and_owners_keep_the_tensor() {
 }
 
 #[test]
-fn only_the_only_handle_writes() {
+fn as_slice_mut_needs_a_unique_handle() {
     let mut tensor = counting();
     tensor.as_slice_mut::<i32>().expect("alone")[0] = 7;
     let shared = tensor.share();
@@ -90,7 +90,7 @@ impl Drop for Counted {
 }
 
 #[test]
-fn raw_owners_are_dropped_once() {
+fn raw_parts_owner_is_dropped_once() {
     static VALUE: f32 = 1.0;
     let drops = Arc::new(AtomicUsize::new(0));
     let layout = Layout::contiguous(&[]).expect("rank 0");
@@ -108,7 +108,7 @@ fn raw_owners_are_dropped_once() {
 }
 
 #[test]
-fn views_want_contiguous_memory() {
+fn as_slice_needs_contiguous_memory() {
     let transposed = strided(6, 0, &[2, 3], &[1, 2]);
     assert!(matches!(transposed.as_slice::<i32>(), Err(Error::NotContiguous { .. })));
     assert_eq!(transposed.to_vec::<i32>().expect("copied"), [0, 2, 4, 1, 3, 5]);
@@ -117,7 +117,7 @@ fn views_want_contiguous_memory() {
 }
 
 #[test]
-fn overlapping_memory_is_never_handed_out_for_writing() {
+fn overlapping_layouts_are_never_writable() {
     for (shape, strides) in [(&[4_i64][..], &[0_i64][..]), (&[3, 3], &[1, 1]), (&[2, 3], &[0, 1])] {
         let mut tensor = strided(9, 0, shape, strides);
         assert!(tensor.as_slice::<i32>().is_err() || tensor.is_contiguous());
@@ -128,7 +128,7 @@ fn overlapping_memory_is_never_handed_out_for_writing() {
 }
 
 #[test]
-fn copy_into_refuses_what_it_must() {
+fn copy_into_refuses_invalid_targets() {
     let source = counting();
     let mut target = Tensor::zeros::<i32>([2, 3, 4]).expect("small");
     source.copy_into(&mut target).expect("same shape and type");
@@ -152,7 +152,7 @@ fn copy_into_refuses_what_it_must() {
 }
 
 #[test]
-fn new_memory_of_others_is_filled_large_or_small() {
+fn copy_into_new_fills_uninitialized_memory() {
     // The larger asks for huge pages, and is not aligned to them.
     for side in [3_i64, 3000] {
         let count = i32::try_from(side * side).expect("small");
@@ -189,7 +189,7 @@ fn new_memory_of_others_is_filled_large_or_small() {
 }
 
 #[test]
-fn clones_are_apart_from_their_source() {
+fn deep_clones_do_not_alias_their_source() {
     let mut tensor = counting();
     let clone = tensor.deep_clone().expect("memory");
     tensor.as_slice_mut::<i32>().expect("alone")[5] = -1;
@@ -213,7 +213,7 @@ fn bools(mut bytes: Vec<u8>, shape: &[i64], strides: &[i64]) -> Tensor {
 }
 
 #[test]
-fn every_byte_that_becomes_a_bool_is_looked_at() {
+fn invalid_bool_bytes_are_refused() {
     let mut tensor = bools(vec![1, 2, 0, 255], &[2], &[2]);
     assert_eq!(tensor.to_vec::<bool>().expect("the elements are fine"), [true, false]);
     assert_eq!(tensor.to_list().expect("likewise").to_string(), "[True, False]");
@@ -228,7 +228,7 @@ fn every_byte_that_becomes_a_bool_is_looked_at() {
 }
 
 #[test]
-fn bools_rewritten_elsewhere_are_looked_at_again() {
+fn bools_are_checked_again_after_an_export() {
     let tensor = Tensor::from_vec(vec![true, false], [2]).expect("2");
     assert_eq!(tensor.as_slice::<bool>().expect("fine so far"), [true, false]);
     let exported = tensor.into_dlpack();
@@ -244,7 +244,7 @@ fn bools_rewritten_elsewhere_are_looked_at_again() {
 }
 
 #[test]
-fn lists_look_like_pythons() {
+fn lists_print_like_pythons() {
     fn list<T: Element>(values: Vec<T>, shape: &[i64]) -> String {
         Tensor::from_vec(values, shape).expect("fits").to_list().expect("listable").to_string()
     }
@@ -263,7 +263,7 @@ fn lists_look_like_pythons() {
 }
 
 #[test]
-fn ranks_beyond_reason_are_refused_where_they_nest() {
+fn nested_lists_of_very_high_rank_are_refused() {
     let deep = Tensor::from_vec(vec![1_u8], vec![1; 100_000]).expect("one element");
     assert!(matches!(deep.to_list(), Err(Error::TooManyDimensions { limit: 64, .. })));
     assert_eq!(deep.deep_clone().expect("memory").to_vec::<u8>().expect("u8"), [1]);
@@ -276,7 +276,7 @@ fn ranks_beyond_reason_are_refused_where_they_nest() {
 }
 
 #[test]
-fn debug_shows_values_where_it_may() {
+fn debug_prints_the_values_that_are_readable() {
     assert_eq!(
         format!("{:?}", Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("2")),
         "Tensor([1.0, 2.0], shape=[2], dtype=float32, device=cpu)"
@@ -286,13 +286,13 @@ fn debug_shows_values_where_it_may() {
 }
 
 #[test]
-fn items_are_single() {
+fn item_needs_exactly_one_element() {
     assert_eq!(Tensor::from_vec(vec![5_i64], [1, 1]).expect("1").item::<i64>(), Ok(5));
     assert!(matches!(counting().item::<i32>(), Err(Error::LengthMismatch { expected: 1, found: 24, .. })));
 }
 
 #[test]
-fn host_tensors_go_to_the_cpu_as_they_are() {
+fn cpu_returns_host_tensors_unchanged() {
     let tensor = counting();
     let address = tensor.data_ptr();
     assert_eq!(tensor.cpu().expect("already there").data_ptr(), address);
@@ -348,7 +348,7 @@ proptest! {
     }
 
     #[test]
-    fn copies_go_into_any_layout((shape, strides, first, len) in layouts()) {
+    fn copy_into_fills_any_layout((shape, strides, first, len) in layouts()) {
         let mut target = strided(len, first, &shape, &strides);
         let count = target.len();
         let source = Tensor::from_vec(Vec::from_iter(100..100 + count as i32), shape).expect("fits");
@@ -364,7 +364,7 @@ proptest! {
 }
 
 #[test]
-fn broadcast_bools_are_looked_at_once() {
+fn broadcast_bools_are_checked_once() {
     let huge = bools(vec![1], &[1 << 40, 1 << 10], &[0, 0]);
     assert!(matches!(huge.as_slice::<bool>(), Err(Error::NotContiguous { .. })), "and in no time");
     assert!(matches!(huge.to_list(), Err(Error::OutOfMemory { .. })));
@@ -372,7 +372,7 @@ fn broadcast_bools_are_looked_at_once() {
 }
 
 #[test]
-fn packed_elements_are_only_copied_as_they_lie() {
+fn packed_elements_are_copied_only_in_their_own_layout() {
     static PACKED: [u8; 2] = [0x21, 0x43];
     let layout = Layout::contiguous(&[1, 2, 1, 2]).expect("small");
     let data = PACKED.as_ptr().cast_mut().cast();
@@ -385,7 +385,7 @@ fn packed_elements_are_only_copied_as_they_lie() {
 }
 
 #[test]
-fn zeros_come_in_every_layout_and_type() {
+fn zeros_support_every_layout_and_dtype() {
     for (shape, strides) in [
         (&[2_i64, 3][..], &[1_i64, 2][..]),
         (&[2, 3], &[-8, 2]),

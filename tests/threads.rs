@@ -24,7 +24,7 @@ fn copies_well(side: i32) -> bool {
 }
 
 #[test]
-fn small_copies_stay_on_their_thread_and_large_ones_in_their_pool() {
+fn small_copies_use_one_thread_and_large_ones_the_callers_pool() {
     let before = threads();
     assert!(copies_well(300));
     assert_eq!(threads(), before, "360 kB: nobody was woken");

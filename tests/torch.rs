@@ -34,7 +34,7 @@ fn data_of<T>(exported: &dlbridge::Exported) -> *mut T {
 // ---- the seed, row by row ----
 
 #[test]
-fn torch_tensor_of_an_array_copies() {
+fn to_torch_copies_like_torch_tensor() {
     let mut array = matrix();
     let tensor = array.to_torch().expect("a copy");
     assert_ne!(address(&tensor), array.as_ptr().addr());
@@ -44,7 +44,7 @@ fn torch_tensor_of_an_array_copies() {
 }
 
 #[test]
-fn torch_from_numpy_shares() {
+fn into_torch_shares_like_from_numpy() {
     let array = matrix();
     let before = array.as_ptr().addr();
     let mut tensor = array.into_torch().expect("moved");
@@ -55,7 +55,7 @@ fn torch_from_numpy_shares() {
 }
 
 #[test]
-fn numpy_of_a_tensor_shares() {
+fn into_ndarray_shares_like_tensor_numpy() {
     let tensor = tch::Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0]);
     let before = address(&tensor);
     let mut array = tensor.into_ndarray::<f32, Ix1>().expect("moved");
@@ -66,7 +66,7 @@ fn numpy_of_a_tensor_shares() {
 }
 
 #[test]
-fn memory_is_shared_and_seen_from_both_sides() {
+fn as_ndarray_mut_shares_the_tensors_memory() {
     let mut tensor = torch_matrix().copy();
     let before = address(&tensor);
     let mut view = tensor.as_ndarray_mut::<f32, Ix2>().expect("alone");
@@ -79,7 +79,7 @@ fn memory_is_shared_and_seen_from_both_sides() {
 }
 
 #[test]
-fn tolist_is_pythons() {
+fn to_list_prints_like_tolist() {
     assert_eq!(torch_matrix().to_list().expect("2-D").to_string(), "[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]");
     assert_eq!(tch::Tensor::from(3_i64).to_list().expect("0-D").to_string(), "3");
     let half = torch_matrix().to_kind(Kind::BFloat16).set_requires_grad(true);
@@ -121,7 +121,7 @@ fn has_cuda() -> bool {
 }
 
 #[test]
-fn cuda_tensors_come_to_the_host_where_there_is_cuda() {
+fn cuda_tensors_are_copied_to_the_host() {
     if !has_cuda() {
         return; // `cuda_memory_is_refused_with_a_remedy` covers the refusal on a description
     }
@@ -134,7 +134,7 @@ fn cuda_tensors_come_to_the_host_where_there_is_cuda() {
 
 #[cfg(feature = "cuda")]
 #[test]
-fn cuda_memory_of_ours_goes_through_libtorch_where_there_is_cuda() {
+fn dlbridge_cuda_memory_moves_into_libtorch() {
     if !has_cuda() {
         return;
     }
@@ -151,7 +151,7 @@ fn cuda_memory_of_ours_goes_through_libtorch_where_there_is_cuda() {
 }
 
 #[test]
-fn clones_are_untouched_by_later_writes() {
+fn copies_do_not_see_later_writes() {
     let mut tensor = torch_matrix().copy();
     let clone = TorchExt::to_tensor(&tensor).expect("a copy");
     let _ = tensor.fill_(0.0);
@@ -204,7 +204,7 @@ fn through_torch<T: Element>(value: impl Fn(usize) -> T) {
 }
 
 #[test]
-fn every_type_goes_through_libtorch_in_every_layout() {
+fn every_dtype_and_layout_round_trips_through_libtorch() {
     through_torch(|i| i as u8);
     through_torch(|i| i as u16);
     through_torch(|i| i as u32);
@@ -224,7 +224,7 @@ fn every_type_goes_through_libtorch_in_every_layout() {
 
 proptest! {
     #[test]
-    fn any_layout_survives_the_round_trip(
+    fn random_layouts_round_trip(
         shape in prop::collection::vec(0_usize..4, 0..6),
         swaps in prop::collection::vec((0_usize..6, 0_usize..6), 0..4),
         steps in prop::collection::vec(1_isize..3, 6),
@@ -251,7 +251,7 @@ proptest! {
 // ---- refusals ----
 
 #[test]
-fn what_libtorch_cannot_hold_never_reaches_it() {
+fn into_torch_refuses_what_libtorch_cannot_represent() {
     let mut inverted = matrix();
     inverted.invert_axis(Axis(0));
     let rejected = inverted.into_torch().expect_err("libtorch would abort");
@@ -278,7 +278,7 @@ fn what_libtorch_cannot_hold_never_reaches_it() {
 }
 
 #[test]
-fn types_that_libtorch_lacks_never_reach_it() {
+fn dtypes_unknown_to_libtorch_are_refused() {
     static BYTES: [u64; 4] = [0; 4];
     for dtype in [
         DType::scalar(2, 128),
@@ -303,7 +303,7 @@ fn types_that_libtorch_lacks_never_reach_it() {
 }
 
 #[test]
-fn strides_that_do_not_matter_do_not_reach_libtorch() {
+fn strides_of_size_one_and_empty_dims_are_normalized() {
     static VALUES: [f32; 3] = [1.0, 2.0, 3.0];
     for (shape, strides) in
         [(&[1_i64, 3][..], &[i64::MIN, 1][..]), (&[0, 3], &[-7, i64::MAX]), (&[3, 1], &[1, -1])]
@@ -321,7 +321,7 @@ fn strides_that_do_not_matter_do_not_reach_libtorch() {
 }
 
 #[test]
-fn ranks_beyond_libtorchs_are_refused() {
+fn ranks_above_64_are_refused() {
     let deep = Tensor::from_vec(vec![1.0_f32], vec![1; 65]).expect("one element");
     assert!(matches!(deep.to_torch(), Err(Error::TooManyDimensions { limit: 64, .. })));
     let deep = deep.into_torch().expect_err("too deep").into_value();
@@ -345,7 +345,7 @@ fn refused_while<O>(tensor: tch::Tensor, other: O) {
 }
 
 #[test]
-fn whoever_holds_the_memory_keeps_it() {
+fn tensors_with_other_holders_are_refused() {
     let fresh = || torch_matrix().copy();
     let tensor = fresh();
     let clone = tensor.shallow_clone();
@@ -377,7 +377,7 @@ fn whoever_holds_the_memory_keeps_it() {
 }
 
 #[test]
-fn a_view_whose_base_is_gone_owns_the_memory() {
+fn views_without_a_living_base_are_exclusive() {
     let base = torch_matrix().copy();
     let view = base.narrow(0, 1, 1).squeeze();
     drop(base);
@@ -388,7 +388,7 @@ fn a_view_whose_base_is_gone_owns_the_memory() {
 }
 
 #[test]
-fn a_lazy_clone_is_not_alone() {
+fn lazy_clones_are_refused() {
     let tensor = torch_matrix().copy();
     let lazy = tensor.internal_lazy_clone();
     let (tensor, error) = tensor.into_ndarray::<f32, Ix2>().expect_err("lazily shared").into_parts();
@@ -401,7 +401,7 @@ fn a_lazy_clone_is_not_alone() {
 }
 
 #[test]
-fn a_file_is_not_ours() {
+fn memory_mapped_files_are_refused() {
     let folder = std::env::temp_dir().join(format!("dlbridge-{}", std::process::id()));
     let path = folder.to_string_lossy().into_owned();
     std::fs::write(&folder, [0_u8; 16]).expect("a temporary file");
@@ -412,7 +412,7 @@ fn a_file_is_not_ours() {
 }
 
 #[test]
-fn an_autograd_graph_is_not_ours() {
+fn tensors_held_by_autograd_are_refused() {
     let weight = torch_matrix().copy().set_requires_grad(true);
     let input = torch_matrix().copy();
     let output = (&weight * &input).sum(Kind::Float);
@@ -424,7 +424,7 @@ fn an_autograd_graph_is_not_ours() {
 }
 
 #[test]
-fn expanded_tensors_are_read_but_not_written() {
+fn expanded_tensors_have_no_writable_views() {
     let mut expanded = tch::Tensor::from_slice(&[1.0_f32]).expand([2, 3], false);
     assert!(matches!(expanded.as_ndarray_mut::<f32, Ix2>(), Err(Error::SelfOverlap { .. })));
     let mut array = expanded.into_ndarray::<f32, Ix2>().expect("readable");
@@ -433,7 +433,7 @@ fn expanded_tensors_are_read_but_not_written() {
 }
 
 #[test]
-fn another_type_or_rank_is_refused() {
+fn other_dtypes_and_ranks_are_refused() {
     let tensor = torch_matrix().copy();
     let rejected = tensor.into_ndarray::<f64, Ix2>().expect_err("f32");
     assert_eq!(*rejected.error(), Error::DTypeMismatch { expected: DType::F64, found: DType::F32 });
@@ -446,7 +446,7 @@ fn another_type_or_rank_is_refused() {
 }
 
 #[test]
-fn bytes_seen_as_another_type_are_checked() {
+fn reinterpreted_bytes_are_checked() {
     // A Vec<u8> has no alignment to speak of.
     let mut array = ndarray::Array1::from_vec(vec![0_u8; 20]);
     let odd = 1 + array.as_ptr().align_offset(4);
@@ -487,7 +487,7 @@ fn counted(values: &'static [f32]) -> (Tensor, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn the_owner_goes_with_the_last_libtorch_view_on_any_thread() {
+fn owner_is_dropped_with_the_last_libtorch_view() {
     let (tensor, drops) = counted(&[1.0, 2.0, 3.0]);
     // SAFETY: the memory is not written.
     let torch = unsafe { tensor.share_torch_unchecked() }.expect("shared");
@@ -512,7 +512,7 @@ fn the_owner_goes_with_the_last_libtorch_view_on_any_thread() {
 }
 
 #[test]
-fn a_part_may_come_home() {
+fn views_of_dlbridge_memory_convert_back() {
     let tensor = matrix().into_torch().expect("moved");
     let row = tensor.get(1);
     drop(tensor);
@@ -527,7 +527,7 @@ fn a_part_may_come_home() {
 }
 
 #[test]
-fn libtorch_cannot_pull_our_memory_away() {
+fn resize_and_set_data_keep_dlbridge_memory_alive() {
     let mut tensor = matrix().into_torch().expect("moved");
     let _ = tensor.resize_([1000]).fill_(1.0);
     assert_eq!(tensor.into_ndarray::<f32, Ix1>().expect("libtorch's own memory now").sum(), 1000.0);
@@ -545,7 +545,7 @@ fn libtorch_cannot_pull_our_memory_away() {
 }
 
 #[test]
-fn dlpack_structs_of_a_tensor_share_its_memory() {
+fn exported_structs_share_the_tensors_memory() {
     let mut tensor = torch_matrix().copy();
     let before = address(&tensor);
     let first = tensor.share_dlpack().expect("adopted");
@@ -580,7 +580,7 @@ fn dlpack_structs_of_a_tensor_share_its_memory() {
 }
 
 #[test]
-fn unchecked_doors_do_what_they_say() {
+fn unchecked_conversions_share_memory() {
     let tensor = torch_matrix().copy();
     let other = tensor.shallow_clone();
     // SAFETY: nobody writes while the view lives.
@@ -606,7 +606,7 @@ fn unchecked_doors_do_what_they_say() {
 }
 
 #[test]
-fn kinds_and_devices_have_names_on_both_sides() {
+fn kinds_and_devices_convert_both_ways() {
     for kind in [Kind::Uint8, Kind::Half, Kind::BFloat16, Kind::ComplexHalf, Kind::Bool, Kind::Float8e4m3fn] {
         assert_eq!(Kind::try_from(DType::try_from(kind).expect("in DLPack")).expect("in tch"), kind);
     }
@@ -619,7 +619,7 @@ fn kinds_and_devices_have_names_on_both_sides() {
 }
 
 #[test]
-fn what_shares_no_memory_is_alone() {
+fn results_of_operations_are_exclusive() {
     let scalar = matrix().into_torch().expect("moved").sum(Kind::Float);
     assert_eq!(scalar.into_ndarray::<f32, Ix0>().expect("alone")[()], 21.0);
     let output = tch::no_grad(|| torch_matrix().copy().matmul(&torch_matrix().tr()));
@@ -629,7 +629,7 @@ fn what_shares_no_memory_is_alone() {
 }
 
 #[test]
-fn owners_are_dropped_once_after_every_refusal() {
+fn owners_are_dropped_once_after_refusals() {
     let refusals: [fn(Tensor) -> Tensor; 7] = [
         |tensor| tensor.into_torch().expect_err("foreign").into_value(),
         |tensor| tensor.into_ndarray::<f64, Ix1>().expect_err("f32").into_value(),
@@ -675,7 +675,7 @@ impl Drop for Explosive {
 }
 
 #[test]
-fn an_owner_that_panics_does_not_pass_through_libtorch() {
+fn owner_panics_do_not_unwind_through_libtorch() {
     static VALUES: [f32; 2] = [1.0, 2.0];
     let drops = Arc::new(AtomicUsize::new(0));
     let layout = Layout::contiguous(&[2]).expect("small");
@@ -692,7 +692,7 @@ fn an_owner_that_panics_does_not_pass_through_libtorch() {
 }
 
 #[test]
-fn memory_that_got_into_libtorch_unchecked_stays_what_it_was() {
+fn unchecked_shares_keep_their_access() {
     let (foreign, _drops) = counted(&[1.0, 2.0]);
     // SAFETY: nobody writes the memory.
     let mut torch = unsafe { foreign.share_torch_unchecked() }.expect("shared");
@@ -713,7 +713,7 @@ fn memory_that_got_into_libtorch_unchecked_stays_what_it_was() {
 }
 
 #[test]
-fn a_promise_not_to_write_outlasts_an_export() {
+fn read_only_access_outlasts_an_export() {
     let tensor = matrix().into_torch().expect("moved");
     let exported = tensor.share_dlpack().expect("lent");
     // SAFETY: made just above; nobody writes.
@@ -728,7 +728,7 @@ fn a_promise_not_to_write_outlasts_an_export() {
 }
 
 #[test]
-fn shares_are_refused_as_moves_are() {
+fn share_torch_unchecked_refuses_what_into_torch_refuses() {
     let mut inverted = matrix();
     inverted.invert_axis(Axis(0));
     let inverted = inverted.into_tensor();
@@ -742,7 +742,7 @@ fn shares_are_refused_as_moves_are() {
 }
 
 #[test]
-fn libtorchs_own_words_come_through() {
+fn libtorch_error_messages_are_passed_on() {
     static VALUE: f32 = 1.0;
     let layout = Layout::new(&[1 << 45], &[0]).expect("one element again and again");
     let data = (&raw const VALUE).cast_mut().cast();
@@ -753,7 +753,7 @@ fn libtorchs_own_words_come_through() {
 }
 
 #[test]
-fn our_memory_takes_part_in_autograd() {
+fn dlbridge_memory_works_in_autograd() {
     let weight = matrix().into_torch().expect("moved").set_requires_grad(true);
     let loss = (&weight * &weight).sum(Kind::Float);
     loss.backward();

@@ -4,7 +4,7 @@
 #![cfg(not(feature = "torch"))]
 
 #[test]
-fn lifetimes_are_enforced() {
+fn misuse_does_not_compile() {
     let rustc = std::process::Command::new("rustc").arg("--version").output().expect("rustc");
     if !String::from_utf8_lossy(&rustc.stdout).contains("1.95.") {
         eprintln!("skipped: the expected messages are those of rustc 1.95");

@@ -6,7 +6,7 @@ use crate::fake_cuda::{Current, Pinned, Session, Theirs, cuda, freed_on, memory,
 use crate::tensors::{GPU, LAYOUTS, TYPES, elements, numbers, on_host, span};
 
 #[test]
-fn every_layout_makes_the_round_trip() {
+fn every_layout_and_dtype_round_trips() {
     let session = Session::new();
     for dtype in TYPES {
         for (shape, strides) in LAYOUTS {
@@ -51,7 +51,7 @@ fn every_layout_makes_the_round_trip() {
 }
 
 #[test]
-fn copies_go_into_memory_that_exists() {
+fn copy_into_fills_existing_memory() {
     let session = Session::new();
     let targets: [(&[i64], &[i64]); 5] = [
         (&[3, 4], &[4, 1]),
@@ -104,7 +104,7 @@ fn copies_go_into_memory_that_exists() {
 }
 
 #[test]
-fn large_memory_goes_through_two_halves_that_are_used_again() {
+fn large_copies_reuse_the_bounce_buffers() {
     let session = Session::new();
     let len = (13 << 20) + 5;
     let host = Tensor::from_vec(numbers(len), [len as i64]).expect("as many");
@@ -156,7 +156,7 @@ fn large_memory_goes_through_two_halves_that_are_used_again() {
 }
 
 #[test]
-fn packed_elements_cross_as_bytes() {
+fn packed_elements_are_copied_as_bytes() {
     let session = Session::new();
     let layout = Layout::contiguous(&[3, 5]).expect("valid");
     let mut bytes = numbers(8);
@@ -185,7 +185,7 @@ fn packed_elements_cross_as_bytes() {
 }
 
 #[test]
-fn what_is_there_goes_through_and_to_device_copies() {
+fn into_device_returns_unchanged_and_to_device_copies() {
     let session = Session::new();
     let near = Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("two").cuda(0).expect("a copy");
     let address = near.data_ptr();
@@ -215,7 +215,7 @@ fn what_is_there_goes_through_and_to_device_copies() {
 }
 
 #[test]
-fn the_callers_device_stays_current() {
+fn callers_context_stays_current() {
     let session = Session::new();
     let current = Current::of(1);
     let near = Tensor::zeros::<f32>([1000]).expect("memory").cuda(0).expect("a copy");
@@ -231,7 +231,7 @@ fn the_callers_device_stays_current() {
 
 /// The halves that an upload leaves under way are next used by a download on another stream.
 #[test]
-fn halves_are_written_only_when_no_device_reads_them() {
+fn bounce_buffers_are_not_reused_while_a_device_reads_them() {
     let session = Session::new();
     let (one, two) = (Stream::new(GPU).expect("a stream"), Stream::new(GPU).expect("a stream"));
     let other = memory(0, &[9 << 20], &[1], DType::U8, &vec![7; 9 << 20]);
@@ -245,7 +245,7 @@ fn halves_are_written_only_when_no_device_reads_them() {
 }
 
 #[test]
-fn plain_calls_wait_where_the_device_reads_host_memory() {
+fn blocking_copies_wait_until_host_memory_is_unused() {
     let session = Session::new();
     let mut pinned = Tensor::from_vec(numbers(100), [100]).expect("as many").pin().expect("a copy");
     let near = pinned.to_device(GPU).expect("a copy");
@@ -270,7 +270,7 @@ fn plain_calls_wait_where_the_device_reads_host_memory() {
 
 /// Whoever lent memory may free it on a stream that nobody told us of.
 #[test]
-fn foreign_memory_is_done_with_when_the_call_returns() {
+fn copies_of_aliased_memory_are_complete_on_return() {
     let session = Session::new();
     let (theirs, ours) = (Theirs::new(0), Stream::new(GPU).expect("a stream"));
     let source = || {
@@ -297,7 +297,7 @@ fn foreign_memory_is_done_with_when_the_call_returns() {
 }
 
 #[test]
-fn threads_transfer_at_the_same_time() {
+fn threads_copy_concurrently() {
     let session = Session::new();
     std::thread::scope(|scope| {
         for thread in 0..4_u8 {

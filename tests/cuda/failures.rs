@@ -7,7 +7,7 @@ use crate::tensors::{GPU, elements, numbers, on_host, span};
 
 /// The last wait fails, and no other one does.
 #[test]
-fn a_wait_that_fails_is_made_up_for() {
+fn failed_waits_are_replaced_by_other_waits() {
     let session = Session::new();
     let stream = Stream::new(GPU).expect("a stream");
     let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
@@ -33,7 +33,7 @@ fn a_wait_that_fails_is_made_up_for() {
 
 /// Nothing that waits works any more, and nobody knows what is under way.
 #[test]
-fn memory_that_may_be_in_use_is_kept() {
+fn memory_is_leaked_if_every_wait_fails() {
     let session = Session::new();
     let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
     let mut pinned = Tensor::zeros::<u8>([100]).expect("memory").pin().expect("a copy");
@@ -70,7 +70,7 @@ fn memory_that_may_be_in_use_is_kept() {
 
 /// What lands beside its target on another device is freed in that device's order.
 #[test]
-fn landings_are_kept_until_the_other_device_is_done() {
+fn temporaries_on_the_target_device_outlive_its_work() {
     let session = Session::new();
     let near = memory(0, &[3, 4], &[4, 1], DType::U8, &numbers(12));
     for call in ["cuStreamWaitEvent", "cuEventCreate", "cuEventRecord", "cuCtxPushCurrent_v2"] {
@@ -101,7 +101,7 @@ fn landings_are_kept_until_the_other_device_is_done() {
 
 /// Every call of the driver fails once, in every verb.
 #[test]
-fn whatever_fails_is_an_error_and_nothing_is_lost() {
+fn every_driver_failure_is_an_error_without_leaks() {
     let session = Session::new();
     const CALLS: [&str; 15] = [
         "cuCtxPushCurrent_v2",

@@ -8,7 +8,7 @@ use crate::fake_cuda::{
 use crate::tensors::{GPU, elements, numbers};
 
 #[test]
-fn copies_wait_for_whoever_writes() {
+fn copies_wait_for_the_stream_given_to_wait_stream() {
     let session = Session::new();
     let writer = Theirs::new(0);
     let old = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
@@ -26,7 +26,7 @@ fn copies_wait_for_whoever_writes() {
 }
 
 #[test]
-fn consumers_wait_for_the_contents() {
+fn record_stream_makes_consumers_wait_for_the_copy() {
     let session = Session::new();
     let (reader, ours, target) =
         (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
@@ -43,7 +43,7 @@ fn consumers_wait_for_the_contents() {
 }
 
 #[test]
-fn unordered_streams_read_old_bytes() {
+fn reading_on_an_unrecorded_stream_is_a_fault() {
     let session = Session::new();
     let (reader, ours, target) =
         (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
@@ -57,7 +57,7 @@ fn unordered_streams_read_old_bytes() {
 
 /// Copies on many streams, one after the other's memory.
 #[test]
-fn work_on_other_streams_comes_in_order() {
+fn copies_on_different_streams_are_ordered() {
     let session = Session::new();
     let (one, two) = (Stream::new(GPU).expect("a stream"), Stream::new(GPU).expect("a stream"));
     let per_thread = Stream::per_thread_default(GPU).expect("a stream");
@@ -91,7 +91,7 @@ fn work_on_other_streams_comes_in_order() {
 
 /// Nothing but the second stream is waited for.
 #[test]
-fn a_copy_on_one_stream_waits_for_the_contents_on_another() {
+fn copies_wait_for_sources_written_on_another_stream() {
     let session = Session::new();
     let (one, two) = (Stream::new(GPU).expect("a stream"), Stream::new(GPU).expect("a stream"));
     let far = Stream::new(Device::cuda(1)).expect("a stream");
@@ -120,7 +120,7 @@ fn a_copy_on_one_stream_waits_for_the_contents_on_another() {
 
 /// A consumer may write what it was given.
 #[test]
-fn copies_wait_for_consumers_too() {
+fn copies_wait_for_recorded_consumers() {
     let session = Session::new();
     let writer = Theirs::new(0);
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
@@ -134,7 +134,7 @@ fn copies_wait_for_consumers_too() {
 
 /// A view is used in the order of what it is a view of.
 #[test]
-fn views_share_the_order() {
+fn views_share_the_stream_tracker() {
     let session = Session::new();
     let (ours, writer) = (Stream::new(GPU).expect("a stream"), Theirs::new(0));
     let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
@@ -150,7 +150,7 @@ fn views_share_the_order() {
 
 /// Memory that is used on one thread's own default stream, and released on another thread.
 #[test]
-fn per_thread_streams_are_left_behind_in_order() {
+fn memory_used_on_a_per_thread_stream_can_be_released_elsewhere() {
     let session = Session::new();
     let ours = Stream::new(GPU).expect("a stream");
     for home in [None, Some(&ours)] {
@@ -207,7 +207,7 @@ fn exports_are_ready_on_the_default_stream() {
 
 /// An export that cannot be ordered on the device is ordered by the host.
 #[test]
-fn exports_are_ready_even_where_the_device_cannot_be_made_to_wait() {
+fn exports_block_the_host_if_the_stream_wait_fails() {
     let session = Session::new();
     let ours = Stream::new(GPU).expect("a stream");
     let host = Tensor::from_vec(numbers(100), [100]).expect("as many");
@@ -224,7 +224,7 @@ fn exports_are_ready_even_where_the_device_cannot_be_made_to_wait() {
 
 /// Everybody is waited for, where the device cannot be made to wait.
 #[test]
-fn exports_wait_for_consumers_who_write() {
+fn exports_wait_for_recorded_writers_if_events_fail() {
     let session = Session::new();
     let (writer, target) = (Theirs::new(0), Pinned::new(4));
     let ours = Stream::new(GPU).expect("a stream");
@@ -248,7 +248,7 @@ fn exports_wait_for_consumers_who_write() {
 
 /// Where everybody is on the default stream, handing on costs no call of the driver.
 #[test]
-fn handing_on_costs_nothing_on_the_default_stream() {
+fn exports_on_the_default_stream_make_no_driver_calls() {
     let session = Session::new();
     let default = Stream::legacy_default(GPU).expect("a stream");
     let theirs = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
@@ -266,7 +266,7 @@ fn handing_on_costs_nothing_on_the_default_stream() {
 
 /// A stream on which a graph is being captured is left alone; memory whose user it is stays.
 #[test]
-fn captured_streams_are_refused_and_waited_for_by_nobody() {
+fn capturing_streams_are_refused_and_never_waited_for() {
     let session = Session::new();
     let theirs = Theirs::new(0);
     let stream = theirs.stream();

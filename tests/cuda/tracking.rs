@@ -6,7 +6,7 @@ use crate::fake_cuda::{Pinned, Session, Theirs, memory, settle};
 use crate::tensors::{GPU, elements, numbers};
 
 #[test]
-fn memory_is_freed_after_its_consumers_and_the_host_waits_for_nothing() {
+fn memory_is_freed_after_its_consumers_without_host_waits() {
     let session = Session::new();
     let (reader, target) = (Theirs::new(0), Pinned::new(4));
     let near = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four").cuda(0).expect("a copy");
@@ -38,7 +38,7 @@ fn memory_is_freed_after_its_consumers_and_the_host_waits_for_nothing() {
 
 /// The same for memory that is somebody else's: its deleter comes after its consumers.
 #[test]
-fn foreign_memory_is_released_after_its_consumers() {
+fn aliased_memory_is_released_after_its_consumers() {
     let session = Session::new();
     let (reader, target) = (Theirs::new(0), Pinned::new(4));
     let theirs = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
@@ -52,7 +52,7 @@ fn foreign_memory_is_released_after_its_consumers() {
 }
 
 #[test]
-fn a_stream_that_is_gone_too_early_costs_a_wait_and_nothing_else() {
+fn destroyed_streams_are_replaced_by_a_context_wait() {
     let session = Session::new();
     let reader = Theirs::new(0);
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
@@ -67,7 +67,7 @@ fn a_stream_that_is_gone_too_early_costs_a_wait_and_nothing_else() {
 
 /// Uses end with their handles; streams do not pile up, and may go afterwards.
 #[test]
-fn uses_end_with_their_handles() {
+fn stream_uses_end_when_their_handle_is_dropped() {
     let session = Session::new();
     let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
     let targets: Vec<Pinned> = (0..50).map(|_| Pinned::new(100)).collect();
@@ -90,7 +90,7 @@ fn uses_end_with_their_handles() {
 
 /// Many uses on one stream cost as much as one.
 #[test]
-fn uses_of_one_stream_are_one_wait() {
+fn many_uses_of_one_stream_need_one_wait() {
     let session = Session::new();
     let side = Stream::new(GPU).expect("a stream");
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
@@ -105,7 +105,7 @@ fn uses_of_one_stream_are_one_wait() {
 
 /// The end of one use is not the end of another on the same stream.
 #[test]
-fn each_use_ends_for_itself() {
+fn ending_one_use_keeps_other_uses_of_the_stream() {
     let session = Session::new();
     let writer = Theirs::new(0);
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
@@ -122,7 +122,7 @@ fn each_use_ends_for_itself() {
 
 /// An owner of a stream that uses the memory when it is dropped.
 #[test]
-fn owners_of_streams_may_do_anything_when_they_go() {
+fn stream_owners_may_copy_in_their_drop() {
     struct Curious(Tensor);
     impl Drop for Curious {
         fn drop(&mut self) {

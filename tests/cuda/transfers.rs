@@ -6,7 +6,7 @@ use crate::fake_cuda::{Pinned, Session, settle};
 use crate::tensors::{GPU, elements, numbers};
 
 #[test]
-fn what_is_under_way_cannot_be_written() {
+fn source_is_not_writable_during_a_transfer() {
     let session = Session::new();
     let stream = Stream::new(GPU).expect("a stream");
     let mut pinned =
@@ -24,7 +24,7 @@ fn what_is_under_way_cannot_be_written() {
 }
 
 #[test]
-fn polling_ends_and_dropping_waits() {
+fn is_done_becomes_true_and_drop_waits() {
     let session = Session::new();
     let stream = Stream::new(GPU).expect("a stream");
     let pinned =
@@ -47,7 +47,7 @@ fn polling_ends_and_dropping_waits() {
 }
 
 #[test]
-fn a_transfer_that_is_forgotten_keeps_its_memory() {
+fn forgotten_transfers_keep_their_memory() {
     let session = Session::new();
     let stream = Stream::new(GPU).expect("a stream");
     let pinned = Tensor::from_vec(numbers(100), [100]).expect("as many").pin().expect("a copy");
@@ -59,7 +59,7 @@ fn a_transfer_that_is_forgotten_keeps_its_memory() {
 
 /// The thread that waits is not the one whose stream it is.
 #[test]
-fn transfers_on_per_thread_streams_are_settled_from_other_threads() {
+fn per_thread_stream_transfers_can_be_awaited_on_other_threads() {
     let session = Session::new();
     let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
     let stream = Stream::per_thread_default(GPU).expect("a stream");
@@ -74,7 +74,7 @@ fn transfers_on_per_thread_streams_are_settled_from_other_threads() {
 
 /// What others may write after the call is read during the call.
 #[test]
-fn transfers_of_foreign_memory_are_done_when_they_start() {
+fn transfers_of_aliased_memory_complete_before_returning() {
     let session = Session::new();
     let (stream, theirs) = (Stream::new(GPU).expect("a stream"), Pinned::new(4));
     let layout = Layout::contiguous(&[4]).expect("valid");

@@ -8,7 +8,7 @@ use crate::fake_cuda::Session;
 use crate::tensors::GPU;
 
 #[test]
-fn host_code_is_refused_with_the_remedy() {
+fn host_access_to_device_memory_is_refused_with_a_remedy() {
     let session = Session::new();
     let near = Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("two").cuda(0).expect("a copy");
     let sentence = |target: &str| {
@@ -61,7 +61,7 @@ fn host_code_is_refused_with_the_remedy() {
 
 /// Without a driver, and without devices: in processes of their own.
 #[test]
-fn a_machine_without_cuda_says_so() {
+fn machines_without_cuda_are_reported() {
     let run = |name: &str, prepare: fn(&mut Command)| {
         let mut command = Command::new(std::env::current_exe().expect("a path"));
         command.args(["--exact", name, "--ignored", "--nocapture"]);
@@ -109,13 +109,13 @@ fn says(reason: &str) {
 }
 
 #[test]
-#[ignore = "run by a_machine_without_cuda_says_so"]
+#[ignore = "run by machines_without_cuda_are_reported"]
 fn without_a_driver() {
     says("there is no driver (libcuda.so.1)");
 }
 
 #[test]
-#[ignore = "run by a_machine_without_cuda_says_so"]
+#[ignore = "run by machines_without_cuda_are_reported"]
 fn without_a_device() {
     Session::forget_devices();
     says("cuInit gave");

@@ -93,7 +93,7 @@ fn nightly_is_new_enough() -> bool {
     found.is_some() && found >= minor(env!("CARGO_PKG_RUST_VERSION"))
 }
 
-/// The tour, which goes through libtorch, and the loans, under valgrind.
+/// The tour, which goes through libtorch, and the tests of `lend_torch`, under valgrind.
 fn under_valgrind() -> Outcome {
     if !answers(Command::new("valgrind").arg("--version")) {
         eprintln!("\nskipped: valgrind is not installed");
@@ -103,7 +103,7 @@ fn under_valgrind() -> Outcome {
     let valgrind = "valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite";
     for arguments in [
         &["run", "--features", "torch", "--example", "tour"][..],
-        &["test", "--features", "torch", "--test", "loan", "--", "--test-threads=1"],
+        &["test", "--features", "torch", "--test", "lend_torch", "--", "--test-threads=1"],
     ] {
         let mut command = cargo(arguments);
         // One thread is enough to look at, and valgrind runs them in turns anyway.

@@ -12,7 +12,7 @@ fn matrix() -> Array2<f32> {
 }
 
 #[test]
-fn the_same_memory_comes_back() {
+fn array_gets_the_same_memory_back() {
     let mut array = matrix();
     let before = array.as_ptr();
     let sum = array.lend_torch(|tensor| {
@@ -25,7 +25,7 @@ fn the_same_memory_comes_back() {
 }
 
 #[test]
-fn any_owned_layout_may_be_lent() {
+fn every_owned_layout_can_be_lent() {
     let mut transposed = matrix().reversed_axes();
     transposed
         .lend_torch(|tensor| {
@@ -62,7 +62,7 @@ fn any_owned_layout_may_be_lent() {
 }
 
 #[test]
-fn what_cannot_be_lent_stays_as_it_is() {
+fn refused_arrays_are_unchanged() {
     let mut inverted = matrix();
     inverted.invert_axis(Axis(1));
     let expected = inverted.clone();
@@ -76,7 +76,7 @@ fn what_cannot_be_lent_stays_as_it_is() {
 }
 
 #[test]
-fn a_panic_brings_the_memory_back() {
+fn panic_in_the_closure_returns_the_memory() {
     let mut array = matrix();
     let before = array.as_ptr();
     let panic = catch_unwind(AssertUnwindSafe(|| {
@@ -90,7 +90,7 @@ fn a_panic_brings_the_memory_back() {
 }
 
 #[test]
-fn what_escapes_keeps_the_memory_and_the_array_gets_a_copy() {
+fn array_gets_a_copy_if_a_tensor_escapes() {
     type Escape = fn(&mut tch::Tensor) -> tch::Tensor;
     let ways: [Escape; 5] = [
         |tensor| tensor.shallow_clone(),
@@ -113,7 +113,7 @@ fn what_escapes_keeps_the_memory_and_the_array_gets_a_copy() {
 }
 
 #[test]
-fn a_panic_with_an_escape_leaves_a_copy() {
+fn array_gets_a_copy_if_a_tensor_escapes_a_panic() {
     let mut array = matrix();
     let mut escaped = None;
     let panic = catch_unwind(AssertUnwindSafe(|| {
@@ -128,7 +128,7 @@ fn a_panic_with_an_escape_leaves_a_copy() {
 }
 
 #[test]
-fn a_thread_may_keep_writing_what_escaped() {
+fn escaped_tensors_can_be_written_by_another_thread() {
     let mut array = Array2::<f32>::zeros((64, 64));
     let thread = array.lend_torch(|tensor| {
         let mut escaped = tensor.shallow_clone();
@@ -146,7 +146,7 @@ fn a_thread_may_keep_writing_what_escaped() {
 }
 
 #[test]
-fn tensors_may_be_swapped_and_reshaped_inside() {
+fn closure_may_swap_and_reshape_tensors() {
     let (mut first, mut second) = (matrix(), Array2::<f32>::ones((3, 3)));
     let (before_first, before_second) = (first.as_ptr(), second.as_ptr());
     first.lend_torch(|a| second.lend_torch(|b| std::mem::swap(a, b))).expect("lent").expect("lent");
@@ -168,7 +168,7 @@ fn tensors_may_be_swapped_and_reshaped_inside() {
 }
 
 #[test]
-fn bools_are_made_bools_again() {
+fn invalid_bool_bytes_are_normalized() {
     let mut array = array![true, false, true, false, true];
     array.slice_collapse(s![..;2]);
     array
@@ -194,7 +194,7 @@ fn bools_are_made_bools_again() {
 }
 
 #[test]
-fn resizing_gives_the_tensor_other_memory() {
+fn resizing_moves_the_tensor_to_new_memory() {
     let mut array = matrix();
     let before = array.as_ptr();
     let lent = array.lend_torch(|tensor| {
@@ -210,7 +210,7 @@ fn resizing_gives_the_tensor_other_memory() {
 }
 
 #[test]
-fn the_array_keeps_a_handle_meanwhile() {
+fn lent_tensors_are_not_unique() {
     use dlbridge::TorchExt;
     let mut array = matrix();
     let refused = array.lend_torch(|tensor| tensor.as_ndarray_mut::<f32, ndarray::Ix2>().map(drop));
@@ -220,7 +220,7 @@ fn the_array_keeps_a_handle_meanwhile() {
 }
 
 #[test]
-fn what_comes_home_inside_the_loan_is_an_escape_too() {
+fn converting_inside_the_closure_counts_as_an_escape() {
     use dlbridge::TorchExt;
     let mut array = matrix();
     let before = array.as_ptr();
