@@ -1,4 +1,4 @@
-//! What the bridge costs in memory: allocations of ours, counted, and nothing that piles up.
+//! Memory use: how many allocations dlbridge makes, and that repeated conversions do not grow it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -42,8 +42,8 @@ fn resident_kib() -> usize {
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).expect("Linux tells")
 }
 
-/// A million wrappers would take more than this.
-const PILE_KIB: usize = 30_000;
+/// Growth of resident memory, in KiB, that a million nested wrappers would exceed.
+const MAX_GROWTH_KIB: usize = 30_000;
 
 #[test]
 fn array_round_trip_allocates_once() {
@@ -77,7 +77,7 @@ fn repeated_dlpack_round_trips_do_not_grow_memory() {
         // SAFETY: made just above.
         tensor = unsafe { Tensor::from_dlpack_legacy(raw) }.expect("our own");
     }
-    assert!(resident_kib().saturating_sub(before) < PILE_KIB);
+    assert!(resident_kib().saturating_sub(before) < MAX_GROWTH_KIB);
     assert!(tensor.into_vec::<f32>().is_ok(), "still the original");
 }
 
@@ -113,7 +113,7 @@ mod torch {
         export(10);
         let before = resident_kib();
         export(1000);
-        assert!(resident_kib().saturating_sub(before) < PILE_KIB, "1 MiB each");
+        assert!(resident_kib().saturating_sub(before) < MAX_GROWTH_KIB, "1 MiB each");
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod torch {
         let address = array.as_ptr();
         let mut tensor = array.into_tensor();
         let mut torch = tch::Tensor::zeros([8, 8], tch::kind::FLOAT_CPU);
-        let mut hop = |count| {
+        let mut round_trips = |count| {
             for _ in 0..count {
                 tensor = std::mem::replace(&mut tensor, Tensor::zeros::<u8>([0]).expect("small"))
                     .into_torch()
@@ -136,10 +136,10 @@ mod torch {
                     .expect("unwrapped");
             }
         };
-        hop(1000);
+        round_trips(1000);
         let before = resident_kib();
-        hop(1_000_000);
-        assert!(resident_kib().saturating_sub(before) < PILE_KIB);
+        round_trips(1_000_000);
+        assert!(resident_kib().saturating_sub(before) < MAX_GROWTH_KIB);
         let array = tensor.into_ndarray::<f32, Ix2>().expect("f32").into_array().expect("the original");
         assert_eq!(array.as_ptr(), address);
         assert!(torch.into_ndarray::<f32, Ix2>().is_ok());

@@ -1,4 +1,4 @@
-//! The door: structs out, structs in, and what a hostile producer may say.
+//! DLPack: exported structs, imported structs, and the structs of a hostile producer.
 
 #[path = "support/producer.rs"]
 mod producer;
@@ -21,7 +21,7 @@ fn tensor() -> Tensor {
     Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], [3]).expect("3 elements")
 }
 
-/// Takes a struct over; it is refused, and the deleter has not run until the refusal is dropped.
+/// Imports a struct, which is refused. The deleter runs when the refused struct is dropped.
 fn refused(producer: HostileProducer) -> Error {
     let (source, deleted) = producer.make();
     // SAFETY: the struct is ours; what it says wrong is what the test is about.
@@ -42,7 +42,8 @@ fn without_deleter() -> (NonNull<DLManagedTensorVersioned>, Deleter, Deleted) {
     (source, deleter, deleted)
 }
 
-fn taken(producer: HostileProducer) -> (Tensor, Deleted) {
+/// Imports a struct, which is accepted.
+fn consumed(producer: HostileProducer) -> (Tensor, Deleted) {
     let (source, deleted) = producer.make();
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack(source) }.expect("a valid struct");
@@ -116,12 +117,12 @@ fn reexported_flags_match_the_imported_flags() {
         (READ_ONLY | IS_COPIED, READ_ONLY, Access::ReadOnly),
         (1 << 40, 0, Access::Aliased { writable: true, trusted: true }),
     ] {
-        let (tensor, _) = taken(HostileProducer { flags: given, ..HostileProducer::default() });
+        let (tensor, _) = consumed(HostileProducer { flags: given, ..HostileProducer::default() });
         assert_eq!(tensor.access(), access, "{given}");
         assert_eq!(flags(&tensor.share_dlpack()), expected, "{given}");
         assert_eq!(flags(&tensor.into_dlpack()), expected, "{given}");
     }
-    let (tensor, _) = taken(HostileProducer { flags: IS_COPIED, ..HostileProducer::default() });
+    let (tensor, _) = consumed(HostileProducer { flags: IS_COPIED, ..HostileProducer::default() });
     assert_eq!(tensor.access(), Access::Exclusive);
     assert_eq!(flags(&tensor.share_dlpack()), READ_ONLY);
     assert_eq!(flags(&tensor.into_dlpack()), IS_COPIED);
@@ -163,7 +164,7 @@ fn legacy_imports_are_read_only() {
 
 #[test]
 fn deleter_runs_once_after_the_last_handle_is_dropped() {
-    let (tensor, deleted) = taken(HostileProducer::default());
+    let (tensor, deleted) = consumed(HostileProducer::default());
     let shared = tensor.share();
     let exported = shared.share_dlpack();
     drop(tensor);
@@ -187,7 +188,7 @@ fn other_major_versions_are_refused_unread() {
         assert!(matches!(refused(hostile), Error::UnsupportedVersion { major, .. } if major == version.0));
     }
     for minor in [0, 2, 99] {
-        taken(HostileProducer { version: (1, minor), ..HostileProducer::default() });
+        consumed(HostileProducer { version: (1, minor), ..HostileProducer::default() });
     }
 }
 
@@ -195,7 +196,7 @@ fn other_major_versions_are_refused_unread() {
 fn null_strides_are_row_major_in_every_version() {
     for version in [(1, 0), (1, 3)] {
         let shape = Some(vec![2, 3]);
-        let (tensor, _) = taken(HostileProducer { version, shape, strides: None, ..HostileProducer::default() });
+        let (tensor, _) = consumed(HostileProducer { version, shape, strides: None, ..HostileProducer::default() });
         assert_eq!(tensor.strides(), [3, 1]);
         let exported = tensor.share_dlpack();
         // SAFETY: ours, and valid.
@@ -207,7 +208,7 @@ fn null_strides_are_row_major_in_every_version() {
 #[test]
 fn byte_offset_is_added_to_the_data_pointer() {
     for offset in [0_u64, 4, 8] {
-        let (tensor, _) = taken(HostileProducer { byte_offset: offset, ..HostileProducer::default() });
+        let (tensor, _) = consumed(HostileProducer { byte_offset: offset, ..HostileProducer::default() });
         assert_eq!(tensor.to_vec::<f32>().expect("readable")[0], (offset / 4) as f32);
         let exported = tensor.share_dlpack();
         // SAFETY: ours, and valid.
@@ -215,7 +216,7 @@ fn byte_offset_is_added_to_the_data_pointer() {
         assert_eq!(description.byte_offset, 0);
         assert_eq!(description.data, tensor.data_ptr());
     }
-    let (odd, _) = taken(HostileProducer { byte_offset: 1, ..HostileProducer::default() });
+    let (odd, _) = consumed(HostileProducer { byte_offset: 1, ..HostileProducer::default() });
     assert!(matches!(odd.as_slice::<f32>(), Err(Error::Misaligned { align: 4, .. })));
     assert_eq!(odd.to_vec::<f32>().expect("copies need no alignment").len(), 3);
     assert_eq!(odd.deep_clone().expect("likewise").as_slice::<f32>().expect("aligned").len(), 3);
@@ -233,7 +234,7 @@ fn imports_read_every_stride_pattern() {
         (&[], &[], 5, &[5.]),
         (&[0, 3], &[7, -9], 0, &[]),
     ] {
-        let (tensor, _) = taken(HostileProducer { byte_offset: 4 * offset, ..HostileProducer::shaped(shape, strides) });
+        let (tensor, _) = consumed(HostileProducer { byte_offset: 4 * offset, ..HostileProducer::shaped(shape, strides) });
         assert_eq!(tensor.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
         let clone = tensor.deep_clone().expect("memory");
         assert_eq!(clone.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
@@ -265,7 +266,7 @@ fn invalid_fields_are_refused_by_name() {
     ] {
         assert!(matches!(refused(producer), Error::Overflow { .. }));
     }
-    let (empty, _) = taken(HostileProducer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });
+    let (empty, _) = consumed(HostileProducer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });
     assert_eq!(empty.to_vec::<f32>().expect("nothing to read").len(), 0);
     assert!(empty.is_contiguous() && empty.deep_clone().is_ok());
 }
@@ -275,7 +276,7 @@ fn unknown_devices_and_dtypes_pass_through_unread() {
     for (kind, readable) in
         [(1, true), (2, false), (3, true), (10, false), (11, true), (12, false), (13, false), (99, false)]
     {
-        let (tensor, _) = taken(HostileProducer { device: (kind, 5), ..HostileProducer::default() });
+        let (tensor, _) = consumed(HostileProducer { device: (kind, 5), ..HostileProducer::default() });
         assert_eq!(tensor.device(), Device { device_type: kind as i32, index: 5 });
         assert_eq!(tensor.as_slice::<f32>().is_ok(), readable, "{kind}");
         assert_eq!(tensor.to_vec::<f32>().is_ok(), readable, "{kind}");
@@ -284,13 +285,13 @@ fn unknown_devices_and_dtypes_pass_through_unread() {
         // SAFETY: ours, and valid.
         assert_eq!(unsafe { exported.as_ptr().as_ref() }.dl_tensor.device.device_type, kind);
     }
-    let (cuda, _) = taken(HostileProducer { device: (2, 0), ..HostileProducer::default() });
+    let (cuda, _) = consumed(HostileProducer { device: (2, 0), ..HostileProducer::default() });
     assert_eq!(
         cuda.to_list().expect_err("on the device").to_string(),
         "can't convert cuda:0 device type tensor to list. Use Tensor::cpu() to copy the tensor to host memory first."
     );
     for dtype in [(99, 32, 1), (3, 64, 1), (2, 32, 2), (6, 1, 1), (2, 24, 1)] {
-        let (tensor, _) = taken(HostileProducer { dtype, shape: Some(vec![1]), ..HostileProducer::default() });
+        let (tensor, _) = consumed(HostileProducer { dtype, shape: Some(vec![1]), ..HostileProducer::default() });
         assert!(matches!(tensor.as_slice::<f32>(), Err(Error::DTypeMismatch { .. })));
         assert!(matches!(tensor.to_list(), Err(Error::UnsupportedDType { .. })), "{dtype:?}");
         assert_eq!(tensor.share_dlpack().into_raw_dtype(), dtype);
@@ -312,14 +313,14 @@ impl RawDType for Exported {
 #[test]
 fn padded_flag_decides_the_size_of_sub_byte_elements() {
     let fp4 = |flags| HostileProducer { dtype: (17, 4, 1), flags, shape: Some(vec![5]), ..HostileProducer::default() };
-    let (packed, _) = taken(fp4(0));
-    let (padded, _) = taken(fp4(PADDED));
+    let (packed, _) = consumed(fp4(0));
+    let (padded, _) = consumed(fp4(PADDED));
     assert_eq!((packed.nbytes(), padded.nbytes()), (3, 5));
     assert_eq!(flags(&padded.share_dlpack()) & PADDED, PADDED);
-    let (pair, _) = taken(HostileProducer { dtype: (17, 4, 2), ..fp4(0) });
+    let (pair, _) = consumed(HostileProducer { dtype: (17, 4, 2), ..fp4(0) });
     assert_eq!(pair.nbytes(), 5);
     assert_eq!(packed.deep_clone().expect("contiguous").nbytes(), 3);
-    let (strided, _) = taken(HostileProducer { strides: Some(vec![2]), ..fp4(0) });
+    let (strided, _) = consumed(HostileProducer { strides: Some(vec![2]), ..fp4(0) });
     assert!(matches!(strided.deep_clone(), Err(Error::UnsupportedDType { .. })));
 }
 
@@ -338,9 +339,9 @@ fn reimported_structs_are_unwrapped() {
 
 #[test]
 fn aliased_memory_is_viewable_only_if_trusted() {
-    let (mut tensor, deleted) = taken(HostileProducer { flags: READ_ONLY, ..HostileProducer::default() });
+    let (mut tensor, deleted) = consumed(HostileProducer { flags: READ_ONLY, ..HostileProducer::default() });
     assert!(matches!(tensor.as_slice_mut::<f32>(), Err(Error::Aliased)));
-    assert_eq!(tensor.as_slice::<f32>().expect("trusted at the door"), [0.0, 1.0, 2.0]);
+    assert_eq!(tensor.as_slice::<f32>().expect("the import was unsafe"), [0.0, 1.0, 2.0]);
     assert_eq!(tensor.as_slice::<f32>().expect("zero-copy").as_ptr(), VALUES.as_ptr());
     let other = tensor.share();
     // SAFETY: the values are constant.
@@ -353,7 +354,7 @@ fn aliased_memory_is_viewable_only_if_trusted() {
     assert_eq!(deleted.times(), 1);
 
     let foreign = self::tensor().into_aliased().expect("alone");
-    assert!(matches!(foreign.as_slice::<f32>(), Err(Error::Aliased)), "nobody vouches");
+    assert!(matches!(foreign.as_slice::<f32>(), Err(Error::Aliased)), "nobody guarantees that it is not written");
     assert!(matches!(foreign.share().as_slice::<f32>(), Err(Error::Aliased)), "nor for a share");
     assert_eq!(foreign.to_vec::<f32>().expect("copies are made"), [1.0, 2.0, 3.0]);
     // SAFETY: no export was made.
@@ -418,9 +419,9 @@ fn misaligned_shape_and_strides_are_refused() {
 #[test]
 fn legacy_exports_refuse_padded_elements() {
     let fp4 = HostileProducer { dtype: (17, 4, 1), flags: PADDED, shape: Some(vec![2]), ..HostileProducer::default() };
-    let (padded, _) = taken(fp4);
+    let (padded, _) = consumed(fp4);
     assert!(matches!(padded.share_dlpack_legacy(), Err(Error::UnsupportedDType { .. })));
-    let (single, _) = taken(HostileProducer { flags: PADDED, ..HostileProducer::default() });
+    let (single, _) = consumed(HostileProducer { flags: PADDED, ..HostileProducer::default() });
     assert!(single.share_dlpack_legacy().is_ok(), "padding means nothing for whole bytes");
 }
 
@@ -438,7 +439,7 @@ fn copies_refuse_unreachable_devices() {
     let devices: [(_, Expected<'_>); 4] =
         [((2, 99), &lacking), ((13, 99), &lacking), ((10, 0), &unsupported), ((7, 0), &unsupported)];
     for (device, expected) in devices {
-        let (far, deleted) = taken(HostileProducer { device, ..HostileProducer::default() });
+        let (far, deleted) = consumed(HostileProducer { device, ..HostileProducer::default() });
         assert!(far.copy_into(&mut target).is_err_and(expected), "{device:?}");
         // SAFETY: refused before anything is written.
         assert!(unsafe { target.copy_into_unchecked(&far) }.is_err_and(expected), "{device:?}");

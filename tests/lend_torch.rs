@@ -1,4 +1,4 @@
-//! Loans: whatever the closure does, the array has its memory back, or a copy.
+//! `lend_torch`: whatever the closure does, the array gets its memory back, or a copy of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -150,7 +150,7 @@ fn closure_may_swap_and_reshape_tensors() {
     let (mut first, mut second) = (matrix(), Array2::<f32>::ones((3, 3)));
     let (before_first, before_second) = (first.as_ptr(), second.as_ptr());
     first.lend_torch(|a| second.lend_torch(|b| std::mem::swap(a, b))).expect("lent").expect("lent");
-    // The inner loan ends first, when its memory is held by the outer tensor.
+    // The inner closure returns first, while the outer tensor has its memory.
     assert_ne!(second.as_ptr(), before_second);
     assert_eq!((first.as_ptr(), &first), (before_first, &matrix()));
     assert_eq!(second, Array2::<f32>::ones((3, 3)));
@@ -224,14 +224,14 @@ fn converting_inside_the_closure_counts_as_an_escape() {
     use dlbridge::TorchExt;
     let mut array = matrix();
     let before = array.as_ptr();
-    let home = array.lend_torch(|tensor| {
+    let converted = array.lend_torch(|tensor| {
         let lent = std::mem::replace(tensor, tch::Tensor::zeros([1], tch::kind::FLOAT_CPU));
-        let mut home = lent.into_tensor().expect("nobody else in libtorch");
-        assert_eq!(home.as_slice_mut::<f32>(), Err(Error::NotUnique), "the loan holds a handle");
-        home
+        let mut converted = lent.into_tensor().expect("nobody else in libtorch");
+        assert_eq!(converted.as_slice_mut::<f32>(), Err(Error::NotUnique), "`lend_torch` has a handle too");
+        converted
     });
-    let mut home = home.expect("lent");
-    home.as_slice_mut::<f32>().expect("the only handle now").fill(0.0);
-    assert_eq!(home.data_ptr().addr(), before.addr());
+    let mut converted = converted.expect("lent");
+    converted.as_slice_mut::<f32>().expect("the only handle now").fill(0.0);
+    assert_eq!(converted.data_ptr().addr(), before.addr());
     assert_eq!(array, matrix(), "the array has a copy");
 }

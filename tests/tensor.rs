@@ -1,4 +1,4 @@
-//! The hub: ownership, views, copies and lists.
+//! `Tensor`: ownership, views, copies and lists.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

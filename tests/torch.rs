@@ -1,4 +1,4 @@
-//! libtorch: the seed's conversions, every type and layout both ways, and who owns the memory.
+//! libtorch: NumPy and PyTorch's conversions, every dtype and layout both ways, and who owns the memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ fn data_of<T>(exported: &dlbridge::Exported) -> *mut T {
     unsafe { exported.as_ptr().as_ref() }.dl_tensor.data.cast()
 }
 
-// ---- the seed, row by row ----
+// ---- NumPy and PyTorch's conversions ----
 
 #[test]
 fn to_torch_copies_like_torch_tensor() {
@@ -274,7 +274,7 @@ fn into_torch_refuses_what_libtorch_cannot_represent() {
     let read_only = unsafe { tensor.assume_read_only() }.expect("alone");
     assert!(matches!(read_only.into_torch().expect_err("read-only").into_error(), Error::ReadOnly { .. }));
     let foreign = matrix().into_tensor().into_aliased().expect("alone");
-    assert!(matches!(foreign.into_torch().expect_err("nobody vouches").into_error(), Error::Aliased));
+    assert!(matches!(foreign.into_torch().expect_err("nobody guarantees that it is not written").into_error(), Error::Aliased));
 }
 
 #[test]
@@ -697,9 +697,9 @@ fn unchecked_shares_keep_their_access() {
     // SAFETY: nobody writes the memory.
     let mut torch = unsafe { foreign.share_torch_unchecked() }.expect("shared");
     assert!(matches!(torch.as_ndarray_mut::<f32, Ix1>(), Err(Error::Aliased)));
-    let torch = torch.into_ndarray::<f32, Ix1>().expect_err("nobody vouches").into_value();
-    let home = torch.into_tensor().expect("carried");
-    assert!(matches!(home.as_slice::<f32>(), Err(Error::Aliased)));
+    let torch = torch.into_ndarray::<f32, Ix1>().expect_err("nobody guarantees that it is not written").into_value();
+    let converted = torch.into_tensor().expect("carried");
+    assert!(matches!(converted.as_slice::<f32>(), Err(Error::Aliased)));
 
     // SAFETY: nobody writes the memory.
     let read_only = unsafe { matrix().into_tensor().assume_read_only() }.expect("alone");
@@ -717,10 +717,10 @@ fn read_only_access_outlasts_an_export() {
     let tensor = matrix().into_torch().expect("moved");
     let exported = tensor.share_dlpack().expect("lent");
     // SAFETY: made just above; nobody writes.
-    let home = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
+    let imported = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
     drop(tensor);
     // SAFETY: nobody writes any more.
-    let read_only = unsafe { home.assume_read_only() }.expect("alone");
+    let read_only = unsafe { imported.assume_read_only() }.expect("alone");
     // SAFETY: nor through libtorch.
     let mut torch = unsafe { read_only.share_torch_unchecked() }.expect("shared");
     drop(read_only);

@@ -2,7 +2,10 @@
 
 use dlbridge::{Access, DType, Descriptor, Device, Error, Layout, MemoryFormat, Stream, Tensor};
 
-use crate::fake_cuda::{Current, Pinned, Session, Theirs, cuda, freed_on, memory, peek, settle};
+use crate::fake_cuda::{
+    Current, ExternalMemory, ExternalStream, Pinned, Session, context, cuda, memory, peek,
+    synchronize_devices,
+};
 use crate::tensors::{GPU, LAYOUTS, TYPES, elements, numbers, on_host, span};
 
 #[test]
@@ -78,7 +81,7 @@ fn copy_into_fills_existing_memory() {
                     // SAFETY: likewise.
                     unsafe { source.copy_into_unchecked(&target) }.expect("a copy");
                     let (start, len) = target.descriptor().span();
-                    settle();
+                    synchronize_devices();
                     // Gaps stay as they are.
                     let seen = on_host(shape, strides, dtype, peek(start.cast(), len));
                     assert_eq!(elements(&seen), expected, "{label}");
@@ -224,7 +227,7 @@ fn callers_context_stays_current() {
     assert_eq!(session.depth(), 1);
     let mut found = std::ptr::null_mut();
     cuda!(cuCtxGetCurrent(&raw mut found => *mut *mut std::ffi::c_void));
-    assert_eq!(found, crate::fake_cuda::context(1));
+    assert_eq!(found, context(1));
     drop(current);
     session.check();
 }
@@ -272,21 +275,21 @@ fn blocking_copies_wait_until_host_memory_is_unused() {
 #[test]
 fn copies_of_aliased_memory_are_complete_on_return() {
     let session = Session::new();
-    let (theirs, ours) = (Theirs::new(0), Stream::new(GPU).expect("a stream"));
+    let (theirs, ours) = (ExternalStream::new(0), Stream::new(GPU).expect("a stream"));
     let source = || {
-        settle();
-        freed_on(theirs.number(), 0, &[4], &[1], DType::U8, &[1, 2, 3, 4])
+        synchronize_devices();
+        ExternalMemory::new(0, theirs.number(), &[1, 2, 3, 4]).into_tensor(&[4], &[1], DType::U8)
     };
     let lent = source();
-    settle();
+    synchronize_devices();
     let clone = lent.deep_clone_on(MemoryFormat::Preserve, &ours).expect("a copy");
     drop(lent);
     let lent = source();
-    settle();
+    synchronize_devices();
     let other = lent.to_device_on(Device::cuda(1), &ours).expect("a copy");
     drop(lent);
     let target = source();
-    settle();
+    synchronize_devices();
     // SAFETY: nobody else has the memory.
     unsafe { clone.copy_into_unchecked_on(&target, &ours) }.expect("a copy");
     drop(target);
@@ -318,6 +321,6 @@ fn threads_copy_concurrently() {
             });
         }
     });
-    settle();
+    synchronize_devices();
     assert_eq!(session.faults(), "");
 }

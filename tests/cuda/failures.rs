@@ -2,7 +2,7 @@
 
 use dlbridge::{DType, Device, Error, MemoryFormat, Stream, Tensor};
 
-use crate::fake_cuda::{Session, memory, settle};
+use crate::fake_cuda::{Session, memory, synchronize_devices};
 use crate::tensors::{GPU, elements, numbers, on_host, span};
 
 /// The last wait fails, and no other one does.
@@ -64,7 +64,7 @@ fn memory_is_leaked_if_every_wait_fails() {
         "a device may be writing it"
     );
     drop((near, pinned, target));
-    settle();
+    synchronize_devices();
     assert_eq!(session.faults(), "");
 }
 
@@ -76,7 +76,7 @@ fn temporaries_on_the_target_device_outlive_its_work() {
     for call in ["cuStreamWaitEvent", "cuEventCreate", "cuEventRecord", "cuCtxPushCurrent_v2"] {
         for nth in 1.. {
             let target = memory(1, &[3, 4], &[9, 2], DType::U8, &[0; 25]);
-            settle();
+            synchronize_devices();
             Session::forget();
             session.fail(call, nth, 999);
             // SAFETY: nobody else has the memory.
@@ -85,7 +85,7 @@ fn temporaries_on_the_target_device_outlive_its_work() {
             let faults = session.faults();
             Session::forget();
             drop(target);
-            settle();
+            synchronize_devices();
             assert_eq!(faults + &session.faults(), "", "{call} {nth}");
             if !injected {
                 assert!(!failed);
@@ -95,7 +95,7 @@ fn temporaries_on_the_target_device_outlive_its_work() {
     }
     // What could not even be given back is lost; nothing is in use.
     drop(near);
-    settle();
+    synchronize_devices();
     assert_eq!(session.faults(), "");
 }
 
@@ -157,7 +157,7 @@ fn every_driver_failure_is_an_error_without_leaks() {
         for call in CALLS {
             for nth in 1.. {
                 let label = format!("{name}, {call} {nth}");
-                settle();
+                synchronize_devices();
                 Session::forget();
                 session.fail(call, nth, if call.contains("Alloc") { 2 } else { 999 });
                 let outcome = verb();
@@ -177,7 +177,7 @@ fn every_driver_failure_is_an_error_without_leaks() {
                         failures += 1;
                     }
                 }
-                settle();
+                synchronize_devices();
                 assert_eq!((session.faults().as_str(), session.depth()), ("", 0), "{label}");
                 if !failed {
                     break;

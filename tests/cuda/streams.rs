@@ -3,14 +3,15 @@
 use dlbridge::{DType, Device, Error, MemoryFormat, Stream, Tensor};
 
 use crate::fake_cuda::{
-    Current, Pinned, Session, Theirs, cuda, memory, peek, read, settle, synchronize,
+    Current, ExternalStream, Pinned, Session, cuda, memory, peek, read, synchronize,
+    synchronize_devices,
 };
 use crate::tensors::{GPU, elements, numbers};
 
 #[test]
 fn copies_wait_for_the_stream_given_to_wait_stream() {
     let session = Session::new();
-    let writer = Theirs::new(0);
+    let writer = ExternalStream::new(0);
     let old = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
     writer.write(&old, &[5, 6, 7, 8]);
     // Nobody said so: the contents are those of the default stream's order.
@@ -20,7 +21,7 @@ fn copies_wait_for_the_stream_given_to_wait_stream() {
     old.wait_stream(&writer.stream()).expect("an order");
     assert_eq!(elements(&old.to_device(Device::CPU).expect("a copy")), [9, 10, 11, 12]);
     drop(old);
-    settle();
+    synchronize_devices();
     drop(writer);
     session.check();
 }
@@ -29,7 +30,7 @@ fn copies_wait_for_the_stream_given_to_wait_stream() {
 fn record_stream_makes_consumers_wait_for_the_copy() {
     let session = Session::new();
     let (reader, ours, target) =
-        (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
+        (ExternalStream::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
     let host = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four");
     let near = host.to_device_on(GPU, &ours).expect("a copy");
     near.record_stream(&reader.stream()).expect("an order");
@@ -46,7 +47,7 @@ fn record_stream_makes_consumers_wait_for_the_copy() {
 fn reading_on_an_unrecorded_stream_is_a_fault() {
     let session = Session::new();
     let (reader, ours, target) =
-        (Theirs::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
+        (ExternalStream::new(0), Stream::new(GPU).expect("a stream"), Pinned::new(4));
     let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
     reader.read(&near, &target); // neither record_stream nor an export
     drop(near);
@@ -122,7 +123,7 @@ fn copies_wait_for_sources_written_on_another_stream() {
 #[test]
 fn copies_wait_for_recorded_consumers() {
     let session = Session::new();
-    let writer = Theirs::new(0);
+    let writer = ExternalStream::new(0);
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
     near.record_stream(&writer.stream()).expect("an order");
     writer.write(&near, &[1, 2, 3, 4]);
@@ -136,7 +137,7 @@ fn copies_wait_for_recorded_consumers() {
 #[test]
 fn views_share_the_stream_tracker() {
     let session = Session::new();
-    let (ours, writer) = (Stream::new(GPU).expect("a stream"), Theirs::new(0));
+    let (ours, writer) = (Stream::new(GPU).expect("a stream"), ExternalStream::new(0));
     let near = Tensor::zeros::<u8>([4]).expect("memory").to_device_on(GPU, &ours).expect("a copy");
     // SAFETY: the same elements, which `near` keeps.
     let view = unsafe { near.share_as_unchecked(near.descriptor().clone(), false, near.share()) };
@@ -153,7 +154,7 @@ fn views_share_the_stream_tracker() {
 fn memory_used_on_a_per_thread_stream_can_be_released_elsewhere() {
     let session = Session::new();
     let ours = Stream::new(GPU).expect("a stream");
-    for home in [None, Some(&ours)] {
+    for alloc_stream in [None, Some(&ours)] {
         let (send, receive) = std::sync::mpsc::channel::<Tensor>();
         let (released, wait) = std::sync::mpsc::channel::<()>();
         std::thread::scope(|scope| {
@@ -162,7 +163,7 @@ fn memory_used_on_a_per_thread_stream_can_be_released_elsewhere() {
                 let (stream, target) =
                     (Stream::per_thread_default(GPU).expect("a stream"), Pinned::new(60));
                 let host = Tensor::from_vec(numbers(60), [60]).expect("as many");
-                let near = host.to_device_on(GPU, home.unwrap_or(&stream)).expect("a copy");
+                let near = host.to_device_on(GPU, alloc_stream.unwrap_or(&stream)).expect("a copy");
                 near.record_stream(&stream).expect("an order");
                 read(&near, &target, 0, per_thread);
                 send.send(near).expect("the other end");
@@ -226,7 +227,7 @@ fn exports_block_the_host_if_the_stream_wait_fails() {
 #[test]
 fn exports_wait_for_recorded_writers_if_events_fail() {
     let session = Session::new();
-    let (writer, target) = (Theirs::new(0), Pinned::new(4));
+    let (writer, target) = (ExternalStream::new(0), Pinned::new(4));
     let ours = Stream::new(GPU).expect("a stream");
     for nth in 1..5 {
         let zeros = Tensor::zeros::<u8>([4]).expect("memory");
@@ -268,7 +269,7 @@ fn exports_on_the_default_stream_make_no_driver_calls() {
 #[test]
 fn capturing_streams_are_refused_and_never_waited_for() {
     let session = Session::new();
-    let theirs = Theirs::new(0);
+    let theirs = ExternalStream::new(0);
     let stream = theirs.stream();
     let near = Tensor::from_vec(numbers(4), [4]).expect("four").cuda(0).expect("a copy");
     let exported = near.share().with_stream(&stream).expect("ready").into_dlpack();
@@ -284,7 +285,7 @@ fn capturing_streams_are_refused_and_never_waited_for() {
     drop(exported);
     drop(near); // kept for ever: nobody knows when the consumer is done
     assert_eq!(session.log_of(&["cuMemFreeAsync"]), Vec::<String>::new());
-    settle();
+    synchronize_devices();
     assert_eq!(session.faults(), "");
     theirs.capture(false);
     assert_eq!(session.depth(), 0);

@@ -5,7 +5,7 @@ use dlbridge::{DType, Descriptor, Device, Layout, MemoryFormat, Tensor};
 pub(crate) const GPU: Device = Device::cuda(0);
 
 pub(crate) fn numbers(count: usize) -> Vec<u8> {
-    (0..count).map(|place| (place * 7 + place / 251) as u8).collect()
+    (0..count).map(|index| (index * 7 + index / 251) as u8).collect()
 }
 
 /// Bytes of the elements in row-major order.

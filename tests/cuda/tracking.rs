@@ -2,13 +2,13 @@
 
 use dlbridge::{DType, Descriptor, Device, Layout, Stream, Tensor};
 
-use crate::fake_cuda::{Pinned, Session, Theirs, memory, settle};
+use crate::fake_cuda::{ExternalStream, Pinned, Session, depth, memory, synchronize_devices};
 use crate::tensors::{GPU, elements, numbers};
 
 #[test]
 fn memory_is_freed_after_its_consumers_without_host_waits() {
     let session = Session::new();
-    let (reader, target) = (Theirs::new(0), Pinned::new(4));
+    let (reader, target) = (ExternalStream::new(0), Pinned::new(4));
     let near = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four").cuda(0).expect("a copy");
     near.record_stream(&reader.stream()).expect("an order");
     let exported = near.share_dlpack();
@@ -40,7 +40,7 @@ fn memory_is_freed_after_its_consumers_without_host_waits() {
 #[test]
 fn aliased_memory_is_released_after_its_consumers() {
     let session = Session::new();
-    let (reader, target) = (Theirs::new(0), Pinned::new(4));
+    let (reader, target) = (ExternalStream::new(0), Pinned::new(4));
     let theirs = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
     theirs.record_stream(&reader.stream()).expect("an order");
     reader.read(&theirs, &target);
@@ -54,7 +54,7 @@ fn aliased_memory_is_released_after_its_consumers() {
 #[test]
 fn destroyed_streams_are_replaced_by_a_context_wait() {
     let session = Session::new();
-    let reader = Theirs::new(0);
+    let reader = ExternalStream::new(0);
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
     near.record_stream(&reader.stream()).expect("an order");
     drop(reader);
@@ -72,7 +72,7 @@ fn stream_uses_end_when_their_handle_is_dropped() {
     let near = Tensor::from_vec(numbers(100), [100]).expect("as many").cuda(0).expect("a copy");
     let targets: Vec<Pinned> = (0..50).map(|_| Pinned::new(100)).collect();
     for target in &targets {
-        let reader = Theirs::new(0);
+        let reader = ExternalStream::new(0);
         let used = near.share().with_stream(&reader.stream()).expect("ready");
         let exported = used.into_dlpack();
         reader.read(&near, target);
@@ -107,7 +107,7 @@ fn many_uses_of_one_stream_need_one_wait() {
 #[test]
 fn ending_one_use_keeps_other_uses_of_the_stream() {
     let session = Session::new();
-    let writer = Theirs::new(0);
+    let writer = ExternalStream::new(0);
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
     let first = near.share().with_stream(&writer.stream()).expect("ready");
     let second = near.share().with_stream(&writer.stream()).expect("ready");
@@ -115,7 +115,7 @@ fn ending_one_use_keeps_other_uses_of_the_stream() {
     writer.write(&second, &[1, 2, 3, 4]);
     assert_eq!(elements(&near.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
     drop((near, second));
-    settle();
+    synchronize_devices();
     drop(writer);
     session.check();
 }
@@ -126,7 +126,7 @@ fn stream_owners_may_copy_in_their_drop() {
     struct Curious(Tensor);
     impl Drop for Curious {
         fn drop(&mut self) {
-            assert_eq!(crate::fake_cuda::depth(), 0, "no device of ours is current");
+            assert_eq!(depth(), 0, "no device of ours is current");
             assert_eq!(self.0.to_device(Device::CPU).map(|copy| copy.len()), Ok(4));
         }
     }
@@ -134,14 +134,14 @@ fn stream_owners_may_copy_in_their_drop() {
     unsafe impl Sync for Curious {}
     let session = Session::new();
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
-    let theirs = Theirs::new(0);
+    let theirs = ExternalStream::new(0);
     // SAFETY: it does not live as long as it should, which costs a wait.
     let stream = unsafe { Stream::from_raw(GPU, theirs.number(), Curious(near.share())) };
     near.record_stream(&stream.expect("a stream")).expect("an order");
     drop(theirs);
     assert_eq!(near.deep_clone().map(|copy| copy.len()), Ok(4));
     drop(near);
-    settle();
+    synchronize_devices();
     Session::forget(); // the fake driver calls the early end a fault, as it should
     session.check();
 }

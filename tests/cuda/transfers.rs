@@ -2,7 +2,7 @@
 
 use dlbridge::{DType, Descriptor, Device, Error, Layout, Stream, Tensor};
 
-use crate::fake_cuda::{Pinned, Session, settle};
+use crate::fake_cuda::{Pinned, Session, synchronize_devices};
 use crate::tensors::{GPU, elements, numbers};
 
 #[test]
@@ -53,7 +53,7 @@ fn forgotten_transfers_keep_their_memory() {
     let pinned = Tensor::from_vec(numbers(100), [100]).expect("as many").pin().expect("a copy");
     std::mem::forget(pinned.start_to_device(GPU, &stream).expect("started"));
     drop(pinned);
-    settle();
+    synchronize_devices();
     assert_eq!(session.faults(), "");
 }
 

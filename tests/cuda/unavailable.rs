@@ -1,4 +1,4 @@
-//! What dlbridge refuses: host access to device memory, devices that do not exist, and machines without CUDA.
+//! Refusals: host access to device memory, devices that do not exist, and machines without CUDA.
 
 use std::process::Command;
 
@@ -13,7 +13,8 @@ fn host_access_to_device_memory_is_refused_with_a_remedy() {
     let near = Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("two").cuda(0).expect("a copy");
     let sentence = |target: &str| {
         format!(
-            "can't convert cuda:0 device type tensor to {target}. Use Tensor::cpu() to copy the tensor to host memory first."
+            "can't convert cuda:0 device type tensor to {target}. Use Tensor::cpu() to copy the \
+             tensor to host memory first."
         )
     };
     assert_eq!(
@@ -117,6 +118,6 @@ fn without_a_driver() {
 #[test]
 #[ignore = "run by machines_without_cuda_are_reported"]
 fn without_a_device() {
-    Session::forget_devices();
+    Session::remove_devices();
     says("cuInit gave");
 }

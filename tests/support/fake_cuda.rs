@@ -1,23 +1,26 @@
-//! The fake CUDA driver: its log and its faults, and memory and streams on it that dlbridge did not make.
+//! The fake CUDA driver: its log and its faults, and memory and streams on it that dlbridge did not
+//! make.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
 
-static ALONE: Mutex<()> = Mutex::new(());
+/// The handle of the legacy default stream.
+const LEGACY: usize = 1;
 
-/// A function of the driver or of its control.
+/// A function of the driver, or one of the fake driver's own. `F` is its type.
 pub(crate) fn function<F: Copy>(name: &CStr) -> F {
     assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
-    // SAFETY: a string; loads a library that is there, or nothing.
+    // SAFETY: the name is a C string, and loading the fake driver runs no code.
     let library = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY) };
-    let hint = "these tests need the fake CUDA driver: `cargo xtask test` builds it and puts it on LD_LIBRARY_PATH";
+    let hint = "these tests need the fake CUDA driver: `cargo xtask test` builds it and puts it on \
+                LD_LIBRARY_PATH";
     assert!(!library.is_null(), "{hint}");
-    // SAFETY: a library that stays loaded.
+    // SAFETY: `library` is open and is never closed, and the name is a C string.
     let symbol = unsafe { libc::dlsym(library, name.as_ptr()) };
     assert!(!symbol.is_null(), "{hint} (there is no {name:?})");
-    // SAFETY: the caller asks for the type that the function has.
+    // SAFETY: `F` has the size of a pointer, and the caller names the function's type.
     unsafe { std::mem::transmute_copy(&symbol) }
 }
 
@@ -25,39 +28,44 @@ pub(crate) fn function<F: Copy>(name: &CStr) -> F {
 macro_rules! cuda {
     ($name:ident($($argument:expr => $type:ty),* $(,)?)) => {{
         let name = std::ffi::CString::new(stringify!($name)).expect("a name");
-        let call = $crate::fake_cuda::function::<unsafe extern "C" fn($($type),*) -> std::ffi::c_int>(&name);
-        // SAFETY: the driver's function of this type; the test's own objects.
+        type Function = unsafe extern "C" fn($($type),*) -> std::ffi::c_int;
+        let call = $crate::fake_cuda::function::<Function>(&name);
+        // SAFETY: the test names the function's own type, and passes objects that live.
         assert_eq!(unsafe { call($($argument),*) }, 0, stringify!($name));
     }};
 }
 pub(crate) use cuda;
 
-/// The fake driver, for one test at a time.
+/// The use of the fake driver by one test. Other tests wait until it is dropped.
 pub(crate) struct Session {
     live: [i64; 5],
-    _alone: MutexGuard<'static, ()>,
+    _serial: MutexGuard<'static, ()>,
 }
 
+/// How many allocations of device memory and page-locked memory, events, streams and retains of
+/// contexts there are.
 fn live() -> [i64; 5] {
     let live = function::<unsafe extern "C" fn(c_int) -> i64>(c"fake_cuda_live");
-    // SAFETY: a number for a number. The kinds: device memory, page-locked memory, events, streams, contexts.
-    std::array::from_fn(|kind| unsafe { live(kind as c_int) })
+    // SAFETY: the function takes any number.
+    std::array::from_fn(|object| unsafe { live(object as c_int) })
 }
 
+/// The text that a function of the fake driver writes.
 fn text(name: &CStr) -> String {
     let read = function::<unsafe extern "C" fn(*mut c_char, usize) -> usize>(name);
-    // SAFETY: no room for anything.
+    // SAFETY: the size is 0, so nothing is written.
     let size = unsafe { read(std::ptr::null_mut(), 0) } + 1024;
     let mut text = vec![0_u8; size];
-    // SAFETY: so much room.
+    // SAFETY: the buffer has `size` bytes.
     unsafe { read(text.as_mut_ptr().cast(), size) };
     CStr::from_bytes_until_nul(&text).expect("an end").to_str().expect("UTF-8").to_owned()
 }
 
 impl Session {
     pub(crate) fn new() -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is kept for later transfers exists from here on.
+        static SERIAL: Mutex<()> = Mutex::new(());
+        let serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+        // dlbridge creates its caches in these copies, so that they do not count as leaks.
         for index in 0..2 {
             let warm = Tensor::zeros::<u8>([5])
                 .expect("host memory")
@@ -67,29 +75,29 @@ impl Session {
             drop((warm.cpu().expect("the fake driver"), strided.expect("the fake driver")));
         }
         Self::forget();
-        Self { live: live(), _alone: alone }
+        Self { live: live(), _serial: serial }
     }
 
-    /// Forgets the log, faults and injected failures.
+    /// Clears the log, the faults and the injected failures.
     pub(crate) fn forget() {
         let reset = function::<unsafe extern "C" fn(c_int)>(c"fake_cuda_reset");
-        // SAFETY: a number of devices.
+        // SAFETY: the function takes any number of devices.
         unsafe { reset(2) };
     }
 
-    /// Has the machine no devices from now on.
-    pub(crate) fn forget_devices() {
+    /// Makes the driver report no devices from now on.
+    pub(crate) fn remove_devices() {
         let reset = function::<unsafe extern "C" fn(c_int)>(c"fake_cuda_reset");
-        // SAFETY: a number of devices.
+        // SAFETY: the function takes any number of devices.
         unsafe { reset(0) };
     }
 
-    /// The calls so far.
+    /// The calls since the log was cleared.
     pub(crate) fn log(&self) -> Vec<String> {
         text(c"fake_cuda_log").lines().map(str::to_owned).collect()
     }
 
-    /// The calls so far of some functions.
+    /// The calls of some functions since the log was cleared.
     pub(crate) fn log_of(&self, functions: &[&str]) -> Vec<String> {
         let named =
             |line: &String| functions.iter().any(|name| line.split(' ').next() == Some(name));
@@ -100,11 +108,11 @@ impl Session {
         text(c"fake_cuda_faults")
     }
 
-    /// Has the nth call of a function from now on fail.
+    /// Lets the `nth` next call of a function fail.
     pub(crate) fn fail(&self, name: &str, nth: i32, code: i32) {
         let name = CString::new(name).expect("a name");
         let fail = function::<unsafe extern "C" fn(*const c_char, c_int, c_int)>(c"fake_cuda_fail");
-        // SAFETY: a string and numbers.
+        // SAFETY: the name is a C string, and the function takes any numbers.
         unsafe { fail(name.as_ptr(), nth, code) };
     }
 
@@ -113,9 +121,9 @@ impl Session {
         depth()
     }
 
-    /// All is well: no fault, nothing left behind, no context left current.
+    /// Checks that there are no faults, that nothing is leaked, and that no context is current.
     pub(crate) fn check(&self) {
-        settle();
+        synchronize_devices();
         assert_eq!(self.faults(), "");
         assert_eq!(
             live(),
@@ -129,12 +137,12 @@ impl Session {
 /// How many contexts are on this thread's stack.
 pub(crate) fn depth() -> i32 {
     let depth = function::<unsafe extern "C" fn() -> c_int>(c"fake_cuda_current_depth");
-    // SAFETY: no arguments.
+    // SAFETY: the function has no arguments.
     unsafe { depth() }
 }
 
-/// Has both devices do everything.
-pub(crate) fn settle() {
+/// Runs everything that is queued on both devices.
+pub(crate) fn synchronize_devices() {
     for index in 0..2 {
         let current = Current::of(index);
         cuda!(cuCtxSynchronize());
@@ -142,7 +150,7 @@ pub(crate) fn settle() {
     }
 }
 
-/// A device's context, current on this thread.
+/// Makes a device's context current on this thread until it is dropped.
 pub(crate) struct Current;
 
 impl Current {
@@ -160,7 +168,7 @@ impl Drop for Current {
     }
 }
 
-/// A device's primary context, which dlbridge keeps.
+/// A device's primary context. It stays retained, by dlbridge and by these tests.
 pub(crate) fn context(index: i32) -> *mut c_void {
     static KNOWN: Mutex<[usize; 2]> = Mutex::new([0; 2]);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,13 +182,13 @@ pub(crate) fn context(index: i32) -> *mut c_void {
     std::ptr::with_exposed_provenance_mut(*known)
 }
 
-/// Somebody else's stream; its number is its address.
-pub(crate) struct Theirs {
+/// A stream that dlbridge did not make.
+pub(crate) struct ExternalStream {
     pub(crate) index: i32,
     pub(crate) raw: *mut c_void,
 }
 
-impl Theirs {
+impl ExternalStream {
     pub(crate) fn new(index: i32) -> Self {
         let _current = Current::of(index);
         let mut raw = std::ptr::null_mut();
@@ -192,19 +200,19 @@ impl Theirs {
         self.raw.expose_provenance() as i64
     }
 
-    /// The same stream for dlbridge.
+    /// The same stream as dlbridge's type.
     pub(crate) fn stream(&self) -> dlbridge::Stream {
-        // SAFETY: the test keeps the stream.
+        // SAFETY: the test keeps `self`, which destroys the stream when it is dropped, long enough.
         unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }
             .expect("a stream")
     }
 
-    /// Puts a copy to a tensor's memory on the stream. The fake driver copies the bytes at once.
+    /// Queues a copy to a tensor's memory on the stream. The driver reads `bytes` at once.
     pub(crate) fn write(&self, tensor: &Tensor, bytes: &[u8]) {
         write(tensor.data_ptr(), bytes, self.index, self.raw);
     }
 
-    /// Puts a copy from a tensor's memory to page-locked memory on the stream.
+    /// Queues a copy from a tensor's memory to page-locked memory on the stream.
     pub(crate) fn read(&self, tensor: &Tensor, target: &Pinned) {
         read(tensor, target, self.index, self.raw);
     }
@@ -213,13 +221,13 @@ impl Theirs {
         synchronize(self.index, self.raw);
     }
 
-    /// Begins to capture a graph on the stream, or ends it.
+    /// Marks the stream as one that a graph is being captured on, or not.
     pub(crate) fn capture(&self, captures: bool) {
         cuda!(fake_cuda_capture(self.raw => *mut c_void, captures.into() => c_int));
     }
 }
 
-/// Puts a copy from a tensor's memory to page-locked memory on a stream.
+/// Queues a copy from a tensor's memory to page-locked memory on a stream.
 pub(crate) fn read(tensor: &Tensor, target: &Pinned, index: i32, stream: *mut c_void) {
     let _current = Current::of(index);
     let from = tensor.data_ptr().expose_provenance() as u64;
@@ -236,14 +244,14 @@ pub(crate) fn synchronize(index: i32, stream: *mut c_void) {
     cuda!(cuStreamSynchronize(stream => *mut c_void));
 }
 
-impl Drop for Theirs {
+impl Drop for ExternalStream {
     fn drop(&mut self) {
         let _current = Current::of(self.index);
         cuda!(cuStreamDestroy_v2(self.raw => *mut c_void));
     }
 }
 
-/// Page-locked memory of somebody else's.
+/// Page-locked memory that dlbridge did not make.
 pub(crate) struct Pinned(pub(crate) *mut u8, usize);
 
 impl Pinned {
@@ -255,7 +263,7 @@ impl Pinned {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: memory of the test's own, of this size.
+        // SAFETY: `new` allocated this many bytes, which the driver initialised.
         unsafe { std::slice::from_raw_parts(self.0, self.1) }
     }
 }
@@ -267,6 +275,7 @@ impl Drop for Pinned {
     }
 }
 
+/// Queues a copy to device memory on a stream. The driver reads `bytes` before it returns.
 fn write(to: *mut c_void, bytes: &[u8], index: i32, stream: *mut c_void) {
     let _current = Current::of(index);
     cuda!(cuMemcpyHtoDAsync_v2(
@@ -277,7 +286,7 @@ fn write(to: *mut c_void, bytes: &[u8], index: i32, stream: *mut c_void) {
     ));
 }
 
-/// What device memory holds at this moment.
+/// The bytes of device memory at this moment. Runs no queued work.
 pub(crate) fn peek(address: *mut c_void, bytes: usize) -> Vec<u8> {
     let mut seen = vec![0; bytes];
     cuda!(fake_cuda_peek(
@@ -288,27 +297,65 @@ pub(crate) fn peek(address: *mut c_void, bytes: usize) -> Vec<u8> {
     seen
 }
 
-/// Memory of a device that somebody else allocated, on the legacy default stream.
-pub(crate) struct Foreign {
+/// Memory of a device that dlbridge did not allocate.
+pub(crate) struct ExternalMemory {
     index: i32,
     address: u64,
-    /// On which it is freed.
-    stream: usize,
+    bytes: usize,
+    /// The stream that frees it.
+    free_stream: usize,
 }
 
-// SAFETY: an address, which the fake driver takes on any thread.
-unsafe impl Send for Foreign {}
+// SAFETY: an address and numbers, which the driver takes on any thread.
+unsafe impl Send for ExternalMemory {}
 
-impl Drop for Foreign {
+impl ExternalMemory {
+    /// Allocates memory of a device, and queues a copy of `bytes` into it, on the legacy default
+    /// stream.
+    pub(crate) fn new(index: i32, free_stream: i64, bytes: &[u8]) -> Self {
+        let _current = Current::of(index);
+        let legacy = std::ptr::without_provenance_mut(LEGACY);
+        let mut address = 0;
+        cuda!(cuMemAllocAsync(
+            &raw mut address => *mut u64,
+            bytes.len().max(1) => usize,
+            legacy => *mut c_void
+        ));
+        let memory = Self { index, address, bytes: bytes.len(), free_stream: free_stream as usize };
+        if !bytes.is_empty() {
+            write(memory.data_ptr(), bytes, index, legacy);
+        }
+        memory
+    }
+
+    fn data_ptr(&self) -> *mut c_void {
+        std::ptr::with_exposed_provenance_mut(self.address as usize)
+    }
+
+    /// A tensor over all of the memory, from its lowest element to its highest.
+    pub(crate) fn into_tensor(self, shape: &[i64], strides: &[i64], dtype: DType) -> Tensor {
+        let layout = Layout::new(shape, strides).expect("a layout");
+        let (low, high) = layout.extent().unwrap_or((0, -1));
+        let itemsize = dtype.itemsize().unwrap_or(0) as i64;
+        assert!((high - low + 1) * itemsize <= self.bytes as i64, "the layout exceeds the memory");
+        let first = self.data_ptr().wrapping_byte_offset((-low * itemsize) as isize);
+        let descriptor =
+            Descriptor::new(first, layout, dtype, Device::cuda(self.index)).expect("valid");
+        // SAFETY: `self` keeps the memory allocated, and all elements are inside it.
+        unsafe { Tensor::from_raw_parts(descriptor, true, self) }
+    }
+}
+
+impl Drop for ExternalMemory {
     fn drop(&mut self) {
         let _current = Current::of(self.index);
-        let stream = std::ptr::with_exposed_provenance_mut(self.stream);
+        let stream = std::ptr::with_exposed_provenance_mut(self.free_stream);
         cuda!(cuMemFreeAsync(self.address => u64, stream => *mut c_void));
     }
 }
 
-/// A tensor over somebody else's device memory, which holds `bytes` and no more: from the lowest element to the
-/// highest.
+/// A tensor over device memory that dlbridge did not allocate, which holds `bytes` from the lowest
+/// element to the highest.
 pub(crate) fn memory(
     index: i32,
     shape: &[i64],
@@ -316,36 +363,5 @@ pub(crate) fn memory(
     dtype: DType,
     bytes: &[u8],
 ) -> Tensor {
-    freed_on(1, index, shape, strides, dtype, bytes)
-}
-
-/// The same, freed on a stream of this number.
-pub(crate) fn freed_on(
-    stream: i64,
-    index: i32,
-    shape: &[i64],
-    strides: &[i64],
-    dtype: DType,
-    bytes: &[u8],
-) -> Tensor {
-    let _current = Current::of(index);
-    let legacy = std::ptr::without_provenance_mut(1);
-    let mut address = 0;
-    cuda!(cuMemAllocAsync(&raw mut address => *mut u64, bytes.len().max(1) => usize, legacy => *mut c_void));
-    let start = std::ptr::with_exposed_provenance_mut::<c_void>(address as usize);
-    if !bytes.is_empty() {
-        write(start, bytes, index, legacy);
-    }
-    let layout = Layout::new(shape, strides).expect("a layout");
-    let lowest = layout.extent().map_or(0, |(low, _)| low) * dtype.itemsize().unwrap_or(0) as i64;
-    let first = start.wrapping_byte_offset(-lowest as isize);
-    let descriptor = Descriptor::new(first, layout, dtype, Device::cuda(index)).expect("valid");
-    // SAFETY: the owner, `Foreign`, keeps this memory of the fake driver allocated, and `bytes` fills the layout.
-    unsafe {
-        Tensor::from_raw_parts(
-            descriptor,
-            true,
-            Foreign { index, address, stream: stream as usize },
-        )
-    }
+    ExternalMemory::new(index, LEGACY as i64, bytes).into_tensor(shape, strides, dtype)
 }

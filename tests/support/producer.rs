@@ -1,4 +1,5 @@
-//! A DLPack producer whose struct has whatever fields a test gives it, and which counts the calls of its deleter.
+//! A DLPack producer whose struct has whatever fields a test gives it, and which counts the calls of
+//! its deleter.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -22,7 +23,8 @@ pub(crate) struct HostileProducer {
     pub(crate) byte_offset: u64,
 }
 
-pub(crate) static VALUES: [f32; 16] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+pub(crate) static VALUES: [f32; 16] =
+    [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
 
 impl Default for HostileProducer {
     fn default() -> Self {
@@ -50,7 +52,8 @@ impl Deleted {
     }
 }
 
-/// A struct and what it points to. The struct comes first, so that its address is that of the allocation.
+/// A struct and what it points to. The struct comes first, so that its address is that of the
+/// allocation.
 #[repr(C)]
 struct Allocation<M> {
     managed: M,
@@ -60,7 +63,8 @@ struct Allocation<M> {
 }
 
 unsafe extern "C" fn delete<M>(managed: *mut M) {
-    // SAFETY: `build` allocated the struct as the first field of an `Allocation`, and the test calls the deleter once.
+    // SAFETY: `build` allocated the struct as the first field of an `Allocation`, and the deleter is
+    // called once.
     let allocation = unsafe { Box::from_raw(managed.cast::<Allocation<M>>()) };
     allocation.deleted.0.fetch_add(1, Ordering::SeqCst);
 }
