@@ -25,7 +25,7 @@ def run(code, seconds=60):
 # -- who keeps the memory --------------------------------------------------------------------------------------
 
 
-def test_a_proxy_keeps_nothing_so_the_array_is_kept():
+def test_weak_proxies_keep_their_array_alive():
     array = np.full(1 << 20, 7.0)
     tensor = dl.from_numpy(weakref.proxy(array))
     gone = weakref.ref(array)
@@ -35,7 +35,7 @@ def test_a_proxy_keeps_nothing_so_the_array_is_kept():
     assert tensor.numpy()[:3].tolist() == [7.0] * 3
 
 
-def test_a_derived_array_that_shows_another_arrays_memory():
+def test_subclasses_may_show_another_arrays_memory():
     class Shows(np.ndarray):
         @property
         def __array_struct__(self):
@@ -54,7 +54,7 @@ def test_a_derived_array_that_shows_another_arrays_memory():
         "dl.from_dlpack(torch.from_dlpack(t))",
     ],
 )
-def test_long_chains_of_owners_are_released(hop):
+def test_long_chains_of_owners_are_released_without_recursion(hop):
     program = f"""
 import numpy as np, torch, weakref, dlbridge as dl
 class Watched(np.ndarray): pass
@@ -75,7 +75,7 @@ print(gone())
     assert run(program) == "None\n"
 
 
-def test_a_proxy_of_an_object_that_describes_its_memory():
+def test_weak_proxies_of_array_interface_objects():
     class Picture:
         def __init__(self):
             self.pixels = np.full(1 << 20, 7, np.uint8)
@@ -94,7 +94,7 @@ def test_a_proxy_of_an_object_that_describes_its_memory():
         dl.from_dlpack(lost)
 
 
-def test_levels_of_releases_may_end_in_another_order():
+def test_nested_releases_may_end_in_any_order():
     """As with greenlets: each pair of owners that interleave so once took a level away for ever."""
     greenlet = pytest.importorskip("greenlet")
 
@@ -114,7 +114,7 @@ def test_levels_of_releases_may_end_in_another_order():
         second = greenlet.greenlet(lambda: owned([main.switch]) and None)
         for each in (first, second, first, second):
             each.switch()
-    test_a_proxy_keeps_nothing_so_the_array_is_kept()
+    test_weak_proxies_keep_their_array_alive()
     watched = np.ones(1).view(Owner)
     gone = weakref.ref(watched)
     tensor = dl.from_numpy(watched)
@@ -140,7 +140,7 @@ NEGATIVE = torch.tensor([1 + 2j, 3 + 4j]).conj().imag
     [torch.nn.Parameter(NEGATIVE, requires_grad=False), NEGATIVE.as_subclass(Derived)],
     ids=["Parameter", "class"],
 )
-def test_derived_tensors_are_looked_at_too(tensor):
+def test_torch_subclasses_are_checked_like_tensors(tensor):
     assert tensor.tolist() == [-2.0, -4.0]
     for take in (dl.from_dlpack, dl.tensor, dl.clone, lambda t: dl.copyto(t, np.ones(2, np.float32))):
         with pytest.raises(BufferError, match="resolve_neg"):
@@ -149,7 +149,7 @@ def test_derived_tensors_are_looked_at_too(tensor):
         dl.from_dlpack(torch.nn.Parameter(torch.empty(2, dtype=torch.uint4), requires_grad=False))
 
 
-def test_clones_of_derived_tensors_are_filled():
+def test_clones_of_torch_subclasses_have_their_values():
     class Copies(torch.Tensor):
         def __dlpack__(self, **options):
             return self.detach().clone().as_subclass(torch.Tensor).__dlpack__(**options)
@@ -159,7 +159,7 @@ def test_clones_of_derived_tensors_are_filled():
     assert dl.contiguous(source.reshape(2, 3).t()).tolist() == source.reshape(2, 3).t().tolist()
 
 
-def test_derived_arrays_answer_as_they_please_and_are_copied_all_the_same():
+def test_clones_of_numpy_subclasses_have_their_values():
     class Liar(np.ndarray):
         def __array_function__(self, function, types, arguments, options):
             return np.full((2, 3), 9.0)
@@ -169,7 +169,7 @@ def test_derived_arrays_answer_as_they_please_and_are_copied_all_the_same():
     assert type(clone) is np.ndarray and clone.tolist() == np.arange(6.0).reshape(2, 3).tolist()
 
 
-def test_copyto_writes_to_the_array_and_not_to_a_copy_that_its_producer_makes():
+def test_copyto_refuses_producers_that_export_a_copy():
     class Copies:
         def __init__(self, array):
             self.array = array
@@ -186,7 +186,7 @@ def test_copyto_writes_to_the_array_and_not_to_a_copy_that_its_producer_makes():
         dl.copyto(Copies(np.zeros(3)), np.ones(3))
 
 
-def test_a_class_that_lies_about_its_elements_is_not_believed():
+def test_subclasses_that_report_a_wrong_dtype_are_refused():
     class Liar(np.ndarray):
         @property
         def dtype(self):
@@ -196,14 +196,14 @@ def test_a_class_that_lies_about_its_elements_is_not_believed():
         dl.from_dlpack(np.frombuffer(b"abcd", "S1").view(Liar))
 
 
-def test_copyto_finds_no_memory_in_a_number():
+def test_copyto_refuses_numpy_scalars():
     with pytest.raises(ValueError, match="no memory to share"):
         dl.copyto(np.float64(3), np.array(9.0))
     with pytest.raises(ValueError, match="no memory to share"):
         dl.from_dlpack(np.float64(3), copy=False)
 
 
-def test_a_refusal_to_share_stands():
+def test_copyto_refuses_producers_without_copy_false():
     class Refuses:
         array = np.zeros(3)
 
@@ -219,13 +219,13 @@ def test_a_refusal_to_share_stands():
         dl.copyto(Refuses(), np.ones(3))
 
 
-def test_byte_order_matters_for_every_type():
+def test_swapped_byte_order_is_refused_for_every_dtype():
     swapped = np.arange(4).astype(ml_dtypes.bfloat16).view(np.dtype(ml_dtypes.bfloat16).newbyteorder(">"))
     with pytest.raises(BufferError, match="byte order"):
         dl.from_dlpack(swapped)
 
 
-def test_numbers_of_numpys_are_their_values_or_refused():
+def test_numpy_scalars_convert_or_are_refused():
     assert dl.from_dlpack(np.float32(2.5)).item() == 2.5
     assert dl.from_dlpack(ml_dtypes.bfloat16(3)).item() == 3.0
     for number in (np.datetime64("2020-01-01"), np.timedelta64(5, "s"), np.str_("ab"), np.void(b"ab")):
@@ -233,7 +233,7 @@ def test_numbers_of_numpys_are_their_values_or_refused():
             dl.from_dlpack(number)
 
 
-def test_an_imitation_of_a_library_is_not_taken_for_it():
+def test_fake_library_modules_are_not_cached():
     program = """
 import sys, types, dlbridge as dl
 for name, member in (("numpy", "ndarray"), ("torch", "Tensor")):
@@ -267,7 +267,7 @@ except BufferError:
         "self.t.tolist()",
     ],
 )
-def test_objects_that_use_a_tensor_in_their_last_hour(last_words):
+def test_finalizers_may_use_tensors_at_interpreter_exit(last_words):
     program = f"""
 import numpy as np, dlbridge as dl
 class Cache:
@@ -283,7 +283,7 @@ cache = Cache()
     run(program)
 
 
-def test_subinterpreters_are_refused_before_they_wait_for_ever():
+def test_subinterpreters_are_refused_without_a_deadlock():
     program = """
 import _xxsubinterpreters as sub
 code = "try:\\n import dlbridge\\nexcept ImportError as error:\\n print(error)"
@@ -297,7 +297,7 @@ for import_first in (False, True):
     assert run(program).count("subinterpreters") == 2
 
 
-def test_huge_versions_leave_nothing_behind():
+def test_huge_versions_leak_nothing():
     tensor, version = dl.tensor(np.ones(2)), (10**30, 0)
     program = f"tensor.__dlpack__(max_version={version})"
     before = sys.getrefcount(OverflowError)
@@ -306,7 +306,7 @@ def test_huge_versions_leave_nothing_behind():
     assert sys.getrefcount(OverflowError) - before < 100
 
 
-def test_classes_are_not_arrays():
+def test_classes_are_refused_as_arrays():
     for wrong in (np.float32, np.ndarray, torch.Tensor, dl.Tensor):
         with pytest.raises(TypeError, match="got the class"):
             dl.from_dlpack(wrong)
@@ -321,7 +321,7 @@ def test_classes_are_not_arrays():
             call()
 
 
-def test_metadata_that_pytorch_changes_in_place_is_our_own():
+def test_in_place_changes_of_torch_metadata_do_not_reach_the_tensor():
     source = torch.arange(6.0).reshape(2, 3)
     tensor = dl.from_dlpack(source)
     source.t_()

@@ -86,13 +86,13 @@ def test_torch_tensors_are_copied_as_torch_copies(layout, dtype):
     clone.resize_(1000)  # the memory is torch's own
 
 
-def test_clones_are_on_the_host_whatever_the_default_is():
+def test_clones_are_on_the_host_with_any_torch_default_device():
     with torch.device("meta"):
         clone = dl.clone(torch.ones(3, device="cpu"))
     assert clone.device.type == "cpu" and clone.tolist() == [1.0, 1.0, 1.0]
 
 
-def test_other_kinds_give_back_their_kind():
+def test_copies_have_the_type_of_their_argument():
     array = jnp.arange(12.0).reshape(3, 4)
     clone = dl.clone(array)
     assert type(clone) is type(array) and clone.tolist() == array.tolist()
@@ -120,11 +120,11 @@ class Plain:
         return self.array.__dlpack_device__()
 
 
-def test_an_array_of_no_library_gives_a_tensor():
+def test_copies_of_unknown_producers_are_tensors():
     assert dl.clone(Plain(np.ones(3))).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_what_cannot_be_copied_to_is_refused():
+def test_copyto_refuses_invalid_targets():
     source = np.arange(4.0)
     constant = np.zeros(4)
     constant.flags.writeable = False
@@ -147,7 +147,7 @@ def test_what_cannot_be_copied_to_is_refused():
             dl.copyto(np.zeros(1), wrong)
 
 
-def test_memory_that_overlaps_is_copied_all_the_same():
+def test_copyto_handles_overlapping_memory():
     for target, source in [
         (slice(1, None), slice(None, -1)),
         (slice(None, -1), slice(1, None)),
@@ -161,7 +161,7 @@ def test_memory_that_overlaps_is_copied_all_the_same():
         assert array.tolist() == known.tolist()
 
 
-def test_autograd_learns_that_a_tensor_was_written():
+def test_copyto_increments_autograds_version():
     weight = torch.ones(3, requires_grad=True)
     factor = torch.ones(3)
     product = (weight * factor).sum()  # saves the factor
@@ -170,13 +170,13 @@ def test_autograd_learns_that_a_tensor_was_written():
         product.backward()
 
 
-def test_gaps_are_left_alone():
+def test_copyto_does_not_write_gaps():
     target = np.full((4, 9), 7)
     dl.copyto(target[:, ::2], np.zeros((4, 5), int))
     assert target[:, ::2].sum() == 0 and (target[:, 1::2] == 7).all()
 
 
-def test_other_threads_run_while_a_large_copy_is_made():
+def test_large_copies_release_the_gil():
     source = np.ones((6000, 6000), np.float32).T
     counted, done = [0], threading.Event()
 
@@ -200,7 +200,7 @@ def test_other_threads_run_while_a_large_copy_is_made():
     assert best > 20
 
 
-def test_memory_of_clones_is_good_for_jax():
+def test_jax_shares_the_memory_of_clones():
     for size in (1, 3, 1000):
         clone = dl.clone(dl.from_numpy(np.ones(size, np.float32)))
         assert clone.data_ptr() % 256 == 0

@@ -17,7 +17,7 @@ from fake_cuda import Memory, live, log
 class TestCopies(OnFakeCuda):
     @pytest.mark.parametrize("dtype", ["uint8", "bool", "float16", "float32", "complex128"])
     @pytest.mark.parametrize("layout", LAYOUTS)
-    def test_every_layout_makes_the_round_trip(self, layout, dtype):
+    def test_every_layout_and_dtype_round_trips(self, layout, dtype):
         array = LAYOUTS[layout](np.dtype(dtype))
         host = dl.from_numpy(array)
         clone, rows = host.clone(), host.clone(memory_format="contiguous_format")
@@ -44,7 +44,7 @@ class TestCopies(OnFakeCuda):
                 assert tensor.data_ptr() != start.data_ptr() or not array.size or tensor is row_major
             assert row_major.contiguous() is row_major and row_major.is_contiguous()
 
-    def test_types_that_numpy_does_not_have(self):
+    def test_dtypes_that_numpy_lacks(self):
         for array in (
             torch.arange(6).to(torch.bfloat16).reshape(2, 3),
             torch.ones(3, dtype=torch.float8_e5m2),
@@ -53,7 +53,7 @@ class TestCopies(OnFakeCuda):
             assert near.dtype == str(array.dtype).removeprefix("torch.")
             assert torch.equal(near.cpu().torch().float(), array.float())
 
-    def test_large_memory_crosses_in_parts(self):
+    def test_large_copies_use_several_chunks(self):
         array = numbers(13, 1 << 20, dtype="uint8")
         for part in (array, array[:, ::3]):
             near = dl.from_numpy(part).cuda()
@@ -61,7 +61,7 @@ class TestCopies(OnFakeCuda):
         assert len(log("cuMemcpyHtoDAsync")) > 4
 
     @pytest.mark.parametrize("format", ["channels_last", torch.channels_last, torch.preserve_format])
-    def test_memory_formats_are_the_hosts(self, format):
+    def test_memory_formats_match_host_tensors(self, format):
         host = dl.from_numpy(numbers(2, 3, 4, 5))
         clone = host.cuda().clone(memory_format=format)
         assert (clone.device, clone.stride()) == ("cuda:0", host.clone(memory_format=format).stride())
@@ -69,7 +69,7 @@ class TestCopies(OnFakeCuda):
         with pytest.raises(ValueError, match="is for 5 dimensions"):
             host.cuda().clone(memory_format="channels_last_3d")
 
-    def test_what_is_there_goes_through(self):
+    def test_tensors_already_on_the_device_are_returned_unchanged(self):
         near = dl.from_numpy(numbers(3)).cuda(1)
         fake_cuda.reset()
         for device in (None, 1, "cuda:1", OTHER, torch.device("cuda:1"), torch.device("cuda"), "cuda"):
@@ -83,7 +83,7 @@ class TestCopies(OnFakeCuda):
             assert new.device == "cuda:1" and new.data_ptr() != near.data_ptr()
             assert new.cpu().tolist() == [0, 1, 2]
 
-    def test_devices_that_are_none_are_refused(self):
+    def test_unknown_devices_are_refused(self):
         host = dl.from_numpy(numbers(3))
         for call, error, words in [
             (lambda: host.cuda(2), BufferError, "cuda:2 is not available.*the driver has cuda:0 to cuda:1"),
@@ -99,7 +99,7 @@ class TestCopies(OnFakeCuda):
                 call()
         assert live(fake_cuda.QUEUED) == [0]
 
-    def test_the_current_device_is_used_and_stays_current(self):
+    def test_cuda_uses_the_current_device_and_keeps_it(self):
         host = dl.from_numpy(numbers(5))
         calls = [
             host.cuda,
@@ -118,7 +118,7 @@ class TestCopies(OnFakeCuda):
             assert fake_cuda.depth() == 1
             assert fake_cuda.made("cuCtxGetCurrent") == fake_cuda.context(1)
 
-    def test_the_host_is_refused_with_the_remedy(self):
+    def test_host_access_is_refused_with_a_remedy(self):
         near = dl.from_numpy(numbers(1)).cuda()
         to_numpy = (
             "can't convert cuda:0 device type tensor to numpy. "
@@ -157,7 +157,7 @@ class TestCopyto(OnFakeCuda):
 
     @pytest.mark.parametrize("to", PARTS)
     @pytest.mark.parametrize("dtype", ["float32", "uint8", "complex128"])
-    def test_any_layout_goes_into_any_and_gaps_stay(self, dtype, to):
+    def test_copyto_between_any_layouts_keeps_gaps(self, dtype, to):
         room, part = numbers(8, 9, dtype=dtype), self.PARTS[to]
         shape = part(room).shape
         values = numbers(*shape, dtype=dtype) + np.array(100, dtype)
@@ -186,7 +186,7 @@ class TestCopyto(OnFakeCuda):
                 dl.copyto(part(host), lender)
                 assert np.array_equal(host, expected), name
 
-    def test_our_own_memory_is_written(self):
+    def test_copyto_writes_dlbridge_memory(self):
         near = dl.from_numpy(numbers(2, 3)).cuda()
         dl.copyto(near, torch.ones(2, 3))
         assert near.cpu().tolist() == [[1] * 3] * 2
@@ -195,7 +195,7 @@ class TestCopyto(OnFakeCuda):
         dl.copyto(into, near)
         assert into.tolist() == [[1] * 3] * 2 and into._version > before
 
-    def test_parts_of_the_same_memory_may_overlap(self):
+    def test_copyto_handles_overlapping_memory(self):
         memory = Memory(numbers(100))
         dl.copyto(memory.other(lambda a: a[1:]), memory.other(lambda a: a[:-1]))
         fake_cuda.settle()
@@ -204,7 +204,7 @@ class TestCopyto(OnFakeCuda):
         fake_cuda.settle()
         assert memory.now().tolist() == [*range(98, -1, -1), 0]
 
-    def test_what_does_not_fit_is_refused(self):
+    def test_copyto_refuses_other_shapes_and_dtypes(self):
         near = dl.from_numpy(numbers(4)).cuda()
         twice = Memory(numbers(1), part=lambda a: np.broadcast_to(a, (4,)))
         for dst, src, words in [
@@ -218,14 +218,14 @@ class TestCopyto(OnFakeCuda):
                 dl.copyto(dst, src)
         assert near.cpu().tolist() == [0, 1, 2, 3]
 
-    def test_memory_of_others_is_done_with_when_it_returns(self):
+    def test_copyto_into_external_memory_is_complete_on_return(self):
         memory, near = Memory(numbers(100)), dl.from_numpy(numbers(100)[::-1]).cuda()
         dl.copyto(memory, near)
         assert memory.now().tolist() == numbers(100)[::-1].tolist()  # nobody waited for it but the call
 
 
 class TestPageLockedMemory(OnFakeCuda):
-    def test_it_is_ordinary_memory_for_others(self):
+    def test_pinned_memory_is_ordinary_host_memory(self):
         array = numbers(50, 20).T
         host = dl.from_numpy(array)
         assert not host.is_pinned()
@@ -246,7 +246,7 @@ class TestPageLockedMemory(OnFakeCuda):
         del tensor
         assert live(fake_cuda.PINNED) == [before - 1]
 
-    def test_whoever_locked_it(self):
+    def test_external_pinned_memory_is_recognised(self):
         theirs = fake_cuda.PageLocked(40)
         lent = dl.from_dlpack(theirs.bytes)
         assert lent.is_pinned() and lent.pin_memory() is lent
@@ -254,7 +254,7 @@ class TestPageLockedMemory(OnFakeCuda):
         del lent
 
     @pytest.mark.parametrize("layout", LAYOUTS)
-    def test_every_layout(self, layout):
+    def test_pin_memory_of_every_layout(self, layout):
         array = LAYOUTS[layout]("float32")
         near = dl.from_dlpack(on_device(array))
         for pinned in (dl.from_numpy(array).pin_memory(), near.pin_memory()):
@@ -263,7 +263,7 @@ class TestPageLockedMemory(OnFakeCuda):
             assert np.array_equal(pinned.numpy(), array)
             assert np.array_equal(pinned.cuda().cpu().numpy(), array)
 
-    def test_devices_read_and_write_it_by_themselves(self):
+    def test_pinned_memory_is_copied_directly(self):
         array = numbers(9 << 20, dtype="uint8")
         pinned, plain = dl.from_numpy(array).pin_memory(), dl.from_numpy(array)
         sizes = lambda name: [line.split(" bytes=")[1] for line in log(name)]  # noqa: E731
@@ -283,7 +283,7 @@ class TestPageLockedMemory(OnFakeCuda):
         plain.cuda()
         assert len(sizes("cuMemcpyHtoDAsync")) == 3, "in halves of 4 MiB otherwise"
 
-    def test_it_is_copied_into_from_anywhere(self):
+    def test_copyto_pinned_memory_from_every_device(self):
         pinned = dl.from_numpy(np.zeros((4, 6), "float32")).pin_memory()
         for source in (numbers(4, 6), dl.from_numpy(numbers(4, 6)).cuda(1), on_device(numbers(6, 4).T)):
             dl.copyto(pinned, source)

@@ -15,7 +15,7 @@ from fake_cuda import Memory, Stream, live, log
 
 
 @pytest.mark.skipif(fake_cuda.IS_HERE or find_library("cuda") is not None, reason="this process has a driver")
-def test_a_machine_without_a_driver_says_so():
+def test_machines_without_a_driver_are_reported():
     says("", "there is no driver (libcuda.so.1)")
 
 
@@ -67,7 +67,7 @@ class TestFailures(OnFakeCuda):
         "cuPointerGetAttribute",
     )
 
-    def test_whatever_fails_is_an_error_and_nothing_is_lost(self):
+    def test_every_driver_failure_is_an_error_without_leaks(self):
         array = numbers(1200, 2500, dtype="uint16")[:, ::2]
         host, stream = dl.from_numpy(array), Stream()
         near = dl.from_dlpack(on_device(array))
@@ -138,7 +138,7 @@ class TestFailures(OnFakeCuda):
             fake_cuda.settle()
         assert failures > 60, failures
 
-    def test_the_words(self):
+    def test_error_messages(self):
         host = dl.from_numpy(numbers(100))
         near = host.cuda()
         fake_cuda.fail("cuMemAllocAsync", 1, fake_cuda.OUT_OF_MEMORY)
@@ -160,7 +160,7 @@ class TestFailures(OnFakeCuda):
             near.cpu()
         assert near.cpu().tolist() == host.cuda().cpu().tolist() == list(range(100))
 
-    def test_a_machine_without_devices_says_so(self):
+    def test_machines_without_devices_are_reported(self):
         prepare = "import ctypes; ctypes.CDLL('libcuda.so.1').fake_cuda_reset(0)"
         says(
             prepare, "CUDA: cuInit gave CUDA_ERROR_NO_DEVICE, no CUDA-capable device is detected (error 100)"

@@ -19,7 +19,7 @@ from fake_cuda import Memory, Stream
 class TestProducers(OnFakeCuda):
     """In: `__dlpack__` of others."""
 
-    def test_memory_is_shared_and_ready_on_the_default_stream(self):
+    def test_imports_are_shared_and_ready_on_the_default_stream(self):
         memory = Memory(numbers(2, 3))
         producer, address = DeviceProducer(memory), memory.address
         del memory
@@ -38,7 +38,7 @@ class TestProducers(OnFakeCuda):
         stream.synchronize()
         assert bytes(read) == numbers(2, 3).tobytes()
 
-    def test_to_the_host(self):
+    def test_imports_to_the_host_are_copies(self):
         memory = Memory(numbers(2, 3))
         producer = DeviceProducer(memory)
         producer.answers = [dl.from_numpy(numbers(2, 3) + 1).__dlpack__(max_version=(1, 3))]
@@ -56,7 +56,7 @@ class TestProducers(OnFakeCuda):
         assert dl.from_dlpack(producer).cpu().tolist() == [[0, 1, 2], [3, 4, 5]]
         del producer
 
-    def test_to_another_device(self):
+    def test_imports_to_another_device_are_copies(self):
         memory = Memory(numbers(6, 4), part=lambda a: a[:, ::2])
         producer = DeviceProducer(memory)
         across = dl.from_dlpack(producer, device="cuda:1")
@@ -70,7 +70,7 @@ class TestProducers(OnFakeCuda):
         assert producer.asked == [{"stream": 1, "copy": False, "max_version": (1, 3)}]
         producer.check_released()
 
-    def test_copies_are_asked_for(self):
+    def test_copy_true_is_passed_to_the_producer(self):
         memory, copied = Memory(numbers(2, 3)), Memory(numbers(2, 3) + 1)
         other = DeviceProducer(copied, flags=IS_COPIED)
         producer = DeviceProducer(memory)
@@ -85,7 +85,7 @@ class TestProducers(OnFakeCuda):
         del tensor
         other.check_released()
 
-    def test_copies_of_those_that_nobody_asks_are_ours(self):
+    def test_copy_true_copies_if_the_producer_cannot(self):
         near = dl.from_numpy(numbers(3)).cuda()
         memory = Memory(numbers(3))
         for source, address in ((near, near.data_ptr()), (memory, memory.address)):
@@ -94,7 +94,7 @@ class TestProducers(OnFakeCuda):
                 assert (copied.device, copied.cpu().tolist()) == (f"cuda:{device}", [0, 1, 2])
                 assert copied.data_ptr() != address
 
-    def test_from_the_host(self):
+    def test_host_arrays_are_imported_to_a_device(self):
         for source in (numbers(3), torch.arange(3.0), dl.from_numpy(numbers(3)), memoryview(numbers(3))):
             for copied in (None, True):
                 near = dl.from_dlpack(source, device="cuda:1", copy=copied)
@@ -102,7 +102,7 @@ class TestProducers(OnFakeCuda):
             with pytest.raises(ValueError, match="is on cpu and can't be on cuda:1 without a copy"):
                 dl.from_dlpack(source, device="cuda:1", copy=False)
 
-    def test_copies_for_others_stay_on_their_device(self):
+    def test_clones_stay_on_their_device(self):
         class Array(DeviceProducer):
             def __array_namespace__(self):
                 return SimpleNamespace(from_dlpack=lambda tensor: ("theirs", tensor))
@@ -188,7 +188,7 @@ print(fake_cuda.faults() == "")
 class TestTorch(OnFakeCuda):
     """What is asked of PyTorch's exchange table, in a process where something like PyTorch has one."""
 
-    def test_a_tensor_comes_in_the_order_of_the_current_stream(self):
+    def test_imports_wait_for_pytorchs_current_stream(self):
         run = subprocess.run(
             [sys.executable, "-c", LIKE_TORCH],
             capture_output=True,
@@ -204,7 +204,7 @@ class TestTorch(OnFakeCuda):
 
 
 class TestCudaArrayInterface(OnFakeCuda):
-    def test_memory_is_found_by_its_address_and_kept(self):
+    def test_device_is_found_by_address_and_memory_is_kept(self):
         memory = Memory(numbers(3, 4), 1, part=lambda a: a[1:, ::2])
         seen, address = weakref.ref(memory), memory.address
         near = dl.from_dlpack(memory)
@@ -217,7 +217,7 @@ class TestCudaArrayInterface(OnFakeCuda):
         del near
         assert seen() is None
 
-    def test_what_is_being_written_is_waited_for(self):
+    def test_use_waits_for_the_stream_of_the_interface(self):
         new = numbers(1000)[::-1]
         for use in (
             lambda near: bytes(near.cpu()),
@@ -235,7 +235,7 @@ class TestCudaArrayInterface(OnFakeCuda):
                 stream.synchronize()
                 del near, memory
 
-    def test_streams_are_those_of_the_interface(self):
+    def test_stream_numbers_of_the_interface(self):
         memory = Memory(numbers(3), 1)
         for stream in (None, 1, 2):
             memory.shown["stream"] = stream
@@ -245,14 +245,14 @@ class TestCudaArrayInterface(OnFakeCuda):
             with pytest.raises(error):
                 dl.from_dlpack(memory)
 
-    def test_other_addresses_are_refused(self):
+    def test_addresses_outside_device_memory_are_refused(self):
         freed = Memory(numbers(3)).address
         for address in (0x1000, numbers(3).ctypes.data, freed):
             interface = {"shape": (3,), "typestr": "<f4", "data": (address, False), "version": 3}
             with pytest.raises(BufferError, match="is not memory of a CUDA device"):
                 dl.from_dlpack(SimpleNamespace(__cuda_array_interface__=interface))
 
-    def test_read_only_memory_stays_so(self):
+    def test_read_only_memory_stays_read_only(self):
         memory = Memory(numbers(3))
         memory.shown["data"] = (memory.address, True)
         near = dl.from_dlpack(memory)
@@ -264,7 +264,7 @@ class TestCudaArrayInterface(OnFakeCuda):
         assert not near.clone().readonly and not near.cuda(1).readonly
 
     @pytest.mark.parametrize("dtype", ["float32", "uint8", "bool", "int64", "complex64", "float16"])
-    def test_the_dictionary(self, dtype):
+    def test_exported_dictionary(self, dtype):
         near = dl.from_numpy(numbers(2, 3, dtype=dtype)).cuda(1)
         expected = {
             "shape": (2, 3),
@@ -285,7 +285,7 @@ class TestCudaArrayInterface(OnFakeCuda):
         back = dl.from_dlpack(SimpleNamespace(__cuda_array_interface__=near.__cuda_array_interface__))
         assert (back.device, back.data_ptr(), back.dtype) == ("cuda:1", near.data_ptr(), near.dtype)
 
-    def test_only_memory_of_a_device_has_one(self):
+    def test_host_tensors_have_no_cuda_array_interface(self):
         host = dl.from_numpy(numbers(3))
         assert not hasattr(host, "__cuda_array_interface__")
         assert not hasattr(host.pin_memory(), "__cuda_array_interface__")
@@ -293,7 +293,7 @@ class TestCudaArrayInterface(OnFakeCuda):
             _ = host.__cuda_array_interface__
         assert dl.from_numpy(numbers(0, 3)).cuda().__cuda_array_interface__["data"] == (0, False)
 
-    def test_it_is_ready_on_the_default_stream(self):
+    def test_exported_memory_is_ready_on_the_default_stream(self):
         memory, writer = Memory(numbers(100)), Stream()
         writer.write(memory.address, numbers(100)[::-1].tobytes())
         memory.shown["stream"] = writer.number

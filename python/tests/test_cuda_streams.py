@@ -22,7 +22,7 @@ class TestStreams(OnFakeCuda):
     @pytest.mark.parametrize("spelling", ["number", "object"])
     @pytest.mark.parametrize("first", ["the struct", "the tensor"])
     @pytest.mark.parametrize("start", ["ours", "theirs"])
-    def test_a_consumer_reads_what_is_released_meanwhile(self, version, spelling, first, start):
+    def test_memory_released_during_a_read_is_still_valid(self, version, spelling, first, start):
         array, stream = numbers(1000), Stream()
         near = dl.from_numpy(array).cuda() if start == "ours" else dl.from_dlpack(Memory(array))
         struct = taken(near, max_version=version, stream=stream if spelling == "object" else stream.number)
@@ -38,7 +38,7 @@ class TestStreams(OnFakeCuda):
         stream.synchronize()
         assert bytes(read) == array.tobytes()
 
-    def test_without_a_word_on_the_stream_that_goes_wrong(self):
+    def test_using_an_unnamed_stream_is_a_fault(self):
         array, stream = numbers(1000), Stream()
         struct = taken(dl.from_numpy(array).cuda())
         early = stream.read(struct.tensor.data, array.nbytes)
@@ -55,7 +55,7 @@ class TestStreams(OnFakeCuda):
     @pytest.mark.parametrize("number", [None, 1], ids=["its own", "the default"])
     @pytest.mark.parametrize("copied", [None, True], ids=["shared", "copied"])
     @pytest.mark.parametrize("layout", ["contiguous", "transposed", "every other", "reversed", "broadcast"])
-    def test_every_layout_is_made_ready(self, layout, copied, number):
+    def test_exports_of_every_layout_are_ready(self, layout, copied, number):
         array, stream = LAYOUTS[layout]("int16"), Stream(0, number)
         memory = on_device(array)
         tensor = dl.from_dlpack(memory)
@@ -74,7 +74,7 @@ class TestStreams(OnFakeCuda):
         )
         assert np.array_equal(seen, array)
 
-    def test_what_a_consumer_writes_is_seen_afterwards(self):
+    def test_writes_of_a_consumer_are_seen_later(self):
         near, stream = dl.from_numpy(numbers(100)).cuda(), Stream()
         struct = taken(near, stream=stream.number)
         stream.write(struct.tensor.data, numbers(100)[::-1].tobytes())
@@ -86,7 +86,7 @@ class TestStreams(OnFakeCuda):
         other.synchronize()
         assert bytes(read) == numbers(100)[::-1].tobytes() == bytes(near.cpu())
 
-    def test_what_a_consumer_reads_is_not_overwritten_before(self):
+    def test_copyto_waits_for_consumers_that_read(self):
         near, stream = dl.from_numpy(numbers(100)).cuda(), Stream()
         struct = taken(near, stream=stream.number)
         read = stream.read(struct.tensor.data, near.nbytes)
@@ -97,7 +97,7 @@ class TestStreams(OnFakeCuda):
         release(struct)
 
     @pytest.mark.parametrize("stream", [None, -1, 1, 2, np.int64(1), "own"])
-    def test_which_stream_waits(self, stream):
+    def test_only_the_named_stream_waits(self, stream):
         own = Stream()
         near = dl.from_numpy(numbers(3)).cuda()
         fake_cuda.reset()
@@ -120,12 +120,12 @@ class TestStreams(OnFakeCuda):
         ],
         ids=repr,
     )
-    def test_streams_that_are_none_are_refused(self, stream, error, words):
+    def test_invalid_streams_are_refused(self, stream, error, words):
         near = dl.from_numpy(numbers(3)).cuda()
         with pytest.raises(error, match=words):
             near.__dlpack__(stream=stream)
 
-    def test_an_object_that_holds_a_stream_is_kept_as_long_as_the_memory(self):
+    def test_stream_objects_are_kept_as_long_as_the_memory(self):
         stream, array = Stream(), numbers(100)
         near, seen = dl.from_numpy(array).cuda(), weakref.ref(stream)
         struct = taken(near, stream=stream)
@@ -138,7 +138,7 @@ class TestStreams(OnFakeCuda):
         fake_cuda.settle()
         assert bytes(read) == array.tobytes()
 
-    def test_a_stream_that_its_owner_destroys_early_costs_a_wait(self):
+    def test_streams_destroyed_early_are_replaced_by_a_context_wait(self):
         stream = Stream()
         near = dl.from_numpy(numbers(3)).cuda()
         struct = taken(near, stream=stream.number)
@@ -150,7 +150,7 @@ class TestStreams(OnFakeCuda):
         assert near.cpu().tolist() == numbers(3).tolist()
         fake_cuda.reset()  # the fake driver calls it a fault, as it should
 
-    def test_a_use_ends_with_its_struct_and_the_stream_may_go(self):
+    def test_streams_may_be_destroyed_after_their_struct_is_released(self):
         near, reads = dl.from_numpy(numbers(3)).cuda(), []
         for _ in range(3):
             stream = Stream()
@@ -168,7 +168,7 @@ class TestDevicesOfConsumers(OnFakeCuda):
 
     @pytest.mark.parametrize("copied", [None, True])
     @pytest.mark.parametrize("start", ["host", "cuda:0"])
-    def test_memory_is_ready_on_a_stream_of_the_device_that_is_asked_for(self, start, copied):
+    def test_copies_are_ready_on_a_stream_of_the_requested_device(self, start, copied):
         array, stream = numbers(50, 20).T, Stream(1)
         tensor = dl.from_numpy(array) if start == "host" else dl.from_numpy(array).cuda(0)
         struct = taken(tensor, stream=stream.number, dl_device=OTHER, copy=copied)
@@ -179,7 +179,7 @@ class TestDevicesOfConsumers(OnFakeCuda):
         stream.synchronize()
         assert bytes(read) == array.T.tobytes()
 
-    def test_memory_comes_to_the_host_complete(self):
+    def test_copies_requested_on_the_host_are_complete(self):
         array = numbers(50, 20)[:, ::2]
         near = dl.from_numpy(array).cuda()
         for options in ({}, {"copy": True}, {"stream": -1}, {"stream": None}):
@@ -190,7 +190,7 @@ class TestDevicesOfConsumers(OnFakeCuda):
             release(struct)
         assert np.array_equal(np.from_dlpack(near, device="cpu"), array)
 
-    def test_what_does_not_go_together_is_refused(self):
+    def test_contradictory_requests_are_refused(self):
         host = dl.from_numpy(numbers(3))
         near = host.cuda()
         for tensor, options, error, words in [
@@ -213,7 +213,7 @@ class TestDevicesOfConsumers(OnFakeCuda):
 class TestThreads(OnFakeCuda):
     kept = (fake_cuda.MEMORY, fake_cuda.STREAMS)
 
-    def test_threads_copy_at_the_same_time(self):
+    def test_threads_copy_concurrently(self):
         wrong, done = [], []
 
         def work(thread):
@@ -235,7 +235,7 @@ class TestThreads(OnFakeCuda):
             thread.join()
         assert (wrong, sorted(done)) == ([], [0, 1, 2, 3])
 
-    def test_a_tensor_is_dropped_on_another_thread(self):
+    def test_tensors_may_be_released_on_another_thread(self):
         array = numbers(1000)
         held = [dl.from_numpy(array).cuda(1)]
         stream = Stream(1)
@@ -251,7 +251,7 @@ class TestThreads(OnFakeCuda):
         assert bytes(read) == array.tobytes()
 
     @pytest.mark.parametrize("start", ["ours", "theirs"])
-    def test_a_struct_is_released_on_a_thread_that_python_does_not_know(self, start):
+    def test_structs_may_be_released_on_a_non_python_thread(self, start):
         array, stream = numbers(1000), Stream()
         near = dl.from_numpy(array).cuda() if start == "ours" else dl.from_dlpack(Memory(array))
         struct, seen = taken(near, stream=stream), weakref.ref(stream)
@@ -266,7 +266,7 @@ class TestThreads(OnFakeCuda):
         fake_cuda.settle()
         assert bytes(read) == array.tobytes()
 
-    def test_the_current_device_is_each_threads_own(self):
+    def test_the_current_device_is_per_thread(self):
         found = []
         with fake_cuda.current(1):
             thread = threading.Thread(target=lambda: found.append(dl.from_numpy(numbers(3)).cuda().device))

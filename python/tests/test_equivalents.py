@@ -92,7 +92,7 @@ SEED = {
 
 
 @pytest.mark.parametrize("section", SEED)
-def test_both_print_the_same(section):
+def test_output_matches_numpy_and_pytorch(section):
     known, here = [], []
     spaces = [
         {"np": np, "torch": torch, "print": lambda *values: known.append(" ".join(map(str, values)))},
@@ -146,7 +146,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_refusals_are_pytorchs(case):
+def test_error_messages_match_pytorch(case):
     known, here, error, reason = REFUSALS[case]
     for text in (known, here):
         with pytest.raises(error, match=reason):
@@ -160,7 +160,7 @@ def test_refusals_are_pytorchs(case):
 ON_CUDA = HostileProducer(shape=(2, 2), device=(2, 0))
 
 
-def test_memory_of_a_device_does_not_become_an_array_and_the_error_names_the_remedy():
+def test_host_access_to_device_memory_is_refused_with_a_remedy():
     tensor = dl.from_dlpack(ON_CUDA)
     assert (tensor.device, tensor.shape) == ("cuda:0", (2, 2))
     sentence = (
@@ -176,7 +176,7 @@ def test_memory_of_a_device_does_not_become_an_array_and_the_error_names_the_rem
     assert "shape=(2, 2)" in repr(tensor) and "cuda:0" in repr(tensor)
 
 
-def test_where_pytorch_fails_we_do_not():
+def test_conversions_that_fail_in_pytorch_work():
     reversed_ = np.arange(3.0)[::-1]
     with pytest.raises(ValueError):
         torch.from_numpy(reversed_)
@@ -212,12 +212,12 @@ def test_where_pytorch_fails_we_do_not():
         (lambda: torch._efficientzerotensor(3), "memory"),
     ],
 )
-def test_tensors_that_are_more_than_memory_are_refused(make, reason):
+def test_tensors_with_lazy_state_are_refused(make, reason):
     with pytest.raises(BufferError, match=reason):
         dl.from_dlpack(make())
 
 
-def test_fake_tensors_have_no_memory():
+def test_fake_tensors_are_refused():
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
@@ -226,7 +226,7 @@ def test_fake_tensors_have_no_memory():
         dl.from_dlpack(fake)
 
 
-def test_subclasses_are_asked_in_their_own_way():
+def test_subclasses_export_through_their_own_dlpack_method():
     class Doubled(torch.Tensor):
         @classmethod
         def __torch_function__(cls, function, types, args=(), kwargs=None):
@@ -237,7 +237,7 @@ def test_subclasses_are_asked_in_their_own_way():
     assert dl.from_dlpack(torch.ones(2).as_subclass(Doubled)).tolist() == [2.0, 2.0]
 
 
-def test_repr_shows_values_type_and_device():
+def test_repr_shows_values_dtype_and_device():
     assert repr(dl.tensor(np.array([[1, 2], [3, 4]]))) == (
         "dlbridge.Tensor([[1, 2],\n                 [3, 4]], dtype=int64, device=cpu)"
     )
@@ -253,7 +253,7 @@ def test_repr_shows_values_type_and_device():
     assert repr(dl.from_dlpack(bits)) == "dlbridge.Tensor(..., shape=(2,), dtype=float8_e5m2, device=cpu)"
 
 
-def test_several_elements_are_not_one_number():
+def test_scalar_conversion_needs_one_element():
     tensor = dl.tensor(np.arange(6.0))
     for convert in (bool, int, float, complex):
         with pytest.raises(ValueError, match="6 elements|has 6"):
@@ -265,7 +265,7 @@ def test_several_elements_are_not_one_number():
     assert bytes(dl.tensor(np.array(3, np.uint8))) == bytes(dl.tensor(np.array([3], np.uint8))) == b"\3"
 
 
-def test_jax_takes_a_tensor_for_an_array():
+def test_jax_accepts_tensors_as_arrays():
     import jax.numpy as jnp
 
     for array in (np.arange(3, dtype=np.float32), np.broadcast_to(np.float32(1), (3,))):
@@ -288,6 +288,6 @@ def test_jax_takes_a_tensor_for_an_array():
         (lambda t: t.item(), ValueError, "needs one element"),
     ],
 )
-def test_wrong_arguments_are_named(call, error, reason):
+def test_error_messages_name_wrong_arguments(call, error, reason):
     with pytest.raises(error, match=reason):
         call(dl.tensor(np.ones((2, 3))))

@@ -73,7 +73,7 @@ VERSIONS = [(0, 5), (1, 0), (1, 2), (1, 3), (1, 99), (2, 0), "legacy"]
 
 
 @cases(version=VERSIONS, layout=LAYOUTS, byte_offset=[0, 4, 3])
-def test_versions_strides_offsets(version, layout, byte_offset):
+def test_every_combination_of_version_strides_and_offset(version, layout, byte_offset):
     shape, strides = LAYOUTS[layout]
     kind = {"legacy": True} if version == "legacy" else {"version": version}
     producer = HostileProducer(**kind, shape=shape, strides=strides, byte_offset=byte_offset, context=0x5EED)
@@ -114,14 +114,14 @@ WILD = [  # what cannot be, and addresses that lead nowhere
 
 
 @cases(fields=WILD, more=[{}, {"legacy": True}, {"deleter": False}, {"data": None}])
-def test_wild_fields(fields, more):
+def test_invalid_fields_are_refused(fields, more):
     if "legacy" in more and "version" in fields:
         return  # there are no versions to tell it by
     HostileProducer(**fields | more).check_refused(times=int(more.get("deleter", True)))
 
 
 @cases(misplaced=[1, 4])
-def test_a_misaligned_struct_has_one_owner(misplaced):
+def test_misaligned_structs_are_released_at_most_once(misplaced):
     producer = HostileProducer(misplaced=misplaced)
     with pytest.raises(BufferError, match="misaligned"):
         dlbridge.from_dlpack(producer)
@@ -133,7 +133,7 @@ FLAGS = ["legacy", 0, READ_ONLY, IS_COPIED, READ_ONLY | IS_COPIED, PADDED, 1 << 
 
 
 @cases(flags=FLAGS, wanted=["read", "write"])
-def test_flags(flags, wanted):
+def test_every_flag(flags, wanted):
     producer = HostileProducer(legacy=True) if flags == "legacy" else HostileProducer(flags=flags)
     readonly = flags == "legacy" or bool(flags & READ_ONLY)
     before = producer.elements()
@@ -169,7 +169,7 @@ DEVICES = [(1, 0), (1, 5), (2, 0), (3, 0), (10, 0), (11, 0), (12, 0), (13, 0), (
 
 
 @cases(query=["the same", (1, 0), (3, 0), (11, 0), (2, 1), (10, 0)], given=DEVICES)
-def test_devices(query, given):
+def test_every_device(query, given):
     host = given[0] in HOST
     query = given if query == "the same" else query
     producer = HostileProducer(query=query, device=given, **({} if host else {"data": 64}))
@@ -228,7 +228,7 @@ NAMES = [
 
 
 @cases(code=sorted(BITS), right=[True, False], lanes=[0, 1, 2], flags=[0, PADDED])
-def test_dtypes(code, right, lanes, flags):
+def test_every_dtype(code, right, lanes, flags):
     bits = BITS[code][0 if right else 1]
     producer = HostileProducer(dtype=(code, 8 if bits is None else bits, lanes), flags=flags)
     if not right or bits is None or lanes == 0:
@@ -264,7 +264,7 @@ SHAPES = {  # shape, and what listing it raises
 
 
 @cases(name=SHAPES, data=["ok", "NULL"], strides=["compact", None])
-def test_shapes(name, data, strides):
+def test_every_shape(name, data, strides):
     shape, error = SHAPES[name]
     producer = HostileProducer(shape=shape, strides=strides, **({} if data == "ok" else {"data": None}))
     count = math.prod(shape)
@@ -286,7 +286,7 @@ def test_shapes(name, data, strides):
 
 
 @cases()
-def test_more_elements_than_memory():
+def test_broadcasts_larger_than_memory():
     producer = HostileProducer(shape=(2**30, 2**30), strides=(0, 0))
     tensor = producer.imported()
     assert (tensor.numel(), tensor.numpy().shape, len(repr(tensor)) < 1000) == (2**60, tensor.shape, True)
@@ -311,7 +311,7 @@ ASKED = [  # device of the producer, options of the caller, what the producer is
 
 
 @cases(case=ASKED)
-def test_what_a_producer_is_asked(case):
+def test_arguments_passed_to_the_producer(case):
     query, options, asked = case
     producer = HostileProducer(query=query, device=(1, 0) if "dl_device" in asked else query)
     assert dlbridge.from_dlpack(producer, **options).shape == (3,)
@@ -341,7 +341,7 @@ PRODUCERS = {  # what is different about producers of the first protocol
 
 
 @cases(age=PRODUCERS, legacy=[True, False], deleter=[True, False])
-def test_producers_of_any_age(age, legacy, deleter):
+def test_producers_of_older_protocols(age, legacy, deleter):
     producer = type("Old", (HostileProducer,), PRODUCERS[age])(legacy=legacy, deleter=deleter)
     if "taking" in age:
         with pytest.raises(ValueError, match="does not take") as raised:
@@ -387,7 +387,7 @@ NO_TENSORS = {
 
 
 @cases(given=NO_TENSORS)
-def test_producers_that_give_no_tensor(given):
+def test_producers_that_return_no_tensor(given):
     producer, (give, error) = HostileProducer(), NO_TENSORS[given]
     producer.answers = [give(producer)]
     with pytest.raises(error, match="capsule"):
@@ -399,7 +399,7 @@ def test_producers_that_give_no_tensor(given):
 
 
 @cases(query=[1, (1,), (1, 0, 0), ("cpu", 0), (2**40, 0), [1, 0]])
-def test_producers_that_are_on_no_device(query):
+def test_producers_with_invalid_devices(query):
     producer = HostileProducer(query=query)
     with pytest.raises(TypeError, match="device"):
         dlbridge.from_dlpack(producer)
@@ -407,7 +407,7 @@ def test_producers_that_are_on_no_device(query):
 
 
 @cases(holder=HOLDERS)
-def test_memory_lives_as_long_as_anything_that_holds_it(holder):
+def test_memory_lives_as_long_as_any_holder(holder):
     producer, array = HostileProducer(), np.zeros(3)
     tensor, references = producer.imported(), sys.getrefcount(array)
     held = HOLDERS[holder](tensor), HOLDERS[holder](dlbridge.from_numpy(array))
@@ -420,7 +420,7 @@ def test_memory_lives_as_long_as_anything_that_holds_it(holder):
 
 
 @cases(holder=HOLDERS, owner=["producer", "array"])
-def test_releases_while_an_exception_is_on_its_way(holder, owner):
+def test_releases_during_exception_propagation(holder, owner):
     if (holder, owner) == ("array from DLPack", "producer"):
         return  # NumPy calls the deleter, and there is no code for Python between the two
 
@@ -438,7 +438,7 @@ def test_releases_while_an_exception_is_on_its_way(holder, owner):
 
 
 @cases()
-def test_the_last_reference_goes_on_another_thread():
+def test_last_reference_released_on_another_thread():
     producer = HostileProducer()
     holders = [hold(tensor) for tensor in [producer.imported()] for hold in HOLDERS.values()]
     thread = threading.Thread(target=holders.clear)
@@ -449,7 +449,7 @@ def test_the_last_reference_goes_on_another_thread():
 
 
 @cases()
-def test_tensors_from_before_a_fork():
+def test_tensors_work_in_forked_children():
     large = dlbridge.tensor(np.arange(2.0**20).reshape(1024, 1024))  # 8 MB: copied by several threads
     producer, array = HostileProducer(), np.zeros(3)
     tensors, references = [producer.imported(), dlbridge.from_numpy(array)], sys.getrefcount(array)
@@ -516,7 +516,7 @@ def hold(library, tensor, version):
 
 
 @cases(release=["release_on_one", "release_on_many"], version=[(1, 0), None])
-def test_releases_on_threads_that_the_interpreter_does_not_know(helper, release, version):
+def test_releases_on_non_python_threads(helper, release, version):
     library, producer, array = C.CDLL(helper), HostileProducer(), np.zeros(3)
     gone = weakref.ref(array)
     for tensor in [producer.imported(), dlbridge.from_numpy(array)] * 16:
@@ -554,7 +554,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_the_interpreter_ends(helper, end):
+def test_releases_after_the_interpreter_ends(helper, end):
     script = SCRIPT.replace("HELPER", repr(helper)) + ENDS[end]
     path = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
     done = subprocess.run(

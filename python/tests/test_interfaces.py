@@ -42,14 +42,14 @@ BUFFERS = {
 
 
 @pytest.mark.parametrize("case", BUFFERS)
-def test_buffers_come_in(case):
+def test_buffer_protocol_imports(case):
     lender, dtype, readonly, values = BUFFERS[case]
     tensor = dl.from_dlpack(lender)
     assert (tensor.dtype, tensor.readonly, tensor.tolist()) == (dtype, readonly, values)
     assert tensor.numel() == 0 or tensor.data_ptr() == np.asarray(memoryview(lender)).ctypes.data
 
 
-def test_a_buffer_is_lent_as_long_as_the_tensor_lives():
+def test_buffers_stay_exported_while_the_tensor_lives():
     lender = bytearray(b"abc")
     tensor = dl.from_dlpack(lender)
     view = torch.from_dlpack(tensor)
@@ -83,7 +83,7 @@ def test_buffers_of_no_dlpack_type_are_refused(lender):
 
 
 @pytest.mark.parametrize("dtype", ["?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d"])
-def test_buffers_go_out_in_every_format(dtype):
+def test_buffer_protocol_exports_in_every_format(dtype):
     source = np.arange(6).reshape(2, 3).astype(dtype)
     for view in (source, source.T, source[:, ::-1], source[:, 1:2], source[:0]):
         tensor = dl.from_numpy(view)
@@ -110,7 +110,7 @@ def test_buffers_go_out_in_every_format(dtype):
         assert bytes(tensor) == known.tobytes()
 
 
-def test_readers_and_writers_of_bytes_take_a_tensor():
+def test_bytes_apis_accept_tensors():
     tensor = dl.tensor(np.arange(4, dtype=np.uint8))
     assert hashlib.sha256(tensor).digest() == hashlib.sha256(bytes([0, 1, 2, 3])).digest()
     assert io.BytesIO(b"wxyz").readinto(tensor) == 4 and tensor.tolist() == list(b"wxyz")
@@ -138,7 +138,7 @@ def interface_of(source, **changes):
     return {**source.__array_interface__, "version": 3, **changes}
 
 
-def test_array_interfaces_come_in():
+def test_array_interface_imports():
     source = np.arange(12, dtype=np.float32).reshape(3, 4)
     for view in (source, source.T, source[::-1, ::2], source[:0], source[0, 0, ...]):
         described = Described(interface_of(np.asarray(view)))
@@ -180,7 +180,7 @@ def test_array_interfaces_come_in():
         ({"mask": np.ones((3, 4), bool)}, BufferError),
     ],
 )
-def test_array_interfaces_that_say_too_much_are_refused(changes, error):
+def test_invalid_array_interfaces_are_refused(changes, error):
     source = np.arange(12, dtype=np.float32).reshape(3, 4)
     with pytest.raises(error):
         dl.from_dlpack(Described(interface_of(source, **changes)))
@@ -189,7 +189,7 @@ def test_array_interfaces_that_say_too_much_are_refused(changes, error):
 # -- __dlpack__ and __array__ ----------------------------------------------------------------------------------
 
 
-def test_masked_arrays_lose_no_mask():
+def test_masked_arrays_are_refused():
     masked = np.ma.array([1.0, 2.0], mask=[False, True])
     for take in (dl.from_dlpack, dl.from_numpy, dl.tensor, dl.clone):
         with pytest.raises(BufferError, match="mask"):
@@ -198,7 +198,7 @@ def test_masked_arrays_lose_no_mask():
 
 
 @pytest.mark.parametrize("version", [(1,), [1, 0], (1, 0, 0), 1, "1", (1.0, 0), ("1", "0")])
-def test_versions_are_pairs_of_integers(version):
+def test_max_version_must_be_a_pair_of_integers(version):
     with pytest.raises(TypeError, match="max_version"):
         dl.tensor(np.ones(2)).__dlpack__(max_version=version)
 
@@ -215,11 +215,11 @@ def test_versions_are_pairs_of_integers(version):
         ((1 << 99, 0), "dltensor_versioned"),
     ],
 )
-def test_the_version_says_which_struct(version, name):
+def test_max_version_selects_the_struct(version, name):
     assert f'"{name}"' in repr(dl.tensor(np.ones(2)).__dlpack__(max_version=version))
 
 
-def test_arguments_of_dlpack_are_looked_at():
+def test_arguments_of_dlpack_are_checked():
     tensor = dl.tensor(np.ones(2))
     for options in (
         {"stream": -1},
@@ -256,7 +256,7 @@ def test_streams_may_be_objects():
         dl.tensor(np.ones(2)).__dlpack__(stream=Stream())
 
 
-def test_array_follows_numpys_protocol():
+def test_dunder_array_follows_numpys_protocol():
     tensor = dl.tensor(np.arange(3))
     assert np.asarray(tensor).ctypes.data == tensor.data_ptr()
     assert np.array(tensor).ctypes.data != tensor.data_ptr()
@@ -272,7 +272,7 @@ def test_array_follows_numpys_protocol():
 # -- the exchange table ----------------------------------------------------------------------------------------
 
 
-def test_tvm_ffi_takes_the_table_and_gives_our_type_back():
+def test_tvm_ffi_uses_the_exchange_table_and_returns_dlbridge_tensors():
     echo = tvm_ffi.get_global_func("testing.echo")
     tensor = dl.tensor(np.arange(6.0).reshape(2, 3))
     back = echo(tensor)
@@ -305,7 +305,7 @@ def the_table():
     return Table.from_address(get(dl.Tensor.__dlpack_c_exchange_api__, b"dlpack_exchange_api"))
 
 
-def test_the_table_is_complete_and_refuses_other_objects():
+def test_exchange_table_is_complete_and_refuses_other_objects():
     table = the_table()
     assert tuple(table.header.version) == (1, 3) and not table.header.previous
     borrow = C.PYFUNCTYPE(C.c_int, C.py_object, C.POINTER(DLTensor))(table.borrowed_from)
@@ -329,7 +329,7 @@ def test_the_table_is_complete_and_refuses_other_objects():
     assert stream.value is None
 
 
-def test_the_tables_allocator_needs_no_python():
+def test_exchange_table_allocator_needs_no_gil():
     table, errors = the_table(), []
     report = C.CFUNCTYPE(None, C.c_void_p, C.c_char_p, C.c_char_p)(
         lambda _, kind, message: errors.append((kind.decode(), message.decode()))
@@ -368,7 +368,7 @@ def test_the_tables_allocator_needs_no_python():
         assert got == kind and message
 
 
-def test_a_deleter_of_ours_runs_where_pytorch_has_let_go_of_the_interpreter():
+def test_deleters_run_where_pytorch_released_the_gil():
     """PyTorch detaches from the interpreter while it frees a tensor, also in the middle of a call of ours."""
 
     class Frees:
@@ -384,7 +384,7 @@ def test_a_deleter_of_ours_runs_where_pytorch_has_let_go_of_the_interpreter():
         assert dl.from_dlpack(Frees()).tolist() == [0.0, 0.0]
 
 
-def test_importing_us_imports_nobody_else():
+def test_importing_dlbridge_imports_no_other_library():
     code = "import sys, dlbridge; print(sorted({'numpy', 'torch', 'jax'} & sys.modules.keys()))"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)

@@ -42,14 +42,14 @@ def run(*arguments):
 
 @pytest.mark.parametrize("layout", matrix.LAYOUTS)
 @pytest.mark.parametrize("way", matrix.WAYS)
-def test_every_cell_is_as_expected(way, layout):
+def test_every_case_has_the_expected_outcome(way, layout):
     cases = [case for case in cases_of(matrix.WAYS[way][0].name) if (case.way, case.layout) == (way, layout)]
     assert len(cases) == 17 * 3
     assert [str(case) for case in cases if case.wrong] == []
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_no_cell_is_left_out(name):
+def test_no_case_is_missing(name):
     cases = cases_of(name)
     total, absent = NUMBERS[name]
     cells = {(case.way, case.layout, case.dtype.name, case.copy) for case in cases}
@@ -59,12 +59,12 @@ def test_no_cell_is_left_out(name):
     assert sum(case.got == matrix.NONE for case in cases) in (absent, from_version_0_12_on)
 
 
-def test_the_numbers_are_of_all_libraries():
+def test_case_counts_cover_all_libraries():
     assert list(NUMBERS) == list(BY_NAME)
     assert sum(total for total, _ in NUMBERS.values()) == 6426
 
 
-def test_rules_speak_of_what_there_is():
+def test_rules_name_existing_ways_layouts_and_dtypes():
     places = {*matrix.LAYOUTS, *(dtype.name for dtype in matrix.DTYPES)}
     for rule in matrix.RULES:
         assert set(rule.ways.split()) <= set(matrix.WAYS), rule
@@ -72,7 +72,7 @@ def test_rules_speak_of_what_there_is():
 
 
 @needs(*EVERYTHING)
-def test_every_rule_decides_something():
+def test_every_rule_applies_to_some_case():
     """A rule for a module that is missing has nothing to decide where nothing is missing."""
     cases = itertools.chain.from_iterable(map(cases_of, BY_NAME))
     reasons = {case.why for case in cases}
@@ -146,7 +146,7 @@ WRONG_WAYS = {
 
 @needs("numpy")
 @pytest.mark.parametrize("kind", WRONG_WAYS)
-def test_a_wrong_exchange_is_seen(kind, monkeypatch):
+def test_wrong_exchanges_are_detected(kind, monkeypatch):
     exchange, got = WRONG_WAYS[kind]
     monkeypatch.setitem(matrix.WAYS, "tensor.numpy()", (matrix.NUMPY, exchange))
     dtype = next(dtype for dtype in matrix.DTYPES if dtype.name == "float32")
@@ -157,7 +157,7 @@ def test_a_wrong_exchange_is_seen(kind, monkeypatch):
 
 @needs("numpy")
 @pytest.mark.parametrize(("start", "stride"), [(7, 3), (0, 7)])
-def test_elements_elsewhere_in_the_same_memory_are_no_copy(start, stride, monkeypatch):
+def test_displaced_elements_are_not_reported_as_a_copy(start, stride, monkeypatch):
     """After seven elements the same come again, so the values do not tell."""
     dtype = next(dtype for dtype in matrix.DTYPES if dtype.name == "uint8")
     layout = "row-major" if stride == 3 else "broadcast"
@@ -186,18 +186,18 @@ def test_the_command_prints_the_table(printed):
     assert "!" not in printed.stdout.replace("! WRONG", "")
 
 
-def test_the_command_says_what_it_uses(printed):
+def test_the_command_prints_library_versions(printed):
     versions = printed.stdout.splitlines()[0]
     for module in EVERYTHING:
         found = matrix.load(module)
         assert f", {module} {found.__version__ if found else 'not installed'}" in versions
 
 
-def test_the_command_shows_its_progress(printed):
+def test_the_command_prints_its_progress(printed):
     assert [line.strip() for line in printed.stderr.splitlines()] == list(BY_NAME)
 
 
-def test_lines_are_no_wider_than_a_page(printed):
+def test_lines_have_at_most_120_columns(printed):
     rows = [line for line in printed.stdout.splitlines() if line.startswith("  ") and "*" not in line]
     assert max(map(len, rows)) <= 120
 

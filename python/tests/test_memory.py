@@ -62,7 +62,7 @@ def counts():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_nothing_is_left_behind(exchange):
+def test_conversions_leak_nothing(exchange):
     rounds, run = EXCHANGES[exchange]
     before = counts()
     for _ in range(rounds // 10):  # until caches are warm
@@ -74,7 +74,7 @@ def test_nothing_is_left_behind(exchange):
     assert counts() == before
 
 
-def test_a_leak_would_be_seen():
+def test_leak_check_detects_a_leak():
     kept = []
     size = resident()
     for _ in range(ROUNDS // 10):

@@ -97,7 +97,7 @@ def test_a_pickle_holds_the_elements_of_its_tensor_only(protocol):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_out_of_band(layout):
+def test_pickle_out_of_band_buffers(layout):
     array, strides = array_of(layout), LAYOUTS[layout][1]
     tensor = dl.from_numpy(array)
     buffers = []
@@ -120,7 +120,7 @@ def test_out_of_band(layout):
                 given.append(0)
 
 
-def test_copies():
+def test_copy_and_deepcopy():
     array = array_of("column-major")
     tensor = dl.from_numpy(array)
     shallow, deep = copy.copy(tensor), copy.deepcopy(tensor)
@@ -130,7 +130,7 @@ def test_copies():
     assert not copy.deepcopy(dl.from_dlpack(b"abc")).readonly
 
 
-def test_another_interpreter_reads_and_answers():
+def test_round_trip_through_another_process():
     array = array_of("negative strides", "bfloat16")
     code = "print(pickle.dumps(pickle.loads(bytes.fromhex(sys.argv[1]))).hex())"
     answer = python("-c", NAMES + code, pickle.dumps(dl.from_numpy(array)).hex())
@@ -158,12 +158,12 @@ LIES = {parts: (error, reason) for error, reason, all_parts in LIES for parts in
 
 
 @pytest.mark.parametrize("parts", LIES)
-def test_lies_are_refused(parts):
+def test_pickles_with_invalid_fields_are_refused(parts):
     with pytest.raises(LIES[parts][0], match=LIES[parts][1]):
         eval(f"lie({parts})")
 
 
-def test_what_reaches_out_is_refused_and_nothing_else():
+def test_pickles_that_exceed_their_memory_are_refused():
     chance = np.random.default_rng(5)
     data = np.arange(1000, dtype=np.int16)
     taken = [0, 0]
@@ -196,7 +196,7 @@ STRANGE += ["shape=(0, 2**62, 2**62), strides=(2**62, -2**63, 7)"]
 
 
 @pytest.mark.parametrize("parts", STRANGE)
-def test_strange_tensors_do_no_harm(parts):
+def test_pickles_with_unusual_layouts_are_safe(parts):
     python("-c", NAMES + f"use(lie({parts}))")
 
 
@@ -263,7 +263,7 @@ def test_shared_memory():
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_dask_sends_the_elements_as_they_are(writable):
+def test_dask_sends_elements_without_a_copy(writable):
     protocol = pytest.importorskip("distributed.protocol")
     array = np.arange(1 << 16, dtype=np.float32).reshape(256, 256).T
     array.flags.writeable = writable

@@ -55,7 +55,7 @@ MISUSE = {
 }
 
 
-def test_type_checkers_see_use_and_misuse(tmp_path):
+def test_type_checkers_accept_use_and_refuse_misuse(tmp_path):
     pytest.importorskip("mypy")
     wrong = "".join(f"{line}  # type: ignore[{code}]\n" for line, code in MISUSE.items())
     (tmp_path / "use.py").write_text(USE + wrong)
@@ -96,7 +96,7 @@ def documented():
 
 
 @pytest.mark.parametrize("name", documented())
-def test_help_says_what_the_stubs_say(name):
+def test_help_matches_the_stubs(name):
     public = dl
     for part in filter(None, name.split(".")):
         public = getattr(public, part)
@@ -112,7 +112,7 @@ def test_everything_public_is_in_the_stubs():
     assert {getattr(dl, name).__module__ for name in names} == {"dlbridge"}
 
 
-def test_the_class_is_what_it_seems():
+def test_class_can_be_pickled_but_not_subclassed():
     assert dl.Tensor.__module__ == "dlbridge" and pickle.loads(pickle.dumps(dl.Tensor)) is dl.Tensor
     with pytest.raises(TypeError):
         dl.Tensor()

@@ -57,7 +57,7 @@ def arrays_of(cupy, x):
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("dtype", [*PLAIN, *NARROW])
-def test_torch_and_back(dtype, view):
+def test_torch_round_trip(dtype, view):
     x = VIEWS[view](elements((4, 6), dtype))
     tensor = dl.from_dlpack(x)
     in_place(tensor, x, x.data_ptr())
@@ -70,7 +70,7 @@ def test_torch_and_back(dtype, view):
             assert back.data_ptr() == x.data_ptr()
 
 
-def test_writes_are_seen_on_the_other_side():
+def test_writes_are_seen_by_both_libraries():
     x = torch.zeros(4, 6, device="cuda")
     tensor = dl.from_dlpack(x.T)
     tensor.torch()[2, 3] = 7.0
@@ -79,7 +79,7 @@ def test_writes_are_seen_on_the_other_side():
     assert (tensor.numpy(force=True) == 5.0).all()
 
 
-def test_what_torch_refuses_is_refused():
+def test_tensors_that_torch_does_not_export_are_refused():
     with pytest.raises(BufferError, match="gradient"):
         dl.from_dlpack(torch.zeros(2, device="cuda", requires_grad=True))
     with pytest.raises(BufferError, match="onjugate"):
@@ -93,7 +93,7 @@ def test_what_torch_refuses_is_refused():
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("dtype", PLAIN)
-def test_cupy_and_back(cupy, dtype, view):
+def test_cupy_round_trip(cupy, dtype, view):
     c = VIEWS[view](arrays_of(cupy, elements((4, 6), dtype)))
     tensor = dl.from_dlpack(c)
     in_place(tensor, c, c.data.ptr)
@@ -107,7 +107,7 @@ def test_cupy_and_back(cupy, dtype, view):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_from_torch_to_cupy_and_back(cupy, view):
+def test_torch_to_cupy_round_trip(cupy, view):
     x = VIEWS[view](elements((4, 6), "float32"))
     c = cupy.from_dlpack(dl.from_dlpack(x))
     back = dl.from_dlpack(c).torch()
@@ -116,7 +116,7 @@ def test_from_torch_to_cupy_and_back(cupy, view):
         assert x.data_ptr() == c.data.ptr == back.data_ptr()
 
 
-def test_negative_strides_are_copied_for_others_and_no_one_else(cupy):
+def test_negative_strides_are_copied_only_for_libraries_without_them(cupy):
     c = cupy.arange(12, dtype="float32").reshape(3, 4)[::-1]
     tensor = dl.from_dlpack(c)
     in_place(tensor, c, c.data.ptr)
@@ -137,7 +137,7 @@ def test_negative_strides_are_copied_for_others_and_no_one_else(cupy):
 @pytest.mark.parametrize(
     "dtype", ["bool", "uint8", "int16", "int64", "float16", "float32", "float64", "complex64"]
 )
-def test_the_interface_of_torch(dtype, view):
+def test_cuda_array_interface_of_torch(dtype, view):
     x = VIEWS[view](elements((4, 6), dtype))
     tensor = dl.from_dlpack(Interface(x))
     in_place(tensor, x, x.data_ptr())
@@ -147,7 +147,7 @@ def test_the_interface_of_torch(dtype, view):
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("dtype", PLAIN)
-def test_the_interface_of_cupy(cupy, dtype, view):
+def test_cuda_array_interface_of_cupy(cupy, dtype, view):
     c = VIEWS[view](arrays_of(cupy, elements((4, 6), dtype)))
     tensor = dl.from_dlpack(Interface(c))
     in_place(tensor, c, c.data.ptr)
@@ -156,7 +156,7 @@ def test_the_interface_of_cupy(cupy, dtype, view):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_our_interface(view):
+def test_cuda_array_interface_of_dlbridge(view):
     x = VIEWS[view](elements((4, 6), "float32"))
     interface = dl.from_dlpack(x).__cuda_array_interface__
     assert (interface["version"], interface["typestr"], interface["stream"]) == (3, "<f4", 1)
@@ -171,7 +171,7 @@ def test_our_interface(view):
     assert not hasattr(dl.from_dlpack(x.cpu()), "__cuda_array_interface__")
 
 
-def test_the_interface_keeps_its_memory():
+def test_cuda_array_interface_keeps_its_memory():
     x = torch.full((1 << 20,), 3.0, device="cuda")
     tensor = dl.from_dlpack(Interface(x))
     del x
@@ -183,7 +183,7 @@ def test_the_interface_keeps_its_memory():
 
 
 @pytest.mark.parametrize("dtype", OF_JAX)
-def test_jax_and_back(jax, dtype):
+def test_jax_round_trip(jax, dtype):
     x = elements((4, 6), dtype)
     j = jax.dlpack.from_dlpack(dl.from_dlpack(x))
     assert (str(j.dtype), j.shape, content(j)) == (dtype, (4, 6), content(x))
@@ -195,7 +195,7 @@ def test_jax_and_back(jax, dtype):
 
 
 @pytest.mark.parametrize("dtype", OF_JAX)
-def test_memory_of_jax(jax, dtype):
+def test_memory_made_by_jax_is_shared(jax, dtype):
     host = np.frombuffer(content(elements((4, 6), dtype)), jax.numpy.dtype(dtype)).reshape(4, 6)
     j = jax.device_put(host, jax.devices("cuda")[0])
     tensor = dl.from_dlpack(j)
@@ -205,7 +205,7 @@ def test_memory_of_jax(jax, dtype):
     assert content(y) == content(j) == host.tobytes()
 
 
-def test_our_own_memory_is_shared_by_everybody(cupy, jax):
+def test_dlbridge_memory_is_shared_with_every_library(cupy, jax):
     tensor = dl.from_numpy(np.arange(24, dtype=np.float32).reshape(4, 6)).cuda()
     x, c, j = torch.from_dlpack(tensor), cupy.from_dlpack(tensor), jax.dlpack.from_dlpack(tensor)
     assert x.data_ptr() == c.data.ptr == j.unsafe_buffer_pointer() == tensor.data_ptr()
@@ -215,7 +215,7 @@ def test_our_own_memory_is_shared_by_everybody(cupy, jax):
 # -- what a tensor on a device does and does not ---------------------------------------------------------------
 
 
-def test_a_tensor_on_a_device():
+def test_host_access_to_a_device_tensor_is_refused():
     x = torch.arange(6.0, device="cuda").reshape(2, 3)
     tensor = dl.from_dlpack(x)
     assert repr(tensor) == "dlbridge.Tensor(..., shape=(2, 3), dtype=float32, device=cuda:0)"
@@ -232,7 +232,7 @@ def test_a_tensor_on_a_device():
     assert (tensor.numpy(force=True) == x.cpu().numpy()).all()
 
 
-def test_consumers_may_ask_for_the_host_or_a_copy():
+def test_consumers_may_request_the_host_or_a_copy():
     x = torch.arange(6.0, device="cuda").reshape(2, 3)
     tensor = dl.from_dlpack(x.T)
     assert (np.from_dlpack(tensor, device="cpu") == x.T.cpu().numpy()).all()
@@ -244,7 +244,7 @@ def test_consumers_may_ask_for_the_host_or_a_copy():
         dl.from_dlpack(x, device="cpu", copy=False)
 
 
-def test_copies_are_of_the_kind_they_were_made_of(cupy):
+def test_copies_have_the_type_of_their_source(cupy):
     x = elements((4, 6), "float32")
     copy = dl.clone(x.T)
     assert isinstance(copy, torch.Tensor) and copy.is_cuda and same(copy, x.T)
@@ -341,20 +341,20 @@ def flat(cupy, exchange):
 
 
 @pytest.mark.parametrize("exchange", HAND_OVERS)
-def test_memory_is_flat(cupy, exchange):
+def test_memory_use_does_not_grow(cupy, exchange):
     subjects = Subjects(cupy)
     flat(cupy, lambda: HAND_OVERS[exchange](subjects))
 
 
 @pytest.mark.parametrize("way", ["to JAX", "from JAX"])
-def test_memory_is_flat_with_jax(cupy, jax, way):
+def test_memory_use_does_not_grow_with_jax(cupy, jax, way):
     tensor = dl.from_dlpack(elements((64, 64), "float32"))
     j = jax.device_put(np.ones((64, 64), np.float32), jax.devices("cuda")[0])
     ways = {"to JAX": lambda: jax.dlpack.from_dlpack(tensor), "from JAX": lambda: dl.from_dlpack(j).torch()}
     flat(cupy, ways[way])
 
 
-def test_pinned_memory_is_flat():
+def test_pinned_memory_use_does_not_grow():
     host = dl.from_numpy(np.ones(1 << 20, np.uint8))
     for _ in range(20):
         host.pin_memory()

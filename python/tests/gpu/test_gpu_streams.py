@@ -188,7 +188,7 @@ COPIES = [copied_to_the_host, cloned, copied_into_pinned_memory, copied_into_mem
 
 @pytest.mark.parametrize("consume", [*LIBRARIES, *COPIES])
 @pytest.mark.parametrize("produce", [by_torch, by_cupy, by_interface, by_jax])
-def test_what_is_being_written_comes_in_order(libraries, produce, consume):
+def test_imports_wait_for_the_producers_writes(libraries, produce, consume):
     def case(ordered):
         value = float(next(NEW))
         array, alias, on_stream = produce(libraries, value)
@@ -201,7 +201,7 @@ def test_what_is_being_written_comes_in_order(libraries, produce, consume):
 
 @pytest.mark.parametrize("consume", LIBRARIES)
 @pytest.mark.parametrize("produce", [by_us, by_our_clone, by_torch_on_the_default_stream])
-def test_what_is_written_on_the_default_stream_goes_out_in_order(libraries, produce, consume):
+def test_exports_wait_for_writes_on_the_default_stream(libraries, produce, consume):
     def case(ordered):
         value = float(next(NEW))
         array, _, _ = produce(libraries, value)
@@ -211,7 +211,7 @@ def test_what_is_written_on_the_default_stream_goes_out_in_order(libraries, prod
     decide(case)
 
 
-def test_the_interface_goes_out_in_order(cupy):
+def test_readers_of_the_cuda_array_interface_wait_for_its_stream(cupy):
     """Whoever reads it makes its own stream wait for the one that the interface names."""
 
     def case(ordered):
@@ -227,7 +227,7 @@ def test_the_interface_goes_out_in_order(cupy):
     decide(case)
 
 
-def test_our_writes_come_after_readers(libraries):
+def test_copyto_waits_for_consumers_that_read(libraries):
     """A copy into memory that was handed out waits for those who read it."""
 
     def case(ordered):
@@ -270,7 +270,7 @@ def test_streams_may_be_objects(libraries, kind):
     decide(case)
 
 
-def test_numbers_of_streams():
+def test_valid_and_invalid_stream_numbers():
     tensor = dl.from_dlpack(torch.zeros(4, device="cuda"))
     for stream in (None, -1, 1, 2, torch_stream("consumer").cuda_stream):
         capsule = tensor.__dlpack__(stream=stream, max_version=(1, 0))
@@ -325,7 +325,7 @@ READERS = [torch_reads_late, cupy_reads_late]
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_our_memory_is_not_used_again_too_early(libraries, kept_memory, read):
+def test_dlbridge_memory_is_reused_only_after_its_consumers(libraries, kept_memory, read):
     def case(ordered):
         old, new = float(next(NEW)), dl.from_numpy(np.full(COUNT, next(NEW), np.float32))
         tensor = dl.from_numpy(np.full(COUNT, old, np.float32)).cuda()
@@ -341,7 +341,7 @@ def test_our_memory_is_not_used_again_too_early(libraries, kept_memory, read):
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_memory_of_torch_is_not_used_again_too_early(libraries, read):
+def test_torch_memory_is_reused_only_after_its_consumers(libraries, read):
     """PyTorch does not know who else reads its memory: we have its default stream wait before we let go."""
 
     def case(ordered):
@@ -362,7 +362,7 @@ def test_memory_of_torch_is_not_used_again_too_early(libraries, read):
 NON_BLOCKING = 1
 
 
-def test_a_stream_may_be_destroyed_before_the_tensor():
+def test_streams_may_be_destroyed_before_the_tensor():
     """In a process of its own, which may come to grief."""
     code = f"""
 import ctypes

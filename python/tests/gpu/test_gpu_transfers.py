@@ -48,7 +48,7 @@ def host_of(layout, dtype, place="pageable"):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_to_the_device(dtype, layout, place):
+def test_copies_to_the_device(dtype, layout, place):
     host = host_of(layout, dtype, place)
     source = dl.from_dlpack(host)
     assert source.is_pinned() == (place == "pinned") or host.numel() == 0
@@ -60,7 +60,7 @@ def test_to_the_device(dtype, layout, place):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_to_the_host(dtype, layout):
+def test_copies_to_the_host(dtype, layout):
     near = LAYOUTS[layout](elements(SHAPE, dtype))
     tensor = dl.from_dlpack(near)
     host = tensor.cpu()
@@ -74,7 +74,7 @@ def test_to_the_host(dtype, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_clones(dtype, layout):
+def test_clones_on_the_device(dtype, layout):
     near = LAYOUTS[layout](elements(SHAPE, dtype))
     formats = [torch.preserve_format, torch.contiguous_format]
     formats += [torch.channels_last] * (near.dim() == 4) + [torch.channels_last_3d] * (near.dim() == 5)
@@ -93,7 +93,7 @@ def test_clones(dtype, layout):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_reversed_arrays_of_numpy(place):
+def test_numpy_arrays_with_negative_strides(place):
     base = dl.from_numpy(np.arange(24 * 17, dtype=np.int32).reshape(24, 17))
     base = (base.pin_memory() if place == "pinned" else base).numpy()
     for view in (base[::-1], base[:, ::-1], base[::-2, ::-3], base.T[::-1], base[3, ::-1], base[::-1, :1]):
@@ -125,7 +125,7 @@ SOURCES = TARGETS | {"broadcast": lambda room: room[:24, :1, :10].expand(SHAPE)}
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("way", ["up", "up from pinned", "down", "down to pinned", "on the device"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_copyto(dtype, way, source, target):
+def test_copyto_any_layout(dtype, way, source, target):
     from_device, to_device = ("cpu" if "up" in way else "cuda"), ("cpu" if "down" in way else "cuda")
     origin = elements(ROOM, dtype, from_device)
     room = torch.full(ROOM, 0x5A, dtype=torch.uint8).to(getattr(torch, dtype)).to(to_device)
@@ -140,7 +140,7 @@ def test_copyto(dtype, way, source, target):
 
 
 @pytest.mark.parametrize("place", ["cpu", "cuda"])
-def test_copyto_refuses(place):
+def test_copyto_refuses_invalid_targets(place):
     near = torch.zeros(4, 6, device="cuda")
     for wrong in (torch.zeros(6, 4), torch.zeros(4, 6, dtype=torch.float64)):
         with pytest.raises(ValueError):
@@ -151,7 +151,7 @@ def test_copyto_refuses(place):
         dl.copyto(np.broadcast_to(np.zeros(6, np.float32), (4, 6)), near)
 
 
-def test_copyto_within_one_memory():
+def test_copyto_overlapping_memory():
     x = torch.arange(1000, device="cuda")
     dl.copyto(x[1:], x[:-1])
     assert torch.equal(x[1:], torch.arange(999, device="cuda")) and x[0].item() == 0
@@ -161,7 +161,7 @@ def test_copyto_within_one_memory():
     assert torch.equal(square, expected)
 
 
-def test_autograd_is_told():
+def test_copyto_increments_autograds_version():
     x = torch.ones(4, device="cuda")
     before = x._version
     dl.copyto(x, torch.zeros(4))
@@ -176,7 +176,7 @@ SIZES += [n * MB + odd for n in (4, 8, 12, 16) for odd in (-1, 0, 1, 5)] + [64 *
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_sizes(size):
+def test_copies_of_every_size(size):
     base = torch.randint(0, 256, (size + 3,), dtype=torch.uint8)
     host = base[3:]  # nowhere in particular
     near = host.cuda()
@@ -208,7 +208,7 @@ LARGE = {
 
 @pytest.mark.parametrize("layout", LARGE)
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "complex128"])
-def test_large_layouts(dtype, layout):
+def test_large_copies_in_every_layout(dtype, layout):
     """Several blocks cross, which end anywhere."""
     base = elements((2049, 4099), dtype, "cpu")
     host, near = LARGE[layout](base), LARGE[layout](base.cuda())
@@ -224,7 +224,7 @@ def test_large_layouts(dtype, layout):
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_random_layouts(seed):
+def test_copies_of_random_layouts(seed):
     dice = random.Random(seed)
     rank = dice.randint(1, 6)
     shape = [dice.choice([1, 2, 3, 5, 8, 13]) for _ in range(rank)]
@@ -270,7 +270,7 @@ def current_context():
     return context.value
 
 
-def test_the_current_device_stays():
+def test_the_current_device_does_not_change():
     torch.zeros(1, device="cuda")
     device, context = torch.cuda.current_device(), current_context()
     tensor = dl.from_numpy(np.arange(1000)).cuda()
@@ -281,7 +281,7 @@ def test_the_current_device_stays():
     assert torch.ones(10, device="cuda").sum().item() == 10
 
 
-def test_threads_are_left_as_they_were():
+def test_the_current_context_of_threads_does_not_change():
     seen = []
 
     def run():
@@ -295,7 +295,7 @@ def test_threads_are_left_as_they_were():
     assert seen == [(None, None, True)]
 
 
-def test_work_of_both_takes_turns():
+def test_torch_and_dlbridge_operations_alternate():
     x = torch.zeros(1 << 16, device="cuda")
     tensor = dl.from_dlpack(x)
     mirror = dl.from_numpy(np.zeros(1 << 16, np.float32))
@@ -315,7 +315,7 @@ def test_work_of_both_takes_turns():
             assert (y == number).all()
 
 
-def test_many_threads_at_once():
+def test_threads_copy_concurrently():
     wrong = []
 
     def run(seed):
@@ -344,7 +344,7 @@ def still_well():
     assert torch.equal(dl.from_dlpack(x).clone().torch(), x)
 
 
-def test_more_memory_than_there_is():
+def test_out_of_memory_is_a_memory_error():
     # One byte on the host, 2 TiB on the device.
     host = np.broadcast_to(np.zeros(1, np.uint8), (1 << 41,))
     with pytest.raises(MemoryError):
@@ -356,7 +356,7 @@ def test_more_memory_than_there_is():
     still_well()
 
 
-def test_devices_that_are_not_there():
+def test_devices_that_do_not_exist_are_refused():
     tensor = dl.from_numpy(np.zeros(4))
     for name in (99, "cuda:99", (2, 99)):
         with pytest.raises(BufferError):
