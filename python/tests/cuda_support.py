@@ -24,8 +24,8 @@ def numbers(*shape, dtype="float32"):
     return (np.arange(np.prod(shape, dtype=int)).reshape(shape) % 251).astype(dtype)
 
 
-def taken(tensor, **options):
-    """What a consumer makes of a tensor: the struct is its own from now on."""
+def consumed(tensor, **options):
+    """The struct of a tensor's capsule, consumed: the caller has to release it."""
     capsule = tensor.__dlpack__(**{"max_version": (1, 3), **options})
     struct = opened(capsule)
     set_name(capsule, type(struct).used)
@@ -33,14 +33,15 @@ def taken(tensor, **options):
 
 
 def release(struct):
+    """Calls the struct's deleter."""
     C.CFUNCTYPE(None, C.c_void_p)(struct.deleter)(C.addressof(struct))
 
 
 class DeviceProducer(HostileProducer):
-    """Somebody who shows device memory with `__dlpack__` alone, and frees it when its deleter is called."""
+    """A producer of device memory with `__dlpack__` and no other protocol. Its deleter frees the memory."""
 
     def __init__(self, memory, **options):
-        self.lent, array = memory, memory.part(memory.array)
+        self.device_memory, array = memory, memory.part(memory.array)
         super().__init__(
             device=(2, memory.index),
             data=memory.interface()["data"][0],
@@ -52,12 +53,12 @@ class DeviceProducer(HostileProducer):
 
     def delete(self, address):
         super().delete(address)
-        self.lent = None
+        self.device_memory = None
 
 
 def read_on(stream, tensor):
-    """What a consumer reads on its stream."""
-    struct = taken(tensor, stream=stream)
+    """The bytes that a consumer reads from a tensor on its stream."""
+    struct = consumed(tensor, stream=stream)
     read = stream.read(struct.tensor.data, tensor.nbytes)
     release(struct)
     stream.synchronize()
@@ -68,22 +69,22 @@ class OnFakeCuda:
     """Tests for a process that has the fake driver."""
 
     __test__ = fake_cuda.IS_HERE
-    # What is as it was after each test: threads keep page-locked memory and events for later copies.
-    kept = (fake_cuda.MEMORY, fake_cuda.PINNED, fake_cuda.EVENTS, fake_cuda.STREAMS)
+    # Objects that must not increase in a test. Threads cache page-locked memory and events for later copies.
+    counted = (fake_cuda.MEMORY, fake_cuda.PINNED, fake_cuda.EVENTS, fake_cuda.STREAMS)
 
     @pytest.fixture(autouse=True)
-    def nothing_is_wrong_and_nothing_is_left(self):
-        for index in range(2):  # what is kept for later copies is there from here on
+    def check_faults_and_leaks(self):
+        for index in range(2):  # dlbridge creates its caches here, so that they do not count as leaks
             dl.from_dlpack(Memory(numbers(6), index, part=lambda a: a[::-2])).clone().cpu().cuda(index)
         gc.collect()
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         fake_cuda.reset()
-        before = live(*self.kept)
+        before = live(*self.counted)
         yield
         gc.collect()
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         assert fake_cuda.faults() == ""
-        more = [now - then for now, then in zip(live(*self.kept), before, strict=True)]
+        more = [now - then for now, then in zip(live(*self.counted), before, strict=True)]
         assert max(more) <= 0, f"device memory, page-locked memory, events, streams left: {more}"
         assert fake_cuda.depth() == 0
 
@@ -102,7 +103,7 @@ LAYOUTS = {
 
 
 def on_device(array, index=0):
-    """Somebody's device memory that lies as an array does, from its lowest element to its highest."""
+    """Device memory with an array's layout, from its lowest element to its highest."""
     low, high = np.lib.array_utils.byte_bounds(array)
     shape, dtype, first, strides = array.shape, array.dtype, array.ctypes.data - low, array.strides
     data = np.frombuffer(C.string_at(low, high - low), "uint8")

@@ -22,7 +22,7 @@ OUT_OF_MEMORY, UNKNOWN = 2, 999
 
 @functools.cache
 def function(name, result=C.c_int):
-    # Of its own for each result: the library's attribute would be shared.
+    # Not an attribute of the library, because all result types would share that.
     return C.CFUNCTYPE(result)((name, library()))
 
 
@@ -32,7 +32,7 @@ def library():
 
 
 def control(name, *arguments, result=C.c_int):
-    # A register has room for a number of any size.
+    # Integers of any size are passed in a register.
     whole = (C.c_size_t(given) if isinstance(given, int) else given for given in arguments)
     return function(name, result)(*whole)
 
@@ -43,7 +43,7 @@ def call(name, *arguments):
 
 
 def made(name, *arguments):
-    """What a call puts where its first argument points."""
+    """The result that a call writes through its first argument, a pointer."""
     out = C.c_size_t()
     call(name, C.byref(out), *arguments)
     return out.value
@@ -53,20 +53,20 @@ def made(name, *arguments):
 
 
 def reset(devices=2):
-    """Forgets the log, the faults and the failures to come."""
+    """Clears the log, the faults and the injected failures."""
     control("fake_cuda_reset", devices)
 
 
 def fail(name, nth=1, code=UNKNOWN):
-    """Has the nth call of a function from now on fail."""
+    """Lets the nth next call of a function fail."""
     control("fake_cuda_fail", name.encode(), nth, code)
 
 
 def text(name):
     size = control(name, None, 0, result=C.c_size_t) + 4096
-    room = C.create_string_buffer(size)
-    control(name, room, size, result=C.c_size_t)
-    return room.value.decode()
+    buffer = C.create_string_buffer(size)
+    control(name, buffer, size, result=C.c_size_t)
+    return buffer.value.decode()
 
 
 def faults():
@@ -89,20 +89,20 @@ def depth():
 
 
 def peek(address, size):
-    """What device memory holds at this moment."""
-    room = C.create_string_buffer(size)
-    call("fake_cuda_peek", address, room, size)
-    return room.raw
+    """The bytes of device memory at this moment. Runs no queued work."""
+    buffer = C.create_string_buffer(size)
+    call("fake_cuda_peek", address, buffer, size)
+    return buffer.raw
 
 
-def settle():
-    """Has both devices do everything."""
+def synchronize_devices():
+    """Runs everything that is queued on both devices."""
     for index in range(2):
         with current(index):
             call("cuCtxSynchronize")
 
 
-# -- the other side --------------------------------------------------------------------------------------------
+# -- memory and streams that dlbridge did not make --------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -113,7 +113,7 @@ def context(index):
 
 @contextlib.contextmanager
 def current(index):
-    """A device's context, current on this thread."""
+    """Makes a device's context current on this thread."""
     call("cuCtxPushCurrent_v2", context(index))
     try:
         yield
@@ -122,7 +122,7 @@ def current(index):
 
 
 class Stream:
-    """Somebody else's stream, which waits for no other unless it is told to; or one of a given number."""
+    """A new non-blocking stream, or the stream with this number."""
 
     def __init__(self, index=0, number=None):
         self.index, self.is_ours = index, number is None
@@ -133,14 +133,14 @@ class Stream:
         return (0, self.number)
 
     def read(self, address, size):
-        """Puts a copy from device memory on the stream. What it is read into is written when that runs."""
+        """Queues a copy from device memory on the stream. The returned memory is written when the copy runs."""
         target = PageLocked(size)
         with current(self.index):
             call("cuMemcpyDtoHAsync_v2", target.address, address, size, self.number)
         return target
 
     def write(self, address, data):
-        """Puts a copy to device memory on the stream. The data is taken at once."""
+        """Queues a copy to device memory on the stream. The driver reads the data at once."""
         with current(self.index):
             call("cuMemcpyHtoDAsync_v2", address, bytes(data), len(data), self.number)
 
@@ -155,7 +155,7 @@ class Stream:
 
 
 class PageLocked:
-    """Page-locked host memory of somebody else's."""
+    """Page-locked host memory."""
 
     def __init__(self, size):
         with current(0):
@@ -171,9 +171,9 @@ class PageLocked:
 
 
 class Memory:
-    """Device memory of somebody else's, with an array's contents, of which a part is shown.
+    """Device memory with an array's contents, which `__cuda_array_interface__` shows a part of.
 
-    `part` picks it, as a view of the array. What is given beside goes into the dictionary that shows it.
+    `part` returns the part as a view of the array. Keyword arguments replace entries of the interface.
     """
 
     def __init__(self, array, index=0, part=lambda array: array, **shown):
@@ -186,7 +186,7 @@ class Memory:
         self.legacy.synchronize()
 
     def interface(self, part=None):
-        """The dictionary that shows a part."""
+        """The `__cuda_array_interface__` of a part."""
         part = (part or self.part)(self.array)
         offset = part.ctypes.data - self.array.ctypes.data
         return {

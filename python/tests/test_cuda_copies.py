@@ -180,7 +180,7 @@ class TestCopyto(OnFakeCuda):
                 for index in range(2):
                     memory = Memory(room, index, part)
                     dl.copyto(memory, lender)
-                    fake_cuda.settle()
+                    fake_cuda.synchronize_devices()
                     assert np.array_equal(memory.now(), expected), name
                 host = room.copy()
                 dl.copyto(part(host), lender)
@@ -198,10 +198,10 @@ class TestCopyto(OnFakeCuda):
     def test_copyto_handles_overlapping_memory(self):
         memory = Memory(numbers(100))
         dl.copyto(memory.other(lambda a: a[1:]), memory.other(lambda a: a[:-1]))
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         assert memory.now().tolist() == [0, *range(99)]
         dl.copyto(memory, memory.other(lambda a: a[::-1]))
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         assert memory.now().tolist() == [*range(98, -1, -1), 0]
 
     def test_copyto_refuses_other_shapes_and_dtypes(self):

@@ -104,8 +104,8 @@ class TestFailures(OnFakeCuda):
         failures = 0
         for verb, call in verbs.items():
             call()
-            fake_cuda.settle()
-            before = live(*self.kept)
+            fake_cuda.synchronize_devices()
+            before = live(*self.counted)
             for name in self.CALLS:
                 for nth in range(1, 100):
                     fake_cuda.reset()
@@ -127,15 +127,15 @@ class TestFailures(OnFakeCuda):
                         assert type(error) is RuntimeError and name in str(error), label
                         assert "unknown error" in str(error), label
                     del result
-                    fake_cuda.settle()
-                    assert (faults, fake_cuda.depth(), live(*self.kept)) == ("", 0, before), label
+                    fake_cuda.synchronize_devices()
+                    assert (faults, fake_cuda.depth(), live(*self.counted)) == ("", 0, before), label
                     failures += error is not None
                     if not reached:
                         break
                 else:
                     raise AssertionError(f"{label} without end")
             assert np.array_equal(call().numpy(force=True), array), "the next one works"
-            fake_cuda.settle()
+            fake_cuda.synchronize_devices()
         assert failures > 60, failures
 
     def test_error_messages(self):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import dlbridge as dl
-from cuda_support import HOST, IS_COPIED, DeviceProducer, OnFakeCuda, numbers, read_on, release, taken
+from cuda_support import HOST, IS_COPIED, DeviceProducer, OnFakeCuda, consumed, numbers, read_on, release
 from fake_cuda import Memory, Stream
 
 
@@ -29,7 +29,7 @@ class TestProducers(OnFakeCuda):
         assert tensor.cpu().tolist() == [[0, 1, 2], [3, 4, 5]] == tensor.cuda(1).cpu().tolist()
         assert dl.from_dlpack(tensor, device="cuda:0", copy=False).data_ptr() == address
         stream = Stream()
-        struct = taken(tensor, stream=stream.number)
+        struct = consumed(tensor, stream=stream.number)
         read = stream.read(address, 24)
         release(struct)
         assert producer.deleted == 0
@@ -180,7 +180,7 @@ side.write(memory.address, bytes([5, 6, 7, 8]))
 print(dl.from_dlpack(tensor).cpu().tolist())
 stream = None
 print(dl.from_dlpack(tensor).shape, asked)
-fake_cuda.settle()
+fake_cuda.synchronize_devices()
 print(fake_cuda.faults() == "")
 """
 
@@ -299,7 +299,7 @@ class TestCudaArrayInterface(OnFakeCuda):
         memory.shown["stream"] = writer.number
         near = dl.from_dlpack(memory)
         user = Stream()
-        struct = taken(near, stream=user)
+        struct = consumed(near, stream=user)
         user.write(struct.tensor.data, numbers(100).tobytes())
         interface = near.__cuda_array_interface__
         reader = Stream(0, interface["stream"])

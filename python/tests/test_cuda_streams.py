@@ -11,7 +11,18 @@ import pytest
 
 import dlbridge as dl
 import fake_cuda
-from cuda_support import GPU, HOST, IS_COPIED, LAYOUTS, OTHER, OnFakeCuda, numbers, on_device, release, taken
+from cuda_support import (
+    GPU,
+    HOST,
+    IS_COPIED,
+    LAYOUTS,
+    OTHER,
+    OnFakeCuda,
+    consumed,
+    numbers,
+    on_device,
+    release,
+)
 from fake_cuda import Memory, Stream, live, log
 
 
@@ -25,7 +36,7 @@ class TestStreams(OnFakeCuda):
     def test_memory_released_during_a_read_is_still_valid(self, version, spelling, first, start):
         array, stream = numbers(1000), Stream()
         near = dl.from_numpy(array).cuda() if start == "ours" else dl.from_dlpack(Memory(array))
-        struct = taken(near, max_version=version, stream=stream if spelling == "object" else stream.number)
+        struct = consumed(near, max_version=version, stream=stream if spelling == "object" else stream.number)
         read = stream.read(struct.tensor.data, array.nbytes)
         fake_cuda.reset()
         for which in sorted(["the struct", "the tensor"], key=lambda which: which != first):
@@ -40,11 +51,11 @@ class TestStreams(OnFakeCuda):
 
     def test_using_an_unnamed_stream_is_a_fault(self):
         array, stream = numbers(1000), Stream()
-        struct = taken(dl.from_numpy(array).cuda())
+        struct = consumed(dl.from_numpy(array).cuda())
         early = stream.read(struct.tensor.data, array.nbytes)
         stream.synchronize()
         assert "the allocation" in fake_cuda.faults() and bytes(early) != array.tobytes()
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         fake_cuda.reset()
         late = stream.read(struct.tensor.data, array.nbytes)
         release(struct)
@@ -59,7 +70,7 @@ class TestStreams(OnFakeCuda):
         array, stream = LAYOUTS[layout]("int16"), Stream(0, number)
         memory = on_device(array)
         tensor = dl.from_dlpack(memory)
-        struct = taken(tensor, stream=stream.number, copy=copied)
+        struct = consumed(tensor, stream=stream.number, copy=copied)
         shares = copied is None and layout != "reversed"
         assert (struct.tensor.data == tensor.data_ptr()) == shares
         assert bool(struct.flags & IS_COPIED) != shares
@@ -76,11 +87,11 @@ class TestStreams(OnFakeCuda):
 
     def test_writes_of_a_consumer_are_seen_later(self):
         near, stream = dl.from_numpy(numbers(100)).cuda(), Stream()
-        struct = taken(near, stream=stream.number)
+        struct = consumed(near, stream=stream.number)
         stream.write(struct.tensor.data, numbers(100)[::-1].tobytes())
         release(struct)
         other = Stream()
-        struct = taken(near, stream=other.number)
+        struct = consumed(near, stream=other.number)
         read = other.read(struct.tensor.data, near.nbytes)
         release(struct)
         other.synchronize()
@@ -88,10 +99,10 @@ class TestStreams(OnFakeCuda):
 
     def test_copyto_waits_for_consumers_that_read(self):
         near, stream = dl.from_numpy(numbers(100)).cuda(), Stream()
-        struct = taken(near, stream=stream.number)
+        struct = consumed(near, stream=stream.number)
         read = stream.read(struct.tensor.data, near.nbytes)
         dl.copyto(near, np.zeros(100, "float32"))
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         assert bytes(read) == numbers(100).tobytes()
         assert near.cpu().numpy().sum() == 0
         release(struct)
@@ -101,7 +112,7 @@ class TestStreams(OnFakeCuda):
         own = Stream()
         near = dl.from_numpy(numbers(3)).cuda()
         fake_cuda.reset()
-        release(taken(near, stream=own if stream == "own" else stream))
+        release(consumed(near, stream=own if stream == "own" else stream))
         waits = {
             line.split(" stream=")[1].split(" ")[0].rstrip("0123456789") for line in log("cuStreamWaitEvent")
         }
@@ -128,20 +139,20 @@ class TestStreams(OnFakeCuda):
     def test_stream_objects_are_kept_as_long_as_the_memory(self):
         stream, array = Stream(), numbers(100)
         near, seen = dl.from_numpy(array).cuda(), weakref.ref(stream)
-        struct = taken(near, stream=stream)
+        struct = consumed(near, stream=stream)
         read = stream.read(struct.tensor.data, array.nbytes)
         del stream, near
         gc.collect()
         assert seen() is not None
         release(struct)
         assert seen() is None
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         assert bytes(read) == array.tobytes()
 
     def test_streams_destroyed_early_are_replaced_by_a_context_wait(self):
         stream = Stream()
         near = dl.from_numpy(numbers(3)).cuda()
-        struct = taken(near, stream=stream.number)
+        struct = consumed(near, stream=stream.number)
         read = stream.read(struct.tensor.data, near.nbytes)
         del stream  # a number keeps nothing
         fake_cuda.reset()
@@ -154,7 +165,7 @@ class TestStreams(OnFakeCuda):
         near, reads = dl.from_numpy(numbers(3)).cuda(), []
         for _ in range(3):
             stream = Stream()
-            struct = taken(near, stream=stream.number)
+            struct = consumed(near, stream=stream.number)
             reads.append(stream.read(struct.tensor.data, near.nbytes))
             release(struct)
             del stream
@@ -171,7 +182,7 @@ class TestDevicesOfConsumers(OnFakeCuda):
     def test_copies_are_ready_on_a_stream_of_the_requested_device(self, start, copied):
         array, stream = numbers(50, 20).T, Stream(1)
         tensor = dl.from_numpy(array) if start == "host" else dl.from_numpy(array).cuda(0)
-        struct = taken(tensor, stream=stream.number, dl_device=OTHER, copy=copied)
+        struct = consumed(tensor, stream=stream.number, dl_device=OTHER, copy=copied)
         assert tuple(struct.tensor.device) == OTHER and struct.flags == IS_COPIED
         read = stream.read(struct.tensor.data, array.nbytes)
         release(struct)
@@ -183,7 +194,7 @@ class TestDevicesOfConsumers(OnFakeCuda):
         array = numbers(50, 20)[:, ::2]
         near = dl.from_numpy(array).cuda()
         for options in ({}, {"copy": True}, {"stream": -1}, {"stream": None}):
-            struct = taken(near, dl_device=HOST, **options)
+            struct = consumed(near, dl_device=HOST, **options)
             assert tuple(struct.tensor.device) == HOST and struct.flags == IS_COPIED
             seen = C.string_at(struct.tensor.data, array.size * array.itemsize)
             assert seen == array.tobytes()
@@ -211,7 +222,7 @@ class TestDevicesOfConsumers(OnFakeCuda):
 
 
 class TestThreads(OnFakeCuda):
-    kept = (fake_cuda.MEMORY, fake_cuda.STREAMS)
+    counted = (fake_cuda.MEMORY, fake_cuda.STREAMS)
 
     def test_threads_copy_concurrently(self):
         wrong, done = [], []
@@ -239,7 +250,7 @@ class TestThreads(OnFakeCuda):
         array = numbers(1000)
         held = [dl.from_numpy(array).cuda(1)]
         stream = Stream(1)
-        struct = taken(held[0], stream=stream)
+        struct = consumed(held[0], stream=stream)
         read = stream.read(struct.tensor.data, array.nbytes)
         release(struct)
         before = live(fake_cuda.MEMORY)[0]
@@ -254,7 +265,7 @@ class TestThreads(OnFakeCuda):
     def test_structs_may_be_released_on_a_non_python_thread(self, start):
         array, stream = numbers(1000), Stream()
         near = dl.from_numpy(array).cuda() if start == "ours" else dl.from_dlpack(Memory(array))
-        struct, seen = taken(near, stream=stream), weakref.ref(stream)
+        struct, seen = consumed(near, stream=stream), weakref.ref(stream)
         read = stream.read(struct.tensor.data, array.nbytes)
         del near, stream
         process = C.CDLL(None)
@@ -263,7 +274,7 @@ class TestThreads(OnFakeCuda):
         assert process.pthread_create(C.byref(thread), None, C.c_void_p(struct.deleter), C.byref(struct)) == 0
         assert process.pthread_join(thread, None) == 0
         assert seen() is None
-        fake_cuda.settle()
+        fake_cuda.synchronize_devices()
         assert bytes(read) == array.tobytes()
 
     def test_the_current_device_is_per_thread(self):
