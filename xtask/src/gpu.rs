@@ -76,7 +76,7 @@ fn python_tests(folder: &Path) -> Outcome {
     Ok(())
 }
 
-/// Builds `tests/torch.rs` as a program, and strips its debug information.
+/// Builds `tests/torch` as a program, and strips its debug information.
 fn rust_tests(program: &Path) -> Outcome {
     let (workspace, libtorch, target) = test::workspace_on(LIBTORCH)?;
     let mut build = cargo(&["rustc", "--release", "--features", "cuda,torch", "--test", "torch"]);

@@ -1,0 +1,252 @@
+//! How the fields of imported structs are read, and which ones are refused.
+
+use std::ptr::null_mut;
+
+use dlbridge::{Device, Error, Exported, Tensor};
+
+use crate::producer::HostileProducer;
+use crate::support::{PADDED, consumed, field_of, flags, refused};
+
+#[test]
+fn other_major_versions_are_refused_unread() {
+    for version in [(2, 0), (0, 5), (u32::MAX, 0)] {
+        // Fields behind the version that would crash whoever believed them.
+        let hostile = HostileProducer {
+            version,
+            ndim: Some(i32::MAX),
+            shape: None,
+            strides: None,
+            ..HostileProducer::default()
+        };
+        assert!(
+            matches!(refused(hostile), Error::UnsupportedVersion { major, .. } if major == version.0)
+        );
+    }
+    for minor in [0, 2, 99] {
+        consumed(HostileProducer { version: (1, minor), ..HostileProducer::default() });
+    }
+}
+
+#[test]
+fn null_strides_are_row_major_in_every_version() {
+    for version in [(1, 0), (1, 3)] {
+        let shape = Some(vec![2, 3]);
+        let (tensor, _) = consumed(HostileProducer {
+            version,
+            shape,
+            strides: None,
+            ..HostileProducer::default()
+        });
+        assert_eq!(tensor.strides(), [3, 1]);
+        let exported = tensor.share_dlpack();
+        // SAFETY: ours, and valid.
+        let strides = unsafe { exported.as_ptr().as_ref() }.dl_tensor.strides;
+        assert!(!strides.is_null());
+    }
+}
+
+#[test]
+fn byte_offset_is_added_to_the_data_pointer() {
+    for offset in [0_u64, 4, 8] {
+        let (tensor, _) =
+            consumed(HostileProducer { byte_offset: offset, ..HostileProducer::default() });
+        assert_eq!(tensor.to_vec::<f32>().expect("readable")[0], (offset / 4) as f32);
+        let exported = tensor.share_dlpack();
+        // SAFETY: ours, and valid.
+        let description = unsafe { &exported.as_ptr().as_ref().dl_tensor };
+        assert_eq!(description.byte_offset, 0);
+        assert_eq!(description.data, tensor.data_ptr());
+    }
+    let (odd, _) = consumed(HostileProducer { byte_offset: 1, ..HostileProducer::default() });
+    assert!(matches!(odd.as_slice::<f32>(), Err(Error::Misaligned { align: 4, .. })));
+    assert_eq!(odd.to_vec::<f32>().expect("copies need no alignment").len(), 3);
+    assert_eq!(odd.deep_clone().expect("likewise").as_slice::<f32>().expect("aligned").len(), 3);
+    assert_eq!(
+        field_of(&refused(HostileProducer { byte_offset: u64::MAX, ..HostileProducer::default() })),
+        "byte_offset"
+    );
+}
+
+#[test]
+fn imports_read_every_stride_pattern() {
+    for (shape, strides, offset, expected) in [
+        (&[2_i64, 3][..], &[1_i64, 2][..], 0, &[0., 2., 4., 1., 3., 5.][..]),
+        (&[3], &[-1], 2, &[2., 1., 0.]),
+        (&[2, 2], &[0, 1], 0, &[0., 1., 0., 1.]),
+        (&[3, 3], &[1, 1], 0, &[0., 1., 2., 1., 2., 3., 2., 3., 4.]),
+        (&[1, 3], &[i64::MIN, 1], 0, &[0., 1., 2.]),
+        (&[], &[], 5, &[5.]),
+        (&[0, 3], &[7, -9], 0, &[]),
+    ] {
+        let (tensor, _) = consumed(HostileProducer {
+            byte_offset: 4 * offset,
+            ..HostileProducer::shaped(shape, strides)
+        });
+        assert_eq!(tensor.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
+        let clone = tensor.deep_clone().expect("memory");
+        assert_eq!(clone.to_vec::<f32>().expect("readable"), expected, "{shape:?} {strides:?}");
+        assert!(clone.strides().iter().all(|&stride| stride >= 0 || clone.is_empty()));
+    }
+}
+
+#[test]
+fn invalid_fields_are_refused_by_name() {
+    let shape_of = |shape: &[i64]| HostileProducer {
+        shape: Some(shape.into()),
+        strides: None,
+        ..HostileProducer::default()
+    };
+    for (field, producer) in [
+        ("ndim", HostileProducer { ndim: Some(-1), ..HostileProducer::default() }),
+        ("shape", HostileProducer { shape: None, ndim: Some(2), ..HostileProducer::default() }),
+        ("shape[0]", HostileProducer::shaped(&[-1], &[1])),
+        ("shape[1]", shape_of(&[2, i64::MIN])),
+        ("data", HostileProducer { data: null_mut(), ..HostileProducer::default() }),
+        ("dtype.bits", HostileProducer { dtype: (2, 0, 1), ..HostileProducer::default() }),
+        ("dtype.lanes", HostileProducer { dtype: (2, 32, 0), ..HostileProducer::default() }),
+        ("dtype.bits", HostileProducer { dtype: (17, 8, 1), ..HostileProducer::default() }),
+        ("dtype.bits", HostileProducer { dtype: (15, 4, 1), ..HostileProducer::default() }),
+    ] {
+        assert_eq!(field_of(&refused(producer)), field);
+    }
+    for producer in [
+        shape_of(&[1 << 62, 8]),
+        HostileProducer::shaped(&[3], &[i64::MAX]),
+        HostileProducer::shaped(&[1 << 40, 2], &[1 << 22, 1]),
+        HostileProducer::shaped(&[1 << 61], &[1]),
+    ] {
+        assert!(matches!(refused(producer), Error::Overflow { .. }));
+    }
+    let (empty, _) =
+        consumed(HostileProducer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });
+    assert_eq!(empty.to_vec::<f32>().expect("nothing to read").len(), 0);
+    assert!(empty.is_contiguous() && empty.deep_clone().is_ok());
+}
+
+#[test]
+fn misaligned_shape_and_strides_are_refused() {
+    for field in ["shape", "strides"] {
+        let (source, deleted) = HostileProducer::default().make();
+        // SAFETY: the struct is ours.
+        let description = unsafe { &mut (*source.as_ptr()).dl_tensor };
+        match field {
+            "shape" => description.shape = description.shape.wrapping_byte_add(1),
+            _ => description.strides = description.strides.wrapping_byte_add(1),
+        }
+        // SAFETY: what it says wrong is what the test is about.
+        let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("misaligned");
+        assert_eq!(field_of(rejected.error()), field);
+        drop(rejected);
+        assert_eq!(deleted.times(), 1);
+    }
+}
+
+#[test]
+fn unknown_devices_and_dtypes_pass_through_unread() {
+    for (kind, readable) in [
+        (1, true),
+        (2, false),
+        (3, true),
+        (10, false),
+        (11, true),
+        (12, false),
+        (13, false),
+        (99, false),
+    ] {
+        let (tensor, _) =
+            consumed(HostileProducer { device: (kind, 5), ..HostileProducer::default() });
+        assert_eq!(tensor.device(), Device { device_type: kind as i32, index: 5 });
+        assert_eq!(tensor.as_slice::<f32>().is_ok(), readable, "{kind}");
+        assert_eq!(tensor.to_vec::<f32>().is_ok(), readable, "{kind}");
+        assert_eq!(tensor.deep_clone().is_ok(), readable, "{kind}");
+        let exported = tensor.into_dlpack();
+        // SAFETY: ours, and valid.
+        assert_eq!(unsafe { exported.as_ptr().as_ref() }.dl_tensor.device.device_type, kind);
+    }
+    let (cuda, _) = consumed(HostileProducer { device: (2, 0), ..HostileProducer::default() });
+    assert_eq!(
+        cuda.to_list().expect_err("on the device").to_string(),
+        "can't convert cuda:0 device type tensor to list. Use Tensor::cpu() to copy the tensor to host memory first."
+    );
+    for dtype in [(99, 32, 1), (3, 64, 1), (2, 32, 2), (6, 1, 1), (2, 24, 1)] {
+        let (tensor, _) =
+            consumed(HostileProducer { dtype, shape: Some(vec![1]), ..HostileProducer::default() });
+        assert!(matches!(tensor.as_slice::<f32>(), Err(Error::DTypeMismatch { .. })));
+        assert!(matches!(tensor.to_list(), Err(Error::UnsupportedDType { .. })), "{dtype:?}");
+        assert_eq!(tensor.share_dlpack().into_raw_dtype(), dtype);
+    }
+}
+
+trait RawDType {
+    fn into_raw_dtype(self) -> (u8, u8, u16);
+}
+
+impl RawDType for Exported {
+    fn into_raw_dtype(self) -> (u8, u8, u16) {
+        // SAFETY: ours, and valid.
+        let dtype = unsafe { self.as_ptr().as_ref() }.dl_tensor.dtype;
+        (dtype.code, dtype.bits, dtype.lanes)
+    }
+}
+
+#[test]
+fn padded_flag_decides_the_size_of_sub_byte_elements() {
+    let fp4 = |flags| HostileProducer {
+        dtype: (17, 4, 1),
+        flags,
+        shape: Some(vec![5]),
+        ..HostileProducer::default()
+    };
+    let (packed, _) = consumed(fp4(0));
+    let (padded, _) = consumed(fp4(PADDED));
+    assert_eq!((packed.nbytes(), padded.nbytes()), (3, 5));
+    assert_eq!(flags(&padded.share_dlpack()) & PADDED, PADDED);
+    let (pair, _) = consumed(HostileProducer { dtype: (17, 4, 2), ..fp4(0) });
+    assert_eq!(pair.nbytes(), 5);
+    assert_eq!(packed.deep_clone().expect("contiguous").nbytes(), 3);
+    let (strided, _) = consumed(HostileProducer { strides: Some(vec![2]), ..fp4(0) });
+    assert!(matches!(strided.deep_clone(), Err(Error::UnsupportedDType { .. })));
+}
+
+#[test]
+fn copies_refuse_unreachable_devices() {
+    let mut target = Tensor::zeros::<f32>([3]).expect("small");
+    // CUDA is refused as this build or this machine has it; 99 devices are more than any has.
+    let lacking = |error: Error| match error {
+        Error::CudaNotEnabled { .. } => cfg!(not(feature = "cuda")),
+        Error::CudaUnavailable { .. } => cfg!(feature = "cuda"),
+        _ => false,
+    };
+    let unsupported = |error: Error| matches!(error, Error::UnsupportedDevice { .. });
+    type Expected<'a> = &'a dyn Fn(Error) -> bool;
+    let devices: [(_, Expected<'_>); 4] = [
+        ((2, 99), &lacking),
+        ((13, 99), &lacking),
+        ((10, 0), &unsupported),
+        ((7, 0), &unsupported),
+    ];
+    for (device, expected) in devices {
+        let (far, deleted) = consumed(HostileProducer { device, ..HostileProducer::default() });
+        assert!(far.copy_into(&mut target).is_err_and(expected), "{device:?}");
+        // SAFETY: refused before anything is written.
+        assert!(unsafe { target.copy_into_unchecked(&far) }.is_err_and(expected), "{device:?}");
+        assert!(far.deep_clone().is_err_and(expected), "{device:?}");
+        assert!(far.to_device(Device::CPU).is_err_and(expected), "{device:?}");
+        assert!(target.to_device(far.device()).is_err(), "{device:?}");
+        drop(far.share_dlpack());
+        let rejected = far.cpu().expect_err("out of reach");
+        assert!(expected(rejected.error().clone()), "{}", rejected.error());
+        assert_eq!(
+            (rejected.into_value().device().device_type, deleted.times()),
+            (i32::try_from(device.0).expect("small"), 0)
+        );
+    }
+    let third = Device { device_type: 1, index: 3 };
+    assert!(
+        target
+            .to_device(third)
+            .is_err_and(|error| matches!(error, Error::UnsupportedDevice { .. }))
+    );
+    let message = target.to_device(Device::cuda(99)).expect_err("none has so many").to_string();
+    assert!(message.starts_with("cuda:99 ") && message.contains("this "), "{message}");
+}
