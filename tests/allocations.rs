@@ -49,7 +49,12 @@ const MAX_GROWTH_KIB: usize = 30_000;
 fn array_round_trip_allocates_once() {
     let array = Array2::<f32>::zeros((8, 8));
     let (count, array) = allocations(|| {
-        array.into_tensor().into_ndarray::<f32, Ix2>().expect("f32").into_array().expect("the original")
+        array
+            .into_tensor()
+            .into_ndarray::<f32, Ix2>()
+            .expect("f32")
+            .into_array()
+            .expect("the original")
     });
     assert_eq!(count, 1);
     let (count, tensor) = allocations(|| array.into_tensor());
@@ -59,7 +64,8 @@ fn array_round_trip_allocates_once() {
     let (count, exported) = allocations(|| shared.into_dlpack());
     assert_eq!(count, 1);
     drop(exported);
-    let (count, _tensor) = allocations(|| Tensor::from_vec(vec![1.0_f32], [1]).map(|tensor| tensor.len()));
+    let (count, _tensor) =
+        allocations(|| Tensor::from_vec(vec![1.0_f32], [1]).map(|tensor| tensor.len()));
     assert_eq!(count, 2, "the Vec and the storage");
 }
 
@@ -92,7 +98,8 @@ mod torch {
             let array = Array2::<f32>::zeros((size, size));
             let (count, tensor) = allocations(|| array.into_torch().expect("moved"));
             assert_eq!(count, 1);
-            let (count, array) = allocations(|| tensor.into_ndarray::<f32, Ix2>().expect("moved back"));
+            let (count, array) =
+                allocations(|| tensor.into_ndarray::<f32, Ix2>().expect("moved back"));
             assert_eq!(count, 0, "unwrapped");
             let (count, _array) = allocations(|| array.into_array().expect("the original"));
             assert_eq!(count, 0);
@@ -140,7 +147,8 @@ mod torch {
         let before = resident_kib();
         round_trips(1_000_000);
         assert!(resident_kib().saturating_sub(before) < MAX_GROWTH_KIB);
-        let array = tensor.into_ndarray::<f32, Ix2>().expect("f32").into_array().expect("the original");
+        let array =
+            tensor.into_ndarray::<f32, Ix2>().expect("f32").into_array().expect("the original");
         assert_eq!(array.as_ptr(), address);
         assert!(torch.into_ndarray::<f32, Ix2>().is_ok());
     }

@@ -37,6 +37,12 @@ fn struct_layouts_match_dlpack_h() {
 fn versions_and_flags_match_dlpack_h() {
     assert_eq!(ours::DLPACK_MAJOR_VERSION, theirs::DLPACK_MAJOR_VERSION);
     assert_eq!(ours::DLPACK_MINOR_VERSION, theirs::DLPACK_MINOR_VERSION);
-    assert_eq!(u64::from(ours::DLPACK_FLAG_BITMASK_READ_ONLY), dlpark::DlpackFlags::READ_ONLY.bits());
-    assert_eq!(u64::from(ours::DLPACK_FLAG_BITMASK_IS_COPIED), dlpark::DlpackFlags::IS_COPIED.bits());
+    assert_eq!(
+        u64::from(ours::DLPACK_FLAG_BITMASK_READ_ONLY),
+        dlpark::DlpackFlags::READ_ONLY.bits()
+    );
+    assert_eq!(
+        u64::from(ours::DLPACK_FLAG_BITMASK_IS_COPIED),
+        dlpark::DlpackFlags::IS_COPIED.bits()
+    );
 }

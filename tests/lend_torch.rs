@@ -227,7 +227,11 @@ fn converting_inside_the_closure_counts_as_an_escape() {
     let converted = array.lend_torch(|tensor| {
         let lent = std::mem::replace(tensor, tch::Tensor::zeros([1], tch::kind::FLOAT_CPU));
         let mut converted = lent.into_tensor().expect("nobody else in libtorch");
-        assert_eq!(converted.as_slice_mut::<f32>(), Err(Error::NotUnique), "`lend_torch` has a handle too");
+        assert_eq!(
+            converted.as_slice_mut::<f32>(),
+            Err(Error::NotUnique),
+            "`lend_torch` has a handle too"
+        );
         converted
     });
     let mut converted = converted.expect("lent");

@@ -1,6 +1,8 @@
 //! ndarray: every type and layout both ways, and who may write.
 
-use dlbridge::{Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, NdArray, Tensor};
+use dlbridge::{
+    Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, NdArray, Tensor,
+};
 use half::{bf16, f16};
 use ndarray::{
     ArcArray, Array, Array2, Array3, ArrayD, Axis, Dimension, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s,
@@ -47,13 +49,15 @@ fn layouts<T: Element>(value: impl Fn(usize) -> T) -> Vec<ArrayD<T>> {
 
 fn round_trip<T: Element>(value: impl Fn(usize) -> T) {
     for array in layouts(&value) {
-        let (expected, address, strides) = (array.clone(), array.as_ptr(), array.strides().to_vec());
+        let (expected, address, strides) =
+            (array.clone(), array.as_ptr(), array.strides().to_vec());
         let tensor = array.into_tensor();
         assert_eq!(tensor.dtype(), T::DTYPE);
         let shared = tensor.share();
         assert_eq!(shared.as_ndarray::<T, IxDyn>().expect("a view"), expected);
         assert_eq!(tensor.to_ndarray::<T, IxDyn>().expect("a copy"), expected);
-        let cloned = tensor.deep_clone().expect("memory").into_ndarray::<T, IxDyn>().expect("an array");
+        let cloned =
+            tensor.deep_clone().expect("memory").into_ndarray::<T, IxDyn>().expect("an array");
         assert_eq!(*cloned, expected);
         drop(shared);
         let array: NdArray<T, IxDyn> = tensor.into_ndarray().expect("an array");
@@ -179,7 +183,9 @@ fn wrapped<T: Element>(mut values: Vec<T>, shape: &[i64], strides: &[i64]) -> Te
 
 #[test]
 fn overlapping_layouts_have_no_writable_views() {
-    for (shape, strides) in [(&[2_i64, 3][..], &[0_i64, 1][..]), (&[3, 3], &[1, 1]), (&[3, 2], &[2, 3])] {
+    for (shape, strides) in
+        [(&[2_i64, 3][..], &[0_i64, 1][..]), (&[3, 3], &[1, 1]), (&[3, 2], &[2, 3])]
+    {
         let mut tensor = wrapped(vec![1.0_f32; 9], shape, strides);
         assert!(tensor.as_ndarray::<f32, Ix2>().is_ok());
         assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::SelfOverlap { .. })));
@@ -192,7 +198,8 @@ fn overlapping_layouts_have_no_writable_views() {
 #[test]
 fn shapes_beyond_ndarrays_limits_are_refused() {
     let huge = Layout::new(&[1 << 62, 1 << 62, 0], &[1, 1, 1]).expect("no elements");
-    let descriptor = Descriptor::new(std::ptr::null_mut(), huge, DType::F32, Device::CPU).expect("valid");
+    let descriptor =
+        Descriptor::new(std::ptr::null_mut(), huge, DType::F32, Device::CPU).expect("valid");
     // SAFETY: there are no elements.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
     assert!(matches!(tensor.as_ndarray::<f32, Ix3>(), Err(Error::Overflow { .. })));
@@ -260,7 +267,10 @@ fn vecs_and_arrays_convert_into_each_other() {
     let tensor = rejected.into_value();
     assert_eq!(tensor.as_slice::<i32>().expect("still whole"), [2, 3]);
     let rejected = tensor.into_vec::<i32>().expect_err("still a part");
-    assert_eq!(rejected.into_value().into_ndarray::<i32, Ix1>().expect("readable").to_vec(), [2, 3]);
+    assert_eq!(
+        rejected.into_value().into_ndarray::<i32, Ix1>().expect("readable").to_vec(),
+        [2, 3]
+    );
 }
 
 #[test]
@@ -285,7 +295,10 @@ fn copies_of_views_keep_the_memory_order() {
         12
     );
     let wrapped = array.into_tensor().into_ndarray::<f32, Ix2>().expect("f32");
-    assert_eq!(wrapped.to_list().expect("rank 2").to_string(), "[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]");
+    assert_eq!(
+        wrapped.to_list().expect("rank 2").to_string(),
+        "[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]"
+    );
     assert_eq!(wrapped.to_tensor().expect("memory").len(), 6);
 }
 
@@ -308,9 +321,13 @@ fn many_planes_are_interleaved_and_deinterleaved() {
     let array = ndarray::Array3::from_shape_vec((images, pixels, planes), values).expect("fits");
     let expected = array.clone().permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
     let tensor = Tensor::from(array.permuted_axes([0, 2, 1]));
-    let mut target = Tensor::zeros::<u8>([images as i64, planes as i64, pixels as i64]).expect("memory");
+    let mut target =
+        Tensor::zeros::<u8>([images as i64, planes as i64, pixels as i64]).expect("memory");
     tensor.copy_into(&mut target).expect("same shape");
-    assert_eq!(target.as_slice::<u8>().expect("contiguous"), expected.as_slice().expect("standard"));
+    assert_eq!(
+        target.as_slice::<u8>().expect("contiguous"),
+        expected.as_slice().expect("standard")
+    );
     let mut back = tensor.deep_clone().expect("memory");
     target.copy_into(&mut back).expect("same shape");
     assert_eq!(back.to_vec::<u8>().expect("u8"), expected.as_slice().expect("standard"));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use dlbridge::{Access, DType, Descriptor, Device, Element, Error, Layout, List, MemoryFormat, Tensor};
+use dlbridge::{
+    Access, DType, Descriptor, Device, Element, Error, Layout, List, MemoryFormat, Tensor,
+};
 use half::{bf16, f16};
 use num_complex::Complex;
 use proptest::prelude::*;
@@ -43,7 +45,10 @@ fn vec_round_trip_keeps_address_and_capacity() {
 #[test]
 fn wrong_shapes_are_refused() {
     let rejected = Tensor::from_vec(vec![1_u8; 5], [2, 3]).expect_err("6 elements wanted");
-    assert_eq!(*rejected.error(), Error::LengthMismatch { shape: vec![2, 3], expected: 6, found: 5 });
+    assert_eq!(
+        *rejected.error(),
+        Error::LengthMismatch { shape: vec![2, 3], expected: 6, found: 5 }
+    );
     assert_eq!(rejected.into_value(), [1; 5]);
     assert!(matches!(Tensor::from_slice(&[1_u8], [-1]), Err(Error::InvalidDescriptor { .. })));
     assert!(matches!(Tensor::zeros::<f64>([i64::MAX, i64::MAX]), Err(Error::Overflow { .. })));
@@ -148,7 +153,10 @@ fn copy_into_refuses_invalid_targets() {
     // SAFETY: nobody writes the memory.
     let read_only = unsafe { counting().assume_read_only() }.expect("alone");
     // SAFETY: refused before anything is written.
-    assert!(matches!(unsafe { source.copy_into_unchecked(&read_only) }, Err(Error::ReadOnly { .. })));
+    assert!(matches!(
+        unsafe { source.copy_into_unchecked(&read_only) },
+        Err(Error::ReadOnly { .. })
+    ));
 }
 
 #[test]
@@ -164,8 +172,9 @@ fn copy_into_new_fills_uninitialized_memory() {
             Device::CPU,
         );
         // SAFETY: the source's own memory, which it keeps.
-        let transposed =
-            unsafe { Tensor::from_raw_parts(transposed.expect("the same elements"), false, source.share()) };
+        let transposed = unsafe {
+            Tensor::from_raw_parts(transposed.expect("the same elements"), false, source.share())
+        };
         let mut new = Vec::<i32>::with_capacity(count as usize + 1);
         let place = new.as_mut_ptr().wrapping_add(1);
         let target = Descriptor::new(
@@ -288,7 +297,10 @@ fn debug_prints_the_values_that_are_readable() {
 #[test]
 fn item_needs_exactly_one_element() {
     assert_eq!(Tensor::from_vec(vec![5_i64], [1, 1]).expect("1").item::<i64>(), Ok(5));
-    assert!(matches!(counting().item::<i32>(), Err(Error::LengthMismatch { expected: 1, found: 24, .. })));
+    assert!(matches!(
+        counting().item::<i32>(),
+        Err(Error::LengthMismatch { expected: 1, found: 24, .. })
+    ));
 }
 
 #[test]
@@ -307,7 +319,8 @@ fn cpu_returns_host_tensors_unchanged() {
 
 /// A layout within `0..len` elements, with strides of any sign, and where its first element is.
 fn layouts() -> impl Strategy<Value = (Vec<i64>, Vec<i64>, i64, usize)> {
-    let dims = prop::collection::vec((prop_oneof![Just(0_i64), Just(1), 2_i64..5], -7_i64..8), 0..6);
+    let dims =
+        prop::collection::vec((prop_oneof![Just(0_i64), Just(1), 2_i64..5], -7_i64..8), 0..6);
     dims.prop_map(|dims| {
         let (shape, strides): (Vec<i64>, Vec<i64>) = dims.into_iter().unzip();
         let reach = |sign: i64| -> i64 {
@@ -326,8 +339,10 @@ fn layouts() -> impl Strategy<Value = (Vec<i64>, Vec<i64>, i64, usize)> {
 fn naive(first: i64, shape: &[i64], strides: &[i64]) -> Vec<i32> {
     let mut offsets = vec![first];
     for (&size, &stride) in shape.iter().zip(strides) {
-        offsets =
-            offsets.iter().flat_map(|offset| (0..size).map(move |index| offset + index * stride)).collect();
+        offsets = offsets
+            .iter()
+            .flat_map(|offset| (0..size).map(move |index| offset + index * stride))
+            .collect();
     }
     offsets.into_iter().map(|offset| offset as i32).collect()
 }
@@ -376,7 +391,8 @@ fn packed_elements_are_copied_only_in_their_own_layout() {
     static PACKED: [u8; 2] = [0x21, 0x43];
     let layout = Layout::contiguous(&[1, 2, 1, 2]).expect("small");
     let data = PACKED.as_ptr().cast_mut().cast();
-    let descriptor = Descriptor::new(data, layout, DType::scalar(17, 4), Device::CPU).expect("valid");
+    let descriptor =
+        Descriptor::new(data, layout, DType::scalar(17, 4), Device::CPU).expect("valid");
     // SAFETY: static, and not written.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
     assert!(tensor.deep_clone().is_ok());
@@ -402,7 +418,8 @@ fn zeros_support_every_layout_and_dtype() {
     let packed = Tensor::zeros_with(Layout::contiguous(&[5]).expect("valid"), DType::scalar(17, 4));
     assert_eq!(packed.expect("small").nbytes(), 3);
     let refused = |shape: &[i64], dtype| {
-        Tensor::zeros_with(Layout::contiguous(shape).expect("valid"), dtype).expect_err("impossible")
+        Tensor::zeros_with(Layout::contiguous(shape).expect("valid"), dtype)
+            .expect_err("impossible")
     };
     assert!(matches!(refused(&[1], DType::scalar(99, 8)), Error::UnsupportedDType { .. }));
     assert!(matches!(refused(&[1], DType::scalar(2, 0)), Error::InvalidDescriptor { .. }));

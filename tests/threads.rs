@@ -36,7 +36,11 @@ fn small_copies_use_one_thread_and_large_ones_the_callers_pool() {
 
     assert!(copies_well(1500));
     assert!(threads() > before, "the global pool");
-    assert_eq!(in_child(|| copies_well(1500)), 0, "the child of a fork does not wait for threads it lacks");
+    assert_eq!(
+        in_child(|| copies_well(1500)),
+        0,
+        "the child of a fork does not wait for threads it lacks"
+    );
 }
 
 /// Runs `test` in the child of a fork, for half a minute at most; 0 means that it is right.
