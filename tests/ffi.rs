@@ -28,7 +28,8 @@ fn struct_layouts_match_dlpack_h() {
         DLPackExchangeAPIHeader { version, prev_api }
         DLPackExchangeAPI {
             header, managed_tensor_allocator, managed_tensor_from_py_object_no_sync,
-            managed_tensor_to_py_object_no_sync, dltensor_from_py_object_no_sync, current_work_stream
+            managed_tensor_to_py_object_no_sync, dltensor_from_py_object_no_sync,
+            current_work_stream
         }
     }
 }

@@ -315,7 +315,7 @@ fn handles_are_send_and_sync() {
 
 #[test]
 fn many_planes_are_interleaved_and_deinterleaved() {
-    // Large enough to be written past the caches; 15 planes of bytes once ran over the buffer for that.
+    // Large enough for non-temporal stores. 15 planes of bytes once overran their store buffer.
     let (images, planes, pixels) = (300, 15, 1024);
     let values = Vec::from_iter((0..images * planes * pixels).map(|index| (index % 251) as u8));
     let array = ndarray::Array3::from_shape_vec((images, pixels, planes), values).expect("fits");

@@ -176,9 +176,9 @@ fn copy_into_new_fills_uninitialized_memory() {
             Tensor::from_raw_parts(transposed.expect("the same elements"), false, source.share())
         };
         let mut new = Vec::<i32>::with_capacity(count as usize + 1);
-        let place = new.as_mut_ptr().wrapping_add(1);
+        let first = new.as_mut_ptr().wrapping_add(1);
         let target = Descriptor::new(
-            place.cast(),
+            first.cast(),
             Layout::contiguous(&[side, side]).expect("small"),
             DType::I32,
             Device::CPU,
@@ -366,9 +366,10 @@ proptest! {
     fn copy_into_fills_any_layout((shape, strides, first, len) in layouts()) {
         let mut target = strided(len, first, &shape, &strides);
         let count = target.len();
-        let source = Tensor::from_vec(Vec::from_iter(100..100 + count as i32), shape).expect("fits");
+        let values = Vec::from_iter(100..100 + count as i32);
+        let source = Tensor::from_vec(values.clone(), shape).expect("fits");
         match source.copy_into(&mut target) {
-            Ok(()) => prop_assert_eq!(target.to_vec::<i32>().expect("i32"), source.to_vec::<i32>().expect("i32")),
+            Ok(()) => prop_assert_eq!(target.to_vec::<i32>().expect("i32"), values),
             Err(error) => {
                 let overlap = matches!(error, Error::SelfOverlap { .. });
                 prop_assert!(overlap);

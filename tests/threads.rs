@@ -1,5 +1,5 @@
-//! Which copies use other threads, and whose. In a file of its own, because it counts the threads of
-//! the process, and in one test, because tests are threads too.
+//! Which copies use other threads, and whose. In a file of its own, because it counts the threads
+//! of the process, and in one test, because tests are threads too.
 #![cfg(target_os = "linux")]
 
 use dlbridge::{MemoryFormat, Tensor};
@@ -17,8 +17,8 @@ fn copies_well(side: i32) -> bool {
     let tensor = Tensor::from(array.reversed_axes());
     let copy = tensor.deep_clone_with(MemoryFormat::Contiguous).expect("memory");
     let copy = copy.as_slice::<i32>().expect("contiguous");
-    copy.iter().enumerate().all(|(place, &value)| {
-        let (row, column) = (place as i32 / side, place as i32 % side);
+    copy.iter().enumerate().all(|(index, &value)| {
+        let (row, column) = (index as i32 / side, index as i32 % side);
         value == column * side + row
     })
 }

@@ -302,22 +302,17 @@ fn copies_of_aliased_memory_are_complete_on_return() {
 #[test]
 fn threads_copy_concurrently() {
     let session = Session::new();
+    let copy_back = |device: i32, value: u8| {
+        let len = 5 << 20;
+        let host = Tensor::from_vec(vec![value; len], [len as i64]).expect("as many");
+        let near = host.cuda(device).expect("a copy");
+        let back = near.deep_clone().expect("a copy").cpu().expect("a copy");
+        assert!(back.as_slice::<u8>().expect("here").iter().all(|&byte| byte == value));
+    };
     std::thread::scope(|scope| {
         for thread in 0..4_u8 {
             scope.spawn(move || {
-                for round in 0..5_u8 {
-                    let len = 5 << 20;
-                    let host = Tensor::from_vec(vec![thread * 16 + round; len], [len as i64])
-                        .expect("as many");
-                    let near = host.cuda(i32::from(thread % 2)).expect("a copy");
-                    let back = near.deep_clone().expect("a copy").cpu().expect("a copy");
-                    assert!(
-                        back.as_slice::<u8>()
-                            .expect("here")
-                            .iter()
-                            .all(|&byte| byte == thread * 16 + round)
-                    );
-                }
+                (0..5).for_each(|round| copy_back(i32::from(thread % 2), thread * 16 + round));
             });
         }
     });

@@ -99,98 +99,166 @@ fn temporaries_on_the_target_device_outlive_its_work() {
     assert_eq!(session.faults(), "");
 }
 
-/// Every call of the driver fails once, in every verb.
+/// The functions of the driver that fail one after another.
+const CALLS: [&str; 15] = [
+    "cuCtxPushCurrent_v2",
+    "cuStreamWaitEvent",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuMemAllocAsync",
+    "cuMemHostAlloc",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemcpyPeerAsync",
+    "cuLaunchKernel",
+    "cuPointerGetAttribute",
+    "cuEventDestroy_v2",
+    "cuMemFreeAsync",
+];
+
+const SHAPE: [i64; 2] = [3000, 700];
+const STRIDES: [i64; 2] = [1400, 2];
+const OUT_OF_MEMORY: i32 = 2;
+const UNKNOWN: i32 = 999;
+
+/// The same elements in several kinds of memory.
+struct Sources {
+    host: Tensor,
+    pinned: Tensor,
+    /// Strided memory on the first device.
+    near: Tensor,
+    /// Contiguous memory on the first device.
+    dense: Tensor,
+    stream: Stream,
+    /// The bytes of the elements in row-major order.
+    expected: Vec<u8>,
+}
+
+impl Sources {
+    fn new() -> Self {
+        let bytes = numbers(span(&SHAPE, &STRIDES, DType::F32));
+        let host = on_host(&SHAPE, &STRIDES, DType::F32, bytes.clone());
+        let expected = elements(&host);
+        Self {
+            pinned: host.to_device(Device::CUDA_HOST).expect("a copy"),
+            near: memory(0, &SHAPE, &STRIDES, DType::F32, &bytes),
+            dense: memory(0, &SHAPE, &[700, 1], DType::F32, &expected),
+            stream: Stream::new(GPU).expect("a stream"),
+            host,
+            expected,
+        }
+    }
+}
+
+/// What may fail; returns the copy that it makes, if it makes one.
+type Action = fn(&Sources) -> Result<Option<Tensor>, Error>;
+
+const ACTIONS: [(&str, Action); 10] = [
+    ("download of contiguous memory to pinned memory", |sources| {
+        sources.dense.to_device_on(Device::CUDA_HOST, &sources.stream).map(Some)
+    }),
+    ("started download", |sources| {
+        sources.dense.start_to_device(Device::CUDA_HOST, &sources.stream)?.wait().map(Some)
+    }),
+    ("upload", |sources| sources.host.to_device(GPU).map(Some)),
+    ("upload from pinned memory on a stream", |sources| {
+        sources.pinned.to_device_on(GPU, &sources.stream).map(Some)
+    }),
+    ("download", |sources| sources.near.to_device(Device::CPU).map(Some)),
+    ("download to pinned memory", |sources| {
+        sources.near.to_device_on(Device::CUDA_HOST, &sources.stream).map(Some)
+    }),
+    ("clone", |sources| {
+        sources.near.deep_clone_on(MemoryFormat::Contiguous, &sources.stream).map(Some)
+    }),
+    ("copy to another device", |sources| {
+        sources.near.to_device_on(Device::cuda(1), &sources.stream).map(Some)
+    }),
+    ("started upload", |sources| {
+        sources.pinned.start_to_device(GPU, &sources.stream)?.wait().map(Some)
+    }),
+    ("export", |sources| {
+        sources.near.record_stream(&sources.stream)?;
+        drop(sources.near.share_dlpack());
+        Ok(None)
+    }),
+];
+
+/// What became of an action during which a call of the driver was to fail.
+struct Outcome {
+    /// Whether the call was made, and failed.
+    injected: bool,
+    result: Result<Option<Tensor>, Error>,
+}
+
+/// Runs an action, and lets the `nth` call of a function of the driver fail.
+fn run_with_failure(
+    session: &Session,
+    sources: &Sources,
+    action: Action,
+    call: &str,
+    nth: i32,
+) -> Outcome {
+    synchronize_devices();
+    Session::forget();
+    session.fail(call, nth, if call.contains("Alloc") { OUT_OF_MEMORY } else { UNKNOWN });
+    let result = action(sources);
+    let failed = |line: &String| line.ends_with("-> 999") || line.ends_with("-> 2");
+    let injected = session.log().iter().any(failed);
+    Session::forget();
+    Outcome { injected, result }
+}
+
+/// Checks that the copy is right, or that the error is the driver's. Returns whether there was an
+/// error.
+fn check(outcome: &Outcome, expected: &[u8], label: &str) -> bool {
+    match &outcome.result {
+        Ok(Some(copy)) => {
+            let copy = copy.share().cpu().expect("a copy");
+            assert_eq!(elements(&copy), expected, "{label}");
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let is_the_drivers = matches!(error, Error::Cuda { .. } | Error::OutOfMemory { .. });
+            assert!(outcome.injected && is_the_drivers, "{label}: {error}");
+        }
+    }
+    outcome.result.is_err()
+}
+
+/// Every call of the driver fails once, in every action.
 #[test]
 fn every_driver_failure_is_an_error_without_leaks() {
     let session = Session::new();
-    const CALLS: [&str; 15] = [
-        "cuCtxPushCurrent_v2",
-        "cuStreamWaitEvent",
-        "cuEventCreate",
-        "cuEventRecord",
-        "cuEventSynchronize",
-        "cuMemAllocAsync",
-        "cuMemHostAlloc",
-        "cuMemcpyHtoDAsync_v2",
-        "cuMemcpyDtoHAsync_v2",
-        "cuMemcpyDtoDAsync_v2",
-        "cuMemcpyPeerAsync",
-        "cuLaunchKernel",
-        "cuPointerGetAttribute",
-        "cuEventDestroy_v2",
-        "cuMemFreeAsync",
-    ];
-    let (shape, strides) = ([3000_i64, 700], [1400_i64, 2]);
-    let bytes = numbers(span(&shape, &strides, DType::F32));
-    let host = on_host(&shape, &strides, DType::F32, bytes.clone());
-    let pinned = host.to_device(Device::CUDA_HOST).expect("a copy");
-    let expected = elements(&host);
-    type Verb<'a> = Box<dyn Fn() -> Result<Option<Tensor>, Error> + 'a>;
-    let stream = Stream::new(GPU).expect("a stream");
-    let near = memory(0, &shape, &strides, DType::F32, &bytes);
-    let dense = memory(0, &[3000, 700], &[700, 1], DType::F32, &expected);
-    let verbs: [(&str, Verb<'_>); 10] = [
-        (
-            "down to pinned, dense",
-            Box::new(|| dense.to_device_on(Device::CUDA_HOST, &stream).map(Some)),
-        ),
-        (
-            "started down",
-            Box::new(|| dense.start_to_device(Device::CUDA_HOST, &stream)?.wait().map(Some)),
-        ),
-        ("up", Box::new(|| host.to_device(GPU).map(Some))),
-        ("up from pinned, on a stream", Box::new(|| pinned.to_device_on(GPU, &stream).map(Some))),
-        ("down", Box::new(|| near.to_device(Device::CPU).map(Some))),
-        ("down to pinned", Box::new(|| near.to_device_on(Device::CUDA_HOST, &stream).map(Some))),
-        ("clone", Box::new(|| near.deep_clone_on(MemoryFormat::Contiguous, &stream).map(Some))),
-        ("across", Box::new(|| near.to_device_on(Device::cuda(1), &stream).map(Some))),
-        ("started", Box::new(|| pinned.start_to_device(GPU, &stream)?.wait().map(Some))),
-        (
-            "export",
-            Box::new(|| {
-                near.record_stream(&stream).map(|()| drop(near.share_dlpack())).map(|()| None)
-            }),
-        ),
-    ];
-    let mut failures = 0;
-    for (name, verb) in &verbs {
-        for call in CALLS {
-            for nth in 1.. {
-                let label = format!("{name}, {call} {nth}");
-                synchronize_devices();
-                Session::forget();
-                session.fail(call, nth, if call.contains("Alloc") { 2 } else { 999 });
-                let outcome = verb();
-                let failed = session
-                    .log()
-                    .iter()
-                    .any(|line| line.ends_with("-> 999") || line.ends_with("-> 2"));
-                Session::forget();
-                match outcome {
-                    Ok(Some(copy)) => {
-                        assert_eq!(elements(&copy.cpu().expect("a copy")), expected, "{label}")
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        let words = matches!(error, Error::Cuda { .. } | Error::OutOfMemory { .. });
-                        assert!(failed && words, "{label}: {error}");
-                        failures += 1;
-                    }
-                }
-                synchronize_devices();
-                assert_eq!((session.faults().as_str(), session.depth()), ("", 0), "{label}");
-                if !failed {
-                    break;
-                }
+    let sources = Sources::new();
+    let mut errors = 0;
+    for ((name, action), call) in ACTIONS.iter().flat_map(|action| CALLS.map(|call| (action, call)))
+    {
+        for nth in 1.. {
+            let label = format!("{name}, {call} {nth}");
+            let outcome = run_with_failure(&session, &sources, *action, call, nth);
+            errors += usize::from(check(&outcome, &sources.expected, &label));
+            let injected = outcome.injected;
+            drop(outcome);
+            synchronize_devices();
+            assert_eq!((session.faults().as_str(), session.depth()), ("", 0), "{label}");
+            if !injected {
+                break;
             }
         }
     }
-    assert!(failures > 100, "{failures}");
-    let out_of_memory = || {
-        session.fail("cuMemAllocAsync", 1, 2);
-        host.to_device(GPU).expect_err("no memory")
-    };
-    assert_eq!(out_of_memory(), Error::OutOfMemory { bytes: 3000 * 700 * 4 });
+    assert!(errors > 100, "{errors}");
+}
+
+#[test]
+fn driver_errors_name_the_call_and_the_next_call_works() {
+    let session = Session::new();
+    let host = Sources::new().host;
+    session.fail("cuMemAllocAsync", 1, OUT_OF_MEMORY);
+    let error = host.to_device(GPU).expect_err("no memory");
+    assert_eq!(error, Error::OutOfMemory { bytes: 3000 * 700 * 4 });
     session.fail("cuMemcpyHtoDAsync_v2", 1, 700);
     let error = host.to_device(GPU).expect_err("refused");
     assert!(error.to_string().starts_with("CUDA: cuMemcpyHtoDAsync_v2 gave "), "{error}");

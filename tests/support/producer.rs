@@ -1,5 +1,5 @@
-//! A DLPack producer whose struct has whatever fields a test gives it, and which counts the calls of
-//! its deleter.
+//! A DLPack producer whose struct has whatever fields a test gives it, and which counts the calls
+//! of its deleter.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -63,8 +63,8 @@ struct Allocation<M> {
 }
 
 unsafe extern "C" fn delete<M>(managed: *mut M) {
-    // SAFETY: `build` allocated the struct as the first field of an `Allocation`, and the deleter is
-    // called once.
+    // SAFETY: `build` allocated the struct as the first field of an `Allocation`, and the deleter
+    // is called once.
     let allocation = unsafe { Box::from_raw(managed.cast::<Allocation<M>>()) };
     allocation.deleted.0.fetch_add(1, Ordering::SeqCst);
 }

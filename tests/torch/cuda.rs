@@ -16,7 +16,8 @@ fn cuda_memory_is_refused_with_a_remedy() {
     let rejected = cuda.into_ndarray::<f32, Ix1>().expect_err("on the device");
     assert_eq!(
         rejected.error().to_string(),
-        "can't convert cuda:0 device type tensor to ndarray. Use Tensor::cpu() to copy the tensor to host memory first."
+        "can't convert cuda:0 device type tensor to ndarray. Use Tensor::cpu() to copy the tensor \
+         to host memory first."
     );
     if !tch::Cuda::is_available() {
         let rejected =
