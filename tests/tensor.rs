@@ -153,10 +153,8 @@ fn copy_into_refuses_invalid_targets() {
     // SAFETY: nobody writes the memory.
     let read_only = unsafe { counting().assume_read_only() }.expect("alone");
     // SAFETY: refused before anything is written.
-    assert!(matches!(
-        unsafe { source.copy_into_unchecked(&read_only) },
-        Err(Error::ReadOnly { .. })
-    ));
+    let refused = unsafe { source.copy_into_unchecked(&read_only) };
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })));
 }
 
 #[test]
