@@ -177,7 +177,7 @@ fn wrapped<T: Element>(mut values: Vec<T>, shape: &[i64], strides: &[i64]) -> Te
     let descriptor = Descriptor::new(data, layout, T::DTYPE, Device::CPU).expect("valid");
     // SAFETY: the owner keeps the elements, which nobody else reaches.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, values) };
-    // SAFETY: likewise.
+    // SAFETY: this handle is the only one, and nothing else reaches the elements.
     unsafe { tensor.assume_exclusive() }.expect("alone")
 }
 

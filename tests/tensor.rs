@@ -29,7 +29,7 @@ fn strided(len: usize, first: i64, shape: &[i64], strides: &[i64]) -> Tensor {
     let descriptor = Descriptor::new(data, layout, DType::I32, Device::CPU).expect("valid");
     // SAFETY: the owner keeps the elements, which nobody else reaches; the tests stay within `len`.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, values) };
-    // SAFETY: likewise.
+    // SAFETY: this handle is the only one, and nothing else reaches the memory.
     unsafe { tensor.assume_exclusive() }.expect("one handle")
 }
 
@@ -215,7 +215,7 @@ fn bools(mut bytes: Vec<u8>, shape: &[i64], strides: &[i64]) -> Tensor {
     let descriptor = Descriptor::new(data, layout, DType::BOOL, Device::CPU).expect("valid");
     // SAFETY: the owner keeps the bytes, which nobody else reaches.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, bytes) };
-    // SAFETY: likewise.
+    // SAFETY: this handle is the only one, and nothing else reaches the memory.
     unsafe { tensor.assume_exclusive() }.expect("alone")
 }
 
@@ -223,7 +223,7 @@ fn bools(mut bytes: Vec<u8>, shape: &[i64], strides: &[i64]) -> Tensor {
 fn invalid_bool_bytes_are_refused() {
     let mut tensor = bools(vec![1, 2, 0, 255], &[2], &[2]);
     assert_eq!(tensor.to_vec::<bool>().expect("the elements are fine"), [true, false]);
-    assert_eq!(tensor.to_list().expect("likewise").to_string(), "[True, False]");
+    assert_eq!(tensor.to_list().expect("the elements are fine").to_string(), "[True, False]");
     let mut tensor2 = bools(vec![1, 0, 2], &[3], &[1]);
     let invalid = Error::InvalidBool { value: 2 };
     assert_eq!(tensor2.as_slice::<bool>(), Err(invalid.clone()));

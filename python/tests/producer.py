@@ -119,7 +119,7 @@ set_name = interpreter("PyCapsule_SetName", C.c_int, C.py_object, C.c_char_p)
 
 
 def opened(capsule):
-    """The struct in a capsule that nobody took over yet."""
+    """The struct in a capsule that was not consumed yet."""
     kind = Versioned if name_of(capsule) == Versioned.name else Legacy
     return kind.from_address(pointer_of(capsule, kind.name))
 

@@ -221,7 +221,7 @@ class TestCopyto(OnFakeCuda):
     def test_copyto_into_external_memory_is_complete_on_return(self):
         memory, near = Memory(numbers(100)), dl.from_numpy(numbers(100)[::-1]).cuda()
         dl.copyto(memory, near)
-        assert memory.now().tolist() == numbers(100)[::-1].tolist()  # nobody waited for it but the call
+        assert memory.now().tolist() == numbers(100)[::-1].tolist()  # the call has waited for the copy
 
 
 class TestPageLockedMemory(OnFakeCuda):
@@ -248,10 +248,10 @@ class TestPageLockedMemory(OnFakeCuda):
 
     def test_external_pinned_memory_is_recognised(self):
         theirs = fake_cuda.PageLocked(40)
-        lent = dl.from_dlpack(theirs.bytes)
-        assert lent.is_pinned() and lent.pin_memory() is lent
+        pinned = dl.from_dlpack(theirs.bytes)
+        assert pinned.is_pinned() and pinned.pin_memory() is pinned
         assert dl.from_numpy(np.frombuffer(theirs.bytes, "float32")[::-2]).is_pinned()
-        del lent
+        del pinned
 
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_pin_memory_of_every_layout(self, layout):
@@ -281,7 +281,7 @@ class TestPageLockedMemory(OnFakeCuda):
         assert sizes("cuMemcpyHtoDAsync") == [str(9 << 20)] and not near.cpu().numpy().any()
         fake_cuda.reset()
         plain.cuda()
-        assert len(sizes("cuMemcpyHtoDAsync")) == 3, "in halves of 4 MiB otherwise"
+        assert len(sizes("cuMemcpyHtoDAsync")) == 3, "chunks of at most 4 MiB from pageable memory"
 
     def test_copyto_pinned_memory_from_every_device(self):
         pinned = dl.from_numpy(np.zeros((4, 6), "float32")).pin_memory()

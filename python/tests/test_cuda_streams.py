@@ -45,7 +45,9 @@ class TestStreams(OnFakeCuda):
             else:
                 del near
         assert len(log("cuMemFreeAsync")) == 1, "it is given back at once"
-        assert log("cuStreamSynchronize", "cuEventSynchronize", "cuCtxSynchronize") == [], "nobody waits"
+        assert log("cuStreamSynchronize", "cuEventSynchronize", "cuCtxSynchronize") == [], (
+            "the host does not wait"
+        )
         stream.synchronize()
         assert bytes(read) == array.tobytes()
 

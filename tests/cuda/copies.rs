@@ -73,12 +73,12 @@ fn copy_into_fills_existing_memory() {
                 let label = format!("{dtype} {:?} {strides:?}", host.layout());
                 let room = vec![0xEE; span(shape, strides, dtype)];
                 let target = on_host(shape, strides, dtype, room.clone());
-                // SAFETY: nobody else has the memory; here and below.
+                // SAFETY: only this test's thread uses the target's memory.
                 unsafe { near.copy_into_unchecked(&target) }.expect("a copy");
                 assert_eq!(elements(&target), expected, "{label}");
                 for (source, index) in [(&host, 0), (&near, 0), (&near, 1)] {
                     let target = memory(index, shape, strides, dtype, &room);
-                    // SAFETY: likewise.
+                    // SAFETY: only this test's thread uses the target's memory.
                     unsafe { source.copy_into_unchecked(&target) }.expect("a copy");
                     let (start, len) = target.descriptor().span();
                     synchronize_devices();
@@ -129,30 +129,30 @@ fn large_copies_reuse_the_bounce_buffers() {
     let host = on_host(&shape, &strides, DType::F32, bytes);
     Session::forget();
     let down = near.to_device(Device::CPU).expect("a copy");
-    let crossed = |log: Vec<String>| -> usize {
+    let copied_bytes = |log: Vec<String>| -> usize {
         let bytes = |line: &String| {
             line.split("bytes=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok())
         };
         log.iter().map(|line| bytes(line).unwrap_or(0)).sum()
     };
     assert_eq!(
-        crossed(session.log_of(&["cuMemcpyDtoHAsync", "cuMemcpyDtoHAsync_v2"])),
+        copied_bytes(session.log_of(&["cuMemcpyDtoHAsync", "cuMemcpyDtoHAsync_v2"])),
         1500 * 1400 * 4
     );
     assert_eq!(elements(&down), elements(&host));
     Session::forget();
     let up = host.to_device(GPU).expect("a copy");
     assert_eq!(
-        crossed(session.log_of(&["cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"])),
+        copied_bytes(session.log_of(&["cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"])),
         1500 * 1400 * 4
     );
-    assert!(session.log_of(&["cuLaunchKernel"]).is_empty(), "gathered on the host");
+    assert!(session.log_of(&["cuLaunchKernel"]).is_empty(), "packed on the host");
     assert_eq!(elements(&up.cpu().expect("a copy")), elements(&host));
-    // A broadcast crosses once.
+    // The bytes of a broadcast are copied once.
     let row = on_host(&[1000, 1000], &[0, 1], DType::F32, numbers(4000));
     Session::forget();
     let up = row.to_device(GPU).expect("a copy");
-    assert_eq!(crossed(session.log_of(&["cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"])), 4000);
+    assert_eq!(copied_bytes(session.log_of(&["cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"])), 4000);
     assert_eq!(elements(&up.cpu().expect("a copy")), elements(&row));
     drop(near);
     session.check();
@@ -205,7 +205,7 @@ fn into_device_returns_unchanged_and_to_device_copies() {
     assert_eq!((pinned.data_ptr(), pinned.device()), (address, Device::CUDA_HOST));
     let plain = pinned.to_device(Device::CPU).expect("a copy");
     assert!(!plain.is_pinned());
-    // Somebody else's page-locked memory is known by its address.
+    // Page-locked memory that dlbridge did not make is recognised by its address.
     let theirs = Pinned::new(64);
     let layout = Layout::contiguous(&[64]).expect("valid");
     let descriptor =
@@ -232,7 +232,7 @@ fn callers_context_stays_current() {
     session.check();
 }
 
-/// The halves that an upload leaves under way are next used by a download on another stream.
+/// A download on another stream uses the bounce buffers next, while the upload still reads them.
 #[test]
 fn bounce_buffers_are_not_reused_while_a_device_reads_them() {
     let session = Session::new();
@@ -262,7 +262,7 @@ fn blocking_copies_wait_until_host_memory_is_unused() {
     near.copy_into(&mut source).expect("a copy");
     assert_eq!(source.as_slice::<u8>().expect("here"), &numbers(101)[1..]);
     let pinned = (near, source);
-    // Page-locked memory that is not in the order in which it crosses goes through the halves.
+    // Page-locked memory that is not contiguous is copied through the bounce buffers.
     let (shape, strides) = ([10, 9], [10, 1]);
     let bytes = numbers(span(&shape, &strides, DType::U8));
     let strided = on_host(&shape, &strides, DType::U8, bytes).pin().expect("a copy");
@@ -271,7 +271,7 @@ fn blocking_copies_wait_until_host_memory_is_unused() {
     session.check();
 }
 
-/// Whoever lent memory may free it on a stream that nobody told us of.
+/// The owner of aliased memory may free it on a stream that dlbridge does not know.
 #[test]
 fn copies_of_aliased_memory_are_complete_on_return() {
     let session = Session::new();
@@ -280,17 +280,17 @@ fn copies_of_aliased_memory_are_complete_on_return() {
         synchronize_devices();
         ExternalMemory::new(0, theirs.number(), &[1, 2, 3, 4]).into_tensor(&[4], &[1], DType::U8)
     };
-    let lent = source();
+    let aliased = source();
     synchronize_devices();
-    let clone = lent.deep_clone_on(MemoryFormat::Preserve, &ours).expect("a copy");
-    drop(lent);
-    let lent = source();
+    let clone = aliased.deep_clone_on(MemoryFormat::Preserve, &ours).expect("a copy");
+    drop(aliased);
+    let aliased = source();
     synchronize_devices();
-    let other = lent.to_device_on(Device::cuda(1), &ours).expect("a copy");
-    drop(lent);
+    let other = aliased.to_device_on(Device::cuda(1), &ours).expect("a copy");
+    drop(aliased);
     let target = source();
     synchronize_devices();
-    // SAFETY: nobody else has the memory.
+    // SAFETY: only this test's thread uses the target's memory.
     unsafe { clone.copy_into_unchecked_on(&target, &ours) }.expect("a copy");
     drop(target);
     assert_eq!(elements(&clone.cpu().expect("a copy")), [1, 2, 3, 4]);

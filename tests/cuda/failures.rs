@@ -5,7 +5,7 @@ use dlbridge::{DType, Device, Error, MemoryFormat, Stream, Tensor};
 use crate::fake_cuda::{Session, memory, synchronize_devices};
 use crate::tensors::{GPU, elements, numbers, on_host, span};
 
-/// The last wait fails, and no other one does.
+/// Only the last wait of a call fails.
 #[test]
 fn failed_waits_are_replaced_by_other_waits() {
     let session = Session::new();
@@ -31,7 +31,7 @@ fn failed_waits_are_replaced_by_other_waits() {
     session.check();
 }
 
-/// Nothing that waits works any more, and nobody knows what is under way.
+/// Every function that waits fails, so dlbridge cannot know when the device is done.
 #[test]
 fn memory_is_leaked_if_every_wait_fails() {
     let session = Session::new();
@@ -68,7 +68,7 @@ fn memory_is_leaked_if_every_wait_fails() {
     assert_eq!(session.faults(), "");
 }
 
-/// What lands beside its target on another device is freed in that device's order.
+/// Memory for packed elements on the target's device is freed in the order of that device's stream.
 #[test]
 fn temporaries_on_the_target_device_outlive_its_work() {
     let session = Session::new();
@@ -79,7 +79,7 @@ fn temporaries_on_the_target_device_outlive_its_work() {
             synchronize_devices();
             Session::forget();
             session.fail(call, nth, 999);
-            // SAFETY: nobody else has the memory.
+            // SAFETY: only this test's thread uses the target's memory.
             let failed = unsafe { near.copy_into_unchecked(&target) }.is_err();
             let injected = session.log().iter().any(|line| line.ends_with("-> 999"));
             let faults = session.faults();
@@ -93,7 +93,7 @@ fn temporaries_on_the_target_device_outlive_its_work() {
             }
         }
     }
-    // What could not even be given back is lost; nothing is in use.
+    // Memory whose free failed is leaked; no memory is in use.
     drop(near);
     synchronize_devices();
     assert_eq!(session.faults(), "");

@@ -14,7 +14,7 @@ fn copies_wait_for_the_stream_given_to_wait_stream() {
     let writer = ExternalStream::new(0);
     let old = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
     writer.write(&old, &[5, 6, 7, 8]);
-    // Nobody said so: the contents are those of the default stream's order.
+    // dlbridge was not told of the write, so it reads in the order of the default stream.
     assert_eq!(elements(&old.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
     writer.synchronize();
     writer.write(&old, &[9, 10, 11, 12]);
@@ -56,7 +56,7 @@ fn reading_on_an_unrecorded_stream_is_a_fault() {
     drop((reader, target, ours));
 }
 
-/// Copies on many streams, one after the other's memory.
+/// Copies on many streams, each of memory that the copy before it wrote.
 #[test]
 fn copies_on_different_streams_are_ordered() {
     let session = Session::new();
@@ -90,7 +90,7 @@ fn copies_on_different_streams_are_ordered() {
     session.check();
 }
 
-/// Nothing but the second stream is waited for.
+/// The host waits for the second stream only.
 #[test]
 fn copies_wait_for_sources_written_on_another_stream() {
     let session = Session::new();
@@ -133,7 +133,7 @@ fn copies_wait_for_recorded_consumers() {
     session.check();
 }
 
-/// A view is used in the order of what it is a view of.
+/// A view and the tensor that it views are ordered together.
 #[test]
 fn views_share_the_stream_tracker() {
     let session = Session::new();
@@ -206,7 +206,7 @@ fn exports_are_ready_on_the_default_stream() {
     session.check();
 }
 
-/// An export that cannot be ordered on the device is ordered by the host.
+/// If the device cannot be made to wait, the host waits before it exports.
 #[test]
 fn exports_block_the_host_if_the_stream_wait_fails() {
     let session = Session::new();
@@ -223,7 +223,7 @@ fn exports_block_the_host_if_the_stream_wait_fails() {
     session.check();
 }
 
-/// Everybody is waited for, where the device cannot be made to wait.
+/// If events cannot be recorded, the host waits for all streams.
 #[test]
 fn exports_wait_for_recorded_writers_if_events_fail() {
     let session = Session::new();
@@ -247,7 +247,7 @@ fn exports_wait_for_recorded_writers_if_events_fail() {
     session.check();
 }
 
-/// Where everybody is on the default stream, handing on costs no call of the driver.
+/// If producer and consumer use the default stream, an export calls no function of the driver.
 #[test]
 fn exports_on_the_default_stream_make_no_driver_calls() {
     let session = Session::new();
@@ -265,7 +265,7 @@ fn exports_on_the_default_stream_make_no_driver_calls() {
     session.check();
 }
 
-/// A stream on which a graph is being captured is left alone; memory whose user it is stays.
+/// dlbridge queues nothing on a capturing stream, and leaks memory that is used on one.
 #[test]
 fn capturing_streams_are_refused_and_never_waited_for() {
     let session = Session::new();
@@ -283,7 +283,7 @@ fn capturing_streams_are_refused_and_never_waited_for() {
     );
     Session::forget();
     drop(exported);
-    drop(near); // kept for ever: nobody knows when the consumer is done
+    drop(near); // leaked, because dlbridge cannot know when the consumer is done
     assert_eq!(session.log_of(&["cuMemFreeAsync"]), Vec::<String>::new());
     synchronize_devices();
     assert_eq!(session.faults(), "");

@@ -36,7 +36,7 @@ fn memory_is_freed_after_its_consumers_without_host_waits() {
     session.check();
 }
 
-/// The same for memory that is somebody else's: its deleter comes after its consumers.
+/// The deleter of aliased memory runs after its consumers' work.
 #[test]
 fn aliased_memory_is_released_after_its_consumers() {
     let session = Session::new();
@@ -65,7 +65,7 @@ fn destroyed_streams_are_replaced_by_a_context_wait() {
     session.check();
 }
 
-/// Uses end with their handles; streams do not pile up, and may go afterwards.
+/// A use of a stream ends with its handle; the stream may be destroyed afterwards.
 #[test]
 fn stream_uses_end_when_their_handle_is_dropped() {
     let session = Session::new();
@@ -88,7 +88,7 @@ fn stream_uses_end_when_their_handle_is_dropped() {
     session.check();
 }
 
-/// Many uses on one stream cost as much as one.
+/// Many uses on one stream need as many waits as one use.
 #[test]
 fn many_uses_of_one_stream_need_one_wait() {
     let session = Session::new();

@@ -57,7 +57,7 @@ fn forgotten_transfers_keep_their_memory() {
     assert_eq!(session.faults(), "");
 }
 
-/// The thread that waits is not the one whose stream it is.
+/// The thread that waits is not the thread of the per-thread default stream.
 #[test]
 fn per_thread_stream_transfers_can_be_awaited_on_other_threads() {
     let session = Session::new();
@@ -72,7 +72,7 @@ fn per_thread_stream_transfers_can_be_awaited_on_other_threads() {
     session.check();
 }
 
-/// What others may write after the call is read during the call.
+/// Code outside may write aliased memory after the call, so the call reads it before it returns.
 #[test]
 fn transfers_of_aliased_memory_complete_before_returning() {
     let session = Session::new();
@@ -80,12 +80,12 @@ fn transfers_of_aliased_memory_complete_before_returning() {
     let layout = Layout::contiguous(&[4]).expect("valid");
     let descriptor =
         Descriptor::new(theirs.0.cast(), layout, DType::U8, Device::CPU).expect("valid");
-    // SAFETY: memory of the test's own, which outlives the tensor; written when no call reads it.
+    // SAFETY: `Pinned` allocated 4 bytes, and no copy of them is queued.
     unsafe { theirs.0.write_bytes(1, 4) };
-    // SAFETY: likewise.
+    // SAFETY: `theirs` keeps the memory longer than the tensor lives.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
     let upload = tensor.start_to_device(GPU, &stream).expect("started");
-    // SAFETY: likewise.
+    // SAFETY: `Pinned` allocated 4 bytes, and the transfer has read them.
     unsafe { theirs.0.write_bytes(2, 4) };
     assert_eq!(elements(&upload.wait().expect("done").cpu().expect("a copy")), [1; 4]);
     drop((tensor, theirs, stream));

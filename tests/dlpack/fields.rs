@@ -10,7 +10,7 @@ use crate::support::{PADDED, consumed, field_of, flags, refused};
 #[test]
 fn other_major_versions_are_refused_unread() {
     for version in [(2, 0), (0, 5), (u32::MAX, 0)] {
-        // Fields behind the version that would crash whoever believed them.
+        // An importer that read the fields behind the version would crash.
         let hostile = HostileProducer {
             version,
             ndim: Some(i32::MAX),
@@ -61,7 +61,14 @@ fn byte_offset_is_added_to_the_data_pointer() {
     let (odd, _) = consumed(HostileProducer { byte_offset: 1, ..HostileProducer::default() });
     assert!(matches!(odd.as_slice::<f32>(), Err(Error::Misaligned { align: 4, .. })));
     assert_eq!(odd.to_vec::<f32>().expect("copies need no alignment").len(), 3);
-    assert_eq!(odd.deep_clone().expect("likewise").as_slice::<f32>().expect("aligned").len(), 3);
+    assert_eq!(
+        odd.deep_clone()
+            .expect("copies need no alignment")
+            .as_slice::<f32>()
+            .expect("aligned")
+            .len(),
+        3
+    );
     assert_eq!(
         field_of(&refused(HostileProducer { byte_offset: u64::MAX, ..HostileProducer::default() })),
         "byte_offset"

@@ -48,7 +48,7 @@ fn owner_panics_do_not_unwind_into_the_deleters_caller() {
     let raw = tensor.into_dlpack().into_raw();
     // SAFETY: ours, and valid; the deleter is called once.
     let deleter = unsafe { raw.as_ref() }.deleter.expect("ours has one");
-    // SAFETY: likewise.
+    // SAFETY: the struct was not released yet, and is not used afterwards.
     unsafe { deleter(raw.as_ptr()) };
     assert_eq!(DROPS.load(Ordering::SeqCst), 1);
 }
@@ -67,7 +67,7 @@ fn consumed_structs_can_be_neither_imported_nor_deleted_again() {
     let (source, deleted) = HostileProducer::default().make();
     // SAFETY: the struct is ours and valid.
     let deleter = unsafe { source.as_ref() }.deleter;
-    // SAFETY: likewise.
+    // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack(source) }.expect("a valid struct");
     // SAFETY: not ours any more: the mistake that is to be noticed. The struct still lives.
     let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("taken twice");

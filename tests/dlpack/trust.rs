@@ -100,9 +100,9 @@ fn changed_fields_of_our_structs_are_read_on_reimport() {
     assert_eq!(shifted.item::<f32>().expect("one element"), 2.0);
     // A broadcast, and a transpose of one row, written over the numbers that the struct came with.
     let broadcast = change(&|managed| {
-        // SAFETY: the struct's own numbers.
+        // SAFETY: the struct has one size, which only this test uses now.
         unsafe { managed.dl_tensor.shape.write(100_000) };
-        // SAFETY: likewise.
+        // SAFETY: the struct has one stride, which only this test uses now.
         unsafe { managed.dl_tensor.strides.write(0) };
     });
     assert_eq!(broadcast.len(), 100_000);

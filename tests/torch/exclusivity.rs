@@ -60,7 +60,7 @@ fn views_without_a_living_base_are_exclusive() {
     let array = view.into_ndarray::<f32, Ix1>().expect("nobody else is left");
     assert_eq!(*array, array![4.0, 5.0, 6.0]);
     let transposed = torch_matrix().copy().tr();
-    assert_eq!(*transposed.into_ndarray::<f32, Ix2>().expect("likewise"), matrix().t());
+    assert_eq!(*transposed.into_ndarray::<f32, Ix2>().expect("nobody else is left"), matrix().t());
 }
 
 #[test]

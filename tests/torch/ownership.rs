@@ -213,7 +213,7 @@ fn owner_panics_do_not_unwind_through_libtorch() {
     let owner = Explosive(Counted(Arc::clone(&drops)));
     // SAFETY: static, not written, and reached by nobody else.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, owner) };
-    // SAFETY: likewise.
+    // SAFETY: this handle is the only one, and nothing else reaches the memory.
     let tensor = unsafe { tensor.assume_exclusive() }.expect("alone").into_torch().expect("moved");
     assert_eq!(tensor.sum(Kind::Float).double_value(&[]), 3.0);
     drop(tensor);
@@ -247,7 +247,7 @@ fn unchecked_shares_keep_their_access() {
 #[test]
 fn read_only_access_outlasts_an_export() {
     let tensor = matrix().into_torch().expect("moved");
-    let exported = tensor.share_dlpack().expect("lent");
+    let exported = tensor.share_dlpack().expect("shared");
     // SAFETY: made just above; nobody writes.
     let imported = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
     drop(tensor);

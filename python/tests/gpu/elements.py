@@ -59,7 +59,7 @@ class Interface:
 
 
 class Unordered:
-    """An array as its consumer would see it if nobody made streams wait."""
+    """An array as its consumer would see it if no stream waited for another."""
 
     def __init__(self, array):
         self.array = array

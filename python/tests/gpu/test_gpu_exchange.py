@@ -281,7 +281,7 @@ def test_handles_are_dropped_in_any_order(cupy, origin):
         del first, tensor
         for number in order:
             del handles[number]
-            # Whoever lost the memory too early finds this in it.
+            # Memory that was freed too early is overwritten here.
             torch.zeros_like(x), cupy.zeros((64, 64), "float32"), dl.from_dlpack(x).clone().cpu()
             for array in handles.values():
                 assert content(array) == expected

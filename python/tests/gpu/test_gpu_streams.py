@@ -212,7 +212,7 @@ def test_exports_wait_for_writes_on_the_default_stream(libraries, produce, consu
 
 
 def test_readers_of_the_cuda_array_interface_wait_for_its_stream(cupy):
-    """Whoever reads it makes its own stream wait for the one that the interface names."""
+    """A reader makes its own stream wait for the stream that the interface names."""
 
     def case(ordered):
         value, stream = float(next(NEW)), cupy_stream("consumer")

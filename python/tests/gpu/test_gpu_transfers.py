@@ -1,4 +1,4 @@
-"""What crosses between host and device, and on a device, is bit for bit what PyTorch makes of it."""
+"""Copies between host and device, and on a device, equal PyTorch's bit for bit."""
 
 import ctypes
 import random
