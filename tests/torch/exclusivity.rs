@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use dlbridge::{ArrayExt, ArrayTorchExt, Error, TorchExt};
+use dlbridge::{ArrayTorchExt, Error, TorchExt};
 use ndarray::{Ix0, Ix1, Ix2, array};
 use tch::Kind;
 

@@ -1,6 +1,6 @@
 //! Every dtype and layout, both ways.
 
-use dlbridge::{ArrayExt, ArrayTorchExt, DType, Element, TorchExt};
+use dlbridge::{ArrayTorchExt, DType, Element, TorchExt};
 use half::{bf16, f16};
 use ndarray::{Axis, IxDyn, s};
 use num_complex::Complex;
