@@ -11,7 +11,7 @@
 //! error  handle           result codes, handle numbers
 //! log  memory             calls and faults; device memory and page-locked memory
 //! kernel  work  queue     one launch, one operation, operations in order
-//! driver                  all state, behind one lock
+//! driver                  the state, behind one lock
 //! call                    how a function of cuda.h is logged, checked and served
 //! api/*  control          the functions of cuda.h; the functions for tests
 //! ```
