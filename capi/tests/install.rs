@@ -111,7 +111,7 @@ fn cmake(project: &str, prefix: &Path, arguments: &[String]) -> Option<PathBuf> 
 #[test]
 fn cmake_finds_it_shared_and_static() {
     let Some(prefix) = prefix() else { return };
-    let Some(build) = cmake("tests/cmake", prefix, &[]) else { return };
+    let Some(build) = cmake("capi/tests/cmake", prefix, &[]) else { return };
     for language in ["c", "cpp"] {
         for (kind, shared) in [("shared", true), ("static", false)] {
             let program = build.join(format!("{language}_{kind}"));

@@ -8,7 +8,7 @@ use support::{
     Link, Program, block, is_installed, library, output_of, root, run_silent, scratch, skipped, succeed,
 };
 
-/// Programs of `tests/c`, one for each noun.
+/// Programs of `capi/tests/c`, one for each noun.
 const C: [&str; 8] = ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
 const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
 const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
@@ -181,7 +181,7 @@ fn the_readme_compiles() {
          produce(&made);\n{block}CHECK(made.deleted == 1); return 0; }}\n"
     );
     std::fs::write(&source, program).expect("written");
-    let program = Program::new("readme", "c11", &[]).arguments(["-Itests/c"]).arguments([source]);
+    let program = Program::new("readme", "c11", &[]).arguments(["-Icapi/tests/c"]).arguments([source]);
     run_silent(&mut Command::new(program.link(Link::Shared)));
 }
 

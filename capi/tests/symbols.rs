@@ -9,7 +9,7 @@ use std::process::Command;
 
 use support::{SYSTEM_LIBRARIES, cargo, library, output_of, root, scratch, succeed};
 
-/// A line of `tests/abi/symbols.txt`: a name, the version of the ABI that brought it, and what the header says
+/// A line of `capi/tests/abi/symbols.txt`: a name, the version of the ABI that brought it, and what the header says
 /// of it.
 struct Line {
     name: String,
@@ -18,7 +18,7 @@ struct Line {
 }
 
 fn committed() -> Vec<Line> {
-    let list = fs::read_to_string(root().join("tests/abi/symbols.txt")).expect("the list");
+    let list = fs::read_to_string(root().join("capi/tests/abi/symbols.txt")).expect("the list");
     let lines = list.lines().filter(|line| !line.starts_with('#'));
     let parsed = lines.map(|line| {
         let mut parts = line.splitn(3, ' ');
@@ -80,7 +80,7 @@ fn abi() -> (u32, u32) {
 #[test]
 fn every_build_exports_the_same_functions() {
     let functions = functions();
-    assert_eq!(exported(&library().join("libdlbridge.so")), functions, "tests/abi/symbols.txt");
+    assert_eq!(exported(&library().join("libdlbridge.so")), functions, "capi/tests/abi/symbols.txt");
     let target = scratch("bare");
     let mut bare = cargo(&["build", "--quiet", "--package", "dlbridge-capi", "--no-default-features"]);
     succeed(bare.arg("--target-dir").arg(&target));
@@ -94,7 +94,7 @@ fn the_header_declares_what_the_list_says() {
     for (name, text) in &declared {
         let index = committed.iter().position(|line| line.name == *name);
         let line =
-            committed.swap_remove(index.unwrap_or_else(|| panic!("{name} is not in tests/abi/symbols.txt")));
+            committed.swap_remove(index.unwrap_or_else(|| panic!("{name} is not in capi/tests/abi/symbols.txt")));
         assert_eq!(line.text, *text, "{name} is not what it was");
         assert!(line.since <= abi(), "{name}: the ABI is older");
     }

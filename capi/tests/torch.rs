@@ -14,7 +14,7 @@ fn run(name: &str, source: &Path, libtorch: &Path) {
         source.display().to_string(),
         format!("-isystem{}", include.display()),
         format!("-isystem{}", include.join("torch/csrc/api/include").display()),
-        format!("-I{}", root().join("tests/cpp").display()),
+        format!("-I{}", root().join("capi/tests/cpp").display()),
         format!("-L{}", library.display()),
         format!("-Wl,-rpath,{}", library.display()),
     ];
@@ -27,7 +27,7 @@ fn run(name: &str, source: &Path, libtorch: &Path) {
 #[test]
 fn torch_hpp() {
     match libtorch() {
-        Some(libtorch) => run("torch", &root().join("tests/cpp/torch.cpp"), &libtorch),
+        Some(libtorch) => run("torch", &root().join("capi/tests/cpp/torch.cpp"), &libtorch),
         None => skipped("dlbridge/torch.hpp", "there is no libtorch (`cargo xtask setup`)"),
     }
 }

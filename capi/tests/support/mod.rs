@@ -104,7 +104,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// A program of C or C++ sources under `tests/`, in a standard such as `c99` or `c++20`.
+    /// A program of C or C++ sources under `capi/tests/`, in a standard such as `c99` or `c++20`.
     pub fn new(name: &str, standard: &str, sources: &[&str]) -> Self {
         Self::with("cc", "c++", name, standard, sources)
     }
@@ -117,7 +117,7 @@ impl Program {
             .current_dir(root())
             .args(["-g", "-pedantic", "-Wall", "-Wextra", "-Werror", "-pthread", "-Iinclude"])
             .arg(format!("-std={standard}"))
-            .args(sources.iter().map(|source| root().join("tests").join(source)))
+            .args(sources.iter().map(|source| root().join("capi/tests").join(source)))
             .arg("-o")
             .arg(&output);
         Self { compiler, output }
