@@ -16,9 +16,11 @@ fn recipe(language: &str) -> (String, String) {
     (program.to_owned(), printed.to_owned())
 }
 
-/// Runs a recipe with an interpreter, if `probe` says that the interpreter has what the recipe needs.
+/// Runs a recipe with an interpreter, if `probe` says that the interpreter has what the recipe
+/// needs.
 fn run(language: &str, mut interpreter: Command, probe: &[&str], needs: &str) {
-    let available = Command::new(interpreter.get_program()).envs(envs(&interpreter)).args(probe).output();
+    let available =
+        Command::new(interpreter.get_program()).envs(envs(&interpreter)).args(probe).output();
     if !available.is_ok_and(|output| output.status.success()) {
         skipped(&format!("the recipe in {language}"), &format!("there is no {needs}"));
         return;
@@ -26,7 +28,8 @@ fn run(language: &str, mut interpreter: Command, probe: &[&str], needs: &str) {
     let (program, printed) = recipe(language);
     let file = scratch(&format!("recipe-{language}")).join(format!("recipe.{language}"));
     fs::write(&file, program).expect("written");
-    let output = output_of(interpreter.env("DLBRIDGE_LIBRARY", library().join("libdlbridge.so")).arg(file));
+    let output =
+        output_of(interpreter.env("DLBRIDGE_LIBRARY", library().join("libdlbridge.so")).arg(file));
     assert_eq!(output, printed);
 }
 

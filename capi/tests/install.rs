@@ -1,4 +1,5 @@
-//! The library as `cargo cinstall` installs it: found by pkg-config and CMake, and the examples over it.
+//! The library as `cargo cinstall` installs it: found by pkg-config and CMake, and the examples
+//! over it.
 
 mod support;
 
@@ -6,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{cargo, is_installed, libtorch, output_of, root, run_silent, scratch, skipped, succeed};
+use support::{
+    cargo, is_installed, libtorch, output_of, root, run_silent, scratch, skipped, succeed,
+};
 
 /// Where the library is installed, for the tests of this file; `None` without cargo-c.
 fn prefix() -> Option<&'static Path> {
@@ -37,9 +40,13 @@ fn the_soname_says_the_abi() {
     let dynamic = output_of(Command::new("readelf").arg("-d").arg(library));
     assert!(dynamic.contains("soname: [libdlbridge.so.0.2]"), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
-    for header in
-        ["dlbridge.h", "dlbridge.hpp", "dlbridge/torch.hpp", "dlbridge/torch_plain.h", "dlpack/dlpack.h"]
-    {
+    for header in [
+        "dlbridge.h",
+        "dlbridge.hpp",
+        "dlbridge/torch.hpp",
+        "dlbridge/torch_plain.h",
+        "dlpack/dlpack.h",
+    ] {
         assert!(prefix.join("include/dlbridge").join(header).is_file(), "{header}");
     }
 }
@@ -54,7 +61,9 @@ fn pkg_config_finds_it() {
     let libraries = libraries(prefix);
     for extra in [&[][..], &["--static"]] {
         let mut query = Command::new("pkg-config");
-        query.env("PKG_CONFIG_PATH", libraries.join("pkgconfig")).args(["--cflags", "--libs", "dlbridge"]);
+        query
+            .env("PKG_CONFIG_PATH", libraries.join("pkgconfig"))
+            .args(["--cflags", "--libs", "dlbridge"]);
         let flags = output_of(query.args(extra));
         let program = scratch(&format!("pkg-config-{}", extra.len())).join("program");
         let mut compiler = Command::new("cc");
@@ -76,7 +85,10 @@ fn pkg_config_finds_it() {
         assert_eq!(output_of(run.env("LD_LIBRARY_PATH", &libraries)), TRANSPOSE);
         let failed = run.arg("-3").output().expect("it runs");
         let said = "DLB_ERROR_INVALID_ARGUMENT: desc: shape[0] = -3: a size cannot be negative\n";
-        assert_eq!((failed.status.code(), String::from_utf8_lossy(&failed.stderr).as_ref()), (Some(1), said));
+        assert_eq!(
+            (failed.status.code(), String::from_utf8_lossy(&failed.stderr).as_ref()),
+            (Some(1), said)
+        );
     }
 }
 

@@ -1,15 +1,18 @@
-//! C and C++ programs over the library: every standard, static and shared, under sanitizers and valgrind.
+//! C and C++ programs over the library: every standard, static and shared, under sanitizers and
+//! valgrind.
 
 mod support;
 
 use std::process::Command;
 
 use support::{
-    Link, Program, block, is_installed, library, output_of, root, run_silent, scratch, skipped, succeed,
+    Link, Program, block, is_installed, library, output_of, root, run_silent, scratch, skipped,
+    succeed,
 };
 
 /// Programs of `capi/tests/c`, one for each noun.
-const C: [&str; 8] = ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
+const C: [&str; 8] =
+    ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
 const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
 const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
 
@@ -22,7 +25,8 @@ fn c_programs_in_every_standard_static_and_shared() {
     for standard in C_STANDARDS {
         for link in [Link::Shared, Link::Static] {
             for noun in C {
-                let program = Program::new(&format!("{noun}-{link:?}"), standard, &[&c_source(noun)]);
+                let program =
+                    Program::new(&format!("{noun}-{link:?}"), standard, &[&c_source(noun)]);
                 run_silent(&mut Command::new(program.link(link)));
             }
         }
@@ -44,7 +48,8 @@ fn cuda_on_the_fake_driver() {
         skipped("CUDA in C", "DLBRIDGE_FAKE_CUDA does not name the folder of the fake CUDA driver");
         return;
     };
-    let program = |name: &str| Program::new(name, "c11", &["c/cuda.c"]).arguments(["-Wno-pedantic"]);
+    let program =
+        |name: &str| Program::new(name, "c11", &["c/cuda.c"]).arguments(["-Wno-pedantic"]);
     for link in [Link::Shared, Link::Static] {
         let program = program(&format!("cuda-{link:?}")).link(link);
         run_silent(Command::new(program).env("LD_LIBRARY_PATH", &fake_cuda));
@@ -54,7 +59,8 @@ fn cuda_on_the_fake_driver() {
 
 #[test]
 fn threads_under_thread_sanitizer() {
-    // Of the C side: that the Rust side hands the memory over in order, the program checks for itself.
+    // Of the C side: that the Rust side hands the memory over in order, the program checks for
+    // itself.
     let program = Program::new("threads-tsan", "c11", &["c/threads.c"]);
     run_silent(&mut Command::new(program.arguments(["-fsanitize=thread"]).link(Link::Shared)));
 }
@@ -68,7 +74,8 @@ fn programs_under_valgrind() {
     let c = C.map(|noun| (noun, "c11", c_source(noun)));
     let cpp = [("class", "c++17", "cpp/tensor.cpp".to_owned())];
     for (name, standard, source) in c.into_iter().chain(cpp) {
-        let program = Program::new(&format!("{name}-valgrind"), standard, &[&source]).link(Link::Shared);
+        let program =
+            Program::new(&format!("{name}-valgrind"), standard, &[&source]).link(Link::Shared);
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--quiet", "--leak-check=full", "--error-exitcode=9"]);
         run_silent(valgrind.arg(program));
@@ -83,7 +90,9 @@ fn cpp_programs_in_every_standard_static_and_shared() {
             run_silent(&mut Command::new(program.link(link)));
         }
     }
-    succeed(&mut Program::new("class-sanitized", "c++20", &["cpp/tensor.cpp"]).sanitized(Link::Static));
+    succeed(
+        &mut Program::new("class-sanitized", "c++20", &["cpp/tensor.cpp"]).sanitized(Link::Static),
+    );
 }
 
 #[test]
@@ -96,7 +105,9 @@ fn a_library_of_another_abi_is_refused_by_the_class() {
 fn plugins_do_not_share_the_class() {
     // Nothing of the header is visible outside a shared object that is compiled as the header says.
     let arguments = ["-shared", "-fPIC", "-fvisibility=hidden"];
-    let plugin = Program::new("plugin", "c++17", &["cpp/plugin.cpp"]).arguments(arguments).link(Link::Shared);
+    let plugin = Program::new("plugin", "c++17", &["cpp/plugin.cpp"])
+        .arguments(arguments)
+        .link(Link::Shared);
     let symbols = output_of(Command::new("nm").args(["-DC", "--defined-only"]).arg(plugin));
     assert!(symbols.contains("plugin_make") && !symbols.contains("dlbridge::"), "{symbols}");
 }
@@ -105,15 +116,23 @@ fn plugins_do_not_share_the_class() {
 fn another_dlpack_header_is_noticed() {
     // Upstream's include guard with nothing behind it, as of a header older than 1.0.
     let mut compiler = Command::new("cc");
-    compiler.current_dir(root()).args(["-fsyntax-only", "-Iinclude", "-DDLPACK_DLPACK_H_", "-x", "c"]);
-    let output = compiler.args(["-include", "dlbridge.h", "/dev/null"]).output().expect("a compiler");
+    compiler.current_dir(root()).args([
+        "-fsyntax-only",
+        "-Iinclude",
+        "-DDLPACK_DLPACK_H_",
+        "-x",
+        "c",
+    ]);
+    let output =
+        compiler.args(["-include", "dlbridge.h", "/dev/null"]).output().expect("a compiler");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("dlbridge.h needs DLPack 1.x"), "{said}");
 }
 
 #[test]
 fn mdspan_where_the_standard_library_has_it() {
-    let compilers = [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
+    let compilers =
+        [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
     for (compiler, arguments) in compilers {
         let mut probe = Command::new(compiler);
         probe.args(arguments).args([
@@ -139,7 +158,13 @@ fn mdspan_where_the_standard_library_has_it() {
 fn headers_stand_alone() {
     let alone = |header: &str, language: &str, standard: &str| {
         let mut compiler = Command::new("c++");
-        compiler.current_dir(root()).args(["-fsyntax-only", "-pedantic", "-Wall", "-Wextra", "-Werror"]);
+        compiler.current_dir(root()).args([
+            "-fsyntax-only",
+            "-pedantic",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+        ]);
         compiler.args(["-Iinclude", "-x", language]).arg(format!("-std={standard}"));
         run_silent(compiler.arg("-include").arg(header).arg("/dev/null"));
     };
@@ -181,7 +206,8 @@ fn the_readme_compiles() {
          produce(&made);\n{block}CHECK(made.deleted == 1); return 0; }}\n"
     );
     std::fs::write(&source, program).expect("written");
-    let program = Program::new("readme", "c11", &[]).arguments(["-Icapi/tests/c"]).arguments([source]);
+    let program =
+        Program::new("readme", "c11", &[]).arguments(["-Icapi/tests/c"]).arguments([source]);
     run_silent(&mut Command::new(program.link(Link::Shared)));
 }
 

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use support::{SYSTEM_LIBRARIES, cargo, library, output_of, root, scratch, succeed};
 
-/// A line of `capi/tests/abi/symbols.txt`: a name, the version of the ABI that brought it, and what the header says
-/// of it.
+/// A line of `capi/tests/abi/symbols.txt`: a name, the version of the ABI that brought it, and what
+/// the header says of it.
 struct Line {
     name: String,
     since: (u32, u32),
@@ -22,7 +22,8 @@ fn committed() -> Vec<Line> {
     let lines = list.lines().filter(|line| !line.starts_with('#'));
     let parsed = lines.map(|line| {
         let mut parts = line.splitn(3, ' ');
-        let mut part = || parts.next().unwrap_or_else(|| panic!("{line}: name, version, declaration"));
+        let mut part =
+            || parts.next().unwrap_or_else(|| panic!("{line}: name, version, declaration"));
         let (name, since, text) = (part().to_owned(), part(), part().to_owned());
         let (major, minor) = since.split_once('.').expect("major.minor");
         let since = (major.parse().expect("a number"), minor.parse().expect("a number"));
@@ -42,14 +43,17 @@ fn functions() -> Vec<String> {
 /// What the header declares: functions by their prototypes, codes by their values.
 fn declared() -> Vec<(String, String)> {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
-    let code: String =
-        header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
+    let code: String = header
+        .split("/*")
+        .map(|part| part.split_once("*/").map_or(part, |(_, code)| code))
+        .collect();
     let codes = code.lines().filter_map(|line| line.strip_prefix("#define DLB_")?.split_once(' '));
-    let codes = codes.filter(|(name, _)| !matches!(*name, "API" | "VERSION" | "ABI_MAJOR" | "ABI_MINOR"));
+    let codes =
+        codes.filter(|(name, _)| !matches!(*name, "API" | "VERSION" | "ABI_MAJOR" | "ABI_MINOR"));
     let codes = codes.map(|(name, value)| (format!("DLB_{name}"), value.to_owned()));
-    let prototypes = code
-        .split(';')
-        .filter_map(|statement| statement.split_once("DLB_API\n").or(statement.split_once("DLB_API ")));
+    let prototypes = code.split(';').filter_map(|statement| {
+        statement.split_once("DLB_API\n").or(statement.split_once("DLB_API "))
+    });
     let prototypes =
         prototypes.filter(|(_, prototype)| prototype.contains("dlb_") && prototype.ends_with(')'));
     let prototypes = prototypes.map(|(_, prototype)| {
@@ -62,7 +66,8 @@ fn declared() -> Vec<(String, String)> {
 }
 
 fn exported(library: &Path) -> Vec<String> {
-    let table = output_of(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(library));
+    let table =
+        output_of(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(library));
     table.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
@@ -80,9 +85,14 @@ fn abi() -> (u32, u32) {
 #[test]
 fn every_build_exports_the_same_functions() {
     let functions = functions();
-    assert_eq!(exported(&library().join("libdlbridge.so")), functions, "capi/tests/abi/symbols.txt");
+    assert_eq!(
+        exported(&library().join("libdlbridge.so")),
+        functions,
+        "capi/tests/abi/symbols.txt"
+    );
     let target = scratch("bare");
-    let mut bare = cargo(&["build", "--quiet", "--package", "dlbridge-capi", "--no-default-features"]);
+    let mut bare =
+        cargo(&["build", "--quiet", "--package", "dlbridge-capi", "--no-default-features"]);
     succeed(bare.arg("--target-dir").arg(&target));
     assert_eq!(exported(&target.join("debug/libdlbridge.so")), functions, "without features");
 }
@@ -93,8 +103,9 @@ fn the_header_declares_what_the_list_says() {
     let mut committed = committed();
     for (name, text) in &declared {
         let index = committed.iter().position(|line| line.name == *name);
-        let line =
-            committed.swap_remove(index.unwrap_or_else(|| panic!("{name} is not in capi/tests/abi/symbols.txt")));
+        let line = committed.swap_remove(
+            index.unwrap_or_else(|| panic!("{name} is not in capi/tests/abi/symbols.txt")),
+        );
         assert_eq!(line.text, *text, "{name} is not what it was");
         assert!(line.since <= abi(), "{name}: the ABI is older");
     }
@@ -107,8 +118,9 @@ fn every_function_says_who_owns_what() {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
     for name in functions() {
         // Comments name functions too.
-        let is_code =
-            |at: usize| header[..at].rsplit('\n').next().is_some_and(|line| !line.starts_with(" *"));
+        let is_code = |at: usize| {
+            header[..at].rsplit('\n').next().is_some_and(|line| !line.starts_with(" *"))
+        };
         let call = format!("{name}(");
         let mut places = header.match_indices(&call).map(|(at, _)| at);
         let before = &header[..places.find(|&at| is_code(at)).expect("declared")];
@@ -126,8 +138,8 @@ fn versions_agree() {
         library.trim_start().starts_with(&format!("version = \"{major}.{minor}.")),
         "the SONAME does not follow the ABI"
     );
-    let config =
-        fs::read_to_string(root().join("capi/cmake/dlbridge-config-version.cmake")).expect("the file");
+    let config = fs::read_to_string(root().join("capi/cmake/dlbridge-config-version.cmake"))
+        .expect("the file");
     let version = env!("CARGO_PKG_VERSION");
     assert!(
         config.contains(&format!("set(PACKAGE_VERSION \"{version}\")")),
@@ -143,12 +155,15 @@ fn the_static_library_needs_what_is_said() {
     build.arg("--target-dir").arg(scratch("native"));
     let output = succeed(build.args(["--", "--print", "native-static-libs"]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let line = said.lines().find_map(|line| line.split_once("native-static-libs: ")).expect("the note").1;
+    let line =
+        said.lines().find_map(|line| line.split_once("native-static-libs: ")).expect("the note").1;
     // A flag may be there twice.
     let sorted = |flags: Vec<_>| flags.into_iter().collect::<BTreeSet<&str>>();
     assert_eq!(sorted(line.split_whitespace().collect()), sorted(SYSTEM_LIBRARIES.to_vec()));
-    let cmake = fs::read_to_string(root().join("capi/cmake/dlbridge-config.cmake")).expect("the file");
-    let names: Vec<_> = SYSTEM_LIBRARIES.iter().filter_map(|flag| flag.strip_prefix("-l")).collect();
+    let cmake =
+        fs::read_to_string(root().join("capi/cmake/dlbridge-config.cmake")).expect("the file");
+    let names: Vec<_> =
+        SYSTEM_LIBRARIES.iter().filter_map(|flag| flag.strip_prefix("-l")).collect();
     assert!(
         cmake.contains(&format!("INTERFACE_LINK_LIBRARIES \"{}\")", names.join(";"))),
         "CMake links others"

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
 
-/// Compiles a program against libtorch, with sanitizers, and runs it. It says nothing of its own, but libtorch
-/// warns of what it finds old.
+/// Compiles a program against libtorch, with sanitizers, and runs it. It says nothing of its own,
+/// but libtorch warns of what it finds old.
 fn run(name: &str, source: &Path, libtorch: &Path) {
     let (include, library) = (libtorch.join("include"), libtorch.join("lib"));
     let arguments = [

@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// What a program needs besides the static library on Linux.
-pub const SYSTEM_LIBRARIES: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+pub const SYSTEM_LIBRARIES: [&str; 7] =
+    ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
 
 /// The folder of the workspace.
 pub fn root() -> &'static Path {
@@ -39,7 +40,8 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// The folder that holds `libdlbridge.so` and `libdlbridge.a`, built once in the profile of this test.
+/// The folder that holds `libdlbridge.so` and `libdlbridge.a`, built once in the profile of this
+/// test.
 pub fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -128,8 +130,8 @@ impl Program {
         self
     }
 
-    /// Compiles it with sanitizers and links the library; refusing more memory than there is is left to the
-    /// library.
+    /// Compiles it with sanitizers and links the library; refusing more memory than there is is
+    /// left to the library.
     pub fn sanitized(self, link: Link) -> Command {
         let sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
         let mut command = Command::new(self.arguments(sanitizers).link(link));
@@ -160,8 +162,8 @@ impl Program {
     }
 }
 
-/// The folder of libtorch, if there is one: `LIBTORCH`, which cargo sets to the one of `cargo xtask setup`, or
-/// the active Python's.
+/// The folder of libtorch, if there is one: `LIBTORCH`, which cargo sets to the one of `cargo xtask
+/// setup`, or the active Python's.
 pub fn libtorch() -> Option<PathBuf> {
     let folder = if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
         let mut python = Command::new("python3");
