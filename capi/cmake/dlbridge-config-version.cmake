@@ -1,4 +1,5 @@
-# Fits a program that asks for this version or an older one of the same 0.minor: other minor versions break.
+# Accepts a request for this version or an older one of the same 0.minor: other minor versions are
+# incompatible.
 set(PACKAGE_VERSION "0.1.0")
 
 set(PACKAGE_VERSION_COMPATIBLE FALSE)

@@ -1,5 +1,6 @@
-# find_package(dlbridge), for Linux and other ELF systems: the targets dlbridge::shared and dlbridge::static, as far as they are installed, and
-# dlbridge::dlbridge, which is the shared one where there is one.
+# find_package(dlbridge), for Linux and other ELF systems: defines the targets dlbridge::shared and
+# dlbridge::static, if the library is installed, and dlbridge::dlbridge, which is the shared library
+# if there is one, and otherwise the static one.
 
 get_filename_component(dlbridge_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
 

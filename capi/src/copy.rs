@@ -5,24 +5,28 @@ use std::ptr::NonNull;
 
 use dlbridge::{Error, MemoryFormat};
 
-use crate::device;
-use crate::error::{DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, dlb_error, dlb_status, guard};
-use crate::tensor::{Handle, dlb_tensor};
+use crate::device::require_reachable;
+use crate::error::{
+    DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, dlb_error, dlb_status, guard,
+};
+use crate::handle::{Handle, dlb_tensor};
+use crate::stream;
 
 /// Keeps the order of the strides and closes gaps, as `torch.clone` does.
 pub const DLB_MEMORY_FORMAT_PRESERVE: i32 = 0;
 /// Row-major.
 pub const DLB_MEMORY_FORMAT_CONTIGUOUS: i32 = 1;
-/// Of N, C, H, W: C varies fastest.
+/// NHWC: for shape (N, C, H, W), channels have stride 1.
 pub const DLB_MEMORY_FORMAT_CHANNELS_LAST: i32 = 2;
-/// Of N, C, D, H, W: C varies fastest.
+/// NDHWC: for shape (N, C, D, H, W), channels have stride 1.
 pub const DLB_MEMORY_FORMAT_CHANNELS_LAST_3D: i32 = 3;
 
-/// Copies the data into new memory on the same device, laid out as `memory_format`
-/// (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's. `stream` is as for
-/// dlb_tensor_to_device().
+/// Copies the data into new memory on the same device, laid out as `memory_format` (one of
+/// DLB_MEMORY_FORMAT_*) says. The new memory may be written, even if that of `tensor` is read-only.
+/// `stream` is as for dlb_tensor_to_device().
 ///
-/// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory.
+/// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the
+/// memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_clone(
     tensor: Option<&dlb_tensor>,
@@ -33,37 +37,43 @@ pub extern "C" fn dlb_tensor_clone(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        let format = match memory_format {
-            DLB_MEMORY_FORMAT_PRESERVE => MemoryFormat::Preserve,
-            DLB_MEMORY_FORMAT_CONTIGUOUS => MemoryFormat::Contiguous,
-            DLB_MEMORY_FORMAT_CHANNELS_LAST => MemoryFormat::ChannelsLast,
-            DLB_MEMORY_FORMAT_CHANNELS_LAST_3D => MemoryFormat::ChannelsLast3d,
-            other => {
-                let message = format!("memory_format = {other}: it is none of DLB_MEMORY_FORMAT_*");
-                return Err(Failure::new(DLB_ERROR_INVALID_ARGUMENT, message));
-            }
-        };
-        let tensor = tensor.tensor("tensor")?;
-        device::check_stream(tensor.device(), stream)?;
-        device::require_reach("tensor", tensor.device())?;
-        let clone = device::on_stream(tensor.device(), stream, |stream| match stream {
+        let format = named_format(memory_format)?;
+        let tensor = tensor.share_tensor("tensor")?;
+        stream::check(tensor.device(), stream)?;
+        require_reachable("tensor", tensor.device())?;
+        let clone = stream::run_on(tensor.device(), stream, |stream| match stream {
             None => tensor.deep_clone_with(format),
             #[cfg(feature = "cuda")]
             Some(stream) => tensor.deep_clone_on(format, &stream),
         });
-        out.write(Handle::from(clone.argument("tensor")?).into_raw());
+        out.write(Handle::from_tensor(clone.argument("tensor")?).into_raw());
         Ok(())
     })
 }
 
-/// Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element
-/// types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte
-/// are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,
-/// overlaps itself (or interleaves, so that it might), or shares memory with `source`. `stream` is as for
-/// dlb_tensor_to_device(): host memory is not in use any more when the function returns, and a target on a device
-/// is complete in the order of the stream.
+/// The format that one of `DLB_MEMORY_FORMAT_*` names.
+fn named_format(memory_format: i32) -> Result<MemoryFormat, Failure> {
+    match memory_format {
+        DLB_MEMORY_FORMAT_PRESERVE => Ok(MemoryFormat::Preserve),
+        DLB_MEMORY_FORMAT_CONTIGUOUS => Ok(MemoryFormat::Contiguous),
+        DLB_MEMORY_FORMAT_CHANNELS_LAST => Ok(MemoryFormat::ChannelsLast),
+        DLB_MEMORY_FORMAT_CHANNELS_LAST_3D => Ok(MemoryFormat::ChannelsLast3d),
+        other => {
+            let message = format!("memory_format = {other}: it is none of DLB_MEMORY_FORMAT_*");
+            Err(Failure::new(DLB_ERROR_INVALID_ARGUMENT, message))
+        }
+    }
+}
+
+/// Copies the elements of `source` to those of `target`. Shapes and element types must be equal;
+/// strides may differ. Bytes between the elements of `target` are not written. Packed elements
+/// below a byte are copied only between contiguous tensors, and then the last byte is copied whole.
+/// Refuses a target that is read-only, overlaps itself or interleaves its elements, or shares
+/// memory with `source`. `stream` is as for dlb_tensor_to_device(): host memory is no longer in use
+/// when the function returns, and a target on a device is complete in the order of `stream`.
 ///
-/// Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile.
+/// Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of
+/// `target` during the copy.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_copy_into(
     source: Option<&dlb_tensor>,
@@ -73,29 +83,39 @@ pub extern "C" fn dlb_tensor_copy_into(
 ) -> dlb_status {
     guard(error, || {
         let (source, target) = (source.required("source")?, target.required("target")?);
-        // SAFETY: a handle of the caller's, which may be `source` itself: therefore no `&mut`.
-        let handle = unsafe { target.as_ref() };
-        let (source, target) = (source.tensor("source")?, handle.tensor("target")?);
-        let busy = device::busy(source.device(), target.device());
-        device::check_stream(busy, stream)?;
-        for (name, tensor) in [("source", &source), ("target", &target)] {
-            device::require_reach(name, tensor.device())?;
-        }
-        if !handle.is_writable() {
+        // SAFETY: the caller of the C function passes a handle that lives during the call. It is
+        // not made a `&mut`, because `source` may be the same object.
+        let target_handle = unsafe { target.as_ref() };
+        let (source, target) =
+            (source.share_tensor("source")?, target_handle.share_tensor("target")?);
+        let stream_device = stream::device_of_copy(source.device(), target.device());
+        stream::check(stream_device, stream)?;
+        require_reachable("source", source.device())?;
+        require_reachable("target", target.device())?;
+        if !target_handle.is_writable() {
             return Err(Error::ReadOnly { remedy: "" }).argument("target");
         }
-        let copied = device::on_stream(busy, stream, |stream| match stream {
-            // SAFETY: the caller keeps others away from the target; no Rust view is ever made here.
+        stream::run_on(stream_device, stream, |stream| match stream {
+            // SAFETY: the caller of the C function guarantees that no other code uses the target's
+            // memory, and this package makes no Rust view of it.
             None => unsafe { source.copy_into_unchecked(&target) },
             #[cfg(feature = "cuda")]
-            // SAFETY: likewise.
+            // SAFETY: same as above.
             Some(stream) => unsafe { source.copy_into_unchecked_on(&target, &stream) },
-        });
-        copied.or_else(|error| {
-            use Error::{DTypeMismatch, ShapeMismatch, UnsupportedDType};
-            let of_source =
-                matches!(error, ShapeMismatch { .. } | DTypeMismatch { .. } | UnsupportedDType { .. });
-            Err(error).argument(if of_source { "source" } else { "target" })
+        })
+        .or_else(|error| {
+            let argument = argument_of(&error);
+            Err(error).argument(argument)
         })
     })
+}
+
+/// The argument of `dlb_tensor_copy_into` that an error is about.
+fn argument_of(error: &Error) -> &'static str {
+    match error {
+        Error::ShapeMismatch { .. }
+        | Error::DTypeMismatch { .. }
+        | Error::UnsupportedDType { .. } => "source",
+        _ => "target",
+    }
 }

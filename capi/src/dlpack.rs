@@ -9,23 +9,24 @@ use dlbridge::{Error, Imported, ManagedStruct, ManagedTensor, Rejected, Tensor};
 use crate::error::{
     DLB_ERROR_READ_ONLY, Failure, InArgument, Required, describe, dlb_error, dlb_status, guard,
 };
-use crate::tensor::{Handle, Owner, dlb_tensor};
+use crate::handle::{Handle, HandleSource, dlb_tensor};
 
-/// Takes a struct over. When it is refused it stays with the caller: its deleter is not called.
+/// Consumes a struct. A struct that is refused stays with the caller: its deleter is not called.
+/// `source_of` is the variant of [`HandleSource`] for structs of type `M`.
 ///
 /// # Safety
 /// * As for [`Imported::new`].
 #[inline]
-unsafe fn take<M: ManagedStruct>(source: NonNull<M>) -> Result<Handle, Failure>
-where
-    Owner: From<ManagedTensor<M>>,
-{
-    // SAFETY: the caller's promise.
+unsafe fn import<M: ManagedStruct>(
+    source: NonNull<M>,
+    source_of: fn(ManagedTensor<M>) -> HandleSource,
+) -> Result<Handle, Failure> {
+    // SAFETY: the precondition is that of `Imported::new`.
     match unsafe { Imported::new(source) } {
-        Ok(imported) => Ok(imported.into()),
+        Ok(imported) => Ok(Handle::from_imported(imported, source_of)),
         Err(rejected) => {
             let (source, error) = rejected.into_parts();
-            let _caller_keeps_the_struct = source.into_raw();
+            let _stays_with_the_caller = source.into_raw();
             Err(error).argument("source")
         }
     }
@@ -33,25 +34,25 @@ where
 
 /// Why a tensor does not go into the older struct.
 #[cold]
-fn legacy(rejected: Rejected<Tensor>) -> Failure {
+fn refuse_legacy_export(rejected: Rejected<Tensor>) -> Failure {
     match rejected.into_error() {
         Error::ReadOnly { .. } => Failure::new(
             DLB_ERROR_READ_ONLY,
-            "tensor: the memory is read-only, which the older struct cannot say: use dlb_tensor_share_dlpack(), or \
-             export a dlb_tensor_clone()",
+            "tensor: the memory is read-only, which the older struct cannot say: use \
+             dlb_tensor_share_dlpack(), or export a dlb_tensor_clone()",
         ),
         error => describe("tensor", &error),
     }
 }
 
-/// Takes over a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
-/// that frees the last handle. The memory may be written unless the flags say READ_ONLY. Strides may be
-/// NULL (row-major) and `byte_offset` is honoured.
+/// Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
+/// that frees the last handle. The memory may be written unless the flags of the struct have
+/// DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.
 ///
-/// A struct that this library made is unwrapped and freed at once, unless it was changed. Any other stays as
-/// it is, but for its deleter: until the struct is released another one stands there, which does nothing, so
-/// that taking or releasing it a second time by mistake is noticed as long as it is held. (A struct without a
-/// deleter may be a constant, and is not touched.)
+/// A struct that this library made is unwrapped and freed at once, unless it was changed. Any other
+/// struct is not written, except for its deleter: until the struct is released, a deleter that does
+/// nothing replaces it, so that a second import or release by mistake is noticed while a handle to
+/// the memory exists. (A struct without a deleter may be a constant, and is not written.)
 ///
 /// Ownership: takes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -62,16 +63,18 @@ pub extern "C" fn dlb_tensor_from_dlpack(
 ) -> dlb_status {
     guard(error, || {
         let (source, out) = (source.required("source")?, out.required("out")?);
-        // SAFETY: the caller of the C function owns a valid struct and answers for what it says; no
-        // Rust view of the memory is ever made here.
-        out.write(unsafe { take(source) }?.into_raw());
+        // SAFETY: the caller of the C function owns a valid struct and guarantees what it says;
+        // this package makes no Rust view of the memory.
+        let handle = unsafe { import(source, HandleSource::Managed) }?;
+        out.write(handle.into_raw());
         Ok(())
     })
 }
 
-/// Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its
-/// memory is taken for read-only, as NumPy does, unless this library made the struct and nobody changed
-/// it. (If you know better, give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)
+/// Consumes a DLPack struct of the older type, as dlb_tensor_from_dlpack() does. The older struct
+/// has no flags, so its memory counts as read-only, as for NumPy, unless this library made the
+/// struct and it was not changed. (If you know that the memory may be written, pass the struct's
+/// `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)
 ///
 /// Ownership: takes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -82,15 +85,17 @@ pub extern "C" fn dlb_tensor_from_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (source, out) = (source.required("source")?, out.required("out")?);
-        // SAFETY: as in `dlb_tensor_from_dlpack`.
-        out.write(unsafe { take(source) }?.into_raw());
+        // SAFETY: the caller of the C function owns a valid struct and guarantees what it says;
+        // this package makes no Rust view of the memory.
+        let handle = unsafe { import(source, HandleSource::ManagedLegacy) }?;
+        out.write(handle.into_raw());
         Ok(())
     })
 }
 
-/// Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct says
-/// READ_ONLY exactly when the memory is read-only; otherwise the memory may be written, by its other
-/// holders too.
+/// Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct has
+/// DLPACK_FLAG_BITMASK_READ_ONLY exactly when the memory is read-only; otherwise its consumer may
+/// write the memory, and so may other owners.
 ///
 /// Ownership: borrows `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]
@@ -101,7 +106,7 @@ pub extern "C" fn dlb_tensor_share_dlpack(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        out.write(tensor.tensor("tensor")?.into_dlpack().into_raw());
+        out.write(tensor.share_tensor("tensor")?.into_dlpack().into_raw());
         Ok(())
     })
 }
@@ -117,16 +122,17 @@ pub extern "C" fn dlb_tensor_into_dlpack(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        // SAFETY: a handle of the caller's.
-        let exported = unsafe { tensor.as_ref() }.tensor("tensor")?.into_dlpack();
+        // SAFETY: the caller of the C function owns the handle, which lives until it is taken
+        // below.
+        let exported = unsafe { tensor.as_ref() }.share_tensor("tensor")?.into_dlpack();
         out.write(exported.into_raw());
-        // SAFETY: likewise, taken now that nothing can fail.
+        // SAFETY: the caller gives up the handle on success, and nothing can fail any more.
         drop(unsafe { Handle::from_raw(tensor) });
         Ok(())
     })
 }
 
-/// Makes a DLPack struct of the older kind that is one more owner of the memory. No data is copied.
+/// Makes a DLPack struct of the older type that is one more owner of the memory. No data is copied.
 /// Refuses read-only memory, for which that struct has no flag.
 ///
 /// Ownership: borrows `tensor`; returns new, call its deleter.
@@ -138,12 +144,14 @@ pub extern "C" fn dlb_tensor_share_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        out.write(tensor.tensor("tensor")?.into_dlpack_legacy().map_err(legacy)?.into_raw());
+        let exported =
+            tensor.share_tensor("tensor")?.into_dlpack_legacy().map_err(refuse_legacy_export)?;
+        out.write(exported.into_raw());
         Ok(())
     })
 }
 
-/// Moves a handle into a DLPack struct of the older kind, as dlb_tensor_share_dlpack_legacy() and
+/// Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and
 /// dlb_tensor_free() in one.
 ///
 /// Ownership: takes `tensor`; returns new, call its deleter.
@@ -155,10 +163,12 @@ pub extern "C" fn dlb_tensor_into_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        // SAFETY: a handle of the caller's.
-        let exported = unsafe { tensor.as_ref() }.tensor("tensor")?.into_dlpack_legacy().map_err(legacy)?;
+        // SAFETY: the caller of the C function owns the handle, which lives until it is taken
+        // below.
+        let shared = unsafe { tensor.as_ref() }.share_tensor("tensor")?;
+        let exported = shared.into_dlpack_legacy().map_err(refuse_legacy_export)?;
         out.write(exported.into_raw());
-        // SAFETY: likewise, taken now that nothing can fail.
+        // SAFETY: the caller gives up the handle on success, and nothing can fail any more.
         drop(unsafe { Handle::from_raw(tensor) });
         Ok(())
     })

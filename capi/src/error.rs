@@ -1,4 +1,5 @@
-//! Why a call failed: statuses, error objects, and the guard around every function.
+//! Why a call failed: statuses, error objects, and the function that runs the body of every C
+//! function.
 
 use std::any::Any;
 use std::ffi::{CStr, CString, c_char};
@@ -7,22 +8,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dlbridge::Error;
 
-/// The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are reserved.
+/// The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are
+/// reserved.
 pub type dlb_status = i32;
 
 /// The call succeeded.
 pub const DLB_OK: dlb_status = 0;
 /// A required pointer is NULL.
 pub const DLB_ERROR_NULL_POINTER: dlb_status = 1;
-/// A value that cannot be right: a negative size, unknown flags, an unknown memory format.
+/// A value is invalid: a negative size, unknown flags, an unknown memory format.
 pub const DLB_ERROR_INVALID_ARGUMENT: dlb_status = 2;
-/// The struct is of a DLPack major version that is not understood. It is untouched: call its deleter.
+/// The DLPack major version of the struct is not supported. The struct was not changed: call its
+/// deleter.
 pub const DLB_ERROR_VERSION: dlb_status = 3;
-/// The element type is another one than needed, or one that the target side does not have.
+/// The element type is not the one needed, or the target does not support it.
 pub const DLB_ERROR_DTYPE: dlb_status = 4;
-/// The device is unknown, or not one that this call can work on.
+/// The device is unknown, or the function does not support it.
 pub const DLB_ERROR_DEVICE: dlb_status = 5;
-/// Shape and strides do not fit: another shape or rank than needed, overflow, overlap, gaps.
+/// Shape and strides do not fit: the wrong shape or rank, overflow, overlap, gaps.
 pub const DLB_ERROR_LAYOUT: dlb_status = 6;
 /// The memory may not be written.
 pub const DLB_ERROR_READ_ONLY: dlb_status = 7;
@@ -30,9 +33,10 @@ pub const DLB_ERROR_READ_ONLY: dlb_status = 7;
 pub const DLB_ERROR_NOT_ON_CPU: dlb_status = 8;
 /// There is not enough memory for the elements, on the host or on the device.
 pub const DLB_ERROR_OUT_OF_MEMORY: dlb_status = 10;
-/// CUDA, or the device, is missing on this machine, or CUDA failed: then the message has the driver's words.
+/// CUDA or the device is not available on this machine, or CUDA failed: then the message has the
+/// driver's error.
 pub const DLB_ERROR_CUDA: dlb_status = 11;
-/// This build of the library cannot do it; see dlb_capabilities().
+/// This build of the library does not have the code for it; see dlb_capabilities().
 pub const DLB_ERROR_UNSUPPORTED: dlb_status = 13;
 /// A bug in the library. Free the handles that took part.
 pub const DLB_ERROR_PANIC: dlb_status = 255;
@@ -95,7 +99,7 @@ fn name(status: dlb_status) -> &'static CStr {
     }
 }
 
-/// Why a function gives up: what becomes a status and an error object.
+/// Why the body of a function failed: becomes a status and an error object.
 pub(crate) struct Failure {
     status: dlb_status,
     message: String,
@@ -114,7 +118,7 @@ impl Failure {
             Err(payload) => match payload.downcast::<String>() {
                 Ok(text) => *text,
                 Err(payload) => {
-                    // What it is is unknown, and dropping it may panic again.
+                    // The type is unknown, and dropping the payload may panic again.
                     std::mem::forget(payload);
                     "unknown cause".to_owned()
                 }
@@ -124,7 +128,8 @@ impl Failure {
     }
 }
 
-/// Says which argument an error of the hub is about, and its remedies in the words of C.
+/// Turns an error of the `dlbridge` crate into a failure that names an argument, with remedies in
+/// terms of C.
 pub(crate) trait InArgument<T> {
     fn argument(self, name: &str) -> Result<T, Failure>;
 }
@@ -136,14 +141,21 @@ impl<T, E: Into<Error>> InArgument<T> for Result<T, E> {
     }
 }
 
+/// The failure for an error about `argument`.
 #[cold]
 pub(crate) fn describe(argument: &str, error: &Error) -> Failure {
     let text = match error {
         Error::NotOnCpu { device, .. } => {
-            format!("the memory is on {device}: copy it to the host with dlb_tensor_to_device() first")
+            format!(
+                "the memory is on {device}: copy it to the host with dlb_tensor_to_device() first"
+            )
         }
-        Error::ReadOnly { .. } => "the memory is read-only: write to a dlb_tensor_clone() of it".to_owned(),
-        Error::CopyOverlaps => "shares memory with `source`: copy through a dlb_tensor_clone()".to_owned(),
+        Error::ReadOnly { .. } => {
+            "the memory is read-only: write to a dlb_tensor_clone() of it".to_owned()
+        }
+        Error::CopyOverlaps => {
+            "shares memory with `source`: copy through a dlb_tensor_clone()".to_owned()
+        }
         Error::SelfOverlap { shape, strides } => {
             format!("shape {shape:?} with strides {strides:?} overlaps itself or interleaves")
         }
@@ -171,7 +183,8 @@ fn null(name: &str) -> Failure {
     Failure::new(DLB_ERROR_NULL_POINTER, format!("{name} is NULL"))
 }
 
-/// Runs the body of a function: failures and panics become a status and, if it is wanted, an error.
+/// Runs the body of a C function. A failure or panic becomes a status and, unless `error` is NULL,
+/// an error object.
 #[inline]
 pub(crate) fn guard(
     error: Option<&mut MaybeUninit<*mut dlb_error>>,
@@ -184,7 +197,7 @@ pub(crate) fn guard(
     }
 }
 
-/// As [`guard`], for functions that have nowhere to put an error: a panic gives `otherwise`.
+/// Runs the body of a C function that returns no status. A panic gives `otherwise`.
 #[inline]
 pub(crate) fn contain<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
@@ -197,7 +210,7 @@ pub(crate) fn contain<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 fn report(failure: Failure, error: Option<&mut MaybeUninit<*mut dlb_error>>) -> dlb_status {
     let Failure { status, message } = failure;
     if let Some(error) = error {
-        // No message of ours has a NUL in it; one of somebody else's may.
+        // Messages of this crate have no NUL; that of a panic or of a driver may.
         let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
         error.write(Box::into_raw(Box::new(dlb_error { status, message })));
     }
@@ -211,23 +224,23 @@ mod tests {
     fn message(run: impl FnOnce() -> Result<(), Failure>) -> (dlb_status, String) {
         let mut error = MaybeUninit::new(std::ptr::null_mut());
         let status = guard(Some(&mut error), run);
-        // SAFETY: initialised above.
+        // SAFETY: the variable was initialised at its declaration.
         let error = unsafe { error.assume_init() };
         if error.is_null() {
             return (status, String::new());
         }
-        // SAFETY: `guard` made it of a box.
+        // SAFETY: `guard` made the error from a box.
         let error = unsafe { Box::from_raw(error) };
         assert_eq!(dlb_error_status(Some(&error)), status);
-        // SAFETY: the error lives.
+        // SAFETY: the message is valid as long as the error, which is dropped at the end of this
+        // function.
         let text = unsafe { CStr::from_ptr(dlb_error_message(Some(&error))) };
         (status, text.to_str().expect("UTF-8").to_owned())
     }
 
-    /// A panic payload that panics when it is dropped.
-    struct Bomb;
+    struct PanicsOnDrop;
 
-    impl Drop for Bomb {
+    impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
             panic!("the payload itself");
         }
@@ -236,29 +249,32 @@ mod tests {
     #[test]
     fn panics_become_errors() {
         assert_eq!(message(|| panic!("oh")), (DLB_ERROR_PANIC, "a bug in dlbridge: oh".into()));
-        assert_eq!(message(|| panic!("oh {}", 1)), (DLB_ERROR_PANIC, "a bug in dlbridge: oh 1".into()));
-        let unknown = message(|| std::panic::panic_any(Bomb));
+        assert_eq!(
+            message(|| panic!("oh {}", 1)),
+            (DLB_ERROR_PANIC, "a bug in dlbridge: oh 1".into())
+        );
+        let unknown = message(|| std::panic::panic_any(PanicsOnDrop));
         assert_eq!(unknown, (DLB_ERROR_PANIC, "a bug in dlbridge: unknown cause".into()));
-        assert_eq!(guard(None, || panic!("nobody listens")), DLB_ERROR_PANIC);
-        assert_eq!(contain(7, || std::panic::panic_any(Bomb)), 7);
+        assert_eq!(guard(None, || panic!("without an error object")), DLB_ERROR_PANIC);
+        assert_eq!(contain(7, || std::panic::panic_any(PanicsOnDrop)), 7);
     }
 
     #[test]
     fn success_writes_no_error() {
         let mut error = MaybeUninit::new(std::ptr::dangling_mut());
         assert_eq!(guard(Some(&mut error), || Ok(())), DLB_OK);
-        // SAFETY: initialised above.
+        // SAFETY: the variable was initialised at its declaration.
         assert_eq!(unsafe { error.assume_init() }, std::ptr::dangling_mut());
     }
 
     #[test]
-    fn messages_end_where_they_should() {
+    fn a_nul_within_a_message_becomes_a_space() {
         let failure = || Err(Failure::new(DLB_ERROR_CUDA, "one\0two"));
         assert_eq!(message(failure), (DLB_ERROR_CUDA, "one two".into()));
     }
 
     #[test]
-    fn statuses_of_the_hub_have_names_here() {
+    fn statuses_of_core_errors_are_named() {
         for error in [
             Error::UnsupportedVersion { major: 2, minor: 0 },
             Error::CopyOverlaps,

@@ -34,16 +34,16 @@ pub const DLB_ERROR_PANIC: u32 = 255;
 pub struct dlb_error {
     _unused: [u8; 0],
 }
-#[doc = " A handle to one strided buffer on one device. Several handles may share a buffer, which is released\n with the last of them."]
+#[doc = " A handle to one strided buffer on one device. Several handles may share a buffer, which is\n released with the last of them."]
 #[repr(C)]
 #[derive(Debug)]
 pub struct dlb_tensor {
     _unused: [u8; 0],
 }
-#[doc = " The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are reserved."]
+#[doc = " The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are\n reserved."]
 pub type dlb_status = i32;
 unsafe extern "C" {
-    #[doc = " Returns the version of the ABI that the library has: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its\n header. A program fits a library of the same major version and the same or a greater minor one; while\n the major version is 0, of just its own version.\n\n Ownership: nothing changes hands."]
+    #[doc = " Returns the version of the library's ABI: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its header. A\n program can use a library of the same major version and the same or a greater minor version;\n while the major version is 0, only a library of its own version.\n\n Ownership: nothing changes hands."]
     pub fn dlb_abi_version() -> u32;
 }
 unsafe extern "C" {
@@ -51,7 +51,7 @@ unsafe extern "C" {
     pub fn dlb_version() -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    #[doc = " Returns what this build of the library can do: bits of DLB_CAP_*. Functions are the same in every\n build; one that this build has no code for returns DLB_ERROR_UNSUPPORTED.\n\n Ownership: nothing changes hands."]
+    #[doc = " Returns what this build of the library can do: bits of DLB_CAP_*. Every build has the same\n functions; a function whose code is not compiled in returns DLB_ERROR_UNSUPPORTED.\n\n Ownership: nothing changes hands."]
     pub fn dlb_capabilities() -> u64;
 }
 unsafe extern "C" {
@@ -75,7 +75,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_share(tensor: *const dlb_tensor) -> *mut dlb_tensor;
 }
 unsafe extern "C" {
-    #[doc = " Returns another handle to the same memory, seen as `desc` says: a part of it, a transpose, another element\n type. No data is copied; shape and strides of `desc` are. It stays within the bytes from the lowest element of\n `tensor` to the highest, on the same device; the first element is at its `data + byte_offset`, and NULL\n `strides` mean row-major. The memory is as writable as before, and elements below a byte as padded.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
+    #[doc = " Returns another handle to the same memory, described by `desc`: a part of it, a transpose,\n another element type. No data is copied; shape and strides of `desc` are. The elements that\n `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the\n same device; the first one is at `data + byte_offset` of `desc`, and NULL `strides` mean\n row-major. The new handle is read-only if `tensor` is, and elements below a byte are padded if\n those of `tensor` are.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_share_as(
         tensor: *const dlb_tensor,
         desc: *const DLTensor,
@@ -84,27 +84,27 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Frees a handle; does nothing for NULL. With the last one the memory is released: this thread runs\n the deleter, or the callback.\n\n Ownership: takes `tensor`."]
+    #[doc = " Frees a handle; does nothing for NULL. Freeing the last handle releases the memory: this thread\n runs the deleter or the release callback.\n\n Ownership: takes `tensor`."]
     pub fn dlb_tensor_free(tensor: *mut dlb_tensor);
 }
 unsafe extern "C" {
-    #[doc = " Returns what the tensor looks like: address, shape, strides (never NULL unless ndim is 0), element\n type and device in one call; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no\n elements; it is an address of the tensor's device, and may be written unless the flags say READ_ONLY.\n Shape and strides are not to be written.\n\n Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed."]
+    #[doc = " Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),\n element type and device; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no\n elements. `data` is an address of the tensor's device; the memory may be written unless\n dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and\n strides.\n\n Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed."]
     pub fn dlb_tensor_view(tensor: *const dlb_tensor) -> *const DLTensor;
 }
 unsafe extern "C" {
-    #[doc = " Returns the DLPack flags of the tensor: DLPACK_FLAG_BITMASK_READ_ONLY exactly when the memory may\n not be written, and DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED; 0 for NULL.\n\n Ownership: borrows `tensor`."]
+    #[doc = " Returns the DLPack flags of the tensor: DLPACK_FLAG_BITMASK_READ_ONLY exactly when the memory\n may not be written, and DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED; 0 for NULL.\n\n Ownership: borrows `tensor`."]
     pub fn dlb_tensor_flags(tensor: *const dlb_tensor) -> u64;
 }
 unsafe extern "C" {
-    #[doc = " Returns the bytes of all elements, gaps between them left out; 0 for NULL.\n\n Ownership: borrows `tensor`."]
+    #[doc = " Returns the number of bytes of all elements, without the gaps between them; 0 for NULL.\n\n Ownership: borrows `tensor`."]
     pub fn dlb_tensor_nbytes(tensor: *const dlb_tensor) -> u64;
 }
 unsafe extern "C" {
-    #[doc = " Returns whether the elements lie one after the other in row-major order; false for NULL. Strides of\n dimensions of size 1 do not matter, nor do any strides when there are no elements.\n\n Ownership: borrows `tensor`."]
+    #[doc = " Returns whether the elements lie one after the other in row-major order; false for NULL. Strides\n of dimensions of size 1 are ignored, and so are all strides when there are no elements.\n\n Ownership: borrows `tensor`."]
     pub fn dlb_tensor_is_contiguous(tensor: *const dlb_tensor) -> bool;
 }
 unsafe extern "C" {
-    #[doc = " Takes over a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags say READ_ONLY. Strides may be\n NULL (row-major) and `byte_offset` is honoured.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other stays as\n it is, but for its deleter: until the struct is released another one stands there, which does nothing, so\n that taking or releasing it a second time by mistake is noticed as long as it is held. (A struct without a\n deleter may be a constant, and is not touched.)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other\n struct is not written, except for its deleter: until the struct is released, a deleter that does\n nothing replaces it, so that a second import or release by mistake is noticed while a handle to\n the memory exists. (A struct without a deleter may be a constant, and is not written.)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack(
         source: *mut DLManagedTensorVersioned,
         out: *mut *mut dlb_tensor,
@@ -112,7 +112,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Takes over a DLPack struct of the older kind, as dlb_tensor_from_dlpack(). It has no flags, so its\n memory is taken for read-only, as NumPy does, unless this library made the struct and nobody changed\n it. (If you know better, give its `dl_tensor`, and the struct as owner, to dlb_tensor_from_memory().)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Consumes a DLPack struct of the older type, as dlb_tensor_from_dlpack() does. The older struct\n has no flags, so its memory counts as read-only, as for NumPy, unless this library made the\n struct and it was not changed. (If you know that the memory may be written, pass the struct's\n `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack_legacy(
         source: *mut DLManagedTensor,
         out: *mut *mut dlb_tensor,
@@ -120,7 +120,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct says\n READ_ONLY exactly when the memory is read-only; otherwise the memory may be written, by its other\n holders too.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
+    #[doc = " Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct has\n DLPACK_FLAG_BITMASK_READ_ONLY exactly when the memory is read-only; otherwise its consumer may\n write the memory, and so may other owners.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_share_dlpack(
         tensor: *const dlb_tensor,
         out: *mut *mut DLManagedTensorVersioned,
@@ -136,7 +136,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a DLPack struct of the older kind that is one more owner of the memory. No data is copied.\n Refuses read-only memory, for which that struct has no flag.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
+    #[doc = " Makes a DLPack struct of the older type that is one more owner of the memory. No data is copied.\n Refuses read-only memory, for which that struct has no flag.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_share_dlpack_legacy(
         tensor: *const dlb_tensor,
         out: *mut *mut DLManagedTensor,
@@ -144,7 +144,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a handle into a DLPack struct of the older kind, as dlb_tensor_share_dlpack_legacy() and\n dlb_tensor_free() in one.\n\n Ownership: takes `tensor`; returns new, call its deleter."]
+    #[doc = " Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and\n dlb_tensor_free() in one.\n\n Ownership: takes `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_into_dlpack_legacy(
         tensor: *mut dlb_tensor,
         out: *mut *mut DLManagedTensor,
@@ -152,7 +152,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Wraps memory that you describe. No data is copied; shape and strides are. The first element is at\n `data + byte_offset`; NULL `strides` mean row-major. The memory stays valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is for\n memory that outlives every handle.\n\n Of `flags`, DLPACK_FLAG_BITMASK_READ_ONLY keeps everybody from writing, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that elements below a byte take a byte each (of others\n it says nothing). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and changes nothing; other bits are refused.\n\n Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element\n is at `data + byte_offset`; NULL `strides` mean row-major. The memory must stay valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is\n for memory that outlives every handle.\n\n `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole\n byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and\n ignored; other bits are refused.\n\n Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_memory(
         desc: *const DLTensor,
         flags: u64,
@@ -163,7 +163,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a tensor in new memory of the host, of the shape, strides and element type of `desc`, whose `data` and\n `byte_offset` are ignored, and whose `device` is the CPU: dlb_tensor_to_device() copies to others. NULL `strides` mean row-major; others may leave gaps and be negative,\n but neither overlap nor interleave. What the memory holds is unspecified; it is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Makes a tensor in new memory of the host, with the shape, strides and element type of `desc`.\n `data` and `byte_offset` of `desc` are ignored. Its `device` must be the CPU:\n dlb_tensor_to_device() copies to other devices. NULL `strides` mean row-major; others may leave\n gaps and be negative, but must neither overlap nor interleave. The contents are unspecified; the\n memory is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); no other handle has the\n memory."]
     pub fn dlb_tensor_empty(
         desc: *const DLTensor,
         out: *mut *mut dlb_tensor,
@@ -171,7 +171,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Gives the address of the first element, to read; NULL when there are no elements. Refuses memory that\n the host cannot reach. (dlb_tensor_view() has every device's address.)\n\n Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is\n freed."]
+    #[doc = " Returns the address of the first element, for reading; NULL when there are no elements. Refuses\n memory that the host cannot reach. (dlb_tensor_view() has the address on every device.)\n\n Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last\n handle is freed."]
     pub fn dlb_tensor_data(
         tensor: *const dlb_tensor,
         out: *mut *const ::std::os::raw::c_void,
@@ -179,7 +179,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Gives the address of the first element, to write to; NULL when there are no elements. Who else reads\n or writes the memory meanwhile is the caller's affair. Refuses read-only memory, and memory that\n the host cannot reach.\n\n Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last handle is\n freed."]
+    #[doc = " Returns the address of the first element, for writing; NULL when there are no elements. The\n caller makes sure that no other code reads or writes the memory at the same time. Refuses\n read-only memory, and memory that the host cannot reach.\n\n Ownership: borrows `tensor`; returns a view that is valid as long as the memory: until its last\n handle is freed."]
     pub fn dlb_tensor_data_mut(
         tensor: *mut dlb_tensor,
         out: *mut *mut ::std::os::raw::c_void,
@@ -187,7 +187,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data into new memory on the same device, laid out as `memory_format`\n (DLB_MEMORY_FORMAT_*) says. The new memory may be written, whatever the source's. `stream` is as for\n dlb_tensor_to_device().\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Copies the data into new memory on the same device, laid out as `memory_format` (one of\n DLB_MEMORY_FORMAT_*) says. The new memory may be written, even if that of `tensor` is read-only.\n `stream` is as for dlb_tensor_to_device().\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the\n memory."]
     pub fn dlb_tensor_clone(
         tensor: *const dlb_tensor,
         memory_format: i32,
@@ -197,7 +197,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the elements of `source` to those of `target`, whatever the two layouts. Shapes and element\n types are equal. Bytes between the elements of `target` are not touched. Packed elements below a byte\n are copied only between contiguous tensors, the last byte whole. Refuses a target that is read-only,\n overlaps itself (or interleaves, so that it might), or shares memory with `source`. `stream` is as for\n dlb_tensor_to_device(): host memory is not in use any more when the function returns, and a target on a device\n is complete in the order of the stream.\n\n Ownership: borrows both. Nobody else reads or writes the memory of `target` meanwhile."]
+    #[doc = " Copies the elements of `source` to those of `target`. Shapes and element types must be equal;\n strides may differ. Bytes between the elements of `target` are not written. Packed elements\n below a byte are copied only between contiguous tensors, and then the last byte is copied whole.\n Refuses a target that is read-only, overlaps itself or interleaves its elements, or shares\n memory with `source`. `stream` is as for dlb_tensor_to_device(): host memory is no longer in use\n when the function returns, and a target on a device is complete in the order of `stream`.\n\n Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of\n `target` during the copy."]
     pub fn dlb_tensor_copy_into(
         source: *const dlb_tensor,
         target: *mut dlb_tensor,
@@ -206,7 +206,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data to a device, in the order of the source's strides: always into new memory, also when\n it is there already. {kDLCUDAHost, 0} is page-locked memory of the host.\n\n `stream` is one of the CUDA device that takes part (the source's, if there are two). Host memory on either side is\n not in use any more when the function returns; a copy on a device is complete in the order of the stream, which\n lives until the copy is freed, and all that was made of it.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); nobody else holds the memory."]
+    #[doc = " Copies the data to a device, always into new memory, even if `tensor` is on that device already.\n The copy keeps the order of the source's strides. {kDLCUDAHost, 0} is page-locked memory of the\n host.\n\n `stream` is a stream of the CUDA device that takes part (of the source's device, if both are\n CUDA devices). Host memory on either side is no longer in use when the function returns; a copy\n on a device is complete in the order of `stream`, which must exist until the copy, and every\n tensor made from its memory, is freed.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the\n memory."]
     pub fn dlb_tensor_to_device(
         tensor: *const dlb_tensor,
         device: DLDevice,
@@ -216,7 +216,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a tensor to a device: through unchanged when its memory is there already (for the host, pinned\n memory counts too), otherwise by one copy, as dlb_tensor_to_device() makes it. `*out` may be the variable that\n holds `tensor`.\n\n Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
+    #[doc = " Moves a tensor to a device: returns it unchanged if its memory is there already (for the CPU,\n pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`\n may point to the variable that holds `tensor`.\n\n Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
     pub fn dlb_tensor_into_device(
         tensor: *mut dlb_tensor,
         device: DLDevice,
@@ -226,7 +226,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes the contents ready for work on a stream: what is put on it from now on waits for them, and when the\n memory is released it is not used for something else before what is on the stream by then is done. Whoever\n hands device memory on, as a DLPack struct for one, calls this with its consumer's stream; without it the\n memory is ready on the legacy default stream. The stream lives until the tensor, and all that was made of\n it, is released. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
+    #[doc = " Makes the contents ready for use on a stream: work that is put on `stream` from now on waits for\n the contents. When the memory is released, it is not reused before the work that is on `stream`\n by then is done, which is what PyTorch's Tensor.record_stream does.\n\n Call it with the consumer's stream before you hand device memory to a consumer, for instance as\n a DLPack struct. Without it the contents are ready on the legacy default stream only. `stream`\n must exist until the tensor, and every tensor made from its memory, is released. Does nothing\n for host memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
     pub fn dlb_tensor_record_stream(
         tensor: *const dlb_tensor,
         stream: i64,
@@ -234,7 +234,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Says that what is on a stream by now writes the tensor's memory: what the library does with it from now on\n comes after. For device memory that is taken over while it is being filled; without it the memory counts\n as filled in the order of the legacy default stream. Does nothing for host memory, and with\n DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
+    #[doc = " Makes the library wait for a stream: everything that it does with the tensor's memory from now\n on comes after the work that is on `stream` by now, as after Stream.wait_stream of PyTorch.\n\n Call it for device memory that was imported while a producer still fills it on `stream`. Without\n it the memory counts as filled in the order of the legacy default stream. Does nothing for host\n memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
     pub fn dlb_tensor_wait_stream(
         tensor: *const dlb_tensor,
         stream: i64,
@@ -242,6 +242,6 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Waits until everything that was put on a stream of a device is done. On the host there is nothing to\n wait for.\n\n Ownership: nothing changes hands."]
+    #[doc = " Blocks until all work that was put on a stream of a device is done. Returns at once for the\n host.\n\n Ownership: nothing changes hands."]
     pub fn dlb_synchronize(device: DLDevice, stream: i64, error: *mut *mut dlb_error) -> dlb_status;
 }

@@ -2,19 +2,19 @@
 
 use std::ffi::{CStr, c_char};
 
-/// Major version of this ABI. Another one means another SONAME; while it is 0, so does another minor.
+/// Major version of this ABI. Each has its own SONAME; while it is 0, so has each minor version.
 pub const DLB_ABI_MAJOR: u32 = 0;
-/// Minor version of this ABI: grows with every function or code that is added.
+/// Minor version of this ABI. It grows with every function or code that is added.
 pub const DLB_ABI_MINOR: u32 = 2;
 
-/// The library can copy to, from and between CUDA devices, where the machine has them.
+/// The library can copy to, from and between the CUDA devices of the machine.
 pub const DLB_CAP_CUDA: u64 = 1;
 /// Large copies use several threads.
 pub const DLB_CAP_PARALLEL: u64 = 2;
 
-/// Returns the version of the ABI that the library has: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its
-/// header. A program fits a library of the same major version and the same or a greater minor one; while
-/// the major version is 0, of just its own version.
+/// Returns the version of the library's ABI: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its header. A
+/// program can use a library of the same major version and the same or a greater minor version;
+/// while the major version is 0, only a library of its own version.
 ///
 /// Ownership: nothing changes hands.
 #[unsafe(no_mangle)]
@@ -35,8 +35,8 @@ pub extern "C" fn dlb_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// Returns what this build of the library can do: bits of DLB_CAP_*. Functions are the same in every
-/// build; one that this build has no code for returns DLB_ERROR_UNSUPPORTED.
+/// Returns what this build of the library can do: bits of DLB_CAP_*. Every build has the same
+/// functions; a function whose code is not compiled in returns DLB_ERROR_UNSUPPORTED.
 ///
 /// Ownership: nothing changes hands.
 #[unsafe(no_mangle)]

@@ -5,8 +5,8 @@ use std::ptr::{NonNull, null_mut};
 
 use dlbridge::ffi::{DLDevice, DLManagedTensorVersioned, DLTensor};
 
+use crate::handle::Handle;
 use crate::header::*;
-use crate::tensor::Handle;
 use producer::{HostileProducer, VALUES};
 
 #[path = "../../tests/support/producer.rs"]
@@ -86,7 +86,17 @@ fn structs_are_kept_as_they_are_and_released_once() {
 #[test]
 fn every_kind_of_handle_goes_everywhere() {
     let plain = || take(HostileProducer::shaped(&[2, 3], &[1, 2]).make().0);
-    let unsaid = || take(HostileProducer { strides: None, shape: Some(vec![2, 3]), ..HostileProducer::default() }.make().0);
+    let unsaid = || {
+        take(
+            HostileProducer {
+                strides: None,
+                shape: Some(vec![2, 3]),
+                ..HostileProducer::default()
+            }
+            .make()
+            .0,
+        )
+    };
     let legacy = || {
         let source = HostileProducer::shaped(&[2, 3], &[1, 2]).make_legacy().0;
         // SAFETY: a valid struct of the test's own.
@@ -119,7 +129,8 @@ fn every_kind_of_handle_goes_everywhere() {
         assert_eq!(back.0, 2, "{}", back.1);
         let mut data = null_mut::<c_void>();
         // SAFETY: a handle of ours.
-        let (status, message) = told(|error| unsafe { dlb_tensor_data_mut(tensor, &raw mut data, error) });
+        let (status, message) =
+            told(|error| unsafe { dlb_tensor_data_mut(tensor, &raw mut data, error) });
         assert_eq!(status == 0, !read_only, "{message}");
         assert_eq!(data.is_null(), read_only);
         free(copy);
@@ -142,7 +153,8 @@ fn what_is_refused_stays_with_the_caller() {
         let (source, deleted) = producer.make();
         let mut out = null_mut();
         // SAFETY: a struct of the test's own; what it says wrong is what the test is about.
-        let said = told(|error| unsafe { dlb_tensor_from_dlpack(source.as_ptr(), &raw mut out, error) });
+        let said =
+            told(|error| unsafe { dlb_tensor_from_dlpack(source.as_ptr(), &raw mut out, error) });
         assert_eq!(said.0, status, "{}", said.1);
         assert!(said.1.starts_with("source: ") && out.is_null(), "{}", said.1);
         assert_eq!(deleted.times(), 0);
@@ -192,7 +204,9 @@ fn callbacks_run_on_whichever_thread_is_last() {
     };
     let tensor = made(|out, error| {
         // SAFETY: a right description of memory that goes to the library.
-        unsafe { dlb_tensor_from_memory(&raw const desc, 0, memory.cast(), Some(release), out, error) }
+        unsafe {
+            dlb_tensor_from_memory(&raw const desc, 0, memory.cast(), Some(release), out, error)
+        }
     });
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -201,7 +215,8 @@ fn callbacks_run_on_whichever_thread_is_last() {
             std::thread::spawn(move || {
                 let Sent(shared) = { shared };
                 // SAFETY: the memory lives as long as the handle, and nobody writes it.
-                let values = unsafe { std::slice::from_raw_parts(view(shared).data.cast::<f32>(), 4) };
+                let values =
+                    unsafe { std::slice::from_raw_parts(view(shared).data.cast::<f32>(), 4) };
                 assert_eq!(values.iter().sum::<f32>(), 10.0);
                 free(shared);
             })
@@ -216,7 +231,7 @@ fn callbacks_run_on_whichever_thread_is_last() {
 fn what_rust_code_shares_is_read_only_for_c() {
     let kept = dlbridge::Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], [3]).expect("3 elements");
     let view = kept.as_slice::<f32>().expect("trusted");
-    let raw = Handle::from(kept.share()).into_raw().as_ptr().cast::<dlb_tensor>();
+    let raw = Handle::from_tensor(kept.share()).into_raw().as_ptr().cast::<dlb_tensor>();
     // SAFETY: a handle of ours; here and below.
     assert_eq!(unsafe { dlb_tensor_flags(raw) } & 1, 1);
     let mut data = null_mut();
