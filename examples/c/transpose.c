@@ -1,6 +1,6 @@
 /*
- * A buffer from malloc becomes a tensor, its transpose is cloned, and the clone is handed on as a DLPack
- * struct and comes back.
+ * A buffer from malloc becomes a tensor, its transpose is cloned, and the clone is handed on as a
+ * DLPack struct and comes back.
  *
  *     cc transpose.c $(pkg-config --cflags --libs dlbridge) && ./a.out
  */
@@ -28,7 +28,8 @@ static void print(const char *name, const dlb_tensor *tensor) {
   int64_t i, j;
   printf("%s, strides (%d, %d):\n", name, (int)view->strides[0], (int)view->strides[1]);
   for (i = 0; i < view->shape[0]; ++i) {
-    for (j = 0; j < view->shape[1]; ++j) printf(" %g", data[i * view->strides[0] + j * view->strides[1]]);
+    for (j = 0; j < view->shape[1]; ++j)
+      printf(" %g", data[i * view->strides[0] + j * view->strides[1]]);
     putchar('\n');
   }
 }
@@ -52,7 +53,9 @@ int main(int count, char **arguments) {
   print("the transpose", transpose);
 
   /* Memory of its own, in row-major order. */
-  require(dlb_tensor_clone(transpose, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, &error), &error);
+  require(
+      dlb_tensor_clone(transpose, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, &error),
+      &error);
   dlb_tensor_free(transpose);
 
   /* Moved into a struct that any consumer of DLPack takes; here it is us again. */

@@ -1,5 +1,5 @@
-// A libtorch tensor goes through dlbridge and back inside a C++ libtorch program: no data is copied, and
-// both sides see what the other writes.
+// A libtorch tensor goes through dlbridge and back inside a C++ libtorch program: no data is
+// copied, and both sides see what the other writes.
 #include <torch/torch.h>
 
 #include <dlbridge/torch.hpp>
@@ -13,7 +13,8 @@ int main() {
   dlbridge::Tensor shared = dlbridge::from_torch(image.t());
   std::cout << "shape (" << shared.shape()[0] << ", " << shared.shape()[1] << "), strides ("
             << shared.strides()[0] << ", " << shared.strides()[1] << "), "
-            << (shared.data<float>() == image.data_ptr<float>() ? "the same memory" : "a copy") << "\n";
+            << (shared.data<float>() == image.data_ptr<float>() ? "the same memory" : "a copy")
+            << "\n";
   shared.data_mut<float>()[0] = 100;
   std::cout << "libtorch sees the " << image[0][0].item<float>() << "\n";
 
@@ -23,13 +24,14 @@ int main() {
   dlbridge::Tensor ours = dlbridge::Tensor::from_vector(std::move(values), {2, 2});
   const torch::Tensor matrix = dlbridge::into_torch(std::move(ours));
   std::cout << "the vector in libtorch: "
-            << (matrix.data_ptr<float>() == address ? "the same memory" : "a copy") << ", its square:\n"
+            << (matrix.data_ptr<float>() == address ? "the same memory" : "a copy")
+            << ", its square:\n"
             << matrix.matmul(matrix) << "\n";
 
   // A deep copy is made by name, at memory speed whatever the layout.
   const torch::Tensor copy = dlbridge::into_torch(shared.clone(dlbridge::MemoryFormat::contiguous));
-  std::cout << "the transpose, copied: contiguous " << copy.is_contiguous() << ", equal " << copy.equal(image.t())
-            << "\n";
+  std::cout << "the transpose, copied: contiguous " << copy.is_contiguous() << ", equal "
+            << copy.equal(image.t()) << "\n";
 
   // What cannot be is refused, and says why.
   try {

@@ -1,6 +1,7 @@
 /*
- * What libtorch tensors and plain strided buffers have in common: shared by dlbridge's Rust side and by
- * dlbridge/torch.hpp, so that both refuse the same tensors. C sees the reasons, C++ the checks.
+ * What libtorch tensors and plain strided buffers have in common: shared by dlbridge's Rust side
+ * and by dlbridge/torch.hpp, so that both refuse the same tensors. C sees the reasons, C++ the
+ * checks.
  */
 #ifndef DLBRIDGE_TORCH_PLAIN_H_
 #define DLBRIDGE_TORCH_PLAIN_H_
@@ -44,7 +45,8 @@ static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VER
 
 namespace dlbridge::torch_plain {
 
-// Why a tensor is more than a plain strided buffer, as far as that can be seen without its elements.
+// Why a tensor is more than a plain strided buffer, as far as that can be seen without its
+// elements.
 inline int32_t why_not_plain(const at::Tensor &t) {
   if (!t.defined()) return DLB_TORCH_UNDEFINED;
   if (t.is_nested()) return DLB_TORCH_NESTED;
@@ -95,7 +97,8 @@ inline bool describe_device(const at::Tensor &t, int32_t *device_type, int32_t *
   return true;
 }
 
-// Whether every element lies within the storage. Sizes and strides are libtorch's own, not negative.
+// Whether every element lies within the storage. Sizes and strides are libtorch's own, not
+// negative.
 inline bool fits_storage(const at::Tensor &t) {
   if (t.numel() == 0) return true;
   const size_t whole = t.storage().nbytes();
@@ -116,15 +119,18 @@ inline bool fits_storage(const at::Tensor &t) {
 // Does nothing; holds a context's place until the tensor exists.
 inline void keep(void *) noexcept {}
 
-// A tensor over memory of the host or of a CUDA device (which libtorch must be able to use), whose context is released when libtorch is done with it: what
-// `at::for_blob().context()` does, without its detours through dispatch and tracing. Strides are not
-// negative, and the extent in bytes fits an int64_t: libtorch would abort otherwise. Resizing the tensor
-// gives it other memory. The context is taken on success only.
-inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape, at::IntArrayRef strides,
-                                             at::ScalarType dtype, at::Device device, void *context,
+// A tensor over memory of the host or of a CUDA device (which libtorch must be able to use), whose
+// context is released when libtorch is done with it: what `at::for_blob().context()` does, without
+// its detours through dispatch and tracing. Strides are not negative, and the extent in bytes fits
+// an int64_t: libtorch would abort otherwise. Resizing the tensor gives it other memory. The
+// context is taken on success only.
+inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape,
+                                             at::IntArrayRef strides, at::ScalarType dtype,
+                                             at::Device device, void *context,
                                              void (*release)(void *)) {
   if (!device.is_cpu()) at::globalContext().lazyInitDevice(device.type());
-  at::Allocator *allocator = device.is_cpu() ? c10::GetDefaultCPUAllocator() : c10::GetAllocator(device.type());
+  at::Allocator *allocator =
+      device.is_cpu() ? c10::GetDefaultCPUAllocator() : c10::GetAllocator(device.type());
   const auto key = device.is_cpu() ? c10::DispatchKey::CPU : c10::DispatchKey::CUDA;
   const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
   int64_t elements = 1;

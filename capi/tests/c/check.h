@@ -8,39 +8,38 @@
 
 #include "dlbridge.h"
 
-#define CHECK(condition)                                                             \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                \
-      exit(1);                                                                       \
-    }                                                                                \
+#define CHECK(condition)                                                                           \
+  do {                                                                                             \
+    if (!(condition)) {                                                                            \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                              \
+      exit(1);                                                                                     \
+    }                                                                                              \
   } while (0)
 
 /* The call, which ends with the argument `&error`, succeeds and writes no error. */
-#define SUCCEEDS(call)                                                               \
-  do {                                                                               \
-    dlb_error *error = UNTOUCHED(dlb_error);                                         \
-    dlb_status status = (call);                                                      \
-    if (status != DLB_OK) {                                                          \
-      fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call,                  \
-              dlb_error_message(error));                                             \
-      exit(1);                                                                       \
-    }                                                                                \
-    CHECK(error == UNTOUCHED(dlb_error));                                            \
+#define SUCCEEDS(call)                                                                             \
+  do {                                                                                             \
+    dlb_error *error = UNTOUCHED(dlb_error);                                                       \
+    dlb_status status = (call);                                                                    \
+    if (status != DLB_OK) {                                                                        \
+      fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, dlb_error_message(error));     \
+      exit(1);                                                                                     \
+    }                                                                                              \
+    CHECK(error == UNTOUCHED(dlb_error));                                                          \
   } while (0)
 
 /* The call fails with this status and a message that has this text in it. */
-#define FAILS(expected, text, call)                                                  \
-  do {                                                                               \
-    dlb_error *error = NULL;                                                         \
-    dlb_status status = (call);                                                      \
-    if (status != (expected) || error == NULL || dlb_error_status(error) != status ||\
-        strstr(dlb_error_message(error), (text)) == NULL) {                          \
-      fprintf(stderr, "%s:%d: %s: %s, \"%s\"\n", __FILE__, __LINE__, #call,          \
-              dlb_status_name(status), dlb_error_message(error));                    \
-      exit(1);                                                                       \
-    }                                                                                \
-    dlb_error_free(error);                                                           \
+#define FAILS(expected, text, call)                                                                \
+  do {                                                                                             \
+    dlb_error *error = NULL;                                                                       \
+    dlb_status status = (call);                                                                    \
+    if (status != (expected) || error == NULL || dlb_error_status(error) != status ||              \
+        strstr(dlb_error_message(error), (text)) == NULL) {                                        \
+      fprintf(stderr, "%s:%d: %s: %s, \"%s\"\n", __FILE__, __LINE__, #call,                        \
+              dlb_status_name(status), dlb_error_message(error));                                  \
+      exit(1);                                                                                     \
+    }                                                                                              \
+    dlb_error_free(error);                                                                         \
   } while (0)
 
 /* What out-parameters hold before a call, to see that a failed one leaves them alone. */

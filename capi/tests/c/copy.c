@@ -4,7 +4,8 @@
 /* The element at an index of a 2 x 3 x 4 tensor of float. */
 static float at(const dlb_tensor *tensor, int64_t i, int64_t j, int64_t k) {
   const DLTensor *view = dlb_tensor_view(tensor);
-  return ((const float *)view->data)[i * view->strides[0] + j * view->strides[1] + k * view->strides[2]];
+  return ((const float *)
+              view->data)[i * view->strides[0] + j * view->strides[1] + k * view->strides[2]];
 }
 
 static void check_elements(const dlb_tensor *tensor, const dlb_tensor *expected) {
@@ -39,8 +40,10 @@ static void clones_are_laid_out_as_torch_does(void) {
     made.managed.flags = DLPACK_FLAG_BITMASK_READ_ONLY;
     tensor = take(&made);
     SUCCEEDS(dlb_tensor_clone(tensor, cases[i].format, DLB_STREAM_NO_SYNC, &clone, &error));
-    CHECK(memcmp(dlb_tensor_view(clone)->strides, cases[i].expected, sizeof cases[i].expected) == 0);
-    CHECK(dlb_tensor_view(clone)->data != dlb_tensor_view(tensor)->data && dlb_tensor_flags(clone) == 0);
+    CHECK(memcmp(dlb_tensor_view(clone)->strides, cases[i].expected, sizeof cases[i].expected) ==
+          0);
+    CHECK(dlb_tensor_view(clone)->data != dlb_tensor_view(tensor)->data &&
+          dlb_tensor_flags(clone) == 0);
     check_elements(clone, tensor);
     dlb_tensor_free(tensor);
     CHECK(made.deleted == 1); /* the clone does not need it */
@@ -69,14 +72,17 @@ static void wrong_clones(void) {
   dlb_tensor *tensor, *clone = UNTOUCHED(dlb_tensor);
   produce(&made);
   tensor = take(&made);
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "memory_format = 9", dlb_tensor_clone(tensor, 9, 0, &clone, &error));
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "memory_format = -1", dlb_tensor_clone(tensor, -1, 0, &clone, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "memory_format = 9",
+        dlb_tensor_clone(tensor, 9, 0, &clone, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "memory_format = -1",
+        dlb_tensor_clone(tensor, -1, 0, &clone, &error));
   FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 7", dlb_tensor_clone(tensor, 0, 7, &clone, &error));
   dlb_tensor_free(tensor);
   produce(&made);
   made.managed.dl_tensor.dtype.code = 99;
   tensor = take(&made);
-  FAILS(DLB_ERROR_DTYPE, "tensor: elements of type dtype(code 99", dlb_tensor_clone(tensor, 0, 0, &clone, &error));
+  FAILS(DLB_ERROR_DTYPE, "tensor: elements of type dtype(code 99",
+        dlb_tensor_clone(tensor, 0, 0, &clone, &error));
   dlb_tensor_free(tensor);
   CHECK(clone == UNTOUCHED(dlb_tensor));
 }
@@ -107,17 +113,18 @@ static void wrong_copies(void) {
   int64_t overlapping[] = {12, 2, 1};
   produce(&from);
   source = take(&from);
-#define REFUSED(status, text)                                                        \
-  do {                                                                               \
-    target = take(&to);                                                              \
-    FAILS(status, text, dlb_tensor_copy_into(source, target, -1, &error));           \
-    dlb_tensor_free(target);                                                         \
-    CHECK(to.data[5] == 5 && to.deleted == 1);                                       \
+#define REFUSED(status, text)                                                                      \
+  do {                                                                                             \
+    target = take(&to);                                                                            \
+    FAILS(status, text, dlb_tensor_copy_into(source, target, -1, &error));                         \
+    dlb_tensor_free(target);                                                                       \
+    CHECK(to.data[5] == 5 && to.deleted == 1);                                                     \
   } while (0)
   produce(&to), to.managed.flags = DLPACK_FLAG_BITMASK_READ_ONLY;
   REFUSED(DLB_ERROR_READ_ONLY, "target: the memory is read-only");
   produce(&to), memcpy(to.strides, overlapping, sizeof overlapping);
-  REFUSED(DLB_ERROR_LAYOUT, "target: shape [2, 3, 4] with strides [12, 2, 1] overlaps itself or interleaves");
+  REFUSED(DLB_ERROR_LAYOUT,
+          "target: shape [2, 3, 4] with strides [12, 2, 1] overlaps itself or interleaves");
   produce(&to), to.shape[0] = 1;
   REFUSED(DLB_ERROR_LAYOUT, "source: expected shape [1, 3, 4], found [2, 3, 4]");
   produce(&to), to.managed.dl_tensor.dtype.code = kDLInt;
@@ -133,11 +140,14 @@ static void wrong_copies(void) {
   target = take(&to); /* the stream is the device's, whichever side that is on */
   FAILS(NO_CUDA, "target: cuda:0 ", dlb_tensor_copy_into(source, target, 1, &error));
   FAILS(NO_CUDA, "source: cuda:0 ", dlb_tensor_copy_into(target, source, 1, &error));
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA", dlb_tensor_copy_into(source, target, 0, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA",
+        dlb_tensor_copy_into(source, target, 0, &error));
   dlb_tensor_free(target);
-  FAILS(DLB_ERROR_LAYOUT, "target: shares memory with `source`", dlb_tensor_copy_into(source, source, 0, &error));
+  FAILS(DLB_ERROR_LAYOUT, "target: shares memory with `source`",
+        dlb_tensor_copy_into(source, source, 0, &error));
   shared = dlb_tensor_share(source);
-  FAILS(DLB_ERROR_LAYOUT, "target: shares memory with `source`", dlb_tensor_copy_into(source, shared, 0, &error));
+  FAILS(DLB_ERROR_LAYOUT, "target: shares memory with `source`",
+        dlb_tensor_copy_into(source, shared, 0, &error));
   FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 2", dlb_tensor_copy_into(source, shared, 2, &error));
   dlb_tensor_free(shared);
   dlb_tensor_free(source);
@@ -154,8 +164,10 @@ static void packed_elements(void) {
   to.strides[0] = 24, to.strides[1] = 8, to.strides[2] = 2;
   source = take(&from);
   target = take(&to);
-  FAILS(DLB_ERROR_DTYPE, "cannot be represented in a strided copy", dlb_tensor_copy_into(source, target, 0, &error));
-  FAILS(DLB_ERROR_DTYPE, "cannot be represented in a strided copy", dlb_tensor_clone(target, 0, 0, &clone, &error));
+  FAILS(DLB_ERROR_DTYPE, "cannot be represented in a strided copy",
+        dlb_tensor_copy_into(source, target, 0, &error));
+  FAILS(DLB_ERROR_DTYPE, "cannot be represented in a strided copy",
+        dlb_tensor_clone(target, 0, 0, &clone, &error));
   CHECK(clone == UNTOUCHED(dlb_tensor));
   SUCCEEDS(dlb_tensor_clone(source, 0, 0, &clone, &error));
   CHECK(dlb_tensor_nbytes(clone) == 12 && memcmp(dlb_tensor_view(clone)->data, from.data, 12) == 0);

@@ -1,5 +1,6 @@
 /* Copies to, from and between CUDA devices, on the fake CUDA driver (tests/support/fake-cuda): it
- * runs work as late, and frees memory as early, as CUDA's rules let it, and records what breaks them. */
+ * runs work as late, and frees memory as early, as CUDA's rules let it, and records what breaks
+ * them. */
 #include <dlfcn.h>
 #include <stdint.h>
 
@@ -31,7 +32,7 @@ static void all_is_well(void) {
   if (faults[0] != '\0') fprintf(stderr, "%s", faults);
   CHECK(faults[0] == '\0');
   CHECK(CALL(fake_cuda_current_depth, ) == 0);
-  CHECK(((int64_t(*)(int))dlsym(driver, "fake_cuda_live"))(0) == 0); /* device memory */
+  CHECK(((int64_t (*)(int))dlsym(driver, "fake_cuda_live"))(0) == 0); /* device memory */
 }
 
 /* A stream of the caller's. */
@@ -52,7 +53,8 @@ static void same(dlb_tensor *tensor, const producer *made) {
   for (i = 0; i < 2; ++i)
     for (j = 0; j < 3; ++j)
       for (k = 0; k < 4; ++k)
-        CHECK(((const float *)data)[i * view->strides[0] + j * view->strides[1] + k * view->strides[2]] ==
+        CHECK(((const float *)
+                   data)[i * view->strides[0] + j * view->strides[1] + k * view->strides[2]] ==
               made->data[i * made->strides[0] + j * made->strides[1] + k * made->strides[2]]);
 }
 
@@ -63,7 +65,8 @@ static void round_trips(int64_t stream) {
   made.strides[0] = 1, made.strides[1] = 2, made.strides[2] = 6;
   tensor = take(&made);
   SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, stream, &near, &error));
-  CHECK(dlb_tensor_view(near)->device.device_type == kDLCUDA && dlb_tensor_view(near)->strides[2] == 6);
+  CHECK(dlb_tensor_view(near)->device.device_type == kDLCUDA &&
+        dlb_tensor_view(near)->strides[2] == 6);
   CHECK((dlb_tensor_flags(near) & DLPACK_FLAG_BITMASK_READ_ONLY) == 0);
   SUCCEEDS(dlb_tensor_clone(near, DLB_MEMORY_FORMAT_CONTIGUOUS, stream, &copy, &error));
   CHECK(dlb_tensor_view(copy)->strides[2] == 1);
@@ -124,14 +127,17 @@ static void failures(void) {
   produce(&made);
   tensor = take(&made);
   CALL(fake_cuda_fail, "cuMemAllocAsync", 1, 2);
-  FAILS(DLB_ERROR_OUT_OF_MEMORY, "tensor: out of memory: 96 bytes", dlb_tensor_to_device(tensor, CUDA, 1, &out, &error));
+  FAILS(DLB_ERROR_OUT_OF_MEMORY, "tensor: out of memory: 96 bytes",
+        dlb_tensor_to_device(tensor, CUDA, 1, &out, &error));
   CALL(fake_cuda_fail, "cuMemcpyHtoDAsync", 1, 700);
-  FAILS(DLB_ERROR_CUDA, "tensor: CUDA: cuMemcpyHtoDAsync_v2 gave", dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
+  FAILS(DLB_ERROR_CUDA, "tensor: CUDA: cuMemcpyHtoDAsync_v2 gave",
+        dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
   CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);
   SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, 1, &near, &error));
   FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device",
         dlb_tensor_data_mut(near, (void **)&out, &error));
-  FAILS(DLB_ERROR_CUDA, "device: cuda:7 is not available on this machine: the driver has cuda:0 to cuda:1",
+  FAILS(DLB_ERROR_CUDA,
+        "device: cuda:7 is not available on this machine: the driver has cuda:0 to cuda:1",
         dlb_tensor_to_device(near, (DLDevice){kDLCUDA, 7}, 1, &out, &error));
   dlb_tensor_free(near);
   dlb_tensor_free(tensor);

@@ -43,11 +43,11 @@ static void what_is_not_there(void) {
   dlb_tensor *tensor, *out = UNTOUCHED(dlb_tensor);
   produce(&made);
   tensor = take(&made);
-#define REFUSED(device, stream, status, text)                                        \
-  do {                                                                               \
-    FAILS(status, text, dlb_tensor_to_device(tensor, device, stream, &out, &error)); \
-    FAILS(status, text, dlb_tensor_into_device(tensor, device, stream, &out, &error)); \
-    CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);                        \
+#define REFUSED(device, stream, status, text)                                                      \
+  do {                                                                                             \
+    FAILS(status, text, dlb_tensor_to_device(tensor, device, stream, &out, &error));               \
+    FAILS(status, text, dlb_tensor_into_device(tensor, device, stream, &out, &error));             \
+    CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);                                      \
   } while (0)
   REFUSED(CUDA, 1, NO_CUDA, "device: cuda:0 ");
   REFUSED(pinned, 0, NO_CUDA, "device: cuda");
@@ -55,7 +55,8 @@ static void what_is_not_there(void) {
   REFUSED(CUDA, 0, DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA");
   REFUSED(CUDA, -2, DLB_ERROR_INVALID_ARGUMENT, "stream = -2");
   REFUSED(CPU, 5, DLB_ERROR_INVALID_ARGUMENT, "stream = 5: the host has no streams");
-  FAILS(DLB_ERROR_DEVICE, "the host's index is 0", dlb_tensor_to_device(tensor, third_cpu, 0, &out, &error));
+  FAILS(DLB_ERROR_DEVICE, "the host's index is 0",
+        dlb_tensor_to_device(tensor, third_cpu, 0, &out, &error));
 #undef REFUSED
   dlb_tensor_free(tensor);
   produce(&made);
@@ -66,7 +67,8 @@ static void what_is_not_there(void) {
   FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_clone(tensor, 0, 2, &out, &error));
   FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_record_stream(tensor, 1, &error));
   FAILS(NO_CUDA, "tensor: cuda:0 ", dlb_tensor_wait_stream(tensor, 1, &error));
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA", dlb_tensor_record_stream(tensor, 0, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA",
+        dlb_tensor_record_stream(tensor, 0, &error));
   CHECK(made.deleted == 0);
   SUCCEEDS(dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
   CHECK(out == tensor); /* there already */

@@ -7,12 +7,12 @@
 
 #include "dlbridge.h"
 
-#define CHECK(condition)                                                             \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                \
-      return 1;                                                                      \
-    }                                                                                \
+#define CHECK(condition)                                                                           \
+  do {                                                                                             \
+    if (!(condition)) {                                                                            \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                              \
+      return 1;                                                                                    \
+    }                                                                                              \
   } while (0)
 
 typedef dlb_status (*empty_function)(const DLTensor *, dlb_tensor **, dlb_error **);

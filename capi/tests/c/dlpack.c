@@ -81,7 +81,8 @@ static void padding_is_kept(void) {
   SUCCEEDS(dlb_tensor_share_as(tensor, dlb_tensor_view(tensor), &same, &error));
   CHECK(dlb_tensor_nbytes(same) == 24 && dlb_tensor_flags(same) == dlb_tensor_flags(tensor));
   dlb_tensor_free(same);
-  FAILS(DLB_ERROR_DTYPE, "tensor: elements of type float4", dlb_tensor_share_dlpack_legacy(tensor, &legacy, &error));
+  FAILS(DLB_ERROR_DTYPE, "tensor: elements of type float4",
+        dlb_tensor_share_dlpack_legacy(tensor, &legacy, &error));
   dlb_tensor_free(tensor);
 }
 
@@ -93,8 +94,10 @@ static void the_older_struct(void) {
   SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &tensor, &error));
   CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as NumPy takes it */
   CHECK(dlb_tensor_view(tensor)->data == made.data);
-  FAILS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only, which the older struct cannot say", dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
-  FAILS(DLB_ERROR_READ_ONLY, "use dlb_tensor_share_dlpack()", dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));
+  FAILS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only, which the older struct cannot say",
+        dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
+  FAILS(DLB_ERROR_READ_ONLY, "use dlb_tensor_share_dlpack()",
+        dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));
   CHECK(moved == UNTOUCHED(DLManagedTensor) && made.deleted == 0); /* the handle is still ours */
   SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
   dlb_tensor_free(tensor);
@@ -119,7 +122,8 @@ static void the_older_struct_for_those_who_know_better(void) {
   dlb_tensor *tensor;
   void *data;
   produce(&made);
-  SUCCEEDS(dlb_tensor_from_memory(&made.legacy.dl_tensor, 0, &made.legacy, release_legacy, &tensor, &error));
+  SUCCEEDS(dlb_tensor_from_memory(&made.legacy.dl_tensor, 0, &made.legacy, release_legacy, &tensor,
+                                  &error));
   SUCCEEDS(dlb_tensor_data_mut(tensor, &data, &error));
   CHECK(data == made.data);
   dlb_tensor_free(tensor);
@@ -127,18 +131,18 @@ static void the_older_struct_for_those_who_know_better(void) {
 }
 
 /* Refused: the deleter has not run and is still there, and nothing was written. */
-#define REFUSED(made, status, text)                                                  \
-  do {                                                                               \
-    dlb_tensor *out = UNTOUCHED(dlb_tensor);                                         \
-    FAILS(status, text, dlb_tensor_from_dlpack(&(made).managed, &out, &error));      \
-    CHECK(out == UNTOUCHED(dlb_tensor) && (made).deleted == 0);                      \
-    CHECK((made).managed.deleter == delete_versioned);                               \
-    (made).legacy.dl_tensor = (made).managed.dl_tensor;                              \
-    if ((status) != DLB_ERROR_VERSION) {                                             \
-      FAILS(status, text, dlb_tensor_from_dlpack_legacy(&(made).legacy, &out, &error)); \
-      CHECK(out == UNTOUCHED(dlb_tensor) && (made).deleted == 0);                    \
-      CHECK((made).legacy.deleter == delete_legacy);                                 \
-    }                                                                                \
+#define REFUSED(made, status, text)                                                                \
+  do {                                                                                             \
+    dlb_tensor *out = UNTOUCHED(dlb_tensor);                                                       \
+    FAILS(status, text, dlb_tensor_from_dlpack(&(made).managed, &out, &error));                    \
+    CHECK(out == UNTOUCHED(dlb_tensor) && (made).deleted == 0);                                    \
+    CHECK((made).managed.deleter == delete_versioned);                                             \
+    (made).legacy.dl_tensor = (made).managed.dl_tensor;                                            \
+    if ((status) != DLB_ERROR_VERSION) {                                                           \
+      FAILS(status, text, dlb_tensor_from_dlpack_legacy(&(made).legacy, &out, &error));            \
+      CHECK(out == UNTOUCHED(dlb_tensor) && (made).deleted == 0);                                  \
+      CHECK((made).legacy.deleter == delete_legacy);                                               \
+    }                                                                                              \
   } while (0)
 
 static void hostile_structs(void) {
@@ -179,7 +183,8 @@ static void hostile_structs(void) {
   REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
 }
 
-/* Devices and element types that this library does not know are carried, and come out as they went in. */
+/* Devices and element types that this library does not know are carried, and come out as they went
+ * in. */
 static void strangers_are_carried(void) {
   static const struct {
     int device, id, code, bits, lanes;
@@ -204,13 +209,15 @@ static void strangers_are_carried(void) {
   }
 }
 
-/* A struct that was given away is neither taken nor released a second time, as long as it is held. */
+/* A struct that was given away is neither taken nor released a second time, as long as it is held.
+ */
 static void double_use(void) {
   producer made;
   dlb_tensor *tensor, *again = UNTOUCHED(dlb_tensor);
   produce(&made);
   tensor = take(&made);
-  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = consumed", dlb_tensor_from_dlpack(&made.managed, &again, &error));
+  FAILS(DLB_ERROR_INVALID_ARGUMENT, "source: deleter = consumed",
+        dlb_tensor_from_dlpack(&made.managed, &again, &error));
   made.managed.deleter(&made.managed);
   CHECK(made.deleted == 0 && again == UNTOUCHED(dlb_tensor));
   dlb_tensor_free(tensor);

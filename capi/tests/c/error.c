@@ -34,12 +34,12 @@ static void no_error(void) {
   dlb_error_free(NULL);
 }
 
-/* Each function with each of its pointers NULL in turn: the argument is named, nothing is taken, nothing
- * is written. `error` itself may be NULL too. */
-#define REFUSES_NULL(name, call_with_error, call_without)                            \
-  do {                                                                               \
-    FAILS(DLB_ERROR_NULL_POINTER, name " is NULL", call_with_error);                 \
-    CHECK((call_without) == DLB_ERROR_NULL_POINTER);                                 \
+/* Each function with each of its pointers NULL in turn: the argument is named, nothing is taken,
+ * nothing is written. `error` itself may be NULL too. */
+#define REFUSES_NULL(name, call_with_error, call_without)                                          \
+  do {                                                                                             \
+    FAILS(DLB_ERROR_NULL_POINTER, name " is NULL", call_with_error);                               \
+    CHECK((call_without) == DLB_ERROR_NULL_POINTER);                                               \
   } while (0)
 
 static void null_pointers(void) {
@@ -76,10 +76,13 @@ static void null_pointers(void) {
 
   tensor = take(&made);
   target = take(&other);
-  REFUSES_NULL("tensor", dlb_tensor_data(NULL, &readable, &error), dlb_tensor_data(NULL, &readable, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_data(NULL, &readable, &error),
+               dlb_tensor_data(NULL, &readable, NULL));
   REFUSES_NULL("out", dlb_tensor_data(tensor, NULL, &error), dlb_tensor_data(tensor, NULL, NULL));
-  REFUSES_NULL("tensor", dlb_tensor_data_mut(NULL, &data, &error), dlb_tensor_data_mut(NULL, &data, NULL));
-  REFUSES_NULL("out", dlb_tensor_data_mut(tensor, NULL, &error), dlb_tensor_data_mut(tensor, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_data_mut(NULL, &data, &error),
+               dlb_tensor_data_mut(NULL, &data, NULL));
+  REFUSES_NULL("out", dlb_tensor_data_mut(tensor, NULL, &error),
+               dlb_tensor_data_mut(tensor, NULL, NULL));
   REFUSES_NULL("tensor", dlb_tensor_share_dlpack(NULL, &versioned, &error),
                dlb_tensor_share_dlpack(NULL, &versioned, NULL));
   REFUSES_NULL("out", dlb_tensor_share_dlpack(tensor, NULL, &error),
@@ -96,8 +99,10 @@ static void null_pointers(void) {
                dlb_tensor_into_dlpack_legacy(NULL, &legacy, NULL));
   REFUSES_NULL("out", dlb_tensor_into_dlpack_legacy(tensor, NULL, &error),
                dlb_tensor_into_dlpack_legacy(tensor, NULL, NULL));
-  REFUSES_NULL("tensor", dlb_tensor_clone(NULL, 0, 0, &out, &error), dlb_tensor_clone(NULL, 0, 0, &out, NULL));
-  REFUSES_NULL("out", dlb_tensor_clone(tensor, 0, 0, NULL, &error), dlb_tensor_clone(tensor, 0, 0, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_clone(NULL, 0, 0, &out, &error),
+               dlb_tensor_clone(NULL, 0, 0, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_clone(tensor, 0, 0, NULL, &error),
+               dlb_tensor_clone(tensor, 0, 0, NULL, NULL));
   REFUSES_NULL("source", dlb_tensor_copy_into(NULL, target, 0, &error),
                dlb_tensor_copy_into(NULL, target, 0, NULL));
   REFUSES_NULL("target", dlb_tensor_copy_into(tensor, NULL, 0, &error),
@@ -117,7 +122,8 @@ static void null_pointers(void) {
   CHECK(!dlb_tensor_is_contiguous(NULL));
   dlb_tensor_free(NULL);
 
-  CHECK(out == before && versioned == versioned_before && legacy == legacy_before && data == UNTOUCHED(void) && readable == UNTOUCHED(void));
+  CHECK(out == before && versioned == versioned_before && legacy == legacy_before &&
+        data == UNTOUCHED(void) && readable == UNTOUCHED(void));
   CHECK(made.deleted == 0 && other.deleted == 0);
   dlb_tensor_free(tensor);
   dlb_tensor_free(target);

@@ -43,9 +43,11 @@ static void constants_need_no_release(void) {
   DLTensor desc = describe(data, 1, shape, NULL);
   dlb_tensor *tensor;
   void *writable = UNTOUCHED(void);
-  SUCCEEDS(dlb_tensor_from_memory(&desc, DLPACK_FLAG_BITMASK_READ_ONLY, NULL, NULL, &tensor, &error));
+  SUCCEEDS(
+      dlb_tensor_from_memory(&desc, DLPACK_FLAG_BITMASK_READ_ONLY, NULL, NULL, &tensor, &error));
   CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_READ_ONLY);
-  FAILS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only", dlb_tensor_data_mut(tensor, &writable, &error));
+  FAILS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only",
+        dlb_tensor_data_mut(tensor, &writable, &error));
   CHECK(writable == UNTOUCHED(void));
   dlb_tensor_free(tensor);
 }
@@ -57,7 +59,7 @@ static void wrong_descriptions_release_nothing(void) {
   int released = 0;
   DLTensor desc;
   dlb_tensor *out = UNTOUCHED(dlb_tensor);
-#define REFUSED(flags, status, text) \
+#define REFUSED(flags, status, text)                                                               \
   FAILS(status, text, dlb_tensor_from_memory(&desc, flags, &released, release, &out, &error))
   desc = right, desc.ndim = -2;
   REFUSED(0, DLB_ERROR_INVALID_ARGUMENT, "desc: ndim = -2");
@@ -79,7 +81,7 @@ static void new_memory_is_laid_out_as_asked(void) {
     int64_t shape[2], strides[2];
     uint64_t low, bytes;
   } cases[] = {
-      {{2, 3}, {3, 1}, 0, 24}, {{2, 3}, {1, 2}, 0, 24}, {{2, 3}, {8, 2}, 0, 52},
+      {{2, 3}, {3, 1}, 0, 24},    {{2, 3}, {1, 2}, 0, 24}, {{2, 3}, {8, 2}, 0, 52},
       {{2, 3}, {-3, -1}, 20, 24}, {{1, 1}, {9, -9}, 0, 4}, {{0, 3}, {1, 1}, 0, 0},
   };
   size_t i;
@@ -107,7 +109,8 @@ static void impossible_memory(void) {
   DLTensor desc = describe(NULL, 2, shape, strides);
   dlb_tensor *out = UNTOUCHED(dlb_tensor);
 #define REFUSED(status, text) FAILS(status, text, dlb_tensor_empty(&desc, &out, &error))
-  REFUSED(DLB_ERROR_LAYOUT, "desc: shape [2, 3] with strides [0, 1] overlaps itself or interleaves");
+  REFUSED(DLB_ERROR_LAYOUT,
+          "desc: shape [2, 3] with strides [0, 1] overlaps itself or interleaves");
   desc.strides = NULL, desc.ndim = -1;
   REFUSED(DLB_ERROR_INVALID_ARGUMENT, "desc: ndim = -1");
   desc.ndim = 2, shape[0] = -5;
@@ -140,9 +143,11 @@ static void device_memory_has_no_address_for_the_host(void) {
   produce(&made);
   made.managed.dl_tensor.device = CUDA;
   tensor = take(&made);
-  FAILS(DLB_ERROR_NOT_ON_CPU, "tensor: the memory is on cuda:0", dlb_tensor_data(tensor, &readable, &error));
+  FAILS(DLB_ERROR_NOT_ON_CPU, "tensor: the memory is on cuda:0",
+        dlb_tensor_data(tensor, &readable, &error));
   CHECK(readable == UNTOUCHED(void));
-  FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device", dlb_tensor_data_mut(tensor, &data, &error));
+  FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device",
+        dlb_tensor_data_mut(tensor, &data, &error));
   CHECK(data == UNTOUCHED(void));
   dlb_tensor_free(tensor);
 }

@@ -31,7 +31,8 @@ static void what_a_struct_leaves_unsaid_is_said(void) {
   tensor = take(&made);
   view = dlb_tensor_view(tensor);
   CHECK(view->data == made.data + 4 && view->byte_offset == 0);
-  CHECK(view->strides != NULL && view->strides[0] == 12 && view->strides[1] == 4 && view->strides[2] == 1);
+  CHECK(view->strides != NULL && view->strides[0] == 12 && view->strides[1] == 4 &&
+        view->strides[2] == 1);
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 1);
 }
@@ -129,7 +130,8 @@ static void memory_is_seen_in_another_way(void) {
   shape[0] = -1;
   REFUSED(DLB_ERROR_INVALID_ARGUMENT, "desc: shape[0] = -1");
   shape[0] = 1, desc.data = made.data, desc.device = CUDA;
-  REFUSED(DLB_ERROR_DEVICE, "desc: it is on cuda:0 (type 2, index 0), the tensor on cpu (type 1, index 0)");
+  REFUSED(DLB_ERROR_DEVICE,
+          "desc: it is on cuda:0 (type 2, index 0), the tensor on cpu (type 1, index 0)");
   FAILS(DLB_ERROR_NULL_POINTER, "tensor is NULL", dlb_tensor_share_as(NULL, &desc, &out, &error));
   FAILS(DLB_ERROR_NULL_POINTER, "desc is NULL", dlb_tensor_share_as(tensor, NULL, &out, &error));
   FAILS(DLB_ERROR_NULL_POINTER, "out is NULL", dlb_tensor_share_as(tensor, &desc, NULL, &error));

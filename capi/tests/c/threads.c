@@ -1,5 +1,5 @@
-/* Handles are shared, read and freed on many threads at once; what releases the memory runs on one of
- * them, after all others are done. */
+/* Handles are shared, read and freed on many threads at once; what releases the memory runs on one
+ * of them, after all others are done. */
 #define _POSIX_C_SOURCE 200809L /* barriers */
 
 #include <pthread.h>

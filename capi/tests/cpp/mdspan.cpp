@@ -21,17 +21,21 @@ int main() {
   CHECK((transposed[1, 2]) == 5 && transposed.stride(1) == 2);
 
   Tensor backwards = Tensor::empty(dlbridge::dtype_of<float>(), {3}, {-1});
-  THROWS(DLB_ERROR_LAYOUT, "stride -1 is zero, negative, or makes elements overlap", (backwards.as_mdspan<float, 1>()));
+  THROWS(DLB_ERROR_LAYOUT, "stride -1 is zero, negative, or makes elements overlap",
+         (backwards.as_mdspan<float, 1>()));
   float data[5] = {};
   std::int64_t shape[] = {3, 3}, overlapping[] = {1, 1};
   const DLTensor desc{data, dlbridge::cpu, 2, dlbridge::dtype_of<float>(), shape, overlapping, 0};
   const Tensor windows = Tensor::from_memory(desc, std::make_unique<int>(0));
-  THROWS(DLB_ERROR_LAYOUT, "stride 1 is zero, negative, or makes elements overlap", (windows.as_mdspan<float, 2>()));
+  THROWS(DLB_ERROR_LAYOUT, "stride 1 is zero, negative, or makes elements overlap",
+         (windows.as_mdspan<float, 2>()));
   // Steps that are never taken do not matter.
-  const Tensor row = Tensor::empty<float>({1, 2}, {-9, 1}), none = Tensor::empty<float>({0, 2}, {0, -1});
+  const Tensor row = Tensor::empty<float>({1, 2}, {-9, 1}),
+               none = Tensor::empty<float>({0, 2}, {0, -1});
   CHECK((row.as_mdspan<float, 2>().stride(0)) == 1 && (row.as_mdspan<float, 2>().extent(1)) == 2);
   CHECK((none.as_mdspan<float, 2>().size()) == 0 && (none.as_mdspan<float, 2>().stride(0)) == 2);
-  const Tensor uncountable = Tensor::empty<float>({0, std::int64_t{1} << 40, std::int64_t{1} << 40});
+  const Tensor uncountable =
+      Tensor::empty<float>({0, std::int64_t{1} << 40, std::int64_t{1} << 40});
   THROWS(DLB_ERROR_LAYOUT, "more than std::mdspan can count", (uncountable.as_mdspan<float, 3>()));
   const Tensor scalar = Tensor::from_vector(std::vector<int>{4}, {});
   CHECK((scalar.as_mdspan<int, 0>()[]) == 4);

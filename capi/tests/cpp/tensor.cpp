@@ -11,7 +11,8 @@ using dlbridge::MemoryFormat;
 using dlbridge::Tensor;
 
 static_assert(!std::is_copy_constructible_v<Tensor> && !std::is_copy_assignable_v<Tensor>);
-static_assert(std::is_nothrow_move_constructible_v<Tensor> && std::is_nothrow_move_assignable_v<Tensor>);
+static_assert(std::is_nothrow_move_constructible_v<Tensor> &&
+              std::is_nothrow_move_assignable_v<Tensor>);
 // What leads into a handle is not to be had of a temporary one.
 template <class T> auto lasting(int) -> decltype(std::declval<T>().view(), std::true_type());
 template <class> std::false_type lasting(long);
@@ -22,7 +23,8 @@ struct Batch {
 };
 static_assert(std::is_nothrow_move_constructible_v<Batch>);
 static_assert(sizeof(Tensor) == sizeof(void *) && std::is_standard_layout_v<Tensor>);
-static_assert(dlbridge::dtype_of<std::int8_t>().code == kDLInt && dlbridge::dtype_of<bool>().code == kDLBool);
+static_assert(dlbridge::dtype_of<std::int8_t>().code == kDLInt &&
+              dlbridge::dtype_of<bool>().code == kDLBool);
 static_assert(dlbridge::dtype_of<std::complex<double>>().bits == 128);
 
 namespace {
@@ -53,7 +55,8 @@ void vectors_move_in() {
   Tensor tensor = Tensor::from_vector(std::move(values), {2, 3});
   CHECK(tensor.data<float>() == address && tensor.size() == 6 && tensor.nbytes() == 24);
   CHECK(tensor.shape().size() == 2 && tensor.shape()[1] == 3 && tensor.strides()[0] == 3);
-  CHECK(tensor.is<float>() && !tensor.is<int>() && tensor.is_contiguous() && !tensor.is_read_only() && tensor.flags() == 0);
+  CHECK(tensor.is<float>() && !tensor.is<int>() && tensor.is_contiguous() &&
+        !tensor.is_read_only() && tensor.flags() == 0);
   tensor.data_mut<float>()[5] = 9;
   CHECK(tensor.to_vector<float>() == (std::vector<float>{0, 1, 2, 3, 4, 9}));
   const std::vector<std::int64_t> shape = tensor.shape();
@@ -65,13 +68,16 @@ void vectors_move_in() {
 }
 
 void a_refused_vector_stays() {
-  for (const std::vector<std::int64_t> &shape : {std::vector<std::int64_t>{2, 2}, {7}, {0}, {}, {6, 2}}) {
+  for (const std::vector<std::int64_t> &shape :
+       {std::vector<std::int64_t>{2, 2}, {7}, {0}, {}, {6, 2}}) {
     std::vector<float> values = counting(6);
-    THROWS(DLB_ERROR_LAYOUT, "has another number of elements than the vector, which has 6", Tensor::from_vector(std::move(values), shape));
+    THROWS(DLB_ERROR_LAYOUT, "has another number of elements than the vector, which has 6",
+           Tensor::from_vector(std::move(values), shape));
     CHECK(values == counting(6));
   }
   std::vector<float> values = counting(6);
-  THROWS(DLB_ERROR_INVALID_ARGUMENT, "desc: shape[0] = -6", Tensor::from_vector(std::move(values), {-6}));
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "desc: shape[0] = -6",
+         Tensor::from_vector(std::move(values), {-6}));
   CHECK(values == counting(6));
 }
 
@@ -83,7 +89,8 @@ void owners_are_destroyed_once() {
   {
     Counted owner(destroyed);
     desc.ndim = -1;
-    THROWS(DLB_ERROR_INVALID_ARGUMENT, "desc: ndim = -1", Tensor::from_memory(desc, std::move(owner)));
+    THROWS(DLB_ERROR_INVALID_ARGUMENT, "desc: ndim = -1",
+           Tensor::from_memory(desc, std::move(owner)));
     desc.ndim = 1;
     const Tensor tensor = Tensor::from_memory(desc, std::move(owner));
     const Tensor shared = tensor.share();
@@ -127,7 +134,8 @@ void copies() {
   THROWS(DLB_ERROR_LAYOUT, "shares memory", target.copy_into(target));
   Tensor other = Tensor::empty<double>({2, 3, 2, 2});
   THROWS(DLB_ERROR_DTYPE, "expected elements of type float64", tensor.copy_into(other));
-  THROWS(DLB_ERROR_INVALID_ARGUMENT, "as many strides", Tensor::empty(dlbridge::dtype_of<float>(), {2}, {1, 1}));
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "as many strides",
+         Tensor::empty(dlbridge::dtype_of<float>(), {2}, {1, 1}));
 }
 
 void devices() {
@@ -135,7 +143,8 @@ void devices() {
   const float *address = tensor.data<float>();
   const Tensor copy = tensor.to_device(dlbridge::cpu);
   CHECK(copy.data<float>() != address);
-  THROWS(dlb_capabilities() & DLB_CAP_CUDA ? DLB_ERROR_CUDA : DLB_ERROR_UNSUPPORTED, "cuda:1 ", std::move(tensor).into_device({kDLCUDA, 1}));
+  THROWS(dlb_capabilities() & DLB_CAP_CUDA ? DLB_ERROR_CUDA : DLB_ERROR_UNSUPPORTED, "cuda:1 ",
+         std::move(tensor).into_device({kDLCUDA, 1}));
   tensor = std::move(tensor).into_device(dlbridge::cpu);
   CHECK(tensor.data<float>() == address);
   Exported exported = std::move(tensor).into_dlpack();
@@ -143,7 +152,8 @@ void devices() {
   foreign.deleter = nullptr;
   foreign.dl_tensor.device = {kDLCUDA, 0};
   tensor = Tensor::from_dlpack(Exported(&foreign));
-  THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device()", tensor.data<float>());
+  THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device()",
+         tensor.data<float>());
   THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", tensor.data_mut<float>());
   tensor = Tensor();
 }
@@ -168,7 +178,8 @@ void types_and_alignment() {
   THROWS(DLB_ERROR_DTYPE, "found (2, 32, 1)", tensor.to_vector<double>());
   std::vector<char> bytes(9);
   std::int64_t shape[] = {2};
-  const DLTensor desc{bytes.data(), dlbridge::cpu, 1, dlbridge::dtype_of<float>(), shape, nullptr, 1};
+  const DLTensor desc{bytes.data(), dlbridge::cpu, 1, dlbridge::dtype_of<float>(),
+                      shape,        nullptr,       1};
   tensor = Tensor::from_memory(desc, std::move(bytes));
   THROWS(DLB_ERROR_LAYOUT, "not a multiple of 4", tensor.data<float>());
   CHECK(tensor.to_vector<float>() == (std::vector<float>{0, 0})); // copies need no alignment

@@ -10,16 +10,18 @@ using dlbridge::Tensor;
 namespace {
 
 void tensors_go_in_and_out() {
-  for (const at::ScalarType type : {at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kFloat,
-                                    at::kDouble, at::kBool, at::kBFloat16, at::kComplexFloat, at::kComplexDouble,
-                                    at::kUInt16, at::kUInt32, at::kUInt64, at::kFloat8_e5m2,
-                                    at::kFloat8_e4m3fn, at::kFloat8_e8m0fnu}) {
+  for (const at::ScalarType type :
+       {at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kFloat, at::kDouble,
+        at::kBool, at::kBFloat16, at::kComplexFloat, at::kComplexDouble, at::kUInt16, at::kUInt32,
+        at::kUInt64, at::kFloat8_e5m2, at::kFloat8_e4m3fn, at::kFloat8_e8m0fnu}) {
     const at::Tensor whole = at::zeros({2, 3, 4}, at::kByte).to(type);
-    for (const at::Tensor &tensor : {whole, whole.permute({2, 0, 1}), whole.slice(2, 1, 4, 2), whole.select(0, 1),
-                                     whole.narrow(0, 0, 0), whole.slice(0, 0, 1).expand({5, 3, 4})}) {
+    for (const at::Tensor &tensor :
+         {whole, whole.permute({2, 0, 1}), whole.slice(2, 1, 4, 2), whole.select(0, 1),
+          whole.narrow(0, 0, 0), whole.slice(0, 0, 1).expand({5, 3, 4})}) {
       const at::Tensor back = into_torch(from_torch(tensor));
       CHECK(back.scalar_type() == type && back.sizes() == tensor.sizes());
-      CHECK(tensor.numel() == 0 || (back.strides() == tensor.strides() && back.const_data_ptr() == tensor.const_data_ptr()));
+      CHECK(tensor.numel() == 0 || (back.strides() == tensor.strides() &&
+                                    back.const_data_ptr() == tensor.const_data_ptr()));
     }
   }
 }
@@ -44,8 +46,10 @@ void memory_is_shared_and_kept() {
 struct Counted {
   int *destroyed;
   std::vector<float> values;
-  Counted(int *destroyed, std::vector<float> values) : destroyed(destroyed), values(std::move(values)) {}
-  Counted(Counted &&other) noexcept : destroyed(std::exchange(other.destroyed, nullptr)), values(std::move(other.values)) {}
+  Counted(int *destroyed, std::vector<float> values)
+      : destroyed(destroyed), values(std::move(values)) {}
+  Counted(Counted &&other) noexcept
+      : destroyed(std::exchange(other.destroyed, nullptr)), values(std::move(other.values)) {}
   ~Counted() {
     if (destroyed != nullptr) ++*destroyed;
   }
@@ -54,7 +58,8 @@ struct Counted {
 Tensor counted(int &destroyed, std::uint64_t flags = 0) {
   Counted owner(&destroyed, {0, 1, 2, 3, 4, 5});
   std::int64_t shape[] = {2, 3};
-  const DLTensor desc{owner.values.data(), dlbridge::cpu, 2, dlbridge::dtype_of<float>(), shape, nullptr, 0};
+  const DLTensor desc{
+      owner.values.data(), dlbridge::cpu, 2, dlbridge::dtype_of<float>(), shape, nullptr, 0};
   return Tensor::from_memory(desc, std::move(owner), flags);
 }
 
@@ -86,7 +91,8 @@ void hops_do_not_nest() {
   tensor = Tensor();
   CHECK(destroyed == 0 && transposed.to_vector<float>() == (std::vector<float>{0, 3, 1, 4, 2, 5}));
   // And so does a view of that view, time and again.
-  for (int hop = 0; hop < 100000; ++hop) transposed = from_torch(into_torch(std::move(transposed)).t());
+  for (int hop = 0; hop < 100000; ++hop)
+    transposed = from_torch(into_torch(std::move(transposed)).t());
   CHECK(destroyed == 0);
   transposed = Tensor();
   CHECK(destroyed == 1);
@@ -95,9 +101,12 @@ void hops_do_not_nest() {
 void pinned_memory_comes_back_as_it_went() {
   std::vector<float> values{0, 1, 2, 3, 4, 5};
   std::int64_t shape[] = {2, 3};
-  const DLTensor desc{values.data(), {kDLCUDAHost, 0}, 2, dlbridge::dtype_of<float>(), shape, nullptr, 0};
-  const Tensor back = from_torch(into_torch(Tensor::from_memory(desc, std::move(values))).narrow(1, 1, 2).t());
-  CHECK(back.device().device_type == kDLCUDAHost && back.to_vector<float>() == (std::vector<float>{1, 4, 2, 5}));
+  const DLTensor desc{values.data(), {kDLCUDAHost, 0}, 2, dlbridge::dtype_of<float>(),
+                      shape,         nullptr,          0};
+  const Tensor back =
+      from_torch(into_torch(Tensor::from_memory(desc, std::move(values))).narrow(1, 1, 2).t());
+  CHECK(back.device().device_type == kDLCUDAHost &&
+        back.to_vector<float>() == (std::vector<float>{1, 4, 2, 5}));
 }
 
 void storages_keep_memory_that_their_tensors_let_go() {
@@ -134,7 +143,8 @@ void what_libtorch_cannot_hold_is_refused() {
   Tensor read_only = counted(destroyed, DLPACK_FLAG_BITMASK_READ_ONLY);
   stays(read_only, DLB_ERROR_READ_ONLY, "read-only");
   Tensor backwards = Tensor::empty(dlbridge::dtype_of<float>(), {3}, {-1});
-  stays(backwards, DLB_ERROR_LAYOUT, "stride -1 of dimension 0 is negative"); // libtorch would abort
+  stays(backwards, DLB_ERROR_LAYOUT,
+        "stride -1 of dimension 0 is negative"); // libtorch would abort
   Tensor vectors = Tensor::empty({kDLFloat, 32, 4}, {3});
   stays(vectors, DLB_ERROR_DTYPE, "element type");
   Tensor narrow = Tensor::empty({kDLInt, 4, 1}, {4});
