@@ -39,14 +39,14 @@ fn envs(command: &Command) -> Vec<(String, String)> {
 }
 
 #[test]
-fn python() {
+fn python_recipe_prints_what_the_page_says() {
     let venv = root().join(".venv/bin/python");
     let python = if venv.exists() { venv } else { PathBuf::from("python3") };
     run("python", Command::new(python), &["-c", "import numpy"], "Python with NumPy");
 }
 
 #[test]
-fn node() {
+fn node_recipe_prints_what_the_page_says() {
     let mut node = Command::new("node");
     if std::env::var_os("NODE_PATH").is_none() {
         // Where `cargo xtask test` puts it.
@@ -56,6 +56,6 @@ fn node() {
 }
 
 #[test]
-fn luajit() {
+fn luajit_recipe_prints_what_the_page_says() {
     run("lua", Command::new("luajit"), &["-v"], "luajit");
 }

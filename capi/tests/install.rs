@@ -34,7 +34,7 @@ fn libraries(prefix: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_soname_says_the_abi() {
+fn the_soname_has_the_abi_version() {
     let Some(prefix) = prefix() else { return };
     let library = libraries(prefix).join("libdlbridge.so");
     let dynamic = output_of(Command::new("readelf").arg("-d").arg(library));
@@ -52,7 +52,7 @@ fn the_soname_says_the_abi() {
 }
 
 #[test]
-fn pkg_config_finds_it() {
+fn pkg_config_finds_the_library() {
     let Some(prefix) = prefix() else { return };
     if !is_installed("pkg-config") {
         skipped("pkg-config", "it is not installed");
@@ -121,7 +121,7 @@ fn cmake(project: &str, prefix: &Path, arguments: &[String]) -> Option<PathBuf> 
 }
 
 #[test]
-fn cmake_finds_it_shared_and_static() {
+fn cmake_finds_the_shared_and_the_static_library() {
     let Some(prefix) = prefix() else { return };
     let Some(build) = cmake("capi/tests/cmake", prefix, &[]) else { return };
     for language in ["c", "cpp"] {

@@ -96,13 +96,13 @@ fn cpp_programs_in_every_standard_static_and_shared() {
 }
 
 #[test]
-fn a_library_of_another_abi_is_refused_by_the_class() {
-    let program = Program::new("other-abi", "c++17", &["cpp/other_abi.cpp"]);
+fn the_cpp_class_refuses_a_library_of_another_abi() {
+    let program = Program::new("abi-mismatch", "c++17", &["cpp/abi_mismatch.cpp"]);
     run_silent(&mut Command::new(program.link(Link::Shared)));
 }
 
 #[test]
-fn plugins_do_not_share_the_class() {
+fn plugins_export_no_symbols_of_the_class() {
     // Nothing of the header is visible outside a shared object that is compiled as the header says.
     let arguments = ["-shared", "-fPIC", "-fvisibility=hidden"];
     let plugin = Program::new("plugin", "c++17", &["cpp/plugin.cpp"])
@@ -113,7 +113,7 @@ fn plugins_do_not_share_the_class() {
 }
 
 #[test]
-fn another_dlpack_header_is_noticed() {
+fn an_older_dlpack_header_is_refused() {
     // Upstream's include guard with nothing behind it, as of a header older than 1.0.
     let mut compiler = Command::new("cc");
     compiler.current_dir(root()).args([
@@ -130,7 +130,7 @@ fn another_dlpack_header_is_noticed() {
 }
 
 #[test]
-fn mdspan_where_the_standard_library_has_it() {
+fn mdspan_with_a_standard_library_that_has_it() {
     let compilers =
         [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
     for (compiler, arguments) in compilers {
@@ -155,7 +155,7 @@ fn mdspan_where_the_standard_library_has_it() {
 }
 
 #[test]
-fn headers_stand_alone() {
+fn headers_compile_alone() {
     let alone = |header: &str, language: &str, standard: &str| {
         let mut compiler = Command::new("c++");
         compiler.current_dir(root()).args([
@@ -177,14 +177,18 @@ fn headers_stand_alone() {
 }
 
 #[test]
-fn headers_may_come_twice() {
+fn headers_may_be_included_twice() {
     for standard in CPP_STANDARDS {
-        let sources = ["cpp/twice.cpp", "cpp/twice_other.cpp"];
-        run_silent(&mut Command::new(Program::new("twice", standard, &sources).link(Link::Shared)));
+        let sources = ["cpp/include_twice.cpp", "cpp/include_twice_second_unit.cpp"];
+        run_silent(&mut Command::new(
+            Program::new("include-twice", standard, &sources).link(Link::Shared),
+        ));
     }
     for standard in C_STANDARDS {
-        let sources = ["c/twice.c", "c/twice_other.c"];
-        run_silent(&mut Command::new(Program::new("twice", standard, &sources).link(Link::Static)));
+        let sources = ["c/include_twice.c", "c/include_twice_second_unit.c"];
+        run_silent(&mut Command::new(
+            Program::new("include-twice", standard, &sources).link(Link::Static),
+        ));
     }
 }
 
@@ -197,7 +201,7 @@ fn deleters_may_run_after_dlclose() {
 }
 
 #[test]
-fn the_readme_compiles() {
+fn the_readme_c_example_compiles_and_runs() {
     let page = std::fs::read_to_string(root().join("README.md")).expect("the page");
     let (block, _) = block(&page, "c");
     let source = scratch("readme").join("readme.c");
@@ -211,12 +215,31 @@ fn the_readme_compiles() {
     run_silent(&mut Command::new(program.link(Link::Shared)));
 }
 
+/// The macros of `check.h` and `check.hpp` end a program when their check fails.
 #[test]
-fn programs_that_fail_are_noticed() {
-    // The checks of the programs themselves: this one is wrong on purpose.
-    let program = Program::new("wrong", "c11", &["c/wrong.c"]).link(Link::Shared);
-    let output = Command::new(program).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("wrong.c") && said.contains("source is NULL"), "{said}");
+fn a_failing_check_ends_the_program() {
+    let c = [
+        ("CHECK", "out == "),
+        ("SUCCEEDS", "source is NULL"),
+        ("FAILS with another status", "DLB_ERROR_NULL_POINTER, \"source is NULL\""),
+        ("FAILS with another message", "DLB_ERROR_NULL_POINTER, \"source is NULL\""),
+    ];
+    let cpp = [
+        ("CHECK", "count == 0"),
+        ("THROWS without an exception", "thrown"),
+        ("THROWS with another status", "DLB_ERROR_NULL_POINTER: \"tensor is NULL\""),
+        ("THROWS with another message", "DLB_ERROR_NULL_POINTER: \"tensor is NULL\""),
+    ];
+    let programs =
+        [("c11", "c/failing_check.c", &c[..]), ("c++17", "cpp/failing_check.cpp", &cpp[..])];
+    for (standard, source, cases) in programs {
+        let program = Program::new("failing-check", standard, &[source]).link(Link::Shared);
+        run_silent(&mut Command::new(&program)); // without an argument no check fails
+        for (argument, message) in cases {
+            let output = Command::new(&program).arg(argument).output().expect("it runs");
+            assert_eq!(output.status.code(), Some(1), "{source}: {argument}");
+            let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(printed.contains(source) && printed.contains(message), "{printed}");
+        }
+    }
 }

@@ -98,7 +98,7 @@ fn every_build_exports_the_same_functions() {
 }
 
 #[test]
-fn the_header_declares_what_the_list_says() {
+fn the_header_declares_the_listed_symbols() {
     let declared = declared();
     let mut committed = committed();
     for (name, text) in &declared {
@@ -114,7 +114,7 @@ fn the_header_declares_what_the_list_says() {
 }
 
 #[test]
-fn every_function_says_who_owns_what() {
+fn every_function_documents_ownership() {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
     for name in functions() {
         // Comments name functions too.
@@ -122,15 +122,18 @@ fn every_function_says_who_owns_what() {
             header[..at].rsplit('\n').next().is_some_and(|line| !line.starts_with(" *"))
         };
         let call = format!("{name}(");
-        let mut places = header.match_indices(&call).map(|(at, _)| at);
-        let before = &header[..places.find(|&at| is_code(at)).expect("declared")];
+        let mut found = header.match_indices(&call).map(|(at, _)| at);
+        let before = &header[..found.find(|&at| is_code(at)).expect("declared")];
         let (_, comment) = before.rsplit_once("/**").expect("a comment");
+        let (comment, declaration) = comment.split_once("*/").expect("the comment ends");
+        // Otherwise it is the comment of the declaration before, and this one has none.
+        assert!(!declaration.contains(';'), "{name} has no comment");
         assert!(comment.contains("Ownership: "), "{name}");
     }
 }
 
 #[test]
-fn versions_agree() {
+fn soname_and_cmake_have_the_current_version() {
     let (major, minor) = abi();
     let manifest = fs::read_to_string(root().join("capi/Cargo.toml")).expect("the manifest");
     let (_, library) = manifest.split_once("[package.metadata.capi.library]").expect("the section");
@@ -150,7 +153,7 @@ fn versions_agree() {
 }
 
 #[test]
-fn the_static_library_needs_what_is_said() {
+fn the_static_library_needs_the_listed_system_libraries() {
     let mut build = cargo(&["rustc", "--package", "dlbridge-capi", "--crate-type", "staticlib"]);
     build.arg("--target-dir").arg(scratch("native"));
     let output = succeed(build.args(["--", "--print", "native-static-libs"]));
@@ -171,7 +174,7 @@ fn the_static_library_needs_what_is_said() {
 }
 
 #[test]
-fn the_library_stays_loaded() {
+fn the_library_is_never_unloaded() {
     let flags = output_of(Command::new("readelf").arg("-d").arg(library().join("libdlbridge.so")));
     assert!(flags.contains("NODELETE"), "{flags}");
 }

@@ -25,7 +25,7 @@ fn run(name: &str, source: &Path, libtorch: &Path) {
 }
 
 #[test]
-fn torch_hpp() {
+fn torch_hpp_converts_tensors() {
     match libtorch() {
         Some(libtorch) => run("torch", &root().join("capi/tests/cpp/torch.cpp"), &libtorch),
         None => skipped("dlbridge/torch.hpp", "there is no libtorch (`cargo xtask setup`)"),
@@ -33,7 +33,7 @@ fn torch_hpp() {
 }
 
 #[test]
-fn the_readme_compiles() {
+fn the_readme_cpp_example_compiles_and_runs() {
     let Some(libtorch) = libtorch() else {
         skipped("the README's C++", "there is no libtorch (`cargo xtask setup`)");
         return;

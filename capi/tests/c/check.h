@@ -16,7 +16,7 @@
     }                                                                                              \
   } while (0)
 
-/* The call, which ends with the argument `&error`, succeeds and writes no error. */
+/* Checks that the call, whose last argument is `&error`, succeeds and writes no error. */
 #define SUCCEEDS(call)                                                                             \
   do {                                                                                             \
     dlb_error *error = UNTOUCHED(dlb_error);                                                       \
@@ -28,7 +28,7 @@
     CHECK(error == UNTOUCHED(dlb_error));                                                          \
   } while (0)
 
-/* The call fails with this status and a message that has this text in it. */
+/* Checks that the call fails with the status `expected` and a message that contains `text`. */
 #define FAILS(expected, text, call)                                                                \
   do {                                                                                             \
     dlb_error *error = NULL;                                                                       \
@@ -42,18 +42,18 @@
     dlb_error_free(error);                                                                         \
   } while (0)
 
-/* What out-parameters hold before a call, to see that a failed one leaves them alone. */
+/* The value of out-parameters before a call: a failed call does not change it. */
 #define UNTOUCHED(type) ((type *)(void *)&untouched)
 static const char untouched;
 
 static const DLDevice CPU = {kDLCPU, 0};
 static const DLDevice CUDA = {kDLCUDA, 0};
-/* How CUDA is refused in this build, on a machine without it. */
+/* The status for CUDA devices in this build, on a machine without CUDA. */
 #define NO_CUDA (dlb_capabilities() & DLB_CAP_CUDA ? DLB_ERROR_CUDA : DLB_ERROR_UNSUPPORTED)
 
 static const DLDataType F32 = {kDLFloat, 32, 1};
 
-/* A producer whose struct says whatever a test wants, and that counts calls of its deleter. */
+/* A producer whose structs a test may change, and that counts calls of its deleters. */
 typedef struct {
   DLManagedTensorVersioned managed;
   DLManagedTensor legacy;
@@ -92,7 +92,7 @@ static inline void produce(producer *made) {
   made->legacy.deleter = delete_legacy;
 }
 
-/* The producer's tensor. */
+/* Imports the producer's struct. */
 static inline dlb_tensor *take(producer *made) {
   dlb_tensor *tensor = NULL;
   SUCCEEDS(dlb_tensor_from_dlpack(&made->managed, &tensor, &error));

@@ -4,8 +4,8 @@
 /* The element at an index of a 2 x 3 x 4 tensor of float. */
 static float at(const dlb_tensor *tensor, int64_t i, int64_t j, int64_t k) {
   const DLTensor *view = dlb_tensor_view(tensor);
-  return ((const float *)
-              view->data)[i * view->strides[0] + j * view->strides[1] + k * view->strides[2]];
+  const float *data = (const float *)view->data;
+  return data[i * view->strides[0] + j * view->strides[1] + k * view->strides[2]];
 }
 
 static void check_elements(const dlb_tensor *tensor, const dlb_tensor *expected) {
@@ -51,7 +51,7 @@ static void clones_are_laid_out_as_torch_does(void) {
   }
 }
 
-static void channels_last(void) {
+static void channels_last_strides(void) {
   producer made;
   dlb_tensor *tensor, *clone = UNTOUCHED(dlb_tensor);
   produce(&made);
@@ -67,7 +67,7 @@ static void channels_last(void) {
   dlb_tensor_free(tensor);
 }
 
-static void wrong_clones(void) {
+static void invalid_clones_are_refused(void) {
   producer made;
   dlb_tensor *tensor, *clone = UNTOUCHED(dlb_tensor);
   produce(&made);
@@ -87,7 +87,7 @@ static void wrong_clones(void) {
   CHECK(clone == UNTOUCHED(dlb_tensor));
 }
 
-static void elements_are_copied_and_nothing_else(void) {
+static void bytes_between_elements_are_not_written(void) {
   producer from, to;
   float around[2 * 3 * 8];
   dlb_tensor *source, *target;
@@ -106,8 +106,8 @@ static void elements_are_copied_and_nothing_else(void) {
   dlb_tensor_free(target);
 }
 
-/* Copies that are refused leave the target as it was. */
-static void wrong_copies(void) {
+/* A refused copy does not write the target. */
+static void invalid_copies_are_refused(void) {
   producer from, to;
   dlb_tensor *source, *target, *shared;
   int64_t overlapping[] = {12, 2, 1};
@@ -137,7 +137,7 @@ static void wrong_copies(void) {
   REFUSED(DLB_ERROR_LAYOUT, "target: shares memory with `source`");
 #undef REFUSED
   produce(&to), to.managed.dl_tensor.device = CUDA;
-  target = take(&to); /* the stream is the device's, whichever side that is on */
+  target = take(&to); /* the stream is one of the device, which may be source or target */
   FAILS(NO_CUDA, "target: cuda:0 ", dlb_tensor_copy_into(source, target, 1, &error));
   FAILS(NO_CUDA, "source: cuda:0 ", dlb_tensor_copy_into(target, source, 1, &error));
   FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA",
@@ -154,8 +154,8 @@ static void wrong_copies(void) {
   CHECK(from.deleted == 1);
 }
 
-/* Packed elements below a byte are copied whole or not at all. */
-static void packed_elements(void) {
+/* Packed elements below a byte are copied between contiguous tensors only. */
+static void packed_elements_are_copied_between_contiguous_tensors(void) {
   producer from, to;
   dlb_tensor *source, *target, *clone = UNTOUCHED(dlb_tensor);
   produce(&from), produce(&to);
@@ -177,11 +177,11 @@ static void packed_elements(void) {
 }
 
 int main(void) {
-  packed_elements();
+  packed_elements_are_copied_between_contiguous_tensors();
   clones_are_laid_out_as_torch_does();
-  channels_last();
-  wrong_clones();
-  elements_are_copied_and_nothing_else();
-  wrong_copies();
+  channels_last_strides();
+  invalid_clones_are_refused();
+  bytes_between_elements_are_not_written();
+  invalid_copies_are_refused();
   return 0;
 }

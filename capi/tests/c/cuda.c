@@ -13,7 +13,7 @@ static void *driver;
 
 static const DLDevice OTHER = {kDLCUDA, 1}, PINNED = {kDLCUDAHost, 0};
 
-static void settle(void) {
+static void synchronize_devices(void) {
   static void *contexts[2];
   void *popped;
   int i;
@@ -25,9 +25,9 @@ static void settle(void) {
   }
 }
 
-static void all_is_well(void) {
+static void check_no_faults(void) {
   char faults[4096] = "";
-  settle();
+  synchronize_devices();
   CALL(fake_cuda_faults, faults, sizeof faults);
   if (faults[0] != '\0') fprintf(stderr, "%s", faults);
   CHECK(faults[0] == '\0');
@@ -35,8 +35,8 @@ static void all_is_well(void) {
   CHECK(((int64_t (*)(int))dlsym(driver, "fake_cuda_live"))(0) == 0); /* device memory */
 }
 
-/* A stream of the caller's. */
-static int64_t stream_of(int device) {
+/* A new stream of a device. */
+static int64_t new_stream(int device) {
   void *context, *stream, *popped;
   CHECK(CALL(cuDevicePrimaryCtxRetain, &context, device) == 0);
   CHECK(CALL(cuCtxPushCurrent_v2, context) == 0);
@@ -45,85 +45,122 @@ static int64_t stream_of(int device) {
   return (int64_t)(intptr_t)stream;
 }
 
-static void same(dlb_tensor *tensor, const producer *made) {
-  const DLTensor *view = dlb_tensor_view(tensor);
-  const void *data;
+static void check_same_elements(dlb_tensor *tensor, const producer *made) {
+  const int64_t *strides = dlb_tensor_view(tensor)->strides;
+  const void *address;
+  const float *data;
   int64_t i, j, k;
-  SUCCEEDS(dlb_tensor_data(tensor, &data, &error));
-  for (i = 0; i < 2; ++i)
-    for (j = 0; j < 3; ++j)
-      for (k = 0; k < 4; ++k)
-        CHECK(((const float *)
-                   data)[i * view->strides[0] + j * view->strides[1] + k * view->strides[2]] ==
-              made->data[i * made->strides[0] + j * made->strides[1] + k * made->strides[2]]);
+  SUCCEEDS(dlb_tensor_data(tensor, &address, &error));
+  data = (const float *)address;
+  for (i = 0; i < 2; ++i) {
+    for (j = 0; j < 3; ++j) {
+      for (k = 0; k < 4; ++k) {
+        const float expected =
+            made->data[i * made->strides[0] + j * made->strides[1] + k * made->strides[2]];
+        CHECK(data[i * strides[0] + j * strides[1] + k * strides[2]] == expected);
+      }
+    }
+  }
 }
 
 static void round_trips(int64_t stream) {
   producer made;
-  dlb_tensor *tensor, *near, *copy, *back;
+  dlb_tensor *tensor, *on_device, *copy, *back;
   produce(&made);
   made.strides[0] = 1, made.strides[1] = 2, made.strides[2] = 6;
   tensor = take(&made);
-  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, stream, &near, &error));
-  CHECK(dlb_tensor_view(near)->device.device_type == kDLCUDA &&
-        dlb_tensor_view(near)->strides[2] == 6);
-  CHECK((dlb_tensor_flags(near) & DLPACK_FLAG_BITMASK_READ_ONLY) == 0);
-  SUCCEEDS(dlb_tensor_clone(near, DLB_MEMORY_FORMAT_CONTIGUOUS, stream, &copy, &error));
+  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, stream, &on_device, &error));
+  CHECK(dlb_tensor_view(on_device)->device.device_type == kDLCUDA &&
+        dlb_tensor_view(on_device)->strides[2] == 6);
+  CHECK((dlb_tensor_flags(on_device) & DLPACK_FLAG_BITMASK_READ_ONLY) == 0);
+  SUCCEEDS(dlb_tensor_clone(on_device, DLB_MEMORY_FORMAT_CONTIGUOUS, stream, &copy, &error));
   CHECK(dlb_tensor_view(copy)->strides[2] == 1);
-  dlb_tensor_free(near);
+  dlb_tensor_free(on_device);
   SUCCEEDS(dlb_tensor_to_device(copy, CPU, stream, &back, &error));
-  same(back, &made);
+  check_same_elements(back, &made);
   SUCCEEDS(dlb_tensor_copy_into(tensor, copy, stream, &error));
   dlb_tensor_free(back);
   SUCCEEDS(dlb_tensor_into_device(copy, OTHER, stream, &copy, &error));
   CHECK(dlb_tensor_view(copy)->device.device_id == 1);
   SUCCEEDS(dlb_tensor_into_device(copy, PINNED, DLB_STREAM_LEGACY_DEFAULT, &copy, &error));
-  same(copy, &made);
-  SUCCEEDS(dlb_tensor_to_device(copy, CUDA, stream, &near, &error));
+  check_same_elements(copy, &made);
+  SUCCEEDS(dlb_tensor_to_device(copy, CUDA, stream, &on_device, &error));
   SUCCEEDS(dlb_synchronize(CUDA, stream, &error));
   dlb_tensor_free(copy);
-  dlb_tensor_free(near);
+  dlb_tensor_free(on_device);
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 1);
-  all_is_well();
+  check_no_faults();
 }
 
-/* A consumer reads on a stream of its own, and lets go before the work is done. */
-static void exports_keep_their_order(void) {
+/* A consumer reads on a stream of its own, and releases its struct before the work is done. */
+static void exports_follow_the_consumer_stream(void) {
   static const int64_t shape[] = {12}, strides[] = {2};
   producer made;
-  dlb_tensor *tensor, *near, *part;
+  dlb_tensor *tensor, *on_device, *part;
   DLManagedTensorVersioned *exported;
   DLTensor odd;
   void *context, *popped;
   float *read;
-  const int64_t ours = stream_of(0), theirs = stream_of(0);
+  const int64_t own_stream = new_stream(0), consumer_stream = new_stream(0);
   produce(&made);
   tensor = take(&made);
   CHECK(CALL(cuDevicePrimaryCtxRetain, &context, 0) == 0);
-  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, ours, &near, &error));
-  odd = *dlb_tensor_view(near); /* every other number */
+  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, own_stream, &on_device, &error));
+  odd = *dlb_tensor_view(on_device); /* every other number */
   odd.ndim = 1, odd.shape = (int64_t *)shape, odd.strides = (int64_t *)strides;
-  SUCCEEDS(dlb_tensor_share_as(near, &odd, &part, &error));
-  dlb_tensor_free(near);
-  SUCCEEDS(dlb_tensor_record_stream(part, theirs, &error));
+  SUCCEEDS(dlb_tensor_share_as(on_device, &odd, &part, &error));
+  dlb_tensor_free(on_device);
+  SUCCEEDS(dlb_tensor_record_stream(part, consumer_stream, &error));
   SUCCEEDS(dlb_tensor_into_dlpack(part, &exported, &error));
   CHECK(CALL(cuCtxPushCurrent_v2, context) == 0);
   CHECK(CALL(cuMemHostAlloc, &read, (size_t)96, 1) == 0);
   CHECK(CALL(cuMemcpyDtoHAsync_v2, read, (uint64_t)(uintptr_t)exported->dl_tensor.data, (size_t)92,
-             (void *)(intptr_t)theirs) == 0);
+             (void *)(intptr_t)consumer_stream) == 0);
   exported->deleter(exported);
-  CHECK(CALL(cuStreamSynchronize, (void *)(intptr_t)theirs) == 0);
+  CHECK(CALL(cuStreamSynchronize, (void *)(intptr_t)consumer_stream) == 0);
   CHECK(read[22] == 22);
   CHECK(CALL(cuMemFreeHost, read) == 0);
   CHECK(CALL(cuCtxPopCurrent_v2, &popped) == 0);
   dlb_tensor_free(tensor);
-  all_is_well();
+  check_no_faults();
 }
 
-static void failures(void) {
+/* A producer fills memory on a stream of its own; a copy of the imported memory waits for it. */
+static void imports_wait_for_the_producer_stream(void) {
   producer made;
-  dlb_tensor *tensor, *near, *out = UNTOUCHED(dlb_tensor);
+  dlb_tensor *tensor, *copy;
+  void *context, *popped;
+  uint64_t address;
+  float *pinned;
+  const int64_t producer_stream = new_stream(0);
+  produce(&made);
+  CHECK(CALL(cuDevicePrimaryCtxRetain, &context, 0) == 0);
+  CHECK(CALL(cuCtxPushCurrent_v2, context) == 0);
+  CHECK(CALL(cuMemAlloc_v2, &address, sizeof made.data) == 0);
+  CHECK(CALL(cuMemHostAlloc, &pinned, sizeof made.data, 1) == 0);
+  memcpy(pinned, made.data, sizeof made.data);
+  CHECK(CALL(cuMemcpyHtoDAsync_v2, address, pinned, sizeof made.data,
+             (void *)(intptr_t)producer_stream) == 0);
+  made.managed.dl_tensor.data = (void *)(uintptr_t)address;
+  made.managed.dl_tensor.device = CUDA;
+  tensor = take(&made);
+  SUCCEEDS(dlb_tensor_wait_stream(tensor, producer_stream, &error));
+  SUCCEEDS(dlb_tensor_to_device(tensor, CPU, DLB_STREAM_NO_SYNC, &copy, &error));
+  check_same_elements(copy, &made);
+  dlb_tensor_free(copy);
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 1);
+  synchronize_devices();
+  CHECK(CALL(cuMemFree_v2, address) == 0);
+  CHECK(CALL(cuMemFreeHost, pinned) == 0);
+  CHECK(CALL(cuCtxPopCurrent_v2, &popped) == 0);
+  check_no_faults();
+}
+
+static void driver_errors_are_reported(void) {
+  producer made;
+  dlb_tensor *tensor, *on_device, *out = UNTOUCHED(dlb_tensor);
   produce(&made);
   tensor = take(&made);
   CALL(fake_cuda_fail, "cuMemAllocAsync", 1, 2);
@@ -133,15 +170,15 @@ static void failures(void) {
   FAILS(DLB_ERROR_CUDA, "tensor: CUDA: cuMemcpyHtoDAsync_v2 gave",
         dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
   CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);
-  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, 1, &near, &error));
+  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, 1, &on_device, &error));
   FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device",
-        dlb_tensor_data_mut(near, (void **)&out, &error));
+        dlb_tensor_data_mut(on_device, (void **)&out, &error));
   FAILS(DLB_ERROR_CUDA,
         "device: cuda:7 is not available on this machine: the driver has cuda:0 to cuda:1",
-        dlb_tensor_to_device(near, (DLDevice){kDLCUDA, 7}, 1, &out, &error));
-  dlb_tensor_free(near);
+        dlb_tensor_to_device(on_device, (DLDevice){kDLCUDA, 7}, 1, &out, &error));
+  dlb_tensor_free(on_device);
   dlb_tensor_free(tensor);
-  all_is_well();
+  check_no_faults();
 }
 
 int main(void) {
@@ -153,8 +190,9 @@ int main(void) {
   round_trips(DLB_STREAM_NO_SYNC);
   round_trips(DLB_STREAM_LEGACY_DEFAULT);
   round_trips(DLB_STREAM_PER_THREAD_DEFAULT);
-  round_trips(stream_of(0));
-  exports_keep_their_order();
-  failures();
+  round_trips(new_stream(0));
+  exports_follow_the_consumer_stream();
+  imports_wait_for_the_producer_stream();
+  driver_errors_are_reported();
   return 0;
 }

@@ -8,7 +8,7 @@ static void copies_on_the_host(void) {
   made.strides[0] = 1, made.strides[1] = 2, made.strides[2] = 6;
   tensor = take(&made);
   SUCCEEDS(dlb_tensor_to_device(tensor, CPU, 0, &copy, &error));
-  CHECK(dlb_tensor_view(copy)->data != made.data); /* always a copy */
+  CHECK(dlb_tensor_view(copy)->data != made.data); /* copies even if it is there already */
   CHECK(dlb_tensor_view(copy)->strides[2] == 6);   /* in the order of the source's strides */
   CHECK(((const float *)dlb_tensor_view(copy)->data)[23] == 23);
   dlb_tensor_free(copy);
@@ -16,7 +16,7 @@ static void copies_on_the_host(void) {
   CHECK(copy == tensor); /* there already */
   SUCCEEDS(dlb_tensor_into_device(copy, CPU, 0, &copy, &error));
   CHECK(copy == tensor && made.deleted == 0);
-  SUCCEEDS(dlb_tensor_record_stream(copy, -1, &error)); /* the host has no order to keep */
+  SUCCEEDS(dlb_tensor_record_stream(copy, -1, &error)); /* does nothing on the host */
   SUCCEEDS(dlb_tensor_wait_stream(copy, 1, &error));
   FAILS(DLB_ERROR_NULL_POINTER, "tensor", dlb_tensor_record_stream(NULL, 1, &error));
   dlb_tensor_free(copy);
@@ -37,7 +37,7 @@ static void pinned_memory_is_on_the_host(void) {
   dlb_tensor_free(moved);
 }
 
-static void what_is_not_there(void) {
+static void unavailable_devices_are_refused(void) {
   static const DLDevice vulkan = {kDLVulkan, 0}, third_cpu = {kDLCPU, 3}, pinned = {kDLCUDAHost, 0};
   producer made;
   dlb_tensor *tensor, *out = UNTOUCHED(dlb_tensor);
@@ -76,7 +76,7 @@ static void what_is_not_there(void) {
   CHECK(made.deleted == 1);
 }
 
-static void waiting(void) {
+static void synchronizing(void) {
   static const DLDevice vulkan = {kDLVulkan, 0};
   SUCCEEDS(dlb_synchronize(CPU, DLB_STREAM_NO_SYNC, &error));
   SUCCEEDS(dlb_synchronize(CPU, 0, &error));
@@ -90,7 +90,7 @@ static void waiting(void) {
 int main(void) {
   copies_on_the_host();
   pinned_memory_is_on_the_host();
-  what_is_not_there();
-  waiting();
+  unavailable_devices_are_refused();
+  synchronizing();
   return 0;
 }

@@ -1,4 +1,4 @@
-/* A struct that outlives the library that made it: its deleter still runs after dlclose. */
+/* The deleter of a struct still runs after dlclose() of the library that made the struct. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <dlfcn.h>

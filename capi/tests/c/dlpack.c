@@ -1,7 +1,7 @@
 /* DLPack structs in and out. */
 #include "check.h"
 
-static void structs_go_out_and_come_back(void) {
+static void own_structs_are_unwrapped(void) {
   producer made;
   dlb_tensor *tensor, *back;
   DLManagedTensorVersioned *shared, *moved;
@@ -14,23 +14,24 @@ static void structs_go_out_and_come_back(void) {
   shared->deleter(shared);
   CHECK(made.deleted == 0);
   SUCCEEDS(dlb_tensor_from_dlpack(moved, &back, &error));
-  CHECK(back == tensor); /* a struct of our own is the handle that it was made of */
+  CHECK(back ==
+        tensor); /* importing a struct of this library gives the handle that it was made from */
   dlb_tensor_free(back);
   CHECK(made.deleted == 1);
 }
 
-/* A struct that passes back and forth is not wrapped once more each time. */
-static void hops_do_not_nest(void) {
+/* A struct that goes out and comes back 100,000 times is not wrapped each time. */
+static void round_trips_do_not_nest(void) {
   producer made;
   dlb_tensor *tensor, *clone;
   DLManagedTensorVersioned *out;
   const void *data;
-  int hop;
+  int i;
   produce(&made);
   tensor = take(&made);
   SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
   data = dlb_tensor_view(clone)->data;
-  for (hop = 0; hop < 100000; ++hop) {
+  for (i = 0; i < 100000; ++i) {
     SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
     SUCCEEDS(dlb_tensor_from_dlpack(out, &tensor, &error));
     SUCCEEDS(dlb_tensor_into_dlpack(clone, &out, &error));
@@ -38,12 +39,12 @@ static void hops_do_not_nest(void) {
   }
   CHECK(dlb_tensor_view(clone)->data == data && dlb_tensor_flags(clone) == 0);
   dlb_tensor_free(clone);
-  dlb_tensor_free(tensor); /* overflows the stack if hops nest */
+  dlb_tensor_free(tensor); /* overflows the stack if round trips nest */
   CHECK(made.deleted == 1);
 }
 
-static void flags_are_kept(void) {
-  static const uint64_t given[] = {0, 1, 2, 3, (uint64_t)1 << 40}, kept[] = {0, 1, 0, 1, 0};
+static void flags_are_preserved(void) {
+  static const uint64_t given[] = {0, 1, 2, 3, (uint64_t)1 << 40}, expected[] = {0, 1, 0, 1, 0};
   size_t i;
   for (i = 0; i < 5; ++i) {
     producer made;
@@ -52,18 +53,18 @@ static void flags_are_kept(void) {
     produce(&made);
     made.managed.flags = given[i];
     tensor = take(&made);
-    CHECK(dlb_tensor_flags(tensor) == kept[i]);
+    CHECK(dlb_tensor_flags(tensor) == expected[i]);
     SUCCEEDS(dlb_tensor_share_dlpack(tensor, &out, &error));
-    CHECK(out->flags == kept[i]);
+    CHECK(out->flags == expected[i]);
     out->deleter(out);
     SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
-    CHECK(out->flags == kept[i]);
+    CHECK(out->flags == expected[i]);
     out->deleter(out);
     CHECK(made.deleted == 1);
   }
 }
 
-static void padding_is_kept(void) {
+static void padding_is_preserved(void) {
   producer made;
   dlb_tensor *tensor, *same;
   DLManagedTensorVersioned *out;
@@ -86,13 +87,13 @@ static void padding_is_kept(void) {
   dlb_tensor_free(tensor);
 }
 
-static void the_older_struct(void) {
+static void legacy_structs(void) {
   producer made;
   dlb_tensor *tensor, *clone, *back;
   DLManagedTensor *shared, *moved = UNTOUCHED(DLManagedTensor);
   produce(&made);
   SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &tensor, &error));
-  CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as NumPy takes it */
+  CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as for NumPy */
   CHECK(dlb_tensor_view(tensor)->data == made.data);
   FAILS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only, which the older struct cannot say",
         dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
@@ -107,17 +108,19 @@ static void the_older_struct(void) {
   CHECK(shared->dl_tensor.data == moved->dl_tensor.data);
   shared->deleter(shared);
   SUCCEEDS(dlb_tensor_from_dlpack_legacy(moved, &back, &error));
-  CHECK(dlb_tensor_flags(back) == 0); /* ours, so we know better */
+  CHECK(dlb_tensor_flags(back) ==
+        0); /* made by this library, which knows that the memory may be written */
   dlb_tensor_free(back);
 }
 
-/* Whoever knows that an older struct may be written says so with dlb_tensor_from_memory. */
+/* A caller that knows that the memory of a legacy struct may be written uses
+ * dlb_tensor_from_memory(). */
 static void release_legacy(void *owner) {
   DLManagedTensor *legacy = (DLManagedTensor *)owner;
   legacy->deleter(legacy);
 }
 
-static void the_older_struct_for_those_who_know_better(void) {
+static void legacy_structs_become_writable_through_from_memory(void) {
   producer made;
   dlb_tensor *tensor;
   void *data;
@@ -130,7 +133,7 @@ static void the_older_struct_for_those_who_know_better(void) {
   CHECK(made.deleted == 1);
 }
 
-/* Refused: the deleter has not run and is still there, and nothing was written. */
+/* A refused struct was not released and has its own deleter, and `out` was not written. */
 #define REFUSED(made, status, text)                                                                \
   do {                                                                                             \
     dlb_tensor *out = UNTOUCHED(dlb_tensor);                                                       \
@@ -145,7 +148,7 @@ static void the_older_struct_for_those_who_know_better(void) {
     }                                                                                              \
   } while (0)
 
-static void hostile_structs(void) {
+static void invalid_structs_are_refused(void) {
   const int64_t big = (int64_t)1 << 62;
   producer made;
   uint32_t major;
@@ -183,23 +186,22 @@ static void hostile_structs(void) {
   REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
 }
 
-/* Devices and element types that this library does not know are carried, and come out as they went
- * in. */
-static void strangers_are_carried(void) {
+/* Devices and element types that this library does not know are exported as they were imported. */
+static void unknown_devices_and_types_are_preserved(void) {
   static const struct {
     int device, id, code, bits, lanes;
-  } strangers[] = {{kDLCUDA, 1, kDLFloat, 32, 1}, {99, 7, kDLFloat, 32, 1}, {kDLCPU, 5, 99, 8, 3}};
+  } unknown[] = {{kDLCUDA, 1, kDLFloat, 32, 1}, {99, 7, kDLFloat, 32, 1}, {kDLCPU, 5, 99, 8, 3}};
   size_t i;
   for (i = 0; i < 3; ++i) {
     producer made;
     dlb_tensor *tensor;
     DLManagedTensorVersioned *out;
     produce(&made);
-    made.managed.dl_tensor.device.device_type = (DLDeviceType)strangers[i].device;
-    made.managed.dl_tensor.device.device_id = strangers[i].id;
-    made.managed.dl_tensor.dtype.code = (uint8_t)strangers[i].code;
-    made.managed.dl_tensor.dtype.bits = (uint8_t)strangers[i].bits;
-    made.managed.dl_tensor.dtype.lanes = (uint16_t)strangers[i].lanes;
+    made.managed.dl_tensor.device.device_type = (DLDeviceType)unknown[i].device;
+    made.managed.dl_tensor.device.device_id = unknown[i].id;
+    made.managed.dl_tensor.dtype.code = (uint8_t)unknown[i].code;
+    made.managed.dl_tensor.dtype.bits = (uint8_t)unknown[i].bits;
+    made.managed.dl_tensor.dtype.lanes = (uint16_t)unknown[i].lanes;
     tensor = take(&made);
     SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
     CHECK(memcmp(&out->dl_tensor.device, &made.managed.dl_tensor.device, sizeof(DLDevice)) == 0);
@@ -209,9 +211,8 @@ static void strangers_are_carried(void) {
   }
 }
 
-/* A struct that was given away is neither taken nor released a second time, as long as it is held.
- */
-static void double_use(void) {
+/* While a handle to its memory exists, a consumed struct is neither consumed nor released again. */
+static void consumed_structs_are_not_consumed_again(void) {
   producer made;
   dlb_tensor *tensor, *again = UNTOUCHED(dlb_tensor);
   produce(&made);
@@ -229,8 +230,8 @@ static void double_use(void) {
   CHECK(made.deleted == 2);
 }
 
-/* The owner of a struct may change it before it hands it on, and is believed. */
-static void changed_structs(void) {
+/* A consumer may change a struct before it passes it on: an import reads the changed struct. */
+static void changes_to_exported_structs_count(void) {
   producer made;
   dlb_tensor *tensor, *back, *clone;
   DLManagedTensorVersioned *out;
@@ -260,7 +261,7 @@ static void changed_structs(void) {
   CHECK(made.deleted == 1);
 }
 
-static void no_deleter(void) {
+static void structs_without_a_deleter(void) {
   producer made;
   dlb_tensor *tensor;
   produce(&made);
@@ -272,16 +273,16 @@ static void no_deleter(void) {
 }
 
 int main(void) {
-  structs_go_out_and_come_back();
-  hops_do_not_nest();
-  flags_are_kept();
-  padding_is_kept();
-  the_older_struct();
-  the_older_struct_for_those_who_know_better();
-  hostile_structs();
-  strangers_are_carried();
-  double_use();
-  changed_structs();
-  no_deleter();
+  own_structs_are_unwrapped();
+  round_trips_do_not_nest();
+  flags_are_preserved();
+  padding_is_preserved();
+  legacy_structs();
+  legacy_structs_become_writable_through_from_memory();
+  invalid_structs_are_refused();
+  unknown_devices_and_types_are_preserved();
+  consumed_structs_are_not_consumed_again();
+  changes_to_exported_structs_count();
+  structs_without_a_deleter();
   return 0;
 }

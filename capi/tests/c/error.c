@@ -1,7 +1,7 @@
 /* Errors: names, messages, and every pointer that may be NULL. */
 #include "check.h"
 
-static void names(void) {
+static void statuses_have_names(void) {
   static const struct {
     dlb_status status;
     const char *name;
@@ -28,7 +28,7 @@ static void names(void) {
   CHECK(strcmp(dlb_status_name(-1), "DLB_ERROR_UNKNOWN") == 0);
 }
 
-static void no_error(void) {
+static void a_null_error_is_success(void) {
   CHECK(dlb_error_status(NULL) == DLB_OK);
   CHECK(strcmp(dlb_error_message(NULL), "") == 0);
   dlb_error_free(NULL);
@@ -42,7 +42,7 @@ static void no_error(void) {
     CHECK((call_without) == DLB_ERROR_NULL_POINTER);                                               \
   } while (0)
 
-static void null_pointers(void) {
+static void null_arguments_are_refused(void) {
   producer made, other;
   dlb_tensor *tensor, *target;
   dlb_tensor *const before = UNTOUCHED(dlb_tensor);
@@ -115,6 +115,16 @@ static void null_pointers(void) {
                dlb_tensor_into_device(NULL, CPU, 0, &out, NULL));
   REFUSES_NULL("out", dlb_tensor_into_device(tensor, CPU, 0, NULL, &error),
                dlb_tensor_into_device(tensor, CPU, 0, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_share_as(NULL, &desc, &out, &error),
+               dlb_tensor_share_as(NULL, &desc, &out, NULL));
+  REFUSES_NULL("desc", dlb_tensor_share_as(tensor, NULL, &out, &error),
+               dlb_tensor_share_as(tensor, NULL, &out, NULL));
+  REFUSES_NULL("out", dlb_tensor_share_as(tensor, &desc, NULL, &error),
+               dlb_tensor_share_as(tensor, &desc, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_record_stream(NULL, 1, &error),
+               dlb_tensor_record_stream(NULL, 1, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_wait_stream(NULL, 1, &error),
+               dlb_tensor_wait_stream(NULL, 1, NULL));
   CHECK(dlb_synchronize(CUDA, 1, NULL) == NO_CUDA);
 
   CHECK(dlb_tensor_share(NULL) == NULL && dlb_tensor_view(NULL) == NULL);
@@ -131,8 +141,8 @@ static void null_pointers(void) {
 }
 
 int main(void) {
-  names();
-  no_error();
-  null_pointers();
+  statuses_have_names();
+  a_null_error_is_success();
+  null_arguments_are_refused();
   return 0;
 }

@@ -37,7 +37,7 @@ static void memory_is_wrapped_and_released_once(void) {
   CHECK(released == 1);
 }
 
-static void constants_need_no_release(void) {
+static void constants_need_no_release_callback(void) {
   static float data[] = {1, 2};
   int64_t shape[] = {2};
   DLTensor desc = describe(data, 1, shape, NULL);
@@ -76,7 +76,7 @@ static void wrong_descriptions_release_nothing(void) {
   CHECK(released == 0 && out == UNTOUCHED(dlb_tensor));
 }
 
-static void new_memory_is_laid_out_as_asked(void) {
+static void new_memory_has_the_described_strides(void) {
   static const struct {
     int64_t shape[2], strides[2];
     uint64_t low, bytes;
@@ -92,7 +92,7 @@ static void new_memory_is_laid_out_as_asked(void) {
     void *data;
     memcpy(shape, cases[i].shape, sizeof shape);
     memcpy(strides, cases[i].strides, sizeof strides);
-    desc.byte_offset = UINT64_MAX; /* of no meaning, as data */
+    desc.byte_offset = UINT64_MAX; /* ignored, and so is data */
     SUCCEEDS(dlb_tensor_empty(&desc, &tensor, &error));
     CHECK(memcmp(dlb_tensor_view(tensor)->strides, strides, sizeof strides) == 0);
     CHECK(dlb_tensor_flags(tensor) == 0);
@@ -104,7 +104,7 @@ static void new_memory_is_laid_out_as_asked(void) {
   }
 }
 
-static void impossible_memory(void) {
+static void impossible_descriptions_are_refused(void) {
   int64_t shape[] = {2, 3}, strides[] = {0, 1};
   DLTensor desc = describe(NULL, 2, shape, strides);
   dlb_tensor *out = UNTOUCHED(dlb_tensor);
@@ -135,7 +135,7 @@ static void impossible_memory(void) {
   CHECK(out == UNTOUCHED(dlb_tensor));
 }
 
-static void device_memory_has_no_address_for_the_host(void) {
+static void device_memory_has_no_host_address(void) {
   producer made;
   dlb_tensor *tensor;
   void *data = UNTOUCHED(void);
@@ -156,15 +156,15 @@ static void device_memory_has_no_address_for_the_host(void) {
 typedef struct {
   dlb_tensor *other;
   int cloned;
-} holder;
+} callback_state;
 
 static void release_other(void *owner) {
-  holder *held = (holder *)owner;
+  callback_state *state = (callback_state *)owner;
   dlb_tensor *clone;
-  SUCCEEDS(dlb_tensor_clone(held->other, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
+  SUCCEEDS(dlb_tensor_clone(state->other, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
   dlb_tensor_free(clone);
-  dlb_tensor_free(held->other);
-  ++held->cloned;
+  dlb_tensor_free(state->other);
+  ++state->cloned;
 }
 
 static void callbacks_may_use_other_handles(void) {
@@ -172,16 +172,16 @@ static void callbacks_may_use_other_handles(void) {
   int64_t shape[] = {2};
   DLTensor desc = describe(data, 1, shape, NULL);
   int released = 0;
-  holder held = {NULL, 0};
+  callback_state state = {NULL, 0};
   dlb_tensor *tensor;
-  SUCCEEDS(dlb_tensor_from_memory(&desc, 0, &released, release, &held.other, &error));
-  SUCCEEDS(dlb_tensor_from_memory(&desc, 0, &held, release_other, &tensor, &error));
+  SUCCEEDS(dlb_tensor_from_memory(&desc, 0, &released, release, &state.other, &error));
+  SUCCEEDS(dlb_tensor_from_memory(&desc, 0, &state, release_other, &tensor, &error));
   dlb_tensor_free(tensor);
-  CHECK(held.cloned == 1 && released == 1);
+  CHECK(state.cloned == 1 && released == 1);
 }
 
-/* Padding means nothing for whole bytes, and IS_COPIED promises more than is asked. */
-static void flags_that_change_nothing(void) {
+/* Padding is ignored for elements of whole bytes, and IS_COPIED for all. */
+static void flags_without_effect(void) {
   float data[2] = {0, 1};
   int64_t shape[] = {2};
   DLTensor desc = describe(data, 1, shape, NULL);
@@ -194,12 +194,12 @@ static void flags_that_change_nothing(void) {
 
 int main(void) {
   callbacks_may_use_other_handles();
-  flags_that_change_nothing();
+  flags_without_effect();
   memory_is_wrapped_and_released_once();
-  constants_need_no_release();
+  constants_need_no_release_callback();
   wrong_descriptions_release_nothing();
-  new_memory_is_laid_out_as_asked();
-  impossible_memory();
-  device_memory_has_no_address_for_the_host();
+  new_memory_has_the_described_strides();
+  impossible_descriptions_are_refused();
+  device_memory_has_no_host_address();
   return 0;
 }

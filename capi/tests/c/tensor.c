@@ -1,4 +1,4 @@
-/* Handles: what they look like, how they share, when the memory goes. */
+/* Handles: their views, sharing, and when the memory is released. */
 #include "check.h"
 
 static void a_view_shows_the_struct(void) {
@@ -20,7 +20,7 @@ static void a_view_shows_the_struct(void) {
   CHECK(made.deleted == 1);
 }
 
-static void what_a_struct_leaves_unsaid_is_said(void) {
+static void views_have_strides_and_no_byte_offset(void) {
   producer made;
   dlb_tensor *tensor;
   const DLTensor *view;
@@ -37,7 +37,7 @@ static void what_a_struct_leaves_unsaid_is_said(void) {
   CHECK(made.deleted == 1);
 }
 
-static void no_elements_and_no_dimensions(void) {
+static void empty_tensors_and_scalars(void) {
   producer made;
   dlb_tensor *tensor;
   produce(&made);
@@ -80,7 +80,7 @@ static void contiguity_ignores_strides_that_do_not_matter(void) {
   }
 }
 
-static void the_memory_goes_with_the_last_handle(void) {
+static void the_last_handle_releases_the_memory(void) {
   producer made;
   dlb_tensor *first, *second, *third;
   produce(&made);
@@ -95,12 +95,12 @@ static void the_memory_goes_with_the_last_handle(void) {
   CHECK(made.deleted == 1);
 }
 
-static void memory_is_seen_in_another_way(void) {
+static void share_as_describes_the_memory_in_another_way(void) {
   producer made;
   dlb_tensor *tensor, *part, *out = UNTOUCHED(dlb_tensor);
   int64_t shape[] = {4, 3}, strides[] = {1, 4};
   DLTensor desc;
-  int hop;
+  int i;
   produce(&made);
   made.managed.flags = DLPACK_FLAG_BITMASK_READ_ONLY;
   tensor = take(&made);
@@ -111,9 +111,9 @@ static void memory_is_seen_in_another_way(void) {
   desc.byte_offset = 48; /* the second matrix, transposed */
   SUCCEEDS(dlb_tensor_share_as(tensor, &desc, &part, &error));
   CHECK(dlb_tensor_view(part)->data == made.data + 12 && dlb_tensor_view(part)->strides[1] == 4);
-  CHECK(dlb_tensor_flags(part) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as before */
+  CHECK(dlb_tensor_flags(part) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as the whole tensor */
   CHECK(((const float *)dlb_tensor_view(part)->data)[11] == 23);
-  /* Each byte of it, and no byte more. */
+  /* All 96 bytes. */
   desc.dtype.code = kDLUInt, desc.dtype.bits = 8;
   desc.ndim = 1, desc.strides = NULL, desc.byte_offset = 0, shape[0] = 96;
   SUCCEEDS(dlb_tensor_share_as(tensor, &desc, &out, &error));
@@ -137,9 +137,9 @@ static void memory_is_seen_in_another_way(void) {
   FAILS(DLB_ERROR_NULL_POINTER, "out is NULL", dlb_tensor_share_as(tensor, &desc, NULL, &error));
 #undef REFUSED
   CHECK(out == UNTOUCHED(dlb_tensor));
-  /* Views of views do not pile up. */
+  /* Views of views do not nest. */
   dlb_tensor_free(tensor);
-  for (hop = 0; hop < 100000; ++hop) {
+  for (i = 0; i < 100000; ++i) {
     desc = *dlb_tensor_view(part);
     SUCCEEDS(dlb_tensor_share_as(part, &desc, &out, &error));
     dlb_tensor_free(part);
@@ -150,8 +150,8 @@ static void memory_is_seen_in_another_way(void) {
   CHECK(made.deleted == 1);
 }
 
-/* Handles that went through a struct and came back are seen in another way like any other. */
-static void views_come_back_as_they_went(void) {
+/* A view that was exported and imported again is still the view. */
+static void views_survive_a_round_trip_through_dlpack(void) {
   producer made;
   dlb_tensor *tensor, *part, *back;
   DLManagedTensorVersioned *out;
@@ -172,12 +172,12 @@ static void views_come_back_as_they_went(void) {
 }
 
 int main(void) {
-  memory_is_seen_in_another_way();
-  views_come_back_as_they_went();
+  share_as_describes_the_memory_in_another_way();
+  views_survive_a_round_trip_through_dlpack();
   a_view_shows_the_struct();
-  what_a_struct_leaves_unsaid_is_said();
-  no_elements_and_no_dimensions();
+  views_have_strides_and_no_byte_offset();
+  empty_tensors_and_scalars();
   contiguity_ignores_strides_that_do_not_matter();
-  the_memory_goes_with_the_last_handle();
+  the_last_handle_releases_the_memory();
   return 0;
 }

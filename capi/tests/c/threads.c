@@ -1,5 +1,5 @@
-/* Handles are shared, read and freed on many threads at once; what releases the memory runs on one
- * of them, after all others are done. */
+/* Handles are shared, read and freed on many threads at once. The release callback runs on one of
+ * them, after all others have freed their handles. */
 #define _POSIX_C_SOURCE 200809L /* barriers */
 
 #include <pthread.h>
@@ -10,7 +10,7 @@ enum { THREADS = 8, ROUNDS = 200 };
 
 typedef struct {
   float *data;
-  int users; /* threads that are done with the memory */
+  int users; /* threads that no longer use the memory */
   int released;
   pthread_t releaser;
   pthread_mutex_t lock;
@@ -23,7 +23,7 @@ typedef struct {
   pthread_barrier_t *start;
 } work;
 
-/* What the threads did before they let go is seen here. */
+/* What the threads did before they freed their handles is visible here. */
 static void release(void *owner) {
   memory *m = (memory *)owner;
   CHECK(pthread_mutex_lock(&m->lock) == 0);
@@ -53,7 +53,7 @@ static void *use(void *argument) {
   CHECK(pthread_mutex_lock(&w->owner->lock) == 0);
   ++w->owner->users;
   CHECK(pthread_mutex_unlock(&w->owner->lock) == 0);
-  /* Half of the threads hold a struct besides. */
+  /* Half of the threads have an exported struct too. */
   if (w->managed != NULL) w->managed->deleter(w->managed);
   dlb_tensor_free(w->tensor);
   return NULL;

@@ -17,7 +17,8 @@
     }                                                                                              \
   } while (0)
 
-// The statement throws an Error with this status and a message that has this text in it.
+// Checks that the statement throws an Error with the status `expected` and a message that contains
+// `text`.
 #define THROWS(expected, text, ...)                                                                \
   do {                                                                                             \
     bool thrown = false;                                                                           \

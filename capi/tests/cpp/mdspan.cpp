@@ -1,4 +1,4 @@
-// Views as std::mdspan, where the standard library has it.
+// Views as std::mdspan, if the standard library has it.
 #include "check.hpp"
 
 #if defined(__cpp_lib_mdspan)
@@ -29,7 +29,7 @@ int main() {
   const Tensor windows = Tensor::from_memory(desc, std::make_unique<int>(0));
   THROWS(DLB_ERROR_LAYOUT, "stride 1 is zero, negative, or makes elements overlap",
          (windows.as_mdspan<float, 2>()));
-  // Steps that are never taken do not matter.
+  // Strides of dimensions of size 1, and of empty tensors, are ignored.
   const Tensor row = Tensor::empty<float>({1, 2}, {-9, 1}),
                none = Tensor::empty<float>({0, 2}, {0, -1});
   CHECK((row.as_mdspan<float, 2>().stride(0)) == 1 && (row.as_mdspan<float, 2>().extent(1)) == 2);

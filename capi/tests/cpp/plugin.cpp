@@ -1,4 +1,4 @@
-// A shared object that uses the class inside and hands out handles of the C library.
+// A shared object that uses the class internally and returns handles of the C library.
 #include "dlbridge.hpp"
 
 extern "C" __attribute__((visibility("default"))) dlb_tensor *plugin_make() {

@@ -13,11 +13,12 @@ using dlbridge::Tensor;
 static_assert(!std::is_copy_constructible_v<Tensor> && !std::is_copy_assignable_v<Tensor>);
 static_assert(std::is_nothrow_move_constructible_v<Tensor> &&
               std::is_nothrow_move_assignable_v<Tensor>);
-// What leads into a handle is not to be had of a temporary one.
-template <class T> auto lasting(int) -> decltype(std::declval<T>().view(), std::true_type());
-template <class> std::false_type lasting(long);
-static_assert(decltype(lasting<const Tensor &>(0))::value && !decltype(lasting<Tensor>(0))::value);
-// A class of the user's with a tensor in it gives no warnings.
+// References into a handle are not available from a temporary handle.
+template <class T> auto has_view(int) -> decltype(std::declval<T>().view(), std::true_type());
+template <class> std::false_type has_view(long);
+static_assert(decltype(has_view<const Tensor &>(0))::value &&
+              !decltype(has_view<Tensor>(0))::value);
+// A class of a user that has a tensor as a member compiles without warnings.
 struct Batch {
   Tensor data;
 };
@@ -35,7 +36,7 @@ std::vector<float> counting(std::size_t count) {
   return values;
 }
 
-// An owner that counts how often it is destroyed, moved-from ones left out.
+// An owner that counts how often it is destroyed; a moved-from owner does not count.
 class Counted {
 public:
   explicit Counted(int &count) : count_(&count) {}
@@ -49,7 +50,7 @@ private:
   int *count_;
 };
 
-void vectors_move_in() {
+void vectors_are_moved_in() {
   std::vector<float> values = counting(6);
   const float *address = values.data();
   Tensor tensor = Tensor::from_vector(std::move(values), {2, 3});
@@ -67,7 +68,7 @@ void vectors_move_in() {
   CHECK(scalar.to_vector<std::int64_t>() == std::vector<std::int64_t>{7});
 }
 
-void a_refused_vector_stays() {
+void a_refused_vector_is_unchanged() {
   for (const std::vector<std::int64_t> &shape :
        {std::vector<std::int64_t>{2, 2}, {7}, {0}, {}, {6, 2}}) {
     std::vector<float> values = counting(6);
@@ -103,10 +104,10 @@ void owners_are_destroyed_once() {
   THROWS(DLB_ERROR_READ_ONLY, "read-only", read_only.data_mut<float>());
   THROWS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only", read_only.share_dlpack_legacy());
   THROWS(DLB_ERROR_READ_ONLY, "tensor", std::move(read_only).into_dlpack_legacy());
-  CHECK(read_only.is_read_only()); // still here
+  CHECK(read_only.is_read_only()); // not consumed
 }
 
-void structs_go_out_and_come_back() {
+void dlpack_round_trip() {
   Tensor tensor = Tensor::from_vector(counting(4), {4});
   const float *address = tensor.data<float>();
   Exported shared = tensor.share_dlpack();
@@ -116,14 +117,14 @@ void structs_go_out_and_come_back() {
   CHECK(moved == nullptr && back.data<float>() == address);
   shared->version.major = 2;
   THROWS(DLB_ERROR_VERSION, "source: DLPack version 2.3", Tensor::from_dlpack(std::move(shared)));
-  CHECK(shared != nullptr); // still ours to release
+  CHECK(shared != nullptr); // not consumed
   shared->version.major = 1;
   ExportedLegacy legacy = std::move(back).into_dlpack_legacy();
   back = Tensor::from_dlpack(std::move(legacy));
   CHECK(back.data<float>() == address && legacy == nullptr);
 }
 
-void copies() {
+void clones_and_copies() {
   const Tensor tensor = Tensor::from_vector(counting(24), {2, 3, 2, 2});
   const Tensor clone = tensor.clone(MemoryFormat::channels_last);
   CHECK(clone.strides()[1] == 1 && clone.to_vector<float>() == counting(24));
@@ -138,7 +139,7 @@ void copies() {
          Tensor::empty(dlbridge::dtype_of<float>(), {2}, {1, 1}));
 }
 
-void devices() {
+void moves_between_devices() {
   Tensor tensor = Tensor::from_vector(counting(4), {4});
   const float *address = tensor.data<float>();
   const Tensor copy = tensor.to_device(dlbridge::cpu);
@@ -158,7 +159,7 @@ void devices() {
   tensor = Tensor();
 }
 
-void views_of_the_same_memory() {
+void share_as_describes_the_memory_in_another_way() {
   Tensor tensor = Tensor::from_vector(counting(6), {2, 3});
   DLTensor desc = tensor.view();
   std::int64_t shape[] = {3, 2}, strides[] = {1, 3};
@@ -172,7 +173,7 @@ void views_of_the_same_memory() {
   CHECK(transposed.data<float>()[5] == 5);
 }
 
-void types_and_alignment() {
+void data_checks_type_and_alignment() {
   Tensor tensor = Tensor::from_vector(counting(4), {4});
   THROWS(DLB_ERROR_DTYPE, "(0, 32, 1), found (2, 32, 1)", tensor.data<std::int32_t>());
   THROWS(DLB_ERROR_DTYPE, "found (2, 32, 1)", tensor.to_vector<double>());
@@ -185,7 +186,7 @@ void types_and_alignment() {
   CHECK(tensor.to_vector<float>() == (std::vector<float>{0, 0})); // copies need no alignment
 }
 
-void empty_handles() {
+void empty_handles_throw() {
   Tensor tensor;
   CHECK(!tensor && tensor.get() == nullptr && tensor.nbytes() == 0 && !tensor.share());
   THROWS(DLB_ERROR_NULL_POINTER, "moved from", tensor.shape());
@@ -200,14 +201,14 @@ void empty_handles() {
 } // namespace
 
 int main() {
-  vectors_move_in();
-  a_refused_vector_stays();
+  vectors_are_moved_in();
+  a_refused_vector_is_unchanged();
   owners_are_destroyed_once();
-  structs_go_out_and_come_back();
-  copies();
-  devices();
-  views_of_the_same_memory();
-  types_and_alignment();
-  empty_handles();
+  dlpack_round_trip();
+  clones_and_copies();
+  moves_between_devices();
+  share_as_describes_the_memory_in_another_way();
+  data_checks_type_and_alignment();
+  empty_handles_throw();
   return 0;
 }

@@ -9,7 +9,7 @@ using dlbridge::Tensor;
 
 namespace {
 
-void tensors_go_in_and_out() {
+void every_type_and_layout_makes_a_round_trip() {
   for (const at::ScalarType type :
        {at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kFloat, at::kDouble,
         at::kBool, at::kBFloat16, at::kComplexFloat, at::kComplexDouble, at::kUInt16, at::kUInt32,
@@ -26,7 +26,7 @@ void tensors_go_in_and_out() {
   }
 }
 
-void memory_is_shared_and_kept() {
+void memory_is_shared_and_outlives_its_tensors() {
   at::Tensor tensor = at::arange(6, at::kFloat).view({2, 3});
   Tensor ours = from_torch(tensor);
   tensor.mul_(2);
@@ -40,7 +40,7 @@ void memory_is_shared_and_kept() {
   CHECK(!ours && out.sum().item<float>() == 7 + 2 + 4 + 6 + 8 + 10);
   at::Tensor view = out.t();
   out = at::Tensor();
-  CHECK(view[2][1].item<float>() == 10); // kept by the view
+  CHECK(view[2][1].item<float>() == 10); // the view keeps the memory alive
 }
 
 struct Counted {
@@ -63,7 +63,7 @@ Tensor counted(int &destroyed, std::uint64_t flags = 0) {
   return Tensor::from_memory(desc, std::move(owner), flags);
 }
 
-void owners_live_as_long_as_libtorch_needs_them() {
+void owners_are_destroyed_when_libtorch_releases_them() {
   int destroyed = 0;
   {
     const at::Tensor tensor = into_torch(counted(destroyed));
@@ -72,33 +72,32 @@ void owners_live_as_long_as_libtorch_needs_them() {
   }
   CHECK(destroyed == 1);
   {
-    // A tensor that outgrows the memory moves to memory of libtorch's own.
+    // A tensor that is resized beyond the memory moves to memory of libtorch.
     at::Tensor tensor = into_torch(counted(destroyed));
     tensor.resize_({100});
     CHECK(destroyed == 2 && tensor[5].item<float>() == 5);
   }
 }
 
-void hops_do_not_nest() {
+void round_trips_do_not_nest() {
   int destroyed = 0;
   Tensor tensor = counted(destroyed);
   dlb_tensor *handle = tensor.get();
-  for (int hop = 0; hop < 100000; ++hop) tensor = from_torch(into_torch(std::move(tensor)));
+  for (int i = 0; i < 100000; ++i) tensor = from_torch(into_torch(std::move(tensor)));
   CHECK(tensor.get() == handle && destroyed == 0);
-  // Another view of the memory comes home as a tensor of its own, and keeps it.
+  // Another view of the memory becomes a tensor of its own, which keeps the memory alive.
   Tensor transposed = from_torch(into_torch(tensor.share()).t());
   CHECK(transposed.shape()[0] == 3 && transposed.data<float>() == tensor.data<float>());
   tensor = Tensor();
   CHECK(destroyed == 0 && transposed.to_vector<float>() == (std::vector<float>{0, 3, 1, 4, 2, 5}));
-  // And so does a view of that view, time and again.
-  for (int hop = 0; hop < 100000; ++hop)
-    transposed = from_torch(into_torch(std::move(transposed)).t());
+  // So does a view of that view, any number of times.
+  for (int i = 0; i < 100000; ++i) transposed = from_torch(into_torch(std::move(transposed)).t());
   CHECK(destroyed == 0);
   transposed = Tensor();
   CHECK(destroyed == 1);
 }
 
-void pinned_memory_comes_back_as_it_went() {
+void pinned_memory_stays_pinned() {
   std::vector<float> values{0, 1, 2, 3, 4, 5};
   std::int64_t shape[] = {2, 3};
   const DLTensor desc{values.data(), {kDLCUDAHost, 0}, 2, dlbridge::dtype_of<float>(),
@@ -109,14 +108,14 @@ void pinned_memory_comes_back_as_it_went() {
         back.to_vector<float>() == (std::vector<float>{1, 4, 2, 5}));
 }
 
-void storages_keep_memory_that_their_tensors_let_go() {
+void set_data_does_not_release_the_memory() {
   at::Tensor tensor = at::arange(4, at::kFloat);
   const Tensor ours = from_torch(tensor);
   tensor.set_data(at::zeros({2}));
   CHECK(ours.data<float>()[3] == 3);
 }
 
-void more_than_plain_buffers_are_refused() {
+void tensors_that_are_not_plain_are_refused() {
   const at::Tensor plain = at::ones({2, 2});
   const at::Tensor complex = at::ones({2}, at::kComplexFloat);
 #define REFUSED(text, ...) THROWS(DLB_ERROR_UNSUPPORTED, text, from_torch(__VA_ARGS__))
@@ -134,7 +133,7 @@ void more_than_plain_buffers_are_refused() {
 #undef REFUSED
 }
 
-void what_libtorch_cannot_hold_is_refused() {
+void tensors_that_libtorch_cannot_represent_are_refused() {
   int destroyed = 0;
   const auto stays = [&](Tensor &tensor, dlb_status status, const char *text) {
     THROWS(status, text, into_torch(std::move(tensor)));
@@ -162,7 +161,7 @@ void what_libtorch_cannot_hold_is_refused() {
   THROWS(DLB_ERROR_NULL_POINTER, "moved from", into_torch(std::move(empty)));
   Tensor uncountable = Tensor::empty<float>({std::int64_t{1} << 62, std::int64_t{1} << 62, 0});
   stays(uncountable, DLB_ERROR_LAYOUT, "libtorch: ");
-  // Steps that are never taken do not matter.
+  // Strides of dimensions of size 1, and of empty tensors, are ignored.
   CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {1, 2}, {-9, 1})).stride(0) == 0);
   CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {0, 2}, {-9, -1})).numel() == 0);
 }
@@ -170,13 +169,13 @@ void what_libtorch_cannot_hold_is_refused() {
 } // namespace
 
 int main() {
-  tensors_go_in_and_out();
-  memory_is_shared_and_kept();
-  owners_live_as_long_as_libtorch_needs_them();
-  hops_do_not_nest();
-  pinned_memory_comes_back_as_it_went();
-  storages_keep_memory_that_their_tensors_let_go();
-  more_than_plain_buffers_are_refused();
-  what_libtorch_cannot_hold_is_refused();
+  every_type_and_layout_makes_a_round_trip();
+  memory_is_shared_and_outlives_its_tensors();
+  owners_are_destroyed_when_libtorch_releases_them();
+  round_trips_do_not_nest();
+  pinned_memory_stays_pinned();
+  set_data_does_not_release_the_memory();
+  tensors_that_are_not_plain_are_refused();
+  tensors_that_libtorch_cannot_represent_are_refused();
   return 0;
 }

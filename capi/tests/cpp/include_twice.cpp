@@ -1,4 +1,4 @@
-// Headers come twice in one file and once more in another of the same program.
+// A program that includes each header twice in this file and once in another.
 #include "dlbridge.hpp"
 #include "dlbridge.hpp"
 #include "dlbridge.h"
