@@ -47,7 +47,7 @@ fn cuda(count: &mut Count, fake_cuda: &Path) -> Outcome {
 /// The C library: in debug all there is, optimised what programs see of it.
 fn c_library(count: &mut Count, fake_cuda: &Path) -> Outcome {
     tools::ready();
-    for selection in [&[][..], &["--release", "--test", "programs"]] {
+    for selection in [&[][..], &["--release", "--test", "suite", "programs::"]] {
         let mut test = cargo(&["test", "--package", "dlbridge-capi"]);
         test.args(selection).env("DLBRIDGE_FAKE_CUDA", fake_cuda);
         count.run(tools::found_by(&mut test))?;

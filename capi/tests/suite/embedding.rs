@@ -1,12 +1,10 @@
 //! The recipes of `docs/embedding.md`: run, and compared with what the page says they print.
 
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::{block, library, output_of, root, scratch, skipped};
+use crate::support::{block, library, output_of, root, scratch, skipped};
 
 /// The recipe in a language, and what it prints.
 fn recipe(language: &str) -> (String, String) {

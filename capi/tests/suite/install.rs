@@ -1,13 +1,11 @@
 //! The library as `cargo cinstall` installs it: found by pkg-config and CMake, and the examples
 //! over it.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{
+use crate::support::{
     cargo, is_installed, libtorch, output_of, root, run_silent, scratch, skipped, succeed,
 };
 

@@ -1,7 +1,5 @@
 //! Builds the library, compiles programs against it, and runs them.
 
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses a part of it")]
-
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +7,22 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// What a program needs besides the static library on Linux.
-pub const SYSTEM_LIBRARIES: [&str; 7] =
+pub(crate) const SYSTEM_LIBRARIES: [&str; 7] =
     ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
 
 /// The folder of the workspace.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a package within the workspace")
 }
 
 /// The first block of a language in a page, and the rest of the page.
-pub fn block<'a>(page: &'a str, language: &str) -> (&'a str, &'a str) {
+pub(crate) fn block<'a>(page: &'a str, language: &str) -> (&'a str, &'a str) {
     let (_, rest) = page.split_once(&format!("```{language}\n")).expect("a block in this language");
     rest.split_once("```\n").expect("its end")
 }
 
 /// An empty folder for what a test makes.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).expect("removed");
@@ -34,7 +32,7 @@ pub fn scratch(name: &str) -> PathBuf {
 }
 
 /// A call of cargo in the workspace.
-pub fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
     command
@@ -42,7 +40,7 @@ pub fn cargo(arguments: &[&str]) -> Command {
 
 /// The folder that holds `libdlbridge.so` and `libdlbridge.a`, built once in the profile of this
 /// test.
-pub fn library() -> &'static Path {
+pub(crate) fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut build = cargo(&["build", "--quiet", "--package", "dlbridge-capi"]);
@@ -57,19 +55,19 @@ pub fn library() -> &'static Path {
 }
 
 /// Whether a tool is there.
-pub fn is_installed(tool: &str) -> bool {
+pub(crate) fn is_installed(tool: &str) -> bool {
     Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Says that a part of a test is left out.
-pub fn skipped(what: &str, why: &str) {
+pub(crate) fn skipped(what: &str, why: &str) {
     // To the terminal, past the capture of the test harness.
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "skipped: {what}: {why}");
 }
 
 /// Runs a command; fails with all that it said.
-pub fn succeed(command: &mut Command) -> Output {
+pub(crate) fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
@@ -82,37 +80,37 @@ pub fn succeed(command: &mut Command) -> Output {
 }
 
 /// What a command prints on its standard output.
-pub fn output_of(command: &mut Command) -> String {
+pub(crate) fn output_of(command: &mut Command) -> String {
     String::from_utf8(succeed(command).stdout).expect("UTF-8")
 }
 
 /// Runs a test program, which has nothing to say when all is well.
-pub fn run_silent(command: &mut Command) {
+pub(crate) fn run_silent(command: &mut Command) {
     let Output { stdout, stderr, .. } = succeed(command);
     let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
     assert!(said.is_empty(), "{command:?}: {said}");
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Link {
+pub(crate) enum Link {
     Shared,
     Static,
 }
 
 /// A program to compile.
-pub struct Program {
+pub(crate) struct Program {
     compiler: Command,
     output: PathBuf,
 }
 
 impl Program {
     /// A program of C or C++ sources under `capi/tests/`, in a standard such as `c99` or `c++20`.
-    pub fn new(name: &str, standard: &str, sources: &[&str]) -> Self {
+    pub(crate) fn new(name: &str, standard: &str, sources: &[&str]) -> Self {
         Self::with("cc", "c++", name, standard, sources)
     }
 
     /// The same with other compilers.
-    pub fn with(c: &str, cpp: &str, name: &str, standard: &str, sources: &[&str]) -> Self {
+    pub(crate) fn with(c: &str, cpp: &str, name: &str, standard: &str, sources: &[&str]) -> Self {
         let mut compiler = Command::new(if standard.starts_with("c++") { cpp } else { c });
         let output = scratch(&format!("{name}-{standard}")).join("program");
         compiler
@@ -125,14 +123,14 @@ impl Program {
         Self { compiler, output }
     }
 
-    pub fn arguments(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+    pub(crate) fn arguments(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.compiler.args(arguments);
         self
     }
 
     /// Compiles it with sanitizers and links the library; refusing more memory than there is is
     /// left to the library.
-    pub fn sanitized(self, link: Link) -> Command {
+    pub(crate) fn sanitized(self, link: Link) -> Command {
         let sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
         let mut command = Command::new(self.arguments(sanitizers).link(link));
         command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
@@ -140,13 +138,13 @@ impl Program {
     }
 
     /// Compiles it without the library; gives its path.
-    pub fn without_library(mut self) -> PathBuf {
+    pub(crate) fn without_library(mut self) -> PathBuf {
         run_silent(&mut self.compiler);
         self.output
     }
 
     /// Compiles it and links the library; gives its path.
-    pub fn link(mut self, link: Link) -> PathBuf {
+    pub(crate) fn link(mut self, link: Link) -> PathBuf {
         let library = library();
         match link {
             Link::Shared => {
@@ -164,7 +162,7 @@ impl Program {
 
 /// The folder of libtorch, if there is one: `LIBTORCH`, which cargo sets to the one of `cargo xtask
 /// setup`, or the active Python's.
-pub fn libtorch() -> Option<PathBuf> {
+pub(crate) fn libtorch() -> Option<PathBuf> {
     let folder = if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
         let mut python = Command::new("python3");
         let output = python.args(["-c", "import torch; print(torch.__path__[0])"]).output().ok()?;

@@ -1,10 +1,8 @@
 //! libtorch tensors through `dlbridge/torch.hpp`, in C++, where there is a libtorch.
 
-mod support;
-
 use std::path::Path;
 
-use support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
+use crate::support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
 
 /// Compiles a program against libtorch, with sanitizers, and runs it. It says nothing of its own,
 /// but libtorch warns of what it finds old.

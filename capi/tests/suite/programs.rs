@@ -1,11 +1,9 @@
 //! C and C++ programs over the library: every standard, static and shared, under sanitizers and
 //! valgrind.
 
-mod support;
-
 use std::process::Command;
 
-use support::{
+use crate::support::{
     Link, Program, block, is_installed, library, output_of, root, run_silent, scratch, skipped,
     succeed,
 };

@@ -1,13 +1,11 @@
 //! What the library exports, and that its numbers agree with each other.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::{SYSTEM_LIBRARIES, cargo, library, output_of, root, scratch, succeed};
+use crate::support::{SYSTEM_LIBRARIES, cargo, library, output_of, root, scratch, succeed};
 
 /// A line of `capi/tests/abi/symbols.txt`: a name, the version of the ABI that brought it, and what
 /// the header says of it.
