@@ -151,7 +151,7 @@ fn refused_structs_are_not_consumed() {
         let (source, deleted) = producer.make();
         let mut out = null_mut();
         let refused = outcome(|error| {
-            // SAFETY: the test made the struct. The library checks the numbers that are wrong in it.
+            // SAFETY: the test made the struct; the library checks its numbers.
             unsafe { dlb_tensor_from_dlpack(source.as_ptr(), &raw mut out, error) }
         });
         assert_eq!(refused.0, status, "{}", refused.1);

@@ -1,6 +1,6 @@
 /*
- * A buffer from malloc becomes a tensor, its transpose is cloned, and the clone is handed on as a
- * DLPack struct and comes back.
+ * A buffer from malloc becomes a tensor. Its transpose is cloned, and the clone is exported as a
+ * DLPack struct and imported again.
  *
  *     cc transpose.c $(pkg-config --cflags --libs dlbridge) && ./a.out
  */
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Ends the program with the library's words unless a call succeeded. */
+/* Ends the program with the library's error message unless a call succeeded. */
 static void require(dlb_status status, dlb_error **error) {
   if (status == DLB_OK) return;
   fprintf(stderr, "%s: %s\n", dlb_status_name(status), dlb_error_message(*error));
@@ -19,7 +19,7 @@ static void require(dlb_status status, dlb_error **error) {
 
 static void release(void *buffer) {
   free(buffer);
-  puts("the buffer is free again");
+  puts("the buffer is freed");
 }
 
 static void print(const char *name, const dlb_tensor *tensor) {
@@ -47,18 +47,18 @@ int main(int count, char **arguments) {
   if (count > 1) shape[0] = atoi(arguments[1]); /* try -3, to see an error */
   for (i = 0; i < 6; ++i) buffer[i] = (float)i;
 
-  /* Nothing is copied; from here on dlbridge calls release(buffer), once. */
+  /* Nothing is copied. dlbridge will call release(buffer) once. */
   desc.data = buffer;
   require(dlb_tensor_from_memory(&desc, 0, buffer, release, &transpose, &error), &error);
   print("the transpose", transpose);
 
-  /* Memory of its own, in row-major order. */
+  /* The clone has memory of its own, in row-major order. */
   require(
       dlb_tensor_clone(transpose, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, &error),
       &error);
   dlb_tensor_free(transpose);
 
-  /* Moved into a struct that any consumer of DLPack takes; here it is us again. */
+  /* The clone moves into a struct for any DLPack consumer; here dlbridge consumes it again. */
   require(dlb_tensor_into_dlpack(clone, &managed, &error), &error);
   require(dlb_tensor_from_dlpack(managed, &back, &error), &error);
   print("the clone, back", back);

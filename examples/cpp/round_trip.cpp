@@ -9,7 +9,7 @@
 int main() {
   const torch::Tensor image = torch::arange(12, torch::kFloat).view({3, 4});
 
-  // Out of libtorch: another owner of the same memory.
+  // Out of libtorch: the dlbridge tensor is another owner of the same memory.
   dlbridge::Tensor shared = dlbridge::from_torch(image.t());
   std::cout << "shape (" << shared.shape()[0] << ", " << shared.shape()[1] << "), strides ("
             << shared.strides()[0] << ", " << shared.strides()[1] << "), "
@@ -18,7 +18,7 @@ int main() {
   shared.data_mut<float>()[0] = 100;
   std::cout << "libtorch sees the " << image[0][0].item<float>() << "\n";
 
-  // A vector into libtorch: moved, and destroyed when libtorch is done with it.
+  // A vector into libtorch: it is moved, and destroyed when libtorch no longer needs it.
   std::vector<float> values{1, 2, 3, 4};
   const float *address = values.data();
   dlbridge::Tensor ours = dlbridge::Tensor::from_vector(std::move(values), {2, 2});
@@ -28,12 +28,12 @@ int main() {
             << ", its square:\n"
             << matrix.matmul(matrix) << "\n";
 
-  // A deep copy is made by name, at memory speed whatever the layout.
+  // Only clone() and functions named to_... copy data.
   const torch::Tensor copy = dlbridge::into_torch(shared.clone(dlbridge::MemoryFormat::contiguous));
   std::cout << "the transpose, copied: contiguous " << copy.is_contiguous() << ", equal "
             << copy.equal(image.t()) << "\n";
 
-  // What cannot be is refused, and says why.
+  // A tensor that cannot be converted is refused with the reason.
   try {
     dlbridge::from_torch(torch::ones({2}, torch::requires_grad()));
   } catch (const dlbridge::Error &error) {

@@ -1,12 +1,12 @@
-// libtorch tensors as dlbridge tensors, and back. Header-only: compiles against your own libtorch
-// (2.11 to 2.13, C++20) and links it and the C library.
+// libtorch tensors as dlbridge tensors, and back. Header-only: compile it against your libtorch
+// (2.11 to 2.13, C++20), and link libtorch and the C library.
 //
 //     dlbridge::Tensor tensor = dlbridge::from_torch(torch::rand({2, 3}));   // no data is copied
 //     at::Tensor back = dlbridge::into_torch(std::move(tensor));             // nor here
 //
-// Both refuse what dlbridge's Rust side refuses: what is more than a plain strided buffer on the
-// one hand, what libtorch cannot hold, or would abort on, on the other. Unlike there, a tensor's
-// memory may be shared: who writes when is the caller's affair in C++.
+// from_torch() refuses tensors that are not plain strided buffers, and into_torch() tensors that
+// libtorch cannot represent or would abort on, as dlbridge's Rust functions do. Unlike in Rust, the
+// memory may be shared: in C++ the caller makes sure that writes do not race.
 #ifndef DLBRIDGE_TORCH_HPP_
 #define DLBRIDGE_TORCH_HPP_
 
@@ -19,15 +19,16 @@ namespace dlbridge {
 
 namespace detail {
 
-/// Frees a handle that libtorch held. Its address is how memory of ours is recognised, within one
-/// shared object.
+/// The deleter of tensors that into_torch() made. from_torch() recognises them by its address,
+/// within one shared object.
 inline void free_handle(void *handle) noexcept {
   dlb_tensor_free(static_cast<dlb_tensor *>(handle));
 }
 
-/// Why a tensor is no plain strided buffer, and what to do about it.
-inline const char *refusal(int32_t plain) noexcept {
-  switch (plain) {
+/// Why a tensor is not a plain strided buffer, and what to do about it. `reason` is one of
+/// DLB_TORCH_*.
+inline const char *refusal(int32_t reason) noexcept {
+  switch (reason) {
   case DLB_TORCH_UNDEFINED: return "is undefined; there is nothing to convert";
   case DLB_TORCH_NESTED: return "is nested; convert its parts, or use to_padded_tensor()";
   case DLB_TORCH_NOT_STRIDED: return "is not strided (sparse or opaque); use to_dense() first";
@@ -40,16 +41,15 @@ inline const char *refusal(int32_t plain) noexcept {
   case DLB_TORCH_COPY_ON_WRITE: return "is a lazy clone; use clone() first";
   case DLB_TORCH_DTYPE:
     return "has a type of element that DLPack does not have (quantized or of odd width); use "
-           "dequantize() "
-           "or to() first";
+           "dequantize() or to() first";
   case DLB_TORCH_SHORT_STORAGE: return "reaches beyond its storage; use clone() first";
   default:
     return "is on a device that DLPack does not have (meta, for one); move it to the CPU first";
   }
 }
 
-/// Whether a handle shows just this.
-inline bool shows(const dlb_tensor *handle, const DLTensor &desc) noexcept {
+/// Whether the view of a handle has the address, element type, shape and strides of `desc`.
+inline bool has_view(const dlb_tensor *handle, const DLTensor &desc) noexcept {
   const DLTensor &view = *dlb_tensor_view(handle);
   const auto same = [&](const std::int64_t *a, const std::int64_t *b) {
     return desc.ndim == 0 ||
@@ -60,108 +60,132 @@ inline bool shows(const dlb_tensor *handle, const DLTensor &desc) noexcept {
          a.lanes == b.lanes && same(view.shape, desc.shape) && same(view.strides, desc.strides);
 }
 
-} // namespace detail
-
-/// Another owner of a libtorch tensor's memory. No data is copied.
-///
-/// Memory that came from dlbridge is unwrapped, so that passing back and forth does not pile up.
-/// Other memory is kept through the tensor's storage: as long as the result lives, nobody resizes
-/// that, nor clones it lazily and then writes it, because libtorch would move it to other memory. A
-/// CUDA tensor counts as written on the legacy default stream: of one that is written on another,
-/// call wait_stream() of the result.
-///
-/// Throws Error with DLB_ERROR_UNSUPPORTED when the tensor is more than a plain strided buffer, and
-/// with DLB_ERROR_INVALID_ARGUMENT when it has elements but no memory.
-inline Tensor from_torch(const at::Tensor &tensor) {
+/// Describes a libtorch tensor. The result points to its shape and strides. Throws unless it is a
+/// plain strided buffer.
+inline DLTensor describe_torch(const at::Tensor &tensor) {
   using namespace torch_plain;
   DLTensor desc{};
-  int32_t device_type = 0, device_index = 0, plain = why_not_plain(tensor);
-  if (plain == DLB_TORCH_PLAIN && !describe_device(tensor, &device_type, &device_index))
-    plain = DLB_TORCH_DEVICE;
-  if (plain == DLB_TORCH_PLAIN && !describe_dtype(tensor, &desc.dtype)) plain = DLB_TORCH_DTYPE;
-  if (plain == DLB_TORCH_PLAIN && !fits_storage(tensor)) plain = DLB_TORCH_SHORT_STORAGE;
-  if (plain != DLB_TORCH_PLAIN) {
-    throw Error(DLB_ERROR_UNSUPPORTED,
-                std::string("the libtorch tensor ") + detail::refusal(plain));
+  int32_t device_type = 0, device_index = 0, reason = why_not_plain(tensor);
+  if (reason == DLB_TORCH_PLAIN && !describe_device(tensor, &device_type, &device_index)) {
+    reason = DLB_TORCH_DEVICE;
+  }
+  if (reason == DLB_TORCH_PLAIN && !describe_dtype(tensor, &desc.dtype)) reason = DLB_TORCH_DTYPE;
+  if (reason == DLB_TORCH_PLAIN && !fits_storage(tensor)) reason = DLB_TORCH_SHORT_STORAGE;
+  if (reason != DLB_TORCH_PLAIN) {
+    throw Error(DLB_ERROR_UNSUPPORTED, std::string("the libtorch tensor ") + refusal(reason));
   }
   desc.data = const_cast<void *>(tensor.const_data_ptr());
   desc.device = {static_cast<DLDeviceType>(device_type), device_index};
   desc.ndim = static_cast<std::int32_t>(tensor.dim());
-  // The library copies both.
   desc.shape = const_cast<std::int64_t *>(tensor.sizes().data());
   desc.strides = const_cast<std::int64_t *>(tensor.strides().data());
+  return desc;
+}
+
+/// Throws unless libtorch can reach the memory. Makes CUDA memory ready on the legacy default
+/// stream.
+inline void require_torch_memory(const Tensor &tensor) {
+  if (tensor.device().device_type != kDLCUDA) {
+    const void *address = nullptr;
+    dlb_error *error = nullptr;
+    if (dlb_tensor_data(tensor.get(), &address, &error) == DLB_OK) return;
+    const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
+    throw Error(DLB_ERROR_DEVICE,
+                std::string("libtorch's CPU tensors: ") + dlb_error_message(error));
+  }
+  // A library without CUDA has put no work on a stream, which libtorch would have to wait for.
+  if ((dlb_capabilities() & DLB_CAP_CUDA) != 0) tensor.record_stream(DLB_STREAM_LEGACY_DEFAULT);
+}
+
+/// libtorch's name for the element type. Throws if libtorch has no such type.
+inline at::ScalarType torch_dtype(const Tensor &tensor) {
+  if ((tensor.flags() & DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED) == 0) {
+    try {
+      return at::toScalarType(tensor.dtype());
+    } catch (const c10::Error &) {
+      // at::toScalarType() throws for types that libtorch does not have.
+    }
+  }
+  throw Error(DLB_ERROR_DTYPE, "libtorch has no such element type");
+}
+
+/// The strides for libtorch. Throws for negative strides. Strides of dimensions of size 1, and of
+/// tensors without elements, are ignored and made 0 or 1.
+inline std::vector<std::int64_t> torch_strides(const Tensor &tensor) {
+  const Dims shape = tensor.shape();
+  std::vector<std::int64_t> strides = tensor.strides();
+  const bool empty = tensor.size() == 0;
+  for (std::size_t dimension = 0; dimension < strides.size(); ++dimension) {
+    std::int64_t &stride = strides[dimension];
+    if (stride >= 0 && !empty) continue;
+    if (!empty && shape[dimension] > 1) {
+      throw Error(DLB_ERROR_LAYOUT,
+                  "stride " + std::to_string(stride) + " of dimension " +
+                      std::to_string(dimension) +
+                      " is negative, which libtorch does not support: clone() the tensor");
+    }
+    stride = stride > 0 ? 1 : 0;
+  }
+  return strides;
+}
+
+} // namespace detail
+
+/// Returns a tensor that is another owner of a libtorch tensor's memory. No data is copied.
+///
+/// Memory that into_torch() passed to libtorch is unwrapped, so that round trips do not nest. Other
+/// memory is kept alive through the tensor's storage. As long as the result lives, do not resize
+/// the storage, and do not clone it lazily and then write it: libtorch would move it to other
+/// memory. A CUDA tensor counts as written on the legacy default stream: if it is written on
+/// another stream, call wait_stream() of the result.
+///
+/// Throws Error with DLB_ERROR_UNSUPPORTED if the tensor is not a plain strided buffer, and with
+/// DLB_ERROR_INVALID_ARGUMENT if it has elements but no memory.
+inline Tensor from_torch(const at::Tensor &tensor) {
+  DLTensor desc = detail::describe_torch(tensor);
   const at::DataPtr &memory = tensor.storage().data_ptr();
   if (memory.get_deleter() != detail::free_handle) {
     return Tensor::from_memory(desc, c10::Storage(tensor.storage()));
   }
   const auto *handle = static_cast<const dlb_tensor *>(memory.get_context());
-  desc.device = dlb_tensor_view(handle)->device; // libtorch knows pinned memory as the CPU's
-  Tensor home(dlb_tensor_share(handle));
-  return detail::shows(handle, desc) ? std::move(home) : home.share_as(desc);
+  desc.device = dlb_tensor_view(handle)->device; // for libtorch, pinned memory is on the CPU
+  Tensor whole(dlb_tensor_share(handle));
+  return detail::has_view(handle, desc) ? std::move(whole) : whole.share_as(desc);
 }
 
 /// Moves a tensor into libtorch. No data is copied.
 ///
-/// Throws Error, and leaves `tensor` as it is: DLB_ERROR_READ_ONLY, because libtorch writes
-/// whatever it has (clone() the tensor); DLB_ERROR_DEVICE for memory that libtorch cannot reach;
-/// DLB_ERROR_CUDA where CUDA is missing or fails; DLB_ERROR_DTYPE for element types that libtorch
-/// does not have; DLB_ERROR_LAYOUT for negative strides, more than 64 dimensions and sizes that
-/// libtorch cannot multiply.
+/// Throws Error, and leaves `tensor` unchanged: with DLB_ERROR_READ_ONLY for read-only memory,
+/// because libtorch may write all its memory (clone() the tensor); with DLB_ERROR_DEVICE for memory
+/// that libtorch cannot reach; with DLB_ERROR_CUDA if CUDA is not available or fails; with
+/// DLB_ERROR_DTYPE for element types that libtorch does not have; with DLB_ERROR_LAYOUT for
+/// negative strides, more than 64 dimensions and sizes whose product libtorch cannot represent.
 inline at::Tensor into_torch(Tensor &&tensor) {
   const DLTensor &view = tensor.view();
-  const bool cuda = view.device.device_type == kDLCUDA;
-  const void *host = nullptr;
-  dlb_error *error = nullptr;
-  if (!cuda && dlb_tensor_data(tensor.get(), &host, &error) != DLB_OK) {
-    const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
-    throw Error(DLB_ERROR_DEVICE,
-                std::string("libtorch's CPU tensors: ") + dlb_error_message(error));
-  }
-  // A build of the library without CUDA has made no such memory.
-  if (cuda && (dlb_capabilities() & DLB_CAP_CUDA) != 0)
-    tensor.record_stream(DLB_STREAM_LEGACY_DEFAULT);
+  detail::require_torch_memory(tensor);
   if (tensor.is_read_only()) {
     throw Error(DLB_ERROR_READ_ONLY,
                 "the memory is read-only, which libtorch ignores: clone() the tensor");
   }
-  std::optional<at::ScalarType> type;
-  if ((tensor.flags() & DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED) == 0) {
-    try {
-      type = at::toScalarType(view.dtype);
-    } catch (const c10::Error &) {
-      // libtorch has no such type.
-    }
-  }
-  if (!type) throw Error(DLB_ERROR_DTYPE, "libtorch has no such element type");
+  const at::ScalarType dtype = detail::torch_dtype(tensor);
   if (view.ndim > 64) {
     throw Error(DLB_ERROR_LAYOUT, std::to_string(view.ndim) +
                                       " dimensions are more than the 64 that libtorch can hold");
   }
-  const Dims shape = tensor.shape(), strides = tensor.strides();
-  std::vector<std::int64_t> steps = strides;
-  const bool empty = tensor.size() == 0;
-  for (std::size_t dimension = 0; dimension < steps.size(); ++dimension) {
-    std::int64_t &step = steps[dimension];
-    if (step >= 0 && !empty) continue;
-    if (!empty && shape[dimension] > 1) {
-      throw Error(DLB_ERROR_LAYOUT,
-                  "stride " + std::to_string(step) + " of dimension " + std::to_string(dimension) +
-                      " is negative, which libtorch does not support: clone() the tensor");
-    }
-    // A step that is never taken is made harmless.
-    step = step > 0 ? 1 : 0;
-  }
-  const at::Device place =
+  const Dims shape = tensor.shape();
+  const std::vector<std::int64_t> strides = detail::torch_strides(tensor);
+  const bool cuda = view.device.device_type == kDLCUDA;
+  const at::Device device =
       cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(view.device.device_id))
            : at::Device(at::kCPU);
   try {
-    const auto made =
-        torch_plain::from_blob(view.data, at::IntArrayRef(shape.data(), shape.size()), steps, *type,
-                               place, tensor.get(), detail::free_handle);
+    const torch_plain::Blob blob{view.data, at::IntArrayRef(shape.data(), shape.size()), strides,
+                                 dtype, device};
+    const auto made = torch_plain::from_blob(blob, tensor.get(), detail::free_handle);
     (void)tensor.release();
     return std::move(*made);
   } catch (const c10::Error &error) {
-    // No CUDA, or a shape without elements whose sizes libtorch cannot multiply.
+    // CUDA is not available, or libtorch cannot multiply the sizes of a tensor without elements.
     throw Error(cuda ? DLB_ERROR_DEVICE : DLB_ERROR_LAYOUT,
                 std::string("libtorch: ") + error.what_without_backtrace());
   }

@@ -1,12 +1,12 @@
 /*
- * What libtorch tensors and plain strided buffers have in common: shared by dlbridge's Rust side
- * and by dlbridge/torch.hpp, so that both refuse the same tensors. C sees the reasons, C++ the
- * checks.
+ * Checks whether a libtorch tensor is a plain strided buffer. dlbridge's Rust code and
+ * dlbridge/torch.hpp both use this file, so that they refuse the same tensors. C code sees the
+ * reasons only, C++ code the checks too.
  */
 #ifndef DLBRIDGE_TORCH_PLAIN_H_
 #define DLBRIDGE_TORCH_PLAIN_H_
 
-/* Why a tensor is more than a plain strided buffer; 0 when it is not. */
+/* Why a tensor is not a plain strided buffer. */
 enum {
   DLB_TORCH_PLAIN = 0,
   DLB_TORCH_UNDEFINED,
@@ -30,7 +30,7 @@ enum {
 #include <memory>
 #include <utility>
 
-/* ATen brings its own dlpack.h, with the same include guard as ours: either may come first. */
+/* ATen includes its own dlpack.h, which has the same include guard as ours: either may be first. */
 #include "dlpack/dlpack.h"
 
 #include <ATen/ATen.h>
@@ -45,8 +45,8 @@ static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VER
 
 namespace dlbridge::torch_plain {
 
-// Why a tensor is more than a plain strided buffer, as far as that can be seen without its
-// elements.
+// Why a tensor is not a plain strided buffer: one of DLB_TORCH_*. Does not check the element type
+// (but for quantized ones), the device and the size of the storage.
 inline int32_t why_not_plain(const at::Tensor &t) {
   if (!t.defined()) return DLB_TORCH_UNDEFINED;
   if (t.is_nested()) return DLB_TORCH_NESTED;
@@ -61,7 +61,8 @@ inline int32_t why_not_plain(const at::Tensor &t) {
   return DLB_TORCH_PLAIN;
 }
 
-// DLPack's name for the element type; false if it has none, or one that means another width.
+// Writes DLPack's name for the element type. Returns false if DLPack has none, or one of another
+// width.
 inline bool describe_dtype(const at::Tensor &t, DLDataType *out) {
   switch (t.scalar_type()) {
   case at::kByte: *out = {kDLUInt, 8, 1}; return true;
@@ -85,7 +86,7 @@ inline bool describe_dtype(const at::Tensor &t, DLDataType *out) {
   }
 }
 
-// DLPack's name for the device; false if there is none.
+// Writes DLPack's name for the device. Returns false if DLPack has none.
 inline bool describe_device(const at::Tensor &t, int32_t *device_type, int32_t *device_index) {
   switch (t.device().type()) {
   case at::kCPU: *device_type = kDLCPU; break;
@@ -103,10 +104,11 @@ inline bool fits_storage(const at::Tensor &t) {
   if (t.numel() == 0) return true;
   const size_t whole = t.storage().nbytes();
   if (t.storage_offset() == 0 && t.is_contiguous()) return t.nbytes() <= whole;
-  // How many elements further than the first one may lie; divisions, because products may overflow.
-  const uint64_t room = whole / t.itemsize();
-  if (t.storage_offset() < 0 || room <= static_cast<uint64_t>(t.storage_offset())) return false;
-  uint64_t left = room - 1 - static_cast<uint64_t>(t.storage_offset());
+  // Divides the number of elements that the storage holds, because products of strides may
+  // overflow.
+  const uint64_t capacity = whole / t.itemsize();
+  if (t.storage_offset() < 0 || capacity <= static_cast<uint64_t>(t.storage_offset())) return false;
+  uint64_t left = capacity - 1 - static_cast<uint64_t>(t.storage_offset());
   for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
     const uint64_t steps = static_cast<uint64_t>(t.size(dimension)) - 1;
     const uint64_t stride = static_cast<uint64_t>(t.stride(dimension));
@@ -116,42 +118,58 @@ inline bool fits_storage(const at::Tensor &t) {
   return true;
 }
 
-// Does nothing; holds a context's place until the tensor exists.
-inline void keep(void *) noexcept {}
+// A description of a tensor over memory of the host or of a CUDA device that libtorch can use.
+// Strides are not negative, and the extent in bytes fits an int64_t: libtorch would abort
+// otherwise.
+struct Blob {
+  void *data;
+  at::IntArrayRef shape;
+  at::IntArrayRef strides;
+  at::ScalarType dtype;
+  at::Device device;
+};
 
-// A tensor over memory of the host or of a CUDA device (which libtorch must be able to use), whose
-// context is released when libtorch is done with it: what `at::for_blob().context()` does, without
-// its detours through dispatch and tracing. Strides are not negative, and the extent in bytes fits
-// an int64_t: libtorch would abort otherwise. Resizing the tensor gives it other memory. The
-// context is taken on success only.
-inline std::unique_ptr<at::Tensor> from_blob(void *data, at::IntArrayRef shape,
-                                             at::IntArrayRef strides, at::ScalarType dtype,
-                                             at::Device device, void *context,
-                                             void (*release)(void *)) {
-  if (!device.is_cpu()) at::globalContext().lazyInitDevice(device.type());
-  at::Allocator *allocator =
-      device.is_cpu() ? c10::GetDefaultCPUAllocator() : c10::GetAllocator(device.type());
-  const auto key = device.is_cpu() ? c10::DispatchKey::CPU : c10::DispatchKey::CUDA;
-  const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
-  int64_t elements = 1;
+// The number of elements from the first one to the last one in memory; 0 if there are none.
+inline int64_t elements_spanned(at::IntArrayRef shape, at::IntArrayRef strides) {
   for (const int64_t size : shape) {
-    if (size == 0) elements = 0;
+    if (size == 0) return 0;
   }
-  for (size_t dimension = 0; elements != 0 && dimension < shape.size(); ++dimension) {
+  int64_t elements = 1;
+  for (size_t dimension = 0; dimension < shape.size(); ++dimension) {
     elements += (shape[dimension] - 1) * strides[dimension];
   }
-  // A storage that refuses to grow would leave a tensor that reaches beyond it: it may grow, into
-  // memory of libtorch's own.
+  return elements;
+}
+
+// The deleter of a storage that does not own its context yet.
+inline void release_nothing(void *) noexcept {}
+
+// Makes a tensor that calls release(context) when libtorch no longer needs the memory. Does what
+// `at::for_blob().context()` does, without its detours through dispatch and tracing. Resizing the
+// tensor moves it to memory of libtorch. On failure the caller still owns `context`.
+inline std::unique_ptr<at::Tensor> from_blob(const Blob &blob, void *context,
+                                             void (*release)(void *)) {
+  const bool cpu = blob.device.is_cpu();
+  if (!cpu) at::globalContext().lazyInitDevice(blob.device.type());
+  at::Allocator *allocator =
+      cpu ? c10::GetDefaultCPUAllocator() : c10::GetAllocator(blob.device.type());
+  const auto key = cpu ? c10::DispatchKey::CPU : c10::DispatchKey::CUDA;
+  const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(blob.dtype);
+  const int64_t bytes =
+      elements_spanned(blob.shape, blob.strides) * static_cast<int64_t>(type.itemsize());
+  // A storage that refused to grow would leave a tensor that reaches beyond it. This one may grow,
+  // into memory of libtorch.
   auto storage = c10::make_intrusive<c10::StorageImpl>(
-      c10::StorageImpl::use_byte_size_t(), elements * static_cast<int64_t>(type.itemsize()),
-      at::DataPtr(data, context, keep, device), allocator,
+      c10::StorageImpl::use_byte_size_t(), bytes,
+      at::DataPtr(blob.data, context, release_nothing, blob.device), allocator,
       /*resizable=*/true);
-  c10::StorageImpl *kept = storage.get();
+  c10::StorageImpl *storage_impl = storage.get();
   auto tensor = std::make_unique<at::Tensor>(at::detail::make_tensor<c10::TensorImpl>(
       c10::Storage(std::move(storage)), c10::DispatchKeySet(key), type));
-  tensor->unsafeGetTensorImpl()->set_sizes_and_strides(shape, strides);
-  // Only now, when nothing else can fail, does the tensor take over the context.
-  const bool exchanged = kept->mutable_data_ptr().compare_exchange_deleter(keep, release);
+  tensor->unsafeGetTensorImpl()->set_sizes_and_strides(blob.shape, blob.strides);
+  // Nothing can fail any more: the storage takes the context.
+  const bool exchanged =
+      storage_impl->mutable_data_ptr().compare_exchange_deleter(release_nothing, release);
   TORCH_CHECK(exchanged, "the deleter was replaced");
   return tensor;
 }

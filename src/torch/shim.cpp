@@ -106,7 +106,7 @@ char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strid
   return guarded([&] {
     const bool cuda = device.device_type == kDLCUDA;
     const at::Device place = cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.device_id)) : at::Device(at::kCPU);
-    auto handle = from_blob(data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), place, context, release);
+    auto handle = from_blob({data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), place}, context, release);
     *out = reinterpret_cast<dlb_torch_tensor *>(handle.release());
   });
 }

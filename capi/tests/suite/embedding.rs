@@ -1,4 +1,4 @@
-//! The recipes of `docs/embedding.md`: run, and compared with what the page says they print.
+//! Runs the recipes of `docs/embedding.md`, and compares their output with the page.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{block, library, output_of, root, scratch, skipped};
 
-/// The recipe in a language, and what it prints.
+/// The recipe in a language, and its output according to the page.
 fn recipe(language: &str) -> (String, String) {
     let page = fs::read_to_string(root().join("docs/embedding.md")).expect("the page");
     let (program, rest) = block(&page, language);
@@ -14,8 +14,8 @@ fn recipe(language: &str) -> (String, String) {
     (program.to_owned(), printed.to_owned())
 }
 
-/// Runs a recipe with an interpreter, if `probe` says that the interpreter has what the recipe
-/// needs.
+/// Runs a recipe with an interpreter, if the interpreter succeeds with the arguments `probe`.
+/// `needs` says what is missing otherwise.
 fn run(language: &str, mut interpreter: Command, probe: &[&str], needs: &str) {
     let available =
         Command::new(interpreter.get_program()).envs(envs(&interpreter)).args(probe).output();
@@ -47,7 +47,7 @@ fn python_recipe_prints_what_the_page_says() {
 fn node_recipe_prints_what_the_page_says() {
     let mut node = Command::new("node");
     if std::env::var_os("NODE_PATH").is_none() {
-        // Where `cargo xtask test` puts it.
+        // `cargo xtask test` installs koffi there.
         node.env("NODE_PATH", root().join("target/node/node_modules"));
     }
     run("js", node, &["-e", "require('koffi')"], "Node.js with koffi");

@@ -1,5 +1,4 @@
-//! The library as `cargo cinstall` installs it: found by pkg-config and CMake, and the examples
-//! over it.
+//! The library as `cargo cinstall` installs it: pkg-config and CMake find it, and the examples run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +8,7 @@ use crate::support::{
     cargo, is_installed, libtorch, output_of, root, run_silent, scratch, skipped, succeed,
 };
 
-/// Where the library is installed, for the tests of this file; `None` without cargo-c.
+/// The prefix that the library is installed to, once for all tests; `None` without cargo-c.
 fn prefix() -> Option<&'static Path> {
     static PREFIX: OnceLock<Option<PathBuf>> = OnceLock::new();
     let prefix = PREFIX.get_or_init(|| {
@@ -25,7 +24,7 @@ fn prefix() -> Option<&'static Path> {
     prefix.as_deref()
 }
 
-/// The folder of the installed libraries: below `lib`, which systems subdivide.
+/// The folder of the installed libraries: `lib`, or a folder of the system's choice below it.
 fn libraries(prefix: &Path) -> PathBuf {
     let listed = output_of(Command::new("find").arg(prefix).args(["-name", "libdlbridge.a"]));
     Path::new(listed.trim()).parent().expect("installed").to_path_buf()
@@ -41,6 +40,7 @@ fn the_soname_has_the_abi_version() {
     for header in [
         "dlbridge.h",
         "dlbridge.hpp",
+        "dlbridge/mdspan.hpp",
         "dlbridge/torch.hpp",
         "dlbridge/torch_plain.h",
         "dlpack/dlpack.h",
@@ -67,11 +67,11 @@ fn pkg_config_finds_the_library() {
         let mut compiler = Command::new("cc");
         compiler.arg(root().join("examples/c/transpose.c")).arg("-o").arg(&program);
         if !extra.is_empty() {
-            // The static library comes into question where there is no shared one.
+            // Otherwise the linker prefers the shared library.
             compiler.arg("-static-libgcc").arg("-Wl,-Bstatic");
         }
         let flags = flags.split_whitespace().map(str::to_owned);
-        // All but our own library stay shared.
+        // The other libraries are linked shared.
         let flags = flags.flat_map(|flag| match (flag.as_str(), extra.is_empty()) {
             ("-ldlbridge", false) => vec![flag, "-Wl,-Bdynamic".to_owned()],
             _ => vec![flag],
@@ -82,10 +82,11 @@ fn pkg_config_finds_the_library() {
         let mut run = Command::new(&program);
         assert_eq!(output_of(run.env("LD_LIBRARY_PATH", &libraries)), TRANSPOSE);
         let failed = run.arg("-3").output().expect("it runs");
-        let said = "DLB_ERROR_INVALID_ARGUMENT: desc: shape[0] = -3: a size cannot be negative\n";
+        let expected =
+            "DLB_ERROR_INVALID_ARGUMENT: desc: shape[0] = -3: a size cannot be negative\n";
         assert_eq!(
             (failed.status.code(), String::from_utf8_lossy(&failed.stderr).as_ref()),
-            (Some(1), said)
+            (Some(1), expected)
         );
     }
 }
@@ -95,14 +96,14 @@ the transpose, strides (1, 3):
  0 3
  1 4
  2 5
-the buffer is free again
+the buffer is freed
 the clone, back, strides (2, 1):
  0 3
  1 4
  2 5
 ";
 
-/// Configures and builds a project with CMake; gives its build folder.
+/// Configures and builds a project with CMake, and returns its build folder.
 fn cmake(project: &str, prefix: &Path, arguments: &[String]) -> Option<PathBuf> {
     let venv = root().join(".venv/bin/cmake");
     let cmake = if venv.exists() { venv } else { PathBuf::from("cmake") };
@@ -123,8 +124,8 @@ fn cmake_finds_the_shared_and_the_static_library() {
     let Some(prefix) = prefix() else { return };
     let Some(build) = cmake("capi/tests/cmake", prefix, &[]) else { return };
     for language in ["c", "cpp"] {
-        for (kind, shared) in [("shared", true), ("static", false)] {
-            let program = build.join(format!("{language}_{kind}"));
+        for (variant, shared) in [("shared", true), ("static", false)] {
+            let program = build.join(format!("{language}_{variant}"));
             run_silent(&mut Command::new(&program));
             let needs = output_of(Command::new("readelf").arg("-d").arg(&program));
             assert_eq!(needs.contains("[libdlbridge.so.0.2]"), shared, "{needs}");
@@ -143,7 +144,7 @@ fn the_libtorch_example_runs() {
     };
     let libtorch = format!("-DLIBTORCH={}", libtorch.display());
     let Some(build) = cmake("examples/cpp", prefix, &[libtorch]) else { return };
-    let said = output_of(&mut Command::new(build.join("round_trip")));
+    let printed = output_of(&mut Command::new(build.join("round_trip")));
     for line in [
         "shape (4, 3), strides (1, 4), the same memory",
         "libtorch sees the 100",
@@ -151,6 +152,6 @@ fn the_libtorch_example_runs() {
         "the transpose, copied: contiguous 1, equal 1",
         "refused: the libtorch tensor requires grad; use detach() first",
     ] {
-        assert!(said.lines().any(|said| said == line), "{line} is not in\n{said}");
+        assert!(printed.lines().any(|found| found == line), "{line} is not in\n{printed}");
     }
 }

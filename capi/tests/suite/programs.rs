@@ -1,5 +1,5 @@
-//! C and C++ programs over the library: every standard, static and shared, under sanitizers and
-//! valgrind.
+//! C and C++ programs that use the library: in every standard, linked with the static and the
+//! shared library, under sanitizers and valgrind.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::support::{
     succeed,
 };
 
-/// Programs of `capi/tests/c`, one for each noun.
-const C: [&str; 8] =
+/// Programs of `capi/tests/c`, one for each noun of the header.
+const C_PROGRAMS: [&str; 8] =
     ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
 const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
 const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
@@ -22,7 +22,7 @@ fn c_source(noun: &str) -> String {
 fn c_programs_in_every_standard_static_and_shared() {
     for standard in C_STANDARDS {
         for link in [Link::Shared, Link::Static] {
-            for noun in C {
+            for noun in C_PROGRAMS {
                 let program =
                     Program::new(&format!("{noun}-{link:?}"), standard, &[&c_source(noun)]);
                 run_silent(&mut Command::new(program.link(link)));
@@ -33,7 +33,7 @@ fn c_programs_in_every_standard_static_and_shared() {
 
 #[test]
 fn c_programs_under_address_and_undefined_behaviour_sanitizers() {
-    for noun in C {
+    for noun in C_PROGRAMS {
         let program = Program::new(&format!("{noun}-sanitized"), "c11", &[&c_source(noun)]);
         succeed(&mut program.sanitized(Link::Static));
     }
@@ -41,7 +41,7 @@ fn c_programs_under_address_and_undefined_behaviour_sanitizers() {
 
 #[test]
 fn cuda_on_the_fake_driver() {
-    // `cargo xtask test` builds it.
+    // `cargo xtask test` builds the driver and sets the variable.
     let Some(fake_cuda) = std::env::var_os("DLBRIDGE_FAKE_CUDA") else {
         skipped("CUDA in C", "DLBRIDGE_FAKE_CUDA does not name the folder of the fake CUDA driver");
         return;
@@ -57,8 +57,8 @@ fn cuda_on_the_fake_driver() {
 
 #[test]
 fn threads_under_thread_sanitizer() {
-    // Of the C side: that the Rust side hands the memory over in order, the program checks for
-    // itself.
+    // ThreadSanitizer checks the C code only; the Rust code is not instrumented. The program itself
+    // checks that the release callback sees what the threads did.
     let program = Program::new("threads-tsan", "c11", &["c/threads.c"]);
     run_silent(&mut Command::new(program.arguments(["-fsanitize=thread"]).link(Link::Shared)));
 }
@@ -69,8 +69,8 @@ fn programs_under_valgrind() {
         skipped("programs under valgrind", "valgrind is not installed");
         return;
     }
-    let c = C.map(|noun| (noun, "c11", c_source(noun)));
-    let cpp = [("class", "c++17", "cpp/tensor.cpp".to_owned())];
+    let c = C_PROGRAMS.map(|noun| (noun, "c11", c_source(noun)));
+    let cpp = [("tensor-cpp", "c++17", "cpp/tensor.cpp".to_owned())];
     for (name, standard, source) in c.into_iter().chain(cpp) {
         let program =
             Program::new(&format!("{name}-valgrind"), standard, &[&source]).link(Link::Shared);
@@ -84,12 +84,14 @@ fn programs_under_valgrind() {
 fn cpp_programs_in_every_standard_static_and_shared() {
     for standard in CPP_STANDARDS {
         for link in [Link::Shared, Link::Static] {
-            let program = Program::new(&format!("class-{link:?}"), standard, &["cpp/tensor.cpp"]);
+            let program =
+                Program::new(&format!("tensor-cpp-{link:?}"), standard, &["cpp/tensor.cpp"]);
             run_silent(&mut Command::new(program.link(link)));
         }
     }
     succeed(
-        &mut Program::new("class-sanitized", "c++20", &["cpp/tensor.cpp"]).sanitized(Link::Static),
+        &mut Program::new("tensor-cpp-sanitized", "c++20", &["cpp/tensor.cpp"])
+            .sanitized(Link::Static),
     );
 }
 
@@ -101,7 +103,7 @@ fn the_cpp_class_refuses_a_library_of_another_abi() {
 
 #[test]
 fn plugins_export_no_symbols_of_the_class() {
-    // Nothing of the header is visible outside a shared object that is compiled as the header says.
+    // The comment at the top of dlbridge.hpp tells authors of plugins to compile with this option.
     let arguments = ["-shared", "-fPIC", "-fvisibility=hidden"];
     let plugin = Program::new("plugin", "c++17", &["cpp/plugin.cpp"])
         .arguments(arguments)
@@ -112,7 +114,7 @@ fn plugins_export_no_symbols_of_the_class() {
 
 #[test]
 fn an_older_dlpack_header_is_refused() {
-    // Upstream's include guard with nothing behind it, as of a header older than 1.0.
+    // Defines the include guard of dlpack.h and nothing else, as a header older than 1.0 does.
     let mut compiler = Command::new("cc");
     compiler.current_dir(root()).args([
         "-fsyntax-only",
@@ -123,8 +125,11 @@ fn an_older_dlpack_header_is_refused() {
     ]);
     let output =
         compiler.args(["-include", "dlbridge.h", "/dev/null"]).output().expect("a compiler");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("dlbridge.h needs DLPack 1.x"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && printed.contains("dlbridge.h needs DLPack 1.x"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -193,7 +198,7 @@ fn headers_may_be_included_twice() {
 #[test]
 fn deleters_may_run_after_dlclose() {
     let program = Program::new("dlclose", "c11", &["c/dlclose.c"]);
-    // Not linked with the library at all.
+    // The program is not linked with the library: it loads and unloads it.
     let program = program.arguments(["-ldl"]).without_library();
     run_silent(Command::new(program).arg(library().join("libdlbridge.so")));
 }
@@ -204,8 +209,9 @@ fn the_readme_c_example_compiles_and_runs() {
     let (block, _) = block(&page, "c");
     let source = scratch("readme").join("readme.c");
     let program = format!(
-        "#include \"check.h\"\nint main(void) {{ producer made; DLManagedTensorVersioned *managed = &made.managed;\n\
-         produce(&made);\n{block}CHECK(made.deleted == 1); return 0; }}\n"
+        "#include \"check.h\"\nint main(void) {{\n\
+         producer made; DLManagedTensorVersioned *managed = &made.managed; produce(&made);\n\
+         {block}CHECK(made.deleted == 1); return 0; }}\n"
     );
     std::fs::write(&source, program).expect("written");
     let program =

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// What a program needs besides the static library on Linux.
+/// The libraries that a program needs besides the static library on Linux.
 pub(crate) const SYSTEM_LIBRARIES: [&str; 7] =
     ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
 
@@ -21,7 +21,7 @@ pub(crate) fn block<'a>(page: &'a str, language: &str) -> (&'a str, &'a str) {
     rest.split_once("```\n").expect("its end")
 }
 
-/// An empty folder for what a test makes.
+/// An empty folder for the files of a test.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if folder.exists() {
@@ -31,7 +31,7 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-/// A call of cargo in the workspace.
+/// A cargo command in the workspace.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
@@ -54,19 +54,19 @@ pub(crate) fn library() -> &'static Path {
     })
 }
 
-/// Whether a tool is there.
+/// Whether a tool is installed.
 pub(crate) fn is_installed(tool: &str) -> bool {
     Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// Says that a part of a test is left out.
+/// Prints that a part of a test is skipped.
 pub(crate) fn skipped(what: &str, why: &str) {
-    // To the terminal, past the capture of the test harness.
+    // Written to the terminal: the test harness does not capture this.
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "skipped: {what}: {why}");
 }
 
-/// Runs a command; fails with all that it said.
+/// Runs a command. If it fails, panics with everything that it printed.
 pub(crate) fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
@@ -79,16 +79,16 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// What a command prints on its standard output.
+/// The standard output of a command that succeeds.
 pub(crate) fn output_of(command: &mut Command) -> String {
     String::from_utf8(succeed(command).stdout).expect("UTF-8")
 }
 
-/// Runs a test program, which has nothing to say when all is well.
+/// Runs a command that must succeed and print nothing.
 pub(crate) fn run_silent(command: &mut Command) {
     let Output { stdout, stderr, .. } = succeed(command);
-    let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
-    assert!(said.is_empty(), "{command:?}: {said}");
+    let printed = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+    assert!(printed.is_empty(), "{command:?}: {printed}");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,13 +123,18 @@ impl Program {
         Self { compiler, output }
     }
 
-    pub(crate) fn arguments(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+    /// Adds arguments for the compiler.
+    pub(crate) fn arguments(
+        mut self,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Self {
         self.compiler.args(arguments);
         self
     }
 
-    /// Compiles it with sanitizers and links the library; refusing more memory than there is is
-    /// left to the library.
+    /// Compiles the program with sanitizers, links the library, and returns a command that runs it.
+    /// AddressSanitizer returns NULL for allocations that are too large, so that the library's own
+    /// errors are tested.
     pub(crate) fn sanitized(self, link: Link) -> Command {
         let sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
         let mut command = Command::new(self.arguments(sanitizers).link(link));
@@ -137,13 +142,13 @@ impl Program {
         command
     }
 
-    /// Compiles it without the library; gives its path.
+    /// Compiles the program without the library, and returns its path.
     pub(crate) fn without_library(mut self) -> PathBuf {
         run_silent(&mut self.compiler);
         self.output
     }
 
-    /// Compiles it and links the library; gives its path.
+    /// Compiles the program, links the library, and returns the program's path.
     pub(crate) fn link(mut self, link: Link) -> PathBuf {
         let library = library();
         match link {

@@ -1,4 +1,4 @@
-//! What the library exports, and that its numbers agree with each other.
+//! The functions that the library exports, their declarations, and the versions.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::support::{SYSTEM_LIBRARIES, cargo, library, output_of, root, scratch, succeed};
 
-/// A line of `capi/tests/abi/symbols.txt`: a name, the version of the ABI that brought it, and what
-/// the header says of it.
+/// A line of `capi/tests/abi/symbols.txt`: a name, the version of the ABI that introduced it, and
+/// its declaration or value in the header.
 struct Line {
     name: String,
     since: (u32, u32),
@@ -38,7 +38,7 @@ fn functions() -> Vec<String> {
     names
 }
 
-/// What the header declares: functions by their prototypes, codes by their values.
+/// The declarations of the header: names with the prototypes of functions and the values of codes.
 fn declared() -> Vec<(String, String)> {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
     let code: String = header
@@ -69,7 +69,7 @@ fn exported(library: &Path) -> Vec<String> {
     table.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// The number of a macro in the header.
+/// The value of a macro of the header.
 fn number(name: &str) -> u32 {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
     let line = header.lines().find_map(|line| line.strip_prefix(&format!("#define {name} ")));
@@ -104,8 +104,8 @@ fn the_header_declares_the_listed_symbols() {
         let line = committed.swap_remove(
             index.unwrap_or_else(|| panic!("{name} is not in capi/tests/abi/symbols.txt")),
         );
-        assert_eq!(line.text, *text, "{name} is not what it was");
-        assert!(line.since <= abi(), "{name}: the ABI is older");
+        assert_eq!(line.text, *text, "{name} has changed");
+        assert!(line.since <= abi(), "{name}: its version is newer than the ABI's");
     }
     let gone: Vec<_> = committed.iter().map(|line| &line.name).collect();
     assert!(gone.is_empty(), "{gone:?} are gone from the header");
@@ -115,7 +115,7 @@ fn the_header_declares_the_listed_symbols() {
 fn every_function_documents_ownership() {
     let header = fs::read_to_string(root().join("include/dlbridge.h")).expect("the header");
     for name in functions() {
-        // Comments name functions too.
+        // Comments mention functions too.
         let is_code = |at: usize| {
             header[..at].rsplit('\n').next().is_some_and(|line| !line.starts_with(" *"))
         };
@@ -144,7 +144,7 @@ fn soname_and_cmake_have_the_current_version() {
     let version = env!("CARGO_PKG_VERSION");
     assert!(
         config.contains(&format!("set(PACKAGE_VERSION \"{version}\")")),
-        "CMake's version is another one"
+        "CMake's version is not {version}"
     );
     let minor = version.split('.').nth(1).expect("a minor version");
     assert!(config.contains(&format!("PACKAGE_FIND_VERSION_MINOR EQUAL {minor}\n")));
@@ -155,10 +155,13 @@ fn the_static_library_needs_the_listed_system_libraries() {
     let mut build = cargo(&["rustc", "--package", "dlbridge-capi", "--crate-type", "staticlib"]);
     build.arg("--target-dir").arg(scratch("native"));
     let output = succeed(build.args(["--", "--print", "native-static-libs"]));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let line =
-        said.lines().find_map(|line| line.split_once("native-static-libs: ")).expect("the note").1;
-    // A flag may be there twice.
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = printed
+        .lines()
+        .find_map(|line| line.split_once("native-static-libs: "))
+        .expect("the note")
+        .1;
+    // The compiler may print a flag twice.
     let sorted = |flags: Vec<_>| flags.into_iter().collect::<BTreeSet<&str>>();
     assert_eq!(sorted(line.split_whitespace().collect()), sorted(SYSTEM_LIBRARIES.to_vec()));
     let cmake =
@@ -167,7 +170,7 @@ fn the_static_library_needs_the_listed_system_libraries() {
         SYSTEM_LIBRARIES.iter().filter_map(|flag| flag.strip_prefix("-l")).collect();
     assert!(
         cmake.contains(&format!("INTERFACE_LINK_LIBRARIES \"{}\")", names.join(";"))),
-        "CMake links others"
+        "CMake links other libraries"
     );
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
 
-/// Compiles a program against libtorch, with sanitizers, and runs it. It says nothing of its own,
-/// but libtorch warns of what it finds old.
+/// Compiles a program against libtorch, with sanitizers, and runs it. The program prints nothing,
+/// but libtorch may print deprecation warnings.
 fn run(name: &str, source: &Path, libtorch: &Path) {
     let (include, library) = (libtorch.join("include"), libtorch.join("lib"));
     let arguments = [
@@ -16,7 +16,7 @@ fn run(name: &str, source: &Path, libtorch: &Path) {
         format!("-L{}", library.display()),
         format!("-Wl,-rpath,{}", library.display()),
     ];
-    // Libraries come behind the sources that need them.
+    // Libraries follow the sources that need them.
     let libraries = ["-ltorch", "-ltorch_cpu", "-lc10"];
     let program = Program::new(name, "c++20", &[]).arguments(arguments).arguments(libraries);
     succeed(&mut program.sanitized(Link::Shared));
