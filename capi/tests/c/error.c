@@ -34,30 +34,20 @@ static void a_null_error_is_success(void) {
   dlb_error_free(NULL);
 }
 
-/* Each function with each of its pointers NULL in turn: the argument is named, nothing is taken,
- * nothing is written. `error` itself may be NULL too. */
+/* Calls a function with the argument `name` NULL, with and without `error`: the message names the
+ * argument. */
 #define REFUSES_NULL(name, call_with_error, call_without)                                          \
   do {                                                                                             \
     FAILS(DLB_ERROR_NULL_POINTER, name " is NULL", call_with_error);                               \
     CHECK((call_without) == DLB_ERROR_NULL_POINTER);                                               \
   } while (0)
 
-static void null_arguments_are_refused(void) {
-  producer made, other;
-  dlb_tensor *tensor, *target;
-  dlb_tensor *const before = UNTOUCHED(dlb_tensor);
-  DLManagedTensorVersioned *const versioned_before = UNTOUCHED(DLManagedTensorVersioned);
-  DLManagedTensor *const legacy_before = UNTOUCHED(DLManagedTensor);
-  dlb_tensor *out = before;
-  DLManagedTensorVersioned *versioned = versioned_before;
-  DLManagedTensor *legacy = legacy_before;
-  void *data = UNTOUCHED(void);
-  const void *readable = UNTOUCHED(void);
+static void imports_refuse_null(void) {
+  producer made;
+  dlb_tensor *out = UNTOUCHED(dlb_tensor);
   DLTensor desc;
   produce(&made);
-  produce(&other);
   desc = made.managed.dl_tensor;
-
   REFUSES_NULL("source", dlb_tensor_from_dlpack(NULL, &out, &error),
                dlb_tensor_from_dlpack(NULL, &out, NULL));
   REFUSES_NULL("out", dlb_tensor_from_dlpack(&made.managed, NULL, &error),
@@ -72,17 +62,18 @@ static void null_arguments_are_refused(void) {
                dlb_tensor_from_memory(&desc, 0, NULL, NULL, NULL, NULL));
   REFUSES_NULL("desc", dlb_tensor_empty(NULL, &out, &error), dlb_tensor_empty(NULL, &out, NULL));
   REFUSES_NULL("out", dlb_tensor_empty(&desc, NULL, &error), dlb_tensor_empty(&desc, NULL, NULL));
+  CHECK(out == UNTOUCHED(dlb_tensor));
   CHECK(made.deleted == 0 && made.managed.deleter == delete_versioned);
+  CHECK(made.legacy.deleter == delete_legacy);
+}
 
+static void exports_refuse_null(void) {
+  producer made;
+  DLManagedTensorVersioned *versioned = UNTOUCHED(DLManagedTensorVersioned);
+  DLManagedTensor *legacy = UNTOUCHED(DLManagedTensor);
+  dlb_tensor *tensor;
+  produce(&made);
   tensor = take(&made);
-  target = take(&other);
-  REFUSES_NULL("tensor", dlb_tensor_data(NULL, &readable, &error),
-               dlb_tensor_data(NULL, &readable, NULL));
-  REFUSES_NULL("out", dlb_tensor_data(tensor, NULL, &error), dlb_tensor_data(tensor, NULL, NULL));
-  REFUSES_NULL("tensor", dlb_tensor_data_mut(NULL, &data, &error),
-               dlb_tensor_data_mut(NULL, &data, NULL));
-  REFUSES_NULL("out", dlb_tensor_data_mut(tensor, NULL, &error),
-               dlb_tensor_data_mut(tensor, NULL, NULL));
   REFUSES_NULL("tensor", dlb_tensor_share_dlpack(NULL, &versioned, &error),
                dlb_tensor_share_dlpack(NULL, &versioned, NULL));
   REFUSES_NULL("out", dlb_tensor_share_dlpack(tensor, NULL, &error),
@@ -99,12 +90,23 @@ static void null_arguments_are_refused(void) {
                dlb_tensor_into_dlpack_legacy(NULL, &legacy, NULL));
   REFUSES_NULL("out", dlb_tensor_into_dlpack_legacy(tensor, NULL, &error),
                dlb_tensor_into_dlpack_legacy(tensor, NULL, NULL));
+  CHECK(versioned == UNTOUCHED(DLManagedTensorVersioned) && legacy == UNTOUCHED(DLManagedTensor));
+  CHECK(made.deleted == 0);
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 1);
+}
+
+static void copies_refuse_null(void) {
+  producer made;
+  dlb_tensor *tensor, *out = UNTOUCHED(dlb_tensor);
+  produce(&made);
+  tensor = take(&made);
   REFUSES_NULL("tensor", dlb_tensor_clone(NULL, 0, 0, &out, &error),
                dlb_tensor_clone(NULL, 0, 0, &out, NULL));
   REFUSES_NULL("out", dlb_tensor_clone(tensor, 0, 0, NULL, &error),
                dlb_tensor_clone(tensor, 0, 0, NULL, NULL));
-  REFUSES_NULL("source", dlb_tensor_copy_into(NULL, target, 0, &error),
-               dlb_tensor_copy_into(NULL, target, 0, NULL));
+  REFUSES_NULL("source", dlb_tensor_copy_into(NULL, tensor, 0, &error),
+               dlb_tensor_copy_into(NULL, tensor, 0, NULL));
   REFUSES_NULL("target", dlb_tensor_copy_into(tensor, NULL, 0, &error),
                dlb_tensor_copy_into(tensor, NULL, 0, NULL));
   REFUSES_NULL("tensor", dlb_tensor_to_device(NULL, CPU, 0, &out, &error),
@@ -115,34 +117,54 @@ static void null_arguments_are_refused(void) {
                dlb_tensor_into_device(NULL, CPU, 0, &out, NULL));
   REFUSES_NULL("out", dlb_tensor_into_device(tensor, CPU, 0, NULL, &error),
                dlb_tensor_into_device(tensor, CPU, 0, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_record_stream(NULL, 1, &error),
+               dlb_tensor_record_stream(NULL, 1, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_wait_stream(NULL, 1, &error),
+               dlb_tensor_wait_stream(NULL, 1, NULL));
+  CHECK(dlb_synchronize(CUDA, 1, NULL) == NO_CUDA);
+  CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 1);
+}
+
+static void views_refuse_null(void) {
+  producer made;
+  dlb_tensor *tensor, *out = UNTOUCHED(dlb_tensor);
+  void *data = UNTOUCHED(void);
+  const void *readable = UNTOUCHED(void);
+  DLTensor desc;
+  produce(&made);
+  tensor = take(&made);
+  desc = *dlb_tensor_view(tensor);
+  REFUSES_NULL("tensor", dlb_tensor_data(NULL, &readable, &error),
+               dlb_tensor_data(NULL, &readable, NULL));
+  REFUSES_NULL("out", dlb_tensor_data(tensor, NULL, &error), dlb_tensor_data(tensor, NULL, NULL));
+  REFUSES_NULL("tensor", dlb_tensor_data_mut(NULL, &data, &error),
+               dlb_tensor_data_mut(NULL, &data, NULL));
+  REFUSES_NULL("out", dlb_tensor_data_mut(tensor, NULL, &error),
+               dlb_tensor_data_mut(tensor, NULL, NULL));
   REFUSES_NULL("tensor", dlb_tensor_share_as(NULL, &desc, &out, &error),
                dlb_tensor_share_as(NULL, &desc, &out, NULL));
   REFUSES_NULL("desc", dlb_tensor_share_as(tensor, NULL, &out, &error),
                dlb_tensor_share_as(tensor, NULL, &out, NULL));
   REFUSES_NULL("out", dlb_tensor_share_as(tensor, &desc, NULL, &error),
                dlb_tensor_share_as(tensor, &desc, NULL, NULL));
-  REFUSES_NULL("tensor", dlb_tensor_record_stream(NULL, 1, &error),
-               dlb_tensor_record_stream(NULL, 1, NULL));
-  REFUSES_NULL("tensor", dlb_tensor_wait_stream(NULL, 1, &error),
-               dlb_tensor_wait_stream(NULL, 1, NULL));
-  CHECK(dlb_synchronize(CUDA, 1, NULL) == NO_CUDA);
-
   CHECK(dlb_tensor_share(NULL) == NULL && dlb_tensor_view(NULL) == NULL);
   CHECK(dlb_tensor_flags(NULL) == 0 && dlb_tensor_nbytes(NULL) == 0);
   CHECK(!dlb_tensor_is_contiguous(NULL));
   dlb_tensor_free(NULL);
-
-  CHECK(out == before && versioned == versioned_before && legacy == legacy_before &&
-        data == UNTOUCHED(void) && readable == UNTOUCHED(void));
-  CHECK(made.deleted == 0 && other.deleted == 0);
+  CHECK(data == UNTOUCHED(void) && readable == UNTOUCHED(void) && out == UNTOUCHED(dlb_tensor));
+  CHECK(made.deleted == 0);
   dlb_tensor_free(tensor);
-  dlb_tensor_free(target);
-  CHECK(made.deleted == 1 && other.deleted == 1);
+  CHECK(made.deleted == 1);
 }
 
 int main(void) {
   statuses_have_names();
   a_null_error_is_success();
-  null_arguments_are_refused();
+  imports_refuse_null();
+  exports_refuse_null();
+  copies_refuse_null();
+  views_refuse_null();
   return 0;
 }
