@@ -1,12 +1,12 @@
-//! How the shared library is linked.
+//! Sets how the shared library is linked.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     if matches!(os.as_str(), "linux" | "android" | "freebsd" | "netbsd" | "openbsd" | "dragonfly") {
-        // Dependencies may have `#[no_mangle]` functions of their own: they stay inside.
+        // Does not export the `#[no_mangle]` functions of dependencies.
         println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
-        // A deleter may run after `dlclose`.
+        // Deleters may run after `dlclose`, so the library is never unloaded.
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 }

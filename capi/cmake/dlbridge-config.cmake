@@ -4,29 +4,29 @@
 
 get_filename_component(dlbridge_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
 
-# The libraries are below the prefix that this file is below.
-foreach(kind IN ITEMS shared static)
-  string(TOUPPER ${kind} suffix)
-  # Not what another prefix had.
-  unset(dlbridge_${kind}_LIBRARY CACHE)
-  find_library(dlbridge_${kind}_LIBRARY
+# Finds the libraries of the prefix that this file is installed to.
+foreach(variant IN ITEMS shared static)
+  string(TOUPPER ${variant} suffix)
+  # A cached result may be of another prefix.
+  unset(dlbridge_${variant}_LIBRARY CACHE)
+  find_library(dlbridge_${variant}_LIBRARY
     NAMES ${CMAKE_${suffix}_LIBRARY_PREFIX}dlbridge${CMAKE_${suffix}_LIBRARY_SUFFIX}
     PATHS "${dlbridge_PREFIX}"
     PATH_SUFFIXES lib lib64 "lib/${CMAKE_LIBRARY_ARCHITECTURE}"
     NO_DEFAULT_PATH)
-  mark_as_advanced(dlbridge_${kind}_LIBRARY)
-  if(dlbridge_${kind}_LIBRARY AND NOT TARGET dlbridge::${kind})
-    add_library(dlbridge::${kind} ${suffix} IMPORTED)
-    set_target_properties(dlbridge::${kind} PROPERTIES
-      IMPORTED_LOCATION "${dlbridge_${kind}_LIBRARY}"
+  mark_as_advanced(dlbridge_${variant}_LIBRARY)
+  if(dlbridge_${variant}_LIBRARY AND NOT TARGET dlbridge::${variant})
+    add_library(dlbridge::${variant} ${suffix} IMPORTED)
+    set_target_properties(dlbridge::${variant} PROPERTIES
+      IMPORTED_LOCATION "${dlbridge_${variant}_LIBRARY}"
       INTERFACE_INCLUDE_DIRECTORIES "${dlbridge_PREFIX}/include/dlbridge")
     if(NOT TARGET dlbridge::dlbridge)
-      add_library(dlbridge::dlbridge ALIAS dlbridge::${kind})
+      add_library(dlbridge::dlbridge ALIAS dlbridge::${variant})
     endif()
   endif()
 endforeach()
 
-# What a program needs besides the static library; a shared one brings it along.
+# The libraries that a program needs besides the static one. A shared library names them itself.
 if(TARGET dlbridge::static)
   set_target_properties(dlbridge::static PROPERTIES
     INTERFACE_COMPILE_DEFINITIONS DLB_STATIC

@@ -219,6 +219,8 @@ fn report(failure: Failure, error: Option<&mut MaybeUninit<*mut dlb_error>>) -> 
 
 #[cfg(test)]
 mod tests {
+    use dlbridge::{DType, Device};
+
     use super::*;
 
     fn message(run: impl FnOnce() -> Result<(), Failure>) -> (dlb_status, String) {
@@ -274,19 +276,26 @@ mod tests {
     }
 
     #[test]
-    fn statuses_of_core_errors_are_named() {
-        for error in [
-            Error::UnsupportedVersion { major: 2, minor: 0 },
-            Error::CopyOverlaps,
-            Error::NotUnique,
-            Error::ReadOnly { remedy: "" },
-            Error::OutOfMemory { bytes: 1 },
-            Error::Libtorch(String::new()),
+    fn core_errors_have_the_statuses_of_the_header() {
+        let (device, target) = (Device::cuda(0), "C");
+        let dtype = DType { code: 2, bits: 32, lanes: 1 };
+        for (error, status) in [
+            (Error::InvalidBool { value: 2 }, DLB_ERROR_INVALID_ARGUMENT),
+            (Error::UnsupportedVersion { major: 2, minor: 0 }, DLB_ERROR_VERSION),
+            (Error::UnsupportedDType { dtype, target }, DLB_ERROR_DTYPE),
+            (Error::UnsupportedDevice { device, target }, DLB_ERROR_DEVICE),
+            (Error::RankMismatch { expected: 1, found: 2 }, DLB_ERROR_LAYOUT),
+            (Error::CopyOverlaps, DLB_ERROR_LAYOUT),
+            (Error::ReadOnly { remedy: "" }, DLB_ERROR_READ_ONLY),
+            (Error::NotUnique, DLB_ERROR_READ_ONLY),
+            (Error::NotOnCpu { device, target }, DLB_ERROR_NOT_ON_CPU),
+            (Error::OutOfMemory { bytes: 1 }, DLB_ERROR_OUT_OF_MEMORY),
+            (Error::CudaUnavailable { device, reason: String::new() }, DLB_ERROR_CUDA),
+            (Error::CudaNotEnabled { device }, DLB_ERROR_UNSUPPORTED),
+            (Error::Libtorch(String::new()), DLB_ERROR_UNSUPPORTED),
         ] {
-            assert_ne!(name(error.status()), c"DLB_ERROR_UNKNOWN", "{error}");
+            assert_eq!(error.status(), status, "{error}");
+            assert_ne!(name(status), c"DLB_ERROR_UNKNOWN", "{error}");
         }
-        assert_eq!(Error::OutOfMemory { bytes: 1 }.status(), DLB_ERROR_OUT_OF_MEMORY);
-        assert_eq!(Error::ReadOnly { remedy: "" }.status(), DLB_ERROR_READ_ONLY);
-        assert_eq!(Error::CopyOverlaps.status(), DLB_ERROR_LAYOUT);
     }
 }

@@ -11,8 +11,8 @@
 //! * no panic leaves a function;
 //! * a function takes an argument after everything that can fail has succeeded.
 //!
-//! Modules import from those before them only: {library, error} → handle → tensor, dlpack, stream →
-//! device → {memory, copy}.
+//! Modules import from those before them only: {library, error} → {handle, stream} → {tensor,
+//! dlpack, device} → {memory, copy}.
 
 #![allow(non_camel_case_types, reason = "the types of a C header")]
 

@@ -14,8 +14,8 @@ static void own_structs_are_unwrapped(void) {
   shared->deleter(shared);
   CHECK(made.deleted == 0);
   SUCCEEDS(dlb_tensor_from_dlpack(moved, &back, &error));
-  CHECK(back ==
-        tensor); /* importing a struct of this library gives the handle that it was made from */
+  /* Importing a struct of this library gives the handle that the struct was made from. */
+  CHECK(back == tensor);
   dlb_tensor_free(back);
   CHECK(made.deleted == 1);
 }
@@ -99,7 +99,7 @@ static void legacy_structs(void) {
         dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
   FAILS(DLB_ERROR_READ_ONLY, "use dlb_tensor_share_dlpack()",
         dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));
-  CHECK(moved == UNTOUCHED(DLManagedTensor) && made.deleted == 0); /* the handle is still ours */
+  CHECK(moved == UNTOUCHED(DLManagedTensor) && made.deleted == 0); /* the handle was not taken */
   SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 1);

@@ -28,16 +28,16 @@ void every_type_and_layout_makes_a_round_trip() {
 
 void memory_is_shared_and_outlives_its_tensors() {
   at::Tensor tensor = at::arange(6, at::kFloat).view({2, 3});
-  Tensor ours = from_torch(tensor);
+  Tensor shared = from_torch(tensor);
   tensor.mul_(2);
-  CHECK(ours.data<float>()[5] == 10);
-  ours.data_mut<float>()[0] = 7;
+  CHECK(shared.data<float>()[5] == 10);
+  shared.data_mut<float>()[0] = 7;
   CHECK(tensor[0][0].item<float>() == 7);
-  const float *address = ours.data<float>();
+  const float *address = shared.data<float>();
   tensor = at::Tensor();
-  CHECK(ours.data<float>() == address && address[5] == 10);
-  at::Tensor out = into_torch(std::move(ours));
-  CHECK(!ours && out.sum().item<float>() == 7 + 2 + 4 + 6 + 8 + 10);
+  CHECK(shared.data<float>() == address && address[5] == 10);
+  at::Tensor out = into_torch(std::move(shared));
+  CHECK(!shared && out.sum().item<float>() == 7 + 2 + 4 + 6 + 8 + 10);
   at::Tensor view = out.t();
   out = at::Tensor();
   CHECK(view[2][1].item<float>() == 10); // the view keeps the memory alive
@@ -110,9 +110,9 @@ void pinned_memory_stays_pinned() {
 
 void set_data_does_not_release_the_memory() {
   at::Tensor tensor = at::arange(4, at::kFloat);
-  const Tensor ours = from_torch(tensor);
+  const Tensor shared = from_torch(tensor);
   tensor.set_data(at::zeros({2}));
-  CHECK(ours.data<float>()[3] == 3);
+  CHECK(shared.data<float>()[3] == 3);
 }
 
 void tensors_that_are_not_plain_are_refused() {
