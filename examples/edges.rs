@@ -33,12 +33,19 @@ fn main() -> Outcome {
     let (width, height) = picture.dimensions();
     let pixels = Array3::from_shape_vec((height as usize, width as usize, 3), picture.into_raw())?;
     let pixels_at = pixels.as_ptr().addr();
-    println!("{}: {width} × {height}, {} KiB at {pixels_at:#x}", source.display(), pixels.len() / 1024);
+    println!(
+        "{}: {width} × {height}, {} KiB at {pixels_at:#x}",
+        source.display(),
+        pixels.len() / 1024
+    );
 
     let (tensor, into) = timed(|| pixels.into_torch().map_err(dlbridge::Error::from));
     let tensor = tensor?;
     let copied = if tensor.data_ptr().addr() == pixels_at { 0 } else { tensor.numel() };
-    println!("ndarray → libtorch: {into:?}, {copied} bytes copied, at {:#x}", tensor.data_ptr().addr());
+    println!(
+        "ndarray → libtorch: {into:?}, {copied} bytes copied, at {:#x}",
+        tensor.data_ptr().addr()
+    );
     assert_eq!(copied, 0);
 
     let (edges, work) = timed(|| tch::no_grad(|| edges(&tensor)));
@@ -67,20 +74,31 @@ fn timed<R>(run: impl FnOnce() -> R) -> (R, Duration) {
 
 /// Float, normalised, blurred, and the length of the gradient: bytes of height × width.
 fn edges(pixels: &tch::Tensor) -> tch::Tensor {
-    let grey =
-        pixels.to_kind(Kind::Float).g_div_scalar(255.0).mean_dim([2_i64].as_slice(), false, Kind::Float);
+    let grey = pixels.to_kind(Kind::Float).g_div_scalar(255.0).mean_dim(
+        [2_i64].as_slice(),
+        false,
+        Kind::Float,
+    );
     let normal = (&grey - grey.mean(Kind::Float)) / (grey.std(true) + 1e-6);
-    let kernel = |values: &[f32], count, side| tch::Tensor::from_slice(values).view([count, 1, side, side]);
+    let kernel =
+        |values: &[f32], count, side| tch::Tensor::from_slice(values).view([count, 1, side, side]);
     let blur = kernel(&[1., 2., 1., 2., 4., 2., 1., 2., 1.].map(|weight| weight / 16.0), 1, 3);
-    let sobel = kernel(&[-1., 0., 1., -2., 0., 2., -1., 0., 1., -1., -2., -1., 0., 0., 0., 1., 2., 1.], 2, 3);
+    let sobel = kernel(
+        &[-1., 0., 1., -2., 0., 2., -1., 0., 1., -1., -2., -1., 0., 0., 0., 1., 2., 1.],
+        2,
+        3,
+    );
     let image = normal.unsqueeze(0).unsqueeze(0);
     let convolve = |input: &tch::Tensor, weight: &tch::Tensor| {
         let padded = input.replication_pad2d([1, 1, 1, 1]);
         padded.conv2d(weight, None::<tch::Tensor>, [1, 1], [0, 0], [1, 1], 1)
     };
     let gradient = convolve(&convolve(&image, &blur), &sobel);
-    let length =
-        gradient.square().sum_dim_intlist([1_i64].as_slice(), false, Kind::Float).sqrt().squeeze_dim(0);
+    let length = gradient
+        .square()
+        .sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)
+        .sqrt()
+        .squeeze_dim(0);
     let scaled = &length * (255.0 / (length.max().double_value(&[]) * 0.5).max(1e-6));
     scaled.clamp(0.0, 255.0).to_kind(Kind::Uint8)
 }

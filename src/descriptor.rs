@@ -65,7 +65,11 @@ impl Descriptor {
         device: Device,
     ) -> Result<Self> {
         let descriptor = Self { data, layout, dtype, device, padded: false };
-        if data.is_null() && !descriptor.layout.is_empty() { descriptor.checked() } else { Ok(descriptor) }
+        if data.is_null() && !descriptor.layout.is_empty() {
+            descriptor.checked()
+        } else {
+            Ok(descriptor)
+        }
     }
 
     /// The same description with another pointer to the same address.
@@ -107,7 +111,12 @@ impl Descriptor {
 
     /// The same for memory of another device.
     #[cfg(feature = "cuda")]
-    pub(crate) fn relocated_to_device(&self, data: *mut u8, layout: Layout, device: Device) -> Self {
+    pub(crate) fn relocated_to_device(
+        &self,
+        data: *mut u8,
+        layout: Layout,
+        device: Device,
+    ) -> Self {
         Self { device, ..self.relocated(data, layout) }
     }
 
@@ -123,7 +132,11 @@ impl Descriptor {
     /// Whether the invariants hold as they mostly do: elements of whole bytes, all addresses within the
     /// lower half of the address space. `false` says nothing.
     #[inline]
-    pub(crate) fn is_ordinary(data: *mut c_void, (low, high): (i64, i64), itemsize: Option<usize>) -> bool {
+    pub(crate) fn is_ordinary(
+        data: *mut c_void,
+        (low, high): (i64, i64),
+        itemsize: Option<usize>,
+    ) -> bool {
         let inside = || {
             let itemsize = i64::try_from(itemsize?).ok()?;
             let address = i64::try_from(data.addr()).ok()?;
@@ -145,7 +158,8 @@ impl Descriptor {
             });
         }
         let address = self.data.addr() as i128;
-        let in_space = !self.device.is_host() || (address + low > 0 && address + end <= usize::MAX as i128);
+        let in_space =
+            !self.device.is_host() || (address + low > 0 && address + end <= usize::MAX as i128);
         if end - low > isize::MAX as i128 || !in_space {
             return Err(self.layout.overflow(self.itemsize().unwrap_or(0)));
         }
@@ -220,7 +234,11 @@ impl Descriptor {
     /// The error for host code that asks for elements on another device.
     #[inline]
     pub(crate) fn require_host(&self, target: &'static str) -> Result<()> {
-        if self.device.is_host() { Ok(()) } else { Err(Error::NotOnCpu { device: self.device, target }) }
+        if self.device.is_host() {
+            Ok(())
+        } else {
+            Err(Error::NotOnCpu { device: self.device, target })
+        }
     }
 
     /// The error for another element type than the one asked for.
@@ -256,14 +274,21 @@ impl Descriptor {
 /// elements of `bits` bits; `None` when there are no elements.
 fn byte_extent(layout: &Layout, bits: u32) -> Option<(i128, i128)> {
     let ((low, high), bits) = (layout.extent()?, i128::from(bits));
-    Some(((i128::from(low) * bits).div_euclid(8), ((i128::from(high) + 1) * bits + 7).div_euclid(8)))
+    Some((
+        (i128::from(low) * bits).div_euclid(8),
+        ((i128::from(high) + 1) * bits + 7).div_euclid(8),
+    ))
 }
 
 fn dtype_has_size(dtype: DType) -> Result<()> {
     for (field, value) in [("dtype.bits", dtype.bits.into()), ("dtype.lanes", dtype.lanes)] {
         if value == 0 {
             let reason = "an element must have a size";
-            return Err(Error::InvalidDescriptor { field: field.into(), value: "0".into(), reason });
+            return Err(Error::InvalidDescriptor {
+                field: field.into(),
+                value: "0".into(),
+                reason,
+            });
         }
     }
     Ok(())
@@ -283,7 +308,10 @@ mod tests {
         assert!(matches!(describe(0, &[1], &[1], DType::U8), Err(Error::InvalidDescriptor { .. })));
         assert!(describe(0, &[0], &[1], DType::U8).is_ok());
         assert!(matches!(describe(64, &[100], &[-1], DType::U8), Err(Error::Overflow { .. })));
-        assert!(matches!(describe(usize::MAX - 3, &[2], &[1], DType::F32), Err(Error::Overflow { .. })));
+        assert!(matches!(
+            describe(usize::MAX - 3, &[2], &[1], DType::F32),
+            Err(Error::Overflow { .. })
+        ));
         assert!(matches!(describe(64, &[1 << 61], &[1], DType::F64), Err(Error::Overflow { .. })));
         assert!(matches!(describe(64, &[2], &[1 << 62], DType::F64), Err(Error::Overflow { .. })));
     }
@@ -291,7 +319,10 @@ mod tests {
     #[test]
     fn elements_without_a_size_are_refused() {
         for dtype in [DType::scalar(2, 0), DType { lanes: 0, ..DType::F32 }] {
-            assert!(matches!(describe(64, &[1], &[1], dtype), Err(Error::InvalidDescriptor { .. })));
+            assert!(matches!(
+                describe(64, &[1], &[1], dtype),
+                Err(Error::InvalidDescriptor { .. })
+            ));
         }
     }
 

@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn pinned_memory_is_host_memory_and_managed_is_not() {
-        assert!(Device::CPU.is_host() && Device::CUDA_HOST.is_host() && Device::ROCM_HOST.is_host());
+        assert!(
+            Device::CPU.is_host() && Device::CUDA_HOST.is_host() && Device::ROCM_HOST.is_host()
+        );
         for device_type in [0, 2, 10, 13, 99] {
             assert!(!Device { device_type, index: 0 }.is_host(), "{device_type}");
         }

@@ -31,7 +31,8 @@ impl DeviceStateCell {
     #[cfg(feature = "cuda")]
     pub(crate) fn get_or_set<T: Send + Sync + 'static>(&self, state: Arc<T>) -> Arc<T> {
         let new: *mut State = Box::into_raw(Box::new(Arc::clone(&state) as State));
-        let outcome = self.0.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+        let outcome =
+            self.0.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
         if outcome.is_err() {
             // SAFETY: the address came from `Box::into_raw` just above, and was not put in the slot.
             drop(unsafe { Box::from_raw(new) });

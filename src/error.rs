@@ -162,7 +162,9 @@ pub enum Error {
 
     /// Several indices reach the same element, or dimensions interleave so that they might, so it cannot
     /// be handed out for writing.
-    #[error("shape {shape:?} with strides {strides:?} overlaps itself or interleaves; use deep_clone()")]
+    #[error(
+        "shape {shape:?} with strides {strides:?} overlaps itself or interleaves; use deep_clone()"
+    )]
     SelfOverlap {
         /// Shape in elements.
         shape: Vec<i64>,
@@ -285,7 +287,10 @@ impl Error {
             | Self::CopyOverlaps
             | Self::NegativeStride { .. }
             | Self::Misaligned { .. } => 6,
-            Self::ReadOnly { .. } | Self::NotUnique | Self::Aliased | Self::TorchNotExclusive { .. } => 7,
+            Self::ReadOnly { .. }
+            | Self::NotUnique
+            | Self::Aliased
+            | Self::TorchNotExclusive { .. } => 7,
             Self::NotOnCpu { .. } => 8,
             Self::OutOfMemory { .. } => 10,
             Self::CudaUnavailable { .. } | Self::Cuda { .. } => 11,

@@ -40,12 +40,19 @@ pub(crate) fn unsupported(dtype: DType) -> Error {
 /// * `source` describes host memory, whose elements are readable; [`require_copyable`] passed.
 /// * `target` is writable at every element of `layout`, which is contiguous if elements are packed;
 ///   none of these bytes belongs to the source.
-pub(crate) unsafe fn copy_elements(source: &Descriptor, target: *mut u8, layout: &Layout, memory: Memory) {
+pub(crate) unsafe fn copy_elements(
+    source: &Descriptor,
+    target: *mut u8,
+    layout: &Layout,
+    memory: Memory,
+) {
     let data = source.data_ptr().cast::<u8>();
     match source.itemsize() {
         // SAFETY: the caller guarantees readable source elements, writable target elements, and
         // that the two share no byte.
-        Some(itemsize) => unsafe { copy::strided(data, source.layout(), target, layout, itemsize, memory) },
+        Some(itemsize) => unsafe {
+            copy::strided(data, source.layout(), target, layout, itemsize, memory)
+        },
         // SAFETY: packed elements are contiguous (`require_copyable`), so these are all their bytes.
         None => unsafe { data.copy_to_nonoverlapping(target, source.nbytes()) },
     }

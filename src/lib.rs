@@ -144,7 +144,10 @@ mod scalar;
 
 #[expect(unsafe_code, reason = "allocates memory")]
 mod buffer;
-#[expect(unsafe_code, reason = "copies through raw pointers, which may have writers outside this crate")]
+#[expect(
+    unsafe_code,
+    reason = "copies through raw pointers, which may have writers outside this crate"
+)]
 mod copy;
 #[cfg(feature = "cuda")]
 #[expect(unsafe_code, reason = "calls CUDA's driver")]

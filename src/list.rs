@@ -31,7 +31,10 @@ const MAX_DEPTH: usize = 64;
 
 impl List {
     /// Nests elements in row-major order by shape.
-    pub(crate) fn nest<T: Into<Scalar>>(layout: &Layout, elements: impl Iterator<Item = T>) -> Result<Self> {
+    pub(crate) fn nest<T: Into<Scalar>>(
+        layout: &Layout,
+        elements: impl Iterator<Item = T>,
+    ) -> Result<Self> {
         if layout.ndim() > MAX_DEPTH {
             let (found, limit) = (layout.ndim(), MAX_DEPTH);
             return Err(Error::TooManyDimensions { found, limit, target: "nested lists" });

@@ -52,7 +52,11 @@ impl SharedBuffer {
     /// * `owner` keeps the elements of `descriptor` initialised and valid for reads, and for writes
     ///   if `writable`.
     #[inline]
-    pub(crate) unsafe fn aliased(owner: impl StorageOwner, descriptor: Descriptor, writable: bool) -> Self {
+    pub(crate) unsafe fn aliased(
+        owner: impl StorageOwner,
+        descriptor: Descriptor,
+        writable: bool,
+    ) -> Self {
         Self { storage: Storage::aliased(owner, writable), descriptor }
     }
 

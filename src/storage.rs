@@ -192,7 +192,11 @@ impl Storage {
     /// As [`aliased`](Self::aliased), for an owner with hooks.
     #[cfg(feature = "torch")]
     pub(crate) fn aliased_with_hooks<O: OwnerHooks>(owner: O, writable: bool) -> Self {
-        Self::new(owner, const { &OwnerType::with_hooks::<O>() }, StorageState::Aliased { writable })
+        Self::new(
+            owner,
+            const { &OwnerType::with_hooks::<O>() },
+            StorageState::Aliased { writable },
+        )
     }
 
     /// Notes that the memory is a copy that was made for its consumer.
@@ -262,7 +266,8 @@ impl Storage {
     pub(crate) fn share_out(&mut self) -> bool {
         match Arc::get_mut(&mut self.0) {
             Some(StorageInner { header, .. }) if header.state == StorageState::Exclusive => {
-                (header.state, header.shared_out) = (StorageState::Aliased { writable: true }, true);
+                (header.state, header.shared_out) =
+                    (StorageState::Aliased { writable: true }, true);
                 true
             }
             _ => false,

@@ -85,7 +85,12 @@ impl Case {
             Self::permuted(p, "(2, 1, 0)", &[64, 256, n / (64 * 256)], &[2, 1, 0]),
             Self::permuted(p, "(0, 2, 1, 3)", &[64, 32, 64, n / (64 * 32 * 64)], &[0, 2, 1, 3]),
             Self::permuted(p, "(3, 2, 1, 0)", &[32, 32, 64, n / (32 * 32 * 64)], &[3, 2, 1, 0]),
-            Self::permuted(p, "(4, 1, 0, 3, 2)", &[32, 16, 32, 16, n / (512 * 512)], &[4, 1, 0, 3, 2]),
+            Self::permuted(
+                p,
+                "(4, 1, 0, 3, 2)",
+                &[32, 16, 32, 16, n / (512 * 512)],
+                &[4, 1, 0, 3, 2],
+            ),
             Self::permuted(
                 p,
                 "(5, 4, 3, 2, 1, 0)",
@@ -107,8 +112,11 @@ impl Case {
 
     /// Elements of memory that the layout reaches.
     fn reach(&self) -> usize {
-        let steps =
-            self.shape.iter().zip(&self.strides).map(|(&size, &stride)| (size - 1) * stride.max(0) as usize);
+        let steps = self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .map(|(&size, &stride)| (size - 1) * stride.max(0) as usize);
         self.offset + steps.sum::<usize>() + 1
     }
 }
@@ -127,7 +135,8 @@ fn suite<T: Unit>(name: &str, numpy_name: &str, numpy: &mut NumPy) {
                 let mut run = || bench.run(fresh, threads);
                 let results = if threads == 1 { one.install(run) } else { run() };
                 for (contender, time) in results {
-                    let speed = case.shape.iter().product::<usize>() as f64 * size_of::<T>() as f64 / time;
+                    let speed =
+                        case.shape.iter().product::<usize>() as f64 * size_of::<T>() as f64 / time;
                     let (family, layout) = (case.family, case.name);
                     println!(
                         "copy\t{family}\t{layout}\t{name}\t{memory}\t{threads}\t{contender}\t{speed:.3}"
@@ -160,7 +169,8 @@ impl<'a, T: Unit> Bench<'a, T> {
             // SAFETY: a byte of the vector; every element type takes 0 and 1 in any byte.
             unsafe { bytes.wrapping_add(index).write((index % 7 == 0).into()) };
         }
-        let list = |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(",");
+        let list =
+            |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(",");
         let shape = list(&mut case.shape.iter().map(usize::to_string));
         let strides = list(&mut case.strides.iter().map(isize::to_string));
         numpy.ask(&format!("case {numpy_name} {} {shape} {strides} {}", source.len(), case.offset));
@@ -185,8 +195,11 @@ impl<'a, T: Unit> Bench<'a, T> {
         let flipped = strides.iter().any(|&stride| stride < 0);
         let torch = Tensor::from_slice(&self.source, [self.source.len() as i64]).expect("copied");
         let torch = torch.into_torch().expect("moved");
-        let torch =
-            if flipped { torch.view(&sizes[..]) } else { torch.as_strided(&sizes[..], &steps[..], 0) };
+        let torch = if flipped {
+            torch.view(&sizes[..])
+        } else {
+            torch.as_strided(&sizes[..], &steps[..], 0)
+        };
         let dense = Layout::contiguous(&sizes).expect("small");
         let sources = Sources {
             shape,
@@ -196,7 +209,8 @@ impl<'a, T: Unit> Bench<'a, T> {
             flat: vec![T::default(); shape.iter().product()],
             view: ours.as_ndarray::<T, IxDyn>().expect("a view"),
             ours: &ours,
-            strided: StridedView::new(&self.source, shape, strides, *offset as isize).expect("in bounds"),
+            strided: StridedView::new(&self.source, shape, strides, *offset as isize)
+                .expect("in bounds"),
             pool: &self.pool,
             threads,
         };
@@ -241,7 +255,8 @@ impl<T: Unit> Sources<'_, T> {
             let count = self.flat.len();
             let mut target = Vec::<T>::with_capacity(count);
             let unwritten: &mut [MaybeUninit<T>] = &mut target.spare_capacity_mut()[..count];
-            let mut to = StridedViewMut::new(unwritten, self.shape, &self.dense, 0).expect("in bounds");
+            let mut to =
+                StridedViewMut::new(unwritten, self.shape, &self.dense, 0).expect("in bounds");
             strided_perm::copy_into_uninit(&mut to, &self.strided, self.exec()).expect("copied");
             // SAFETY: `copy_into_uninit` has just written all `count` elements.
             unsafe { target.set_len(count) };
@@ -266,8 +281,12 @@ impl<T: Unit> Sources<'_, T> {
         let mut array = ArrayD::<T>::from_elem(IxDyn(self.shape), T::default());
         let mut strided_target = vec![T::default(); self.flat.len()];
         turns(vec![
-            Contender::repeated("dlbridge", || self.ours.copy_into(&mut ours_target).expect("copied")),
-            Contender::repeated("memcpy", || black_box(&mut copy).copy_from_slice(black_box(&self.flat))),
+            Contender::repeated("dlbridge", || {
+                self.ours.copy_into(&mut ours_target).expect("copied")
+            }),
+            Contender::repeated("memcpy", || {
+                black_box(&mut copy).copy_from_slice(black_box(&self.flat))
+            }),
             Contender::repeated("libtorch", || match self.flipped {
                 true => torch_target.copy_(&self.torch.flip([1])),
                 false => torch_target.copy_(&self.torch),
@@ -276,7 +295,8 @@ impl<T: Unit> Sources<'_, T> {
             Contender::repeated("ndarray", || array.assign(&self.view)),
             Contender::repeated("strided-perm", || {
                 let target = &mut strided_target;
-                let mut to = StridedViewMut::new(target, self.shape, &self.dense, 0).expect("in bounds");
+                let mut to =
+                    StridedViewMut::new(target, self.shape, &self.dense, 0).expect("in bounds");
                 strided_perm::copy_into(&mut to, &self.strided, self.exec()).expect("copied");
             }),
         ])
@@ -301,7 +321,9 @@ fn small() {
         Contender::repeated("transposed to contiguous\tdlbridge", || {
             ours_transposed.deep_clone_with(MemoryFormat::Contiguous).expect("cloned")
         }),
-        Contender::repeated("transposed to contiguous\tlibtorch", || Blob::clone_of(&torch_transposed, true)),
+        Contender::repeated("transposed to contiguous\tlibtorch", || {
+            Blob::clone_of(&torch_transposed, true)
+        }),
     ];
     let times = race(&mut contenders, 101, 1000);
     for (contender, time) in contenders.iter().zip(times) {

@@ -51,8 +51,13 @@ fn allocations<R>(run: impl FnOnce() -> R) -> usize {
 }
 
 /// Name and elements per side of a square `f32` matrix, and operations per round.
-const SIZES: [(&str, usize, usize); 5] =
-    [("1 KiB", 16, 64), ("64 KiB", 128, 64), ("1 MiB", 512, 64), ("64 MiB", 4096, 16), ("1 GiB", 16384, 8)];
+const SIZES: [(&str, usize, usize); 5] = [
+    ("1 KiB", 16, 64),
+    ("64 KiB", 128, 64),
+    ("1 MiB", 512, 64),
+    ("64 MiB", 4096, 16),
+    ("1 GiB", 16384, 8),
+];
 
 const ROUNDS: usize = 501;
 
@@ -131,7 +136,11 @@ fn into_libtorch() {
         };
         let times = race(
             &mut [
-                Contender::batched("ours", || array(side), |array| array.into_torch().expect("moved")),
+                Contender::batched(
+                    "ours",
+                    || array(side),
+                    |array| array.into_torch().expect("moved"),
+                ),
                 Contender::batched("floor", || array(side), owned),
                 Contender::batched("bare", || array(side), blob),
                 Contender::batched("dlpack", || array(side), dlpack),
@@ -145,7 +154,10 @@ fn into_libtorch() {
         row(name, &cells_of(&times[..], copied));
     }
     let array = array(16);
-    println!("\nAllocations of ours for one `into_torch`: {}.", allocations(|| array.into_torch().is_ok()));
+    println!(
+        "\nAllocations of ours for one `into_torch`: {}.",
+        allocations(|| array.into_torch().is_ok())
+    );
 }
 
 fn out_of_libtorch() {
@@ -219,7 +231,8 @@ fn through_tensor() {
 
 /// Array → DLPack → view, by dlpark.
 fn through_dlpark(array: Array2<f32>) -> impl Sized {
-    let boxed: dynamic::Initialized<DLManagedTensorVersioned> = Box::new(array).try_into().expect("exported");
+    let boxed: dynamic::Initialized<DLManagedTensorVersioned> =
+        Box::new(array).try_into().expect("exported");
     // SAFETY: dlpark itself made the struct from an array.
     let managed = unsafe { boxed.finish() };
     // SAFETY: `managed` holds valid elements and outlives the view.

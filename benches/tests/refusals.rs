@@ -40,7 +40,8 @@ fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
                 error
             },
             {
-                let (value, error) = tensor.into_ndarray::<f32, Ix2>().expect_err(name).into_parts();
+                let (value, error) =
+                    tensor.into_ndarray::<f32, Ix2>().expect_err(name).into_parts();
                 tensor = value;
                 error
             },
@@ -55,7 +56,8 @@ fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
 
 #[test]
 fn copies_resolve_what_can_be_resolved() {
-    let values = |name: &str| TorchExt::to_ndarray::<f32, Ix2>(&make(name)).map(|array| array.sum());
+    let values =
+        |name: &str| TorchExt::to_ndarray::<f32, Ix2>(&make(name)).map(|array| array.sum());
     assert_eq!(values("requires_grad"), Ok(15.0));
     assert_eq!(values("negative"), Ok(-15.0));
     assert_eq!(values("lazy_clone"), Ok(15.0));
@@ -70,8 +72,15 @@ fn copies_resolve_what_can_be_resolved() {
 fn memory_that_someone_else_can_reach_is_refused() {
     for name in ["foreign_blob", "weak"] {
         let rejected = make(name).into_ndarray::<f32, Ix1>().expect_err(name);
-        assert!(matches!(rejected.error(), Error::TorchNotExclusive { .. }), "{name}: {}", rejected.error());
-        assert_eq!(rejected.into_value().to_ndarray::<f32, Ix1>().expect("copies are made").len(), 4);
+        assert!(
+            matches!(rejected.error(), Error::TorchNotExclusive { .. }),
+            "{name}: {}",
+            rejected.error()
+        );
+        assert_eq!(
+            rejected.into_value().to_ndarray::<f32, Ix1>().expect("copies are made").len(),
+            4
+        );
     }
 }
 
@@ -89,7 +98,8 @@ fn libtorchs_own_converter_takes_our_structs() {
 
 #[test]
 fn a_tensor_beyond_its_storage_is_not_read() {
-    let tensor = tch::Tensor::zeros([4], tch::kind::FLOAT_CPU).internal_reshape_alias([1 << 28], [1]);
+    let tensor =
+        tch::Tensor::zeros([4], tch::kind::FLOAT_CPU).internal_reshape_alias([1 << 28], [1]);
     assert!(TorchExt::to_ndarray::<f32, Ix1>(&tensor).is_err());
     assert!(TorchExt::to_tensor(&tensor).is_err());
     assert!(tensor.to_list().is_err());

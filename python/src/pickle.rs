@@ -91,5 +91,7 @@ fn bytes_of(tensor: &Tensor) -> Option<Tensor> {
     // SAFETY: the owner must keep the memory that the descriptor describes, and every byte must be
     // initialised: the span is the tensor's own, without bytes between its elements, and the owner
     // is another handle of the tensor.
-    Some(unsafe { Tensor::from_raw_parts(descriptor, !tensor.is_shared_read_only(), tensor.share()) })
+    Some(unsafe {
+        Tensor::from_raw_parts(descriptor, !tensor.is_shared_read_only(), tensor.share())
+    })
 }

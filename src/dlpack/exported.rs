@@ -81,7 +81,10 @@ pub(crate) fn describe(descriptor: &Descriptor) -> DLTensor {
     let (dtype, device, layout) = (descriptor.dtype(), descriptor.device(), descriptor.layout());
     DLTensor {
         data: if layout.is_empty() { std::ptr::null_mut() } else { descriptor.data_ptr() },
-        device: DLDevice { device_type: device.device_type.cast_unsigned(), device_id: device.index },
+        device: DLDevice {
+            device_type: device.device_type.cast_unsigned(),
+            device_id: device.index,
+        },
         // A layout has at most i32::MAX dimensions.
         ndim: i32::try_from(layout.ndim()).unwrap_or(i32::MAX),
         dtype: DLDataType { code: dtype.code, bits: dtype.bits, lanes: dtype.lanes },

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::cuda::StreamUse;
 use crate::ffi::{
     DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
-    DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED, DLPACK_FLAG_BITMASK_READ_ONLY, DLPACK_MAJOR_VERSION,
-    DLPACK_MINOR_VERSION, DLPackVersion, DLTensor,
+    DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED, DLPACK_FLAG_BITMASK_READ_ONLY,
+    DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION, DLPackVersion, DLTensor,
 };
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::contain_panic;
@@ -101,7 +101,11 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     unsafe fn check_version(this: *const Self) -> Result<()> {
         // SAFETY: the caller guarantees that the version is valid; it comes first in every version.
         let DLPackVersion { major, minor } = unsafe { (*this).version };
-        if major == DLPACK_MAJOR_VERSION { Ok(()) } else { Err(Error::UnsupportedVersion { major, minor }) }
+        if major == DLPACK_MAJOR_VERSION {
+            Ok(())
+        } else {
+            Err(Error::UnsupportedVersion { major, minor })
+        }
     }
 
     unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)> {

@@ -23,7 +23,11 @@ impl Descriptor {
         let DLDataType { code, bits, lanes } = tensor.dtype;
         let dtype = DType { code, bits, lanes };
         if dtype.has_wrong_width() {
-            return Err(invalid("dtype.bits", bits.to_string(), "this kind of number has another width"));
+            return Err(invalid(
+                "dtype.bits",
+                bits.to_string(),
+                "this kind of number has another width",
+            ));
         }
         let mut data = tensor.data;
         if !data.is_null() {
@@ -34,8 +38,10 @@ impl Descriptor {
             }
             data = data.wrapping_byte_add(offset.unwrap_or(0));
         }
-        let device =
-            Device { device_type: tensor.device.device_type.cast_signed(), index: tensor.device.device_id };
+        let device = Device {
+            device_type: tensor.device.device_type.cast_signed(),
+            index: tensor.device.device_id,
+        };
         let descriptor = Self::new(data, layout, dtype, device)?;
         if flags & PADDED != 0 { descriptor.padded() } else { Ok(descriptor) }
     }
@@ -110,7 +116,9 @@ pub(super) unsafe fn is_ordinary(tensor: &DLTensor, flags: u64) -> bool {
     let DLDataType { code, bits, lanes } = tensor.dtype;
     let dtype = DType { code, bits, lanes };
     match measure(shape, strides) {
-        Some(measured) if tensor.byte_offset == 0 && flags & PADDED == 0 && !dtype.has_wrong_width() => {
+        Some(measured)
+            if tensor.byte_offset == 0 && flags & PADDED == 0 && !dtype.has_wrong_width() =>
+        {
             Descriptor::is_ordinary(tensor.data, measured.extent, dtype.itemsize())
         }
         _ => false,

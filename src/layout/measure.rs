@@ -105,7 +105,9 @@ mod tests {
     #[test]
     fn sizes_are_checked() {
         let negative = Layout::contiguous(&[2, -1]);
-        assert!(matches!(negative, Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]"));
+        assert!(
+            matches!(negative, Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]")
+        );
         assert!(matches!(Layout::contiguous(&[1 << 62, 8]), Err(Error::Overflow { .. })));
         assert!(matches!(Layout::new(&[2], &[]), Err(Error::InvalidDescriptor { .. })));
         assert!(matches!(Layout::new(&[3], &[i64::MAX]), Err(Error::Overflow { .. })));

@@ -48,7 +48,9 @@ impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
 
 /// Describes the elements of an array. For reading, unless the array owns them.
 #[inline]
-pub(crate) fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(array: &ArrayBase<S, D>) -> Descriptor {
+pub(crate) fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(
+    array: &ArrayBase<S, D>,
+) -> Descriptor {
     // ndarray's own invariants keep sizes and strides within an isize.
     let shape = array.shape().iter().map(|&size| size as i64);
     let strides = array.strides().iter().map(|&stride| stride as i64);

@@ -1,6 +1,8 @@
 //! The methods of a tensor that name ndarray's types.
 
-use ::ndarray::{Array, ArrayView, ArrayViewMut, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
+use ::ndarray::{
+    Array, ArrayView, ArrayViewMut, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn,
+};
 
 use super::array_ext::describe;
 use super::nd_array::NdArray;

@@ -15,7 +15,9 @@ use crate::{Error, Layout, Result};
 pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
     let rank = layout.ndim();
     match D::NDIM {
-        Some(expected) if expected != rank => return Err(Error::RankMismatch { expected, found: rank }),
+        Some(expected) if expected != rank => {
+            return Err(Error::RankMismatch { expected, found: rank });
+        }
         _ => {}
     }
     if layout.is_empty() {
@@ -49,7 +51,10 @@ pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> R
 /// What ndarray builds a view of: a shape with strides by magnitude, the lowest element, and whether
 /// that is another than the first.
 #[inline]
-fn positive<T, D: Dimension>(data: NonNull<T>, layout: &Layout) -> Result<(StrideShape<D>, *mut T, bool)> {
+fn positive<T, D: Dimension>(
+    data: NonNull<T>,
+    layout: &Layout,
+) -> Result<(StrideShape<D>, *mut T, bool)> {
     let (dim, strides) = dimensions::<D>(layout)?;
     let below = layout.extent().map_or(0, |(low, _)| low);
     // Strides of empty shapes do not matter, but ndarray checks them for overlap.
@@ -105,5 +110,6 @@ pub(super) fn is_same<T, D: Dimension>(array: &Array<T, D>, seen: &ArrayView<'_,
         let strides = array.strides().iter().zip(seen.strides());
         strides.zip(seen.shape()).all(|((owned, seen), &size)| size == 1 || owned == seen)
     };
-    array.shape() == seen.shape() && (seen.is_empty() || array.as_ptr() == seen.as_ptr() && same_strides())
+    array.shape() == seen.shape()
+        && (seen.is_empty() || array.as_ptr() == seen.as_ptr() && same_strides())
 }

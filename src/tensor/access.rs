@@ -50,7 +50,9 @@ impl Tensor {
         match self.buffer.state() {
             StorageState::Exclusive => Access::Exclusive,
             StorageState::ReadOnly => Access::ReadOnly,
-            StorageState::Aliased { writable } => Access::Aliased { writable, trusted: self.trusted },
+            StorageState::Aliased { writable } => {
+                Access::Aliased { writable, trusted: self.trusted }
+            }
         }
     }
 

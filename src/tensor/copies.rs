@@ -123,7 +123,8 @@ impl Tensor {
         if self.dtype() != target.dtype() || padded[0] != padded[1] {
             return Err(Error::DTypeMismatch { expected: target.dtype(), found: self.dtype() });
         }
-        let reachable = |device: Device| if device.is_host() { Ok(()) } else { device.check_available() };
+        let reachable =
+            |device: Device| if device.is_host() { Ok(()) } else { device.check_available() };
         [self.device(), target.device()].into_iter().try_for_each(reachable)
     }
 

@@ -46,7 +46,9 @@ impl<M: ManagedStruct> Imported<M> {
     pub unsafe fn new(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
         // SAFETY: the caller guarantees all that `consume` requires.
         let buffer = match unsafe { dlpack::consume(source) }? {
-            Consumed::Theirs(managed) if managed.is_ordinary() => return Ok(Self::Managed(managed)),
+            Consumed::Theirs(managed) if managed.is_ordinary() => {
+                return Ok(Self::Managed(managed));
+            }
             Consumed::Theirs(managed) => managed.into_buffer()?,
             Consumed::Ours(payload) => payload.buffer,
         };
@@ -81,7 +83,9 @@ impl Tensor {
     ///   a bool buffer holds the bytes 0 and 1 only.
     /// * The flags are truthful: with `IS_COPIED`, no other code reaches the memory.
     #[inline]
-    pub unsafe fn from_dlpack(source: NonNull<DLManagedTensorVersioned>) -> Result<Self, Rejected<Exported>> {
+    pub unsafe fn from_dlpack(
+        source: NonNull<DLManagedTensorVersioned>,
+    ) -> Result<Self, Rejected<Exported>> {
         // SAFETY: the caller guarantees all that `import` requires.
         unsafe { Self::import(source) }
     }
@@ -183,7 +187,10 @@ impl Tensor {
             });
         }
         if flags & PADDED != 0 {
-            return Err(Error::UnsupportedDType { dtype: self.dtype(), target: "the legacy struct" });
+            return Err(Error::UnsupportedDType {
+                dtype: self.dtype(),
+                target: "the legacy struct",
+            });
         }
         Ok(())
     }

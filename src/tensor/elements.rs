@@ -174,7 +174,8 @@ impl Tensor {
     /// [`Error::LengthMismatch`] when there is not exactly one, and what
     /// [`to_vec`](Self::to_vec) says.
     pub fn item<T: Element>(&self) -> Result<T> {
-        let length = || Error::LengthMismatch { shape: self.shape().into(), expected: 1, found: self.len() };
+        let length =
+            || Error::LengthMismatch { shape: self.shape().into(), expected: 1, found: self.len() };
         if self.len() != 1 {
             return Err(length());
         }

@@ -11,7 +11,10 @@ impl fmt::Debug for Tensor {
     /// Shows the values where safe code may read them, and shape, type and device always.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tensor(")?;
-        if self.len() <= DEBUG_MAX_ELEMENTS && self.require_viewable().is_ok() && !self.shape().contains(&0) {
+        if self.len() <= DEBUG_MAX_ELEMENTS
+            && self.require_viewable().is_ok()
+            && !self.shape().contains(&0)
+        {
             match self.to_list() {
                 Ok(list) => write!(f, "{list}, ")?,
                 Err(_) => f.write_str("..., ")?,

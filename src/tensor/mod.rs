@@ -31,7 +31,9 @@ use crate::buffer::Buffer;
 use crate::cuda::{self, StreamUse};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::StorageOwner;
-use crate::{DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Rejected, Result, host_copy};
+use crate::{
+    DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Rejected, Result, host_copy,
+};
 
 /// An owning handle to one strided buffer on one device.
 ///
@@ -205,7 +207,11 @@ impl Tensor {
     ///   it.
     /// * A buffer of type `bool` holds the bytes 0 and 1 only, as long as such a view lives.
     #[inline]
-    pub unsafe fn from_raw_parts(descriptor: Descriptor, writable: bool, owner: impl Send + 'static) -> Self {
+    pub unsafe fn from_raw_parts(
+        descriptor: Descriptor,
+        writable: bool,
+        owner: impl Send + 'static,
+    ) -> Self {
         // SAFETY: the caller guarantees that `owner` keeps the elements.
         let buffer = unsafe { SharedBuffer::aliased(owner, descriptor, writable) };
         // SAFETY: the caller guarantees that no one writes while views exist.

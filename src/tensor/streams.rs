@@ -18,7 +18,8 @@ impl Tensor {
     /// As for [`to_device`](Self::to_device), and [`Error::InvalidDescriptor`] for a stream of a third device, or on
     /// which a graph is being captured. Where no CUDA device takes part the stream does not matter.
     pub fn to_device_on(&self, device: Device, stream: &Stream) -> Result<Self> {
-        cuda::copy_to(&self.buffer, device, MemoryFormat::Preserve, Some(stream)).map(Self::from_buffer)
+        cuda::copy_to(&self.buffer, device, MemoryFormat::Preserve, Some(stream))
+            .map(Self::from_buffer)
     }
 
     /// As [`into_device`](Self::into_device), in the order of a stream as for

@@ -29,7 +29,11 @@ pub(super) fn require_representable(descriptor: &Descriptor) -> Result<()> {
     }
     // libtorch counts dimensions in 64 bits of a mask here and there.
     if layout.ndim() > TORCH_RANK {
-        return Err(Error::TooManyDimensions { found: layout.ndim(), limit: TORCH_RANK, target: "libtorch" });
+        return Err(Error::TooManyDimensions {
+            found: layout.ndim(),
+            limit: TORCH_RANK,
+            target: "libtorch",
+        });
     }
     let dims = layout.shape().iter().zip(layout.strides()).enumerate();
     for (dimension, (&size, &stride)) in dims {
@@ -64,7 +68,9 @@ fn dl(dtype: DType) -> DLDataType {
 /// * [`require_representable`] passed for the buffer's descriptor.
 /// * libtorch may read and write the elements as long as it holds the reference.
 #[inline]
-pub(super) unsafe fn from_buffer(buffer: SharedBuffer) -> Result<tch::Tensor, (SharedBuffer, Error)> {
+pub(super) unsafe fn from_buffer(
+    buffer: SharedBuffer,
+) -> Result<tch::Tensor, (SharedBuffer, Error)> {
     if !buffer.descriptor().device().is_host()
         && let Err(error) = cuda::hand_to_default(&buffer)
     {
@@ -94,7 +100,8 @@ unsafe fn from_context(context: *mut c_void, descriptor: &Descriptor) -> Result<
         true => std::ptr::without_provenance_mut(64),
         false => descriptor.data_ptr(),
     };
-    let device = DLDevice { device_type: device.device_type.cast_unsigned(), device_id: device.index };
+    let device =
+        DLDevice { device_type: device.device_type.cast_unsigned(), device_id: device.index };
     let (shape, rank) = (layout.shape().as_ptr(), layout.ndim());
     // SAFETY: `require_representable` and the invariants of a descriptor: sizes and strides are not
     // negative and stay within the address space. The context begins with its release function

@@ -66,7 +66,9 @@ impl TryFrom<DType> for Kind {
     /// [`Error::UnsupportedDType`] for types that tch has no name for.
     fn try_from(dtype: DType) -> Result<Self, Error> {
         let found = DTYPES.iter().find(|(ours, _)| *ours == dtype);
-        found.and_then(|&(_, theirs)| theirs).ok_or(Error::UnsupportedDType { dtype, target: "tch" })
+        found
+            .and_then(|&(_, theirs)| theirs)
+            .ok_or(Error::UnsupportedDType { dtype, target: "tch" })
     }
 }
 

@@ -12,7 +12,10 @@ use crate::ndarray::{OwnedArray, Token};
 use crate::{DType, Element, Error, Result, Tensor};
 
 /// Gives the memory of `array` to libtorch while `run` runs.
-pub(super) fn lend<A: OwnedArray, R>(array: &mut A, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R> {
+pub(super) fn lend<A: OwnedArray, R>(
+    array: &mut A,
+    run: impl FnOnce(&mut tch::Tensor) -> R,
+) -> Result<R> {
     let mut memory: Tensor = array.take(Token(())).into();
     match share_with_libtorch(&mut memory) {
         Ok(tensor) => {
@@ -73,7 +76,9 @@ impl<A: OwnedArray> Drop for Scope<'_, A> {
 fn copy_shared<T: Element>(memory: Tensor) -> Result<Vec<T>> {
     let len = memory.len();
     let mut elements = Vec::new();
-    elements.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes: len * size_of::<T>() })?;
+    elements
+        .try_reserve_exact(len)
+        .map_err(|_| Error::OutOfMemory { bytes: len * size_of::<T>() })?;
     elements.resize(len, T::default());
     let mut copy = Tensor::from_vec(elements, memory.shape())?;
     // SAFETY: `require_movable` passed before the closure ran; libtorch only reads.

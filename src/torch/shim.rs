@@ -22,7 +22,9 @@ fn failure(message: *mut c_char) -> Error {
 
 /// Calls a function of the shim that makes a tensor.
 #[inline]
-pub(super) fn make(call: impl FnOnce(*mut *mut dlb_torch_tensor) -> *mut c_char) -> Result<tch::Tensor> {
+pub(super) fn make(
+    call: impl FnOnce(*mut *mut dlb_torch_tensor) -> *mut c_char,
+) -> Result<tch::Tensor> {
     let mut tensor = std::ptr::null_mut();
     check(call(&raw mut tensor))?;
     // SAFETY: on success the shim made a new `at::Tensor` and gave it to us.

@@ -271,7 +271,8 @@ fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) 
         Some(context) => {
             // SAFETY: the tensor's storage holds the context's reference until the tensor is
             // dropped.
-            let mut storage = unsafe { Storage::with_raw(context.as_ptr(), |storage| storage.share()) };
+            let mut storage =
+                unsafe { Storage::with_raw(context.as_ptr(), |storage| storage.share()) };
             drop(tensor);
             storage.reclaim();
             storage

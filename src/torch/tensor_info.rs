@@ -72,7 +72,10 @@ impl TensorInfo {
     /// # Safety
     /// * The tensor lives, and owns its memory alone.
     #[inline]
-    pub(super) unsafe fn with_storage(&self, use_it: impl FnOnce(&mut Storage) -> Result<()>) -> Result<()> {
+    pub(super) unsafe fn with_storage(
+        &self,
+        use_it: impl FnOnce(&mut Storage) -> Result<()>,
+    ) -> Result<()> {
         match self.context {
             // SAFETY: libtorch holds the context's reference as long as the tensor lives, and no
             // other code uses that one, because the tensor owns its memory alone.
@@ -99,7 +102,9 @@ fn refusal(view: &dlb_torch_view) -> Error {
         DLB_TORCH_NESTED => ("is nested", "convert its parts, or use to_padded_tensor()"),
         DLB_TORCH_NOT_STRIDED => ("is not strided (sparse or opaque)", "use to_dense() first"),
         DLB_TORCH_NO_STORAGE => ("has no storage", "copy it into an ordinary tensor first"),
-        DLB_TORCH_FUNCTIONAL => ("stands for a computation", "copy it into an ordinary tensor first"),
+        DLB_TORCH_FUNCTIONAL => {
+            ("stands for a computation", "copy it into an ordinary tensor first")
+        }
         DLB_TORCH_REQUIRES_GRAD => ("requires grad", "use detach() first"),
         DLB_TORCH_CONJUGATE => ("has its conjugate bit set", "use resolve_conj() first"),
         DLB_TORCH_NEGATIVE => ("has its negative bit set", "use resolve_neg() first"),
@@ -130,7 +135,9 @@ fn why_shared(exclusive: i32) -> Option<Error> {
 #[cold]
 fn sharing(exclusive: i32) -> Error {
     let reason = match exclusive.cast_unsigned() {
-        DLB_TORCH_SHARED_TENSOR => "a clone of the handle, a view or an autograd graph holds the tensor",
+        DLB_TORCH_SHARED_TENSOR => {
+            "a clone of the handle, a view or an autograd graph holds the tensor"
+        }
         DLB_TORCH_SHARED_STORAGE => "another tensor shares its memory",
         DLB_TORCH_FOREIGN_MEMORY => {
             "the memory is not from libtorch's CPU allocator (a file, pinned memory, a blob of other code)"

@@ -129,7 +129,8 @@ fn processor() -> String {
 fn plain_name(processor: &str) -> String {
     let name = processor.split('@').next().unwrap_or(processor);
     let name = name.replace("(R)", "").replace("(TM)", "");
-    let says_nothing = |word: &&str| matches!(*word, "CPU" | "Processor") || word.ends_with("-Core");
+    let says_nothing =
+        |word: &&str| matches!(*word, "CPU" | "Processor") || word.ends_with("-Core");
     name.split_whitespace().filter(|word| !says_nothing(word)).collect::<Vec<_>>().join(" ")
 }
 

@@ -16,8 +16,11 @@ pub(crate) fn run(verify: bool) -> Outcome {
     let others = [crate::python::TVM_FFI, "nvidia-cuda-nvrtc==13.0.88", "triton==3.7.1"];
     setup::ensure_packages(&venv, &others)?;
     let clang = setup::site_packages(&venv)?.join("clang/native");
-    let mut command = crate::cargo(&["run", "--quiet", "--package", "xtask", "--features", "bindgen", "--"]);
-    command.arg(if verify { "bindgen-verify" } else { "bindgen-write" }).env("LIBCLANG_PATH", clang);
+    let mut command =
+        crate::cargo(&["run", "--quiet", "--package", "xtask", "--features", "bindgen", "--"]);
+    command
+        .arg(if verify { "bindgen-verify" } else { "bindgen-write" })
+        .env("LIBCLANG_PATH", clang);
     // NVIDIA's compiler finds its own parts there.
     command.env("LD_LIBRARY_PATH", setup::site_packages(&venv)?.join("nvidia/cu13/lib"));
     crate::run(&mut command)
@@ -34,7 +37,11 @@ pub(crate) fn generate(verify: bool) -> Outcome {
     let dlpack = root().join("include/dlpack/dlpack.h");
     put("include/dlbridge.h", &library_header()?, verify)?;
     put("src/ffi.rs", &declare(&dlpack, DLPACK, &[])?, verify)?;
-    put("src/torch/bindings.rs", &declare(&root().join("src/torch/shim.h"), OURS, OF_DLPACK)?, verify)?;
+    put(
+        "src/torch/bindings.rs",
+        &declare(&root().join("src/torch/shim.h"), OURS, OF_DLPACK)?,
+        verify,
+    )?;
     let header = declare(&root().join("include/dlbridge.h"), OURS, OF_DLPACK)?;
     put("capi/src/header.rs", &header.replace("use crate::ffi", "use dlbridge::ffi"), verify)?;
     put("src/cuda/gather.ptx", &crate::kernel::ptx()?, verify)?;
@@ -49,7 +56,9 @@ fn put(path: &str, text: &str, verify: bool) -> Outcome {
     if !verify {
         std::fs::write(file, text)?;
     } else if std::fs::read_to_string(file)? != text {
-        return Err(format!("{path} is not what its source says: run `cargo xtask bindings`").into());
+        return Err(
+            format!("{path} is not what its source says: run `cargo xtask bindings`").into()
+        );
     }
     Ok(())
 }
@@ -60,8 +69,10 @@ fn library_header() -> Outcome<String> {
     let capi = root().join("capi");
     let mut config = cbindgen::Config::from_file(capi.join("cbindgen.toml"))?;
     // Packages of the workspace share a version.
-    let version =
-        format!("\n\n/* Version of the library. */\n#define DLB_VERSION \"{}\"", env!("CARGO_PKG_VERSION"));
+    let version = format!(
+        "\n\n/* Version of the library. */\n#define DLB_VERSION \"{}\"",
+        env!("CARGO_PKG_VERSION")
+    );
     config.after_includes.get_or_insert_default().push_str(&version);
     let mut header = Vec::new();
     cbindgen::Builder::new().with_crate(capi).with_config(config).generate()?.write(&mut header);
@@ -99,7 +110,12 @@ fn builder(header: &Path, names: &str) -> Outcome<bindgen::Builder> {
     let builtin = String::from_utf8(compiler.stdout)?;
     Ok(bindgen::Builder::default()
         .header(header.to_str().ok_or("the path is not UTF-8")?)
-        .clang_args(["-isystem", builtin.trim(), "-I", &root().join("include").display().to_string()])
+        .clang_args([
+            "-isystem",
+            builtin.trim(),
+            "-I",
+            &root().join("include").display().to_string(),
+        ])
         .allowlist_type(names)
         .allowlist_var(names)
         .allowlist_function(names)
@@ -118,7 +134,8 @@ fn same_as_upstream(ours: &Path) -> Outcome {
     if plain(ours)? == plain(&upstream)? {
         return Ok(());
     }
-    Err(format!("{} does not declare what upstream's {} does", ours.display(), upstream.display()).into())
+    Err(format!("{} does not declare what upstream's {} does", ours.display(), upstream.display())
+        .into())
 }
 
 /// Upstream's `dlpack.h`, which the apache-tvm-ffi wheel carries.
@@ -126,5 +143,9 @@ fn same_as_upstream(ours: &Path) -> Outcome {
 fn upstream() -> Outcome<PathBuf> {
     let wheel = setup::site_packages(&setup::venv(None))?.join("tvm_ffi");
     let header = wheel.join("include/dlpack/dlpack.h");
-    if header.is_file() { Ok(header) } else { Err(format!("there is no {}", header.display()).into()) }
+    if header.is_file() {
+        Ok(header)
+    } else {
+        Err(format!("there is no {}", header.display()).into())
+    }
 }

@@ -12,7 +12,8 @@ use crate::template::fill;
 const COPIES: &str = include_str!("../templates/copies.md");
 
 /// Contenders by the benchmark's names, dlbridge first.
-const CONTENDERS: [&str; 6] = ["dlbridge", "memcpy", "libtorch", "NumPy", "ndarray", "strided-perm"];
+const CONTENDERS: [&str; 6] =
+    ["dlbridge", "memcpy", "libtorch", "NumPy", "ndarray", "strided-perm"];
 
 /// The other libraries that copy any layout.
 const OTHERS: [&str; 4] = ["libtorch", "NumPy", "ndarray", "strided-perm"];
@@ -92,7 +93,8 @@ impl Copies {
 
     /// The last row if it is the one of these fields, otherwise a new one.
     fn row_of(&mut self, [family, layout, dtype, memory, threads]: [&str; 5]) -> &mut Row {
-        let same = |row: &Row| row.layout == layout && row.dtype == dtype && row.is(memory, threads);
+        let same =
+            |row: &Row| row.layout == layout && row.dtype == dtype && row.is(memory, threads);
         if !self.rows.last().is_some_and(same) {
             self.rows.push(Row {
                 family: family.to_owned(),
@@ -118,7 +120,8 @@ impl Copies {
             ("small", self.small()?),
             ("tables", tables.collect::<Outcome<Vec<_>>>()?.join("\n").trim_end().to_owned()),
         ];
-        let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, &**value)).collect();
+        let values: Vec<(&str, &str)> =
+            values.iter().map(|(name, value)| (*name, &**value)).collect();
         Ok(fill(COPIES, &values))
     }
 
@@ -138,7 +141,9 @@ impl Copies {
     }
 
     fn select(&self, (memory, threads): (&str, &str), family: Option<&str>) -> Vec<&Row> {
-        let wanted = |row: &&Row| row.is(memory, threads) && family.is_none_or(|family| row.family == family);
+        let wanted = |row: &&Row| {
+            row.is(memory, threads) && family.is_none_or(|family| row.family == family)
+        };
         self.rows.iter().filter(wanted).collect()
     }
 
@@ -180,7 +185,8 @@ impl Copies {
 
     fn transposes_goal(&self) -> Goal {
         let rows = self.select(("used", "1"), Some("2-D transposes"));
-        let (worst, typical) = (least(&rows, "memcpy"), mean(rows.iter().map(|row| row.ratio("memcpy"))));
+        let (worst, typical) =
+            (least(&rows, "memcpy"), mean(rows.iter().map(|row| row.ratio("memcpy"))));
         let measured = format!("{typical:.2} × on average, at worst {worst:.2} ×");
         Goal::new("2-D transposes, used memory: at least 0.8 × memcpy", measured, worst >= 0.8)
     }
@@ -205,7 +211,10 @@ impl Copies {
         let worst = slow.iter().max_by(|one, other| one.behind().total_cmp(&other.behind()));
         let worst = worst.map_or(String::new(), |row| {
             let Row { layout, dtype, memory, threads, .. } = row;
-            format!("; the slowest: {layout}, {dtype}, {memory}, {threads}: {:.2} × as long", row.behind())
+            format!(
+                "; the slowest: {layout}, {dtype}, {memory}, {threads}: {:.2} × as long",
+                row.behind()
+            )
         });
         let measured = format!("{} of {} are{worst}", slow.len(), self.rows.len());
         let goal = "no case is more than 10 % slower than the fastest other library";
@@ -266,7 +275,13 @@ impl Copies {
             let ratios: Vec<String> =
                 CONTENDERS[1..].iter().map(|other| format!("{:.2} ×", row.ratio(other))).collect();
             let speed = row.speed("dlbridge");
-            writeln!(text, "| {} | {} | {speed:.2} | {} |", row.layout, row.dtype, ratios.join(" | "))?;
+            writeln!(
+                text,
+                "| {} | {} | {speed:.2} | {} |",
+                row.layout,
+                row.dtype,
+                ratios.join(" | ")
+            )?;
         }
         writeln!(text, "\n</details>")?;
         Ok(text)
@@ -294,7 +309,8 @@ fn mean_speeds(rows: &[&Row], layout: &str) -> Vec<f64> {
 
 /// The geometric mean.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (count, sum) = values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value.ln()));
+    let (count, sum) =
+        values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value.ln()));
     (sum / count).exp()
 }
 
@@ -330,7 +346,9 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }
-        assert!(text.contains("| 2 of 2 are; the slowest: contiguous, u8, fresh, 1: 2.00 × as long |"));
+        assert!(
+            text.contains("| 2 of 2 are; the slowest: contiguous, u8, fresh, 1: 2.00 × as long |")
+        );
         assert!(text.ends_with("</details>\n"));
     }
 }

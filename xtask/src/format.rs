@@ -32,7 +32,8 @@ fn clang_format(arguments: &[&str]) -> Outcome {
     let listed = list.current_dir(root()).output()?;
     succeeded(&list, Ok(listed.status))?;
     let files = String::from_utf8(listed.stdout)?;
-    let files = files.lines().filter(|file| !OTHERS_FORMAT.contains(file) && root().join(file).is_file());
+    let files =
+        files.lines().filter(|file| !OTHERS_FORMAT.contains(file) && root().join(file).is_file());
     let program = setup::ensure_package(&setup::venv(None), CLANG_FORMAT)?.join("bin/clang-format");
     run(Command::new(program).current_dir(root()).args(arguments).args(files))
 }

@@ -41,7 +41,10 @@ pub(crate) fn check() -> Outcome {
     if has_device() {
         return run(&mut Command::new(script));
     }
-    println!("packed: {}, for a machine with a GPU, PyTorch {LIBTORCH} and CuPy", archive.display());
+    println!(
+        "packed: {}, for a machine with a GPU, PyTorch {LIBTORCH} and CuPy",
+        archive.display()
+    );
     println!(
         "there: tar -xzf gpu-check.tar.gz && gpu-check/run    # writes gpu-check/results, or $DLBRIDGE_RESULTS"
     );
@@ -84,7 +87,10 @@ fn rust_tests(program: &Path) -> Outcome {
     // No code refers to a symbol of libtorch_cuda.so, so the linker would drop it, and libtorch
     // would find no device.
     build.args(["--", "-Clink-arg=-Wl,--no-as-needed,-ltorch_cuda"]);
-    build.env_remove("LIBTORCH_USE_PYTORCH").env("LIBTORCH", libtorch).env("CARGO_TARGET_DIR", target);
+    build
+        .env_remove("LIBTORCH_USE_PYTORCH")
+        .env("LIBTORCH", libtorch)
+        .env("CARGO_TARGET_DIR", target);
     show(&build);
     let output = build.stderr(Stdio::inherit()).output()?;
     let built = executable(&String::from_utf8_lossy(&output.stdout));
@@ -95,6 +101,7 @@ fn rust_tests(program: &Path) -> Outcome {
 
 /// The path of the program in cargo's JSON messages.
 fn executable(messages: &str) -> Option<PathBuf> {
-    let named = |line: &str| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.into());
+    let named =
+        |line: &str| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.into());
     messages.lines().find_map(named)
 }

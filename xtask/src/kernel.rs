@@ -42,16 +42,19 @@ pub(crate) fn ptx() -> Outcome<String> {
     // SAFETY: a program and strings.
     let compiled = unsafe { compile(program, count, options.as_ptr()) };
     if compiled != 0 {
-        return Err(text(&library, program, b"nvrtcGetProgramLogSize\0", b"nvrtcGetProgramLog\0")?.into());
+        return Err(
+            text(&library, program, b"nvrtcGetProgramLogSize\0", b"nvrtcGetProgramLog\0")?.into()
+        );
     }
     let ptx = text(&library, program, b"nvrtcGetPTXSize\0", b"nvrtcGetPTX\0")?;
     // The kernels use nothing that is new, and should run wherever there is a driver.
     let head = "// Generated from gather.cu by `cargo xtask bindings`. It asks for little, so that old drivers take it too.\n";
-    let kept = ptx.lines().skip_while(|line| !line.starts_with(".version")).map(|line| match line {
-        line if line.starts_with(".version") => ".version 7.0",
-        line if line.starts_with(".target") => ".target sm_52",
-        line => line,
-    });
+    let kept =
+        ptx.lines().skip_while(|line| !line.starts_with(".version")).map(|line| match line {
+            line if line.starts_with(".version") => ".version 7.0",
+            line if line.starts_with(".target") => ".target sm_52",
+            line => line,
+        });
     Ok(kept.fold(head.to_owned(), |text, line| text + line + "\n").trim_end().to_owned() + "\n")
 }
 
@@ -79,7 +82,8 @@ fn succeeded(call: &str, status: c_int) -> Outcome {
 
 /// Has NVIDIA's assembler look at the PTX, for old chips and new ones.
 pub(crate) fn assembles() -> Outcome {
-    let assembler = setup::site_packages(&setup::venv(None))?.join("triton/backends/nvidia/bin/ptxas");
+    let assembler =
+        setup::site_packages(&setup::venv(None))?.join("triton/backends/nvidia/bin/ptxas");
     for chip in ["sm_52", "sm_75", "sm_90", "sm_100"] {
         let mut command = std::process::Command::new(&assembler);
         command.arg(format!("--gpu-name={chip}")).args(["--output-file", "/dev/null"]);

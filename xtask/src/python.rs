@@ -38,7 +38,9 @@ pub(crate) fn installed() -> Outcome<PathBuf> {
     }
     // As `pip install .` does, but with the maturin that is here.
     let mut build = pip(&programs);
-    build.args(["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]).arg(&wheels);
+    build
+        .args(["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"])
+        .arg(&wheels);
     run(build.arg(root().join("python")))?;
     let wheel = the_wheel(&wheels)?;
     run(pip(&programs).args(["install", "--quiet", "--no-deps", "--force-reinstall"]).arg(&wheel))?;
@@ -94,12 +96,14 @@ fn pip(programs: &Path) -> Command {
 }
 
 fn the_wheel(folder: &Path) -> Outcome<PathBuf> {
-    let wheels: Vec<_> = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let wheels: Vec<_> =
+        fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
     match &wheels[..] {
         [wheel] if wheel.to_string_lossy().contains("-cp311-abi3-") => Ok(wheel.clone()),
-        _ => {
-            Err(format!("{} holds {wheels:?}, not one wheel for every Python from 3.11 on", folder.display())
-                .into())
-        }
+        _ => Err(format!(
+            "{} holds {wheels:?}, not one wheel for every Python from 3.11 on",
+            folder.display()
+        )
+        .into()),
     }
 }

@@ -39,7 +39,9 @@ pub(crate) fn libtorch_ready(version: Option<&str>) -> Outcome<PathBuf> {
         eprintln!("libtorch {wanted}: {}", link.display());
         return Ok(link);
     }
-    eprintln!("libtorch {wanted} comes with PyPI's torch wheel: about 2 GB to fetch, 5 GB on disk.");
+    eprintln!(
+        "libtorch {wanted} comes with PyPI's torch wheel: about 2 GB to fetch, 5 GB on disk."
+    );
     let venv = venv(version);
     ensure_package(&venv, &format!("torch=={wanted}"))?;
     ensure_package(&venv, "numpy")?;
@@ -57,8 +59,9 @@ pub(crate) fn libtorch_ready(version: Option<&str>) -> Outcome<PathBuf> {
 /// The folder of the libtorch that is ready.
 pub(crate) fn libtorch_folder() -> Outcome<PathBuf> {
     if env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
-        let output =
-            Command::new("python3").args(["-c", "import torch; print(torch.__path__[0])"]).output()?;
+        let output = Command::new("python3")
+            .args(["-c", "import torch; print(torch.__path__[0])"])
+            .output()?;
         return Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()));
     }
     Ok(env::var_os("LIBTORCH").map_or_else(|| libtorch(None), PathBuf::from))
@@ -81,7 +84,8 @@ pub(crate) fn installed(folder: &Path) -> Option<String> {
         let line = text.lines().find(|line| line.starts_with(&format!("#define {name} ")))?;
         line.split_whitespace().nth(2).map(str::to_owned)
     };
-    let version = [part("TORCH_VERSION_MAJOR")?, part("TORCH_VERSION_MINOR")?, part("TORCH_VERSION_PATCH")?];
+    let version =
+        [part("TORCH_VERSION_MAJOR")?, part("TORCH_VERSION_MINOR")?, part("TORCH_VERSION_PATCH")?];
     folder.join("lib/libtorch_cpu.so").exists().then(|| version.join("."))
 }
 

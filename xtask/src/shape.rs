@@ -31,7 +31,8 @@ pub(crate) fn check() -> Outcome {
     for file in files()? {
         let text = std::fs::read_to_string(root().join(&file))?;
         for function in too_large(&text).map_err(|error| format!("{file}: {error}"))? {
-            let excepted = |&(path, name, _): &(&str, &str, &str)| path == file && name == function.name;
+            let excepted =
+                |&(path, name, _): &(&str, &str, &str)| path == file && name == function.name;
             if let Some(exception) = EXCEPTIONS.iter().position(excepted) {
                 needed[exception] = true;
             } else {
@@ -40,11 +41,16 @@ pub(crate) fn check() -> Outcome {
             }
         }
     }
-    for ((path, name, reason), _) in EXCEPTIONS.iter().zip(&needed).filter(|(_, needed)| !**needed) {
+    for ((path, name, reason), _) in EXCEPTIONS.iter().zip(&needed).filter(|(_, needed)| !**needed)
+    {
         eprintln!("not needed any more: {path}: {name} ({reason})");
         found += 1;
     }
-    if found == 0 { Ok(()) } else { Err(format!("{found} functions are too large, see above").into()) }
+    if found == 0 {
+        Ok(())
+    } else {
+        Err(format!("{found} functions are too large, see above").into())
+    }
 }
 
 /// The files to check, relative to the workspace.
@@ -56,7 +62,8 @@ fn files() -> Outcome<Vec<String>> {
         let path = Path::new(file);
         path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs")
     };
-    let wanted = |file: &&str| !GENERATED.contains(file) && !is_test(file) && root().join(file).is_file();
+    let wanted =
+        |file: &&str| !GENERATED.contains(file) && !is_test(file) && root().join(file).is_file();
     Ok(String::from_utf8(listed.stdout)?.lines().filter(wanted).map(str::to_owned).collect())
 }
 
@@ -75,7 +82,8 @@ impl Function {
     fn new(signature: &syn::Signature, block: &syn::Block, fixed_signature: bool) -> Self {
         let line = signature.fn_token.span.start().line;
         let fixed_signature = fixed_signature || signature.abi.is_some();
-        let typed = signature.inputs.iter().filter(|input| matches!(input, syn::FnArg::Typed(_))).count();
+        let typed =
+            signature.inputs.iter().filter(|input| matches!(input, syn::FnArg::Typed(_))).count();
         let mut nesting = Nesting::default();
         nesting.visit_block(block);
         Self {
@@ -98,7 +106,8 @@ impl Function {
             (self.parameters, MAX_PARAMETERS, "parameters"),
         ];
         let exceeded = limits.iter().filter(|(value, limit, _)| value > limit);
-        let texts = exceeded.map(|(value, limit, what)| format!("{value} {what} (at most {limit})"));
+        let texts =
+            exceeded.map(|(value, limit, what)| format!("{value} {what} (at most {limit})"));
         format!("{} has {}", self.name, texts.collect::<Vec<_>>().join(", "))
     }
 }
@@ -201,8 +210,9 @@ mod tests {
 
     #[test]
     fn blocks_and_matches_are_levels_of_nesting() {
-        let nested =
-            |levels: usize| format!("fn f() {{ {}{} }}", "if a { ".repeat(levels), "}".repeat(levels));
+        let nested = |levels: usize| {
+            format!("fn f() {{ {}{} }}", "if a { ".repeat(levels), "}".repeat(levels))
+        };
         assert!(excess(&nested(4)).is_empty());
         assert_eq!(excess(&nested(5)), ["f has 6 levels of nesting (at most 5)"]);
         let text = "fn f() { match a { b => unsafe { loop { match c { d => {} } } } } }";
@@ -216,6 +226,8 @@ mod tests {
         assert_eq!(excess(&format!("impl A {{ fn f(&self, {parameters}) {{}} }}")).len(), 1);
         assert!(excess(&format!("impl A for B {{ fn f({parameters}) {{}} }}")).is_empty());
         assert!(excess(&format!("extern \"C\" fn f({parameters}) {{}}")).is_empty());
-        assert!(excess(&format!("#[cfg(test)] mod tests {{ fn f({parameters}) {{}} }}")).is_empty());
+        assert!(
+            excess(&format!("#[cfg(test)] mod tests {{ fn f({parameters}) {{}} }}")).is_empty()
+        );
     }
 }

@@ -39,7 +39,15 @@ fn cuda(count: &mut Count, fake_cuda: &Path) -> Outcome {
         test.env("ASAN_OPTIONS", "allocator_may_return_null=1:detect_leaks=0");
         count.run(test.env("LD_LIBRARY_PATH", fake_cuda))?;
     }
-    count.run(&mut cargo(&["test", "--features", "cuda", "--test", "dlpack", "--test", "tensor"]))?;
+    count.run(&mut cargo(&[
+        "test",
+        "--features",
+        "cuda",
+        "--test",
+        "dlpack",
+        "--test",
+        "tensor",
+    ]))?;
     count.run(&mut cargo(&["test", "--features", "cuda", "--doc"]))?;
     count.run(&mut cargo(&["test", "--features", "cuda,torch", "--test", "torch"]))
 }
@@ -77,8 +85,10 @@ fn under_address_sanitizer(selection: &[&str]) -> Option<Command> {
         return None;
     }
     let mut test = Command::new("rustup");
-    test.args(["run", "nightly", "cargo", "test", "--lib", "--target", env!("TARGET")]).args(selection);
-    test.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", root().join("target/sanitized"));
+    test.args(["run", "nightly", "cargo", "test", "--lib", "--target", env!("TARGET")])
+        .args(selection);
+    test.env("RUSTFLAGS", "-Zsanitizer=address")
+        .env("CARGO_TARGET_DIR", root().join("target/sanitized"));
     // Tests ask for more memory than there is, to see the error.
     test.env("ASAN_OPTIONS", "allocator_may_return_null=1").env_remove("CARGO").current_dir(root());
     Some(test)
@@ -87,8 +97,11 @@ fn under_address_sanitizer(selection: &[&str]) -> Option<Command> {
 /// Whether there is a nightly toolchain, of this package's `rust-version` or newer.
 fn nightly_is_new_enough() -> bool {
     let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let minor =
+        |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
     let found = text.split_whitespace().nth(1).and_then(minor);
     found.is_some() && found >= minor(env!("CARGO_PKG_RUST_VERSION"))
 }
@@ -100,7 +113,8 @@ fn under_valgrind() -> Outcome {
         return Ok(());
     }
     let runner = format!("CARGO_TARGET_{}_RUNNER", env!("TARGET").to_uppercase().replace('-', "_"));
-    let valgrind = "valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite";
+    let valgrind =
+        "valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite";
     for arguments in [
         &["run", "--features", "torch", "--example", "tour"][..],
         &["test", "--features", "torch", "--test", "lend_torch", "--", "--test-threads=1"],
@@ -113,7 +127,11 @@ fn under_valgrind() -> Outcome {
 }
 
 fn answers(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Versions of tch for versions of libtorch.
@@ -123,7 +141,9 @@ const TCH: [(&str, &str); 2] = [("2.11", "0.24"), ("2.12", "0.25")];
 pub(crate) fn on_libtorch(version: &str) -> Outcome {
     let (workspace, libtorch, target) = workspace_on(version)?;
     let mut count = Count::default();
-    for arguments in [&["test", "--features", "torch"][..], &["test", "--package", "dlbridge-benches"]] {
+    for arguments in
+        [&["test", "--features", "torch"][..], &["test", "--package", "dlbridge-benches"]]
+    {
         let mut test = cargo(arguments);
         test.current_dir(&workspace)
             .env_remove("LIBTORCH_USE_PYTORCH")
@@ -206,10 +226,14 @@ impl Count {
     fn add(&mut self, line: &str) {
         // Cargo's summary, or pytest's.
         let pytest = line.contains(" passed") && line.contains(" in ");
-        let Some(result) = line.strip_prefix("test result: ").or(pytest.then_some(line)) else { return };
+        let Some(result) = line.strip_prefix("test result: ").or(pytest.then_some(line)) else {
+            return;
+        };
         for part in result.split(['.', ';', ',']) {
             let mut words = part.split_whitespace();
-            if let (Some(Ok(number)), Some(what)) = (words.next().map(str::parse::<usize>), words.next()) {
+            if let (Some(Ok(number)), Some(what)) =
+                (words.next().map(str::parse::<usize>), words.next())
+            {
                 match what {
                     "passed" => self.passed += number,
                     "failed" => self.failed += number,

@@ -54,16 +54,21 @@ struct Package {
 fn packages() -> Outcome<Vec<Package>> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml"))?;
     let members = manifest.lines().find_map(|line| line.strip_prefix("members = ["));
-    let members = members.and_then(|line| line.split_once(']')).ok_or("Cargo.toml names no members")?.0;
+    let members =
+        members.and_then(|line| line.split_once(']')).ok_or("Cargo.toml names no members")?.0;
     let members = members.split(',').map(|member| member.trim().trim_matches('"'));
     let mut packages = Vec::new();
     for folder in std::iter::once("").chain(members) {
         let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml"))?;
-        let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        let name =
+            manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
         let name = name.ok_or_else(|| format!("{folder}/Cargo.toml has no name"))?.to_owned();
         let files = ["src/lib.rs", "src/main.rs"].map(|file| Path::new(folder).join(file));
         let file = files.into_iter().find(|file| root().join(file).is_file());
-        packages.push(Package { root: file.ok_or_else(|| format!("{folder} has no crate root"))?, name });
+        packages.push(Package {
+            root: file.ok_or_else(|| format!("{folder} has no crate root"))?,
+            name,
+        });
     }
     Ok(packages)
 }
@@ -112,7 +117,9 @@ impl Report {
         }
         match (self.circles.len(), self.needed.len() == EXCEPTIONS.len()) {
             (0, true) => Ok(()),
-            (0, false) => Err("exceptions in xtask/src/layers/mod.rs are not needed any more".into()),
+            (0, false) => {
+                Err("exceptions in xtask/src/layers/mod.rs are not needed any more".into())
+            }
             (count, _) => Err(format!("{count} circles of modules").into()),
         }
     }
@@ -213,7 +220,8 @@ mod tests {
     fn circles(files: &[(&str, &str)]) -> Vec<String> {
         let map: BTreeMap<PathBuf, String> =
             files.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned())).collect();
-        let krate = Crate::read(Path::new(files[0].0), &|file| map.get(file).cloned()).expect("valid");
+        let krate =
+            Crate::read(Path::new(files[0].0), &|file| map.get(file).cloned()).expect("valid");
         let mut report = Report::default();
         report.add("test", &krate);
         report.circles
@@ -229,7 +237,9 @@ mod tests {
         ]);
         assert_eq!(
             found,
-            ["circle in test: a, b\n  a -> b: src/a.rs:1: crate::b::B\n  b -> a: src/b.rs:2: super::a::A"]
+            [
+                "circle in test: a, b\n  a -> b: src/a.rs:1: crate::b::B\n  b -> a: src/b.rs:2: super::a::A"
+            ]
         );
     }
 
@@ -248,7 +258,10 @@ mod tests {
     fn tests_comments_and_reexports_of_the_root_are_not_imports() {
         let found = circles(&[
             ("src/lib.rs", "mod a;\nmod b;\npub use a::A;"),
-            ("src/a.rs", "//! See crate::b.\npub struct A;\n#[cfg(test)]\nmod tests { use crate::b::B; }"),
+            (
+                "src/a.rs",
+                "//! See crate::b.\npub struct A;\n#[cfg(test)]\nmod tests { use crate::b::B; }",
+            ),
             ("src/b.rs", "use crate::A;\n/// [`crate::a`]\npub struct B;"),
         ]);
         assert!(found.is_empty(), "{found:?}");

@@ -112,7 +112,10 @@ impl Crate {
             } else {
                 let file = file_of(&position, child, source);
                 // The modules in `x.rs` and in `x/mod.rs` are in the folder `x`.
-                self.read_file(Position { parent: this, path, file: &file, folder: &folder }, source)?
+                self.read_file(
+                    Position { parent: this, path, file: &file, folder: &folder },
+                    source,
+                )?
             };
             self.modules[this].children.push((name, index));
         }
@@ -143,7 +146,8 @@ impl Crate {
         let first = &mention.names[..1];
         let imported = self.modules[from].bindings.get(&first[0]);
         // The `use` line that binds a name mentions the bound path itself.
-        imported.is_some_and(|path| *path != mention.names) && self.resolve(from, first, 0) == Some(to)
+        imported.is_some_and(|path| *path != mention.names)
+            && self.resolve(from, first, 0) == Some(to)
     }
 
     /// The module that defines what a path in the module `from` names; `None` if it is not in this
@@ -159,7 +163,9 @@ impl Crate {
             "super" => {
                 let mut at = self.modules[from].parent;
                 let mut rest = rest;
-                while let Some(("super", further)) = rest.split_first().map(|(name, rest)| (&**name, rest)) {
+                while let Some(("super", further)) =
+                    rest.split_first().map(|(name, rest)| (&**name, rest))
+                {
                     (at, rest) = (self.modules[at].parent, further);
                 }
                 self.walk(at, rest, reexports)
@@ -205,7 +211,11 @@ impl Crate {
     }
 
     fn child(&self, module: usize, name: &str) -> Option<usize> {
-        self.modules[module].children.iter().find(|(child, _)| child == name).map(|&(_, child)| child)
+        self.modules[module]
+            .children
+            .iter()
+            .find(|(child, _)| child == name)
+            .map(|&(_, child)| child)
     }
 
     /// Whether a module is another one, or in it.
@@ -237,7 +247,11 @@ fn file_of(
         }
     }
     let file = position.folder.join(format!("{}.rs", child.ident));
-    if source(&file).is_some() { file } else { position.folder.join(child.ident.to_string()).join("mod.rs") }
+    if source(&file).is_some() {
+        file
+    } else {
+        position.folder.join(child.ident.to_string()).join("mod.rs")
+    }
 }
 
 /// Whether an item is compiled for tests only: `#[cfg(test)]`, `#[test]`.
@@ -245,7 +259,9 @@ pub(crate) fn only_in_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         syn::Meta::List(list) if list.path.is_ident("cfg") => {
             let condition = list.tokens.to_string().replace(' ', "");
-            condition == "test" || condition.starts_with("all(test,") || condition.starts_with("all(doctest,")
+            condition == "test"
+                || condition.starts_with("all(test,")
+                || condition.starts_with("all(doctest,")
         }
         syn::Meta::Path(path) => path.is_ident("test"),
         _ => false,
@@ -277,7 +293,8 @@ impl<'ast> Visit<'ast> for Module {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let names: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let names: Vec<String> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         self.mention(names, path.segments[0].ident.span());
         visit::visit_path(self, path);
     }
@@ -311,7 +328,9 @@ impl Module {
                 group.items.iter().for_each(|tree| self.note_use(tree, path, reexport));
             }
             syn::UseTree::Name(name) => self.bind(&name.ident, &name.ident, path, reexport),
-            syn::UseTree::Rename(rename) => self.bind(&rename.ident, &rename.rename, path, reexport),
+            syn::UseTree::Rename(rename) => {
+                self.bind(&rename.ident, &rename.rename, path, reexport)
+            }
             syn::UseTree::Glob(glob) => {
                 let line = glob.star_token.spans[0].start().line;
                 self.globs.push(path.clone());
@@ -326,7 +345,8 @@ impl Module {
         if name != "self" {
             names.push(name.to_string());
         }
-        let binding = if binding == "self" { names.last().cloned() } else { Some(binding.to_string()) };
+        let binding =
+            if binding == "self" { names.last().cloned() } else { Some(binding.to_string()) };
         self.bindings.extend(binding.map(|binding| (binding, names.clone())));
         self.mentions.push(Mention { names, line: name.span().start().line, reexport });
     }
@@ -334,7 +354,8 @@ impl Module {
     /// Notes the paths in the tokens of a macro.
     fn note_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let is_colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':');
+        let is_colon =
+            |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':');
         let mut at = 0;
         while at < tokens.len() {
             match &tokens[at] {
