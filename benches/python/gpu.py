@@ -50,7 +50,12 @@ class Driver:
 
     def __init__(self):
         library = ctypes.CDLL("libcuda.so.1")
-        address, host, size, stream = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
+        address, host, size, stream = (
+            ctypes.c_uint64,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+        )
         self.functions = {
             "cuMemcpyHtoD_v2": (address, host, size),
             "cuMemcpyDtoH_v2": (host, address, size),
@@ -92,9 +97,15 @@ def transfers(driver, size):
     target = np.ones(size, np.uint8)
     host, host_target = torch.from_numpy(array), torch.from_numpy(target)
     cuda, cuda_target = host.cuda(), torch.ones(size, dtype=torch.uint8, device="cuda")
-    pinned, pinned_target = host.pin_memory(), torch.ones(size, dtype=torch.uint8).pin_memory()
+    pinned, pinned_target = (
+        host.pin_memory(),
+        torch.ones(size, dtype=torch.uint8).pin_memory(),
+    )
     ours, ours_target = dl.from_dlpack(cuda), dl.from_dlpack(cuda_target)
-    our_pinned, our_pinned_target = dl.from_dlpack(pinned), dl.from_dlpack(pinned_target)
+    our_pinned, our_pinned_target = (
+        dl.from_dlpack(pinned),
+        dl.from_dlpack(pinned_target),
+    )
     at = ours_target.data_ptr()
 
     def driver_down_to_new():
@@ -134,7 +145,9 @@ def transfers(driver, size):
         "device → pinned memory: `dl.copyto(p, t)`": {
             "dlbridge": lambda: dl.copyto(our_pinned_target, ours),
             "torch": synchronized(lambda: pinned_target.copy_(cuda, non_blocking=True)),
-            "driver": lambda: driver.down_pinned(our_pinned_target.data_ptr(), ours.data_ptr(), size),
+            "driver": lambda: driver.down_pinned(
+                our_pinned_target.data_ptr(), ours.data_ptr(), size
+            ),
         },
     }
 
@@ -217,7 +230,9 @@ def conversions():
         "torch → torch": "to_torch(x)",
     }
     count = 1000
-    timers = {name: timeit.Timer(statement, globals=space) for name, statement in statements.items()}
+    timers = {
+        name: timeit.Timer(statement, globals=space) for name, statement in statements.items()
+    }
     times = {name: [] for name in timers}
     for turn in range(1 + TURNS):
         for name, timer in timers.items():
@@ -243,12 +258,30 @@ def goals(rates, times):
         text = ", ".join(f"{size_name(size)}: {ratio:.2f}" for size, ratio in figures.items())
         row([goal, text, "met" if min(figures.values()) >= least else "missed"])
 
-    judge("pinned → device within 5 % of `cuMemcpyAsync`", ratios("pinned → used", "driver"), 0.95)
-    judge("device → pinned within 5 % of `cuMemcpyAsync`", ratios("device → pinned", "driver"), 0.95)
-    judge("pageable `t.cpu()` at least 1.5 × torch's", ratios("device → new", "torch"), 1.5)
+    judge(
+        "pinned → device within 5 % of `cuMemcpyAsync`",
+        ratios("pinned → used", "driver"),
+        0.95,
+    )
+    judge(
+        "device → pinned within 5 % of `cuMemcpyAsync`",
+        ratios("device → pinned", "driver"),
+        0.95,
+    )
+    judge(
+        "pageable `t.cpu()` at least 1.5 × torch's",
+        ratios("device → new", "torch"),
+        1.5,
+    )
     ratio = times["torch → dlbridge → CuPy"] / times["torch → CuPy"]
     verdict = "met" if ratio <= 1.0 else "missed"
-    row(["torch → dlbridge → CuPy no slower than torch → CuPy", f"{ratio:.2f} × the time", verdict])
+    row(
+        [
+            "torch → dlbridge → CuPy no slower than torch → CuPy",
+            f"{ratio:.2f} × the time",
+            verdict,
+        ]
+    )
 
 
 def main():

@@ -53,7 +53,13 @@ SPACE = {
 
 # Label and statement of dlbridge, label and statement of the other library, and the goal.
 CONVERSIONS = [
-    ("dl.from_dlpack(torch)", "from_ours(x)", "tvm_ffi.from_dlpack(torch)", "from_tvm(x)", "faster"),
+    (
+        "dl.from_dlpack(torch)",
+        "from_ours(x)",
+        "tvm_ffi.from_dlpack(torch)",
+        "from_tvm(x)",
+        "faster",
+    ),
     (
         "dl.from_dlpack(torch)",
         "from_ours(x)",
@@ -61,10 +67,34 @@ CONVERSIONS = [
         "x.requires_grad; x.is_neg(); from_tvm(x)",
         "",
     ),
-    ("dl.from_dlpack(numpy)", "from_ours(a)", "tvm_ffi.from_dlpack(numpy)", "from_tvm(a)", "faster"),
-    ("dl.from_dlpack(numpy)", "from_ours(a)", "torch.from_dlpack(numpy)", "torch_from(a)", ""),
-    ("dl.from_numpy(a)", "dl.from_numpy(a)", "torch.from_numpy(a)", "torch.from_numpy(a)", "faster"),
-    ("np.from_dlpack(dl)", "np_from(ours)", "np.from_dlpack(tvm_ffi)", "np_from(tvm)", "no slower"),
+    (
+        "dl.from_dlpack(numpy)",
+        "from_ours(a)",
+        "tvm_ffi.from_dlpack(numpy)",
+        "from_tvm(a)",
+        "faster",
+    ),
+    (
+        "dl.from_dlpack(numpy)",
+        "from_ours(a)",
+        "torch.from_dlpack(numpy)",
+        "torch_from(a)",
+        "",
+    ),
+    (
+        "dl.from_numpy(a)",
+        "dl.from_numpy(a)",
+        "torch.from_numpy(a)",
+        "torch.from_numpy(a)",
+        "faster",
+    ),
+    (
+        "np.from_dlpack(dl)",
+        "np_from(ours)",
+        "np.from_dlpack(tvm_ffi)",
+        "np_from(tvm)",
+        "no slower",
+    ),
     ("np.from_dlpack(dl)", "np_from(ours)", "np.from_dlpack(torch)", "np_from(x)", ""),
     (
         "torch.from_dlpack(dl)",
@@ -97,11 +127,31 @@ COPIES = {
     "contiguous": ("float32", (2900, 2900), lambda a: a),
     "2-D transposed, `float32`": ("float32", (2900, 2900), lambda a: a.T),
     "2-D transposed, `float64`": ("float64", (2052, 2052), lambda a: a.T),
-    "3-D permuted (2, 0, 1)": ("float32", (204, 204, 206), lambda a: a.transpose(2, 0, 1)),
-    "4-D permuted (3, 1, 0, 2)": ("float32", (48, 60, 54, 54), lambda a: a.transpose(3, 1, 0, 2)),
-    "NHWC to NCHW, `uint8`": ("uint8", (54, 456, 456, 3), lambda a: a.transpose(0, 3, 1, 2)),
-    "NHWC to NCHW, `float32`": ("float32", (56, 224, 224, 3), lambda a: a.transpose(0, 3, 1, 2)),
-    "NCHW to NHWC, `float32`": ("float32", (56, 3, 224, 224), lambda a: a.transpose(0, 2, 3, 1)),
+    "3-D permuted (2, 0, 1)": (
+        "float32",
+        (204, 204, 206),
+        lambda a: a.transpose(2, 0, 1),
+    ),
+    "4-D permuted (3, 1, 0, 2)": (
+        "float32",
+        (48, 60, 54, 54),
+        lambda a: a.transpose(3, 1, 0, 2),
+    ),
+    "NHWC to NCHW, `uint8`": (
+        "uint8",
+        (54, 456, 456, 3),
+        lambda a: a.transpose(0, 3, 1, 2),
+    ),
+    "NHWC to NCHW, `float32`": (
+        "float32",
+        (56, 224, 224, 3),
+        lambda a: a.transpose(0, 3, 1, 2),
+    ),
+    "NCHW to NHWC, `float32`": (
+        "float32",
+        (56, 3, 224, 224),
+        lambda a: a.transpose(0, 2, 3, 1),
+    ),
     "every other column": ("float32", (2900, 5800), lambda a: a[:, ::2]),
 }
 
@@ -140,7 +190,12 @@ def copies():
             for seconds in in_turns([(code, space) for code in fresh + used], 0.02)
         ]
         numpy, ours_np, of_torch, ours_torch, np_used, torch_used, ours_used = rates
-        ratios = [ours_np / numpy, ours_torch / of_torch, ours_used / np_used, ours_used / torch_used]
+        ratios = [
+            ours_np / numpy,
+            ours_torch / of_torch,
+            ours_used / np_used,
+            ours_used / torch_used,
+        ]
         print(
             f"| {name} | {numpy:.2f} | {ours_np:.2f} | {ratios[0]:.2f} | {of_torch:.2f} | {ours_torch:.2f} "
             f"| {ratios[1]:.2f} | {np_used:.2f} | {torch_used:.2f} | {ours_used:.2f} | {ratios[2]:.2f} | {ratios[3]:.2f} |",

@@ -45,7 +45,9 @@ class Worker:
 
 def main():
     tensor = dl.from_numpy(np.arange(16 << 20, dtype=np.float32))
-    print(f"driver: pid={os.getpid()}, {tensor.nbytes >> 20} MB in {file_behind(tensor.data_ptr())}")
+    print(
+        f"driver: pid={os.getpid()}, {tensor.nbytes >> 20} MB in {file_behind(tensor.data_ptr())}"
+    )
     reference = ray.put(tensor)
     workers = [Worker.remote(), Worker.remote()]
     # In a list the reference arrives as it is; Ray would replace it by the tensor otherwise.

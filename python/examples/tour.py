@@ -32,7 +32,9 @@ t.torch()[0, 0] = -1
 print(a)
 assert t.data_ptr() == a.ctypes.data and a[0, 0] == -1
 
-known("torch.from_numpy(a[::-1])                        # an error there; torch.from_dlpack(a[::-1]) aborts")
+known(
+    "torch.from_numpy(a[::-1])                        # an error there; torch.from_dlpack(a[::-1]) aborts"
+)
 t = dl.from_numpy(a[::-1])
 print(t.stride(), t.tolist())
 assert t.stride() == (-2, 1) and t.data_ptr() == a[1:].ctypes.data

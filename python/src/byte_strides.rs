@@ -1,5 +1,7 @@
 //! Strides in bytes, as NumPy and the buffer protocol have them.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::Layout;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;

@@ -1,5 +1,7 @@
 //! Copies of a tensor into new memory on its own device.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::{MemoryFormat, Tensor};
 use pyo3::prelude::*;
 

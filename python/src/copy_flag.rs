@@ -1,5 +1,7 @@
 //! The argument `copy=` of `from_dlpack` and `__dlpack__`.
 
+#![forbid(unsafe_code)]
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;

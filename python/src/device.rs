@@ -1,5 +1,7 @@
 //! Devices as DLPack numbers them.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::Device;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;

@@ -1,5 +1,7 @@
 //! `dlbridge.from_dlpack`: import, with the device and the copy that a caller asks for.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::{Access, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;

@@ -1,5 +1,7 @@
 //! Element types by the names and codes that Python's libraries use.
 
+#![forbid(unsafe_code)]
+
 use std::ffi::CStr;
 
 use dlbridge::DType;

@@ -1,5 +1,7 @@
 //! The argument `memory_format=` of `Tensor.clone`.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::{MemoryFormat, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -1,5 +1,7 @@
 //! NumPy's `asarray`.
 
+#![forbid(unsafe_code)]
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 

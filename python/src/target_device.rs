@@ -1,5 +1,7 @@
 //! The device that a caller asks for.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use dlbridge::Device;

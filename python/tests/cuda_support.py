@@ -74,8 +74,12 @@ class OnFakeCuda:
 
     @pytest.fixture(autouse=True)
     def check_faults_and_leaks(self):
-        for index in range(2):  # dlbridge creates its caches here, so that they do not count as leaks
-            dl.from_dlpack(Memory(numbers(6), index, part=lambda a: a[::-2])).clone().cpu().cuda(index)
+        for index in range(
+            2
+        ):  # dlbridge creates its caches here, so that they do not count as leaks
+            dl.from_dlpack(Memory(numbers(6), index, part=lambda a: a[::-2])).clone().cpu().cuda(
+                index
+            )
         gc.collect()
         fake_cuda.synchronize_devices()
         fake_cuda.reset()

@@ -209,7 +209,9 @@ class Memory:
     def now(self):
         """All of the memory as it is now."""
         data = peek(self.address, self.array.nbytes)
-        return np.frombuffer(data, self.array.dtype, math.prod(self.array.shape)).reshape(self.array.shape)
+        return np.frombuffer(data, self.array.dtype, math.prod(self.array.shape)).reshape(
+            self.array.shape
+        )
 
     def __del__(self):
         with current(self.index):

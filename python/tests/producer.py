@@ -158,11 +158,15 @@ class HostileProducer:
         if not legacy:
             self.struct.version[:], self.struct.flags = version, flags
         strides = compact(shape) if strides == "compact" else strides
-        self.rows = [None if row is None else (C.c_int64 * len(row))(*row) for row in (shape, strides)]
+        self.rows = [
+            None if row is None else (C.c_int64 * len(row))(*row) for row in (shape, strides)
+        ]
         tensor = self.struct.tensor
         tensor.data, tensor.device[:], tensor.ndim = self.first, device, len(shape)
         tensor.code, tensor.bits, tensor.lanes = dtype
-        tensor.sizes, tensor.steps = (None if row is None else C.addressof(row) for row in self.rows)
+        tensor.sizes, tensor.steps = (
+            None if row is None else C.addressof(row) for row in self.rows
+        )
         for field, value in fields.items():
             setattr(tensor, field, value)
         self.made = bytes(self.struct)
@@ -170,7 +174,9 @@ class HostileProducer:
 
     def delete(self, address):
         self.threads.append(threading.get_ident())
-        outcome({}.__getitem__, "missing")  # raises and catches, as if no exception could be on its way
+        outcome(
+            {}.__getitem__, "missing"
+        )  # raises and catches, as if no exception could be on its way
         self.intact &= address == C.addressof(self.struct) and bytes(self.struct) == self.made
 
     @property
@@ -209,7 +215,9 @@ class HostileProducer:
         """What elements of this layout are, read byte by byte."""
         if not shape:
             return int.from_bytes(self.memory[at : at + 4], sys.byteorder, signed=True)
-        return [self.elements(shape[1:], strides[1:], at + 4 * i * strides[0]) for i in range(shape[0])]
+        return [
+            self.elements(shape[1:], strides[1:], at + 4 * i * strides[0]) for i in range(shape[0])
+        ]
 
 
 def compact(shape):

@@ -142,7 +142,12 @@ NEGATIVE = torch.tensor([1 + 2j, 3 + 4j]).conj().imag
 )
 def test_torch_subclasses_are_checked_like_tensors(tensor):
     assert tensor.tolist() == [-2.0, -4.0]
-    for take in (dl.from_dlpack, dl.tensor, dl.clone, lambda t: dl.copyto(t, np.ones(2, np.float32))):
+    for take in (
+        dl.from_dlpack,
+        dl.tensor,
+        dl.clone,
+        lambda t: dl.copyto(t, np.ones(2, np.float32)),
+    ):
         with pytest.raises(BufferError, match="resolve_neg"):
             take(tensor)
     with pytest.raises(BufferError, match="below a byte"):
@@ -220,7 +225,9 @@ def test_copyto_refuses_producers_without_copy_false():
 
 
 def test_swapped_byte_order_is_refused_for_every_dtype():
-    swapped = np.arange(4).astype(ml_dtypes.bfloat16).view(np.dtype(ml_dtypes.bfloat16).newbyteorder(">"))
+    swapped = (
+        np.arange(4).astype(ml_dtypes.bfloat16).view(np.dtype(ml_dtypes.bfloat16).newbyteorder(">"))
+    )
     with pytest.raises(BufferError, match="byte order"):
         dl.from_dlpack(swapped)
 
@@ -228,7 +235,12 @@ def test_swapped_byte_order_is_refused_for_every_dtype():
 def test_numpy_scalars_convert_or_are_refused():
     assert dl.from_dlpack(np.float32(2.5)).item() == 2.5
     assert dl.from_dlpack(ml_dtypes.bfloat16(3)).item() == 3.0
-    for number in (np.datetime64("2020-01-01"), np.timedelta64(5, "s"), np.str_("ab"), np.void(b"ab")):
+    for number in (
+        np.datetime64("2020-01-01"),
+        np.timedelta64(5, "s"),
+        np.str_("ab"),
+        np.void(b"ab"),
+    ):
         with pytest.raises(BufferError, match="DLPack has no type"):
             dl.from_dlpack(number)
 

@@ -67,7 +67,9 @@ def test_numpy_arrays_are_copied_as_numpy_copies(layout, dtype):
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "reversed"])
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32, torch.bfloat16, torch.complex128])
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.float32, torch.bfloat16, torch.complex128]
+)
 def test_torch_tensors_are_copied_as_torch_copies(layout, dtype):
     view = LAYOUTS[layout](NUMBERS)
     source = (
@@ -81,7 +83,11 @@ def test_torch_tensors_are_copied_as_torch_copies(layout, dtype):
     )
     clone, rows = dl.clone(source), dl.contiguous(source)
     for copy, known in ((clone, source.clone()), (rows, source.contiguous())):
-        assert type(copy) is torch.Tensor and copy.stride() == known.stride() and torch.equal(copy, known)
+        assert (
+            type(copy) is torch.Tensor
+            and copy.stride() == known.stride()
+            and torch.equal(copy, known)
+        )
     assert (rows is source) == source.is_contiguous()
     clone.resize_(1000)  # the memory is torch's own
 

@@ -41,7 +41,9 @@ class TestCopies(OnFakeCuda):
                 assert (tensor.shape, tensor.dtype, tensor.readonly) == (array.shape, dtype, False)
                 back = tensor.numpy(force=True)
                 assert back.dtype == array.dtype and np.array_equal(back, array)
-                assert tensor.data_ptr() != start.data_ptr() or not array.size or tensor is row_major
+                assert (
+                    tensor.data_ptr() != start.data_ptr() or not array.size or tensor is row_major
+                )
             assert row_major.contiguous() is row_major and row_major.is_contiguous()
 
     def test_dtypes_that_numpy_lacks(self):
@@ -60,11 +62,16 @@ class TestCopies(OnFakeCuda):
             assert np.array_equal(near.clone().cpu().numpy(), part)
         assert len(log("cuMemcpyHtoDAsync")) > 4
 
-    @pytest.mark.parametrize("format", ["channels_last", torch.channels_last, torch.preserve_format])
+    @pytest.mark.parametrize(
+        "format", ["channels_last", torch.channels_last, torch.preserve_format]
+    )
     def test_memory_formats_match_host_tensors(self, format):
         host = dl.from_numpy(numbers(2, 3, 4, 5))
         clone = host.cuda().clone(memory_format=format)
-        assert (clone.device, clone.stride()) == ("cuda:0", host.clone(memory_format=format).stride())
+        assert (clone.device, clone.stride()) == (
+            "cuda:0",
+            host.clone(memory_format=format).stride(),
+        )
         assert np.array_equal(clone.cpu().numpy(), host.numpy())
         with pytest.raises(ValueError, match="is for 5 dimensions"):
             host.cuda().clone(memory_format="channels_last_3d")
@@ -72,21 +79,38 @@ class TestCopies(OnFakeCuda):
     def test_tensors_already_on_the_device_are_returned_unchanged(self):
         near = dl.from_numpy(numbers(3)).cuda(1)
         fake_cuda.reset()
-        for device in (None, 1, "cuda:1", OTHER, torch.device("cuda:1"), torch.device("cuda"), "cuda"):
+        for device in (
+            None,
+            1,
+            "cuda:1",
+            OTHER,
+            torch.device("cuda:1"),
+            torch.device("cuda"),
+            "cuda",
+        ):
             assert near.cuda(device) is near
         assert near.to("cuda") is near and near.to("cuda:1") is near and copy.copy(near) is near
         shared = dl.from_dlpack(near, device="cuda")
         assert shared.data_ptr() == near.data_ptr() and log() == []
         for new in (near.cuda(0), near.to("cuda:0"), dl.from_dlpack(near, device="cuda:0")):
             assert (new.device, new.cpu().tolist()) == ("cuda:0", [0, 1, 2])
-        for new in (near.to("cuda", copy=True), copy.deepcopy(near), dl.tensor(near), dl.clone(near)):
+        for new in (
+            near.to("cuda", copy=True),
+            copy.deepcopy(near),
+            dl.tensor(near),
+            dl.clone(near),
+        ):
             assert new.device == "cuda:1" and new.data_ptr() != near.data_ptr()
             assert new.cpu().tolist() == [0, 1, 2]
 
     def test_unknown_devices_are_refused(self):
         host = dl.from_numpy(numbers(3))
         for call, error, words in [
-            (lambda: host.cuda(2), BufferError, "cuda:2 is not available.*the driver has cuda:0 to cuda:1"),
+            (
+                lambda: host.cuda(2),
+                BufferError,
+                "cuda:2 is not available.*the driver has cuda:0 to cuda:1",
+            ),
             (lambda: host.to("cuda:7"), BufferError, "the driver has cuda:0 to cuda:1"),
             (lambda: host.cuda(-1), ValueError, "-1 is not the index of a CUDA device"),
             (lambda: host.cuda(1 << 40), ValueError, "is not the index"),
@@ -135,7 +159,11 @@ class TestCopies(OnFakeCuda):
             (lambda: bool(near), TypeError, remedy),
             (lambda: memoryview(near), BufferError, f"the memory is on cuda:0: {remedy}"),
             (lambda: bytes(near), BufferError, remedy),
-            (lambda: pickle.dumps(near, 5), BufferError, f"can't pickle memory on cuda:0: {remedy}"),
+            (
+                lambda: pickle.dumps(near, 5),
+                BufferError,
+                f"can't pickle memory on cuda:0: {remedy}",
+            ),
         ]:
             with pytest.raises(error) as raised:
                 call()
@@ -221,7 +249,9 @@ class TestCopyto(OnFakeCuda):
     def test_copyto_into_external_memory_is_complete_on_return(self):
         memory, near = Memory(numbers(100)), dl.from_numpy(numbers(100)[::-1]).cuda()
         dl.copyto(memory, near)
-        assert memory.now().tolist() == numbers(100)[::-1].tolist()  # the call has waited for the copy
+        assert (
+            memory.now().tolist() == numbers(100)[::-1].tolist()
+        )  # the call has waited for the copy
 
 
 class TestPageLockedMemory(OnFakeCuda):
@@ -285,7 +315,11 @@ class TestPageLockedMemory(OnFakeCuda):
 
     def test_copyto_pinned_memory_from_every_device(self):
         pinned = dl.from_numpy(np.zeros((4, 6), "float32")).pin_memory()
-        for source in (numbers(4, 6), dl.from_numpy(numbers(4, 6)).cuda(1), on_device(numbers(6, 4).T)):
+        for source in (
+            numbers(4, 6),
+            dl.from_numpy(numbers(4, 6)).cuda(1),
+            on_device(numbers(6, 4).T),
+        ):
             dl.copyto(pinned, source)
             expected = source.part(source.array) if isinstance(source, Memory) else numbers(4, 6)
             assert np.array_equal(pinned.numpy(), expected)

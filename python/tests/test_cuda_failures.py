@@ -14,7 +14,9 @@ from cuda_support import GPU, OnFakeCuda, numbers, on_device
 from fake_cuda import Memory, Stream, live, log
 
 
-@pytest.mark.skipif(fake_cuda.IS_HERE or find_library("cuda") is not None, reason="this process has a driver")
+@pytest.mark.skipif(
+    fake_cuda.IS_HERE or find_library("cuda") is not None, reason="this process has a driver"
+)
 def test_machines_without_a_driver_are_reported():
     says("", "there is no driver (libcuda.so.1)")
 
@@ -122,13 +124,17 @@ class TestFailures(OnFakeCuda):
                     if error is None:
                         assert np.array_equal(result.numpy(force=True), array), label
                     elif out_of_memory:
-                        assert type(error) is MemoryError and str(error).startswith("out of memory: "), label
+                        assert type(error) is MemoryError and str(error).startswith(
+                            "out of memory: "
+                        ), label
                     else:
                         assert type(error) is RuntimeError and name in str(error), label
                         assert "unknown error" in str(error), label
                     del result
                     fake_cuda.synchronize_devices()
-                    assert (faults, fake_cuda.depth(), live(*self.counted)) == ("", 0, before), label
+                    assert (faults, fake_cuda.depth(), live(*self.counted)) == ("", 0, before), (
+                        label
+                    )
                     failures += error is not None
                     if not reached:
                         break
@@ -145,7 +151,9 @@ class TestFailures(OnFakeCuda):
         with pytest.raises(MemoryError, match="^out of memory: 400 bytes$"):
             host.cuda()
         with pytest.raises(MemoryError, match="^out of memory: 1099511627776 bytes$"):
-            dl.from_dlpack(Memory(numbers(1), part=lambda a: np.broadcast_to(a, (1 << 38,)))).clone()
+            dl.from_dlpack(
+                Memory(numbers(1), part=lambda a: np.broadcast_to(a, (1 << 38,)))
+            ).clone()
         fake_cuda.fail("cuMemcpyHtoDAsync", 1, 700)
         with pytest.raises(RuntimeError) as raised:
             host.cuda()
@@ -163,5 +171,6 @@ class TestFailures(OnFakeCuda):
     def test_machines_without_devices_are_reported(self):
         prepare = "import ctypes; ctypes.CDLL('libcuda.so.1').fake_cuda_reset(0)"
         says(
-            prepare, "CUDA: cuInit gave CUDA_ERROR_NO_DEVICE, no CUDA-capable device is detected (error 100)"
+            prepare,
+            "CUDA: cuInit gave CUDA_ERROR_NO_DEVICE, no CUDA-capable device is detected (error 100)",
         )

@@ -12,7 +12,16 @@ import pytest
 import torch
 
 import dlbridge as dl
-from cuda_support import HOST, IS_COPIED, DeviceProducer, OnFakeCuda, consumed, numbers, read_on, release
+from cuda_support import (
+    HOST,
+    IS_COPIED,
+    DeviceProducer,
+    OnFakeCuda,
+    consumed,
+    numbers,
+    read_on,
+    release,
+)
 from fake_cuda import Memory, Stream
 
 
@@ -77,7 +86,10 @@ class TestProducers(OnFakeCuda):
         producer.answers = [other.capsule]
         tensor = dl.from_dlpack(producer, copy=True)
         assert producer.asked == [{"stream": 1, "copy": True, "max_version": (1, 3)}]
-        assert (tensor.data_ptr(), tensor.cpu().tolist()) == (copied.address, [[1, 2, 3], [4, 5, 6]])
+        assert (tensor.data_ptr(), tensor.cpu().tolist()) == (
+            copied.address,
+            [[1, 2, 3], [4, 5, 6]],
+        )
         producer = DeviceProducer(memory)
         producer.answers = [TypeError("unexpected keyword"), producer.capsule]
         with pytest.raises(ValueError, match="does not take"):
@@ -95,7 +107,12 @@ class TestProducers(OnFakeCuda):
                 assert copied.data_ptr() != address
 
     def test_host_arrays_are_imported_to_a_device(self):
-        for source in (numbers(3), torch.arange(3.0), dl.from_numpy(numbers(3)), memoryview(numbers(3))):
+        for source in (
+            numbers(3),
+            torch.arange(3.0),
+            dl.from_numpy(numbers(3)),
+            memoryview(numbers(3)),
+        ):
             for copied in (None, True):
                 near = dl.from_dlpack(source, device="cuda:1", copy=copied)
                 assert (near.device, near.cpu().tolist()) == ("cuda:1", [0, 1, 2])
@@ -282,7 +299,9 @@ class TestCudaArrayInterface(OnFakeCuda):
             "data": (turned.data_ptr(), False),
             "strides": (size, -2 * size),
         }
-        back = dl.from_dlpack(SimpleNamespace(__cuda_array_interface__=near.__cuda_array_interface__))
+        back = dl.from_dlpack(
+            SimpleNamespace(__cuda_array_interface__=near.__cuda_array_interface__)
+        )
         assert (back.device, back.data_ptr(), back.dtype) == ("cuda:1", near.data_ptr(), near.dtype)
 
     def test_host_tensors_have_no_cuda_array_interface(self):

@@ -36,7 +36,9 @@ class TestStreams(OnFakeCuda):
     def test_memory_released_during_a_read_is_still_valid(self, version, spelling, first, start):
         array, stream = numbers(1000), Stream()
         near = dl.from_numpy(array).cuda() if start == "ours" else dl.from_dlpack(Memory(array))
-        struct = consumed(near, max_version=version, stream=stream if spelling == "object" else stream.number)
+        struct = consumed(
+            near, max_version=version, stream=stream if spelling == "object" else stream.number
+        )
         read = stream.read(struct.tensor.data, array.nbytes)
         fake_cuda.reset()
         for which in sorted(["the struct", "the tensor"], key=lambda which: which != first):
@@ -67,7 +69,9 @@ class TestStreams(OnFakeCuda):
 
     @pytest.mark.parametrize("number", [None, 1], ids=["its own", "the default"])
     @pytest.mark.parametrize("copied", [None, True], ids=["shared", "copied"])
-    @pytest.mark.parametrize("layout", ["contiguous", "transposed", "every other", "reversed", "broadcast"])
+    @pytest.mark.parametrize(
+        "layout", ["contiguous", "transposed", "every other", "reversed", "broadcast"]
+    )
     def test_exports_of_every_layout_are_ready(self, layout, copied, number):
         array, stream = LAYOUTS[layout]("int16"), Stream(0, number)
         memory = on_device(array)
@@ -116,7 +120,8 @@ class TestStreams(OnFakeCuda):
         fake_cuda.reset()
         release(consumed(near, stream=own if stream == "own" else stream))
         waits = {
-            line.split(" stream=")[1].split(" ")[0].rstrip("0123456789") for line in log("cuStreamWaitEvent")
+            line.split(" stream=")[1].split(" ")[0].rstrip("0123456789")
+            for line in log("cuStreamWaitEvent")
         }
         assert waits - {"legacy"} == {"own": {"#"}, 2: {"per-thread"}}.get(stream, set())
 
@@ -173,7 +178,10 @@ class TestStreams(OnFakeCuda):
             del stream
         fake_cuda.reset()
         assert near.cpu().tolist() == numbers(3).tolist()
-        assert all(bytes(read) == numbers(3).tobytes() for read in reads) and log("cuCtxSynchronize") == []
+        assert (
+            all(bytes(read) == numbers(3).tobytes() for read in reads)
+            and log("cuCtxSynchronize") == []
+        )
 
 
 class TestDevicesOfConsumers(OnFakeCuda):
@@ -207,9 +215,19 @@ class TestDevicesOfConsumers(OnFakeCuda):
         host = dl.from_numpy(numbers(3))
         near = host.cuda()
         for tensor, options, error, words in [
-            (near, {"dl_device": HOST, "copy": False}, BufferError, "the memory is on cuda:0, not on cpu"),
+            (
+                near,
+                {"dl_device": HOST, "copy": False},
+                BufferError,
+                "the memory is on cuda:0, not on cpu",
+            ),
             (near, {"dl_device": OTHER, "copy": False}, BufferError, "not on cuda:1"),
-            (host, {"dl_device": GPU, "copy": False}, BufferError, "the memory is on cpu, not on cuda:0"),
+            (
+                host,
+                {"dl_device": GPU, "copy": False},
+                BufferError,
+                "the memory is on cpu, not on cuda:0",
+            ),
             (near, {"dl_device": HOST, "stream": 1}, ValueError, "1 is not a stream of cpu"),
             (near, {"dl_device": HOST, "stream": Stream()}, ValueError, "is not a stream of cpu"),
             (host, {"dl_device": GPU, "stream": 0}, ValueError, "0 is not a stream of cuda:0"),
@@ -235,7 +253,11 @@ class TestThreads(OnFakeCuda):
                     array = np.full((size // 100, 100), 16 * thread + turn, "uint8")
                     near = dl.from_numpy(array).cuda(thread % 2)
                     theirs = dl.from_dlpack(on_device(array[:, ::2], thread % 2))
-                    back = [near.cpu(), near.clone().cpu(), theirs.to(f"cuda:{1 - thread % 2}").cpu()]
+                    back = [
+                        near.cpu(),
+                        near.clone().cpu(),
+                        theirs.to(f"cuda:{1 - thread % 2}").cpu(),
+                    ]
                     dl.copyto(theirs, near.cpu().numpy()[:, 1::2])
                     back += [theirs.cpu(), dl.from_numpy(array).pin_memory().cuda().cpu()]
                     wrong.extend(got for got in back if (got.numpy() != 16 * thread + turn).any())
@@ -273,7 +295,12 @@ class TestThreads(OnFakeCuda):
         process = C.CDLL(None)
         thread = C.c_ulong()
         # A deleter takes an address, as the start of a thread does.
-        assert process.pthread_create(C.byref(thread), None, C.c_void_p(struct.deleter), C.byref(struct)) == 0
+        assert (
+            process.pthread_create(
+                C.byref(thread), None, C.c_void_p(struct.deleter), C.byref(struct)
+            )
+            == 0
+        )
         assert process.pthread_join(thread, None) == 0
         assert seen() is None
         fake_cuda.synchronize_devices()
@@ -282,7 +309,9 @@ class TestThreads(OnFakeCuda):
     def test_the_current_device_is_per_thread(self):
         found = []
         with fake_cuda.current(1):
-            thread = threading.Thread(target=lambda: found.append(dl.from_numpy(numbers(3)).cuda().device))
+            thread = threading.Thread(
+                target=lambda: found.append(dl.from_numpy(numbers(3)).cuda().device)
+            )
             thread.start()
             thread.join()
             found.append(dl.from_numpy(numbers(3)).cuda().device)

@@ -57,7 +57,10 @@ SEED = {
         "print(n.ctypes.data == t.data_ptr())",
     ],
     "a tensor becomes a list": [
-        ("t = torch.tensor([[1, 2], [3, 4]])", "t = dl.from_dlpack(torch.tensor([[1, 2], [3, 4]]))"),
+        (
+            "t = torch.tensor([[1, 2], [3, 4]])",
+            "t = dl.from_dlpack(torch.tensor([[1, 2], [3, 4]]))",
+        ),
         "print(t.tolist(), type(t.tolist()[0][0]))",
         ("print(torch.tensor(0.1).tolist())", "print(dl.from_dlpack(torch.tensor(0.1)).tolist())"),
         ("print(torch.tensor([7]).item())", "print(dl.from_dlpack(torch.tensor([7])).item())"),
@@ -95,7 +98,11 @@ SEED = {
 def test_output_matches_numpy_and_pytorch(section):
     known, here = [], []
     spaces = [
-        {"np": np, "torch": torch, "print": lambda *values: known.append(" ".join(map(str, values)))},
+        {
+            "np": np,
+            "torch": torch,
+            "print": lambda *values: known.append(" ".join(map(str, values))),
+        },
         {
             "np": np,
             "torch": torch,
@@ -104,7 +111,9 @@ def test_output_matches_numpy_and_pytorch(section):
         },
     ]
     for line in SEED[section]:
-        for text, space in zip((line, line) if isinstance(line, str) else line, spaces, strict=True):
+        for text, space in zip(
+            (line, line) if isinstance(line, str) else line, spaces, strict=True
+        ):
             exec(text, space)
         assert here == known, line
     assert here
@@ -141,7 +150,12 @@ REFUSALS = {
         ValueError,
         "not a multiple of the element byte size",
     ),
-    "float8": ("eight.numpy()", "dl.from_dlpack(packed).numpy()", TypeError, "Got unsupported ScalarType"),
+    "float8": (
+        "eight.numpy()",
+        "dl.from_dlpack(packed).numpy()",
+        TypeError,
+        "Got unsupported ScalarType",
+    ),
 }
 
 
@@ -241,8 +255,14 @@ def test_repr_shows_values_dtype_and_device():
     assert repr(dl.tensor(np.array([[1, 2], [3, 4]]))) == (
         "dlbridge.Tensor([[1, 2],\n                 [3, 4]], dtype=int64, device=cpu)"
     )
-    assert repr(dl.tensor(np.array(1.5, np.float16))) == "dlbridge.Tensor(1.5, dtype=float16, device=cpu)"
-    assert repr(dl.tensor(np.zeros((0, 3)))) == "dlbridge.Tensor([], shape=(0, 3), dtype=float64, device=cpu)"
+    assert (
+        repr(dl.tensor(np.array(1.5, np.float16)))
+        == "dlbridge.Tensor(1.5, dtype=float16, device=cpu)"
+    )
+    assert (
+        repr(dl.tensor(np.zeros((0, 3))))
+        == "dlbridge.Tensor([], shape=(0, 3), dtype=float64, device=cpu)"
+    )
     numbers = np.array([0.1, 1e30, -np.inf, np.nan, 1e-9], np.float32)
     assert repr(dl.tensor(numbers)).startswith("dlbridge.Tensor([0.1, 1e+30, -inf, nan, 1e-09], ")
     large = repr(dl.tensor(np.arange(10_000).reshape(100, 100)))
@@ -250,7 +270,10 @@ def test_repr_shows_values_dtype_and_device():
     everywhere = np.broadcast_to(np.float32(1), (1 << 10,) * 6)
     assert len(repr(dl.from_numpy(everywhere))) < 100_000
     bits = torch.ones(2, dtype=torch.float8_e5m2)
-    assert repr(dl.from_dlpack(bits)) == "dlbridge.Tensor(..., shape=(2,), dtype=float8_e5m2, device=cpu)"
+    assert (
+        repr(dl.from_dlpack(bits))
+        == "dlbridge.Tensor(..., shape=(2,), dtype=float8_e5m2, device=cpu)"
+    )
 
 
 def test_scalar_conversion_needs_one_element():
@@ -262,7 +285,11 @@ def test_scalar_conversion_needs_one_element():
         with pytest.raises(TypeError, match="index"):
             [1, 2, 3][wrong]
     # As of an ndarray without dimensions: a number, and bytes.
-    assert bytes(dl.tensor(np.array(3, np.uint8))) == bytes(dl.tensor(np.array([3], np.uint8))) == b"\3"
+    assert (
+        bytes(dl.tensor(np.array(3, np.uint8)))
+        == bytes(dl.tensor(np.array([3], np.uint8)))
+        == b"\3"
+    )
 
 
 def test_jax_accepts_tensors_as_arrays():
@@ -283,7 +310,11 @@ def test_jax_accepts_tensors_as_arrays():
         (lambda t: t.cuda(1 << 40), ValueError, "not the index"),
         (lambda t: t.cuda("cpu"), ValueError, "not a CUDA device"),
         (lambda t: t.clone(memory_format="rows"), ValueError, "'rows' is not supported"),
-        (lambda t: t.clone(memory_format="channels_last"), ValueError, "4 dimensions, and the tensor has 2"),
+        (
+            lambda t: t.clone(memory_format="channels_last"),
+            ValueError,
+            "4 dimensions, and the tensor has 2",
+        ),
         (lambda t: t.stride(2), IndexError, "out of range"),
         (lambda t: t.item(), ValueError, "needs one element"),
     ],

@@ -58,7 +58,9 @@ VERSIONS = [(0, 5), (1, 0), (1, 2), (1, 3), (1, 99), (2, 0), "legacy"]
 def test_every_combination_of_version_strides_and_offset(version, layout, byte_offset):
     shape, strides = LAYOUTS[layout]
     kind = {"legacy": True} if version == "legacy" else {"version": version}
-    producer = HostileProducer(**kind, shape=shape, strides=strides, byte_offset=byte_offset, context=0x5EED)
+    producer = HostileProducer(
+        **kind, shape=shape, strides=strides, byte_offset=byte_offset, context=0x5EED
+    )
     if version in [(0, 5), (2, 0)]:
         return producer.check_refused(match="version")
     strides = strides or compact(shape)
@@ -70,13 +72,21 @@ def test_every_combination_of_version_strides_and_offset(version, layout, byte_o
     )
     assert tensor.is_contiguous() is (layout in {"NULL", "compact", "odd where the size is 1"})
     for read in READS:
-        assert read(tensor) == producer.elements(shape, strides, HostileProducer.FIRST + byte_offset)
+        assert read(tensor) == producer.elements(
+            shape, strides, HostileProducer.FIRST + byte_offset
+        )
     del tensor
     producer.check_released()
 
 
 WILD = [  # what cannot be, and addresses that lead nowhere
-    {"version": (2, 0), "ndim": 2**31 - 1, "data": 8, "sizes": 8, "steps": 8},  # nothing of it is to be read
+    {
+        "version": (2, 0),
+        "ndim": 2**31 - 1,
+        "data": 8,
+        "sizes": 8,
+        "steps": 8,
+    },  # nothing of it is to be read
     {"sizes": None},
     {"sizes": 0x1001},
     {"steps": 0x1002},
@@ -108,7 +118,10 @@ def test_misaligned_structs_are_released_at_most_once(misplaced):
     with pytest.raises(BufferError, match="misaligned"):
         dlbridge.from_dlpack(producer)
     # Either it is still the capsule's, or it was taken over and released.
-    assert (name_of(producer.capsule), producer.deleted) in [(Versioned.name, 0), (Versioned.used, 1)]
+    assert (name_of(producer.capsule), producer.deleted) in [
+        (Versioned.name, 0),
+        (Versioned.used, 1),
+    ]
 
 
 FLAGS = ["legacy", 0, READ_ONLY, IS_COPIED, READ_ONLY | IS_COPIED, PADDED, 1 << 40]
@@ -121,7 +134,11 @@ def test_every_flag(flags, wanted):
     before = producer.elements()
     tensor = producer.imported()
     view, array = memoryview(tensor), tensor.numpy()
-    assert (tensor.readonly, view.readonly, array.flags.writeable) == (readonly, readonly, not readonly)
+    assert (tensor.readonly, view.readonly, array.flags.writeable) == (
+        readonly,
+        readonly,
+        not readonly,
+    )
     if wanted == "read":
         assert view.tolist() == array.tolist() == before
         assert opened(tensor.__dlpack__(max_version=(1, 0))).flags & READ_ONLY == readonly
@@ -163,7 +180,13 @@ def test_every_device(query, given):
     assert tensor.device in repr(tensor)
     for read in READS if host else []:
         assert read(tensor) == producer.elements()
-    accesses = [lambda: memoryview(tensor), tensor.clone, tensor.tolist, tensor.numpy, tensor.__array__]
+    accesses = [
+        lambda: memoryview(tensor),
+        tensor.clone,
+        tensor.tolist,
+        tensor.numpy,
+        tensor.__array__,
+    ]
     refusals = [BufferError, BufferError, TypeError, TypeError, TypeError]
     assert host or [outcome(access) for access in accesses] == refusals
     accesses.clear()
@@ -229,9 +252,15 @@ def test_every_dtype(code, right, lanes, flags):
     assert (array is not TypeError) == (lanes == 1 and stored % 8 == 0)
     number = lanes == 1 and code <= 6
     # ml_dtypes lists numbers of its own, where Python's are wanted.
-    numbers = np.frombuffer(raw, dtype).astype("f4" if code == 4 else dtype).tolist() if number else TypeError
+    numbers = (
+        np.frombuffer(raw, dtype).astype("f4" if code == 4 else dtype).tolist()
+        if number
+        else TypeError
+    )
     assert repr(outcome(tensor.tolist)) == repr(numbers)
-    assert outcome(lambda: bytes(memoryview(tensor))) == (raw if number and code != 4 else BufferError)
+    assert outcome(lambda: bytes(memoryview(tensor))) == (
+        raw if number and code != 4 else BufferError
+    )
     del tensor, array
     producer.check_released()
 
@@ -248,7 +277,9 @@ SHAPES = {  # shape, and what listing it raises
 @cases(name=SHAPES, data=["ok", "NULL"], strides=["compact", None])
 def test_every_shape(name, data, strides):
     shape, error = SHAPES[name]
-    producer = HostileProducer(shape=shape, strides=strides, **({} if data == "ok" else {"data": None}))
+    producer = HostileProducer(
+        shape=shape, strides=strides, **({} if data == "ok" else {"data": None})
+    )
     count = math.prod(shape)
     if data == "NULL" and count:
         return producer.check_refused(match="memory")
@@ -262,7 +293,10 @@ def test_every_shape(name, data, strides):
             assert read(tensor) == producer.elements(shape, compact(shape))
     else:  # deeper or longer than lists and arrays go
         assert outcome(tensor.tolist) is error
-        assert {outcome(access) for access in (tensor.numpy, tensor.__array__)} <= {ValueError, BufferError}
+        assert {outcome(access) for access in (tensor.numpy, tensor.__array__)} <= {
+            ValueError,
+            BufferError,
+        }
     del tensor
     producer.check_released()
 
@@ -271,7 +305,11 @@ def test_every_shape(name, data, strides):
 def test_broadcasts_larger_than_memory():
     producer = HostileProducer(shape=(2**30, 2**30), strides=(0, 0))
     tensor = producer.imported()
-    assert (tensor.numel(), tensor.numpy().shape, len(repr(tensor)) < 1000) == (2**60, tensor.shape, True)
+    assert (tensor.numel(), tensor.numpy().shape, len(repr(tensor)) < 1000) == (
+        2**60,
+        tensor.shape,
+        True,
+    )
     for copy in (tensor.tolist, tensor.clone, tensor.contiguous, lambda: dlbridge.tensor(tensor)):
         assert outcome(copy) is MemoryError
     del tensor, copy
@@ -330,13 +368,19 @@ def test_producers_of_older_protocols(age, legacy, deleter):
             dlbridge.from_dlpack(producer, copy=False)
         assert isinstance(raised.value.__cause__, TypeError) and producer.asked == []
     tensor = producer.imported()
-    assert (tensor.tolist(), tensor.readonly, len(producer.asked)) == (producer.elements(), legacy, 1)
+    assert (tensor.tolist(), tensor.readonly, len(producer.asked)) == (
+        producer.elements(),
+        legacy,
+        1,
+    )
     for again in (producer, producer.capsule):
         with pytest.raises(ValueError, match="consumed already"):
             dlbridge.from_dlpack(again)
     if deleter:  # the same struct in another capsule
         with pytest.raises(BufferError, match="consumed already"):
-            dlbridge.from_dlpack(new_capsule(C.addressof(producer.struct), type(producer.struct).name, None))
+            dlbridge.from_dlpack(
+                new_capsule(C.addressof(producer.struct), type(producer.struct).name, None)
+            )
     assert producer.deleted == 0
     del tensor
     producer.check_released(times=int(deleter))
@@ -355,7 +399,10 @@ def test_producers_that_raise(answers):
     producer.answers = list(answers)
     with pytest.raises(type(answers[-1])) as raised:
         dlbridge.from_dlpack(producer)
-    assert raised.value is answers[-1] and producer.asked == [{"max_version": (1, 3)}, {}][: len(answers)]
+    assert (
+        raised.value is answers[-1]
+        and producer.asked == [{"max_version": (1, 3)}, {}][: len(answers)]
+    )
     assert raised.value.__cause__ is (answers[0] if isinstance(raised.value, TypeError) else None)
     assert (name_of(producer.capsule), producer.deleted) == (Versioned.name, 0)
 
@@ -363,8 +410,14 @@ def test_producers_that_raise(answers):
 NO_TENSORS = {
     "nothing": (lambda producer: None, TypeError),
     "an object": (lambda producer: producer, TypeError),
-    "a capsule of another name": (lambda producer: new_capsule(producer.first, b"tensor", None), ValueError),
-    "a capsule without a name": (lambda producer: new_capsule(producer.first, None, None), ValueError),
+    "a capsule of another name": (
+        lambda producer: new_capsule(producer.first, b"tensor", None),
+        ValueError,
+    ),
+    "a capsule without a name": (
+        lambda producer: new_capsule(producer.first, None, None),
+        ValueError,
+    ),
 }
 
 

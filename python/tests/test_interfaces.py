@@ -26,7 +26,12 @@ BUFFERS = {
     "array of int": (array.array("i", [1, -2]), "int32", False, [1, -2]),
     "array of double": (array.array("d", [0.5]), "float64", False, [0.5]),
     "array of long": (array.array("l", [1 << 40]), "int64", False, [1 << 40]),
-    "cast to 2-D": (memoryview(bytes(range(6))).cast("B", [2, 3]), "uint8", True, [[0, 1, 2], [3, 4, 5]]),
+    "cast to 2-D": (
+        memoryview(bytes(range(6))).cast("B", [2, 3]),
+        "uint8",
+        True,
+        [[0, 1, 2], [3, 4, 5]],
+    ),
     "bools": (memoryview(b"\x01\x00").cast("?"), "bool", True, [True, False]),
     "reversed": (memoryview(b"abc")[::-1], "uint8", True, [99, 98, 97]),
     "every other": (memoryview(b"abcd")[::2], "uint8", True, [97, 99]),
@@ -150,7 +155,9 @@ def test_array_interface_imports():
     for data in (source.tobytes(), memoryview(source)):  # as pictures of Pillow's have it
         tensor = dl.from_dlpack(Described(interface_of(source, data=data)))
         assert tensor.tolist() == source.tolist() and tensor.readonly == isinstance(data, bytes)
-    tail = dl.from_dlpack(Described(interface_of(source, data=source.tobytes(), shape=(2,), offset=40)))
+    tail = dl.from_dlpack(
+        Described(interface_of(source, data=source.tobytes(), shape=(2,), offset=40))
+    )
     assert tail.tolist() == [10.0, 11.0]
     constant = Described(interface_of(source, data=(source.ctypes.data, True)))
     assert dl.from_dlpack(constant).readonly
@@ -266,7 +273,10 @@ def test_dunder_array_follows_numpys_protocol():
     with pytest.raises(ValueError):
         tensor.__array__(np.float32, copy=False)
     bits = dl.from_dlpack(torch.ones(2, dtype=torch.bfloat16))
-    assert np.asarray(bits).dtype.name == "bfloat16" and np.asarray(bits).ctypes.data == bits.data_ptr()
+    assert (
+        np.asarray(bits).dtype.name == "bfloat16"
+        and np.asarray(bits).ctypes.data == bits.data_ptr()
+    )
 
 
 # -- the exchange table ----------------------------------------------------------------------------------------
@@ -313,7 +323,12 @@ def test_exchange_table_is_complete_and_refuses_other_objects():
     described, out = DLTensor(), C.c_void_p()
     tensor = dl.tensor(np.arange(6, dtype=np.int16).reshape(2, 3))
     assert borrow(tensor, described) == 0
-    assert (described.data, described.ndim, described.code, described.bits) == (tensor.data_ptr(), 2, 0, 16)
+    assert (described.data, described.ndim, described.code, described.bits) == (
+        tensor.data_ptr(),
+        2,
+        0,
+        16,
+    )
     for wrong in (np.ones(3), torch.ones(3), None, [1]):
         for function, room in ((borrow, described), (managed, out)):
             with pytest.raises(TypeError):
@@ -325,7 +340,10 @@ def test_exchange_table_is_complete_and_refuses_other_objects():
         assert Versioned.from_address(out.value).flags & 1  # READ_ONLY
         C.CFUNCTYPE(None, C.c_void_p)(Versioned.from_address(out.value).deleter)(out.value)
     stream = C.c_void_p(1)
-    assert C.CFUNCTYPE(C.c_int, C.c_int, C.c_int32, C.POINTER(C.c_void_p))(table.stream)(1, 0, stream) == 0
+    assert (
+        C.CFUNCTYPE(C.c_int, C.c_int, C.c_int32, C.POINTER(C.c_void_p))(table.stream)(1, 0, stream)
+        == 0
+    )
     assert stream.value is None
 
 
@@ -334,9 +352,9 @@ def test_exchange_table_allocator_needs_no_gil():
     report = C.CFUNCTYPE(None, C.c_void_p, C.c_char_p, C.c_char_p)(
         lambda _, kind, message: errors.append((kind.decode(), message.decode()))
     )
-    allocate = C.CFUNCTYPE(C.c_int, C.POINTER(DLTensor), C.POINTER(C.c_void_p), C.c_void_p, C.c_void_p)(
-        table.allocate
-    )
+    allocate = C.CFUNCTYPE(
+        C.c_int, C.POINTER(DLTensor), C.POINTER(C.c_void_p), C.c_void_p, C.c_void_p
+    )(table.allocate)
     shape, huge, out = (C.c_int64 * 2)(2, 3), (C.c_int64 * 2)(1 << 40, 1 << 20), C.c_void_p()
     wanted = DLTensor(ndim=2, code=2, bits=32, lanes=1, sizes=C.addressof(shape), device=(1, 0))
     assert allocate(wanted, out, None, C.cast(report, C.c_void_p)) == 0
@@ -387,6 +405,10 @@ def test_deleters_run_where_pytorch_released_the_gil():
 def test_importing_dlbridge_imports_no_other_library():
     code = "import sys, dlbridge; print(sorted({'numpy', 'torch', 'jax'} & sys.modules.keys()))"
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
     )
     assert run.stdout.strip() == "[]"

@@ -86,7 +86,9 @@ def test_last_reference_released_on_another_thread():
 
 @cases()
 def test_tensors_work_in_forked_children():
-    large = dlbridge.tensor(np.arange(2.0**20).reshape(1024, 1024))  # 8 MB: copied by several threads
+    large = dlbridge.tensor(
+        np.arange(2.0**20).reshape(1024, 1024)
+    )  # 8 MB: copied by several threads
     producer, array = HostileProducer(), np.zeros(3)
     tensors, references = [producer.imported(), dlbridge.from_numpy(array)], sys.getrefcount(array)
 

@@ -43,7 +43,11 @@ def run(*arguments):
 @pytest.mark.parametrize("layout", matrix.LAYOUTS)
 @pytest.mark.parametrize("way", matrix.WAYS)
 def test_every_case_has_the_expected_outcome(way, layout):
-    cases = [case for case in cases_of(matrix.WAYS[way][0].name) if (case.way, case.layout) == (way, layout)]
+    cases = [
+        case
+        for case in cases_of(matrix.WAYS[way][0].name)
+        if (case.way, case.layout) == (way, layout)
+    ]
     assert len(cases) == 17 * 3
     assert [str(case) for case in cases if case.wrong] == []
 
@@ -83,8 +87,16 @@ def test_every_rule_applies_to_some_case():
 
 WRONG_RULES = {
     "outcome": (matrix.Rule("numpy", "row-major", "copied", "", (None,)), "shared", "copied"),
-    "refused": (matrix.Rule("numpy", "0-d", "refused OSError", "", (True,)), "copied", "refused OSError"),
-    "read-only": (matrix.Rule("numpy", "0-d", "shared read-only", "", (None,)), "shared", "shared read-only"),
+    "refused": (
+        matrix.Rule("numpy", "0-d", "refused OSError", "", (True,)),
+        "copied",
+        "refused OSError",
+    ),
+    "read-only": (
+        matrix.Rule("numpy", "0-d", "shared read-only", "", (None,)),
+        "shared",
+        "shared read-only",
+    ),
     "absent": (matrix.Rule("numpy", "empty", matrix.NONE, "", (None,)), "empty", matrix.NONE),
 }
 
@@ -163,7 +175,9 @@ def test_displaced_elements_are_not_reported_as_a_copy(start, stride, monkeypatc
     layout = "row-major" if stride == 3 else "broadcast"
     storage = matrix.memory_of(dtype, layout).storage
     displaced = matrix.load("numpy").ndarray((2, 3), "uint8", storage, start, (stride, 1))
-    monkeypatch.setitem(matrix.WAYS, "tensor.numpy()", (matrix.NUMPY, lambda tensor, copy: displaced))
+    monkeypatch.setitem(
+        matrix.WAYS, "tensor.numpy()", (matrix.NUMPY, lambda tensor, copy: displaced)
+    )
     for copy in matrix.COPIES:
         assert matrix.exchange(matrix.Case("tensor.numpy()", layout, dtype, copy)) == "displaced"
 
@@ -182,7 +196,9 @@ def test_the_command_prints_the_table(printed):
         assert len(heads) == (library in installed)
         assert all(line.split()[1:] == [dtype.short for dtype in matrix.DTYPES] for line in heads)
     assert lines[-1].endswith("; 0 WRONG")
-    assert lines[-1].startswith(f"{sum(NUMBERS[library.name][0] for library in installed)} cases in ")
+    assert lines[-1].startswith(
+        f"{sum(NUMBERS[library.name][0] for library in installed)} cases in "
+    )
     assert "!" not in printed.stdout.replace("! WRONG", "")
 
 
@@ -198,7 +214,9 @@ def test_the_command_prints_its_progress(printed):
 
 
 def test_lines_have_at_most_120_columns(printed):
-    rows = [line for line in printed.stdout.splitlines() if line.startswith("  ") and "*" not in line]
+    rows = [
+        line for line in printed.stdout.splitlines() if line.startswith("  ") and "*" not in line
+    ]
     assert max(map(len, rows)) <= 120
 
 
@@ -217,7 +235,9 @@ def test_libraries_are_imported_only_when_run():
     assert run("-c", code).stdout == "\n"
 
 
-@pytest.mark.parametrize("missing", [("numpy",), ("numpy", "torch", "tvm_ffi"), ("ml_dtypes", "torch")])
+@pytest.mark.parametrize(
+    "missing", [("numpy",), ("numpy", "torch", "tvm_ffi"), ("ml_dtypes", "torch")]
+)
 def test_missing_libraries_are_listed(missing):
     hide = f"import sys, runpy; sys.modules.update(dict.fromkeys({missing!r}))"
     done = run("-c", f"{hide}; runpy.run_module('dlbridge.matrix', run_name='__main__')")

@@ -56,7 +56,8 @@ def resident():
 def counts():
     gc.collect()
     return [
-        sys.getrefcount(x) for x in (ARRAY, TENSOR, SHARED, REVERSED, GRADIENT, PACKED, dl.Tensor, np.ndarray)
+        sys.getrefcount(x)
+        for x in (ARRAY, TENSOR, SHARED, REVERSED, GRADIENT, PACKED, dl.Tensor, np.ndarray)
     ]
 
 

@@ -79,11 +79,24 @@ def test_numpys_dlpack_tests_pass(kind, tmp_path):
     here = pathlib.Path(__file__)
     replaced = f"import sys; sys.path.insert(0, {str(here.parent)!r}); import {here.stem}; np = {here.stem}.KINDS[{kind!r}]\n"
     (tmp_path / "test_dlpack.py").write_text(text.replace(line, replaced))
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_dlpack.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rA",
+        "-p",
+        "no:cacheprovider",
+        "test_dlpack.py",
+    ]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     outcomes = [
-        line.split() for line in run.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "ERROR"))
+        line.split()
+        for line in run.stdout.splitlines()
+        if line.startswith(("PASSED", "FAILED", "ERROR"))
     ]
-    names = {name.split("::")[-1].split("[")[0] for outcome, name, *_ in outcomes if outcome != "PASSED"}
+    names = {
+        name.split("::")[-1].split("[")[0] for outcome, name, *_ in outcomes if outcome != "PASSED"
+    }
     assert names == set(DEVIATIONS[kind]), run.stdout
     assert len(outcomes) >= 80, run.stdout

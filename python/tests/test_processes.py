@@ -76,7 +76,9 @@ def environment():
         yield
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint64", "bool", "complex64", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "int8", "uint64", "bool", "complex64", "bfloat16"]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_round_trip(layout, dtype):
     for writable in (True, False):
@@ -93,7 +95,9 @@ def test_a_pickle_holds_the_elements_of_its_tensor_only(protocol):
     base = np.full((1000, 1000), 3, np.int8)
     for part in (base[:, 1], base[::4, :250], base[7, ::-4], base[3:4]):
         # Protocol 2 has text only; there a byte takes up to two.
-        assert part.nbytes <= len(pickle.dumps(dl.from_numpy(part), protocol)) < 2 * part.nbytes + 300
+        assert (
+            part.nbytes <= len(pickle.dumps(dl.from_numpy(part), protocol)) < 2 * part.nbytes + 300
+        )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -145,16 +149,34 @@ def lie(data=b"x" * 12, code=2, bits=32, lanes=1, shape=(3,), strides=None):
 
 LIES = [
     (ValueError, "do not hold", "data=b'x' * 11; data=b'', shape=(); bits=64; lanes=65535"),
-    (ValueError, "do not hold", "strides=(2,); strides=(-2,); shape=(4,); shape=(1, 13), code=0, bits=8"),
-    (BufferError, "no elements of type", "code=99; code=3, bits=64, shape=(1,); bits=0; bits=33; lanes=0"),
-    (BufferError, "address space", "shape=(2**62,); strides=(-2**63,); shape=(2**40, 2**40), strides=(0, 0)"),
-    (BufferError, "address space", "shape=(5,), strides=(2**60,); shape=(5, 5), strides=(2**60, -2**60)"),
+    (
+        ValueError,
+        "do not hold",
+        "strides=(2,); strides=(-2,); shape=(4,); shape=(1, 13), code=0, bits=8",
+    ),
+    (
+        BufferError,
+        "no elements of type",
+        "code=99; code=3, bits=64, shape=(1,); bits=0; bits=33; lanes=0",
+    ),
+    (
+        BufferError,
+        "address space",
+        "shape=(2**62,); strides=(-2**63,); shape=(2**40, 2**40), strides=(0, 0)",
+    ),
+    (
+        BufferError,
+        "address space",
+        "shape=(5,), strides=(2**60,); shape=(5, 5), strides=(2**60, -2**60)",
+    ),
     (BufferError, "negative", "shape=(-3,); shape=(0, -1); shape=(-2**63,)"),
     (BufferError, "as many strides", "strides=(1, 1)"),
     (OverflowError, None, "code=256; shape=(2**63,)"),
     (TypeError, "bytes-like", "data=None; data='x' * 12"),
 ]
-LIES = {parts: (error, reason) for error, reason, all_parts in LIES for parts in all_parts.split("; ")}
+LIES = {
+    parts: (error, reason) for error, reason, all_parts in LIES for parts in all_parts.split("; ")
+}
 
 
 @pytest.mark.parametrize("parts", LIES)
@@ -184,7 +206,16 @@ def test_pickles_that_exceed_their_memory_are_refused():
 
 def use(tensor):
     """Uses a tensor in all ways that look at its elements. They may refuse."""
-    ways = [repr, dl.Tensor.numpy, dl.clone, pickle.dumps, bytes, bytearray, memoryview, np.from_dlpack]
+    ways = [
+        repr,
+        dl.Tensor.numpy,
+        dl.clone,
+        pickle.dumps,
+        bytes,
+        bytearray,
+        memoryview,
+        np.from_dlpack,
+    ]
     for way in ways + [dl.Tensor.tolist, dl.Tensor.item] * (tensor.numel() < 1000):
         with suppress(BufferError, MemoryError, RuntimeError, TypeError, ValueError):
             way(tensor)
@@ -207,7 +238,11 @@ def doubled(tensor):
 
 
 def some_tensors():
-    return [dl.from_numpy(array_of(layout, dtype)) for layout in LAYOUTS for dtype in ("float32", "bfloat16")]
+    return [
+        dl.from_numpy(array_of(layout, dtype))
+        for layout in LAYOUTS
+        for dtype in ("float32", "bfloat16")
+    ]
 
 
 def assert_doubled(answers, tensors):
@@ -282,7 +317,9 @@ def test_dask_workers():
         for tensor in some_tensors():
             # The second worker has it of the first.
             sent = client.scatter(tensor, workers=workers[:1])
-            answers = client.gather([client.submit(doubled, sent, workers=[w], pure=False) for w in workers])
+            answers = client.gather(
+                [client.submit(doubled, sent, workers=[w], pure=False) for w in workers]
+            )
             assert_doubled(answers, [tensor] * 2)
             assert len({process for _, _, process in answers}) == 2
             back = pickle.loads(pickle.dumps(tensor)).numpy()
@@ -296,7 +333,10 @@ class Worker:
         ray = pytest.importorskip("ray")
 
         def private_memory():
-            return int(re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+            return (
+                int(re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+                << 10
+            )
 
         before = private_memory()
         self.tensor = tensor = ray.get(box[0])
@@ -306,7 +346,9 @@ class Worker:
         grown = private_memory() - before
         maps = re.findall(r"^(\w+)-(\w+) (.*)", Path("/proc/self/maps").read_text(), re.MULTILINE)
         first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes - 1
-        (mapping,) = [rest for low, high, rest in maps if int(low, 16) <= first <= last < int(high, 16)]
+        (mapping,) = [
+            rest for low, high, rest in maps if int(low, 16) <= first <= last < int(high, 16)
+        ]
         return os.getpid(), tensor.stride(), total, grown, mapping
 
     def hand_on(self):
@@ -345,5 +387,7 @@ def test_ray_example():
     pytest.importorskip("ray", reason="Ray can't be imported")
     printed = python(str(HERE.parent / "examples" / "ray_object_store.py"))
     worker = r"worker: pid=(\d+), read-only=True, memory=/\S*plasma.*, sum=140737479966720, seconds=\d\.\d+"
-    found = re.fullmatch(rf"driver: pid=(\d+), 64 MB in private memory\n{worker}\n{worker}", printed)
+    found = re.fullmatch(
+        rf"driver: pid=(\d+), 64 MB in private memory\n{worker}\n{worker}", printed
+    )
     assert found and len(set(found.groups())) == 3, printed

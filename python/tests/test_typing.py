@@ -59,7 +59,14 @@ def test_type_checkers_accept_use_and_refuse_misuse(tmp_path):
     pytest.importorskip("mypy")
     wrong = "".join(f"{line}  # type: ignore[{code}]\n" for line, code in MISUSE.items())
     (tmp_path / "use.py").write_text(USE + wrong)
-    command = [sys.executable, "-m", "mypy", "--warn-unused-ignores", "--follow-imports=silent", "use.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--warn-unused-ignores",
+        "--follow-imports=silent",
+        "use.py",
+    ]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 

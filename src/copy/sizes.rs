@@ -1,5 +1,7 @@
 //! Sizes of the machine that several parts of the copy engine are built around.
 
+#![forbid(unsafe_code)]
+
 /// Bytes of a cache line: what caches move at once. Two threads should not write to the same line.
 pub(super) const CACHE_LINE_BYTES: usize = 64;
 

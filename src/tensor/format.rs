@@ -1,5 +1,7 @@
 //! How a tensor shows itself.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use super::Tensor;

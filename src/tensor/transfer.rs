@@ -1,5 +1,7 @@
 //! Copies that go on while the host does other things.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use super::{Access, Tensor};

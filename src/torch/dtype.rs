@@ -1,5 +1,7 @@
 //! Element types and devices, as libtorch and tch have them.
 
+#![forbid(unsafe_code)]
+
 use tch::Kind;
 
 use crate::{DType, Device, Error};

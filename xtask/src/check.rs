@@ -1,6 +1,6 @@
 //! `cargo xtask check`: format, layers, lints, documentation, generated files.
 
-use crate::{Outcome, bindings, cargo, format, layers, python, run, setup, shape};
+use crate::{Outcome, bindings, cargo, format, layers, python, run, setup, shape, unsafe_free};
 
 /// Fails at the first thing that is not as it should be.
 pub(crate) fn everything() -> Outcome {
@@ -8,6 +8,7 @@ pub(crate) fn everything() -> Outcome {
     format::check()?;
     layers::check()?;
     shape::check()?;
+    unsafe_free::check()?;
     for selection in [
         &["--no-default-features"][..],
         &[],

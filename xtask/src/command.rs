@@ -17,6 +17,17 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// The Rust files that git knows, relative to the workspace.
+pub(crate) fn rust_files() -> Outcome<Vec<String>> {
+    let mut list = Command::new("git");
+    let listed = list.args(["ls-files", "*.rs"]).current_dir(root()).output()?;
+    succeeded(&list, Ok(listed.status))?;
+    let listed = String::from_utf8(listed.stdout)?;
+    // A file that was deleted and not committed is listed too.
+    let exists = |file: &&str| root().join(file).is_file();
+    Ok(listed.lines().filter(exists).map(str::to_owned).collect())
+}
+
 /// Shows a command and runs it; fails as it fails.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     show(command);

@@ -18,6 +18,7 @@ mod shape;
 mod template;
 mod test;
 mod tools;
+mod unsafe_free;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -35,6 +36,7 @@ cargo xtask COMMAND
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
   shape                    fail on functions that are too long, too nested, or have too many parameters
+  unsafe-free              fail on files that need no unsafe code and do not forbid it
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
   bindings                 generate the Rust declarations of the C headers, and the kernels' PTX
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         ["bench", part] => bench::run(Some(part)),
         ["layers"] => layers::check(),
         ["shape"] => shape::check(),
+        ["unsafe-free"] => unsafe_free::check(),
         ["bindings"] => bindings::run(false),
         ["gpu-check"] => gpu::check(),
         ["bindgen-write"] => bindings::generate(false),

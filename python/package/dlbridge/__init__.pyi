@@ -198,7 +198,9 @@ class Tensor:
     def __dlpack_device__(self) -> tuple[int, int]:
         """Type and index of the device, as DLPack numbers them."""
     __dlpack_c_exchange_api__: Any
-    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> _np.ndarray[Any, Any]:
+    def __array__(
+        self, dtype: Any = None, copy: builtins.bool | None = None
+    ) -> _np.ndarray[Any, Any]:
         """What `numpy.asarray` and `numpy.array` call if the buffer protocol is not enough."""
     def __jax_array__(self) -> Any:
         """What JAX calls where it takes any array, in `jax.numpy.asarray` for example."""
@@ -213,7 +215,9 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any], /) -> Tensor: ...
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
 
-def from_dlpack(x: Any, /, *, device: _Device | None = None, copy: builtins.bool | None = None) -> Tensor:
+def from_dlpack(
+    x: Any, /, *, device: _Device | None = None, copy: builtins.bool | None = None
+) -> Tensor:
     """Shares the memory of any array.
 
     Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview,

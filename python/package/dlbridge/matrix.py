@@ -84,7 +84,10 @@ class View:
     def addresses(self, itemsize: int) -> list[int]:
         """The addresses of all elements, in row-major order."""
         indices = itertools.product(*map(range, self.shape))
-        return [self.address + itemsize * sum(map(int.__mul__, index, self.strides)) for index in indices]
+        return [
+            self.address + itemsize * sum(map(int.__mul__, index, self.strides))
+            for index in indices
+        ]
 
 
 _CAPSULE = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
@@ -96,7 +99,9 @@ class Memory:
 
     def __init__(self, dtype: DType, layout: str) -> None:
         self.dtype, (shape, strides, self.start) = dtype.name, LAYOUTS[layout]
-        seven = (1, 0, 0, 1, 0, 1, 1) if dtype.name == "bool" else range(48, 48 + 7 * dtype.itemsize)
+        seven = (
+            (1, 0, 0, 1, 0, 1, 1) if dtype.name == "bool" else range(48, 48 + 7 * dtype.itemsize)
+        )
         buffer = bytearray(14 * dtype.itemsize + 64)
         address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
         self.storage = memoryview(buffer)[-address % 64 :][: 14 * dtype.itemsize]
@@ -108,9 +113,24 @@ class Memory:
         self.elements = [ctypes.string_at(at, dtype.itemsize) for at in self.addresses]
         self.numbers = (ctypes.c_int64 * (2 * len(shape)))(*shape, *strides)
         at = ctypes.addressof(self.numbers)
-        tensor = (address, 1, 0, len(shape), dtype.code, 8 * dtype.itemsize, 1, at, at + 8 * len(shape), 0)
-        managed = struct.pack("@ II PP Q P ii i BBH PP Q", 1, 0, 0, 0, layout == "read-only", *tensor)
-        self.managed = ctypes.create_string_buffer(managed)  # a `DLManagedTensorVersioned` without a deleter
+        tensor = (
+            address,
+            1,
+            0,
+            len(shape),
+            dtype.code,
+            8 * dtype.itemsize,
+            1,
+            at,
+            at + 8 * len(shape),
+            0,
+        )
+        managed = struct.pack(
+            "@ II PP Q P ii i BBH PP Q", 1, 0, 0, 0, layout == "read-only", *tensor
+        )
+        self.managed = ctypes.create_string_buffer(
+            managed
+        )  # a `DLManagedTensorVersioned` without a deleter
 
     def __dlpack__(self, **_: object) -> object:
         return _new_capsule(ctypes.addressof(self.managed), b"dltensor_versioned", None)
@@ -163,8 +183,12 @@ def to_jax(source: Any, copy: bool | None = None) -> Any:
 def look_at_jax(array: Any) -> View:
     order = array.format.layout.major_to_minor
     inner = (order[order.index(dimension) + 1 :] for dimension in range(array.ndim))
-    strides = tuple(math.prod(array.shape[dimension] for dimension in dimensions) for dimensions in inner)
-    return View(array.unsafe_buffer_pointer(), array.shape, strides, array.dtype.name, read_only=True)
+    strides = tuple(
+        math.prod(array.shape[dimension] for dimension in dimensions) for dimensions in inner
+    )
+    return View(
+        array.unsafe_buffer_pointer(), array.shape, strides, array.dtype.name, read_only=True
+    )
 
 
 def to_tvm_ffi(source: Any) -> Any:
@@ -200,9 +224,15 @@ class Library:
 
 NUMPY = Library("numpy", "numpy", make_numpy, look_at_numpy)
 TORCH = Library("torch", "torch", make_torch, look_at_torch, read_only=False)
-JAX = Library("jax", "jax", lambda memory: to_jax(dl.from_dlpack(memory)), look_at_jax, read_only=True)
-TVM = Library("tvm-ffi", "tvm_ffi", lambda memory: to_tvm_ffi(dl.from_dlpack(memory)), look_at_tvm_ffi, False)
-BUFFER = Library("memoryview", "numpy", lambda memory: memoryview(make_numpy(memory)), look_at_numpy)
+JAX = Library(
+    "jax", "jax", lambda memory: to_jax(dl.from_dlpack(memory)), look_at_jax, read_only=True
+)
+TVM = Library(
+    "tvm-ffi", "tvm_ffi", lambda memory: to_tvm_ffi(dl.from_dlpack(memory)), look_at_tvm_ffi, False
+)
+BUFFER = Library(
+    "memoryview", "numpy", lambda memory: memoryview(make_numpy(memory)), look_at_numpy
+)
 STRICT = Library("array-api-strict", "array_api_strict", make_strict, look_at_numpy)
 DLBRIDGE = Library("dlbridge", "dlbridge", dl.from_dlpack, look_at_dlbridge)
 LIBRARIES = (NUMPY, TORCH, JAX, TVM, BUFFER, STRICT)
@@ -214,14 +244,19 @@ def _from_dlpack(module: str) -> Callable[[Any, bool | None], Any]:
 
 # The conversions into dlbridge, by the name of the library, and out of dlbridge.
 Way = tuple[Library, Callable[[Any, bool | None], Any]]
-WAYS_IN: dict[str, Way] = {library.name: (library, _from_dlpack("dlbridge")) for library in LIBRARIES}
+WAYS_IN: dict[str, Way] = {
+    library.name: (library, _from_dlpack("dlbridge")) for library in LIBRARIES
+}
 WAYS_OUT: dict[str, Way] = {
     "numpy.from_dlpack()": (NUMPY, _from_dlpack("numpy")),
     "tensor.numpy()": (NUMPY, lambda tensor, copy: (tensor.clone() if copy else tensor).numpy()),
     "torch.from_dlpack()": (TORCH, _from_dlpack("torch")),
     "tensor.torch()": (TORCH, lambda tensor, copy: (tensor.clone() if copy else tensor).torch()),
     "jax.dlpack.from_dlpack()": (JAX, to_jax),
-    "tvm_ffi.from_dlpack()": (TVM, lambda tensor, copy: to_tvm_ffi(tensor.clone() if copy else tensor)),
+    "tvm_ffi.from_dlpack()": (
+        TVM,
+        lambda tensor, copy: to_tvm_ffi(tensor.clone() if copy else tensor),
+    ),
     "memoryview()": (BUFFER, lambda tensor, copy: memoryview(tensor.clone() if copy else tensor)),
     "array_api_strict.from_dlpack()": (STRICT, _from_dlpack("array_api_strict")),
 }
@@ -317,7 +352,9 @@ def expectation(case: Case) -> tuple[str, str]:
     read_only = shared and case.layout == "read-only"
     if library.read_only is not None and (shared or case.way in WAYS_OUT):
         read_only = library.read_only
-    return ("empty" if case.layout == "empty" else outcome) + (" read-only" if read_only else ""), why
+    return ("empty" if case.layout == "empty" else outcome) + (
+        " read-only" if read_only else ""
+    ), why
 
 
 def exchange(case: Case) -> str:
@@ -370,12 +407,16 @@ def table(title: str, cases: Sequence[Case]) -> Iterator[str]:
         yield f"\n{way:<31}" + " ".join(f"{dtype.short:<4}" for dtype in DTYPES)
         for layout, row in itertools.groupby(rows, lambda case: case.layout):
             letters = "".join("!" if case.wrong else LETTERS.get(case.got, "x") for case in row)
-            yield f"  {layout:<29}" + "  ".join(letters[at : at + 3] for at in range(0, len(letters), 3))
+            yield f"  {layout:<29}" + "  ".join(
+                letters[at : at + 3] for at in range(0, len(letters), 3)
+            )
         yield from dict.fromkeys(f"  * {case.why}" for case in rows if case.why)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m dlbridge.matrix", description="What works with what.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dlbridge.matrix", description="What works with what."
+    )
     parser.add_argument("--verbose", action="store_true", help="list every case")
     verbose = parser.parse_args(arguments).verbose
     start, cases, end = time.perf_counter(), list[Case](), "\r" if sys.stderr.isatty() else "\n"
@@ -390,7 +431,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(*table("Arrays into dlbridge: dlbridge.from_dlpack(array, copy=...)", inward), sep="\n")
     print(*table("Tensors out of dlbridge", outward), LEGEND, sep="\n")
     print(*(case for case in cases if verbose or case.wrong), sep="\n")
-    counts = ", ".join(f"{count} {got}" for got, count in Counter(case.got for case in cases).most_common())
+    counts = ", ".join(
+        f"{count} {got}" for got, count in Counter(case.got for case in cases).most_common()
+    )
     wrong = sum(case.wrong for case in cases)
     print(f"{len(cases)} cases in {time.perf_counter() - start:.1f} s: {counts}; {wrong} WRONG")
     return int(wrong > 0)

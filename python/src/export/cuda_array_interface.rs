@@ -1,6 +1,8 @@
 //! Exports a tensor as `__cuda_array_interface__`, version 3.
 //! <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
 
+#![forbid(unsafe_code)]
+
 use dlbridge::{DType, Device, Stream, Tensor};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;

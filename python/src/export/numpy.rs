@@ -1,5 +1,7 @@
 //! Exports a tensor as a NumPy array, without linking NumPy: through the buffer protocol.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::{DType, Tensor};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;

@@ -1,5 +1,7 @@
 //! `__dlpack__`: asks a producer for a capsule, by DLPack 1 or by the protocol before it.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::ffi::{DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION};
 use dlbridge::{Device, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};

@@ -1,5 +1,7 @@
 //! Weak proxies (`weakref.proxy`), which stand for other objects.
 
+#![forbid(unsafe_code)]
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 

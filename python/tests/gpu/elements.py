@@ -17,7 +17,9 @@ def elements(shape, dtype, device="cuda"):
     """A row-major tensor whose bytes differ from their neighbours'."""
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     size = math.prod(shape) * dtype.itemsize
-    numbers = torch.arange(251).mul(37).remainder(251).to(torch.uint8)  # no block ends where they begin again
+    numbers = (
+        torch.arange(251).mul(37).remainder(251).to(torch.uint8)
+    )  # no block ends where they begin again
     raw = numbers.remainder(2 if dtype == torch.bool else 251).repeat(size // 251 + 1)[:size]
     return raw.view(dtype).reshape(shape).to(device)
 
@@ -30,7 +32,11 @@ def bits(tensor):
 
 def same(one, other):
     """Whether two tensors of PyTorch have the same type, shape and bytes, NaNs included."""
-    return one.dtype == other.dtype and one.shape == other.shape and torch.equal(bits(one), bits(other))
+    return (
+        one.dtype == other.dtype
+        and one.shape == other.shape
+        and torch.equal(bits(one), bits(other))
+    )
 
 
 def content(array):
@@ -47,7 +53,9 @@ def content(array):
 def steps(array, strides):
     """The strides that count: those of dimensions of several elements."""
     shape = tuple(array.shape)
-    return [step for size, step in zip(shape, strides, strict=True) if size > 1 and math.prod(shape) > 0]
+    return [
+        step for size, step in zip(shape, strides, strict=True) if size > 1 and math.prod(shape) > 0
+    ]
 
 
 class Interface:

@@ -236,7 +236,11 @@ def test_consumers_may_request_the_host_or_a_copy():
     x = torch.arange(6.0, device="cuda").reshape(2, 3)
     tensor = dl.from_dlpack(x.T)
     assert (np.from_dlpack(tensor, device="cpu") == x.T.cpu().numpy()).all()
-    for host in (dl.from_dlpack(x.T, device="cpu"), dl.from_dlpack(tensor, device="cpu"), tensor.to("cpu")):
+    for host in (
+        dl.from_dlpack(x.T, device="cpu"),
+        dl.from_dlpack(tensor, device="cpu"),
+        tensor.to("cpu"),
+    ):
         assert (host.device, host.tolist()) == ("cpu", x.T.tolist())
     for copy in (torch.from_dlpack(tensor, copy=True), tensor.to("cuda", copy=True).torch()):
         assert copy.data_ptr() != x.data_ptr() and same(copy, x.T)
@@ -307,14 +311,18 @@ HAND_OVERS = {
     "to PyTorch": lambda s: torch.from_dlpack(s.tensor),
     "PyTorch to CuPy": lambda s: s.cupy.from_dlpack(dl.from_dlpack(s.x)),
     "CuPy to PyTorch": lambda s: torch.from_dlpack(dl.from_dlpack(s.c)),
-    "a capsule that nobody takes": lambda s: s.tensor.__dlpack__(stream=s.stream, max_version=(1, 0)),
+    "a capsule that nobody takes": lambda s: s.tensor.__dlpack__(
+        stream=s.stream, max_version=(1, 0)
+    ),
     "the interface in": lambda s: dl.from_dlpack(Interface(s.c)),
     "the interface out": lambda s: s.cupy.asarray(s.tensor),
     "to a device": lambda s: s.host.cuda(),
     "to the host": lambda s: s.tensor.cpu(),
     "clone": lambda s: s.tensor.clone(),
     "copyto": lambda s: dl.copyto(s.x, s.host),
-    "new memory on another stream": lambda s: s.host.cuda().__dlpack__(stream=s.stream, max_version=(1, 0)),
+    "new memory on another stream": lambda s: s.host.cuda().__dlpack__(
+        stream=s.stream, max_version=(1, 0)
+    ),
 }
 
 
@@ -350,7 +358,10 @@ def test_memory_use_does_not_grow(cupy, exchange):
 def test_memory_use_does_not_grow_with_jax(cupy, jax, way):
     tensor = dl.from_dlpack(elements((64, 64), "float32"))
     j = jax.device_put(np.ones((64, 64), np.float32), jax.devices("cuda")[0])
-    ways = {"to JAX": lambda: jax.dlpack.from_dlpack(tensor), "from JAX": lambda: dl.from_dlpack(j).torch()}
+    ways = {
+        "to JAX": lambda: jax.dlpack.from_dlpack(tensor),
+        "from JAX": lambda: dl.from_dlpack(j).torch(),
+    }
     flat(cupy, ways[way])
 
 

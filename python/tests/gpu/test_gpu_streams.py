@@ -28,7 +28,9 @@ NEW = itertools.count(1)
 
 def decide(case):
     """Runs a case, which says whether all went well, in order and out of order."""
-    for _ in range(2):  # the second time kernels are loaded and memory is there: no stream waits by accident
+    for _ in range(
+        2
+    ):  # the second time kernels are loaded and memory is there: no stream waits by accident
         assert case(ordered=True)
         torch.cuda.synchronize()
     went_well = case(ordered=False)
@@ -220,7 +222,9 @@ def test_readers_of_the_cuda_array_interface_wait_for_its_stream(cupy):
         with on_stream:
             tensor = dl.from_dlpack(x)
         with stream:
-            seen = cupy.asarray(Interface(tensor) if ordered else Interface(tensor, stream=None)).copy()
+            seen = cupy.asarray(
+                Interface(tensor) if ordered else Interface(tensor, stream=None)
+            ).copy()
         stream.synchronize()
         return bool((seen == value).all())
 
@@ -380,5 +384,7 @@ for number in range(100):
     del capsule, tensor
     assert x.sum().item() == 1000.0 * number
 """
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
     assert child.returncode == 0, child.stderr

@@ -77,7 +77,9 @@ def test_copies_to_the_host(dtype, layout):
 def test_clones_on_the_device(dtype, layout):
     near = LAYOUTS[layout](elements(SHAPE, dtype))
     formats = [torch.preserve_format, torch.contiguous_format]
-    formats += [torch.channels_last] * (near.dim() == 4) + [torch.channels_last_3d] * (near.dim() == 5)
+    formats += [torch.channels_last] * (near.dim() == 4) + [torch.channels_last_3d] * (
+        near.dim() == 5
+    )
     for memory_format in formats:
         expected = near.clone(memory_format=memory_format)
         copy = dl.from_dlpack(near).clone(memory_format=memory_format).torch()
@@ -96,7 +98,14 @@ def test_clones_on_the_device(dtype, layout):
 def test_numpy_arrays_with_negative_strides(place):
     base = dl.from_numpy(np.arange(24 * 17, dtype=np.int32).reshape(24, 17))
     base = (base.pin_memory() if place == "pinned" else base).numpy()
-    for view in (base[::-1], base[:, ::-1], base[::-2, ::-3], base.T[::-1], base[3, ::-1], base[::-1, :1]):
+    for view in (
+        base[::-1],
+        base[:, ::-1],
+        base[::-2, ::-3],
+        base.T[::-1],
+        base[3, ::-1],
+        base[::-1, :1],
+    ):
         expected = torch.from_numpy(view.copy()).cuda()
         tensor = dl.from_numpy(view).cuda()
         assert same(torch.from_dlpack(tensor), expected)
@@ -126,7 +135,10 @@ SOURCES = TARGETS | {"broadcast": lambda room: room[:24, :1, :10].expand(SHAPE)}
 @pytest.mark.parametrize("way", ["up", "up from pinned", "down", "down to pinned", "on the device"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_copyto_any_layout(dtype, way, source, target):
-    from_device, to_device = ("cpu" if "up" in way else "cuda"), ("cpu" if "down" in way else "cuda")
+    from_device, to_device = (
+        ("cpu" if "up" in way else "cuda"),
+        ("cpu" if "down" in way else "cuda"),
+    )
     origin = elements(ROOM, dtype, from_device)
     room = torch.full(ROOM, 0x5A, dtype=torch.uint8).to(getattr(torch, dtype)).to(to_device)
     if "pinned" in way:
@@ -274,7 +286,12 @@ def test_the_current_device_does_not_change():
     torch.zeros(1, device="cuda")
     device, context = torch.cuda.current_device(), current_context()
     tensor = dl.from_numpy(np.arange(1000)).cuda()
-    tensor.clone(), tensor.cpu(), tensor.pin_memory(), tensor.__dlpack__(stream=torch_stream("a").cuda_stream)
+    (
+        tensor.clone(),
+        tensor.cpu(),
+        tensor.pin_memory(),
+        tensor.__dlpack__(stream=torch_stream("a").cuda_stream),
+    )
     with pytest.raises(BufferError):
         tensor.to("cpu").cuda(99)
     assert (torch.cuda.current_device(), current_context()) == (device, context)

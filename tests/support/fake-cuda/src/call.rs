@@ -1,6 +1,8 @@
 //! How a function of cuda.h is served: it is logged, fails if a failure was injected, and needs a
 //! driver that is initialised and, for most functions, a current context.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Display;
 use std::mem::MaybeUninit;
 

@@ -1,5 +1,7 @@
 //! The state of the fake driver, behind one lock.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::Display;

@@ -1,5 +1,7 @@
 //! The driver's result codes.
 
+#![forbid(unsafe_code)]
+
 use std::ffi::{CStr, c_int};
 
 pub(crate) type Code = c_int;

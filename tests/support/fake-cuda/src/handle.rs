@@ -1,5 +1,7 @@
 //! Handles. In cuda.h they are pointers; here they are numbers that are no address on any machine.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// The type of the object that a handle names.

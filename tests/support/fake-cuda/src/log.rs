@@ -1,5 +1,7 @@
 //! The log of calls, the faults, and the failures that tests inject.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Display;
 use std::mem;
 

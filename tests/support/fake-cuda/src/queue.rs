@@ -1,5 +1,7 @@
 //! Queues of work. Each stream has one.
 
+#![forbid(unsafe_code)]
+
 use std::collections::VecDeque;
 
 use crate::work::Work;
