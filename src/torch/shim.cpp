@@ -44,15 +44,14 @@ template <class Body> char *guarded(Body body) noexcept {
 }
 
 // The deleter of all memory of ours. Its address is how such memory is recognised.
-void release(void *context) noexcept {
-  (*static_cast<void (**)(void *)>(context))(context);
-}
+void release(void *context) noexcept { (*static_cast<void (**)(void *)>(context))(context); }
 
 at::IntArrayRef dims(const int64_t *values, size_t ndim) { return {values, ndim}; }
 
 // The same tensor, unless reading its elements would leave its storage.
 const at::Tensor &checked(const at::Tensor &t) {
-  const bool strided = t.defined() && !t.is_nested() && t.layout() == at::kStrided && t.has_storage();
+  const bool strided =
+      t.defined() && !t.is_nested() && t.layout() == at::kStrided && t.has_storage();
   TORCH_CHECK(!strided || fits_storage(t), "the tensor reaches beyond its storage");
   return t;
 }
@@ -102,11 +101,16 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
 } // namespace
 
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
-                          DLDataType dtype, DLDevice device, void *context, dlb_torch_tensor **out) {
+                          DLDataType dtype, DLDevice device, void *context,
+                          dlb_torch_tensor **out) {
   return guarded([&] {
     const bool cuda = device.device_type == kDLCUDA;
-    const at::Device place = cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.device_id)) : at::Device(at::kCPU);
-    auto handle = from_blob({data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), place}, context, release);
+    const at::Device place =
+        cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.device_id))
+             : at::Device(at::kCPU);
+    auto handle =
+        from_blob({data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), place},
+                  context, release);
     *out = reinterpret_cast<dlb_torch_tensor *>(handle.release());
   });
 }
@@ -116,8 +120,10 @@ char *dlb_torch_read(const dlb_torch_tensor *tensor, dlb_torch_view *out) {
     const at::Tensor &t = as_tensor(tensor);
     dlb_torch_view view{};
     view.plain = why_not_plain(t);
-    if (view.plain == DLB_TORCH_PLAIN && !describe_device(t, &view.device_type, &view.device_index)) view.plain = DLB_TORCH_DEVICE;
-    if (view.plain == DLB_TORCH_PLAIN && !describe_dtype(t, &view.dtype)) view.plain = DLB_TORCH_DTYPE;
+    if (view.plain == DLB_TORCH_PLAIN && !describe_device(t, &view.device_type, &view.device_index))
+      view.plain = DLB_TORCH_DEVICE;
+    if (view.plain == DLB_TORCH_PLAIN && !describe_dtype(t, &view.dtype))
+      view.plain = DLB_TORCH_DTYPE;
     if (view.plain == DLB_TORCH_PLAIN && !fits_storage(t)) view.plain = DLB_TORCH_SHORT_STORAGE;
     if (view.plain == DLB_TORCH_PLAIN) {
       const at::DataPtr &data = t.storage().data_ptr();
@@ -176,7 +182,9 @@ char *dlb_torch_adopt(const dlb_torch_tensor *tensor, void *context, dlb_torch_m
   });
 }
 
-void dlb_torch_free_memory(dlb_torch_memory *memory) { delete reinterpret_cast<at::DataPtr *>(memory); }
+void dlb_torch_free_memory(dlb_torch_memory *memory) {
+  delete reinterpret_cast<at::DataPtr *>(memory);
+}
 
 void dlb_torch_free(dlb_torch_tensor *tensor) { delete reinterpret_cast<at::Tensor *>(tensor); }
 

@@ -43,8 +43,8 @@ typedef struct {
 } dlb_torch_view;
 
 /*
- * Makes a tensor over memory of ours on the host or a CUDA device, without copying. Strides are not negative, and the extent
- * in bytes fits an int64_t: libtorch would abort otherwise.
+ * Makes a tensor over memory of ours on the host or a CUDA device, without copying. Strides are not
+ * negative, and the extent in bytes fits an int64_t: libtorch would abort otherwise.
  *
  * `context` points to a function `void release(void *context)`, called once when libtorch is done
  * with the memory; resizing the tensor gives it other memory. On failure it has not been called.
@@ -69,8 +69,8 @@ char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target);
 
 /*
- * Puts `context` (as in `dlb_torch_from_blob`) in charge of the memory of an exclusive tensor, which
- * from then on cannot be cloned lazily, and gives back what was in charge before.
+ * Puts `context` (as in `dlb_torch_from_blob`) in charge of the memory of an exclusive tensor,
+ * which from then on cannot be cloned lazily, and gives back what was in charge before.
  */
 char *dlb_torch_adopt(const dlb_torch_tensor *tensor, void *context, dlb_torch_memory **former);
 

@@ -1,4 +1,5 @@
-// The GPU's kernels, compiled for the host. One host thread runs the GPU's threads one after another.
+// The GPU's kernels, compiled for the host. One host thread runs the GPU's threads one after
+// another.
 
 namespace {
 
