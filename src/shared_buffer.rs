@@ -103,11 +103,20 @@ impl SharedBuffer {
         (self.storage, self.descriptor)
     }
 
+    #[inline]
+    pub(crate) fn into_storage(self) -> Storage {
+        self.storage
+    }
+
     /// The owner, if this is the only reference and the owner is of type `O`.
+    #[cfg(feature = "ndarray")]
     #[inline]
     pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
         let Self { storage, descriptor } = self;
-        storage.into_owner().map_err(|storage| Self { storage, descriptor })
+        match storage.into_owner() {
+            Ok(owner) => Ok(owner),
+            Err(storage) => Err(Self { storage, descriptor }),
+        }
     }
 
     /// Forgets where the elements are: the result is on no device, so no one looks at them. For

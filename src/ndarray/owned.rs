@@ -42,7 +42,7 @@ impl<T: Element, D: Dimension + 'static> sealed::Sealed for Array<T, D> {
 
     #[inline]
     fn recover(tensor: Tensor, _: Token) -> Self {
-        match tensor.into_owner() {
+        match tensor.into_storage().into_owner() {
             Ok(array) => array,
             Err(_) => unreachable!("made from an array of this type and not shared"),
         }

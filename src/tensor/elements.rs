@@ -109,11 +109,13 @@ impl Tensor {
     /// owner was an `Array` with gaps, it is the `Vec` of that array from now on.
     pub fn into_vec<T: Element>(mut self) -> Result<Vec<T>, Rejected<Self>> {
         match self.check_vec::<T>() {
-            Ok(()) => {}
-            Err(Error::NotOriginal { .. }) => return self.into_vec_of_owner(),
-            Err(error) => return Err(Rejected::new(self, error)),
+            Ok(()) => match self.into_storage().into_owner() {
+                Ok(vec) => Ok(vec),
+                Err(_) => unreachable!("this is the only handle, and its owner is a `Vec<T>`"),
+            },
+            Err(Error::NotOriginal { .. }) => self.into_vec_of_owner(),
+            Err(error) => Err(Rejected::new(self, error)),
         }
-        self.into_owner().map_err(|tensor| Rejected::new(tensor, Error::NotUnique))
     }
 
     /// Whether the owner is a `Vec<T>` of exactly these elements in this order.

@@ -30,7 +30,7 @@ pub use transfer::Transfer;
 use crate::buffer::Buffer;
 use crate::cuda::{self, StreamUse};
 use crate::shared_buffer::SharedBuffer;
-use crate::storage::StorageOwner;
+use crate::storage::{Storage, StorageOwner};
 use crate::{
     DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Rejected, Result, host_copy,
 };
@@ -103,14 +103,25 @@ impl Tensor {
 
     /// The owner itself, if this is the only handle and the owner is of type `O`; else the tensor
     /// as it was.
+    #[cfg(feature = "ndarray")]
     #[inline]
     pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
-        let replace = |buffer: SharedBuffer| buffer.into_owner().map_err(|buffer| (buffer, ()));
-        self.replace_buffer(replace).map_err(|(tensor, ())| tensor)
+        let Self { stream_use, buffer, trusted } = self;
+        match buffer.into_owner() {
+            Ok(owner) => Ok(owner),
+            Err(buffer) => Err(Self { stream_use, buffer, trusted }),
+        }
+    }
+
+    /// The storage alone; what is known about elements in it is dropped.
+    #[inline]
+    pub(crate) fn into_storage(self) -> Storage {
+        self.buffer.into_storage()
     }
 
     /// Turns the buffer into something else. If that fails, the tensor is as it was: what is known
     /// about the memory, and the stream that the handle is used on, stay with it.
+    #[cfg(feature = "torch")]
     #[inline]
     pub(crate) fn replace_buffer<R, E>(
         self,
