@@ -46,8 +46,9 @@ pub(super) fn for_each_block<E>(
     let steps = (most / cut.crossing).clamp(1, cut.count);
     let mut place: SmallVec<[i64; 6]> = SmallVec::from_elem(0, outer.len());
     loop {
-        let at =
-            |step: fn(&Dim) -> i64| outer.iter().zip(&place).map(|(dim, at)| at * step(dim)).sum::<i64>();
+        let at = |step: fn(&Dim) -> i64| {
+            outer.iter().zip(&place).map(|(dim, at)| at * step(dim)).sum::<i64>()
+        };
         let (on_host, crossed) = (at(|dim| dim.host), at(|dim| dim.crossing));
         let mut first = 0;
         while first < cut.count {
@@ -108,7 +109,8 @@ mod tests {
             lens.push(block.len);
             let shape = block.host.shape();
             for index in 0..block.len as i64 {
-                let (mut rest, mut on_host, mut crossed) = (index, block.on_host, block.crossed as i64);
+                let (mut rest, mut on_host, mut crossed) =
+                    (index, block.on_host, block.crossed as i64);
                 for dim in (0..shape.len()).rev() {
                     let at = rest % shape[dim];
                     rest /= shape[dim];

@@ -55,7 +55,11 @@ impl PendingCopy {
     }
 
     /// Waits as [`wait`](Self::wait) does, if a device still uses the host's memory.
-    pub(crate) fn wait_for_host_memory(&self, source: &SharedBuffer, target: &SharedBuffer) -> Result<()> {
+    pub(crate) fn wait_for_host_memory(
+        &self,
+        source: &SharedBuffer,
+        target: &SharedBuffer,
+    ) -> Result<()> {
         if self.uses_host_memory { self.wait(source, target) } else { Ok(()) }
     }
 }
@@ -131,7 +135,9 @@ unsafe fn start(
     // SAFETY: the caller guarantees what the copy requires of both sides, and the streams wait for
     // earlier users of the memory.
     match unsafe { run(&copy, &sides, watch) } {
-        Ok((uses_host_memory, done)) => Ok(PendingCopy { uses_host_memory, done, streams: copy.streams }),
+        Ok((uses_host_memory, done)) => {
+            Ok(PendingCopy { uses_host_memory, done, streams: copy.streams })
+        }
         Err(error) => {
             leak_unless_drained(&copy.streams, source, target);
             Err(error)
@@ -224,7 +230,8 @@ unsafe fn allocate(
     let tracker = Order::new(memory.home(), true);
     let descriptor = descriptor(memory.as_ptr());
     // SAFETY: as above, for memory that the owner frees after all uses that the tracker knows.
-    let buffer = unsafe { SharedBuffer::copied(OwnedBuffer::new(memory, Arc::clone(&tracker)), descriptor) };
+    let buffer =
+        unsafe { SharedBuffer::copied(OwnedBuffer::new(memory, Arc::clone(&tracker)), descriptor) };
     buffer.storage().device_state().get_or_set(tracker);
     Ok(buffer)
 }

@@ -57,8 +57,12 @@ impl Streams {
     pub(super) fn new(from: Place, to: Place, given: Option<&Stream>) -> Result<Self> {
         let pick = |place| match (place, given) {
             (Place::Host, _) => Ok(None),
-            (Place::Device(context), Some(given)) if given.context == context => Ok(Some(given.clone())),
-            (Place::Device(context), _) => Stream::legacy_default(Device::cuda(context.index)).map(Some),
+            (Place::Device(context), Some(given)) if given.context == context => {
+                Ok(Some(given.clone()))
+            }
+            (Place::Device(context), _) => {
+                Stream::legacy_default(Device::cuda(context.index)).map(Some)
+            }
         };
         let streams = Self { from: pick(from)?, to: pick(to)? };
         for stream in streams.all() {
@@ -67,7 +71,9 @@ impl Streams {
         match given {
             // On the host there is no order to keep.
             Some(_) if streams.last().is_none() => Ok(streams),
-            Some(given) if streams.from.as_ref() != Some(given) && streams.to.as_ref() != Some(given) => {
+            Some(given)
+                if streams.from.as_ref() != Some(given) && streams.to.as_ref() != Some(given) =>
+            {
                 Err(Error::InvalidDescriptor {
                     field: "stream".into(),
                     value: format!("{given:?}"),
@@ -110,7 +116,9 @@ impl Copy<'_> {
         match (&self.streams.from, &self.streams.to) {
             (Some(stream), Some(_)) if from.place == to.place => {
                 // SAFETY: the caller's promises.
-                unsafe { gather((from.data, from.layout), (to.data, to.layout), itemsize, stream) }?;
+                unsafe {
+                    gather((from.data, from.layout), (to.data, to.layout), itemsize, stream)
+                }?;
                 Ok(false)
             }
             (None, Some(stream)) => {
@@ -130,7 +138,9 @@ impl Copy<'_> {
                 let once = Once::new(&self.from, &self.to)?;
                 let cross = |landing: *mut u8| {
                     here.wait_for(there)?;
-                    let cross = |departure| peer_copy(departure, here, landing, there, once.bytes(itemsize));
+                    let cross = |departure| {
+                        peer_copy(departure, here, landing, there, once.bytes(itemsize))
+                    };
                     // SAFETY: likewise.
                     unsafe { self.depart(&once, here, cross) }?;
                     there.wait_for(here)?;
@@ -141,7 +151,9 @@ impl Copy<'_> {
             (None, None) => {
                 let target = (to.data, to.layout);
                 // SAFETY: both on the host; the caller's promises.
-                unsafe { copy::strided(from.data, from.layout, target.0, target.1, itemsize, self.memory) };
+                unsafe {
+                    copy::strided(from.data, from.layout, target.0, target.1, itemsize, self.memory)
+                };
                 Ok(false)
             }
         }
@@ -191,7 +203,9 @@ impl Copy<'_> {
             }
         };
         // SAFETY: what crossed is there in the order of the stream; the target may be written in this order.
-        unsafe { gather((dense.as_ptr(), &once.repeated), (to.data, to.layout), itemsize, stream) }?;
+        unsafe {
+            gather((dense.as_ptr(), &once.repeated), (to.data, to.layout), itemsize, stream)
+        }?;
         Ok(busy)
     }
 
@@ -259,7 +273,14 @@ impl Copy<'_> {
         unsafe { self.download_to(dense.as_ptr(), &once.crossing, once, departure, stream) }?;
         // SAFETY: the elements that arrived, each as often as the target has it.
         unsafe {
-            copy::strided(dense.as_ptr(), &once.repeated, data, self.to.layout, self.itemsize, self.memory)
+            copy::strided(
+                dense.as_ptr(),
+                &once.repeated,
+                data,
+                self.to.layout,
+                self.itemsize,
+                self.memory,
+            )
         };
         Ok(false)
     }
@@ -329,7 +350,8 @@ struct Once {
 impl Once {
     fn new(from: &Region<'_>, to: &Region<'_>) -> Result<Self> {
         let (shape, strides) = (from.layout.shape(), from.layout.strides());
-        let sizes = || shape.iter().zip(strides).map(|(&size, &stride)| if stride == 0 { 1 } else { size });
+        let sizes =
+            || shape.iter().zip(strides).map(|(&size, &stride)| if stride == 0 { 1 } else { size });
         let once: Vec<i64> = sizes().collect();
         let source = Layout::new(&once, strides)?;
         let crossing = Layout::new(&once, to.layout.strides())?.cloned(MemoryFormat::Preserve)?;
@@ -350,7 +372,13 @@ fn same(one: &Layout, other: &Layout) -> bool {
     one.shape().iter().zip(steps).all(|(&size, (one, other))| size <= 1 || one == other)
 }
 
-fn peer_copy(from: *mut u8, here: &Stream, to: *mut u8, there: &Stream, bytes: usize) -> Result<()> {
+fn peer_copy(
+    from: *mut u8,
+    here: &Stream,
+    to: *mut u8,
+    there: &Stream,
+    bytes: usize,
+) -> Result<()> {
     let (here_context, there_context) = (here.context, there.context);
     let _entered = here_context.enter()?;
     // SAFETY: dense memory of both devices, there in the order of `here`, which waited for `there`.

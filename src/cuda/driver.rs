@@ -150,7 +150,11 @@ impl Driver {
         // SAFETY: room for the number.
         unsafe { driver.version(&raw mut version) }.map_err(refused)?;
         if version < OLDEST {
-            return Err(format!("the driver is too old: of CUDA {}.{}", version / 1000, version % 1000 / 10));
+            return Err(format!(
+                "the driver is too old: of CUDA {}.{}",
+                version / 1000,
+                version % 1000 / 10
+            ));
         }
         // SAFETY: the flags must be 0.
         unsafe { driver.init(0) }.map_err(refused)?;
@@ -164,7 +168,8 @@ impl Driver {
             // SAFETY: room for an address.
             unsafe { ask(code, &raw mut text) };
             // SAFETY: a static string of the driver's, unless it does not know the code.
-            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+            (!text.is_null())
+                .then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
         };
         let message = match (text(self.error_name), text(self.error_string)) {
             (Some(name), Some(text)) => format!("{name}, {text}"),

@@ -81,7 +81,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new((from, from_layout): (u64, &Layout), (to, to_layout): (u64, &Layout), itemsize: usize) -> Self {
+    fn new(
+        (from, from_layout): (u64, &Layout),
+        (to, to_layout): (u64, &Layout),
+        itemsize: usize,
+    ) -> Self {
         let item = itemsize as i64;
         let mut plan = Self { loops: SmallVec::new(), unit: 1, from, to };
         let steps = from_layout.strides().iter().zip(to_layout.strides());
@@ -93,11 +97,12 @@ impl Plan {
         // Every element is a loop over its bytes to begin with.
         plan.loops.push(Loop { count: itemsize as u64, from: 1, to: 1 });
         plan.loops.dedup_by(|inner, outer| {
-            let one =
-                [(inner.from, outer.from), (inner.to, outer.to)].iter().all(|&(inner_step, outer_step)| {
+            let one = [(inner.from, outer.from), (inner.to, outer.to)].iter().all(
+                |&(inner_step, outer_step)| {
                     i64::try_from(inner.count)
                         .is_ok_and(|count| inner_step.checked_mul(count) == Some(outer_step))
-                });
+                },
+            );
             if one {
                 *outer = Loop { count: outer.count * inner.count, ..*inner };
             }
@@ -117,15 +122,17 @@ impl Plan {
         } else {
             dim
         };
-        let place = self.loops.iter().rposition(|other| other.to >= dim.to).map_or(0, |place| place + 1);
+        let place =
+            self.loops.iter().rposition(|other| other.to >= dim.to).map_or(0, |place| place + 1);
         self.loops.insert(place, dim);
     }
 
     /// Makes the innermost loop, which is over bytes, one over units as large as they can be.
     fn widen(&mut self) {
         let Some((bytes, outer)) = self.loops.split_last_mut() else { return };
-        let steps =
-            outer.iter().fold(0, |steps, dim| steps | dim.from.unsigned_abs() | dim.to.unsigned_abs());
+        let steps = outer
+            .iter()
+            .fold(0, |steps, dim| steps | dim.from.unsigned_abs() | dim.to.unsigned_abs());
         let odd = self.from | self.to | steps | bytes.count;
         self.unit = 1 << odd.trailing_zeros().min(4);
         let unit = self.unit as i64;
@@ -155,7 +162,9 @@ pub(super) unsafe fn gather(
         let bytes = count * plan.unit;
         let _entered = context.enter()?;
         // SAFETY: one run on both sides; the caller's promise.
-        return unsafe { context.driver.copy_on_device(plan.to, plan.from, bytes as usize, stream.raw()) };
+        return unsafe {
+            context.driver.copy_on_device(plan.to, plan.from, bytes as usize, stream.raw())
+        };
     }
     if plan.loops.len() > RANK {
         return Err(Error::TooManyDimensions {

@@ -124,7 +124,8 @@ pub(super) fn is_pinned(start: *const u8, bytes: usize) -> bool {
     let locked = |byte: *const u8| {
         let mut kind = 0_u32;
         // SAFETY: room for the number; the driver knows the address, or refuses it.
-        let known = unsafe { driver.pointer_attribute((&raw mut kind).cast(), MEMORY_TYPE, address(byte)) };
+        let known =
+            unsafe { driver.pointer_attribute((&raw mut kind).cast(), MEMORY_TYPE, address(byte)) };
         known.is_ok() && kind == HOST_MEMORY
     };
     bytes > 0 && locked(start) && locked(start.wrapping_add(bytes - 1))

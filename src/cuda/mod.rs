@@ -23,7 +23,8 @@ mod staging;
 mod stream;
 
 pub(crate) use copies::{
-    PendingCopy, copy_into, copy_to, hand_to_default, is_pinned, share_tracker, start_copy_to, tracker_of,
+    PendingCopy, copy_into, copy_to, hand_to_default, is_pinned, share_tracker, start_copy_to,
+    tracker_of,
 };
 pub(crate) use order::StreamUse;
 pub use stream::Stream;

@@ -122,8 +122,9 @@ impl Order {
             return true;
         }
         // A stream that captures a graph cannot be waited for; to try would spoil the graph.
-        let captures =
-            [stream, &self.home].iter().any(|stream| stream.is_capturing().is_ok_and(|captures| captures));
+        let captures = [stream, &self.home]
+            .iter()
+            .any(|stream| stream.is_capturing().is_ok_and(|captures| captures));
         !captures && (stream.synchronize().is_ok() || stream.context.synchronize().is_ok())
     }
 
@@ -157,7 +158,10 @@ impl StreamUse {
     pub(crate) fn new(order: &Arc<Order>, stream: &Stream) -> Result<Self> {
         order.before(stream)?;
         order.add(stream, 1, false);
-        Ok(Self(Some(Box::new(Used { order: Arc::clone(order), stream: stream.for_every_thread() }))))
+        Ok(Self(Some(Box::new(Used {
+            order: Arc::clone(order),
+            stream: stream.for_every_thread(),
+        }))))
     }
 
     #[inline]

@@ -48,7 +48,10 @@ impl Half {
 }
 
 /// Lets a transfer use a pair of halves of the stream's device, which are kept for later ones.
-pub(super) fn with_halves(stream: &Stream, run: impl FnOnce(&[Half; 2]) -> Result<()>) -> Result<()> {
+pub(super) fn with_halves(
+    stream: &Stream,
+    run: impl FnOnce(&[Half; 2]) -> Result<()>,
+) -> Result<()> {
     let context = stream.context;
     let kept = context.stagings.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let staging = match kept {

@@ -115,10 +115,19 @@ impl Stream {
     /// # Safety
     /// * A number above 2 is a stream of this device's, which lives until everything that is made with the
     ///   result, and what is made of that, is dropped. `owner` may see to that.
-    pub unsafe fn from_raw(device: Device, number: i64, owner: impl Send + Sync + 'static) -> Result<Self> {
+    pub unsafe fn from_raw(
+        device: Device,
+        number: i64,
+        owner: impl Send + Sync + 'static,
+    ) -> Result<Self> {
         let device = cuda(device)?;
         let handle = match usize::try_from(number) {
-            Ok(0) => return Err(refusal(number, "on CUDA, 0 could mean either default stream: use 1 or 2")),
+            Ok(0) => {
+                return Err(refusal(
+                    number,
+                    "on CUDA, 0 could mean either default stream: use 1 or 2",
+                ));
+            }
             Ok(1) => return Self::legacy_default(device),
             Ok(2) => return Self::per_thread_default(device),
             Ok(handle) => Handle(std::ptr::with_exposed_provenance_mut(handle)),
@@ -201,7 +210,9 @@ impl Stream {
     pub(super) fn raw(&self) -> CUstream {
         match &self.queue {
             Queue::LegacyDefault => std::ptr::without_provenance_mut(LEGACY_DEFAULT as usize),
-            Queue::PerThreadDefault => std::ptr::without_provenance_mut(PER_THREAD_DEFAULT as usize),
+            Queue::PerThreadDefault => {
+                std::ptr::without_provenance_mut(PER_THREAD_DEFAULT as usize)
+            }
             Queue::Ours(made) => made.handle.0,
             Queue::Theirs { handle, .. } => handle.0,
         }
