@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::context::Context;
 use super::crossing::{Copy, Place, Region, Streams};
 use super::memory::{self, DeviceBuffer, OwnedBuffer, PinnedBuffer};
-use super::order::Order;
 use super::stream::{Event, Stream};
+use super::tracker::StreamTracker;
 use crate::buffer::Buffer;
 use crate::copy::Memory;
 use crate::host_copy::layout_of_copy;
@@ -16,16 +16,19 @@ use crate::{Descriptor, Device, Error, Layout, MemoryFormat, Result};
 
 /// The tracker of a buffer's memory. Memory that has none yet is used in the order of the legacy
 /// default stream.
-pub(crate) fn tracker(buffer: &SharedBuffer, context: &'static Context) -> Result<Arc<Order>> {
+pub(crate) fn tracker(
+    buffer: &SharedBuffer,
+    context: &'static Context,
+) -> Result<Arc<StreamTracker>> {
     if let Some(tracker) = buffer.storage().device_state().get() {
         return Ok(tracker);
     }
-    let home = Stream::legacy_default(Device::cuda(context.index))?;
-    Ok(buffer.storage().device_state().get_or_set(Order::new(&home, false)))
+    let alloc_stream = Stream::legacy_default(Device::cuda(context.index))?;
+    Ok(buffer.storage().device_state().get_or_set(StreamTracker::new(&alloc_stream, false)))
 }
 
 /// The tracker of a buffer's memory, and `None` for memory that is not on a CUDA device.
-pub(crate) fn tracker_of(buffer: &SharedBuffer) -> Result<Option<Arc<Order>>> {
+pub(crate) fn tracker_of(buffer: &SharedBuffer) -> Result<Option<Arc<StreamTracker>>> {
     match buffer.descriptor().device().on_cuda() {
         Some(device) => tracker(buffer, Context::of(device)?).map(Some),
         None => Ok(None),
@@ -73,7 +76,7 @@ fn leak_unless_drained(streams: &Streams, source: &SharedBuffer, target: &Shared
 
 /// The memory of one side of a copy that is on a device, and the stream that works on it.
 struct DeviceSide {
-    tracker: Arc<Order>,
+    tracker: Arc<StreamTracker>,
     stream: Stream,
 }
 
@@ -130,7 +133,7 @@ unsafe fn start(
         streams,
     };
     for DeviceSide { tracker, stream } in sides.iter().flatten() {
-        tracker.before(stream)?;
+        tracker.order_after_users(stream)?;
     }
     // SAFETY: the caller guarantees what the copy requires of both sides, and the streams wait for
     // earlier users of the memory.
@@ -167,9 +170,9 @@ unsafe fn run(
     // SAFETY: the caller guarantees it.
     let uses_host_memory = unsafe { copy.run() }?;
     for DeviceSide { tracker, stream } in sides.iter().flatten() {
-        tracker.after(stream)?;
+        tracker.wait_stream(stream)?;
     }
-    let others_own = sides.iter().flatten().any(|side| !side.tracker.is_ours);
+    let others_own = sides.iter().flatten().any(|side| !side.tracker.frees_in_order);
     let done = if watch || uses_host_memory || others_own {
         copy.streams.last().map(Event::record).transpose()?
     } else {
@@ -227,7 +230,7 @@ unsafe fn allocate(
         return Ok(unsafe { SharedBuffer::copied(memory, descriptor) });
     };
     let memory = DeviceBuffer::new(bytes, stream)?;
-    let tracker = Order::new(memory.home(), true);
+    let tracker = StreamTracker::new(memory.alloc_stream(), true);
     let descriptor = descriptor(memory.as_ptr());
     // SAFETY: as above, for memory that the owner frees after all uses that the tracker knows.
     let buffer =
@@ -280,13 +283,13 @@ pub(crate) fn is_pinned(descriptor: &Descriptor) -> bool {
 }
 
 /// Makes memory ready for work on the legacy default stream, as every export without a stream is.
-pub(crate) fn hand_to_default(buffer: &SharedBuffer) -> Result<()> {
+pub(crate) fn record_default_stream(buffer: &SharedBuffer) -> Result<()> {
     // Devices that are not CUDA's have no streams that are known here, nor have CUDA's without a
     // driver.
     let Ok(Place::Device(context)) = Place::of(buffer.descriptor().device()) else { return Ok(()) };
     let tracker = tracker(buffer, context)?;
     let default = Stream::legacy_default(Device::cuda(context.index))?;
-    tracker.hand_to(&default).or_else(|_| tracker.hand_to_late(&default))
+    tracker.record_stream(&default).or_else(|_| tracker.record_stream_blocking(&default))
 }
 
 /// Has the memory of `view` use the tracker of `base`, whose memory it is a part of.

@@ -61,7 +61,7 @@ pub(crate) unsafe fn copy_into(
     Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" })
 }
 
-pub(crate) fn hand_to_default(_buffer: &SharedBuffer) -> Result<()> {
+pub(crate) fn record_default_stream(_buffer: &SharedBuffer) -> Result<()> {
     Ok(())
 }
 

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::driver::{HOST_MEMORY, MEMORY_TYPE, OUT_OF_MEMORY, PORTABLE, driver};
-use super::order::Order;
 use super::stream::{Stream, address};
+use super::tracker::StreamTracker;
 use crate::{Device, Error, Result};
 
 /// Memory of a device, from its driver's stream-ordered allocator and default pool.
 pub(super) struct DeviceBuffer {
     address: u64,
     /// It may be used on this stream, or once this stream has come to where it was allocated; and is freed on it.
-    home: Stream,
+    alloc_stream: Stream,
 }
 
 impl DeviceBuffer {
@@ -29,29 +29,29 @@ impl DeviceBuffer {
             unsafe { context.driver.allocate(&raw mut address, bytes, stream.raw()) }
                 .map_err(|error| in_bytes(error, bytes))?;
         }
-        Ok(Self { address, home: stream.for_every_thread() })
+        Ok(Self { address, alloc_stream: stream.for_every_thread() })
     }
 
     pub(super) fn as_ptr(&self) -> *mut u8 {
         std::ptr::with_exposed_provenance_mut(self.address as usize)
     }
 
-    pub(super) fn home(&self) -> &Stream {
-        &self.home
+    pub(super) fn alloc_stream(&self) -> &Stream {
+        &self.alloc_stream
     }
 }
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        let context = self.home.context;
+        let context = self.alloc_stream.context;
         // In a graph that is being captured, it would be freed whenever that is replayed: better never.
         if self.address != 0
-            && self.home.refuse_capture().is_ok()
+            && self.alloc_stream.refuse_capture().is_ok()
             && let Ok(_entered) = context.enter()
         {
             // SAFETY: allocated by `new`, and freed once, in the order of a stream that comes after all uses:
-            // that is `Order`'s to see to.
-            let _gone = unsafe { context.driver.free(self.address, self.home.raw()) };
+            // that is `StreamTracker`'s to see to.
+            let _gone = unsafe { context.driver.free(self.address, self.alloc_stream.raw()) };
         }
     }
 }
@@ -59,18 +59,18 @@ impl Drop for DeviceBuffer {
 /// Device memory that a tensor owns.
 pub(super) struct OwnedBuffer {
     buffer: ManuallyDrop<DeviceBuffer>,
-    order: Arc<Order>,
+    tracker: Arc<StreamTracker>,
 }
 
 impl OwnedBuffer {
-    pub(super) fn new(buffer: DeviceBuffer, order: Arc<Order>) -> Self {
-        Self { buffer: ManuallyDrop::new(buffer), order }
+    pub(super) fn new(buffer: DeviceBuffer, tracker: Arc<StreamTracker>) -> Self {
+        Self { buffer: ManuallyDrop::new(buffer), tracker }
     }
 }
 
 impl Drop for OwnedBuffer {
     fn drop(&mut self) {
-        if self.order.finish() {
+        if self.tracker.join_all() {
             // SAFETY: dropped once, here.
             unsafe { ManuallyDrop::drop(&mut self.buffer) };
         }

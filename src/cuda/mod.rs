@@ -6,7 +6,7 @@
 //! block by block through page-locked memory ([`staging`], [`blocks`]) unless the memory is page-locked itself.
 //!
 //! Invariants:
-//! * work on a device's memory is put on a stream after what [`Order`] says it has to wait for, and `Order` is
+//! * work on a device's memory is put on a stream after what [`StreamTracker`] says it has to wait for, and `StreamTracker` is
 //!   told of it afterwards;
 //! * no call returns while a device may still read or write host memory that is not in its care, or memory of a
 //!   device that somebody else owns: they may free it at any time. [`Transfer`] returns earlier, and owns both.
@@ -18,16 +18,16 @@ mod crossing;
 mod driver;
 mod gather;
 mod memory;
-mod order;
 mod staging;
 mod stream;
+mod tracker;
 
 pub(crate) use copies::{
-    PendingCopy, copy_into, copy_to, hand_to_default, is_pinned, share_tracker, start_copy_to,
-    tracker_of,
+    PendingCopy, copy_into, copy_to, is_pinned, record_default_stream, share_tracker,
+    start_copy_to, tracker_of,
 };
-pub(crate) use order::StreamUse;
 pub use stream::Stream;
+pub(crate) use tracker::StreamUse;
 
 use std::ffi::{c_int, c_void};
 

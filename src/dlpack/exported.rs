@@ -99,7 +99,7 @@ pub(crate) fn describe(descriptor: &Descriptor) -> DLTensor {
 pub(crate) fn export<M: ManagedStruct>(payload: Payload, flags: u64) -> Exported<M> {
     if !payload.buffer.descriptor().device().is_host() && payload.stream_use.is_none() {
         // An export cannot fail. Where the driver does, the device is of no use any more.
-        let _broken = cuda::hand_to_default(&payload.buffer);
+        let _broken = cuda::record_default_stream(&payload.buffer);
     }
     let exported = Box::into_raw(Box::<ExportedBox<M>>::new_uninit()).cast::<ExportedBox<M>>();
     macro_rules! put {

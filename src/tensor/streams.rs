@@ -114,7 +114,7 @@ impl Tensor {
     /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
     pub fn record_stream(&self, stream: &Stream) -> Result<()> {
         match cuda::tracker_of(&self.buffer)? {
-            Some(tracker) => tracker.hand_to(stream),
+            Some(tracker) => tracker.record_stream(stream),
             None => Ok(()),
         }
     }
@@ -128,7 +128,7 @@ impl Tensor {
     /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
     pub fn wait_stream(&self, stream: &Stream) -> Result<()> {
         match cuda::tracker_of(&self.buffer)? {
-            Some(tracker) => tracker.after(stream),
+            Some(tracker) => tracker.wait_stream(stream),
             None => Ok(()),
         }
     }

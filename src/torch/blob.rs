@@ -72,7 +72,7 @@ pub(super) unsafe fn from_buffer(
     buffer: SharedBuffer,
 ) -> Result<tch::Tensor, (SharedBuffer, Error)> {
     if !buffer.descriptor().device().is_host()
-        && let Err(error) = cuda::hand_to_default(&buffer)
+        && let Err(error) = cuda::record_default_stream(&buffer)
     {
         return Err((buffer, error));
     }

@@ -1,10 +1,10 @@
 //! In which order memory of a device is used, and when it may be used for something else.
 //!
 //! Invariants, for the memory of one storage and of views of it:
-//! * what this crate puts on a stream comes after all that was put on the memory's home stream, and on the
-//!   streams that it was handed to, before; and home comes after it;
-//! * when a use ends, and when the memory is released, home comes after all that is on those streams by then.
-//!   Memory of ours is freed on home, or, where nobody could be waited for, never; the host waits for nothing;
+//! * what this crate puts on a stream comes after all that was put on the memory's allocation stream, and on the
+//!   streams that it was handed to, before; and the allocation stream comes after it;
+//! * when a use ends, and when the memory is released, the allocation stream comes after all that is on those streams by then.
+//!   Memory of ours is freed on the allocation stream, or, where nobody could be waited for, never; the host waits for nothing;
 //! * owners of streams are dropped, and anybody is waited for, outside the lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ use super::stream::Stream;
 use crate::{Error, Result};
 
 /// Who uses the memory of a storage.
-pub(crate) struct Order {
+pub(crate) struct StreamTracker {
     /// The contents are there in the order of this stream, and memory of ours is freed on it.
-    home: Stream,
-    /// Whether the memory is freed in home's order: not before anything that this crate does with it.
-    pub(super) is_ours: bool,
+    alloc_stream: Stream,
+    /// Whether the memory is freed in the allocation stream's order: not before anything that this crate does with it.
+    pub(super) frees_in_order: bool,
     /// Other streams that the memory was handed to, each once.
     users: Mutex<Users>,
 }
@@ -35,10 +35,14 @@ struct User {
     stays: bool,
 }
 
-impl Order {
-    /// `home` is the same stream on every thread.
-    pub(super) fn new(home: &Stream, is_ours: bool) -> Arc<Self> {
-        Arc::new(Self { home: home.clone(), is_ours, users: Mutex::default() })
+impl StreamTracker {
+    /// `alloc_stream` is the same stream on every thread.
+    pub(super) fn new(alloc_stream: &Stream, frees_in_order: bool) -> Arc<Self> {
+        Arc::new(Self {
+            alloc_stream: alloc_stream.clone(),
+            frees_in_order,
+            users: Mutex::default(),
+        })
     }
 
     fn users(&self) -> MutexGuard<'_, Users> {
@@ -50,8 +54,8 @@ impl Order {
     }
 
     /// Makes a stream wait for the contents, and for everybody who may still write them.
-    pub(super) fn before(&self, stream: &Stream) -> Result<()> {
-        stream.wait_for(&self.home)?;
+    pub(super) fn order_after_users(&self, stream: &Stream) -> Result<()> {
+        stream.wait_for(&self.alloc_stream)?;
         for user in self.streams() {
             if let Err(error) = stream.wait_for(&user) {
                 // Where its owner destroyed it too early, one wait for everything stands for what it did.
@@ -70,29 +74,29 @@ impl Order {
         Ok(())
     }
 
-    /// Makes home wait for what was put on a stream.
-    pub(crate) fn after(&self, stream: &Stream) -> Result<()> {
-        self.home.wait_for(stream)
+    /// Makes the allocation stream wait for what was put on a stream.
+    pub(crate) fn wait_stream(&self, stream: &Stream) -> Result<()> {
+        self.alloc_stream.wait_for(stream)
     }
 
     /// Hands the memory to a stream until it is released.
-    pub(crate) fn hand_to(&self, stream: &Stream) -> Result<()> {
-        self.before(stream)?;
+    pub(crate) fn record_stream(&self, stream: &Stream) -> Result<()> {
+        self.order_after_users(stream)?;
         self.add(stream, 0, true);
         Ok(())
     }
 
     /// The same where the device cannot be made to wait: the host does, and hands it over in any case.
-    pub(super) fn hand_to_late(&self, stream: &Stream) -> Result<()> {
+    pub(super) fn record_stream_blocking(&self, stream: &Stream) -> Result<()> {
         let users = self.streams();
         self.add(stream, 0, true);
-        self.home.synchronize()?;
+        self.alloc_stream.synchronize()?;
         users.iter().try_for_each(|user| user.synchronize().or_else(|_| user.context.synchronize()))
     }
 
     fn add(&self, stream: &Stream, uses: usize, stays: bool) {
         let stream = stream.for_every_thread();
-        if stream == self.home {
+        if stream == self.alloc_stream {
             return;
         }
         let mut users = self.users();
@@ -116,29 +120,29 @@ impl Order {
         drop(left);
     }
 
-    /// Makes home wait for a user who leaves; where that cannot be, the host waits. Says whether anybody did.
-    fn leave(&self, stream: &Stream) -> bool {
-        if self.home.wait_for(stream).is_ok() {
+    /// Makes the allocation stream wait for a user who leaves; where that cannot be, the host waits. Says whether anybody did.
+    fn join(&self, stream: &Stream) -> bool {
+        if self.alloc_stream.wait_for(stream).is_ok() {
             return true;
         }
         // A stream that captures a graph cannot be waited for; to try would spoil the graph.
-        let captures = [stream, &self.home]
+        let captures = [stream, &self.alloc_stream]
             .iter()
             .any(|stream| stream.is_capturing().is_ok_and(|captures| captures));
         !captures && (stream.synchronize().is_ok() || stream.context.synchronize().is_ok())
     }
 
-    /// Makes home wait for all users, who leave. Says whether all could be waited for.
-    pub(super) fn finish(&self) -> bool {
+    /// Makes the allocation stream wait for all users, who leave. Says whether all could be waited for.
+    pub(super) fn join_all(&self) -> bool {
         // An owner of a stream may panic when it is dropped: not before all have been waited for.
         let users = std::mem::take(&mut *self.users());
-        users.iter().filter(|user| !self.leave(&user.stream)).count() == 0
+        users.iter().filter(|user| !self.join(&user.stream)).count() == 0
     }
 }
 
-impl Drop for Order {
+impl Drop for StreamTracker {
     fn drop(&mut self) {
-        let _all = self.finish();
+        let _all = self.join_all();
     }
 }
 
@@ -146,7 +150,7 @@ impl Drop for Order {
 pub(crate) struct StreamUse(Option<Box<Used>>);
 
 struct Used {
-    order: Arc<Order>,
+    tracker: Arc<StreamTracker>,
     stream: Stream,
 }
 
@@ -155,11 +159,11 @@ impl StreamUse {
     pub(crate) const NONE: Self = Self(None);
 
     /// Makes the contents ready on a stream.
-    pub(crate) fn new(order: &Arc<Order>, stream: &Stream) -> Result<Self> {
-        order.before(stream)?;
-        order.add(stream, 1, false);
+    pub(crate) fn new(tracker: &Arc<StreamTracker>, stream: &Stream) -> Result<Self> {
+        tracker.order_after_users(stream)?;
+        tracker.add(stream, 1, false);
         Ok(Self(Some(Box::new(Used {
-            order: Arc::clone(order),
+            tracker: Arc::clone(tracker),
             stream: stream.for_every_thread(),
         }))))
     }
@@ -173,7 +177,7 @@ impl StreamUse {
     #[cfg(feature = "torch")]
     pub(crate) fn keep_until_release(self) {
         if let Some(used) = &self.0 {
-            used.order.add(&used.stream, 0, true);
+            used.tracker.add(&used.stream, 0, true);
         }
     }
 }
@@ -190,13 +194,13 @@ impl Drop for StreamUse {
 /// Ends a use.
 #[cold]
 #[inline(never)]
-fn end(Used { order, stream }: Used) {
-    if stream == order.home {
+fn end(Used { tracker, stream }: Used) {
+    if stream == tracker.alloc_stream {
         return;
     }
-    if !order.leave(&stream) {
+    if !tracker.join(&stream) {
         // Tried again when the memory is released.
-        order.add(&stream, 0, true);
+        tracker.add(&stream, 0, true);
     }
-    order.remove(&stream);
+    tracker.remove(&stream);
 }
