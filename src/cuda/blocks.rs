@@ -1,4 +1,4 @@
-//! What crosses between host and device, cut into blocks that fit a half of the staging memory.
+//! What crosses between host and device, cut into blocks that fit a buffer of the buffers memory.
 
 use smallvec::SmallVec;
 

@@ -12,7 +12,7 @@ use cudarc::driver::sys::CUcontext;
 
 use super::driver::{Driver, MULTIPROCESSORS, RELAXED, driver};
 use super::gather::Kernels;
-use super::staging::Staging;
+use super::bounce_buffers::BounceBuffers;
 use crate::{Device, Error, Result};
 
 /// A device that is in use.
@@ -23,7 +23,7 @@ pub(super) struct Context {
     pub(super) multiprocessors: u32,
     pub(super) kernels: OnceLock<Kernels>,
     /// Those that no transfer is using.
-    pub(super) stagings: Mutex<Vec<Staging>>,
+    pub(super) bounce_buffers: Mutex<Vec<BounceBuffers>>,
 }
 
 // SAFETY: contexts and functions of the driver may be used on any thread.
@@ -79,8 +79,8 @@ impl Context {
         // SAFETY: likewise.
         unsafe { driver.retain_context(&raw mut raw, device) }?;
         let multiprocessors = multiprocessors.max(1).unsigned_abs();
-        let (kernels, stagings) = (OnceLock::new(), Mutex::new(Vec::new()));
-        Ok(Self { index, raw, driver, multiprocessors, kernels, stagings })
+        let (kernels, bounce_buffers) = (OnceLock::new(), Mutex::new(Vec::new()));
+        Ok(Self { index, raw, driver, multiprocessors, kernels, bounce_buffers })
     }
 
     /// Makes this context the thread's current one until the result is dropped. Costs nothing where it was entered

@@ -4,7 +4,7 @@ use super::blocks::{Block, for_each_block};
 use super::context::Context;
 use super::gather::gather;
 use super::memory::{self, DeviceBuffer};
-use super::staging::{HALF, Half, with_halves};
+use super::bounce_buffers::{BOUNCE_BUFFER_BYTES, BounceBuffer, with_bounce_buffers};
 use super::stream::{Stream, address};
 use crate::buffer::Buffer;
 use crate::copy::{self, Memory};
@@ -222,18 +222,18 @@ impl Copy<'_> {
             unsafe { driver.copy_to_device(address(landing), data.cast(), bytes, stream.raw()) }?;
             return Ok(true);
         }
-        with_halves(stream, |halves| {
-            let mut turn = halves.iter().cycle();
-            for_each_block(&once.source, &once.crossing, HALF / self.itemsize, |block| {
-                let Some(half) = turn.next() else { unreachable!("a cycle of two") };
-                half.wait()?;
+        with_bounce_buffers(stream, |buffers| {
+            let mut turn = buffers.iter().cycle();
+            for_each_block(&once.source, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |block| {
+                let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
+                buffer.wait()?;
                 let source = data.wrapping_offset(block.on_host as isize * self.itemsize as isize);
-                // SAFETY: elements of the source, and a half that the device is done with, with room for them.
+                // SAFETY: elements of the source, and a buffer that the device is done with, with room for them.
                 unsafe {
                     copy::strided(
                         source,
                         &block.host,
-                        half.as_ptr(),
+                        buffer.as_ptr(),
                         &block.crossing,
                         self.itemsize,
                         Memory::Used,
@@ -241,10 +241,10 @@ impl Copy<'_> {
                 };
                 let landing = landing.wrapping_add(block.crossed * self.itemsize);
                 let _entered = stream.context.enter()?;
-                let (from, bytes) = (half.as_ptr().cast(), block.len * self.itemsize);
-                // SAFETY: the half's first bytes, and the elements' place; the half is not touched before it waited.
+                let (from, bytes) = (buffer.as_ptr().cast(), block.len * self.itemsize);
+                // SAFETY: the buffer's first bytes, and the elements' place; the buffer is not touched before it waited.
                 unsafe { driver.copy_to_device(address(landing), from, bytes, stream.raw()) }?;
-                half.in_use_on(stream)
+                buffer.in_use_on(stream)
             })
         })?;
         Ok(false)
@@ -285,7 +285,7 @@ impl Copy<'_> {
         Ok(false)
     }
 
-    /// Copies through the halves.
+    /// Copies through the buffers.
     ///
     /// # Safety
     /// * As for `download`; the elements of `layout` at `data` may be written.
@@ -298,14 +298,14 @@ impl Copy<'_> {
         stream: &Stream,
     ) -> Result<()> {
         let driver = stream.context.driver;
-        with_halves(stream, |halves| {
-            let empty = |(half, block): (&Half, Block)| {
-                half.wait()?;
+        with_bounce_buffers(stream, |buffers| {
+            let empty = |(buffer, block): (&BounceBuffer, Block)| {
+                buffer.wait()?;
                 let target = data.wrapping_offset(block.on_host as isize * self.itemsize as isize);
-                // SAFETY: what the device wrote to the half, and elements of the target.
+                // SAFETY: what the device wrote to the buffer, and elements of the target.
                 unsafe {
                     copy::strided(
-                        half.as_ptr(),
+                        buffer.as_ptr(),
                         &block.crossing,
                         target,
                         &block.host,
@@ -315,21 +315,21 @@ impl Copy<'_> {
                 };
                 Ok(())
             };
-            let mut turn = halves.iter().cycle();
+            let mut turn = buffers.iter().cycle();
             let mut under_way = None;
-            for_each_block(layout, &once.crossing, HALF / self.itemsize, |block| {
-                let Some(half) = turn.next() else { unreachable!("a cycle of two") };
-                half.wait()?;
+            for_each_block(layout, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |block| {
+                let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
+                buffer.wait()?;
                 let departure = departure.wrapping_add(block.crossed * self.itemsize);
-                let (to, bytes) = (half.as_ptr().cast(), block.len * self.itemsize);
+                let (to, bytes) = (buffer.as_ptr().cast(), block.len * self.itemsize);
                 {
                     // Not while the block before is copied: other jobs may run on this thread meanwhile.
                     let _entered = stream.context.enter()?;
-                    // SAFETY: the elements' place, and a half that the device is done with and the host has emptied.
+                    // SAFETY: the elements' place, and a buffer that the device is done with and the host has emptied.
                     unsafe { driver.copy_to_host(to, address(departure), bytes, stream.raw()) }?;
                 }
-                half.in_use_on(stream)?;
-                under_way.replace((half, block)).map_or(Ok(()), empty)
+                buffer.in_use_on(stream)?;
+                under_way.replace((buffer, block)).map_or(Ok(()), empty)
             })?;
             under_way.map_or(Ok(()), empty)
         })

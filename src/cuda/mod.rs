@@ -3,7 +3,7 @@
 //! A copy has a source and a target, which may lie on the host, on one device or on two. What crosses between
 //! places crosses once and densely: broadcast elements one time, gaps not at all, in the order of the target's
 //! strides. On a device a kernel gathers the elements ([`gather`]), on the host the engine of `copy` does,
-//! block by block through page-locked memory ([`staging`], [`blocks`]) unless the memory is page-locked itself.
+//! block by block through page-locked memory ([`bounce_buffers`], [`blocks`]) unless the memory is page-locked itself.
 //!
 //! Invariants:
 //! * work on a device's memory is put on a stream after what [`StreamTracker`] says it has to wait for, and `StreamTracker` is
@@ -18,7 +18,7 @@ mod crossing;
 mod driver;
 mod gather;
 mod memory;
-mod staging;
+mod bounce_buffers;
 mod stream;
 mod tracker;
 
