@@ -1,6 +1,6 @@
 //! Copies to, from and between devices: what crosses where, on which streams.
 
-use super::blocks::{Block, for_each_block};
+use super::chunks::{Chunk, for_each_chunk};
 use super::context::Context;
 use super::gather::gather;
 use super::memory::{self, DeviceBuffer};
@@ -224,24 +224,24 @@ impl Copy<'_> {
         }
         with_bounce_buffers(stream, |buffers| {
             let mut turn = buffers.iter().cycle();
-            for_each_block(&once.source, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |block| {
+            for_each_chunk(&once.source, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |chunk| {
                 let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
                 buffer.wait()?;
-                let source = data.wrapping_offset(block.on_host as isize * self.itemsize as isize);
+                let source = data.wrapping_offset(chunk.on_host as isize * self.itemsize as isize);
                 // SAFETY: elements of the source, and a buffer that the device is done with, with room for them.
                 unsafe {
                     copy::strided(
                         source,
-                        &block.host,
+                        &chunk.host,
                         buffer.as_ptr(),
-                        &block.crossing,
+                        &chunk.crossing,
                         self.itemsize,
                         Memory::Used,
                     )
                 };
-                let landing = landing.wrapping_add(block.crossed * self.itemsize);
+                let landing = landing.wrapping_add(chunk.crossed * self.itemsize);
                 let _entered = stream.context.enter()?;
-                let (from, bytes) = (buffer.as_ptr().cast(), block.len * self.itemsize);
+                let (from, bytes) = (buffer.as_ptr().cast(), chunk.len * self.itemsize);
                 // SAFETY: the buffer's first bytes, and the elements' place; the buffer is not touched before it waited.
                 unsafe { driver.copy_to_device(address(landing), from, bytes, stream.raw()) }?;
                 buffer.in_use_on(stream)
@@ -299,16 +299,16 @@ impl Copy<'_> {
     ) -> Result<()> {
         let driver = stream.context.driver;
         with_bounce_buffers(stream, |buffers| {
-            let empty = |(buffer, block): (&BounceBuffer, Block)| {
+            let empty = |(buffer, chunk): (&BounceBuffer, Chunk)| {
                 buffer.wait()?;
-                let target = data.wrapping_offset(block.on_host as isize * self.itemsize as isize);
+                let target = data.wrapping_offset(chunk.on_host as isize * self.itemsize as isize);
                 // SAFETY: what the device wrote to the buffer, and elements of the target.
                 unsafe {
                     copy::strided(
                         buffer.as_ptr(),
-                        &block.crossing,
+                        &chunk.crossing,
                         target,
-                        &block.host,
+                        &chunk.host,
                         self.itemsize,
                         self.memory,
                     )
@@ -317,19 +317,19 @@ impl Copy<'_> {
             };
             let mut turn = buffers.iter().cycle();
             let mut under_way = None;
-            for_each_block(layout, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |block| {
+            for_each_chunk(layout, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |chunk| {
                 let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
                 buffer.wait()?;
-                let departure = departure.wrapping_add(block.crossed * self.itemsize);
-                let (to, bytes) = (buffer.as_ptr().cast(), block.len * self.itemsize);
+                let departure = departure.wrapping_add(chunk.crossed * self.itemsize);
+                let (to, bytes) = (buffer.as_ptr().cast(), chunk.len * self.itemsize);
                 {
-                    // Not while the block before is copied: other jobs may run on this thread meanwhile.
+                    // Not while the chunk before is copied: other jobs may run on this thread meanwhile.
                     let _entered = stream.context.enter()?;
                     // SAFETY: the elements' place, and a buffer that the device is done with and the host has emptied.
                     unsafe { driver.copy_to_host(to, address(departure), bytes, stream.raw()) }?;
                 }
                 buffer.in_use_on(stream)?;
-                under_way.replace((buffer, block)).map_or(Ok(()), empty)
+                under_way.replace((buffer, chunk)).map_or(Ok(()), empty)
             })?;
             under_way.map_or(Ok(()), empty)
         })

@@ -3,7 +3,7 @@
 //! A copy has a source and a target, which may lie on the host, on one device or on two. What crosses between
 //! places crosses once and densely: broadcast elements one time, gaps not at all, in the order of the target's
 //! strides. On a device a kernel gathers the elements ([`gather`]), on the host the engine of `copy` does,
-//! block by block through page-locked memory ([`bounce_buffers`], [`blocks`]) unless the memory is page-locked itself.
+//! chunk by chunk through page-locked memory ([`bounce_buffers`], [`chunks`]) unless the memory is page-locked itself.
 //!
 //! Invariants:
 //! * work on a device's memory is put on a stream after what [`StreamTracker`] says it has to wait for, and `StreamTracker` is
@@ -11,7 +11,7 @@
 //! * no call returns while a device may still read or write host memory that is not in its care, or memory of a
 //!   device that somebody else owns: they may free it at any time. [`Transfer`] returns earlier, and owns both.
 
-mod blocks;
+mod chunks;
 mod context;
 mod copies;
 mod crossing;

@@ -1,11 +1,11 @@
-//! What crosses between host and device, cut into blocks that fit a buffer of the buffers memory.
+//! What crosses between host and device, cut into chunks that fit a buffer of the buffers memory.
 
 use smallvec::SmallVec;
 
 use crate::Layout;
 
 /// A part of the elements: a range of one dimension, and all of the dimensions inside it.
-pub(super) struct Block {
+pub(super) struct Chunk {
     /// How far its first element is from the first of all, on the host.
     pub(super) on_host: i64,
     /// How many elements cross before it.
@@ -24,13 +24,13 @@ struct Dim {
     crossing: i64,
 }
 
-/// Cuts a layout into blocks of at most so many elements (but of at least one), in the order of `crossing`, which
+/// Cuts a layout into chunks of at most so many elements (but of at least one), in the order of `crossing`, which
 /// is dense and of the same shape. What `each` refuses ends it.
-pub(super) fn for_each_block<E>(
+pub(super) fn for_each_chunk<E>(
     host: &Layout,
     crossing: &Layout,
     most: usize,
-    mut each: impl FnMut(Block) -> Result<(), E>,
+    mut each: impl FnMut(Chunk) -> Result<(), E>,
 ) -> Result<(), E> {
     if crossing.is_empty() {
         return Ok(());
@@ -58,7 +58,7 @@ pub(super) fn for_each_block<E>(
             let layout = |step: fn(&Dim) -> i64| {
                 Layout::from_checked(shape(), inner.iter().map(step), inner.len(), len)
             };
-            each(Block {
+            each(Chunk {
                 on_host: on_host + first * cut.host,
                 crossed: (crossed + first * cut.crossing) as usize,
                 len,
@@ -101,21 +101,21 @@ fn dims(host: &Layout, crossing: &Layout) -> SmallVec<[Dim; 6]> {
 mod tests {
     use super::*;
 
-    /// Walks the blocks, and puts every element where it belongs.
+    /// Walks the chunks, and puts every element where it belongs.
     fn walked(host: &Layout, crossing: &Layout, most: usize) -> (Vec<i64>, Vec<usize>) {
         let mut order = vec![i64::MIN; crossing.len()];
         let mut lens = Vec::new();
-        for_each_block(host, crossing, most, |block| {
-            lens.push(block.len);
-            let shape = block.host.shape();
-            for index in 0..block.len as i64 {
+        for_each_chunk(host, crossing, most, |chunk| {
+            lens.push(chunk.len);
+            let shape = chunk.host.shape();
+            for index in 0..chunk.len as i64 {
                 let (mut rest, mut on_host, mut crossed) =
-                    (index, block.on_host, block.crossed as i64);
+                    (index, chunk.on_host, chunk.crossed as i64);
                 for dim in (0..shape.len()).rev() {
                     let at = rest % shape[dim];
                     rest /= shape[dim];
-                    on_host += at * block.host.strides()[dim];
-                    crossed += at * block.crossing.strides()[dim];
+                    on_host += at * chunk.host.strides()[dim];
+                    crossed += at * chunk.crossing.strides()[dim];
                 }
                 order[crossed as usize] = on_host;
             }
