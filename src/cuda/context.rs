@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock};
 use cudarc::driver::sys::CUcontext;
 
 use super::driver::{Driver, MULTIPROCESSORS, RELAXED, driver};
-use super::gather::Kernels;
+use super::strided_copy::Kernels;
 use super::bounce_buffers::BounceBuffers;
 use crate::{Device, Error, Result};
 

@@ -2,7 +2,7 @@
 
 use super::chunks::{Chunk, for_each_chunk};
 use super::context::Context;
-use super::gather::gather;
+use super::strided_copy::strided_copy;
 use super::memory::{self, DeviceBuffer};
 use super::bounce_buffers::{BOUNCE_BUFFER_BYTES, BounceBuffer, with_bounce_buffers};
 use super::stream::{Stream, address};
@@ -117,7 +117,7 @@ impl Copy<'_> {
             (Some(stream), Some(_)) if from.place == to.place => {
                 // SAFETY: the caller's promises.
                 unsafe {
-                    gather((from.data, from.layout), (to.data, to.layout), itemsize, stream)
+                    strided_copy((from.data, from.layout), (to.data, to.layout), itemsize, stream)
                 }?;
                 Ok(false)
             }
@@ -175,7 +175,7 @@ impl Copy<'_> {
         let dense = DeviceBuffer::new(once.bytes(self.itemsize), stream)?;
         let target = (dense.as_ptr().cast_const(), &once.crossing);
         // SAFETY: the caller's promises; new memory on this stream.
-        unsafe { gather((self.from.data, &once.source), target, self.itemsize, stream) }?;
+        unsafe { strided_copy((self.from.data, &once.source), target, self.itemsize, stream) }?;
         cross(dense.as_ptr())
     }
 
@@ -204,7 +204,7 @@ impl Copy<'_> {
         };
         // SAFETY: what crossed is there in the order of the stream; the target may be written in this order.
         unsafe {
-            gather((dense.as_ptr(), &once.repeated), (to.data, to.layout), itemsize, stream)
+            strided_copy((dense.as_ptr(), &once.repeated), (to.data, to.layout), itemsize, stream)
         }?;
         Ok(busy)
     }

@@ -2,7 +2,7 @@
 //!
 //! A copy has a source and a target, which may lie on the host, on one device or on two. What crosses between
 //! places crosses once and densely: broadcast elements one time, gaps not at all, in the order of the target's
-//! strides. On a device a kernel gathers the elements ([`gather`]), on the host the engine of `copy` does,
+//! strides. On a device a kernel gathers the elements ([`strided_copy`]), on the host the engine of `copy` does,
 //! chunk by chunk through page-locked memory ([`bounce_buffers`], [`chunks`]) unless the memory is page-locked itself.
 //!
 //! Invariants:
@@ -16,7 +16,7 @@ mod context;
 mod copies;
 mod crossing;
 mod driver;
-mod gather;
+mod strided_copy;
 mod memory;
 mod bounce_buffers;
 mod stream;

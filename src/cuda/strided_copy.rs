@@ -71,7 +71,7 @@ struct Loop {
 
 /// A copy as a kernel runs it.
 #[derive(Debug)]
-struct Plan {
+struct LaunchPlan {
     /// The outermost first: by the steps of the target, which are positive.
     loops: SmallVec<[Loop; 8]>,
     /// Bytes that are copied at once: a power of two, by which addresses and steps can be divided.
@@ -80,7 +80,7 @@ struct Plan {
     to: u64,
 }
 
-impl Plan {
+impl LaunchPlan {
     fn new(
         (from, from_layout): (u64, &Layout),
         (to, to_layout): (u64, &Layout),
@@ -148,14 +148,14 @@ impl Plan {
 /// # Safety
 /// * Both are memory of the stream's device, there in the stream's order: every element of `from` may be read,
 ///   every element of `to` written; none of `to` is reached twice, nor is it an element of `from`.
-pub(super) unsafe fn gather(
+pub(super) unsafe fn strided_copy(
     from: (*const u8, &Layout),
     to: (*const u8, &Layout),
     itemsize: usize,
     stream: &Stream,
 ) -> Result<()> {
     let context = stream.context;
-    let plan = Plan::new((address(from.0), from.1), (address(to.0), to.1), itemsize);
+    let plan = LaunchPlan::new((address(from.0), from.1), (address(to.0), to.1), itemsize);
     if let [Loop { count, from, to }] = plan.loops[..]
         && (from, to) == (plan.unit as i64, plan.unit as i64)
     {
@@ -216,9 +216,9 @@ pub(super) unsafe fn gather(
 mod tests {
     use super::*;
 
-    fn plan(shape: &[i64], from: &[i64], to: &[i64], itemsize: usize, at: (u64, u64)) -> Plan {
+    fn plan(shape: &[i64], from: &[i64], to: &[i64], itemsize: usize, at: (u64, u64)) -> LaunchPlan {
         let layout = |strides| Layout::new(shape, strides).expect("valid");
-        Plan::new((at.0, &layout(from)), (at.1, &layout(to)), itemsize)
+        LaunchPlan::new((at.0, &layout(from)), (at.1, &layout(to)), itemsize)
     }
 
     #[test]
