@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::context::Context;
-use super::crossing::{Copy, Place, Region, Streams};
+use super::device_copy::{DeviceCopy, Endpoint, Location, Streams};
 use super::memory::{self, DeviceBuffer, OwnedBuffer, PinnedBuffer};
 use super::stream::{Event, Stream};
 use super::tracker::StreamTracker;
@@ -69,7 +69,7 @@ impl PendingCopy {
 
 /// After a failure: waits until the streams are empty, and leaks the memory if that fails too.
 fn leak_unless_drained(streams: &Streams, source: &SharedBuffer, target: &SharedBuffer) {
-    if !streams.settle() {
+    if !streams.drain() {
         std::mem::forget((source.share(), target.share()));
     }
 }
@@ -81,9 +81,13 @@ struct DeviceSide {
 }
 
 impl DeviceSide {
-    fn new(buffer: &SharedBuffer, place: Place, stream: Option<&Stream>) -> Result<Option<Self>> {
+    fn new(
+        buffer: &SharedBuffer,
+        place: Location,
+        stream: Option<&Stream>,
+    ) -> Result<Option<Self>> {
         match (place, stream) {
-            (Place::Device(context), Some(stream)) => {
+            (Location::Device(context), Some(stream)) => {
                 Ok(Some(Self { tracker: tracker(buffer, context)?, stream: stream.clone() }))
             }
             _ => Ok(None),
@@ -107,7 +111,7 @@ unsafe fn start(
     watch: bool,
 ) -> Result<PendingCopy> {
     let (from, to) = (source.descriptor(), target.descriptor());
-    let (from_place, to_place) = (Place::of(from.device())?, Place::of(to.device())?);
+    let (from_place, to_place) = (Location::of(from.device())?, Location::of(to.device())?);
     let bytes;
     let (from_layout, to_layout, itemsize) = match from.itemsize() {
         Some(itemsize) => (from.layout(), to.layout(), itemsize),
@@ -119,13 +123,13 @@ unsafe fn start(
     };
     let region = |descriptor: &Descriptor, place, layout| {
         let data = descriptor.data_ptr().cast();
-        Region { place, data, layout }
+        Endpoint { place, data, layout }
     };
     let sides = [
         DeviceSide::new(source, from_place, streams.from.as_ref())?,
         DeviceSide::new(target, to_place, streams.to.as_ref())?,
     ];
-    let copy = Copy {
+    let copy = DeviceCopy {
         from: region(from, from_place, from_layout),
         to: region(to, to_place, to_layout),
         itemsize,
@@ -156,15 +160,15 @@ unsafe fn start(
 /// for here.
 ///
 /// # Safety
-/// * As for [`Copy::run`].
+/// * As for [`DeviceCopy::run`].
 unsafe fn run(
-    copy: &Copy<'_>,
+    copy: &DeviceCopy<'_>,
     sides: &[Option<DeviceSide>; 2],
     watch: bool,
 ) -> Result<(bool, Option<Event>)> {
     // Between devices no code from outside this crate runs from here on.
     let _entered = match (copy.from.place, copy.to.place) {
-        (Place::Device(context), Place::Device(_)) => Some(context.enter()?),
+        (Location::Device(context), Location::Device(_)) => Some(context.enter()?),
         _ => None,
     };
     // SAFETY: the caller guarantees it.
@@ -196,7 +200,7 @@ pub(crate) unsafe fn copy_into(
     stream: Option<&Stream>,
     memory: Memory,
 ) -> Result<()> {
-    let place = |buffer: &SharedBuffer| Place::of(buffer.descriptor().device());
+    let place = |buffer: &SharedBuffer| Location::of(buffer.descriptor().device());
     let streams = Streams::new(place(source)?, place(target)?, stream)?;
     // SAFETY: the caller guarantees it; both buffers live until the wait is over.
     let pending = unsafe { start(source, target, streams, memory, false) }?;
@@ -255,8 +259,8 @@ pub(crate) fn start_copy_to(
         return Err(Error::UnsupportedDevice { device, target: "dlbridge's copies" });
     }
     let layout = layout_of_copy(source.descriptor(), format)?;
-    let from = Place::of(source.descriptor().device())?;
-    let streams = Streams::new(from, Place::of(device)?, stream)?;
+    let from = Location::of(source.descriptor().device())?;
+    let streams = Streams::new(from, Location::of(device)?, stream)?;
     // SAFETY: the copy that is started next writes every element.
     let target = unsafe { allocate(source.descriptor(), device, layout, streams.to.as_ref()) }?;
     // SAFETY: new memory, dense and as large as the elements; callers wait, and keep both buffers.
@@ -286,7 +290,9 @@ pub(crate) fn is_pinned(descriptor: &Descriptor) -> bool {
 pub(crate) fn record_default_stream(buffer: &SharedBuffer) -> Result<()> {
     // Devices that are not CUDA's have no streams that are known here, nor have CUDA's without a
     // driver.
-    let Ok(Place::Device(context)) = Place::of(buffer.descriptor().device()) else { return Ok(()) };
+    let Ok(Location::Device(context)) = Location::of(buffer.descriptor().device()) else {
+        return Ok(());
+    };
     let tracker = tracker(buffer, context)?;
     let default = Stream::legacy_default(Device::cuda(context.index))?;
     tracker.record_stream(&default).or_else(|_| tracker.record_stream_blocking(&default))
@@ -294,7 +300,7 @@ pub(crate) fn record_default_stream(buffer: &SharedBuffer) -> Result<()> {
 
 /// Has the memory of `view` use the tracker of `base`, whose memory it is a part of.
 pub(crate) fn share_tracker(view: &SharedBuffer, base: &SharedBuffer) {
-    if let Ok(Place::Device(context)) = Place::of(base.descriptor().device())
+    if let Ok(Location::Device(context)) = Location::of(base.descriptor().device())
         && let Ok(tracker) = tracker(base, context)
     {
         view.storage().device_state().get_or_set(tracker);

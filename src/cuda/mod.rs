@@ -11,15 +11,15 @@
 //! * no call returns while a device may still read or write host memory that is not in its care, or memory of a
 //!   device that somebody else owns: they may free it at any time. [`Transfer`] returns earlier, and owns both.
 
+mod bounce_buffers;
 mod chunks;
 mod context;
 mod copies;
-mod crossing;
+mod device_copy;
 mod driver;
-mod strided_copy;
 mod memory;
-mod bounce_buffers;
 mod stream;
+mod strided_copy;
 mod tracker;
 
 pub(crate) use copies::{

@@ -1,23 +1,23 @@
 //! Copies to, from and between devices: what crosses where, on which streams.
 
+use super::bounce_buffers::{BOUNCE_BUFFER_BYTES, BounceBuffer, with_bounce_buffers};
 use super::chunks::{Chunk, for_each_chunk};
 use super::context::Context;
-use super::strided_copy::strided_copy;
 use super::memory::{self, DeviceBuffer};
-use super::bounce_buffers::{BOUNCE_BUFFER_BYTES, BounceBuffer, with_bounce_buffers};
 use super::stream::{Stream, address};
+use super::strided_copy::strided_copy;
 use crate::buffer::Buffer;
 use crate::copy::{self, Memory};
 use crate::{Device, Error, Layout, MemoryFormat, Result};
 
 /// Where memory is, as far as copies are concerned.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Place {
+pub(super) enum Location {
     Host,
     Device(&'static Context),
 }
 
-impl Place {
+impl Location {
     pub(super) fn of(device: Device) -> Result<Self> {
         if device.is_host() {
             return Ok(Self::Host);
@@ -31,16 +31,16 @@ impl Place {
 
 /// Elements somewhere.
 #[derive(Clone, Copy)]
-pub(super) struct Region<'a> {
-    pub(super) place: Place,
+pub(super) struct Endpoint<'a> {
+    pub(super) place: Location,
     pub(super) data: *mut u8,
     pub(super) layout: &'a Layout,
 }
 
 /// A copy: what, and on which streams.
-pub(super) struct Copy<'a> {
-    pub(super) from: Region<'a>,
-    pub(super) to: Region<'a>,
+pub(super) struct DeviceCopy<'a> {
+    pub(super) from: Endpoint<'a>,
+    pub(super) to: Endpoint<'a>,
     pub(super) itemsize: usize,
     pub(super) memory: Memory,
     pub(super) streams: Streams,
@@ -54,13 +54,13 @@ pub(super) struct Streams {
 
 impl Streams {
     /// The stream that is given serves its device, or both if there is one; a default stream any other.
-    pub(super) fn new(from: Place, to: Place, given: Option<&Stream>) -> Result<Self> {
+    pub(super) fn new(from: Location, to: Location, given: Option<&Stream>) -> Result<Self> {
         let pick = |place| match (place, given) {
-            (Place::Host, _) => Ok(None),
-            (Place::Device(context), Some(given)) if given.context == context => {
+            (Location::Host, _) => Ok(None),
+            (Location::Device(context), Some(given)) if given.context == context => {
                 Ok(Some(given.clone()))
             }
-            (Place::Device(context), _) => {
+            (Location::Device(context), _) => {
                 Stream::legacy_default(Device::cuda(context.index)).map(Some)
             }
         };
@@ -91,7 +91,7 @@ impl Streams {
 
     /// Waits until nothing is under way. Says whether that is known.
     #[must_use]
-    pub(super) fn settle(&self) -> bool {
+    pub(super) fn drain(&self) -> bool {
         self.all().all(|stream| stream.finish().is_ok())
     }
 
@@ -102,7 +102,7 @@ impl Streams {
     }
 }
 
-impl Copy<'_> {
+impl DeviceCopy<'_> {
     /// Puts the work on the streams. Says whether a device still reads or writes the host's memory afterwards.
     ///
     /// # Safety
@@ -122,31 +122,31 @@ impl Copy<'_> {
                 Ok(false)
             }
             (None, Some(stream)) => {
-                let once = Once::new(&self.from, &self.to)?;
+                let once = PackedLayout::new(&self.from, &self.to)?;
                 // SAFETY: likewise.
                 let cross = |landing| unsafe { self.upload(&once, landing, stream) };
-                self.land(&once, stream, cross)
+                self.unpack(&once, stream, cross)
             }
             (Some(stream), None) => {
-                let once = Once::new(&self.from, &self.to)?;
+                let once = PackedLayout::new(&self.from, &self.to)?;
                 // SAFETY: likewise.
                 let cross = |departure| unsafe { self.download(&once, departure, stream) };
                 // SAFETY: likewise.
-                unsafe { self.depart(&once, stream, cross) }
+                unsafe { self.pack(&once, stream, cross) }
             }
             (Some(here), Some(there)) => {
-                let once = Once::new(&self.from, &self.to)?;
+                let once = PackedLayout::new(&self.from, &self.to)?;
                 let cross = |landing: *mut u8| {
                     here.wait_for(there)?;
                     let cross = |departure| {
                         peer_copy(departure, here, landing, there, once.bytes(itemsize))
                     };
                     // SAFETY: likewise.
-                    unsafe { self.depart(&once, here, cross) }?;
+                    unsafe { self.pack(&once, here, cross) }?;
                     there.wait_for(here)?;
                     Ok(false)
                 };
-                self.land(&once, there, cross)
+                self.unpack(&once, there, cross)
             }
             (None, None) => {
                 let target = (to.data, to.layout);
@@ -163,9 +163,9 @@ impl Copy<'_> {
     ///
     /// # Safety
     /// * As for `run`.
-    unsafe fn depart<R>(
+    unsafe fn pack<R>(
         &self,
-        once: &Once,
+        once: &PackedLayout,
         stream: &Stream,
         cross: impl FnOnce(*mut u8) -> Result<R>,
     ) -> Result<R> {
@@ -181,9 +181,9 @@ impl Copy<'_> {
 
     /// Has what crosses land in the target if it lies there in the same way, else beside it, to be spread out on the
     /// target's device.
-    fn land(
+    fn unpack(
         &self,
-        once: &Once,
+        once: &PackedLayout,
         stream: &Stream,
         cross: impl FnOnce(*mut u8) -> Result<bool>,
     ) -> Result<bool> {
@@ -196,7 +196,7 @@ impl Copy<'_> {
             Ok(busy) => busy,
             Err(error) => {
                 // It is freed in this stream's order, and another one may be writing it.
-                if !self.streams.settle() {
+                if !self.streams.drain() {
                     std::mem::forget(dense);
                 }
                 return Err(error);
@@ -213,7 +213,12 @@ impl Copy<'_> {
     ///
     /// # Safety
     /// * As for `run`; `landing` has room for what crosses.
-    unsafe fn upload(&self, once: &Once, landing: *mut u8, stream: &Stream) -> Result<bool> {
+    unsafe fn upload(
+        &self,
+        once: &PackedLayout,
+        landing: *mut u8,
+        stream: &Stream,
+    ) -> Result<bool> {
         let (data, bytes) = (self.from.data.cast_const(), once.bytes(self.itemsize));
         let driver = stream.context.driver;
         if same(&once.source, &once.crossing) && memory::is_pinned(data, bytes) {
@@ -224,28 +229,34 @@ impl Copy<'_> {
         }
         with_bounce_buffers(stream, |buffers| {
             let mut turn = buffers.iter().cycle();
-            for_each_chunk(&once.source, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |chunk| {
-                let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
-                buffer.wait()?;
-                let source = data.wrapping_offset(chunk.on_host as isize * self.itemsize as isize);
-                // SAFETY: elements of the source, and a buffer that the device is done with, with room for them.
-                unsafe {
-                    copy::strided(
-                        source,
-                        &chunk.host,
-                        buffer.as_ptr(),
-                        &chunk.crossing,
-                        self.itemsize,
-                        Memory::Used,
-                    )
-                };
-                let landing = landing.wrapping_add(chunk.crossed * self.itemsize);
-                let _entered = stream.context.enter()?;
-                let (from, bytes) = (buffer.as_ptr().cast(), chunk.len * self.itemsize);
-                // SAFETY: the buffer's first bytes, and the elements' place; the buffer is not touched before it waited.
-                unsafe { driver.copy_to_device(address(landing), from, bytes, stream.raw()) }?;
-                buffer.in_use_on(stream)
-            })
+            for_each_chunk(
+                &once.source,
+                &once.crossing,
+                BOUNCE_BUFFER_BYTES / self.itemsize,
+                |chunk| {
+                    let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
+                    buffer.wait()?;
+                    let source =
+                        data.wrapping_offset(chunk.on_host as isize * self.itemsize as isize);
+                    // SAFETY: elements of the source, and a buffer that the device is done with, with room for them.
+                    unsafe {
+                        copy::strided(
+                            source,
+                            &chunk.host,
+                            buffer.as_ptr(),
+                            &chunk.crossing,
+                            self.itemsize,
+                            Memory::Used,
+                        )
+                    };
+                    let landing = landing.wrapping_add(chunk.crossed * self.itemsize);
+                    let _entered = stream.context.enter()?;
+                    let (from, bytes) = (buffer.as_ptr().cast(), chunk.len * self.itemsize);
+                    // SAFETY: the buffer's first bytes, and the elements' place; the buffer is not touched before it waited.
+                    unsafe { driver.copy_to_device(address(landing), from, bytes, stream.raw()) }?;
+                    buffer.in_use_on(stream)
+                },
+            )
         })?;
         Ok(false)
     }
@@ -254,7 +265,12 @@ impl Copy<'_> {
     ///
     /// # Safety
     /// * As for `run`; `departure` is memory that has what crosses in the order of the stream.
-    unsafe fn download(&self, once: &Once, departure: *mut u8, stream: &Stream) -> Result<bool> {
+    unsafe fn download(
+        &self,
+        once: &PackedLayout,
+        departure: *mut u8,
+        stream: &Stream,
+    ) -> Result<bool> {
         let (data, bytes) = (self.to.data, once.bytes(self.itemsize));
         if once.is_whole && same(self.to.layout, &once.crossing) && memory::is_pinned(data, bytes) {
             let (driver, _entered) = (stream.context.driver, stream.context.enter()?);
@@ -293,7 +309,7 @@ impl Copy<'_> {
         &self,
         data: *mut u8,
         layout: &Layout,
-        once: &Once,
+        once: &PackedLayout,
         departure: *mut u8,
         stream: &Stream,
     ) -> Result<()> {
@@ -337,7 +353,7 @@ impl Copy<'_> {
 }
 
 /// What crosses: every element once, densely, in the order of the target's strides.
-struct Once {
+struct PackedLayout {
     /// The source without its broadcast dimensions.
     source: Layout,
     crossing: Layout,
@@ -347,8 +363,8 @@ struct Once {
     is_whole: bool,
 }
 
-impl Once {
-    fn new(from: &Region<'_>, to: &Region<'_>) -> Result<Self> {
+impl PackedLayout {
+    fn new(from: &Endpoint<'_>, to: &Endpoint<'_>) -> Result<Self> {
         let (shape, strides) = (from.layout.shape(), from.layout.strides());
         let sizes =
             || shape.iter().zip(strides).map(|(&size, &stride)| if stride == 0 { 1 } else { size });
