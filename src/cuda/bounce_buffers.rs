@@ -29,7 +29,10 @@ pub(super) struct BounceBuffer {
 
 impl BounceBuffer {
     fn new(context: &'static Context) -> Result<Self> {
-        Ok(Self { memory: PinnedBuffer::new(BOUNCE_BUFFER_BYTES, context)?, done: Event::new(context)? })
+        Ok(Self {
+            memory: PinnedBuffer::new(BOUNCE_BUFFER_BYTES, context)?,
+            done: Event::new(context)?,
+        })
     }
 
     pub(super) fn as_ptr(&self) -> *mut u8 {
@@ -56,7 +59,9 @@ pub(super) fn with_bounce_buffers(
     let kept = context.bounce_buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let buffers = match kept {
         Some(buffers) => buffers,
-        None => BounceBuffers { buffers: [BounceBuffer::new(context)?, BounceBuffer::new(context)?] },
+        None => {
+            BounceBuffers { buffers: [BounceBuffer::new(context)?, BounceBuffer::new(context)?] }
+        }
     };
     // Should anything panic, or nobody know what the device still does with it, it is kept for ever.
     let buffers = ManuallyDrop::new(buffers);

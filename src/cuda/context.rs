@@ -10,9 +10,9 @@ use std::sync::{Mutex, OnceLock};
 
 use cudarc::driver::sys::CUcontext;
 
+use super::bounce_buffers::BounceBuffers;
 use super::driver::{Driver, MULTIPROCESSORS, RELAXED, driver};
 use super::strided_copy::Kernels;
-use super::bounce_buffers::BounceBuffers;
 use crate::{Device, Error, Result};
 
 /// A device that is in use.

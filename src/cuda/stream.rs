@@ -19,11 +19,11 @@ use crate::{Device, Error, Result};
 #[derive(Clone)]
 pub struct Stream {
     pub(super) context: &'static Context,
-    queue: Queue,
+    queue: QueueKind,
 }
 
 #[derive(Clone)]
-enum Queue {
+enum QueueKind {
     LegacyDefault,
     PerThreadDefault,
     Ours(Arc<Made>),
@@ -72,7 +72,10 @@ impl Stream {
         let mut handle = std::ptr::null_mut();
         // SAFETY: room for the handle, and a current context.
         unsafe { context.driver.create_stream(&raw mut handle, NON_BLOCKING) }?;
-        Ok(Self { context, queue: Queue::Ours(Arc::new(Made { context, handle: Handle(handle) })) })
+        Ok(Self {
+            context,
+            queue: QueueKind::Ours(Arc::new(Made { context, handle: Handle(handle) })),
+        })
     }
 
     /// The legacy default stream: what PyTorch, CuPy and the CUDA runtime use where nobody says otherwise.
@@ -82,7 +85,7 @@ impl Stream {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn legacy_default(device: Device) -> Result<Self> {
-        Ok(Self { context: Context::of(cuda(device)?)?, queue: Queue::LegacyDefault })
+        Ok(Self { context: Context::of(cuda(device)?)?, queue: QueueKind::LegacyDefault })
     }
 
     /// The calling thread's own default stream: each thread that uses the result uses another.
@@ -90,7 +93,7 @@ impl Stream {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn per_thread_default(device: Device) -> Result<Self> {
-        Ok(Self { context: Context::of(cuda(device)?)?, queue: Queue::PerThreadDefault })
+        Ok(Self { context: Context::of(cuda(device)?)?, queue: QueueKind::PerThreadDefault })
     }
 
     /// The stream of this number, which may be somebody else's.
@@ -133,17 +136,17 @@ impl Stream {
             Ok(handle) => Handle(std::ptr::with_exposed_provenance_mut(handle)),
             Err(_) => return Err(refusal(number, "streams have no negative numbers")),
         };
-        let queue = Queue::Theirs { handle, _owner: Arc::new(owner) };
+        let queue = QueueKind::Theirs { handle, _owner: Arc::new(owner) };
         Ok(Self { context: Context::of(device)?, queue })
     }
 
     /// The number: 1, 2, or the driver's address.
     pub fn as_raw(&self) -> i64 {
         match &self.queue {
-            Queue::LegacyDefault => LEGACY_DEFAULT,
-            Queue::PerThreadDefault => PER_THREAD_DEFAULT,
-            Queue::Ours(made) => made.handle.0.expose_provenance() as i64,
-            Queue::Theirs { handle, .. } => handle.0.expose_provenance() as i64,
+            QueueKind::LegacyDefault => LEGACY_DEFAULT,
+            QueueKind::PerThreadDefault => PER_THREAD_DEFAULT,
+            QueueKind::Ours(made) => made.handle.0.expose_provenance() as i64,
+            QueueKind::Theirs { handle, .. } => handle.0.expose_provenance() as i64,
         }
     }
 
@@ -184,7 +187,7 @@ impl Stream {
     pub(super) fn finish(&self) -> Result<()> {
         match self.queue {
             // Of this thread: what is waited for may be on another one's.
-            Queue::PerThreadDefault => self.context.synchronize(),
+            QueueKind::PerThreadDefault => self.context.synchronize(),
             _ => self.synchronize(),
         }
     }
@@ -209,12 +212,12 @@ impl Stream {
     /// The driver's handle; the default streams' are special.
     pub(super) fn raw(&self) -> CUstream {
         match &self.queue {
-            Queue::LegacyDefault => std::ptr::without_provenance_mut(LEGACY_DEFAULT as usize),
-            Queue::PerThreadDefault => {
+            QueueKind::LegacyDefault => std::ptr::without_provenance_mut(LEGACY_DEFAULT as usize),
+            QueueKind::PerThreadDefault => {
                 std::ptr::without_provenance_mut(PER_THREAD_DEFAULT as usize)
             }
-            Queue::Ours(made) => made.handle.0,
-            Queue::Theirs { handle, .. } => handle.0,
+            QueueKind::Ours(made) => made.handle.0,
+            QueueKind::Theirs { handle, .. } => handle.0,
         }
     }
 
@@ -222,7 +225,9 @@ impl Stream {
     /// stream comes after those of all threads.
     pub(super) fn for_every_thread(&self) -> Self {
         match self.queue {
-            Queue::PerThreadDefault => Self { context: self.context, queue: Queue::LegacyDefault },
+            QueueKind::PerThreadDefault => {
+                Self { context: self.context, queue: QueueKind::LegacyDefault }
+            }
             _ => self.clone(),
         }
     }
@@ -239,10 +244,10 @@ impl Eq for Stream {}
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.queue {
-            Queue::LegacyDefault => "legacy default",
-            Queue::PerThreadDefault => "per-thread default",
-            Queue::Ours(_) => "own",
-            Queue::Theirs { .. } => "foreign",
+            QueueKind::LegacyDefault => "legacy default",
+            QueueKind::PerThreadDefault => "per-thread default",
+            QueueKind::Ours(_) => "own",
+            QueueKind::Theirs { .. } => "foreign",
         };
         write!(f, "Stream({}, {name})", self.device())
     }

@@ -216,7 +216,13 @@ pub(super) unsafe fn strided_copy(
 mod tests {
     use super::*;
 
-    fn plan(shape: &[i64], from: &[i64], to: &[i64], itemsize: usize, at: (u64, u64)) -> LaunchPlan {
+    fn plan(
+        shape: &[i64],
+        from: &[i64],
+        to: &[i64],
+        itemsize: usize,
+        at: (u64, u64),
+    ) -> LaunchPlan {
         let layout = |strides| Layout::new(shape, strides).expect("valid");
         LaunchPlan::new((at.0, &layout(from)), (at.1, &layout(to)), itemsize)
     }
