@@ -18,6 +18,7 @@ mod copies;
 mod device_copy;
 mod driver;
 mod memory;
+mod recorded_streams;
 mod stream;
 mod strided_copy;
 mod tracker;

@@ -1,171 +1,184 @@
-//! In which order memory of a device is used, and when it may be used for something else.
+//! Stream order: which work on a device's memory comes before which.
 //!
-//! Invariants, for the memory of one storage and of views of it:
-//! * what this crate puts on a stream comes after all that was put on the memory's allocation stream, and on the
-//!   streams that it was handed to, before; and the allocation stream comes after it;
-//! * when a use ends, and when the memory is released, the allocation stream comes after all that is on those streams by then.
-//!   Memory of ours is freed on the allocation stream, or, where nobody could be waited for, never; the host waits for nothing;
-//! * owners of streams are dropped, and anybody is waited for, outside the lock.
+//! A CUDA stream is a queue: the device does what is put on one stream in that order, and does the
+//! work of different streams in any order, unless a stream is told to wait for another one
+//! ([`Stream::wait_for`]). The host waits for none of this. Memory on which several streams work
+//! needs such waits, and this module keeps count of which ones.
+//!
+//! There is one [`StreamTracker`] for the memory of a storage and of all its views. It knows
+//! * the *allocation stream*: the contents are there in the order of this stream, and memory that
+//!   this crate allocated is freed in its order. For memory that came in it is the legacy default
+//!   stream, unless `wait_stream` says more;
+//! * the *recorded streams*: all other streams on which the memory is in use.
+//!
+//! The life of a copy on a stream `s`, and of a consumer's use on a stream `c`:
+//!
+//! ```text
+//! order_after_users(s)   s waits for the allocation stream and for every recorded stream
+//! ... the copy is put on s ...
+//! wait_stream(s)         the allocation stream waits for the copy; s need not be recorded
+//!
+//! StreamUse::new(c)      as order_after_users(c); then c is recorded
+//! ... the consumer puts work on c, which this crate does not see ...
+//! drop(StreamUse)        the allocation stream waits for c; c is not recorded any more
+//!
+//! record_stream(c)       as StreamUse::new, but until the memory is released
+//! join_all()             at the release: the allocation stream waits for every recorded stream;
+//!                        then the memory is freed on the allocation stream
+//! ```
+//!
+//! Invariants:
+//! * what this crate puts on a stream comes after all that was put on the allocation stream and on
+//!   the recorded streams before, and the allocation stream comes after it;
+//! * when a use ends, and when the memory is released, the allocation stream comes after all that
+//!   is on those streams by then. Memory that this crate allocated is freed on the allocation
+//!   stream, or never if some stream could not be waited for;
+//! * a stream stays recorded until the allocation stream waits for it, so that a wait that failed
+//!   is tried again at the release;
+//! * no stream is dropped or waited for while the list of recorded streams is locked:
+//!   [`RecordedStreams`] sees to that.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#![forbid(unsafe_code)]
 
-use smallvec::SmallVec;
+use std::sync::Arc;
 
 use super::driver::INVALID_HANDLE;
+use super::recorded_streams::RecordedStreams;
 use super::stream::Stream;
 use crate::{Error, Result};
 
-/// Who uses the memory of a storage.
+/// The streams that use the memory of a storage.
 pub(crate) struct StreamTracker {
-    /// The contents are there in the order of this stream, and memory of ours is freed on it.
+    /// The same stream on every thread.
     alloc_stream: Stream,
-    /// Whether the memory is freed in the allocation stream's order: not before anything that this crate does with it.
+    /// Whether the memory is freed in the order of the allocation stream, so that it is not freed
+    /// before anything that this crate does with it. False if code outside this crate frees it.
     pub(super) frees_in_order: bool,
-    /// Other streams that the memory was handed to, each once.
-    users: Mutex<Users>,
-}
-
-type Users = SmallVec<[User; 1]>;
-
-struct User {
-    stream: Stream,
-    /// How many uses there are.
-    uses: usize,
-    /// Whether it stays until the memory is released.
-    stays: bool,
+    /// Other streams, each of which is the same on every thread.
+    recorded: RecordedStreams,
 }
 
 impl StreamTracker {
     /// `alloc_stream` is the same stream on every thread.
     pub(super) fn new(alloc_stream: &Stream, frees_in_order: bool) -> Arc<Self> {
-        Arc::new(Self {
-            alloc_stream: alloc_stream.clone(),
-            frees_in_order,
-            users: Mutex::default(),
-        })
+        let recorded = RecordedStreams::default();
+        Arc::new(Self { alloc_stream: alloc_stream.clone(), frees_in_order, recorded })
     }
 
-    fn users(&self) -> MutexGuard<'_, Users> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn streams(&self) -> SmallVec<[Stream; 1]> {
-        self.users().iter().map(|user| user.stream.clone()).collect()
-    }
-
-    /// Makes a stream wait for the contents, and for everybody who may still write them.
+    /// Makes `stream` wait for the contents, and for all streams that may still write them.
     pub(super) fn order_after_users(&self, stream: &Stream) -> Result<()> {
         stream.wait_for(&self.alloc_stream)?;
-        for user in self.streams() {
-            if let Err(error) = stream.wait_for(&user) {
-                // Where its owner destroyed it too early, one wait for everything stands for what it did.
-                let answer = user.is_capturing();
-                let is_gone = matches!(answer, Err(Error::Cuda { code: INVALID_HANDLE, .. }));
-                if !is_gone || user.context.synchronize().is_err() {
-                    return Err(error);
-                }
-                let mut users = self.users();
-                let place = users.iter().position(|known| known.stream == user);
-                let gone = place.map(|place| users.swap_remove(place));
-                drop(users);
-                drop(gone);
+        for user in self.recorded.snapshot() {
+            let Err(error) = stream.wait_for(&user) else { continue };
+            // If the stream's owner destroyed it too early, one wait for everything on the device
+            // includes what was on the stream.
+            let answer = user.is_capturing();
+            let is_destroyed = matches!(answer, Err(Error::Cuda { code: INVALID_HANDLE, .. }));
+            if !is_destroyed || user.context.synchronize().is_err() {
+                return Err(error);
             }
+            drop(self.recorded.remove(&user));
         }
         Ok(())
     }
 
-    /// Makes the allocation stream wait for what was put on a stream.
+    /// Makes the allocation stream wait for what was put on `stream` so far.
     pub(crate) fn wait_stream(&self, stream: &Stream) -> Result<()> {
         self.alloc_stream.wait_for(stream)
     }
 
-    /// Hands the memory to a stream until it is released.
+    /// Makes the contents ready on `stream`, which is recorded until the memory is released.
     pub(crate) fn record_stream(&self, stream: &Stream) -> Result<()> {
         self.order_after_users(stream)?;
-        self.add(stream, 0, true);
+        self.record_until_release(stream);
         Ok(())
     }
 
-    /// The same where the device cannot be made to wait: the host does, and hands it over in any case.
+    /// As [`record_stream`](Self::record_stream), for a stream that could not be made to wait: the
+    /// host waits instead. `stream` is recorded even if that fails.
     pub(super) fn record_stream_blocking(&self, stream: &Stream) -> Result<()> {
-        let users = self.streams();
-        self.add(stream, 0, true);
+        let users = self.recorded.snapshot();
+        self.record_until_release(stream);
         self.alloc_stream.synchronize()?;
-        users.iter().try_for_each(|user| user.synchronize().or_else(|_| user.context.synchronize()))
+        users
+            .iter()
+            .try_for_each(|user| user.synchronize().or_else(|_| user.context.synchronize()))
     }
 
-    fn add(&self, stream: &Stream, uses: usize, stays: bool) {
+    fn record_until_release(&self, stream: &Stream) {
         let stream = stream.for_every_thread();
-        if stream == self.alloc_stream {
+        if stream != self.alloc_stream {
+            self.recorded.add_until_release(&stream);
+        }
+    }
+
+    fn begin_use(&self, stream: &Stream) {
+        let stream = stream.for_every_thread();
+        if stream != self.alloc_stream {
+            self.recorded.begin_use(&stream);
+        }
+    }
+
+    /// Ends a use that [`begin_use`](Self::begin_use) began: what is freed later comes after it.
+    fn end_use(&self, stream: &Stream) {
+        if *stream == self.alloc_stream {
             return;
         }
-        let mut users = self.users();
-        match users.iter_mut().find(|user| user.stream == stream) {
-            Some(user) => {
-                user.uses += uses;
-                user.stays |= stays;
-            }
-            None => users.push(User { stream, uses, stays }),
+        if !self.join(stream) {
+            // The release of the memory tries again.
+            self.record_until_release(stream);
         }
+        drop(self.recorded.end_use(stream));
     }
 
-    /// Ends a use.
-    fn remove(&self, stream: &Stream) {
-        let mut users = self.users();
-        let Some(place) = users.iter().position(|user| user.stream == *stream) else { return };
-        users[place].uses = users[place].uses.saturating_sub(1);
-        let last = !users[place].stays && users[place].uses == 0;
-        let left = last.then(|| users.swap_remove(place));
-        drop(users);
-        drop(left);
-    }
-
-    /// Makes the allocation stream wait for a user who leaves; where that cannot be, the host waits. Says whether anybody did.
+    /// Orders the allocation stream after `stream`, or blocks the host if that fails. Returns false
+    /// if neither worked.
     fn join(&self, stream: &Stream) -> bool {
         if self.alloc_stream.wait_for(stream).is_ok() {
             return true;
         }
-        // A stream that captures a graph cannot be waited for; to try would spoil the graph.
-        let captures = [stream, &self.alloc_stream]
+        // A stream on which a graph is being captured cannot be waited for, and trying it would
+        // invalidate the graph.
+        let is_capturing = [stream, &self.alloc_stream]
             .iter()
-            .any(|stream| stream.is_capturing().is_ok_and(|captures| captures));
-        !captures && (stream.synchronize().is_ok() || stream.context.synchronize().is_ok())
+            .any(|stream| stream.is_capturing().is_ok_and(|is_capturing| is_capturing));
+        !is_capturing && (stream.synchronize().is_ok() || stream.context.synchronize().is_ok())
     }
 
-    /// Makes the allocation stream wait for all users, who leave. Says whether all could be waited for.
+    /// Orders the allocation stream after all recorded streams, which are not recorded any more.
+    /// Returns false if some could not be waited for.
     pub(super) fn join_all(&self) -> bool {
-        // An owner of a stream may panic when it is dropped: not before all have been waited for.
-        let users = std::mem::take(&mut *self.users());
-        users.iter().filter(|user| !self.join(&user.stream)).count() == 0
+        // An owner of a stream may panic when it is dropped, so all are waited for first.
+        let users = self.recorded.take_all();
+        users.iter().filter(|user| !self.join(user)).count() == 0
     }
 }
 
 impl Drop for StreamTracker {
     fn drop(&mut self) {
-        let _all = self.join_all();
+        let _all_joined = self.join_all();
     }
 }
 
 /// A use of memory on a stream, which ends when this is dropped.
-pub(crate) struct StreamUse(Option<Box<Used>>);
+pub(crate) struct StreamUse(Option<Box<ActiveUse>>);
 
-struct Used {
+struct ActiveUse {
     tracker: Arc<StreamTracker>,
+    /// The same stream on every thread.
     stream: Stream,
 }
 
 impl StreamUse {
-    /// None.
+    /// No use.
     pub(crate) const NONE: Self = Self(None);
 
-    /// Makes the contents ready on a stream.
+    /// Makes the contents ready on `stream`, and begins a use of the memory there.
     pub(crate) fn new(tracker: &Arc<StreamTracker>, stream: &Stream) -> Result<Self> {
         tracker.order_after_users(stream)?;
-        tracker.add(stream, 1, false);
-        Ok(Self(Some(Box::new(Used {
-            tracker: Arc::clone(tracker),
-            stream: stream.for_every_thread(),
-        }))))
+        tracker.begin_use(stream);
+        let (tracker, stream) = (Arc::clone(tracker), stream.for_every_thread());
+        Ok(Self(Some(Box::new(ActiveUse { tracker, stream }))))
     }
 
     #[inline]
@@ -173,11 +186,11 @@ impl StreamUse {
         self.0.is_none()
     }
 
-    /// Has it last as long as the memory.
+    /// Ends the use, and records its stream until the memory is released.
     #[cfg(feature = "torch")]
     pub(crate) fn keep_until_release(self) {
-        if let Some(used) = &self.0 {
-            used.tracker.add(&used.stream, 0, true);
+        if let Some(ActiveUse { tracker, stream }) = self.0.as_deref() {
+            tracker.record_until_release(stream);
         }
     }
 }
@@ -185,22 +198,15 @@ impl StreamUse {
 impl Drop for StreamUse {
     #[inline]
     fn drop(&mut self) {
-        if let Some(used) = self.0.take() {
-            end(*used);
+        if let Some(active) = self.0.take() {
+            end(*active);
         }
     }
 }
 
-/// Ends a use.
+/// Ends a use. Apart from `drop`, so that dropping [`StreamUse::NONE`] stays small.
 #[cold]
 #[inline(never)]
-fn end(Used { tracker, stream }: Used) {
-    if stream == tracker.alloc_stream {
-        return;
-    }
-    if !tracker.join(&stream) {
-        // Tried again when the memory is released.
-        tracker.add(&stream, 0, true);
-    }
-    tracker.remove(&stream);
+fn end(ActiveUse { tracker, stream }: ActiveUse) {
+    tracker.end_use(&stream);
 }

@@ -1,0 +1,89 @@
+//! The streams that a tracker has recorded, behind a lock.
+//!
+//! Dropping a [`Stream`] may drop an owner, which is code outside this crate: it may panic, block,
+//! or come back to the same tracker. No such code runs while the lock is held: the lock's guard
+//! never leaves this module, nothing here waits for a stream, and a method that removes streams
+//! returns them, so that they are dropped by its caller, when the lock is free again.
+
+#![forbid(unsafe_code)]
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+
+use super::stream::Stream;
+
+/// A list of streams, which seldom needs an allocation.
+pub(super) type Streams = SmallVec<[Stream; 1]>;
+
+/// Streams, each once, and why each is recorded.
+#[derive(Default)]
+pub(super) struct RecordedStreams(Mutex<SmallVec<[Recorded; 1]>>);
+
+struct Recorded {
+    stream: Stream,
+    /// How many uses have begun and not ended.
+    uses: usize,
+    /// Whether the stream stays recorded until the memory is released, whatever `uses` is.
+    until_release: bool,
+}
+
+impl RecordedStreams {
+    fn lock(&self) -> MutexGuard<'_, SmallVec<[Recorded; 1]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The streams that are recorded now.
+    pub(super) fn snapshot(&self) -> Streams {
+        self.lock().iter().map(|recorded| recorded.stream.clone()).collect()
+    }
+
+    /// Records one more use on `stream`.
+    pub(super) fn begin_use(&self, stream: &Stream) {
+        self.add(stream, 1, false);
+    }
+
+    /// Records `stream` until the memory is released.
+    pub(super) fn add_until_release(&self, stream: &Stream) {
+        self.add(stream, 0, true);
+    }
+
+    fn add(&self, stream: &Stream, uses: usize, until_release: bool) {
+        let mut list = self.lock();
+        match list.iter_mut().find(|recorded| recorded.stream == *stream) {
+            Some(recorded) => {
+                recorded.uses += uses;
+                recorded.until_release |= until_release;
+            }
+            None => list.push(Recorded { stream: stream.clone(), uses, until_release }),
+        }
+    }
+
+    /// Ends one use on `stream`. Returns the stream if that was what it was recorded for, so that it
+    /// is not recorded any more.
+    #[must_use = "the stream may have an owner: drop it where no lock is held"]
+    pub(super) fn end_use(&self, stream: &Stream) -> Option<Stream> {
+        let mut list = self.lock();
+        let index = list.iter().position(|recorded| recorded.stream == *stream)?;
+        let recorded = &mut list[index];
+        recorded.uses = recorded.uses.saturating_sub(1);
+        let is_needed = recorded.until_release || recorded.uses > 0;
+        if is_needed { None } else { Some(list.swap_remove(index).stream) }
+    }
+
+    /// Removes `stream`, whatever it is recorded for.
+    #[must_use = "the stream may have an owner: drop it where no lock is held"]
+    pub(super) fn remove(&self, stream: &Stream) -> Option<Stream> {
+        let mut list = self.lock();
+        let index = list.iter().position(|recorded| recorded.stream == *stream)?;
+        Some(list.swap_remove(index).stream)
+    }
+
+    /// Removes all streams.
+    #[must_use = "the streams may have owners: drop them where no lock is held"]
+    pub(super) fn take_all(&self) -> Streams {
+        let list = mem::take(&mut *self.lock());
+        list.into_iter().map(|recorded| recorded.stream).collect()
+    }
+}
