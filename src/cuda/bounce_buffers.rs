@@ -1,74 +1,84 @@
-//! Page-locked memory that others' memory goes through on its way to a device and back: while the device is
-//! busy with one buffer, the host is with the other.
+//! Bounce buffers: page-locked memory through which ordinary host memory is copied to a device and
+//! back. While the device works on one buffer of a pair, the host works on the other.
 //!
-//! Invariant: a buffer is written by the host only after the device is done with it, and by the device only after
-//! the host is and after what the device did with it before.
+//! Invariant: the host touches a buffer only after the device is done with it, and the device only
+//! after the host is, and after its own earlier work on the buffer. Within one copy the stream and
+//! [`BounceBuffer::wait`] see to that; between copies, a pair is idle only when the copy that used
+//! it succeeded, and then the events of both buffers mark all that the device still does with them.
 
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use super::context::Context;
 use super::memory::PinnedBuffer;
 use super::stream::{Event, Stream};
 use crate::Result;
 
-/// Bytes of a buffer. Small enough for near caches, large enough for the bus.
+/// Size of one buffer (bytes): small enough for the caches of a core, large enough for the bus to be
+/// at full speed.
 pub(super) const BOUNCE_BUFFER_BYTES: usize = 4 << 20;
 
-/// Two buffers.
-pub(super) struct BounceBuffers {
-    buffers: [BounceBuffer; 2],
-}
+/// A pair, which is used in turns.
+pub(super) type BounceBuffers = [BounceBuffer; 2];
 
-/// One of them.
+/// The pairs that no copy is using, by the index of their device.
+static IDLE: Mutex<BTreeMap<i32, Vec<BounceBuffers>>> = Mutex::new(BTreeMap::new());
+
 pub(super) struct BounceBuffer {
     memory: PinnedBuffer,
-    /// Where the device is done with it.
-    done: Event,
+    /// The end of the device's work on the memory.
+    device_done: Event,
 }
 
 impl BounceBuffer {
     fn new(context: &'static Context) -> Result<Self> {
-        Ok(Self {
-            memory: PinnedBuffer::new(BOUNCE_BUFFER_BYTES, context)?,
-            done: Event::new(context)?,
-        })
+        let memory = PinnedBuffer::new(BOUNCE_BUFFER_BYTES, context)?;
+        Ok(Self { memory, device_done: Event::new(context)? })
     }
 
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.memory.as_ptr()
     }
 
-    /// Waits until the device is done with it.
+    /// Waits until the device is done with the buffer.
     pub(super) fn wait(&self) -> Result<()> {
-        self.done.wait()
+        self.device_done.wait()
     }
 
-    /// Says that the device uses it in what was put on this stream so far.
-    pub(super) fn in_use_on(&self, stream: &Stream) -> Result<()> {
-        self.done.move_to(stream)
+    /// Notes that the device uses the buffer in the work that was put on `stream` so far.
+    pub(super) fn record_use(&self, stream: &Stream) -> Result<()> {
+        self.device_done.record_on(stream)
     }
 }
 
-/// Lets a transfer use a pair of buffers of the stream's device, which are kept for later ones.
+/// Calls `copy` with a pair of buffers of the device of `stream`. Pairs are kept for later copies.
 pub(super) fn with_bounce_buffers(
     stream: &Stream,
-    run: impl FnOnce(&[BounceBuffer; 2]) -> Result<()>,
+    copy: impl FnOnce(&BounceBuffers) -> Result<()>,
 ) -> Result<()> {
     let context = stream.context;
-    let kept = context.bounce_buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let buffers = match kept {
+    let buffers = match take_idle(context.index) {
         Some(buffers) => buffers,
-        None => {
-            BounceBuffers { buffers: [BounceBuffer::new(context)?, BounceBuffer::new(context)?] }
-        }
+        None => [BounceBuffer::new(context)?, BounceBuffer::new(context)?],
     };
-    // Should anything panic, or nobody know what the device still does with it, it is kept for ever.
+    // If `copy` panics, or if it fails and the stream cannot be waited for, the device may still be
+    // using the buffers: then they are leaked.
     let buffers = ManuallyDrop::new(buffers);
-    let outcome = run(&buffers.buffers);
+    let outcome = copy(&buffers);
     if outcome.is_ok() || stream.synchronize().is_ok() {
-        let buffers = ManuallyDrop::into_inner(buffers);
-        context.bounce_buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
+        put_idle(context.index, ManuallyDrop::into_inner(buffers));
     }
     outcome
+}
+
+fn take_idle(device: i32) -> Option<BounceBuffers> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&device)?.pop()
+}
+
+fn put_idle(device: i32, buffers: BounceBuffers) {
+    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    idle.entry(device).or_default().push(buffers);
 }

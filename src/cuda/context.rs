@@ -1,6 +1,6 @@
 //! The devices' primary contexts, which libtorch and the CUDA runtime use too.
 //!
-//! Invariants: a context is retained once, when its device is first used, and for as long as the process
+//! Invariants: a context is retained once, when its device is first used, and as long as the process
 //! lives; the caller's current context is current again when a call of this crate returns.
 
 use std::cell::Cell;
@@ -10,9 +10,7 @@ use std::sync::{Mutex, OnceLock};
 
 use cudarc::driver::sys::CUcontext;
 
-use super::bounce_buffers::BounceBuffers;
-use super::driver::{Driver, MULTIPROCESSORS, RELAXED, driver};
-use super::strided_copy::Kernels;
+use super::driver::{CAPTURE_MODE_RELAXED, DEVICE_MULTIPROCESSOR_COUNT, Driver, driver};
 use crate::{Device, Error, Result};
 
 /// A device that is in use.
@@ -21,14 +19,12 @@ pub(super) struct Context {
     pub(super) raw: CUcontext,
     pub(super) driver: &'static Driver,
     pub(super) multiprocessors: u32,
-    pub(super) kernels: OnceLock<Kernels>,
-    /// Those that no transfer is using.
-    pub(super) bounce_buffers: Mutex<Vec<BounceBuffers>>,
 }
 
-// SAFETY: contexts and functions of the driver may be used on any thread.
+// SAFETY: the driver documents that contexts may be used on any thread; the other fields are numbers
+// and a shared reference.
 unsafe impl Send for Context {}
-// SAFETY: likewise.
+// SAFETY: as above; no method changes the context, and the driver locks its own state.
 unsafe impl Sync for Context {}
 
 impl Context {
@@ -38,19 +34,19 @@ impl Context {
     /// [`Error::CudaUnavailable`] when there is no driver or no such device; [`Error::Cuda`].
     pub(super) fn of(device: Device) -> Result<&'static Self> {
         static CONTEXTS: OnceLock<Box<[OnceLock<Context>]>> = OnceLock::new();
-        static FIRST: Mutex<()> = Mutex::new(());
+        static RETAINING: Mutex<()> = Mutex::new(());
         let driver = driver(device)?;
         let contexts = match CONTEXTS.get() {
             Some(contexts) => contexts,
             None => {
                 let mut count = 0;
-                // SAFETY: room for the number.
+                // SAFETY: `count` is a local variable to write to.
                 unsafe { driver.device_count(&raw mut count) }?;
                 CONTEXTS.get_or_init(|| (0..count).map(|_| OnceLock::new()).collect())
             }
         };
-        let place = usize::try_from(device.index).ok().and_then(|index| contexts.get(index));
-        let Some(place) = place else {
+        let slot = usize::try_from(device.index).ok().and_then(|index| contexts.get(index));
+        let Some(slot) = slot else {
             let reason = match contexts.len() {
                 0 => "the driver has no device".to_owned(),
                 1 => "the driver has cuda:0 only".to_owned(),
@@ -58,53 +54,56 @@ impl Context {
             };
             return Err(Error::CudaUnavailable { device, reason });
         };
-        if let Some(context) = place.get() {
+        if let Some(context) = slot.get() {
             return Ok(context);
         }
-        let _alone = FIRST.lock();
-        if let Some(context) = place.get() {
+        // One thread at a time retains a context, so that none is retained twice.
+        let _retaining = RETAINING.lock();
+        if let Some(context) = slot.get() {
             return Ok(context);
         }
         let context = Self::retain(driver, device.index)?;
-        Ok(place.get_or_init(|| context))
+        Ok(slot.get_or_init(|| context))
     }
 
     fn retain(driver: &'static Driver, index: i32) -> Result<Self> {
         let (mut device, mut multiprocessors): (c_int, c_int) = (0, 0);
         let mut raw = std::ptr::null_mut();
-        // SAFETY: room for the number.
+        // SAFETY: `device` is a local variable to write to.
         unsafe { driver.device(&raw mut device, index) }?;
-        // SAFETY: likewise, and a device that the driver just gave.
-        unsafe { driver.device_attribute(&raw mut multiprocessors, MULTIPROCESSORS, device) }?;
-        // SAFETY: likewise.
+        let attribute = DEVICE_MULTIPROCESSOR_COUNT;
+        // SAFETY: `multiprocessors` is a local variable to write to; `device` came from the driver.
+        unsafe { driver.device_attribute(&raw mut multiprocessors, attribute, device) }?;
+        // SAFETY: `raw` is a local variable to write to; `device` came from the driver.
         unsafe { driver.retain_context(&raw mut raw, device) }?;
         let multiprocessors = multiprocessors.max(1).unsigned_abs();
-        let (kernels, bounce_buffers) = (OnceLock::new(), Mutex::new(Vec::new()));
-        Ok(Self { index, raw, driver, multiprocessors, kernels, bounce_buffers })
+        Ok(Self { index, raw, driver, multiprocessors })
     }
 
-    /// Makes this context the thread's current one until the result is dropped. Costs nothing where it was entered
-    /// already. Nobody else's code may run meanwhile: it could leave another one current.
+    /// Makes this context the thread's current one until the result is dropped. Free if it was
+    /// entered already. No code from outside this crate may run meanwhile, because it could change
+    /// the current context.
     pub(super) fn enter(&'static self) -> Result<Entered> {
         let before = ENTERED.get();
         if before == Some(self.index) {
             return Ok(Entered { context: None, mode: None, before, _thread: PhantomData });
         }
-        // SAFETY: a context that stays retained.
+        // SAFETY: the context is retained as long as the process lives.
         unsafe { self.driver.push_context(self.raw) }?;
-        // Nothing that is done here belongs into a graph that another thread is capturing, nor disturbs it.
-        let mut mode = RELAXED;
-        // SAFETY: a mode, in exchange for the thread's.
+        // No call of this crate belongs into a graph that another thread is capturing. In this mode
+        // none invalidates such a graph either.
+        let mut mode = CAPTURE_MODE_RELAXED;
+        // SAFETY: `mode` is a local variable that holds a valid mode, to be replaced by the thread's.
         let exchanged = unsafe { self.driver.exchange_capture_mode(&raw mut mode) };
         ENTERED.set(Some(self.index));
         let mode = exchanged.is_ok().then_some(mode);
         Ok(Entered { context: Some(self), mode, before, _thread: PhantomData })
     }
 
-    /// Waits until the device has done everything.
+    /// Waits until the device has done all work.
     pub(super) fn synchronize(&'static self) -> Result<()> {
         let _entered = self.enter()?;
-        // SAFETY: a context is current.
+        // SAFETY: a context was just entered.
         unsafe { self.driver.synchronize() }
     }
 }
@@ -121,14 +120,15 @@ thread_local! {
 }
 
 /// A context that is current on this thread.
+#[must_use = "the context is current until this is dropped"]
 pub(super) struct Entered {
-    /// To be left, unless it was entered before.
+    /// The context to pop. `None` if it was entered before.
     context: Option<&'static Context>,
-    /// How the thread captured graphs before.
+    /// The capture mode to restore, if it was exchanged.
     mode: Option<c_int>,
-    /// What was entered before.
+    /// The device whose context was entered before.
     before: Option<i32>,
-    /// Contexts are current on one thread.
+    /// A context is current on one thread, so that this is not `Send`.
     _thread: PhantomData<*const ()>,
 }
 
@@ -136,12 +136,13 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let Some(Context { driver, .. }) = self.context else { return };
         if let Some(mut mode) = self.mode {
-            // SAFETY: the mode that the thread had.
-            let _back = unsafe { driver.exchange_capture_mode(&raw mut mode) };
+            // SAFETY: `mode` is a local variable that holds the mode which the thread had before.
+            let _restored = unsafe { driver.exchange_capture_mode(&raw mut mode) };
         }
         let mut popped = std::ptr::null_mut();
-        // SAFETY: room for the context that `enter` pushed on this thread, which is not `Send`.
-        let _gone = unsafe { driver.pop_context(&raw mut popped) };
+        // SAFETY: `popped` is a local variable to write to. `enter` pushed the context on this thread:
+        // the guard is not `Send`.
+        let _popped = unsafe { driver.pop_context(&raw mut popped) };
         ENTERED.set(self.before);
     }
 }

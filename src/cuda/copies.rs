@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::context::Context;
-use super::device_copy::{DeviceCopy, Endpoint, Location, Streams};
+use super::device_copy::{CopyStreams, DeviceCopy, Endpoint, Location};
+use super::elements::Elements;
 use super::memory::{self, DeviceBuffer, OwnedBuffer, PinnedBuffer};
 use super::stream::{Event, Stream};
 use super::tracker::StreamTracker;
@@ -39,9 +40,9 @@ pub(crate) fn tracker_of(buffer: &SharedBuffer) -> Result<Option<Arc<StreamTrack
 pub(crate) struct PendingCopy {
     /// Whether a device still reads or writes the host's memory.
     uses_host_memory: bool,
-    /// The point in a stream at which the copy is done. `None` if no one needs to know it.
+    /// The event behind the last work of the copy. `None` if no one waits for it.
     done: Option<Event>,
-    streams: Streams,
+    streams: CopyStreams,
 }
 
 impl PendingCopy {
@@ -68,7 +69,7 @@ impl PendingCopy {
 }
 
 /// After a failure: waits until the streams are empty, and leaks the memory if that fails too.
-fn leak_unless_drained(streams: &Streams, source: &SharedBuffer, target: &SharedBuffer) {
+fn leak_unless_drained(streams: &CopyStreams, source: &SharedBuffer, target: &SharedBuffer) {
     if !streams.drain() {
         std::mem::forget((source.share(), target.share()));
     }
@@ -83,10 +84,10 @@ struct DeviceSide {
 impl DeviceSide {
     fn new(
         buffer: &SharedBuffer,
-        place: Location,
+        location: Location,
         stream: Option<&Stream>,
     ) -> Result<Option<Self>> {
-        match (place, stream) {
+        match (location, stream) {
             (Location::Device(context), Some(stream)) => {
                 Ok(Some(Self { tracker: tracker(buffer, context)?, stream: stream.clone() }))
             }
@@ -106,12 +107,12 @@ impl DeviceSide {
 unsafe fn start(
     source: &SharedBuffer,
     target: &SharedBuffer,
-    streams: Streams,
+    streams: CopyStreams,
     memory: Memory,
     watch: bool,
 ) -> Result<PendingCopy> {
     let (from, to) = (source.descriptor(), target.descriptor());
-    let (from_place, to_place) = (Location::of(from.device())?, Location::of(to.device())?);
+    let locations = (Location::of(from.device())?, Location::of(to.device())?);
     let bytes;
     let (from_layout, to_layout, itemsize) = match from.itemsize() {
         Some(itemsize) => (from.layout(), to.layout(), itemsize),
@@ -121,21 +122,22 @@ unsafe fn start(
             (&bytes, &bytes, 1)
         }
     };
-    let region = |descriptor: &Descriptor, place, layout| {
+    let endpoint = |location, descriptor: &Descriptor, layout| {
         let data = descriptor.data_ptr().cast();
-        Endpoint { place, data, layout }
+        Endpoint { location, elements: Elements { data, layout } }
     };
     let sides = [
-        DeviceSide::new(source, from_place, streams.from.as_ref())?,
-        DeviceSide::new(target, to_place, streams.to.as_ref())?,
+        DeviceSide::new(source, locations.0, streams.source.as_ref())?,
+        DeviceSide::new(target, locations.1, streams.target.as_ref())?,
     ];
     let copy = DeviceCopy {
-        from: region(from, from_place, from_layout),
-        to: region(to, to_place, to_layout),
+        source: endpoint(locations.0, from, from_layout),
+        target: endpoint(locations.1, to, to_layout),
         itemsize,
         memory,
         streams,
     };
+    // Before any work of the copy: the streams wait for all that may still use the memory.
     for DeviceSide { tracker, stream } in sides.iter().flatten() {
         tracker.order_after_users(stream)?;
     }
@@ -146,6 +148,7 @@ unsafe fn start(
             Ok(PendingCopy { uses_host_memory, done, streams: copy.streams })
         }
         Err(error) => {
+            // Some of the work may be on the streams already.
             leak_unless_drained(&copy.streams, source, target);
             Err(error)
         }
@@ -153,11 +156,17 @@ unsafe fn start(
 }
 
 /// Puts the work of a copy on its streams, which wait for earlier users already; then has later
-/// users wait for the work. Returns whether a device still uses the host's memory, and the point at
-/// which the copy is done if that can be asked for.
+/// users wait for the work. Returns whether a device still uses the host's memory, and the event
+/// that marks the end of the copy if one is needed.
 ///
-/// Memory that other code owns may be freed at any time, so a copy from or to such memory is waited
-/// for here.
+/// The order of lines matters:
+/// 1. The copy is put on the streams. An error here or later leaves work on them: see `start`.
+/// 2. The allocation streams wait for the copy, so that what uses or frees the memory later comes
+///    after it. Until then nothing but the copy's own streams knows of the work.
+/// 3. An event is recorded behind the last work. It is needed by a caller that watches the copy, by
+///    one that has to wait until the device is done with the host's memory, and by step 4.
+/// 4. Memory that code outside this crate owns may be freed by that code as soon as this call
+///    returns, in no order with the streams. So the host waits for a copy from or to such memory.
 ///
 /// # Safety
 /// * As for [`DeviceCopy::run`].
@@ -166,8 +175,9 @@ unsafe fn run(
     sides: &[Option<DeviceSide>; 2],
     watch: bool,
 ) -> Result<(bool, Option<Event>)> {
-    // Between devices no code from outside this crate runs from here on.
-    let _entered = match (copy.from.place, copy.to.place) {
+    // Between devices no code from outside this crate runs from here on, so one context can stay
+    // entered. A host copy may run such code, so there each call of the driver enters by itself.
+    let _entered = match (copy.source.location, copy.target.location) {
         (Location::Device(context), Location::Device(_)) => Some(context.enter()?),
         _ => None,
     };
@@ -176,13 +186,13 @@ unsafe fn run(
     for DeviceSide { tracker, stream } in sides.iter().flatten() {
         tracker.wait_stream(stream)?;
     }
-    let others_own = sides.iter().flatten().any(|side| !side.tracker.frees_in_order);
-    let done = if watch || uses_host_memory || others_own {
+    let others_free_memory = sides.iter().flatten().any(|side| !side.tracker.frees_in_order);
+    let done = if watch || uses_host_memory || others_free_memory {
         copy.streams.last().map(Event::record).transpose()?
     } else {
         None
     };
-    if let Some(done) = done.as_ref().filter(|_| others_own) {
+    if let Some(done) = done.as_ref().filter(|_| others_free_memory) {
         done.wait()?;
     }
     Ok((uses_host_memory, done))
@@ -200,8 +210,8 @@ pub(crate) unsafe fn copy_into(
     stream: Option<&Stream>,
     memory: Memory,
 ) -> Result<()> {
-    let place = |buffer: &SharedBuffer| Location::of(buffer.descriptor().device());
-    let streams = Streams::new(place(source)?, place(target)?, stream)?;
+    let location = |buffer: &SharedBuffer| Location::of(buffer.descriptor().device());
+    let streams = CopyStreams::new(location(source)?, location(target)?, stream)?;
     // SAFETY: the caller guarantees it; both buffers live until the wait is over.
     let pending = unsafe { start(source, target, streams, memory, false) }?;
     pending.wait_for_host_memory(source, target)
@@ -260,9 +270,9 @@ pub(crate) fn start_copy_to(
     }
     let layout = layout_of_copy(source.descriptor(), format)?;
     let from = Location::of(source.descriptor().device())?;
-    let streams = Streams::new(from, Location::of(device)?, stream)?;
+    let streams = CopyStreams::new(from, Location::of(device)?, stream)?;
     // SAFETY: the copy that is started next writes every element.
-    let target = unsafe { allocate(source.descriptor(), device, layout, streams.to.as_ref()) }?;
+    let target = unsafe { allocate(source.descriptor(), device, layout, streams.target.as_ref()) }?;
     // SAFETY: new memory, dense and as large as the elements; callers wait, and keep both buffers.
     let pending = unsafe { start(source, &target, streams, Memory::Fresh, watch) }?;
     Ok((target, pending))

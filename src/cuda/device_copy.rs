@@ -1,13 +1,40 @@
-//! Copies to, from and between devices: what crosses where, on which streams.
+//! Copies to, from, on and between devices: on which streams, and through which memory.
+//!
+//! A copy takes one of these paths. What goes over the bus is *packed*: every element once (those of
+//! broadcast dimensions are not repeated), without gaps, in the order of the target's strides.
+//!
+//! ```text
+//! OnDevice    source ──strided copy──► target
+//!
+//! Upload      source ──HostTransfer──► arrival ──unpack──► target
+//!
+//! Download    source ──pack──► packed ──HostTransfer──► target, or ──► buffer ──► target
+//!
+//! PeerToPeer  source ──pack──► packed ──over the bus──► arrival ──unpack──► target
+//! ```
+//!
+//! `pack` and `unpack` are strided copies on the device that the memory is on, and are left out where
+//! the elements lie there packed already: then `packed` is the source's own memory, and `arrival` the
+//! target's. Otherwise these are temporary buffers, which are freed in the order of the stream of
+//! their device. `pack` drops gaps and repetitions, `unpack` restores them; a download to a target
+//! that repeats elements does so on the host, through one more buffer.
+//!
+//! Everything on one device is put on one stream, so that it needs no further order. A copy between
+//! two devices has a stream on each: the source's stream waits for the target's before it writes
+//! there, and the target's stream waits for the source's before it unpacks.
+//!
+//! The caller orders the streams after earlier users of the memory, and later users after the
+//! streams.
 
-use super::bounce_buffers::{BOUNCE_BUFFER_BYTES, BounceBuffer, with_bounce_buffers};
-use super::chunks::{Chunk, for_each_chunk};
 use super::context::Context;
-use super::memory::{self, DeviceBuffer};
-use super::stream::{Stream, address};
+use super::driver::address;
+use super::elements::{Elements, have_equal_offsets};
+use super::host_transfer::{HostTransfer, copy_on_host};
+use super::memory::DeviceBuffer;
+use super::stream::Stream;
 use super::strided_copy::strided_copy;
 use crate::buffer::Buffer;
-use crate::copy::{self, Memory};
+use crate::copy::Memory;
 use crate::{Device, Error, Layout, MemoryFormat, Result};
 
 /// Where memory is, as far as copies are concerned.
@@ -29,383 +56,365 @@ impl Location {
     }
 }
 
-/// Elements somewhere.
+/// One end of a copy.
 #[derive(Clone, Copy)]
 pub(super) struct Endpoint<'a> {
-    pub(super) place: Location,
-    pub(super) data: *mut u8,
-    pub(super) layout: &'a Layout,
+    pub(super) location: Location,
+    pub(super) elements: Elements<'a>,
 }
 
-/// A copy: what, and on which streams.
-pub(super) struct DeviceCopy<'a> {
-    pub(super) from: Endpoint<'a>,
-    pub(super) to: Endpoint<'a>,
-    pub(super) itemsize: usize,
-    pub(super) memory: Memory,
-    pub(super) streams: Streams,
+/// The streams that a copy is put on: one of the source's device and one of the target's, which are
+/// the same on one device. `None` for the host.
+pub(super) struct CopyStreams {
+    pub(super) source: Option<Stream>,
+    pub(super) target: Option<Stream>,
 }
 
-/// Where the work of a copy is put: on the source's device, and on the target's.
-pub(super) struct Streams {
-    pub(super) from: Option<Stream>,
-    pub(super) to: Option<Stream>,
-}
-
-impl Streams {
-    /// The stream that is given serves its device, or both if there is one; a default stream any other.
-    pub(super) fn new(from: Location, to: Location, given: Option<&Stream>) -> Result<Self> {
-        let pick = |place| match (place, given) {
-            (Location::Host, _) => Ok(None),
-            (Location::Device(context), Some(given)) if given.context == context => {
-                Ok(Some(given.clone()))
-            }
-            (Location::Device(context), _) => {
-                Stream::legacy_default(Device::cuda(context.index)).map(Some)
-            }
-        };
-        let streams = Self { from: pick(from)?, to: pick(to)? };
-        for stream in streams.all() {
+impl CopyStreams {
+    /// `given` is the stream of its device; another device uses its legacy default stream.
+    ///
+    /// # Errors
+    /// [`Error::InvalidDescriptor`] if `given` belongs to neither device, unless both ends are on
+    /// the host, or if a graph is being captured on one of the streams.
+    pub(super) fn new(source: Location, target: Location, given: Option<&Stream>) -> Result<Self> {
+        let streams = Self { source: pick(source, given)?, target: pick(target, given)? };
+        for stream in streams.distinct() {
             stream.refuse_capture()?;
         }
-        match given {
-            // On the host there is no order to keep.
-            Some(_) if streams.last().is_none() => Ok(streams),
-            Some(given)
-                if streams.from.as_ref() != Some(given) && streams.to.as_ref() != Some(given) =>
-            {
-                Err(Error::InvalidDescriptor {
-                    field: "stream".into(),
-                    value: format!("{given:?}"),
-                    reason: "the copy does not go to or from its device",
-                })
-            }
-            _ => Ok(streams),
+        let Some(given) = given else { return Ok(streams) };
+        let is_used = streams.distinct().any(|stream| stream == given);
+        if is_used || streams.last().is_none() {
+            return Ok(streams);
         }
+        Err(Error::InvalidDescriptor {
+            field: "stream".into(),
+            value: format!("{given:?}"),
+            reason: "the copy does not go to or from its device",
+        })
     }
 
-    /// The stream on which the last work is.
+    /// The stream on which the last work of the copy is.
     pub(super) fn last(&self) -> Option<&Stream> {
-        self.to.as_ref().or(self.from.as_ref())
+        self.target.as_ref().or(self.source.as_ref())
     }
 
-    /// Waits until nothing is under way. Says whether that is known.
-    #[must_use]
+    /// Waits until all work on the streams is done. Returns whether that is certain.
+    #[must_use = "if the streams cannot be waited for, memory that they use is not to be freed"]
     pub(super) fn drain(&self) -> bool {
-        self.all().all(|stream| stream.finish().is_ok())
+        self.distinct().all(|stream| stream.finish().is_ok())
     }
 
     /// Each stream once.
-    fn all(&self) -> impl Iterator<Item = &Stream> {
-        let other = self.to.as_ref().filter(|&to| self.from.as_ref() != Some(to));
-        self.from.iter().chain(other)
+    fn distinct(&self) -> impl Iterator<Item = &Stream> {
+        let other = self.target.as_ref().filter(|&target| self.source.as_ref() != Some(target));
+        self.source.iter().chain(other)
     }
+}
+
+/// The stream of one end of a copy.
+fn pick(location: Location, given: Option<&Stream>) -> Result<Option<Stream>> {
+    let Location::Device(context) = location else { return Ok(None) };
+    match given {
+        Some(given) if given.context == context => Ok(Some(given.clone())),
+        _ => Stream::legacy_default(Device::cuda(context.index)).map(Some),
+    }
+}
+
+/// A copy of the elements of `source` to `target`, which has the same shape.
+pub(super) struct DeviceCopy<'a> {
+    pub(super) source: Endpoint<'a>,
+    pub(super) target: Endpoint<'a>,
+    /// Size of one element in bytes.
+    pub(super) itemsize: usize,
+    /// Where the target's memory comes from, if it is on the host.
+    pub(super) memory: Memory,
+    pub(super) streams: CopyStreams,
+}
+
+/// The path of a copy, with the streams that it is put on.
+enum Path<'a> {
+    OnHost,
+    OnDevice { stream: &'a Stream },
+    Upload { stream: &'a Stream },
+    Download { stream: &'a Stream },
+    PeerToPeer { source_stream: &'a Stream, target_stream: &'a Stream },
 }
 
 impl DeviceCopy<'_> {
-    /// Puts the work on the streams. Says whether a device still reads or writes the host's memory afterwards.
+    fn path(&self) -> Path<'_> {
+        match (&self.streams.source, &self.streams.target) {
+            (None, None) => Path::OnHost,
+            (None, Some(stream)) => Path::Upload { stream },
+            (Some(stream), None) => Path::Download { stream },
+            (Some(stream), Some(_)) if self.source.location == self.target.location => {
+                Path::OnDevice { stream }
+            }
+            (Some(source_stream), Some(target_stream)) => {
+                Path::PeerToPeer { source_stream, target_stream }
+            }
+        }
+    }
+
+    /// Puts the work of the copy on its streams. Returns whether a device still reads or writes the
+    /// host's memory afterwards.
     ///
     /// # Safety
-    /// * Elements of `from` may be read, those of `to` written; none of `to` is reached twice, nor is it one of
-    ///   `from`: on the host from now on until the work is done, on a device in the order of its stream.
+    /// * Every element of the source may be read, and every element of the target written: on the
+    ///   host from now on until the call returns or, if it returns true, until the work is done; on
+    ///   a device in the order of its stream.
+    /// * No byte of the target belongs to two of its elements, or to an element of the source.
     pub(super) unsafe fn run(&self) -> Result<bool> {
-        let Self { from, to, itemsize, .. } = *self;
-        if to.layout.is_empty() {
+        let (source, target) = (self.source.elements, self.target.elements);
+        if target.layout.is_empty() {
             return Ok(false);
         }
-        match (&self.streams.from, &self.streams.to) {
-            (Some(stream), Some(_)) if from.place == to.place => {
-                // SAFETY: the caller's promises.
-                unsafe {
-                    strided_copy((from.data, from.layout), (to.data, to.layout), itemsize, stream)
-                }?;
+        match self.path() {
+            Path::OnHost => {
+                // SAFETY: neither end has a stream, so that both are on the host; the caller
+                // guarantees access until this returns.
+                unsafe { copy_on_host(source, target, self.itemsize, self.memory) };
                 Ok(false)
             }
-            (None, Some(stream)) => {
-                let once = PackedLayout::new(&self.from, &self.to)?;
-                // SAFETY: likewise.
-                let cross = |landing| unsafe { self.upload(&once, landing, stream) };
-                self.unpack(&once, stream, cross)
+            Path::OnDevice { stream } => {
+                // SAFETY: both ends are on the stream's device; the caller guarantees access in the
+                // order of the stream.
+                unsafe { strided_copy(source, target, self.itemsize, stream) }?;
+                Ok(false)
             }
-            (Some(stream), None) => {
-                let once = PackedLayout::new(&self.from, &self.to)?;
-                // SAFETY: likewise.
-                let cross = |departure| unsafe { self.download(&once, departure, stream) };
-                // SAFETY: likewise.
-                unsafe { self.pack(&once, stream, cross) }
-            }
-            (Some(here), Some(there)) => {
-                let once = PackedLayout::new(&self.from, &self.to)?;
-                let cross = |landing: *mut u8| {
-                    here.wait_for(there)?;
-                    let cross = |departure| {
-                        peer_copy(departure, here, landing, there, once.bytes(itemsize))
-                    };
-                    // SAFETY: likewise.
-                    unsafe { self.pack(&once, here, cross) }?;
-                    there.wait_for(here)?;
-                    Ok(false)
-                };
-                self.unpack(&once, there, cross)
-            }
-            (None, None) => {
-                let target = (to.data, to.layout);
-                // SAFETY: both on the host; the caller's promises.
-                unsafe {
-                    copy::strided(from.data, from.layout, target.0, target.1, itemsize, self.memory)
-                };
+            // SAFETY: the caller guarantees it.
+            Path::Upload { stream } => unsafe { self.upload(stream) },
+            // SAFETY: the caller guarantees it.
+            Path::Download { stream } => unsafe { self.download(stream) },
+            Path::PeerToPeer { source_stream, target_stream } => {
+                // SAFETY: the caller guarantees it.
+                unsafe { self.copy_between_devices(source_stream, target_stream) }?;
                 Ok(false)
             }
         }
     }
 
-    /// Gathers on the source's device what is not dense there in the order in which it crosses.
-    ///
     /// # Safety
-    /// * As for `run`.
-    unsafe fn pack<R>(
-        &self,
-        once: &PackedLayout,
-        stream: &Stream,
-        cross: impl FnOnce(*mut u8) -> Result<R>,
-    ) -> Result<R> {
-        if same(&once.source, &once.crossing) {
-            return cross(self.from.data);
-        }
-        let dense = DeviceBuffer::new(once.bytes(self.itemsize), stream)?;
-        let target = (dense.as_ptr().cast_const(), &once.crossing);
-        // SAFETY: the caller's promises; new memory on this stream.
-        unsafe { strided_copy((self.from.data, &once.source), target, self.itemsize, stream) }?;
-        cross(dense.as_ptr())
-    }
-
-    /// Has what crosses land in the target if it lies there in the same way, else beside it, to be spread out on the
-    /// target's device.
-    fn unpack(
-        &self,
-        once: &PackedLayout,
-        stream: &Stream,
-        cross: impl FnOnce(*mut u8) -> Result<bool>,
-    ) -> Result<bool> {
-        let Self { to, itemsize, .. } = *self;
-        if once.is_whole && same(to.layout, &once.crossing) {
-            return cross(to.data);
-        }
-        let dense = DeviceBuffer::new(once.bytes(itemsize), stream)?;
-        let busy = match cross(dense.as_ptr()) {
-            Ok(busy) => busy,
+    /// * As for [`run`](Self::run), with the source on the host and the target on the stream's
+    ///   device.
+    unsafe fn upload(&self, stream: &Stream) -> Result<bool> {
+        let layouts = PackedLayouts::new(self)?;
+        let arrival = self.arrival(&layouts, stream)?;
+        let transfer = HostTransfer {
+            host: Elements { data: self.source.elements.data, layout: &layouts.source },
+            packed: Elements { data: arrival.as_ptr(), layout: &layouts.packed },
+            itemsize: self.itemsize,
+            stream,
+        };
+        // SAFETY: the caller lets the source be read; `arrival` is memory of the target or new, and
+        // may be written in the order of the stream.
+        match unsafe { transfer.upload() } {
+            Ok(uses_host_memory) => {
+                // SAFETY: the packed elements are in `arrival` in the order of the stream.
+                unsafe { self.unpack(&arrival, &layouts, stream) }?;
+                Ok(uses_host_memory)
+            }
             Err(error) => {
-                // It is freed in this stream's order, and another one may be writing it.
-                if !self.streams.drain() {
-                    std::mem::forget(dense);
-                }
-                return Err(error);
+                arrival.leak_unless_drained(&self.streams);
+                Err(error)
             }
-        };
-        // SAFETY: what crossed is there in the order of the stream; the target may be written in this order.
-        unsafe {
-            strided_copy((dense.as_ptr(), &once.repeated), (to.data, to.layout), itemsize, stream)
-        }?;
-        Ok(busy)
+        }
     }
 
-    /// Copies from the host to dense memory of a device.
-    ///
     /// # Safety
-    /// * As for `run`; `landing` has room for what crosses.
-    unsafe fn upload(
-        &self,
-        once: &PackedLayout,
-        landing: *mut u8,
-        stream: &Stream,
-    ) -> Result<bool> {
-        let (data, bytes) = (self.from.data.cast_const(), once.bytes(self.itemsize));
-        let driver = stream.context.driver;
-        if same(&once.source, &once.crossing) && memory::is_pinned(data, bytes) {
-            let _entered = stream.context.enter()?;
-            // SAFETY: one run on both sides; the caller keeps the source until the device has read it.
-            unsafe { driver.copy_to_device(address(landing), data.cast(), bytes, stream.raw()) }?;
-            return Ok(true);
+    /// * As for [`run`](Self::run), with the source on the stream's device and the target on the
+    ///   host.
+    unsafe fn download(&self, stream: &Stream) -> Result<bool> {
+        let layouts = PackedLayouts::new(self)?;
+        // SAFETY: the caller lets the source be read in the order of the stream.
+        let packed = unsafe { self.pack(&layouts, stream) }?;
+        let Self { target, itemsize, memory, .. } = *self;
+        let elements = Elements { data: packed.as_ptr(), layout: &layouts.packed };
+        let transfer = |host| HostTransfer { host, packed: elements, itemsize, stream };
+        if !layouts.repeats {
+            // SAFETY: the caller lets the target be written, and `packed` holds the elements in the
+            // order of the stream.
+            return unsafe { transfer(target.elements).download(memory) };
         }
-        with_bounce_buffers(stream, |buffers| {
-            let mut turn = buffers.iter().cycle();
-            for_each_chunk(
-                &once.source,
-                &once.crossing,
-                BOUNCE_BUFFER_BYTES / self.itemsize,
-                |chunk| {
-                    let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
-                    buffer.wait()?;
-                    let source =
-                        data.wrapping_offset(chunk.on_host as isize * self.itemsize as isize);
-                    // SAFETY: elements of the source, and a buffer that the device is done with, with room for them.
-                    unsafe {
-                        copy::strided(
-                            source,
-                            &chunk.host,
-                            buffer.as_ptr(),
-                            &chunk.crossing,
-                            self.itemsize,
-                            Memory::Used,
-                        )
-                    };
-                    let landing = landing.wrapping_add(chunk.crossed * self.itemsize);
-                    let _entered = stream.context.enter()?;
-                    let (from, bytes) = (buffer.as_ptr().cast(), chunk.len * self.itemsize);
-                    // SAFETY: the buffer's first bytes, and the elements' place; the buffer is not touched before it waited.
-                    unsafe { driver.copy_to_device(address(landing), from, bytes, stream.raw()) }?;
-                    buffer.in_use_on(stream)
-                },
-            )
-        })?;
+        let buffer = Buffer::uninit(layouts.packed.len() * itemsize)?;
+        let once = Elements { data: buffer.as_ptr(), layout: &layouts.packed };
+        // SAFETY: the buffer is new and large enough for the packed elements, and the device writes
+        // to bounce buffers only, so that the elements are in it when the call returns.
+        unsafe { transfer(once).download_through_buffers(memory) }?;
+        let repeated = Elements { data: buffer.as_ptr(), layout: &layouts.repeated };
+        // SAFETY: `repeated` reaches the elements that were written just now; the caller lets the
+        // target be written.
+        unsafe { copy_on_host(repeated, target.elements, itemsize, memory) };
         Ok(false)
     }
 
-    /// Copies from dense memory of a device to the host.
-    ///
     /// # Safety
-    /// * As for `run`; `departure` is memory that has what crosses in the order of the stream.
-    unsafe fn download(
+    /// * As for [`run`](Self::run), with the ends on the devices of these streams.
+    unsafe fn copy_between_devices(
         &self,
-        once: &PackedLayout,
-        departure: *mut u8,
-        stream: &Stream,
-    ) -> Result<bool> {
-        let (data, bytes) = (self.to.data, once.bytes(self.itemsize));
-        if once.is_whole && same(self.to.layout, &once.crossing) && memory::is_pinned(data, bytes) {
-            let (driver, _entered) = (stream.context.driver, stream.context.enter()?);
-            // SAFETY: one run on both sides; the caller keeps the target until the device has written it.
-            unsafe { driver.copy_to_host(data.cast(), address(departure), bytes, stream.raw()) }?;
-            return Ok(true);
+        source_stream: &Stream,
+        target_stream: &Stream,
+    ) -> Result<()> {
+        let layouts = PackedLayouts::new(self)?;
+        let arrival = self.arrival(&layouts, target_stream)?;
+        // SAFETY: the caller lets the source be read; `arrival` is memory of the target or new, and
+        // may be written in the order of the target's stream.
+        let sent = unsafe { self.send(&layouts, source_stream, arrival.as_ptr(), target_stream) };
+        if let Err(error) = sent {
+            arrival.leak_unless_drained(&self.streams);
+            return Err(error);
         }
-        if once.is_whole {
-            // SAFETY: the caller's promises.
-            unsafe { self.download_to(data, self.to.layout, once, departure, stream) }?;
-            return Ok(false);
-        }
-        // On the host every element is written to all its places.
-        let dense = Buffer::uninit(bytes)?;
-        // SAFETY: new memory with room for what crosses.
-        unsafe { self.download_to(dense.as_ptr(), &once.crossing, once, departure, stream) }?;
-        // SAFETY: the elements that arrived, each as often as the target has it.
-        unsafe {
-            copy::strided(
-                dense.as_ptr(),
-                &once.repeated,
-                data,
-                self.to.layout,
-                self.itemsize,
-                self.memory,
-            )
-        };
-        Ok(false)
+        // SAFETY: `send` put the packed elements there in the order of the target's stream.
+        unsafe { self.unpack(&arrival, &layouts, target_stream) }
     }
 
-    /// Copies through the buffers.
+    /// Packs the source on its device, and copies that to `arrival` on the target's device, where it
+    /// is in the order of `target_stream`.
     ///
     /// # Safety
-    /// * As for `download`; the elements of `layout` at `data` may be written.
-    unsafe fn download_to(
+    /// * As for [`run`](Self::run); `arrival` has room for the packed elements, and may be written
+    ///   in the order of `target_stream`.
+    unsafe fn send(
         &self,
-        data: *mut u8,
-        layout: &Layout,
-        once: &PackedLayout,
-        departure: *mut u8,
+        layouts: &PackedLayouts,
+        source_stream: &Stream,
+        arrival: *mut u8,
+        target_stream: &Stream,
+    ) -> Result<()> {
+        // `arrival` was allocated, or used before, in the order of the target's stream.
+        source_stream.wait_for(target_stream)?;
+        // SAFETY: the caller lets the source be read in the order of its stream.
+        let packed = unsafe { self.pack(layouts, source_stream) }?;
+        let bytes = layouts.packed.len() * self.itemsize;
+        // SAFETY: `packed` is there in the order of the source's stream, which waits for the
+        // target's, in whose order `arrival` may be written.
+        unsafe { peer_copy(packed.as_ptr(), source_stream, arrival, target_stream, bytes) }?;
+        // A temporary buffer is freed in the order of the source's stream, behind the copy.
+        drop(packed);
+        target_stream.wait_for(source_stream)
+    }
+
+    /// The packed elements of the source, in the order of the stream of its device.
+    ///
+    /// # Safety
+    /// * The source is on the stream's device, and may be read in the order of the stream.
+    unsafe fn pack(&self, layouts: &PackedLayouts, stream: &Stream) -> Result<PackedMemory> {
+        let data = self.source.elements.data;
+        if have_equal_offsets(&layouts.source, &layouts.packed) {
+            return Ok(PackedMemory::Own(data));
+        }
+        let buffer = DeviceBuffer::new(layouts.packed.len() * self.itemsize, stream)?;
+        let source = Elements { data, layout: &layouts.source };
+        let target = Elements { data: buffer.as_ptr(), layout: &layouts.packed };
+        // SAFETY: the caller lets the source be read; the buffer is new, in the order of this
+        // stream, and large enough for the packed elements.
+        unsafe { strided_copy(source, target, self.itemsize, stream) }?;
+        Ok(PackedMemory::Temporary(buffer))
+    }
+
+    /// Where the packed elements arrive on the target's device: in the target, if they lie there
+    /// packed, or in a temporary buffer, from which [`unpack`](Self::unpack) copies them.
+    fn arrival(&self, layouts: &PackedLayouts, stream: &Stream) -> Result<PackedMemory> {
+        let target = self.target.elements;
+        if !layouts.repeats && have_equal_offsets(target.layout, &layouts.packed) {
+            return Ok(PackedMemory::Own(target.data));
+        }
+        DeviceBuffer::new(layouts.packed.len() * self.itemsize, stream).map(PackedMemory::Temporary)
+    }
+
+    /// Copies what arrived in a temporary buffer to the target.
+    ///
+    /// # Safety
+    /// * The packed elements are in `arrival` in the order of the stream, which is the one that
+    ///   [`arrival`](Self::arrival) got; the target may be written in this order.
+    unsafe fn unpack(
+        &self,
+        arrival: &PackedMemory,
+        layouts: &PackedLayouts,
         stream: &Stream,
     ) -> Result<()> {
-        let driver = stream.context.driver;
-        with_bounce_buffers(stream, |buffers| {
-            let empty = |(buffer, chunk): (&BounceBuffer, Chunk)| {
-                buffer.wait()?;
-                let target = data.wrapping_offset(chunk.on_host as isize * self.itemsize as isize);
-                // SAFETY: what the device wrote to the buffer, and elements of the target.
-                unsafe {
-                    copy::strided(
-                        buffer.as_ptr(),
-                        &chunk.crossing,
-                        target,
-                        &chunk.host,
-                        self.itemsize,
-                        self.memory,
-                    )
-                };
-                Ok(())
-            };
-            let mut turn = buffers.iter().cycle();
-            let mut under_way = None;
-            for_each_chunk(layout, &once.crossing, BOUNCE_BUFFER_BYTES / self.itemsize, |chunk| {
-                let Some(buffer) = turn.next() else { unreachable!("a cycle of two") };
-                buffer.wait()?;
-                let departure = departure.wrapping_add(chunk.crossed * self.itemsize);
-                let (to, bytes) = (buffer.as_ptr().cast(), chunk.len * self.itemsize);
-                {
-                    // Not while the chunk before is copied: other jobs may run on this thread meanwhile.
-                    let _entered = stream.context.enter()?;
-                    // SAFETY: the elements' place, and a buffer that the device is done with and the host has emptied.
-                    unsafe { driver.copy_to_host(to, address(departure), bytes, stream.raw()) }?;
-                }
-                buffer.in_use_on(stream)?;
-                under_way.replace((buffer, chunk)).map_or(Ok(()), empty)
-            })?;
-            under_way.map_or(Ok(()), empty)
-        })
+        let PackedMemory::Temporary(buffer) = arrival else { return Ok(()) };
+        let source = Elements { data: buffer.as_ptr(), layout: &layouts.repeated };
+        // SAFETY: `repeated` reaches the packed elements, which the caller guarantees are there; the
+        // target may be written, and is not the buffer.
+        unsafe { strided_copy(source, self.target.elements, self.itemsize, stream) }
     }
 }
 
-/// What crosses: every element once, densely, in the order of the target's strides.
-struct PackedLayout {
-    /// The source without its broadcast dimensions.
+/// Packed elements on a device.
+enum PackedMemory {
+    /// The memory of one end of the copy, where the elements lie packed already.
+    Own(*mut u8),
+    /// Freed in the order of the stream that it was allocated on, when it is dropped.
+    Temporary(DeviceBuffer),
+}
+
+impl PackedMemory {
+    fn as_ptr(&self) -> *mut u8 {
+        match self {
+            Self::Own(data) => *data,
+            Self::Temporary(buffer) => buffer.as_ptr(),
+        }
+    }
+
+    /// After a failure: a temporary buffer would be freed in the order of its own stream, but
+    /// another stream may still be writing it. So all streams are waited for, and if that fails too
+    /// the buffer is leaked.
+    fn leak_unless_drained(self, streams: &CopyStreams) {
+        if let Self::Temporary(buffer) = self
+            && !streams.drain()
+        {
+            std::mem::forget(buffer);
+        }
+    }
+}
+
+/// The layouts of a copy over the bus.
+struct PackedLayouts {
+    /// The source without repetitions: its broadcast dimensions have size 1.
     source: Layout,
-    crossing: Layout,
-    /// What crossed, seen in the shape of the whole.
+    /// Packed memory: dense, in the order of the target's strides, of the shape of `source`.
+    packed: Layout,
+    /// Packed memory seen in the shape of the target: broadcast dimensions have stride 0.
     repeated: Layout,
-    /// Whether no dimension is broadcast.
-    is_whole: bool,
+    /// Whether some dimension is broadcast.
+    repeats: bool,
 }
 
-impl PackedLayout {
-    fn new(from: &Endpoint<'_>, to: &Endpoint<'_>) -> Result<Self> {
-        let (shape, strides) = (from.layout.shape(), from.layout.strides());
-        let sizes =
-            || shape.iter().zip(strides).map(|(&size, &stride)| if stride == 0 { 1 } else { size });
-        let once: Vec<i64> = sizes().collect();
+impl PackedLayouts {
+    fn new(copy: &DeviceCopy<'_>) -> Result<Self> {
+        let (from, to) = (copy.source.elements.layout, copy.target.elements.layout);
+        let (shape, strides) = (from.shape(), from.strides());
+        let sizes = shape.iter().zip(strides);
+        let once: Vec<i64> =
+            sizes.map(|(&size, &stride)| if stride == 0 { 1 } else { size }).collect();
         let source = Layout::new(&once, strides)?;
-        let crossing = Layout::new(&once, to.layout.strides())?.cloned(MemoryFormat::Preserve)?;
-        let steps = (once.iter().zip(shape).zip(crossing.strides()))
-            .map(|((once, size), &step)| if once == size { step } else { 0 });
-        let repeated = Layout::new(shape, &steps.collect::<Vec<i64>>())?;
-        Ok(Self { is_whole: once == shape, source, crossing, repeated })
-    }
-
-    fn bytes(&self, itemsize: usize) -> usize {
-        self.crossing.len() * itemsize
+        let packed = Layout::new(&once, to.strides())?.cloned(MemoryFormat::Preserve)?;
+        let sizes = once.iter().zip(shape).zip(packed.strides());
+        let repeated: Vec<i64> =
+            sizes.map(|((once, size), &stride)| if once == size { stride } else { 0 }).collect();
+        let repeated = Layout::new(shape, &repeated)?;
+        Ok(Self { repeats: once != shape, source, packed, repeated })
     }
 }
 
-/// Whether the elements of two layouts of one shape lie in the same way.
-fn same(one: &Layout, other: &Layout) -> bool {
-    let steps = one.strides().iter().zip(other.strides());
-    one.shape().iter().zip(steps).all(|(&size, (one, other))| size <= 1 || one == other)
-}
-
-fn peer_copy(
-    from: *mut u8,
-    here: &Stream,
-    to: *mut u8,
-    there: &Stream,
+/// Puts a copy between two devices on the stream of the source's device.
+///
+/// # Safety
+/// * `bytes` at `source` may be read in the order of `source_stream`, and `bytes` at `target`
+///   written, which are memory of the devices of these streams.
+unsafe fn peer_copy(
+    source: *mut u8,
+    source_stream: &Stream,
+    target: *mut u8,
+    target_stream: &Stream,
     bytes: usize,
 ) -> Result<()> {
-    let (here_context, there_context) = (here.context, there.context);
-    let _entered = here_context.enter()?;
-    // SAFETY: dense memory of both devices, there in the order of `here`, which waited for `there`.
+    let (from, to) = (source_stream.context, target_stream.context);
+    let (source, target) = (address(source), address(target));
+    let _entered = from.enter()?;
+    // SAFETY: the caller guarantees both memories, of the devices of these contexts, in the order of
+    // the source's stream.
     unsafe {
-        here_context.driver.copy_to_peer(
-            address(to),
-            there_context.raw,
-            address(from),
-            here_context.raw,
-            bytes,
-            here.raw(),
-        )
+        from.driver.copy_to_peer(target, to.raw, source, from.raw, bytes, source_stream.raw())
     }
 }

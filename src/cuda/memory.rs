@@ -1,4 +1,4 @@
-//! Fresh memory: on a device, in the order of a stream; and on the host, page-locked.
+//! New memory: of a device, in the order of a stream; and page-locked memory of the host.
 
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
@@ -6,28 +6,33 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::context::Context;
-use super::driver::{HOST_MEMORY, MEMORY_TYPE, OUT_OF_MEMORY, PORTABLE, driver};
-use super::stream::{Stream, address};
+use super::driver::{
+    CUDA_ERROR_OUT_OF_MEMORY, MEMHOSTALLOC_PORTABLE, MEMORYTYPE_HOST, POINTER_MEMORY_TYPE, address,
+    driver,
+};
+use super::stream::Stream;
 use super::tracker::StreamTracker;
 use crate::{Device, Error, Result};
 
 /// Memory of a device, from its driver's stream-ordered allocator and default pool.
 pub(super) struct DeviceBuffer {
     address: u64,
-    /// It may be used on this stream, or once this stream has come to where it was allocated; and is freed on it.
+    /// The stream in whose order the memory was allocated, and in whose order it is freed. Other
+    /// streams wait for this one before they use the memory.
     alloc_stream: Stream,
 }
 
 impl DeviceBuffer {
-    /// Memory of unspecified content, for work on this stream. No bytes need no memory.
+    /// Memory of unspecified content, for work on `stream`. Nothing is allocated for 0 bytes.
     pub(super) fn new(bytes: usize, stream: &Stream) -> Result<Self> {
         let context = stream.context;
         let mut address = 0;
         if bytes > 0 {
             let _entered = context.enter()?;
-            // SAFETY: room for the address; the stream lives, and its context is current.
+            // SAFETY: `address` is a local variable to write to; `stream` keeps its handle alive,
+            // and its context was just entered.
             unsafe { context.driver.allocate(&raw mut address, bytes, stream.raw()) }
-                .map_err(|error| in_bytes(error, bytes))?;
+                .map_err(|error| name_out_of_memory(error, bytes))?;
         }
         Ok(Self { address, alloc_stream: stream.for_every_thread() })
     }
@@ -44,14 +49,17 @@ impl DeviceBuffer {
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         let context = self.alloc_stream.context;
-        // In a graph that is being captured, it would be freed whenever that is replayed: better never.
+        // If a graph is being captured on the stream, each replay would free the memory again:
+        // better to leak it.
         if self.address != 0
             && self.alloc_stream.refuse_capture().is_ok()
             && let Ok(_entered) = context.enter()
         {
-            // SAFETY: allocated by `new`, and freed once, in the order of a stream that comes after all uses:
-            // that is `StreamTracker`'s to see to.
-            let _gone = unsafe { context.driver.free(self.address, self.alloc_stream.raw()) };
+            // SAFETY: `new` allocated the memory, and this is the only place that frees it. All
+            // uses come before in the order of the stream: a temporary buffer is used on this
+            // stream only, or `DeviceCopy` orders it after the other one; the memory of a tensor is
+            // freed after `OwnedBuffer` had its tracker join all recorded streams.
+            let _freed = unsafe { context.driver.free(self.address, self.alloc_stream.raw()) };
         }
     }
 }
@@ -71,7 +79,7 @@ impl OwnedBuffer {
 impl Drop for OwnedBuffer {
     fn drop(&mut self) {
         if self.tracker.join_all() {
-            // SAFETY: dropped once, here.
+            // SAFETY: this is the only place that drops the buffer, and it is not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.buffer) };
         }
     }
@@ -80,23 +88,25 @@ impl Drop for OwnedBuffer {
 /// Page-locked host memory, which devices read and write by themselves.
 pub(super) struct PinnedBuffer {
     data: NonNull<u8>,
+    /// `None` if nothing was allocated.
     context: Option<&'static Context>,
 }
 
-// SAFETY: plain memory that only its owner reaches.
+// SAFETY: the pointer is to memory that only this buffer reaches, and the driver frees such memory
+// on any thread.
 unsafe impl Send for PinnedBuffer {}
 
 impl PinnedBuffer {
-    /// Memory of unspecified content, aligned to pages. No bytes need no memory, but CUDA all the same.
+    /// Memory of unspecified content, aligned to pages. Nothing is allocated for 0 bytes.
     pub(super) fn new(bytes: usize, context: &'static Context) -> Result<Self> {
         if bytes == 0 {
             return Ok(Self { data: NonNull::dangling(), context: None });
         }
         let _entered = context.enter()?;
         let mut data: *mut c_void = std::ptr::null_mut();
-        // SAFETY: room for the address, and a current context.
-        unsafe { context.driver.allocate_host(&raw mut data, bytes, PORTABLE) }
-            .map_err(|error| in_bytes(error, bytes))?;
+        // SAFETY: `data` is a local variable to write to, and a context was just entered.
+        unsafe { context.driver.allocate_host(&raw mut data, bytes, MEMHOSTALLOC_PORTABLE) }
+            .map_err(|error| name_out_of_memory(error, bytes))?;
         let data = NonNull::new(data.cast()).ok_or(Error::OutOfMemory { bytes })?;
         Ok(Self { data, context: Some(context) })
     }
@@ -111,30 +121,33 @@ impl Drop for PinnedBuffer {
         if let Some(context) = self.context
             && let Ok(_entered) = context.enter()
         {
-            // SAFETY: allocated by `new`, and freed once. Whoever let a device at it has waited for that device.
-            let _gone = unsafe { context.driver.free_host(self.data.as_ptr().cast()) };
+            // SAFETY: `new` allocated the memory, and this is the only place that frees it. No
+            // device uses it any more: the code that put a copy from or to it on a stream waited
+            // for that copy, or leaked the buffer (`with_bounce_buffers`, `PendingCopy`).
+            let _freed = unsafe { context.driver.free_host(self.data.as_ptr().cast()) };
         }
     }
 }
 
-/// Whether host memory is page-locked, whoever did it: its ends are, and whoever locks memory locks all of an
-/// allocation. `false` where there is no CUDA.
+/// Whether host memory is page-locked, by this crate or by other code. Only the first and the last
+/// byte are looked at, because memory is locked as a whole allocation. `false` if there is no CUDA.
 pub(super) fn is_pinned(start: *const u8, bytes: usize) -> bool {
     let Ok(driver) = driver(Device::CUDA_HOST) else { return false };
-    let locked = |byte: *const u8| {
-        let mut kind = 0_u32;
-        // SAFETY: room for the number; the driver knows the address, or refuses it.
-        let known =
-            unsafe { driver.pointer_attribute((&raw mut kind).cast(), MEMORY_TYPE, address(byte)) };
-        known.is_ok() && kind == HOST_MEMORY
+    let is_locked = |byte: *const u8| {
+        let mut memory_type = 0_u32;
+        let value = (&raw mut memory_type).cast();
+        // SAFETY: `memory_type` is a local variable of the attribute's type to write to; the driver
+        // returns an error for an address that it does not know.
+        let known = unsafe { driver.pointer_attribute(value, POINTER_MEMORY_TYPE, address(byte)) };
+        known.is_ok() && memory_type == MEMORYTYPE_HOST
     };
-    bytes > 0 && locked(start) && locked(start.wrapping_add(bytes - 1))
+    bytes > 0 && is_locked(start) && is_locked(start.wrapping_add(bytes - 1))
 }
 
-/// The driver's refusal to give memory, in this crate's words.
-fn in_bytes(error: Error, bytes: usize) -> Error {
+/// [`Error::OutOfMemory`] for the driver's error that says so.
+fn name_out_of_memory(error: Error, bytes: usize) -> Error {
     match error {
-        Error::Cuda { code: OUT_OF_MEMORY, .. } => Error::OutOfMemory { bytes },
+        Error::Cuda { code: CUDA_ERROR_OUT_OF_MEMORY, .. } => Error::OutOfMemory { bytes },
         error => error,
     }
 }

@@ -1,15 +1,25 @@
-//! CUDA: memory of devices, copied to them, from them and between them, each in the order of a stream.
+//! CUDA: memory of devices, and copies to them, from them and between them, in the order of streams.
 //!
-//! A copy has a source and a target, which may lie on the host, on one device or on two. What crosses between
-//! places crosses once and densely: broadcast elements one time, gaps not at all, in the order of the target's
-//! strides. On a device a kernel gathers the elements ([`strided_copy`]), on the host the engine of `copy` does,
-//! chunk by chunk through page-locked memory ([`bounce_buffers`], [`chunks`]) unless the memory is page-locked itself.
+//! The layers, of which each imports from those above it only:
+//!
+//! ```text
+//! driver            NVIDIA's library, loaded at run time
+//! context           a device's primary context, made current for one call after another
+//! stream            streams and events
+//! tracker           which streams use which memory (recorded_streams: the list, and its lock)
+//! memory            allocations that are freed in the order of a stream; page-locked memory
+//! strided_copy      a copy on one device, by a kernel
+//! host_transfer     a copy over the bus, directly or through bounce_buffers, in chunks
+//! device_copy       any copy: a plan of those two
+//! copies            the same for buffers that are tracked
+//! ```
 //!
 //! Invariants:
-//! * work on a device's memory is put on a stream after what [`StreamTracker`] says it has to wait for, and `StreamTracker` is
-//!   told of it afterwards;
-//! * no call returns while a device may still read or write host memory that is not in its care, or memory of a
-//!   device that somebody else owns: they may free it at any time. [`Transfer`] returns earlier, and owns both.
+//! * work on a device's memory is put on a stream that waits for what the memory's tracker knows, and
+//!   the tracker's allocation stream waits for the work afterwards;
+//! * no call returns while a device may still read or write host memory that this crate does not
+//!   keep, or device memory that other code owns, because its owner may free it at any time.
+//!   [`Transfer`](crate::Transfer) returns earlier, and keeps both.
 
 mod bounce_buffers;
 mod chunks;
@@ -17,6 +27,8 @@ mod context;
 mod copies;
 mod device_copy;
 mod driver;
+mod elements;
+mod host_transfer;
 mod memory;
 mod recorded_streams;
 mod stream;
@@ -43,10 +55,10 @@ impl Device {
     pub fn current_cuda() -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
         let (mut context, mut index): (_, c_int) = (std::ptr::null_mut(), 0);
-        // SAFETY: room for the handle.
+        // SAFETY: `context` is a local variable to write to.
         unsafe { driver.current_context(&raw mut context) }?;
         if !context.is_null() {
-            // SAFETY: room for the number; a context is current.
+            // SAFETY: `index` is a local variable to write to, and a context is current.
             unsafe { driver.current_device(&raw mut index) }?;
         }
         Ok(Self::cuda(index))
@@ -61,16 +73,17 @@ impl Device {
         let driver = driver::driver(Self::cuda(0))?;
         let ask = |attribute| {
             let mut answer: c_int = 0;
-            let (room, address) = ((&raw mut answer).cast(), stream::address(address));
-            // SAFETY: room for the number; the driver knows the address, or refuses it.
+            let (room, address) = ((&raw mut answer).cast(), driver::address(address));
+            // SAFETY: `answer` is a local variable of the attributes' type to write to; the driver
+            // returns an error for an address that it does not know.
             match unsafe { driver.pointer_attribute(room, attribute, address) } {
                 Ok(()) => Ok(Some(answer)),
-                Err(Error::Cuda { code: driver::INVALID_VALUE, .. }) => Ok(None),
+                Err(Error::Cuda { code: driver::CUDA_ERROR_INVALID_VALUE, .. }) => Ok(None),
                 Err(error) => Err(error),
             }
         };
-        match (ask(driver::MEMORY_TYPE)?, ask(driver::DEVICE_ORDINAL)?) {
-            (Some(driver::DEVICE_MEMORY), Some(index)) => Ok(Self::cuda(index)),
+        match (ask(driver::POINTER_MEMORY_TYPE)?, ask(driver::POINTER_DEVICE_ORDINAL)?) {
+            (Some(driver::MEMORYTYPE_DEVICE), Some(index)) => Ok(Self::cuda(index)),
             _ => Err(Error::InvalidDescriptor {
                 field: "address".into(),
                 value: format!("{address:p}"),

@@ -1,14 +1,13 @@
 //! Streams, and the events that order one after another.
 
 use std::any::Any;
-use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::sync::Arc;
 
 use cudarc::driver::sys::{CUevent, CUstream};
 
 use super::context::Context;
-use super::driver::{NO_TIMING, NON_BLOCKING, NOT_READY};
+use super::driver::{CUDA_ERROR_NOT_READY, EVENT_DISABLE_TIMING, STREAM_NON_BLOCKING};
 use crate::{Device, Error, Result};
 
 /// A queue of work of a CUDA device: what is put on it is done in this order.
@@ -37,9 +36,10 @@ enum QueueKind {
 #[derive(Clone, Copy)]
 struct Handle(CUstream);
 
-// SAFETY: the driver's streams may be used on any thread.
+// SAFETY: the driver documents that its functions may be called on any thread; it locks a stream's
+// state itself.
 unsafe impl Send for Handle {}
-// SAFETY: likewise.
+// SAFETY: as above.
 unsafe impl Sync for Handle {}
 
 /// A stream that this crate made.
@@ -50,10 +50,10 @@ struct Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        // Work that is on it is done all the same.
+        // The driver finishes the work that is on the stream before it frees what the stream needs.
         if let Ok(_entered) = self.context.enter() {
-            // SAFETY: made by `Stream::new`, and destroyed once.
-            let _gone = unsafe { self.context.driver.destroy_stream(self.handle.0) };
+            // SAFETY: `Stream::new` made the stream, and the last handle destroys it here.
+            let _destroyed = unsafe { self.context.driver.destroy_stream(self.handle.0) };
         }
     }
 }
@@ -70,8 +70,8 @@ impl Stream {
         let context = Context::of(cuda(device)?)?;
         let _entered = context.enter()?;
         let mut handle = std::ptr::null_mut();
-        // SAFETY: room for the handle, and a current context.
-        unsafe { context.driver.create_stream(&raw mut handle, NON_BLOCKING) }?;
+        // SAFETY: the pointer is to a local variable to write to, and a context was just entered.
+        unsafe { context.driver.create_stream(&raw mut handle, STREAM_NON_BLOCKING) }?;
         Ok(Self {
             context,
             queue: QueueKind::Ours(Arc::new(Made { context, handle: Handle(handle) })),
@@ -161,7 +161,7 @@ impl Stream {
     /// [`Error::Cuda`]: also for work that failed.
     pub fn synchronize(&self) -> Result<()> {
         let _entered = self.context.enter()?;
-        // SAFETY: a stream that lives, and its context is current.
+        // SAFETY: `self` keeps its handle alive, and its context was just entered.
         unsafe { self.context.driver.synchronize_stream(self.raw()) }
     }
 
@@ -175,18 +175,20 @@ impl Stream {
             return Ok(());
         }
         let _entered = self.context.enter()?;
-        // A graph would take the other one in, and do the work when it is replayed.
+        // The graph that is being captured would take the other stream in, and the wait would
+        // happen at each replay instead of now.
         self.refuse_capture()?;
         other.refuse_capture()?;
         let event = Event::record(other)?;
-        // SAFETY: a stream and an event that live; the driver keeps what it needs of the event.
+        // SAFETY: `self` and `event` keep their handles alive until the call returns; the driver
+        // keeps what it needs of the event.
         unsafe { self.context.driver.stream_wait_event(self.raw(), event.raw, 0) }
     }
 
     /// Waits until everything is done that was put on the stream so far, from whichever thread.
     pub(super) fn finish(&self) -> Result<()> {
         match self.queue {
-            // Of this thread: what is waited for may be on another one's.
+            // The handle means the calling thread's stream, but the work may be on another thread's.
             QueueKind::PerThreadDefault => self.context.synchronize(),
             _ => self.synchronize(),
         }
@@ -204,7 +206,8 @@ impl Stream {
     pub(super) fn is_capturing(&self) -> Result<bool> {
         let _entered = self.context.enter()?;
         let mut status = 0;
-        // SAFETY: a stream that lives, its context current, and room for the number.
+        // SAFETY: `self` keeps its handle alive, its context was just entered, and `status` is a
+        // local variable to write to.
         unsafe { self.context.driver.is_capturing(self.raw(), &raw mut status) }?;
         Ok(status != 0)
     }
@@ -273,51 +276,52 @@ pub(super) struct Event {
     raw: CUevent,
 }
 
-// SAFETY: the driver's events may be used on any thread.
+// SAFETY: the driver documents that its functions may be called on any thread; it locks an event's
+// state itself.
 unsafe impl Send for Event {}
-// SAFETY: likewise.
+// SAFETY: as above.
 unsafe impl Sync for Event {}
 
 impl Event {
-    /// An event that stands for nothing yet.
+    /// An event that was recorded nowhere yet, so that waiting for it returns at once.
     pub(super) fn new(context: &'static Context) -> Result<Self> {
         let _entered = context.enter()?;
         let mut raw = std::ptr::null_mut();
-        // SAFETY: room for the handle, and a current context.
-        unsafe { context.driver.create_event(&raw mut raw, NO_TIMING) }?;
+        // SAFETY: the pointer is to a local variable to write to, and a context was just entered.
+        unsafe { context.driver.create_event(&raw mut raw, EVENT_DISABLE_TIMING) }?;
         Ok(Self { context, raw })
     }
 
-    /// The point that a stream has come to.
+    /// The end of the work that was put on `stream` so far.
     pub(super) fn record(stream: &Stream) -> Result<Self> {
         let _entered = stream.context.enter()?;
         let event = Self::new(stream.context)?;
-        event.move_to(stream)?;
+        event.record_on(stream)?;
         Ok(event)
     }
 
-    /// Makes the event stand for the point that a stream of its device has come to.
-    pub(super) fn move_to(&self, stream: &Stream) -> Result<()> {
+    /// Makes this event mark the end of the work that was put on `stream`, a stream of the same
+    /// device, so far.
+    pub(super) fn record_on(&self, stream: &Stream) -> Result<()> {
         let _entered = self.context.enter()?;
-        // SAFETY: an event and a stream of this context that live.
+        // SAFETY: both keep their handles alive, and belong to the context that was just entered.
         unsafe { self.context.driver.record_event(self.raw, stream.raw()) }
     }
 
-    /// Waits until the point is past.
+    /// Waits until the work before the event is done.
     pub(super) fn wait(&self) -> Result<()> {
         let _entered = self.context.enter()?;
-        // SAFETY: an event that lives.
+        // SAFETY: `self` keeps the event alive.
         unsafe { self.context.driver.synchronize_event(self.raw) }
     }
 
-    /// Whether the point is past.
+    /// Whether the work before the event is done.
     pub(super) fn is_past(&self) -> Result<bool> {
-        const NOT_YET: c_int = NOT_READY;
         let _entered = self.context.enter()?;
-        // SAFETY: likewise.
+        // SAFETY: `self` keeps the event alive.
         match unsafe { self.context.driver.query_event(self.raw) } {
             Ok(()) => Ok(true),
-            Err(Error::Cuda { code: NOT_YET, .. }) => Ok(false),
+            Err(Error::Cuda { code: CUDA_ERROR_NOT_READY, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -326,13 +330,9 @@ impl Event {
 impl Drop for Event {
     fn drop(&mut self) {
         if let Ok(_entered) = self.context.enter() {
-            // SAFETY: made by `new`, and destroyed once. Who waits for it waits all the same.
-            let _gone = unsafe { self.context.driver.destroy_event(self.raw) };
+            // SAFETY: `new` made the event, and this is the only place that destroys it. The driver
+            // keeps what streams need that wait for it.
+            let _destroyed = unsafe { self.context.driver.destroy_event(self.raw) };
         }
     }
-}
-
-/// An address as the driver takes it.
-pub(super) fn address<T>(data: *const T) -> u64 {
-    data.cast::<c_void>().expose_provenance() as u64
 }

@@ -1,39 +1,58 @@
 //! Copies between two layouts on one device.
+//!
+//! A copy becomes a [`LaunchPlan`]: its dimensions, ordered and coalesced, and the largest unit of
+//! 1, 2, 4, 8 or 16 bytes that every address and stride is a multiple of. If one dimension of
+//! adjacent units is left, the driver's own copy does it; otherwise a kernel of `strided_copy.cu`
+//! does, in which each GPU thread copies one unit at a time.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_void};
+use std::sync::{Mutex, PoisonError};
 
 use cudarc::driver::sys::CUfunction;
-use smallvec::SmallVec;
 
 use super::context::Context;
-use super::stream::{Stream, address};
-use crate::{Error, Layout, Result};
+use super::driver::{Launch, address};
+use super::elements::Elements;
+use super::stream::Stream;
+use crate::layout::paired::{PairedDim, PairedDims};
+use crate::{Error, Result};
 
-/// What `gather.cu` became.
+/// The kernels of `strided_copy.cu`, compiled, and a NUL at the end.
 const PTX: &str = concat!(include_str!("gather.ptx"), "\0");
 
-/// As many loops as a kernel can be given: `DLBRIDGE_RANK`.
-const RANK: usize = 64;
+/// The number of dimensions that a kernel's parameter has room for: `DLBRIDGE_RANK`.
+const MAX_RANK: usize = 64;
 
-/// Threads of a block.
-const BLOCK: u64 = 256;
+const THREADS_PER_BLOCK: u64 = 256;
 
-/// Blocks that a multiprocessor has at work at once.
-const BLOCKS: u64 = 8;
+/// Enough thread blocks to keep a multiprocessor busy; further units are left to the same threads.
+const BLOCKS_PER_MULTIPROCESSOR: u64 = 8;
 
-/// The kernels, for units of 1, 2, 4, 8 and 16 bytes.
-pub(super) struct Kernels([CUfunction; 5]);
+/// The kernels of one device, for units of 1, 2, 4, 8 and 16 bytes.
+#[derive(Clone, Copy)]
+struct Kernels([CUfunction; 5]);
+
+// SAFETY: the driver documents that its functions may be called on any thread, and modules are never
+// unloaded.
+unsafe impl Send for Kernels {}
+
+/// The kernels that were loaded so far, by the index of their device.
+static KERNELS: Mutex<BTreeMap<i32, Kernels>> = Mutex::new(BTreeMap::new());
 
 impl Kernels {
-    fn of(context: &'static Context) -> Result<&'static Self> {
-        if let Some(kernels) = context.kernels.get() {
-            return Ok(kernels);
+    /// The kernels of a device, which are loaded when they are first needed.
+    fn of(context: &'static Context) -> Result<Self> {
+        let loaded = || KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernels) = loaded().get(&context.index) {
+            return Ok(*kernels);
         }
-        let _entered = context.enter()?;
-        let mut module = std::ptr::null_mut();
-        // SAFETY: room for the handle; PTX as a C string, and a current context.
-        unsafe { context.driver.load_module(&raw mut module, PTX.as_ptr().cast()) }?;
-        let mut functions = [std::ptr::null_mut(); 5];
+        let kernels = Self::load(context)?;
+        // If another thread was quicker, its module serves both.
+        Ok(*loaded().entry(context.index).or_insert(kernels))
+    }
+
+    fn load(context: &'static Context) -> Result<Self> {
         const NAMES: [&CStr; 5] = [
             c"dlbridge_gather_1",
             c"dlbridge_gather_2",
@@ -41,215 +60,217 @@ impl Kernels {
             c"dlbridge_gather_8",
             c"dlbridge_gather_16",
         ];
+        let _entered = context.enter()?;
+        let mut module = std::ptr::null_mut();
+        // SAFETY: `module` is a local variable to write to, `PTX` ends with a NUL, and a context was
+        // just entered.
+        unsafe { context.driver.load_module(&raw mut module, PTX.as_ptr().cast()) }?;
+        let mut functions = [std::ptr::null_mut(); 5];
         for (function, name) in functions.iter_mut().zip(NAMES) {
-            // SAFETY: room for the handle; a module of this context, which stays loaded.
+            // SAFETY: `function` points to a local variable to write to, and `module` was just
+            // loaded.
             unsafe { context.driver.module_function(function, module, name.as_ptr()) }?;
         }
-        // Should another thread have been quicker, its module serves both.
-        Ok(context.kernels.get_or_init(|| Self(functions)))
+        Ok(Self(functions))
+    }
+
+    /// The kernel for units of this many bytes.
+    fn for_unit(&self, unit: u64) -> CUfunction {
+        self.0[unit.trailing_zeros() as usize]
     }
 }
 
-/// What a kernel is given: `Loops` of `gather.cu`.
+/// The parameter that a kernel gets: `Loops` of `strided_copy.cu`. Strides are in units.
 #[repr(C)]
 struct Loops {
     total: u64,
     rank: u32,
     pad: u32,
-    count: [u64; RANK],
-    from: [i64; RANK],
-    to: [i64; RANK],
+    count: [u64; MAX_RANK],
+    from: [i64; MAX_RANK],
+    to: [i64; MAX_RANK],
 }
 
-/// One loop over both sides. Steps are in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Loop {
-    count: u64,
-    from: i64,
-    to: i64,
-}
+const _: () = assert!(size_of::<Loops>() == 1552, "as in strided_copy.cu");
 
 /// A copy as a kernel runs it.
 #[derive(Debug)]
 struct LaunchPlan {
-    /// The outermost first: by the steps of the target, which are positive.
-    loops: SmallVec<[Loop; 8]>,
-    /// Bytes that are copied at once: a power of two, by which addresses and steps can be divided.
+    /// Offsets in bytes, counted from `source` and `target`. The last dimension, if it steps by one
+    /// unit on both sides, counts units.
+    dims: PairedDims,
+    /// Bytes that are copied at once: a power of two that divides all addresses and strides.
     unit: u64,
-    from: u64,
-    to: u64,
+    /// The address of the first unit.
+    source: u64,
+    /// The address of the first unit.
+    target: u64,
 }
 
 impl LaunchPlan {
-    fn new(
-        (from, from_layout): (u64, &Layout),
-        (to, to_layout): (u64, &Layout),
-        itemsize: usize,
-    ) -> Self {
-        let item = itemsize as i64;
-        let mut plan = Self { loops: SmallVec::new(), unit: 1, from, to };
-        let steps = from_layout.strides().iter().zip(to_layout.strides());
-        for (&size, (&from, &to)) in to_layout.shape().iter().zip(steps) {
-            if size != 1 {
-                plan.push(Loop { count: size.unsigned_abs(), from: from * item, to: to * item });
-            }
-        }
-        // Every element is a loop over its bytes to begin with.
-        plan.loops.push(Loop { count: itemsize as u64, from: 1, to: 1 });
-        plan.loops.dedup_by(|inner, outer| {
-            let one = [(inner.from, outer.from), (inner.to, outer.to)].iter().all(
-                |&(inner_step, outer_step)| {
-                    i64::try_from(inner.count)
-                        .is_ok_and(|count| inner_step.checked_mul(count) == Some(outer_step))
-                },
-            );
-            if one {
-                *outer = Loop { count: outer.count * inner.count, ..*inner };
-            }
-            one
-        });
-        plan.widen();
+    fn new(source: Elements<'_>, target: Elements<'_>, itemsize: usize) -> Self {
+        let mut dims = PairedDims::default();
+        let strides = (source.layout.strides(), target.layout.strides());
+        dims.insert_strides(target.layout.shape(), strides.0, strides.1, itemsize);
+        // Every element is a dimension of bytes.
+        dims.dims.push(PairedDim { count: itemsize, source: 1, target: 1 });
+        dims.coalesce();
+        let source = address(source.data).wrapping_add_signed(dims.start.source as i64);
+        let target = address(target.data).wrapping_add_signed(dims.start.target as i64);
+        let mut plan = Self { dims, unit: 1, source, target };
+        plan.widen_unit();
         plan
     }
 
-    /// Adds a loop in its place, from the end that makes the target's step positive.
-    fn push(&mut self, dim: Loop) {
-        let last = dim.count as i64 - 1;
-        let dim = if dim.to < 0 {
-            self.from = self.from.wrapping_add_signed(last * dim.from);
-            self.to = self.to.wrapping_add_signed(last * dim.to);
-            Loop { count: dim.count, from: -dim.from, to: -dim.to }
-        } else {
-            dim
-        };
-        let place =
-            self.loops.iter().rposition(|other| other.to >= dim.to).map_or(0, |place| place + 1);
-        self.loops.insert(place, dim);
+    /// Makes the innermost dimension, which is one of bytes, one of units that are as large as
+    /// possible.
+    fn widen_unit(&mut self) {
+        let Some((bytes, outer)) = self.dims.dims.split_last_mut() else { return };
+        let strides = outer.iter().fold(0, |strides, dim| {
+            strides | dim.source.unsigned_abs() | dim.target.unsigned_abs()
+        });
+        // The lowest bit that is set in any of these numbers is the largest power of two that
+        // divides them all.
+        let combined = self.source | self.target | (strides | bytes.count) as u64;
+        self.unit = 1 << combined.trailing_zeros().min(4);
+        let unit = self.unit as isize;
+        *bytes = PairedDim { count: bytes.count / self.unit as usize, source: unit, target: unit };
+        if bytes.count == 1 && !outer.is_empty() {
+            self.dims.dims.pop();
+        }
     }
 
-    /// Makes the innermost loop, which is over bytes, one over units as large as they can be.
-    fn widen(&mut self) {
-        let Some((bytes, outer)) = self.loops.split_last_mut() else { return };
-        let steps = outer
-            .iter()
-            .fold(0, |steps, dim| steps | dim.from.unsigned_abs() | dim.to.unsigned_abs());
-        let odd = self.from | self.to | steps | bytes.count;
-        self.unit = 1 << odd.trailing_zeros().min(4);
-        let unit = self.unit as i64;
-        *bytes = Loop { count: bytes.count / self.unit, from: unit, to: unit };
-        if bytes.count == 1 && !outer.is_empty() {
-            self.loops.pop();
+    /// The number of bytes, if they are adjacent on both sides.
+    fn contiguous_bytes(&self) -> Option<usize> {
+        let unit = self.unit as isize;
+        match self.dims.dims[..] {
+            [dim] if (dim.source, dim.target) == (unit, unit) => {
+                Some(dim.count * self.unit as usize)
+            }
+            _ => None,
         }
+    }
+
+    /// The kernel's parameter.
+    fn loops(&self) -> Result<Loops> {
+        let dims = &self.dims.dims;
+        if dims.len() > MAX_RANK {
+            let (found, target) = (dims.len(), "a copy on CUDA");
+            return Err(Error::TooManyDimensions { found, limit: MAX_RANK, target });
+        }
+        let mut loops = Loops {
+            total: dims.iter().map(|dim| dim.count as u64).product(),
+            rank: dims.len() as u32,
+            pad: 0,
+            count: [1; MAX_RANK],
+            from: [0; MAX_RANK],
+            to: [0; MAX_RANK],
+        };
+        let unit = self.unit as i64;
+        for (index, dim) in dims.iter().enumerate() {
+            loops.count[index] = dim.count as u64;
+            loops.from[index] = dim.source as i64 / unit;
+            loops.to[index] = dim.target as i64 / unit;
+        }
+        Ok(loops)
     }
 }
 
-/// Copies elements to their places in another layout of the same shape.
+/// Puts a copy on `stream`: every element of `source` to its index in `target`, which has the same
+/// shape.
 ///
 /// # Safety
-/// * Both are memory of the stream's device, there in the stream's order: every element of `from` may be read,
-///   every element of `to` written; none of `to` is reached twice, nor is it an element of `from`.
+/// * Both are memory of the stream's device. In the order of the stream, every element of `source`
+///   may be read and every element of `target` written.
+/// * No byte of `target` belongs to two of its elements, or to an element of `source`.
 pub(super) unsafe fn strided_copy(
-    from: (*const u8, &Layout),
-    to: (*const u8, &Layout),
+    source: Elements<'_>,
+    target: Elements<'_>,
     itemsize: usize,
     stream: &Stream,
 ) -> Result<()> {
     let context = stream.context;
-    let plan = LaunchPlan::new((address(from.0), from.1), (address(to.0), to.1), itemsize);
-    if let [Loop { count, from, to }] = plan.loops[..]
-        && (from, to) == (plan.unit as i64, plan.unit as i64)
-    {
-        let bytes = count * plan.unit;
+    let plan = LaunchPlan::new(source, target, itemsize);
+    if let Some(bytes) = plan.contiguous_bytes() {
         let _entered = context.enter()?;
-        // SAFETY: one run on both sides; the caller's promise.
+        // SAFETY: the bytes are those of the elements on both sides, which the caller guarantees
+        // may be read and written in the order of the stream.
         return unsafe {
-            context.driver.copy_on_device(plan.to, plan.from, bytes as usize, stream.raw())
+            context.driver.copy_on_device(plan.target, plan.source, bytes, stream.raw())
         };
     }
-    if plan.loops.len() > RANK {
-        return Err(Error::TooManyDimensions {
-            found: plan.loops.len(),
-            limit: RANK,
-            target: "a copy on CUDA",
-        });
-    }
-    let mut loops = Loops {
-        total: plan.loops.iter().map(|dim| dim.count).product(),
-        rank: plan.loops.len() as u32,
-        pad: 0,
-        count: [1; RANK],
-        from: [0; RANK],
-        to: [0; RANK],
-    };
-    let unit = plan.unit as i64;
-    for (place, dim) in plan.loops.iter().enumerate() {
-        (loops.count[place], loops.from[place], loops.to[place]) =
-            (dim.count, dim.from / unit, dim.to / unit);
-    }
-    let Kernels(functions) = Kernels::of(context)?;
-    let function = functions[plan.unit.trailing_zeros() as usize];
-    let grid = loops.total.div_ceil(BLOCK).min(BLOCKS * u64::from(context.multiprocessors)) as u32;
-    let (mut from, mut to) = (plan.from, plan.to);
+    let mut loops = plan.loops()?;
+    let kernel = Kernels::of(context)?.for_unit(plan.unit);
+    let max_blocks = BLOCKS_PER_MULTIPROCESSOR * u64::from(context.multiprocessors);
+    let thread_blocks = loops.total.div_ceil(THREADS_PER_BLOCK).min(max_blocks) as u32;
+    let (mut from, mut to) = (plan.source, plan.target);
     let mut parameters: [*mut c_void; 3] =
         [(&raw mut from).cast(), (&raw mut to).cast(), (&raw mut loops).cast()];
+    let launch = Launch {
+        kernel,
+        thread_blocks,
+        threads_per_block: THREADS_PER_BLOCK as u32,
+        stream: stream.raw(),
+        parameters: &mut parameters,
+    };
     let _entered = context.enter()?;
-    // SAFETY: the parameters are those of the kernel, which reaches the caller's elements and nothing else; the
-    // driver reads them before it returns.
-    unsafe {
-        context.driver.launch(
-            function,
-            grid,
-            1,
-            1,
-            BLOCK as u32,
-            1,
-            1,
-            0,
-            stream.raw(),
-            parameters.as_mut_ptr(),
-            std::ptr::null_mut(),
-        )
-    }
+    // SAFETY: the kernel was loaded in this context, and has these three parameters. It reads the
+    // elements of `source` and writes those of `target`, as the caller allows in the order of the
+    // stream, and reaches nothing else.
+    unsafe { context.driver.launch(launch) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Layout;
 
     fn plan(
         shape: &[i64],
-        from: &[i64],
-        to: &[i64],
+        source_strides: &[i64],
+        target_strides: &[i64],
         itemsize: usize,
-        at: (u64, u64),
+        addresses: (usize, usize),
     ) -> LaunchPlan {
         let layout = |strides| Layout::new(shape, strides).expect("valid");
-        LaunchPlan::new((at.0, &layout(from)), (at.1, &layout(to)), itemsize)
+        let (source_layout, target_layout) = (layout(source_strides), layout(target_strides));
+        let data = std::ptr::without_provenance_mut;
+        LaunchPlan::new(
+            Elements { data: data(addresses.0), layout: &source_layout },
+            Elements { data: data(addresses.1), layout: &target_layout },
+            itemsize,
+        )
+    }
+
+    fn dim(count: usize, source: isize, target: isize) -> PairedDim {
+        PairedDim { count, source, target }
     }
 
     #[test]
-    fn loops_that_step_as_one_are_one() {
+    fn contiguous_elements_are_one_dimension_of_units() {
         let plan = plan(&[4, 6], &[6, 1], &[6, 1], 4, (4096, 8192));
-        assert_eq!((plan.unit, &plan.loops[..]), (16, &[Loop { count: 6, from: 16, to: 16 }][..]));
+        assert_eq!((plan.unit, &plan.dims.dims[..]), (16, &[dim(6, 16, 16)][..]));
+        assert_eq!(plan.contiguous_bytes(), Some(96));
     }
 
     #[test]
-    fn units_fit_addresses_and_steps() {
+    fn units_fit_addresses_and_strides() {
         // Every other element of 12 bytes.
         let strided = plan(&[5], &[2], &[1], 12, (4096, 8192));
-        let loops = [Loop { count: 5, from: 24, to: 12 }, Loop { count: 3, from: 4, to: 4 }];
-        assert_eq!((strided.unit, &strided.loops[..]), (4, &loops[..]));
+        let dims = [dim(5, 24, 12), dim(3, 4, 4)];
+        assert_eq!((strided.unit, &strided.dims.dims[..]), (4, &dims[..]));
         assert_eq!(plan(&[5], &[2], &[1], 8, (4096 + 2, 8192)).unit, 2);
         // A transpose.
         let transposed = plan(&[3, 2], &[1, 3], &[2, 1], 4, (4096, 8192));
-        let loops = [Loop { count: 3, from: 4, to: 8 }, Loop { count: 2, from: 12, to: 4 }];
-        assert_eq!((transposed.unit, &transposed.loops[..]), (4, &loops[..]));
+        let dims = [dim(3, 4, 8), dim(2, 12, 4)];
+        assert_eq!((transposed.unit, &transposed.dims.dims[..]), (4, &dims[..]));
+        assert_eq!(transposed.contiguous_bytes(), None);
     }
 
     #[test]
-    fn targets_are_walked_upwards() {
+    fn negative_target_strides_are_counted_from_the_other_end() {
         let plan = plan(&[3], &[1], &[-1], 2, (4096, 8196));
-        assert_eq!((plan.from, plan.to, plan.unit), (4100, 8192, 2));
-        assert_eq!(plan.loops[..], [Loop { count: 3, from: -2, to: 2 }]);
+        assert_eq!((plan.source, plan.target, plan.unit), (4100, 8192, 2));
+        assert_eq!(plan.dims.dims[..], [dim(3, -2, 2)]);
     }
 }

@@ -42,7 +42,7 @@
 
 use std::sync::Arc;
 
-use super::driver::INVALID_HANDLE;
+use super::driver::CUDA_ERROR_INVALID_HANDLE;
 use super::recorded_streams::RecordedStreams;
 use super::stream::Stream;
 use crate::{Error, Result};
@@ -73,7 +73,8 @@ impl StreamTracker {
             // If the stream's owner destroyed it too early, one wait for everything on the device
             // includes what was on the stream.
             let answer = user.is_capturing();
-            let is_destroyed = matches!(answer, Err(Error::Cuda { code: INVALID_HANDLE, .. }));
+            let is_destroyed =
+                matches!(answer, Err(Error::Cuda { code: CUDA_ERROR_INVALID_HANDLE, .. }));
             if !is_destroyed || user.context.synchronize().is_err() {
                 return Err(error);
             }
@@ -100,9 +101,7 @@ impl StreamTracker {
         let users = self.recorded.snapshot();
         self.record_until_release(stream);
         self.alloc_stream.synchronize()?;
-        users
-            .iter()
-            .try_for_each(|user| user.synchronize().or_else(|_| user.context.synchronize()))
+        users.iter().try_for_each(|user| user.synchronize().or_else(|_| user.context.synchronize()))
     }
 
     fn record_until_release(&self, stream: &Stream) {
