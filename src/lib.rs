@@ -109,7 +109,7 @@
 //! * Memory comes from the default pool of the driver's stream-ordered allocator, in the device's primary context,
 //!   which libtorch and the CUDA runtime use too. The thread's current device stays what it is.
 //! * What crosses the bus crosses once: gaps are left out and broadcast elements sent one time, because a side that
-//!   has them gathers first. Pageable memory goes through a pair of page-locked buffers that is kept; page-locked
+//!   has them is packed first. Pageable memory goes through a pair of page-locked buffers that is kept; page-locked
 //!   memory ([`Tensor::pin`]) directly, and with `start_to_device` while the host does other things.
 //! * A stream on which a CUDA graph is being captured is refused. While a blocking stream captures, the driver refuses
 //!   the legacy default stream.

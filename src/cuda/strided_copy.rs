@@ -19,7 +19,7 @@ use crate::layout::paired::{PairedDim, PairedDims};
 use crate::{Error, Result};
 
 /// The kernels of `strided_copy.cu`, compiled, and a NUL at the end.
-const PTX: &str = concat!(include_str!("gather.ptx"), "\0");
+const PTX: &str = concat!(include_str!("strided_copy.ptx"), "\0");
 
 /// The number of dimensions that a kernel's parameter has room for: `DLBRIDGE_RANK`.
 const MAX_RANK: usize = 64;
@@ -54,11 +54,11 @@ impl Kernels {
 
     fn load(context: &'static Context) -> Result<Self> {
         const NAMES: [&CStr; 5] = [
-            c"dlbridge_gather_1",
-            c"dlbridge_gather_2",
-            c"dlbridge_gather_4",
-            c"dlbridge_gather_8",
-            c"dlbridge_gather_16",
+            c"dlbridge_strided_copy_1",
+            c"dlbridge_strided_copy_2",
+            c"dlbridge_strided_copy_4",
+            c"dlbridge_strided_copy_8",
+            c"dlbridge_strided_copy_16",
         ];
         let _entered = context.enter()?;
         let mut module = std::ptr::null_mut();

@@ -44,7 +44,7 @@ pub(crate) fn generate(verify: bool) -> Outcome {
     )?;
     let header = declare(&root().join("include/dlbridge.h"), OURS, OF_DLPACK)?;
     put("capi/src/header.rs", &header.replace("use crate::ffi", "use dlbridge::ffi"), verify)?;
-    put("src/cuda/gather.ptx", &crate::kernel::ptx()?, verify)?;
+    put("src/cuda/strided_copy.ptx", &crate::kernel::ptx()?, verify)?;
     crate::kernel::assembles()?;
     same_as_upstream(&dlpack)
 }

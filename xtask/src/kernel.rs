@@ -1,4 +1,4 @@
-//! `src/cuda/gather.ptx`, from the kernels in `gather.cu`, by NVIDIA's run-time compiler.
+//! `src/cuda/strided_copy.ptx`, from the kernels in `strided_copy.cu`, by NVIDIA's run-time compiler.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 
@@ -16,7 +16,7 @@ pub(crate) fn compiler() -> Outcome<std::path::PathBuf> {
 
 /// The kernels as PTX.
 pub(crate) fn ptx() -> Outcome<String> {
-    let source = CString::new(std::fs::read_to_string(root().join("src/cuda/gather.cu"))?)?;
+    let source = CString::new(std::fs::read_to_string(root().join("src/cuda/strided_copy.cu"))?)?;
     // SAFETY: NVIDIA's library.
     let library = unsafe { Library::new(compiler()?.join("libnvrtc.so.13")) }?;
     let mut program: *mut c_void = std::ptr::null_mut();
@@ -35,7 +35,7 @@ pub(crate) fn ptx() -> Outcome<String> {
     let create = unsafe { library.get::<Create>(b"nvrtcCreateProgram\0") }?;
     // SAFETY: room for the handle, and strings.
     succeeded("nvrtcCreateProgram", unsafe {
-        create(&raw mut program, source.as_ptr(), c"gather.cu".as_ptr(), 0, none, none)
+        create(&raw mut program, source.as_ptr(), c"strided_copy.cu".as_ptr(), 0, none, none)
     })?;
     // SAFETY: the function has this type.
     let compile = unsafe { library.get::<Compile>(b"nvrtcCompileProgram\0") }?;
@@ -48,7 +48,7 @@ pub(crate) fn ptx() -> Outcome<String> {
     }
     let ptx = text(&library, program, b"nvrtcGetPTXSize\0", b"nvrtcGetPTX\0")?;
     // The kernels use nothing that is new, and should run wherever there is a driver.
-    let head = "// Generated from gather.cu by `cargo xtask bindings`. It asks for little, so that old drivers take it too.\n";
+    let head = "// Generated from strided_copy.cu by `cargo xtask bindings`. It asks for little, so that old drivers take it too.\n";
     let kept =
         ptx.lines().skip_while(|line| !line.starts_with(".version")).map(|line| match line {
             line if line.starts_with(".version") => ".version 7.0",
@@ -87,7 +87,7 @@ pub(crate) fn assembles() -> Outcome {
     for chip in ["sm_52", "sm_75", "sm_90", "sm_100"] {
         let mut command = std::process::Command::new(&assembler);
         command.arg(format!("--gpu-name={chip}")).args(["--output-file", "/dev/null"]);
-        crate::run(command.arg(root().join("src/cuda/gather.ptx")))?;
+        crate::run(command.arg(root().join("src/cuda/strided_copy.ptx")))?;
     }
     Ok(())
 }

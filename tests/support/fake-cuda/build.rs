@@ -1,7 +1,7 @@
 //! Names the library as the driver's is named, and compiles the GPU's kernels for the host.
 
 /// The source of the kernels, from this package's folder.
-const KERNELS: &str = "../../../src/cuda/gather.cu";
+const KERNELS: &str = "../../../src/cuda/strided_copy.cu";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -7,7 +7,7 @@ use std::ffi::{c_uint, c_void};
 use crate::memory::Memory;
 
 /// A kernel's name without the size of its unit.
-pub(crate) const NAME: &str = "dlbridge_gather_";
+pub(crate) const NAME: &str = "dlbridge_strided_copy_";
 /// The units, in bytes, that there are kernels for.
 pub(crate) const UNITS: [usize; 5] = [1, 2, 4, 8, 16];
 const MAX_RANK: usize = 64;

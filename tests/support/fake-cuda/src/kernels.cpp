@@ -16,7 +16,7 @@ thread_local Dim gridDim, blockDim, blockIdx, threadIdx;
 #include KERNELS // the file that build.rs names
 
 // The kernels' names; kernel.rs has them too.
-#define KERNEL(unit) dlbridge_gather_##unit
+#define KERNEL(unit) dlbridge_strided_copy_##unit
 
 static_assert(sizeof(Loops) == 1552, "kernel.rs has the same struct");
 

@@ -325,17 +325,17 @@ fn launch(function: usize, mut from: u64, mut to: u64, loops: &mut Loops) {
 #[test]
 fn kernels_copy_strided_elements_within_bounds() {
     let _serial = begin();
-    let image = c"// A module.\n.version 7.0\n.visible .entry dlbridge_gather_2(\n";
+    let image = c"// A module.\n.version 7.0\n.visible .entry dlbridge_strided_copy_2(\n";
     // SAFETY: a C string literal ends with a NUL.
     let module = made(|out| unsafe { cuModuleLoadData(out, image.as_ptr()) });
     let mut none = MaybeUninit::uninit();
     // SAFETY: a C string literal ends with a NUL.
     let missing =
-        unsafe { cuModuleGetFunction(Some(&mut none), module, c"dlbridge_gather_1".as_ptr()) };
+        unsafe { cuModuleGetFunction(Some(&mut none), module, c"dlbridge_strided_copy_1".as_ptr()) };
     assert_eq!(missing, NOT_FOUND);
     // SAFETY: a C string literal ends with a NUL.
     let function =
-        made(|out| unsafe { cuModuleGetFunction(out, module, c"dlbridge_gather_2".as_ptr()) });
+        made(|out| unsafe { cuModuleGetFunction(out, module, c"dlbridge_strided_copy_2".as_ptr()) });
     // Two rows of four, the second one first, are written as columns.
     let (mut count, mut from, mut to) = ([0; 64], [0; 64], [0; 64]);
     count[..2].copy_from_slice(&[4, 2]);
@@ -353,6 +353,6 @@ fn kernels_copy_strided_elements_within_bounds() {
     launch(function, source + 6, target, &mut loops);
     launch(function, source + 8, target + 2, &mut loops);
     launch(function, source + 9, target, &mut loops);
-    let read = "cuLaunchKernel device=0 name=dlbridge_gather_2 total=8 stream=legacy: reads: ";
+    let read = "cuLaunchKernel device=0 name=dlbridge_strided_copy_2 total=8 stream=legacy: reads: ";
     expect_faults(&[read, "writes: ", "is not aligned"]);
 }

@@ -1,11 +1,11 @@
 /*
- * Copies elements between two layouts on one device. Compiled to gather.ptx by `cargo xtask bindings`; the
- * fake CUDA driver of the tests compiles it for the host.
+ * Copies elements between two layouts on one device. Compiled to strided_copy.ptx by
+ * `cargo xtask bindings`; the fake CUDA driver of the tests compiles it for the host.
  */
 
 #define DLBRIDGE_RANK 64
 
-/* Loops, the outermost first. Steps are in units. */
+/* Dimensions, the outermost first. Strides are in units. */
 struct Loops {
   unsigned long long total; /* product of all counts */
   unsigned rank;
@@ -19,8 +19,8 @@ struct alignas(16) Unit16 {
   unsigned long long low, high;
 };
 
-/* Neighbouring threads write neighbouring units, as far as the target has them. */
-#define DLBRIDGE_GATHER(name, Unit)                                                                  \
+/* Neighbouring threads write neighbouring units, where the target has such. */
+#define DLBRIDGE_STRIDED_COPY(name, Unit)                                                            \
   extern "C" __global__ void name(const Unit *from, Unit *to, const Loops loops) {                   \
     const unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;                      \
     unsigned long long index = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x;            \
@@ -29,17 +29,17 @@ struct alignas(16) Unit16 {
       long long source = 0, target = 0;                                                              \
       _Pragma("unroll 1") for (unsigned dim = loops.rank; dim-- > 0;) {                              \
         const unsigned long long outer = rest / loops.count[dim];                                    \
-        const long long place = (long long)(rest - outer * loops.count[dim]);                        \
-        source += place * loops.from[dim];                                                           \
-        target += place * loops.to[dim];                                                             \
+        const long long coordinate = (long long)(rest - outer * loops.count[dim]);                   \
+        source += coordinate * loops.from[dim];                                                      \
+        target += coordinate * loops.to[dim];                                                        \
         rest = outer;                                                                                \
       }                                                                                              \
       to[target] = from[source];                                                                     \
     }                                                                                                \
   }
 
-DLBRIDGE_GATHER(dlbridge_gather_1, unsigned char)
-DLBRIDGE_GATHER(dlbridge_gather_2, unsigned short)
-DLBRIDGE_GATHER(dlbridge_gather_4, unsigned int)
-DLBRIDGE_GATHER(dlbridge_gather_8, unsigned long long)
-DLBRIDGE_GATHER(dlbridge_gather_16, Unit16)
+DLBRIDGE_STRIDED_COPY(dlbridge_strided_copy_1, unsigned char)
+DLBRIDGE_STRIDED_COPY(dlbridge_strided_copy_2, unsigned short)
+DLBRIDGE_STRIDED_COPY(dlbridge_strided_copy_4, unsigned int)
+DLBRIDGE_STRIDED_COPY(dlbridge_strided_copy_8, unsigned long long)
+DLBRIDGE_STRIDED_COPY(dlbridge_strided_copy_16, Unit16)
