@@ -17,8 +17,8 @@ use super::memory::PinnedBuffer;
 use super::stream::{Event, Stream};
 use crate::Result;
 
-/// Size of one buffer (bytes): small enough for the caches of a core, large enough for the bus to be
-/// at full speed.
+/// Size of one buffer (bytes): small enough for the caches of a core, large enough for the bus to
+/// be at full speed.
 pub(super) const BOUNCE_BUFFER_BYTES: usize = 4 << 20;
 
 /// A pair, which is used in turns.

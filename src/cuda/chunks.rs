@@ -1,9 +1,9 @@
 //! Cuts a copy between host and device into chunks that fit a bounce buffer.
 //!
-//! On the device the elements are packed: dense, in some order of the dimensions. A chunk is a range
-//! of one dimension with all of the dimensions inside it, so that it is contiguous there, and a
-//! strided layout of its own on the host. For example, of packed (4, 3, 2) with at most 5 elements
-//! in a chunk:
+//! On the device the elements are packed: dense, in some order of the dimensions. A chunk is a
+//! range of one dimension with all of the dimensions inside it, so that it is contiguous there, and
+//! a strided layout of its own on the host. For example, of packed (4, 3, 2) with at most 5
+//! elements in a chunk, where no two dimensions coalesce:
 //!
 //! ```text
 //! strides (6, 2, 1): one step of dim 1 (2 elements) fits, so dim 1 is cut into ranges of 2 and 1

@@ -1,7 +1,7 @@
 //! The devices' primary contexts, which libtorch and the CUDA runtime use too.
 //!
-//! Invariants: a context is retained once, when its device is first used, and as long as the process
-//! lives; the caller's current context is current again when a call of this crate returns.
+//! Invariants: a context is retained once, when its device is first used, and as long as the
+//! process lives; the caller's current context is current again when a call of this crate returns.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -21,8 +21,8 @@ pub(super) struct Context {
     pub(super) multiprocessors: u32,
 }
 
-// SAFETY: the driver documents that contexts may be used on any thread; the other fields are numbers
-// and a shared reference.
+// SAFETY: the driver documents that contexts may be used on any thread; the other fields are
+// numbers and a shared reference.
 unsafe impl Send for Context {}
 // SAFETY: as above; no method changes the context, and the driver locks its own state.
 unsafe impl Sync for Context {}
@@ -93,7 +93,8 @@ impl Context {
         // No call of this crate belongs into a graph that another thread is capturing. In this mode
         // none invalidates such a graph either.
         let mut mode = CAPTURE_MODE_RELAXED;
-        // SAFETY: `mode` is a local variable that holds a valid mode, to be replaced by the thread's.
+        // SAFETY: `mode` is a local variable that holds a valid mode, to be replaced by the
+        // thread's.
         let exchanged = unsafe { self.driver.exchange_capture_mode(&raw mut mode) };
         ENTERED.set(Some(self.index));
         let mode = exchanged.is_ok().then_some(mode);
@@ -140,8 +141,8 @@ impl Drop for Entered {
             let _restored = unsafe { driver.exchange_capture_mode(&raw mut mode) };
         }
         let mut popped = std::ptr::null_mut();
-        // SAFETY: `popped` is a local variable to write to. `enter` pushed the context on this thread:
-        // the guard is not `Send`.
+        // SAFETY: `popped` is a local variable to write to. `enter` pushed the context on this
+        // thread: the guard is not `Send`.
         let _popped = unsafe { driver.pop_context(&raw mut popped) };
         ENTERED.set(self.before);
     }

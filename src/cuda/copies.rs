@@ -96,12 +96,12 @@ impl DeviceSide {
     }
 }
 
-/// Puts a copy of the elements of `source` to those of `target` on `streams`. If `watch`, the result
-/// can tell when the copy is done.
+/// Puts a copy of the elements of `source` to those of `target` on `streams`. If `watch`, the
+/// result can tell when the copy is done.
 ///
 /// # Safety
-/// * The two have one shape and element type; the target may be written, overlaps neither itself nor
-///   the source, and no other code uses it.
+/// * The two have one shape and element type; the target may be written, overlaps neither itself
+///   nor the source, and no other code uses it.
 /// * As long as the result uses the host's memory, the caller keeps that memory, and keeps other
 ///   code from it.
 unsafe fn start(
@@ -116,7 +116,7 @@ unsafe fn start(
     let bytes;
     let (from_layout, to_layout, itemsize) = match from.itemsize() {
         Some(itemsize) => (from.layout(), to.layout(), itemsize),
-        // Packed elements are contiguous on both sides.
+        // Elements below a byte are contiguous on both sides.
         None => {
             bytes = Layout::contiguous(&[i64::try_from(from.nbytes()).unwrap_or(i64::MAX)])?;
             (&bytes, &bytes, 1)
@@ -202,8 +202,8 @@ unsafe fn run(
 /// more.
 ///
 /// # Safety
-/// * The two have one shape and element type; the target may be written, overlaps neither itself nor
-///   the source, and no other code uses it during the call.
+/// * The two have one shape and element type; the target may be written, overlaps neither itself
+///   nor the source, and no other code uses it during the call.
 pub(crate) unsafe fn copy_into(
     source: &SharedBuffer,
     target: &SharedBuffer,
@@ -217,11 +217,12 @@ pub(crate) unsafe fn copy_into(
     pending.wait_for_host_memory(source, target)
 }
 
-/// New memory for the elements of `source` in this layout, which is dense: on a CUDA device for work
-/// on `stream`, on the host without a stream.
+/// New memory for the elements of `source` in this layout, which is dense: on a CUDA device for
+/// work on `stream`, on the host without a stream.
 ///
 /// # Safety
-/// * The caller has every element written, in the order of `stream`, before it gives the result out.
+/// * The caller has every element written, in the order of `stream`, before it gives the result
+///   out.
 unsafe fn allocate(
     source: &Descriptor,
     device: Device,

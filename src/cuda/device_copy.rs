@@ -1,7 +1,7 @@
 //! Copies to, from, on and between devices: on which streams, and through which memory.
 //!
-//! A copy takes one of these paths. What goes over the bus is *packed*: every element once (those of
-//! broadcast dimensions are not repeated), without gaps, in the order of the target's strides.
+//! A copy takes one of these paths. What goes over the bus is *packed*: every element once (those
+//! of broadcast dimensions are not repeated), without gaps, in the order of the target's strides.
 //!
 //! ```text
 //! OnDevice    source ──strided copy──► target
@@ -13,11 +13,11 @@
 //! PeerToPeer  source ──pack──► packed ──over the bus──► arrival ──unpack──► target
 //! ```
 //!
-//! `pack` and `unpack` are strided copies on the device that the memory is on, and are left out where
-//! the elements lie there packed already: then `packed` is the source's own memory, and `arrival` the
-//! target's. Otherwise these are temporary buffers, which are freed in the order of the stream of
-//! their device. `pack` drops gaps and repetitions, `unpack` restores them; a download to a target
-//! that repeats elements does so on the host, through one more buffer.
+//! `pack` and `unpack` are strided copies on the device that the memory is on, and are left out
+//! where the elements lie there packed already: then `packed` is the source's own memory, and
+//! `arrival` the target's. Otherwise these are temporary buffers, which are freed in the order of
+//! the stream of their device. `pack` drops gaps and repetitions, `unpack` restores them; a
+//! download to a target that repeats elements does so on the host, through one more buffer.
 //!
 //! Everything on one device is put on one stream, so that it needs no further order. A copy between
 //! two devices has a stream on each: the source's stream waits for the target's before it writes
@@ -267,8 +267,8 @@ impl DeviceCopy<'_> {
         unsafe { self.unpack(&arrival, &layouts, target_stream) }
     }
 
-    /// Packs the source on its device, and copies that to `arrival` on the target's device, where it
-    /// is in the order of `target_stream`.
+    /// Packs the source on its device, and copies that to `arrival` on the target's device, where
+    /// it is in the order of `target_stream`.
     ///
     /// # Safety
     /// * As for [`run`](Self::run); `arrival` has room for the packed elements, and may be written
@@ -334,8 +334,8 @@ impl DeviceCopy<'_> {
     ) -> Result<()> {
         let PackedMemory::Temporary(buffer) = arrival else { return Ok(()) };
         let source = Elements { data: buffer.as_ptr(), layout: &layouts.repeated };
-        // SAFETY: `repeated` reaches the packed elements, which the caller guarantees are there; the
-        // target may be written, and is not the buffer.
+        // SAFETY: `repeated` reaches the packed elements, which the caller guarantees are there;
+        // the target may be written, and is not the buffer.
         unsafe { strided_copy(source, self.target.elements, self.itemsize, stream) }
     }
 }
@@ -412,8 +412,8 @@ unsafe fn peer_copy(
     let (from, to) = (source_stream.context, target_stream.context);
     let (source, target) = (address(source), address(target));
     let _entered = from.enter()?;
-    // SAFETY: the caller guarantees both memories, of the devices of these contexts, in the order of
-    // the source's stream.
+    // SAFETY: the caller guarantees both memories, of the devices of these contexts, in the order
+    // of the source's stream.
     unsafe {
         from.driver.copy_to_peer(target, to.raw, source, from.raw, bytes, source_stream.raw())
     }

@@ -1,4 +1,4 @@
-//! What stands in for `cuda` where the feature is off: the same names, which refuse CUDA devices.
+//! Replaces `cuda` if the feature is off: the same names, which refuse CUDA devices.
 
 use crate::copy::Memory;
 use crate::shared_buffer::SharedBuffer;
@@ -48,7 +48,7 @@ pub(crate) fn copy_to(
 }
 
 /// # Safety
-/// * There is no precondition; the signature is that of the function it stands in for.
+/// * There is no precondition; the signature is that of the function it replaces.
 pub(crate) unsafe fn copy_into(
     source: &SharedBuffer,
     target: &SharedBuffer,

@@ -44,8 +44,8 @@ pub(super) const DEVICE_MULTIPROCESSOR_COUNT: c_int = 16;
 /// 1000 * major + 10 * minor.
 const MIN_DRIVER_VERSION: c_int = 11_020;
 
-/// Declares [`Driver`] and loads its functions. Those under `methods` become methods that return the
-/// driver's error; those under `functions` are called as fields, by the methods written below.
+/// Declares [`Driver`] and loads its functions. Those under `methods` become methods that return
+/// the driver's error; those under `functions` are called as fields, by the methods written below.
 macro_rules! driver {
     (
         methods { $($name:ident = $symbol:literal($($argument:ident: $type:ty),*);)* }
@@ -59,8 +59,8 @@ macro_rules! driver {
 
         impl Driver {
             fn load() -> Result<Self, &'static str> {
-                // SAFETY: this loads NVIDIA's library, whose initialisers may run at any time and on
-                // any thread.
+                // SAFETY: this loads NVIDIA's library, whose initialisers may run at any time and
+                // on any thread.
                 if !unsafe { is_culib_present() } {
                     return Err("there is no driver (libcuda.so.1)");
                 }
@@ -70,15 +70,19 @@ macro_rules! driver {
                     $($name: {
                         type Function = unsafe extern "C" fn($($type),*) -> c_int;
                         // SAFETY: cuda.h declares the function with these parameters.
-                        let symbol = unsafe { library.get::<Function>(concat!($symbol, "\0").as_bytes()) };
+                        let symbol = unsafe {
+                            library.get::<Function>(concat!($symbol, "\0").as_bytes())
+                        };
                         *symbol.map_err(|_| concat!("the driver is too old: it has no ", $symbol))?
                     },)*
                     $($field: {
                         type Function = unsafe extern "C" fn($($field_type),*) -> c_int;
                         // SAFETY: cuda.h declares the function with these parameters.
-                        let symbol =
-                            unsafe { library.get::<Function>(concat!($field_symbol, "\0").as_bytes()) };
-                        *symbol.map_err(|_| concat!("the driver is too old: it has no ", $field_symbol))?
+                        let symbol = unsafe {
+                            library.get::<Function>(concat!($field_symbol, "\0").as_bytes())
+                        };
+                        let missing = concat!("the driver is too old: it has no ", $field_symbol);
+                        *symbol.map_err(|_| missing)?
                     },)*
                 })
             }
@@ -101,7 +105,11 @@ driver! {
         version = "cuDriverGetVersion"(version: *mut c_int);
         device_count = "cuDeviceGetCount"(count: *mut c_int);
         device = "cuDeviceGet"(device: *mut c_int, index: c_int);
-        device_attribute = "cuDeviceGetAttribute"(value: *mut c_int, attribute: c_int, device: c_int);
+        device_attribute = "cuDeviceGetAttribute"(
+            value: *mut c_int,
+            attribute: c_int,
+            device: c_int
+        );
         retain_context = "cuDevicePrimaryCtxRetain"(context: *mut CUcontext, device: c_int);
         push_context = "cuCtxPushCurrent_v2"(context: CUcontext);
         pop_context = "cuCtxPopCurrent_v2"(context: *mut CUcontext);
@@ -155,7 +163,11 @@ driver! {
             address: CUdeviceptr
         );
         load_module = "cuModuleLoadData"(module: *mut CUmodule, image: *const c_void);
-        module_function = "cuModuleGetFunction"(function: *mut CUfunction, module: CUmodule, name: *const c_char);
+        module_function = "cuModuleGetFunction"(
+            function: *mut CUfunction,
+            module: CUmodule,
+            name: *const c_char
+        );
     }
     functions {
         launch_kernel = "cuLaunchKernel"(

@@ -1,15 +1,15 @@
 //! Copies between host memory and packed memory of a device, over the bus.
 //!
-//! If the host memory is page-locked and laid out like the packed memory, the device reads or writes
-//! it by itself, and may go on after the call. Otherwise the elements go chunk by chunk through a
-//! pair of bounce buffers:
+//! If the host memory is page-locked and laid out like the packed memory, the device reads or
+//! writes it by itself, and may go on after the call. Otherwise the elements go chunk by chunk
+//! through a pair of bounce buffers, 0 and 1 (`put 0`: a copy to buffer 0 is put on the stream):
 //!
 //! ```text
 //! upload     host   pack 0   pack 1   wait 0, pack 0   wait 1, pack 1   ...
 //!            device          copy 0   copy 1           copy 0           ...
 //!
-//! download   host   order 0  order 1, wait 0, unpack 0   order 0, wait 1, unpack 1   ...
-//!            device          copy 0                      copy 1                      ...
+//! download   host   put 0    put 1, wait 0, unpack 0   put 0, wait 1, unpack 1   ...
+//!            device          copy 0                    copy 1                    ...
 //! ```
 
 use super::bounce_buffers::{BOUNCE_BUFFER_BYTES, BounceBuffer, with_bounce_buffers};
@@ -94,8 +94,8 @@ impl HostTransfer<'_> {
         // The device may still be reading the chunk before the last one from this buffer.
         buffer.wait()?;
         let target = Elements { data: buffer.as_ptr(), layout: &chunk.packed };
-        // SAFETY: the caller lets the elements on the host be read. The buffer has room for a chunk,
-        // and the device is done with it.
+        // SAFETY: the caller lets the elements on the host be read. The buffer has room for a
+        // chunk, and the device is done with it.
         unsafe { copy_on_host(self.host_part(chunk), target, itemsize, Memory::Used) };
         let bytes = chunk.len * itemsize;
         let (target, source) = (address(self.packed_part(chunk)), buffer.as_ptr().cast());
@@ -109,8 +109,8 @@ impl HostTransfer<'_> {
     /// Copies to the host. Returns whether the device still writes the host's memory afterwards.
     ///
     /// # Safety
-    /// * The elements on the host may be written, and no byte belongs to two of them: until the call
-    ///   returns, or, if it returns true, until the work that was put on the stream is done.
+    /// * The elements on the host may be written, and no byte belongs to two of them: until the
+    ///   call returns, or, if it returns true, until the work that was put on the stream is done.
     /// * The packed memory may be read in the order of the stream.
     pub(super) unsafe fn download(&self, memory: Memory) -> Result<bool> {
         let Self { host, packed, stream, .. } = *self;
@@ -170,8 +170,8 @@ impl HostTransfer<'_> {
         // Entered for this call only: the host copies of other chunks may run other code on this
         // thread.
         let entered = stream.context.enter()?;
-        // SAFETY: a chunk is contiguous in packed memory, which the caller lets the stream read. The
-        // buffer has room for it, and neither the host nor the device uses it.
+        // SAFETY: a chunk is contiguous in packed memory, which the caller lets the stream read.
+        // The buffer has room for it, and neither the host nor the device uses it.
         unsafe { stream.context.driver.copy_to_host(target, source, bytes, stream.raw()) }?;
         drop(entered);
         buffer.record_use(stream)

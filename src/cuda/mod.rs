@@ -1,4 +1,5 @@
-//! CUDA: memory of devices, and copies to them, from them and between them, in the order of streams.
+//! CUDA: memory of devices, and copies to them, from them and between them, in the order of
+//! streams.
 //!
 //! The layers, of which each imports from those above it only:
 //!
@@ -15,8 +16,8 @@
 //! ```
 //!
 //! Invariants:
-//! * work on a device's memory is put on a stream that waits for what the memory's tracker knows, and
-//!   the tracker's allocation stream waits for the work afterwards;
+//! * work on a device's memory is put on a stream that waits for what the memory's tracker knows,
+//!   and the tracker's allocation stream waits for the work afterwards;
 //! * no call returns while a device may still read or write host memory that this crate does not
 //!   keep, or device memory that other code owns, because its owner may free it at any time.
 //!   [`Transfer`](crate::Transfer) returns earlier, and keeps both.
@@ -67,16 +68,16 @@ impl Device {
     /// The CUDA device that memory is on.
     ///
     /// # Errors
-    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for an address that is not one of a device: of host
-    /// memory, page-locked or not, or of nothing.
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for an address
+    /// that is not one of a device: of host memory, page-locked or not, or of nothing.
     pub fn of_cuda_memory(address: *const c_void) -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
         let ask = |attribute| {
             let mut answer: c_int = 0;
-            let (room, address) = ((&raw mut answer).cast(), driver::address(address));
+            let (value, address) = ((&raw mut answer).cast(), driver::address(address));
             // SAFETY: `answer` is a local variable of the attributes' type to write to; the driver
             // returns an error for an address that it does not know.
-            match unsafe { driver.pointer_attribute(room, attribute, address) } {
+            match unsafe { driver.pointer_attribute(value, attribute, address) } {
                 Ok(()) => Ok(Some(answer)),
                 Err(Error::Cuda { code: driver::CUDA_ERROR_INVALID_VALUE, .. }) => Ok(None),
                 Err(error) => Err(error),

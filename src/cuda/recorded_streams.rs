@@ -60,8 +60,8 @@ impl RecordedStreams {
         }
     }
 
-    /// Ends one use on `stream`. Returns the stream if that was what it was recorded for, so that it
-    /// is not recorded any more.
+    /// Ends one use on `stream`. Returns the stream if that was what it was recorded for, so that
+    /// it is not recorded any more.
     #[must_use = "the stream may have an owner: drop it where no lock is held"]
     pub(super) fn end_use(&self, stream: &Stream) -> Option<Stream> {
         let mut list = self.lock();

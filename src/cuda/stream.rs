@@ -13,8 +13,10 @@ use crate::{Device, Error, Result};
 /// A queue of work of a CUDA device: what is put on it is done in this order.
 ///
 /// A handle: clones are the same stream. Numbers are those of the
-/// [array API](https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html):
-/// 1 and 2 are the default streams, greater ones handles of the driver's (`CUstream`, `cudaStream_t`).
+/// [array API]: 1 and 2 are the default streams, greater ones handles of the driver's (`CUstream`,
+/// `cudaStream_t`).
+///
+/// [array API]: https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
 #[derive(Clone)]
 pub struct Stream {
     pub(super) context: &'static Context,
@@ -25,8 +27,8 @@ pub struct Stream {
 enum QueueKind {
     LegacyDefault,
     PerThreadDefault,
-    Ours(Arc<Made>),
-    Theirs {
+    Created(Arc<CreatedStream>),
+    Foreign {
         handle: Handle,
         /// Keeps the stream.
         _owner: Arc<dyn Any + Send + Sync>,
@@ -43,12 +45,12 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 /// A stream that this crate made.
-struct Made {
+struct CreatedStream {
     context: &'static Context,
     handle: Handle,
 }
 
-impl Drop for Made {
+impl Drop for CreatedStream {
     fn drop(&mut self) {
         // The driver finishes the work that is on the stream before it frees what the stream needs.
         if let Ok(_entered) = self.context.enter() {
@@ -65,7 +67,8 @@ impl Stream {
     /// A new stream, which waits for no other unless it is told to.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDevice`] unless it is a CUDA device; [`Error::CudaUnavailable`], [`Error::Cuda`].
+    /// [`Error::UnsupportedDevice`] unless it is a CUDA device; [`Error::CudaUnavailable`],
+    /// [`Error::Cuda`].
     pub fn new(device: Device) -> Result<Self> {
         let context = Context::of(cuda(device)?)?;
         let _entered = context.enter()?;
@@ -74,13 +77,13 @@ impl Stream {
         unsafe { context.driver.create_stream(&raw mut handle, STREAM_NON_BLOCKING) }?;
         Ok(Self {
             context,
-            queue: QueueKind::Ours(Arc::new(Made { context, handle: Handle(handle) })),
+            queue: QueueKind::Created(Arc::new(CreatedStream { context, handle: Handle(handle) })),
         })
     }
 
-    /// The legacy default stream: what PyTorch, CuPy and the CUDA runtime use where nobody says otherwise.
-    /// Work on it comes after all that was put on other streams before, but for those that are made not to
-    /// take part (as [`new`](Self::new) makes them).
+    /// The legacy default stream, which PyTorch, CuPy and the CUDA runtime use unless told
+    /// otherwise. Work on it comes after all that was put on other streams before, but for those
+    /// that are made not to take part (as [`new`](Self::new) makes them).
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -96,7 +99,7 @@ impl Stream {
         Ok(Self { context: Context::of(cuda(device)?)?, queue: QueueKind::PerThreadDefault })
     }
 
-    /// The stream of this number, which may be somebody else's.
+    /// The stream of this number, which another library may have made.
     ///
     /// ```no_run
     /// use std::{ffi::c_void, sync::Arc};
@@ -105,19 +108,19 @@ impl Stream {
     ///
     /// /// # Safety
     /// /// * `handle` is a CUstream of device 0 that lives as long as `owner`.
-    /// unsafe fn theirs(handle: *mut c_void, owner: Arc<()>) -> Result<Stream> {
-    ///     // SAFETY: the caller's promise.
+    /// unsafe fn wrap(handle: *mut c_void, owner: Arc<()>) -> Result<Stream> {
+    ///     // SAFETY: the caller guarantees that the handle lives as long as `owner`.
     ///     unsafe { Stream::from_raw(Device::cuda(0), handle as i64, owner) }
     /// }
     /// ```
     ///
     /// # Errors
-    /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] for numbers that are no streams: 0 could mean
-    /// either default stream, and negative ones mean none.
+    /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] for numbers that are no streams:
+    /// 0 could mean either default stream, and negative ones mean none.
     ///
     /// # Safety
-    /// * A number above 2 is a stream of this device's, which lives until everything that is made with the
-    ///   result, and what is made of that, is dropped. `owner` may see to that.
+    /// * A number above 2 is a stream of this device's, which lives until everything that is made
+    ///   with the result, and what is made of that, is dropped. `owner` may see to that.
     pub unsafe fn from_raw(
         device: Device,
         number: i64,
@@ -136,7 +139,7 @@ impl Stream {
             Ok(handle) => Handle(std::ptr::with_exposed_provenance_mut(handle)),
             Err(_) => return Err(refusal(number, "streams have no negative numbers")),
         };
-        let queue = QueueKind::Theirs { handle, _owner: Arc::new(owner) };
+        let queue = QueueKind::Foreign { handle, _owner: Arc::new(owner) };
         Ok(Self { context: Context::of(device)?, queue })
     }
 
@@ -145,8 +148,8 @@ impl Stream {
         match &self.queue {
             QueueKind::LegacyDefault => LEGACY_DEFAULT,
             QueueKind::PerThreadDefault => PER_THREAD_DEFAULT,
-            QueueKind::Ours(made) => made.handle.0.expose_provenance() as i64,
-            QueueKind::Theirs { handle, .. } => handle.0.expose_provenance() as i64,
+            QueueKind::Created(made) => made.handle.0.expose_provenance() as i64,
+            QueueKind::Foreign { handle, .. } => handle.0.expose_provenance() as i64,
         }
     }
 
@@ -165,11 +168,12 @@ impl Stream {
         unsafe { self.context.driver.synchronize_stream(self.raw()) }
     }
 
-    /// Makes what is put on the stream from now on wait for what was put on another one so far; the caller
-    /// does not wait.
+    /// Makes what is put on the stream from now on wait for what was put on another one so far; the
+    /// caller does not wait.
     ///
     /// # Errors
-    /// [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being captured.
+    /// [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being
+    /// captured.
     pub fn wait_for(&self, other: &Self) -> Result<()> {
         if self == other {
             return Ok(());
@@ -188,7 +192,8 @@ impl Stream {
     /// Waits until everything is done that was put on the stream so far, from whichever thread.
     pub(super) fn finish(&self) -> Result<()> {
         match self.queue {
-            // The handle means the calling thread's stream, but the work may be on another thread's.
+            // The handle means the calling thread's stream, but the work may be on another
+            // thread's.
             QueueKind::PerThreadDefault => self.context.synchronize(),
             _ => self.synchronize(),
         }
@@ -219,13 +224,13 @@ impl Stream {
             QueueKind::PerThreadDefault => {
                 std::ptr::without_provenance_mut(PER_THREAD_DEFAULT as usize)
             }
-            QueueKind::Ours(made) => made.handle.0,
-            QueueKind::Theirs { handle, .. } => handle.0,
+            QueueKind::Created(made) => made.handle.0,
+            QueueKind::Foreign { handle, .. } => handle.0,
         }
     }
 
-    /// A stream that is the same on every thread and comes after this one: itself, mostly. The legacy default
-    /// stream comes after those of all threads.
+    /// A stream that is the same on every thread and comes after this one: itself, mostly. The
+    /// legacy default stream comes after those of all threads.
     pub(super) fn for_every_thread(&self) -> Self {
         match self.queue {
             QueueKind::PerThreadDefault => {
@@ -249,8 +254,8 @@ impl fmt::Debug for Stream {
         let name = match self.queue {
             QueueKind::LegacyDefault => "legacy default",
             QueueKind::PerThreadDefault => "per-thread default",
-            QueueKind::Ours(_) => "own",
-            QueueKind::Theirs { .. } => "foreign",
+            QueueKind::Created(_) => "own",
+            QueueKind::Foreign { .. } => "foreign",
         };
         write!(f, "Stream({}, {name})", self.device())
     }

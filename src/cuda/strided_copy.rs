@@ -33,8 +33,8 @@ const BLOCKS_PER_MULTIPROCESSOR: u64 = 8;
 #[derive(Clone, Copy)]
 struct Kernels([CUfunction; 5]);
 
-// SAFETY: the driver documents that its functions may be called on any thread, and modules are never
-// unloaded.
+// SAFETY: the driver documents that its functions may be called on any thread, and modules are
+// never unloaded.
 unsafe impl Send for Kernels {}
 
 /// The kernels that were loaded so far, by the index of their device.
@@ -62,8 +62,8 @@ impl Kernels {
         ];
         let _entered = context.enter()?;
         let mut module = std::ptr::null_mut();
-        // SAFETY: `module` is a local variable to write to, `PTX` ends with a NUL, and a context was
-        // just entered.
+        // SAFETY: `module` is a local variable to write to, `PTX` ends with a NUL, and a context
+        // was just entered.
         unsafe { context.driver.load_module(&raw mut module, PTX.as_ptr().cast()) }?;
         let mut functions = [std::ptr::null_mut(); 5];
         for (function, name) in functions.iter_mut().zip(NAMES) {
