@@ -21,9 +21,9 @@ mod torch {
         let Some(library) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
             panic!("torch-sys does not say where libtorch is; set LIBTORCH to its folder");
         };
-        let home = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
-        let home = home.or_else(|| library.parent().map(Path::to_path_buf)).unwrap_or_default();
-        let include = home.join("include");
+        let folder = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
+        let folder = folder.or_else(|| library.parent().map(Path::to_path_buf)).unwrap_or_default();
+        let include = folder.join("include");
         check_version(&include);
 
         for file in ["shim.h", "shim.cpp", "bindings.rs"] {

@@ -7,7 +7,7 @@ fn main() {
     let Some(library) = env::var_os("DEP_DLBRIDGE_LIBTORCH_LIB").map(PathBuf::from) else {
         panic!("dlbridge does not say where libtorch is");
     };
-    let include = library.parent().map(|home| home.join("include")).unwrap_or_default();
+    let include = library.parent().map(|folder| folder.join("include")).unwrap_or_default();
     let sources = ["src/baseline.cpp", "src/hostile.cpp"];
     for source in sources {
         println!("cargo::rerun-if-changed={source}");

@@ -1,5 +1,5 @@
-//! Finds the edges of a picture: file → ndarray → libtorch convolutions → ndarray → file, with no byte
-//! copied at either border.
+//! Finds the edges of a picture: file → ndarray → libtorch convolutions → ndarray → file, with no
+//! byte copied at either border.
 //!
 //! `cargo run --release --features torch --example edges [PICTURE [RESULT.png]]`
 //!

@@ -1,7 +1,8 @@
-//! What a Python user knows from NumPy and PyTorch, line by line, through dlbridge: `cargo xtask demo`.
+//! What a Python user knows from NumPy and PyTorch, line by line, through dlbridge: `cargo xtask
+//! demo`.
 //!
-//! Each step shows the Python line, does the same here, prints what Python prints, and proves what is
-//! said about memory by address and by value.
+//! Each step shows the Python line, does the same here, prints what Python prints, and proves what
+//! is said about memory by address and by value.
 
 use std::ptr::without_provenance_mut;
 
@@ -39,24 +40,24 @@ fn address(tensor: &tch::Tensor) -> usize {
 fn array_to_tensor() -> Outcome {
     section("1. Array to tensor: copy or share");
     let mut array = matrix();
-    let home = array.as_ptr().addr();
+    let start = array.as_ptr().addr();
 
     python("t = torch.tensor(a); a[0, 0] = 100; t            # a copy");
     let copy = array.to_torch()?;
     array[[0, 0]] = 100.0;
     println!("{}", copy.to_list()?);
-    assert_ne!(address(&copy), home);
+    assert_ne!(address(&copy), start);
     assert_eq!(copy.double_value(&[0, 0]), 1.0);
-    println!("    array at {home:#x}, tensor at {:#x}", address(&copy));
+    println!("    array at {start:#x}, tensor at {:#x}", address(&copy));
 
     python("t = torch.from_numpy(a); t[0, 0] = -1; a         # the same memory");
     let shared = array.into_torch()?; // the array moves in: O(1)
-    assert_eq!(address(&shared), home);
+    assert_eq!(address(&shared), start);
     let _ = shared.get(0).get(0).fill_(-1.0);
     let array = shared.into_ndarray::<f32, Ix2>()?.into_array()?; // and is the old array again
     println!("{array}");
-    assert_eq!((array.as_ptr().addr(), array[[0, 0]]), (home, -1.0));
-    println!("    array, tensor and array again at {home:#x}; 0 bytes copied");
+    assert_eq!((array.as_ptr().addr(), array[[0, 0]]), (start, -1.0));
+    println!("    array, tensor and array again at {start:#x}; 0 bytes copied");
 
     println!("\n(in Rust only: lend the array to libtorch for a closure)");
     let mut array = array;
@@ -64,22 +65,22 @@ fn array_to_tensor() -> Outcome {
         let _ = tensor.abs_();
     })?;
     println!("{array}");
-    assert_eq!((array.as_ptr().addr(), array.sum()), (home, 10.0));
+    assert_eq!((array.as_ptr().addr(), array.sum()), (start, 10.0));
     Ok(())
 }
 
 fn tensor_to_array() -> Outcome {
     section("2. Tensor to array");
     let tensor = matrix().to_torch()?; // memory of libtorch's own
-    let home = address(&tensor);
+    let start = address(&tensor);
 
     python("n = t.numpy(); n[0, 0] = 5; t                    # the same memory");
     let mut array = tensor.into_ndarray::<f32, Ix2>()?; // the tensor moves in: O(1)
-    assert_eq!(array.as_ptr().addr(), home);
+    assert_eq!(array.as_ptr().addr(), start);
     array.get_mut()?[[0, 0]] = 5.0;
     let mut tensor = array.into_torch()?; // and is the old tensor again
     println!("{}", tensor.to_list()?);
-    assert_eq!((address(&tensor), tensor.double_value(&[0, 0])), (home, 5.0));
+    assert_eq!((address(&tensor), tensor.double_value(&[0, 0])), (start, 5.0));
 
     python("n = t.numpy(); t.add_(1); n                      # seen from both sides");
     tensor.as_ndarray_mut::<f32, Ix2>()?[[1, 1]] = 40.0; // a view for as long as it is borrowed
@@ -87,7 +88,7 @@ fn tensor_to_array() -> Outcome {
     let view = tensor.as_ndarray_mut::<f32, Ix2>()?; // and so do we
     println!("{view}");
     assert_eq!(view, array![[6.0, 3.0], [4.0, 41.0]]);
-    assert_eq!(view.as_ptr().addr(), home);
+    assert_eq!(view.as_ptr().addr(), start);
 
     python("t2 = t.view(4); t.numpy()                        # who else holds the memory?");
     let flat = tensor.view([4]);
@@ -142,9 +143,9 @@ fn leave_the_gpu() -> Outcome {
         println!("    (shown on a description of CUDA memory: {missing})");
         python("t.cpu().numpy()                                  # already there: nothing moves");
         let tensor = matrix().into_tensor();
-        let home = tensor.data_ptr();
+        let start = tensor.data_ptr();
         let tensor = tensor.cpu()?;
-        assert_eq!(tensor.data_ptr(), home);
+        assert_eq!(tensor.data_ptr(), start);
         println!("{}", tensor.into_ndarray::<f32, Ix2>()?);
     }
     Ok(())

@@ -9,7 +9,7 @@
  *     whose names end in _free ignore it.
  *  4. Any number of threads may pass the same handle as const dlb_tensor * at once. While one
  *     thread passes a handle as dlb_tensor *, no thread uses that reference for anything else.
- *  5. The words of ownership: a function "borrows" an argument for the call; it "takes" one on
+ *  5. The words of ownership: a function "borrows" an argument for the call; it "consumes" one on
  *     success only (on failure the caller still owns it, and nothing was released); it "returns
  *     new" what the caller frees with the function named, "returns a view" that is valid until the
  *     object named is freed, and "returns a static view" that is always valid.
@@ -251,7 +251,7 @@ DLB_API const char *dlb_error_message(const dlb_error *error);
 /**
  * Frees an error; does nothing for NULL.
  *
- * Ownership: takes `error`.
+ * Ownership: consumes `error`.
  */
 DLB_API void dlb_error_free(dlb_error *error);
 
@@ -290,7 +290,7 @@ dlb_status dlb_tensor_share_as(const dlb_tensor *tensor,
  * Frees a handle; does nothing for NULL. Freeing the last handle releases the memory: this thread
  * runs the deleter or the release callback.
  *
- * Ownership: takes `tensor`.
+ * Ownership: consumes `tensor`.
  */
 DLB_API void dlb_tensor_free(dlb_tensor *tensor);
 
@@ -301,7 +301,7 @@ DLB_API void dlb_tensor_free(dlb_tensor *tensor);
  * dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and
  * strides.
  *
- * Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed.
+ * Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
  */
 DLB_API const DLTensor *dlb_tensor_view(const dlb_tensor *tensor);
 
@@ -338,7 +338,7 @@ DLB_API bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
  * nothing replaces it, so that a second import or release by mistake is noticed while a handle to
  * the memory exists. (A struct without a deleter may be a constant, and is not written.)
  *
- * Ownership: takes `source`; returns new, free with dlb_tensor_free().
+ * Ownership: consumes `source`; returns new, free with dlb_tensor_free().
  */
 DLB_API
 dlb_status dlb_tensor_from_dlpack(DLManagedTensorVersioned *source,
@@ -351,7 +351,7 @@ dlb_status dlb_tensor_from_dlpack(DLManagedTensorVersioned *source,
  * struct and it was not changed. (If you know that the memory may be written, pass the struct's
  * `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)
  *
- * Ownership: takes `source`; returns new, free with dlb_tensor_free().
+ * Ownership: consumes `source`; returns new, free with dlb_tensor_free().
  */
 DLB_API
 dlb_status dlb_tensor_from_dlpack_legacy(DLManagedTensor *source,
@@ -373,7 +373,7 @@ dlb_status dlb_tensor_share_dlpack(const dlb_tensor *tensor,
 /**
  * Moves a handle into a DLPack struct, as dlb_tensor_share_dlpack() and dlb_tensor_free() in one.
  *
- * Ownership: takes `tensor`; returns new, call its deleter.
+ * Ownership: consumes `tensor`; returns new, call its deleter.
  */
 DLB_API
 dlb_status dlb_tensor_into_dlpack(dlb_tensor *tensor,
@@ -395,7 +395,7 @@ dlb_status dlb_tensor_share_dlpack_legacy(const dlb_tensor *tensor,
  * Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and
  * dlb_tensor_free() in one.
  *
- * Ownership: takes `tensor`; returns new, call its deleter.
+ * Ownership: consumes `tensor`; returns new, call its deleter.
  */
 DLB_API
 dlb_status dlb_tensor_into_dlpack_legacy(dlb_tensor *tensor,
@@ -413,7 +413,7 @@ dlb_status dlb_tensor_into_dlpack_legacy(dlb_tensor *tensor,
  * byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and
  * ignored; other bits are refused.
  *
- * Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free().
+ * Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free().
  */
 DLB_API
 dlb_status dlb_tensor_from_memory(const DLTensor *desc,
@@ -511,7 +511,7 @@ dlb_status dlb_tensor_to_device(const dlb_tensor *tensor,
  * pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`
  * may point to the variable that holds `tensor`.
  *
- * Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
+ * Ownership: consumes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
  */
 DLB_API
 dlb_status dlb_tensor_into_device(dlb_tensor *tensor,

@@ -43,8 +43,8 @@ impl Buffer {
     /// Memory full of zeros. Large memory comes from the system like that and is not touched.
     pub(crate) fn zeroed(bytes: usize) -> Result<Self> {
         // Allocators ask the system for zeros only at the alignment that they have anyway.
-        let room = bytes.max(1).saturating_add(alignment(bytes));
-        let allocation = Allocation::from_size_align(room, 1);
+        let allocation_size = bytes.max(1).saturating_add(alignment(bytes));
+        let allocation = Allocation::from_size_align(allocation_size, 1);
         // SAFETY: the size is at least 1.
         Self::allocated(bytes, allocation.ok(), |allocation| unsafe { alloc_zeroed(allocation) })
     }

@@ -30,8 +30,8 @@ impl Descriptor {
     /// Describes memory whose first element (index 0 in every dimension) is at `data`.
     ///
     /// # Errors
-    /// [`Error::InvalidDescriptor`] when `data` is NULL although there are elements, or the element type
-    /// has no size; [`Error::Overflow`] when the elements do not fit the address space.
+    /// [`Error::InvalidDescriptor`] when `data` is NULL although there are elements, or the element
+    /// type has no size; [`Error::Overflow`] when the elements do not fit the address space.
     #[inline]
     pub fn new(data: *mut c_void, layout: Layout, dtype: DType, device: Device) -> Result<Self> {
         Self { data, layout, dtype, device, padded: false }.checked()
@@ -79,8 +79,8 @@ impl Descriptor {
         Self { data: data.cast(), ..self }
     }
 
-    /// For new host memory of this layout and element type: how many bytes it needs, and where among
-    /// them the first element begins.
+    /// For new host memory of this layout and element type: how many bytes it needs, and where
+    /// among them the first element begins.
     ///
     /// # Errors
     /// [`Error::InvalidDescriptor`] when the element type has no size; [`Error::Overflow`].
@@ -94,7 +94,8 @@ impl Descriptor {
         }
     }
 
-    /// For host memory that was allocated with [`allocation_size`](Self::allocation_size) for these elements.
+    /// For host memory that was allocated with [`allocation_size`](Self::allocation_size) for these
+    /// elements.
     pub(crate) fn in_new_allocation(data: *mut u8, layout: Layout, dtype: DType) -> Self {
         Self { data: data.cast(), layout, dtype, device: Device::CPU, padded: false }
     }
@@ -129,8 +130,8 @@ impl Descriptor {
         self.checked_exactly()
     }
 
-    /// Whether the invariants hold as they mostly do: elements of whole bytes, all addresses within the
-    /// lower half of the address space. `false` says nothing.
+    /// Whether the invariants hold as they mostly do: elements of whole bytes, all addresses within
+    /// the lower half of the address space. `false` says nothing.
     #[inline]
     pub(crate) fn is_ordinary(
         data: *mut c_void,
@@ -270,8 +271,8 @@ impl Descriptor {
     }
 }
 
-/// Distances in bytes from the first element to the lowest byte and to the end of the highest one, for
-/// elements of `bits` bits; `None` when there are no elements.
+/// Distances in bytes from the first element to the lowest byte and to the end of the highest one,
+/// for elements of `bits` bits; `None` when there are no elements.
 fn byte_extent(layout: &Layout, bits: u32) -> Option<(i128, i128)> {
     let ((low, high), bits) = (layout.extent()?, i128::from(bits));
     Some((

@@ -34,7 +34,8 @@ impl DeviceStateCell {
         let outcome =
             self.0.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
         if outcome.is_err() {
-            // SAFETY: the address came from `Box::into_raw` just above, and was not put in the slot.
+            // SAFETY: the address came from `Box::into_raw` just above, and was not put in the
+            // slot.
             drop(unsafe { Box::from_raw(new) });
         }
         self.get().unwrap_or(state)

@@ -9,12 +9,13 @@ use num_complex::Complex;
 
 use crate::Scalar;
 
-/// The type of an element, as DLPack describes it: a kind, a width in bits, and a number of lanes.
+/// The type of an element, as DLPack describes it: a type code, a width in bits, and a number of
+/// lanes.
 ///
 /// Types that this crate does not know are carried along but never read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DType {
-    /// Kind of number: a `DLDataTypeCode` of DLPack.
+    /// Type code: a `DLDataTypeCode` of DLPack.
     pub code: u8,
     /// Width of one number in bits; a complex number counts whole.
     pub bits: u8,
@@ -30,7 +31,7 @@ const BFLOAT: u8 = 4;
 const COMPLEX: u8 = 5;
 const BOOL: u8 = 6;
 
-/// Kinds from DLPack's code 7 on: their names and the only width that they may have.
+/// Types from DLPack's type code 7 on: their names and the only width that they may have.
 const NARROW_FLOATS: [(&str, u8); 11] = [
     ("float8_e3m4", 8),
     ("float8_e4m3", 8),

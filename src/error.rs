@@ -160,8 +160,8 @@ pub enum Error {
         strides: Vec<i64>,
     },
 
-    /// Several indices reach the same element, or dimensions interleave so that they might, so it cannot
-    /// be handed out for writing.
+    /// Several indices reach the same element, or dimensions interleave so that they might, so it
+    /// cannot be handed out for writing.
     #[error(
         "shape {shape:?} with strides {strides:?} overlaps itself or interleaves; use deep_clone()"
     )]
@@ -172,8 +172,8 @@ pub enum Error {
         strides: Vec<i64>,
     },
 
-    /// Source and destination of a copy share memory.
-    #[error("source and destination of the copy share memory; copy through deep_clone()")]
+    /// Source and target of a copy share memory.
+    #[error("source and target of the copy share memory; copy through deep_clone()")]
     CopyOverlaps,
 
     /// The other side knows no negative strides (libtorch would abort the process).

@@ -17,8 +17,10 @@ pub struct DLPackVersion {
 const _: () = {
     ["Size of DLPackVersion"][::std::mem::size_of::<DLPackVersion>() - 8usize];
     ["Alignment of DLPackVersion"][::std::mem::align_of::<DLPackVersion>() - 4usize];
-    ["Offset of field: DLPackVersion::major"][::std::mem::offset_of!(DLPackVersion, major) - 0usize];
-    ["Offset of field: DLPackVersion::minor"][::std::mem::offset_of!(DLPackVersion, minor) - 4usize];
+    ["Offset of field: DLPackVersion::major"]
+        [::std::mem::offset_of!(DLPackVersion, major) - 0usize];
+    ["Offset of field: DLPackVersion::minor"]
+        [::std::mem::offset_of!(DLPackVersion, minor) - 4usize];
 };
 pub const kDLCPU: DLDeviceType = 1;
 pub const kDLCUDA: DLDeviceType = 2;
@@ -47,7 +49,8 @@ pub struct DLDevice {
 const _: () = {
     ["Size of DLDevice"][::std::mem::size_of::<DLDevice>() - 8usize];
     ["Alignment of DLDevice"][::std::mem::align_of::<DLDevice>() - 4usize];
-    ["Offset of field: DLDevice::device_type"][::std::mem::offset_of!(DLDevice, device_type) - 0usize];
+    ["Offset of field: DLDevice::device_type"]
+        [::std::mem::offset_of!(DLDevice, device_type) - 0usize];
     ["Offset of field: DLDevice::device_id"][::std::mem::offset_of!(DLDevice, device_id) - 4usize];
 };
 pub const kDLInt: DLDataTypeCode = 0;
@@ -105,7 +108,8 @@ const _: () = {
     ["Offset of field: DLTensor::dtype"][::std::mem::offset_of!(DLTensor, dtype) - 20usize];
     ["Offset of field: DLTensor::shape"][::std::mem::offset_of!(DLTensor, shape) - 24usize];
     ["Offset of field: DLTensor::strides"][::std::mem::offset_of!(DLTensor, strides) - 32usize];
-    ["Offset of field: DLTensor::byte_offset"][::std::mem::offset_of!(DLTensor, byte_offset) - 40usize];
+    ["Offset of field: DLTensor::byte_offset"]
+        [::std::mem::offset_of!(DLTensor, byte_offset) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -122,7 +126,8 @@ const _: () = {
         [::std::mem::offset_of!(DLManagedTensor, dl_tensor) - 0usize];
     ["Offset of field: DLManagedTensor::manager_ctx"]
         [::std::mem::offset_of!(DLManagedTensor, manager_ctx) - 48usize];
-    ["Offset of field: DLManagedTensor::deleter"][::std::mem::offset_of!(DLManagedTensor, deleter) - 56usize];
+    ["Offset of field: DLManagedTensor::deleter"]
+        [::std::mem::offset_of!(DLManagedTensor, deleter) - 56usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -135,8 +140,10 @@ pub struct DLManagedTensorVersioned {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of DLManagedTensorVersioned"][::std::mem::size_of::<DLManagedTensorVersioned>() - 80usize];
-    ["Alignment of DLManagedTensorVersioned"][::std::mem::align_of::<DLManagedTensorVersioned>() - 8usize];
+    ["Size of DLManagedTensorVersioned"]
+        [::std::mem::size_of::<DLManagedTensorVersioned>() - 80usize];
+    ["Alignment of DLManagedTensorVersioned"]
+        [::std::mem::align_of::<DLManagedTensorVersioned>() - 8usize];
     ["Offset of field: DLManagedTensorVersioned::version"]
         [::std::mem::offset_of!(DLManagedTensorVersioned, version) - 0usize];
     ["Offset of field: DLManagedTensorVersioned::manager_ctx"]
@@ -169,7 +176,10 @@ pub type DLPackManagedTensorFromPyObjectNoSync = ::std::option::Option<
     ) -> ::std::os::raw::c_int,
 >;
 pub type DLPackDLTensorFromPyObjectNoSync = ::std::option::Option<
-    unsafe extern "C" fn(py_object: *mut ::std::os::raw::c_void, out: *mut DLTensor) -> ::std::os::raw::c_int,
+    unsafe extern "C" fn(
+        py_object: *mut ::std::os::raw::c_void,
+        out: *mut DLTensor,
+    ) -> ::std::os::raw::c_int,
 >;
 pub type DLPackCurrentWorkStream = ::std::option::Option<
     unsafe extern "C" fn(
@@ -193,7 +203,8 @@ pub struct DLPackExchangeAPIHeader {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of DLPackExchangeAPIHeader"][::std::mem::size_of::<DLPackExchangeAPIHeader>() - 16usize];
-    ["Alignment of DLPackExchangeAPIHeader"][::std::mem::align_of::<DLPackExchangeAPIHeader>() - 8usize];
+    ["Alignment of DLPackExchangeAPIHeader"]
+        [::std::mem::align_of::<DLPackExchangeAPIHeader>() - 8usize];
     ["Offset of field: DLPackExchangeAPIHeader::version"]
         [::std::mem::offset_of!(DLPackExchangeAPIHeader, version) - 0usize];
     ["Offset of field: DLPackExchangeAPIHeader::prev_api"]
@@ -217,8 +228,10 @@ const _: () = {
         [::std::mem::offset_of!(DLPackExchangeAPI, header) - 0usize];
     ["Offset of field: DLPackExchangeAPI::managed_tensor_allocator"]
         [::std::mem::offset_of!(DLPackExchangeAPI, managed_tensor_allocator) - 16usize];
-    ["Offset of field: DLPackExchangeAPI::managed_tensor_from_py_object_no_sync"]
-        [::std::mem::offset_of!(DLPackExchangeAPI, managed_tensor_from_py_object_no_sync) - 24usize];
+    ["Offset of field: DLPackExchangeAPI::managed_tensor_from_py_object_no_sync"][::std::mem::offset_of!(
+        DLPackExchangeAPI,
+        managed_tensor_from_py_object_no_sync
+    ) - 24usize];
     ["Offset of field: DLPackExchangeAPI::managed_tensor_to_py_object_no_sync"]
         [::std::mem::offset_of!(DLPackExchangeAPI, managed_tensor_to_py_object_no_sync) - 32usize];
     ["Offset of field: DLPackExchangeAPI::dltensor_from_py_object_no_sync"]

@@ -4,7 +4,7 @@
 //! elements it may be used for.
 
 use crate::buffer::{Buffer, advise_huge_pages};
-use crate::copy::{self, Memory};
+use crate::copy::{self, Memory, Strided};
 use crate::shared_buffer::SharedBuffer;
 use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Result};
 
@@ -46,14 +46,15 @@ pub(crate) unsafe fn copy_elements(
     layout: &Layout,
     memory: Memory,
 ) {
-    let data = source.data_ptr().cast::<u8>();
+    let data = source.data_ptr().cast::<u8>().cast_const();
+    let from = Strided { data, layout: source.layout() };
+    let to = Strided { data: target, layout };
     match source.itemsize() {
         // SAFETY: the caller guarantees readable source elements, writable target elements, and
         // that the two share no byte.
-        Some(itemsize) => unsafe {
-            copy::strided(data, source.layout(), target, layout, itemsize, memory)
-        },
-        // SAFETY: packed elements are contiguous (`require_copyable`), so these are all their bytes.
+        Some(itemsize) => unsafe { copy::strided(from, to, itemsize, memory) },
+        // SAFETY: packed elements are contiguous (`require_copyable`), so these are all their
+        // bytes.
         None => unsafe { data.copy_to_nonoverlapping(target, source.nbytes()) },
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! dlbridge moves strided buffers between [`ndarray`](::ndarray) arrays, libtorch tensors
 //! ([`tch`](https://docs.rs/tch)) and anything that speaks
-//! [DLPack](https://dmlc.github.io/dlpack/latest/). Ownership decides who may read, who may write and
-//! who frees; copies happen only where a name says so.
+//! [DLPack](https://dmlc.github.io/dlpack/latest/). Ownership decides who may read, who may write
+//! and who frees; copies happen only where a name says so.
 //!
 //! ```
 //! use dlbridge::{ArrayExt, NdArray, Tensor};
@@ -36,9 +36,9 @@
 //! | `into_x(self)` | moves the buffer | never | the source comes back inside [`Rejected`] |
 //! | `as_x(&self)`, `as_x_mut(&mut self)` | borrows | never | error |
 //! | `share_x(&self)` | one more owner of the same memory | never | error |
-//! | `to_x(&self)` | deep copy into another kind or place | always | error |
-//! | `deep_clone(&self)` | deep copy into the same kind: torch's `clone` | always | error |
-//! | `into_device(self)`, `cpu`, `cuda`, `pin` | moved through when already there, else one transfer | only then | the source comes back |
+//! | `to_x(&self)` | deep copy into another type or onto another device | always | error |
+//! | `deep_clone(&self)` | deep copy into the same type: torch's `clone` | always | error |
+//! | `into_device(self)`, `cpu`, `cuda`, `pin` | returned unchanged if already there, else one copy | only then | the source comes back |
 //! | `lend_x(&mut self, closure)` | moves in for the closure, and back | never, unless a clone escapes | error |
 //!
 //! There is no other copy, cast or device move. Owning handles are not `Clone`. A name ending in
@@ -74,56 +74,63 @@
 //! * A DLPack struct's pointer and bounds cannot be validated, so importing one is `unsafe`.
 //! * A consumer may ignore `READ_ONLY`; libtorch does, so it is never given read-only memory.
 //! * `tch::Tensor` is `Send` and cheaply cloned through `&self`, so safe code can race libtorch
-//!   against itself; methods that take such a tensor by reference (`to_…`, `share_dlpack`) read what
-//!   they find and take part in the race.
+//!   against itself; methods that take such a tensor by reference (`to_…`, `share_dlpack`) read
+//!   what they find and take part in the race.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
-//! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped once
-//!   more, and so is one whose struct was changed in between.
-//! * An owner that panics while it is dropped during another panic ends the process, as in all Rust.
-//! * A thread of a rayon pool that waits for its part of a large copy may meanwhile run other jobs of
-//!   that pool: do not hold a lock that they want. Without the feature `parallel` no thread waits.
+//! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped
+//!   once more, and so is one whose struct was changed in between.
+//! * An owner that panics while it is dropped during another panic ends the process, as in all
+//!   Rust.
+//! * A thread of a rayon pool that waits for its part of a large copy may meanwhile run other jobs
+//!   of that pool: do not hold a lock that they want. Without the feature `parallel` no thread
+//!   waits.
 //!
 //! # Copies
 //!
-//! Every deep copy, whatever the two layouts, goes through one engine: loops are ordered and fused,
-//! units of 1 to 16 bytes are transposed in registers, and large targets are put together in a near
-//! cache and written in whole lines past the others. It reads and writes elements only, never the gaps
-//! between them. Copies from 1 MiB on are shared out among the threads of the rayon pool that the
-//! caller is in, or the global one; smaller ones never leave their thread. Figures are in
-//! `docs/benchmarks`.
+//! Every deep copy, whatever the two layouts, goes through one engine: dimensions are sorted and
+//! coalesced, units of 1 to 16 bytes are transposed in registers, and large targets are put
+//! together in a near cache and written in whole lines past the others. It reads and writes
+//! elements only, never the gaps between them. Copies from 1 MiB on are shared out among the
+//! threads of the rayon pool that the caller is in, or the global one; smaller ones never leave
+//! their thread. Figures are in `docs/benchmarks`.
 //!
 //! # CUDA
 //!
-//! With the feature `cuda`, [`Tensor::to_device`] and its kin copy between the host and the devices of a CUDA
-//! driver, which is looked for when it is first needed. Host code never reads device memory: it gets
-//! [`Error::NotOnCpu`], which names [`Tensor::cpu`].
+//! With the feature `cuda`, [`Tensor::to_device`] and its kin copy between the host and the devices
+//! of a CUDA driver, which is looked for when it is first needed. Host code never reads device
+//! memory: it gets [`Error::NotOnCpu`], which names [`Tensor::cpu`].
 //!
-//! * Work on device memory is put on a stream, and the order of streams is kept: a copy comes after what was put on
-//!   the memory's streams before, what arrives on the host is there when the call returns, and what arrives on a
-//!   device is there in the order of the copy's stream, which is the legacy default one unless a method whose name
-//!   ends in `_on` is given another.
-//! * A DLPack export is ready on the legacy default stream; one of a handle that is `with_stream` a stream is ready on
-//!   that. When the use ends, the device waits for what is on the stream by then before it uses the memory for
-//!   something else; the host waits for nothing. Memory that came in counts as filled in the order of the legacy default
-//!   stream (`wait_stream` names another), and is released in that order.
-//! * Memory comes from the default pool of the driver's stream-ordered allocator, in the device's primary context,
-//!   which libtorch and the CUDA runtime use too. The thread's current device stays what it is.
-//! * What crosses the bus crosses once: gaps are left out and broadcast elements sent one time, because a side that
-//!   has them is packed first. Pageable memory goes through a pair of page-locked buffers that is kept; page-locked
-//!   memory ([`Tensor::pin`]) directly, and with `start_to_device` while the host does other things.
-//! * A stream on which a CUDA graph is being captured is refused. While a blocking stream captures, the driver refuses
-//!   the legacy default stream.
-//! * A stream that other code made must live until the memory that was made or used on it is released.
+//! * Work on device memory is put on a stream, and the order of streams is kept: a copy comes after
+//!   what was put on the memory's streams before, what arrives on the host is there when the call
+//!   returns, and what arrives on a device is there in the order of the copy's stream, which is the
+//!   legacy default one unless a method whose name ends in `_on` is given another.
+//! * A DLPack export is ready on the legacy default stream; one of a handle that is `with_stream` a
+//!   stream is ready on that. When the use ends, the device waits for what is on the stream by then
+//!   before it uses the memory for something else; the host waits for nothing. Memory that came in
+//!   counts as filled in the order of the legacy default stream (`wait_stream` names another), and
+//!   is released in that order.
+//! * Memory comes from the default pool of the driver's stream-ordered allocator, in the device's
+//!   primary context, which libtorch and the CUDA runtime use too. The thread's current device
+//!   stays what it is.
+//! * What crosses the bus crosses once: gaps are left out and broadcast elements sent one time,
+//!   because a side that has them is packed first. Pageable memory goes through a pair of
+//!   page-locked buffers that is kept; page-locked memory ([`Tensor::pin`]) directly, and with
+//!   `start_to_device` while the host does other things.
+//! * A stream on which a CUDA graph is being captured is refused. While a blocking stream captures,
+//!   the driver refuses the legacy default stream.
+//! * A stream that other code made must live until the memory that was made or used on it is
+//!   released.
 //!
 //! # Features
 //!
-//! * `cuda`: the above, through cudarc. Needs nothing at build time; at run time a driver of CUDA 11.2 or newer. (In
-//!   the packages for C and Python it is on.)
+//! * `cuda`: the above, through cudarc. Needs nothing at build time; at run time a driver of CUDA
+//!   11.2 or newer. (In the packages for C and Python it is on.)
 //! * `ndarray` (on by default): conversions to and from ndarray 0.17.
 //! * `parallel` (on by default): large copies use several threads, through rayon.
-//! * `torch`: conversions to and from libtorch 2.11 to 2.13 through tch 0.24 to 0.26. Needs libtorch
-//!   and a C++20 compiler at build time. Programs that use CUDA through tch link libtorch's part for it, which
-//!   linkers leave out because nothing calls it by name: `-Wl,--no-as-needed,-ltorch_cuda`.
+//! * `torch`: conversions to and from libtorch 2.11 to 2.13 through tch 0.24 to 0.26. Needs
+//!   libtorch and a C++20 compiler at build time. Programs that use CUDA through tch link
+//!   libtorch's part for it, which linkers leave out because nothing calls it by name:
+//!   `-Wl,--no-as-needed,-ltorch_cuda`.
 //!
 //! # C and C++
 //!
@@ -135,6 +142,7 @@
 // Refusals give the source back, and a tensor's layout is stored inline.
 #![allow(clippy::result_large_err)]
 
+mod contain_panic;
 mod device;
 mod dtype;
 mod error;

@@ -14,9 +14,9 @@
 use std::any::{Any, TypeId};
 use std::ffi::c_void;
 use std::mem::offset_of;
-use std::panic;
 use std::sync::Arc;
 
+use crate::contain_panic::contain_panic;
 use crate::device_state::DeviceStateCell;
 use crate::{Descriptor, Result};
 
@@ -348,7 +348,7 @@ impl Storage {
     ///
     /// # Safety
     /// * `raw` came from [`into_raw`](Self::into_raw) and stands for one reference, which the
-    ///   result takes over.
+    ///   result owns from now on.
     pub(crate) unsafe fn from_raw(raw: *const c_void) -> Self {
         // SAFETY: every inner struct starts with a header (asserted above), and the reference that
         // the caller passes keeps it alive.
@@ -384,18 +384,6 @@ unsafe extern "C" fn release(raw: *mut c_void) {
         // and calls a deleter once.
         drop(unsafe { Storage::from_raw(raw) });
     });
-}
-
-/// Runs code that may drop owners from outside this crate, where no panic may pass. A panic ends
-/// here. Its payload may panic when it is dropped, and so may that payload; then it is leaked.
-pub(crate) fn contain_panic(run: impl FnOnce()) {
-    let caught = |run: &mut dyn FnMut()| panic::catch_unwind(panic::AssertUnwindSafe(run)).err();
-    let mut run = Some(run);
-    let mut payload = caught(&mut || run.take().into_iter().for_each(|run| run()));
-    for _ in 0..2 {
-        payload = caught(&mut || drop(payload.take()));
-    }
-    std::mem::forget(payload);
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn every_owned_layout_can_be_lent() {
         .lend_torch(|tensor| {
             let _ = tensor.fill_(1.0);
         })
-        .expect("nobody shares it");
+        .expect("no other handle shares it");
     assert_eq!(lonely.sum(), 6.0);
 }
 
@@ -226,7 +226,7 @@ fn converting_inside_the_closure_counts_as_an_escape() {
     let before = array.as_ptr();
     let converted = array.lend_torch(|tensor| {
         let lent = std::mem::replace(tensor, tch::Tensor::zeros([1], tch::kind::FLOAT_CPU));
-        let mut converted = lent.into_tensor().expect("nobody else in libtorch");
+        let mut converted = lent.into_tensor().expect("no other code in libtorch");
         assert_eq!(
             converted.as_slice_mut::<f32>(),
             Err(Error::NotUnique),

@@ -121,7 +121,7 @@ fn shared_arc_arrays_are_read_only_and_unique_ones_exclusive() {
     assert!(matches!(array.get_mut(), Err(Error::ReadOnly { .. })));
     array.make_mut().expect("copied first")[[0, 0]] = 9.0;
     assert_eq!((array[[0, 0]], other[[0, 0]]), (9.0, 1.0));
-    assert_eq!(other.into_tensor().access(), Access::Exclusive, "nobody shares it now");
+    assert_eq!(other.into_tensor().access(), Access::Exclusive, "no other handle shares it now");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn wrapped<T: Element>(mut values: Vec<T>, shape: &[i64], strides: &[i64]) -> Te
     let layout = Layout::new(shape, strides).expect("valid");
     let data = values.as_mut_ptr().cast();
     let descriptor = Descriptor::new(data, layout, T::DTYPE, Device::CPU).expect("valid");
-    // SAFETY: the owner keeps the elements, which nobody else reaches.
+    // SAFETY: the owner keeps the elements, which no other code reaches.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, values) };
     // SAFETY: this handle is the only one, and nothing else reaches the elements.
     unsafe { tensor.assume_exclusive() }.expect("alone")

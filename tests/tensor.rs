@@ -27,7 +27,8 @@ fn strided(len: usize, first: i64, shape: &[i64], strides: &[i64]) -> Tensor {
     let data = values.as_mut_ptr().wrapping_offset(first as isize).cast();
     let layout = Layout::new(shape, strides).expect("a valid layout");
     let descriptor = Descriptor::new(data, layout, DType::I32, Device::CPU).expect("valid");
-    // SAFETY: the owner keeps the elements, which nobody else reaches; the tests stay within `len`.
+    // SAFETY: the owner keeps the elements, which no other code reaches; the tests stay within
+    // `len`.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, values) };
     // SAFETY: this handle is the only one, and nothing else reaches the memory.
     unsafe { tensor.assume_exclusive() }.expect("one handle")
@@ -101,7 +102,7 @@ fn raw_parts_owner_is_dropped_once() {
     let layout = Layout::contiguous(&[]).expect("rank 0");
     let data = (&raw const VALUE).cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
-    // SAFETY: a static that nobody writes.
+    // SAFETY: a static that no code writes.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, false, Counted(Arc::clone(&drops))) };
     assert_eq!(tensor.access(), Access::Aliased { writable: false, trusted: true });
     assert_eq!(tensor.item::<f32>().expect("one element"), 1.0);
@@ -144,13 +145,13 @@ fn copy_into_refuses_invalid_targets() {
     assert!(matches!(source.copy_into(&mut wrong), Err(Error::DTypeMismatch { .. })));
     let mut shared = source.share();
     assert_eq!(source.copy_into(&mut shared), Err(Error::NotUnique));
-    let mut foreign = counting().into_aliased().expect("alone");
-    assert_eq!(source.copy_into(&mut foreign), Err(Error::Aliased));
-    // SAFETY: nobody else knows this memory.
-    assert_eq!(unsafe { source.copy_into_unchecked(&foreign) }, Ok(()));
+    let mut aliased = counting().into_aliased().expect("alone");
+    assert_eq!(source.copy_into(&mut aliased), Err(Error::Aliased));
+    // SAFETY: no other code knows this memory.
+    assert_eq!(unsafe { source.copy_into_unchecked(&aliased) }, Ok(()));
     // SAFETY: refused before anything is written.
     assert_eq!(unsafe { source.copy_into_unchecked(&source.share()) }, Err(Error::CopyOverlaps));
-    // SAFETY: nobody writes the memory.
+    // SAFETY: no code writes the memory.
     let read_only = unsafe { counting().assume_read_only() }.expect("alone");
     // SAFETY: refused before anything is written.
     let refused = unsafe { source.copy_into_unchecked(&read_only) };
@@ -183,7 +184,7 @@ fn copy_into_new_fills_uninitialized_memory() {
         );
         // SAFETY: only written, through this tensor; `new` outlives it.
         let target = unsafe { Tensor::from_raw_parts(target.expect("an address"), true, ()) };
-        // SAFETY: nobody else knows the memory.
+        // SAFETY: no other code knows the memory.
         assert_eq!(unsafe { transposed.copy_into_new_unchecked(&target) }, Ok(()));
         drop(target);
         // SAFETY: this element was left out; all others were written.
@@ -213,7 +214,7 @@ fn bools(mut bytes: Vec<u8>, shape: &[i64], strides: &[i64]) -> Tensor {
     let layout = Layout::new(shape, strides).expect("valid");
     let data = bytes.as_mut_ptr().cast();
     let descriptor = Descriptor::new(data, layout, DType::BOOL, Device::CPU).expect("valid");
-    // SAFETY: the owner keeps the bytes, which nobody else reaches.
+    // SAFETY: the owner keeps the bytes, which no other code reaches.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, bytes) };
     // SAFETY: this handle is the only one, and nothing else reaches the memory.
     unsafe { tensor.assume_exclusive() }.expect("alone")
@@ -288,8 +289,8 @@ fn debug_prints_the_values_that_are_readable() {
         format!("{:?}", Tensor::from_vec(vec![1.0_f32, 2.0], [2]).expect("2")),
         "Tensor([1.0, 2.0], shape=[2], dtype=float32, device=cpu)"
     );
-    let foreign = counting().into_aliased().expect("alone");
-    assert_eq!(format!("{foreign:?}"), "Tensor(..., shape=[2, 3, 4], dtype=int32, device=cpu)");
+    let aliased = counting().into_aliased().expect("alone");
+    assert_eq!(format!("{aliased:?}"), "Tensor(..., shape=[2, 3, 4], dtype=int32, device=cpu)");
 }
 
 #[test]

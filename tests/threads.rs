@@ -27,7 +27,7 @@ fn copies_well(side: i32) -> bool {
 fn small_copies_use_one_thread_and_large_ones_the_callers_pool() {
     let before = threads();
     assert!(copies_well(300));
-    assert_eq!(threads(), before, "360 kB: nobody was woken");
+    assert_eq!(threads(), before, "360 kB: no thread was woken");
 
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
     assert!(pool.install(|| copies_well(1500)));

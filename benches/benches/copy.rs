@@ -165,7 +165,7 @@ impl<'a, T: Unit> Bench<'a, T> {
         let mut source = vec![T::default(); case.reach()];
         let bytes = source.as_mut_ptr().cast::<u8>();
         for index in 0..source.len() * size_of::<T>() {
-            // Pages that nobody has written would all be one page of zeros.
+            // Pages that were never written would all be one page of zeros.
             // SAFETY: a byte of the vector; every element type takes 0 and 1 in any byte.
             unsafe { bytes.wrapping_add(index).write((index % 7 == 0).into()) };
         }

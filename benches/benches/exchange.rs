@@ -68,7 +68,7 @@ fn main() {
 }
 
 fn array(side: usize) -> Array2<f32> {
-    // Zeroed pages that nobody has touched: large arrays cost no memory before they are written.
+    // Zeroed pages that were never touched: large arrays cost no memory before they are written.
     Array2::zeros((side, side))
 }
 
@@ -90,8 +90,8 @@ fn ns(time: f64) -> String {
     }
 }
 
-/// The cells of a row: `times` are those of dlbridge, of two baselines, each with the ratio to it, and
-/// of another way; `last` is the time of one more.
+/// The cells of a row: `times` are those of dlbridge, of two baselines, each with the ratio to it,
+/// and of another way; `last` is the time of one more.
 fn cells_of(times: &[f64], last: f64) -> [String; 7] {
     let ratio = |baseline: f64| format!("{:.2}", times[0] / baseline);
     let [first, second] = [times[1], times[2]];

@@ -24,18 +24,18 @@ void *baseline_from_blob(void *data, const int64_t *shape, const int64_t *stride
 // Same as above with an owner on the heap, which a program needs to move a std::vector into
 // libtorch.
 void *baseline_from_owner(void *data, const int64_t *shape, const int64_t *strides, size_t ndim) {
-  struct Owner {
+  struct HeapOwner {
     void *data;
     size_t length;
     size_t capacity;
   };
-  return new at::Tensor(
-      at::for_blob(data, {shape, ndim})
-          .strides(at::IntArrayRef(strides, ndim))
-          .context(new Owner{data, 0, 0}, [](void *owner) { delete static_cast<Owner *>(owner); })
-          .options(at::TensorOptions(at::kFloat).device(at::kCPU))
-          .target_device(at::Device(at::kCPU))
-          .make_tensor());
+  return new at::Tensor(at::for_blob(data, {shape, ndim})
+                            .strides(at::IntArrayRef(strides, ndim))
+                            .context(new HeapOwner{data, 0, 0},
+                                     [](void *owner) { delete static_cast<HeapOwner *>(owner); })
+                            .options(at::TensorOptions(at::kFloat).device(at::kCPU))
+                            .target_device(at::Device(at::kCPU))
+                            .make_tensor());
 }
 
 void baseline_free(void *tensor) { delete static_cast<at::Tensor *>(tensor); }

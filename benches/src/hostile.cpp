@@ -40,7 +40,7 @@ extern "C" void *hostile_tensor(const char *wanted) {
   } else if (name == "short_storage") {
     made = at::empty({4}, at::kFloat);
     made.storage().unsafeGetStorageImpl()->set_nbytes(8);
-  } else if (name == "foreign_blob") {
+  } else if (name == "external_blob") {
     static float memory[4] = {1, 2, 3, 4};
     made = at::from_blob(memory, {4}, at::TensorOptions(at::kFloat));
   } else if (name == "weak") {

@@ -70,7 +70,7 @@ fn copies_resolve_what_can_be_resolved() {
 
 #[test]
 fn memory_that_someone_else_can_reach_is_refused() {
-    for name in ["foreign_blob", "weak"] {
+    for name in ["external_blob", "weak"] {
         let rejected = make(name).into_ndarray::<f32, Ix1>().expect_err(name);
         assert!(
             matches!(rejected.error(), Error::TorchNotExclusive { .. }),
@@ -117,7 +117,7 @@ fn clones_on_two_threads_share_by_turns() {
     assert!(threads.into_iter().all(|thread| thread.join().expect("no panic")));
     drop(first);
     let clone = tensor.shallow_clone();
-    assert!(tensor.share_dlpack().is_ok(), "still lent");
+    assert!(tensor.share_dlpack().is_ok(), "still owned by a storage of dlbridge");
     drop(clone);
     assert!(tensor.into_ndarray::<f32, Ix1>().is_ok());
 }

@@ -43,7 +43,7 @@ pub extern "C" fn dlb_tensor_to_device(
 /// pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`
 /// may point to the variable that holds `tensor`.
 ///
-/// Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
+/// Ownership: consumes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_into_device(
     tensor: Option<NonNull<dlb_tensor>>,
@@ -54,7 +54,7 @@ pub extern "C" fn dlb_tensor_into_device(
 ) -> dlb_status {
     guard(error, || {
         let (raw, out) = (tensor.required("tensor")?, out.required("out")?);
-        // SAFETY: the caller of the C function owns the handle, which lives until it is taken
+        // SAFETY: the caller of the C function owns the handle, which lives until it is consumed
         // below.
         let tensor = unsafe { raw.as_ref() };
         let (source, target) = (from_dlpack(tensor.view().device), from_dlpack(device));

@@ -54,7 +54,7 @@ fn refuse_legacy_export(rejected: Rejected<Tensor>) -> Failure {
 /// nothing replaces it, so that a second import or release by mistake is noticed while a handle to
 /// the memory exists. (A struct without a deleter may be a constant, and is not written.)
 ///
-/// Ownership: takes `source`; returns new, free with dlb_tensor_free().
+/// Ownership: consumes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_from_dlpack(
     source: Option<NonNull<DLManagedTensorVersioned>>,
@@ -76,7 +76,7 @@ pub extern "C" fn dlb_tensor_from_dlpack(
 /// struct and it was not changed. (If you know that the memory may be written, pass the struct's
 /// `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)
 ///
-/// Ownership: takes `source`; returns new, free with dlb_tensor_free().
+/// Ownership: consumes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_from_dlpack_legacy(
     source: Option<NonNull<DLManagedTensor>>,
@@ -113,7 +113,7 @@ pub extern "C" fn dlb_tensor_share_dlpack(
 
 /// Moves a handle into a DLPack struct, as dlb_tensor_share_dlpack() and dlb_tensor_free() in one.
 ///
-/// Ownership: takes `tensor`; returns new, call its deleter.
+/// Ownership: consumes `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_into_dlpack(
     tensor: Option<NonNull<dlb_tensor>>,
@@ -122,7 +122,7 @@ pub extern "C" fn dlb_tensor_into_dlpack(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        // SAFETY: the caller of the C function owns the handle, which lives until it is taken
+        // SAFETY: the caller of the C function owns the handle, which lives until it is consumed
         // below.
         let exported = unsafe { tensor.as_ref() }.share_tensor("tensor")?.into_dlpack();
         out.write(exported.into_raw());
@@ -154,7 +154,7 @@ pub extern "C" fn dlb_tensor_share_dlpack_legacy(
 /// Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and
 /// dlb_tensor_free() in one.
 ///
-/// Ownership: takes `tensor`; returns new, call its deleter.
+/// Ownership: consumes `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_into_dlpack_legacy(
     tensor: Option<NonNull<dlb_tensor>>,
@@ -163,7 +163,7 @@ pub extern "C" fn dlb_tensor_into_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        // SAFETY: the caller of the C function owns the handle, which lives until it is taken
+        // SAFETY: the caller of the C function owns the handle, which lives until it is consumed
         // below.
         let shared = unsafe { tensor.as_ref() }.share_tensor("tensor")?;
         let exported = shared.into_dlpack_legacy().map_err(refuse_legacy_export)?;

@@ -66,7 +66,7 @@ pub extern "C" fn dlb_error_message(error: Option<&dlb_error>) -> *const c_char 
 
 /// Frees an error; does nothing for NULL.
 ///
-/// Ownership: takes `error`.
+/// Ownership: consumes `error`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_error_free(error: Option<Box<dlb_error>>) {
     drop(error);

@@ -63,7 +63,7 @@ unsafe extern "C" {
     pub fn dlb_error_message(error: *const dlb_error) -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    #[doc = " Frees an error; does nothing for NULL.\n\n Ownership: takes `error`."]
+    #[doc = " Frees an error; does nothing for NULL.\n\n Ownership: consumes `error`."]
     pub fn dlb_error_free(error: *mut dlb_error);
 }
 unsafe extern "C" {
@@ -84,11 +84,11 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Frees a handle; does nothing for NULL. Freeing the last handle releases the memory: this thread\n runs the deleter or the release callback.\n\n Ownership: takes `tensor`."]
+    #[doc = " Frees a handle; does nothing for NULL. Freeing the last handle releases the memory: this thread\n runs the deleter or the release callback.\n\n Ownership: consumes `tensor`."]
     pub fn dlb_tensor_free(tensor: *mut dlb_tensor);
 }
 unsafe extern "C" {
-    #[doc = " Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),\n element type and device; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no\n elements. `data` is an address of the tensor's device; the memory may be written unless\n dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and\n strides.\n\n Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed."]
+    #[doc = " Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),\n element type and device; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no\n elements. `data` is an address of the tensor's device; the memory may be written unless\n dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and\n strides.\n\n Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed."]
     pub fn dlb_tensor_view(tensor: *const dlb_tensor) -> *const DLTensor;
 }
 unsafe extern "C" {
@@ -104,7 +104,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_is_contiguous(tensor: *const dlb_tensor) -> bool;
 }
 unsafe extern "C" {
-    #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other\n struct is not written, except for its deleter: until the struct is released, a deleter that does\n nothing replaces it, so that a second import or release by mistake is noticed while a handle to\n the memory exists. (A struct without a deleter may be a constant, and is not written.)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other\n struct is not written, except for its deleter: until the struct is released, a deleter that does\n nothing replaces it, so that a second import or release by mistake is noticed while a handle to\n the memory exists. (A struct without a deleter may be a constant, and is not written.)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack(
         source: *mut DLManagedTensorVersioned,
         out: *mut *mut dlb_tensor,
@@ -112,7 +112,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Consumes a DLPack struct of the older type, as dlb_tensor_from_dlpack() does. The older struct\n has no flags, so its memory counts as read-only, as for NumPy, unless this library made the\n struct and it was not changed. (If you know that the memory may be written, pass the struct's\n `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)\n\n Ownership: takes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Consumes a DLPack struct of the older type, as dlb_tensor_from_dlpack() does. The older struct\n has no flags, so its memory counts as read-only, as for NumPy, unless this library made the\n struct and it was not changed. (If you know that the memory may be written, pass the struct's\n `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack_legacy(
         source: *mut DLManagedTensor,
         out: *mut *mut dlb_tensor,
@@ -128,7 +128,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a handle into a DLPack struct, as dlb_tensor_share_dlpack() and dlb_tensor_free() in one.\n\n Ownership: takes `tensor`; returns new, call its deleter."]
+    #[doc = " Moves a handle into a DLPack struct, as dlb_tensor_share_dlpack() and dlb_tensor_free() in one.\n\n Ownership: consumes `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_into_dlpack(
         tensor: *mut dlb_tensor,
         out: *mut *mut DLManagedTensorVersioned,
@@ -144,7 +144,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and\n dlb_tensor_free() in one.\n\n Ownership: takes `tensor`; returns new, call its deleter."]
+    #[doc = " Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and\n dlb_tensor_free() in one.\n\n Ownership: consumes `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_into_dlpack_legacy(
         tensor: *mut dlb_tensor,
         out: *mut *mut DLManagedTensor,
@@ -152,7 +152,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element\n is at `data + byte_offset`; NULL `strides` mean row-major. The memory must stay valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is\n for memory that outlives every handle.\n\n `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole\n byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and\n ignored; other bits are refused.\n\n Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element\n is at `data + byte_offset`; NULL `strides` mean row-major. The memory must stay valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is\n for memory that outlives every handle.\n\n `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole\n byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and\n ignored; other bits are refused.\n\n Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_memory(
         desc: *const DLTensor,
         flags: u64,
@@ -216,7 +216,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a tensor to a device: returns it unchanged if its memory is there already (for the CPU,\n pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`\n may point to the variable that holds `tensor`.\n\n Ownership: takes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
+    #[doc = " Moves a tensor to a device: returns it unchanged if its memory is there already (for the CPU,\n pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`\n may point to the variable that holds `tensor`.\n\n Ownership: consumes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
     pub fn dlb_tensor_into_device(
         tensor: *mut dlb_tensor,
         device: DLDevice,
@@ -243,5 +243,6 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     #[doc = " Blocks until all work that was put on a stream of a device is done. Returns at once for the\n host.\n\n Ownership: nothing changes hands."]
-    pub fn dlb_synchronize(device: DLDevice, stream: i64, error: *mut *mut dlb_error) -> dlb_status;
+    pub fn dlb_synchronize(device: DLDevice, stream: i64, error: *mut *mut dlb_error)
+        -> dlb_status;
 }

@@ -54,7 +54,7 @@ impl Drop for PointerOwner {
 /// byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and
 /// ignored; other bits are refused.
 ///
-/// Ownership: borrows `desc`; takes `owner`; returns new, free with dlb_tensor_free().
+/// Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_from_memory(
     desc: Option<&DLTensor>,

@@ -80,7 +80,7 @@ fn require_part_of(whole: &Descriptor, part: &Descriptor) -> Result<(), Failure>
 /// Frees a handle; does nothing for NULL. Freeing the last handle releases the memory: this thread
 /// runs the deleter or the release callback.
 ///
-/// Ownership: takes `tensor`.
+/// Ownership: consumes `tensor`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_free(tensor: Option<NonNull<dlb_tensor>>) {
     // SAFETY: the caller of the C function gives up a handle of the library.
@@ -93,7 +93,7 @@ pub extern "C" fn dlb_tensor_free(tensor: Option<NonNull<dlb_tensor>>) {
 /// dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and
 /// strides.
 ///
-/// Ownership: borrows `tensor`; returns a view that is valid until that handle is taken or freed.
+/// Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_view(tensor: Option<&dlb_tensor>) -> Option<&DLTensor> {
     tensor.map(dlb_tensor::view)

@@ -66,7 +66,7 @@ fn structs_are_not_copied_and_are_released_once() {
         let (source, deleted) = HostileProducer::shaped(&[2, 3], &[1, 2]).make();
         let mut tensor = import(source);
         if round_trip {
-            // SAFETY: the test has not freed the handle, which is taken here.
+            // SAFETY: the test has not freed the handle, which is consumed here.
             let out = output(|out, error| unsafe { dlb_tensor_into_dlpack(tensor, out, error) });
             tensor = import(NonNull::new(out).expect("not NULL"));
         }
@@ -132,7 +132,7 @@ fn handles_of_every_source_export_copy_and_move() {
         assert_eq!(status == 0, !read_only, "{message}");
         assert_eq!(data.is_null(), read_only);
         free(copy);
-        // SAFETY: the test has not freed the handle, which is taken here.
+        // SAFETY: the test has not freed the handle, which is consumed here.
         free(output(|out, error| unsafe { dlb_tensor_into_device(tensor, CPU, 0, out, error) }));
     }
 }

@@ -23,7 +23,7 @@ const DOC: &CStr = c"__dlpack__($self, /, *, stream=None, max_version=None, dl_d
 
 Makes a DLPack capsule, which shares the memory.
 
-Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which
+Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older type, which
 can't say that memory is read-only. Copies with `copy=True`, and negative strides when
 `copy` is None.
 
@@ -60,8 +60,8 @@ fn keyword(py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<usize> {
 /// The C function. See <https://docs.python.org/3/c-api/structures.html#c.METH_FASTCALL>.
 ///
 /// # Safety
-/// * The interpreter calls it, attached, as a method of a tensor: after `count` positional arguments
-///   come as many others as `names` has.
+/// * The interpreter calls it, attached, as a method of a tensor: after `count` positional
+///   arguments come as many others as `names` has.
 unsafe extern "C" fn dlpack(
     slf: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,

@@ -69,7 +69,8 @@ class OnFakeCuda:
     """Tests for a process that has the fake driver."""
 
     __test__ = fake_cuda.IS_HERE
-    # Objects that must not increase in a test. Threads cache page-locked memory and events for later copies.
+    # Objects that must not increase in a test. Threads cache page-locked memory and events for
+    # later copies.
     counted = (fake_cuda.MEMORY, fake_cuda.PINNED, fake_cuda.EVENTS, fake_cuda.STREAMS)
 
     @pytest.fixture(autouse=True)

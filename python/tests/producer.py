@@ -120,8 +120,8 @@ set_name = interpreter("PyCapsule_SetName", C.c_int, C.py_object, C.c_char_p)
 
 def opened(capsule):
     """The struct in a capsule that was not consumed yet."""
-    kind = Versioned if name_of(capsule) == Versioned.name else Legacy
-    return kind.from_address(pointer_of(capsule, kind.name))
+    struct_type = Versioned if name_of(capsule) == Versioned.name else Legacy
+    return struct_type.from_address(pointer_of(capsule, struct_type.name))
 
 
 class HostileProducer:
@@ -149,9 +149,9 @@ class HostileProducer:
         self.first = C.addressof(self.memory) + self.FIRST
         self.query = query or device
         self.answers, self.asked, self.threads, self.intact = [], [], [], True
-        kind = Legacy if legacy else Versioned
-        self.room = C.create_string_buffer(C.sizeof(kind) + 8)
-        self.struct = kind.from_address(C.addressof(self.room) + misplaced)
+        struct_type = Legacy if legacy else Versioned
+        self.storage = C.create_string_buffer(C.sizeof(struct_type) + 8)
+        self.struct = struct_type.from_address(C.addressof(self.storage) + misplaced)
         self.callback = C.CFUNCTYPE(None, C.c_void_p)(self.delete)
         self.struct.deleter = C.cast(self.callback, C.c_void_p) if deleter else None
         self.struct.context = context
@@ -170,7 +170,7 @@ class HostileProducer:
         for field, value in fields.items():
             setattr(tensor, field, value)
         self.made = bytes(self.struct)
-        self.capsule = new_capsule(C.addressof(self.struct), kind.name, None)
+        self.capsule = new_capsule(C.addressof(self.struct), struct_type.name, None)
 
     def delete(self, address):
         self.threads.append(threading.get_ident())
@@ -194,7 +194,7 @@ class HostileProducer:
         return self.query
 
     def imported(self, **options):
-        """The producer's tensor: the capsule was taken over, and nothing was released."""
+        """The producer's tensor: the capsule was consumed, and nothing was released."""
         tensor = dlbridge.from_dlpack(self, **options)
         assert (name_of(self.capsule), self.deleted) == (type(self.struct).used, 0)
         return tensor

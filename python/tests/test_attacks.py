@@ -22,7 +22,8 @@ def run(code, seconds=60):
     return done.stdout
 
 
-# -- who keeps the memory --------------------------------------------------------------------------------------
+# -- who keeps the memory
+# --------------------------------------------------------------------------------------
 
 
 def test_weak_proxies_keep_their_array_alive():
@@ -98,13 +99,13 @@ def test_nested_releases_may_end_in_any_order():
     """As with greenlets: each pair of owners that interleave so once took a level away for ever."""
     greenlet = pytest.importorskip("greenlet")
 
-    class Owner(np.ndarray):
+    class SwitchingArray(np.ndarray):
         def __del__(self):
             if switches := getattr(self, "switches", None):
                 switches.pop()()
 
     def owned(switches):
-        array = np.ones(1).view(Owner)
+        array = np.ones(1).view(SwitchingArray)
         array.switches = switches
         return dl.from_numpy(array)
 
@@ -115,7 +116,7 @@ def test_nested_releases_may_end_in_any_order():
         for each in (first, second, first, second):
             each.switch()
     test_weak_proxies_keep_their_array_alive()
-    watched = np.ones(1).view(Owner)
+    watched = np.ones(1).view(SwitchingArray)
     gone = weakref.ref(watched)
     tensor = dl.from_numpy(watched)
     del watched
@@ -125,7 +126,8 @@ def test_nested_releases_may_end_in_any_order():
     assert gone() is None
 
 
-# -- other values ----------------------------------------------------------------------------------------------
+# -- other values
+# ----------------------------------------------------------------------------------------------
 
 
 class Derived(torch.Tensor):
@@ -267,7 +269,8 @@ except BufferError:
     assert run(program) == "[1.0, 1.0]\nrefused\n"
 
 
-# -- the interpreter -------------------------------------------------------------------------------------------
+# -- the interpreter
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

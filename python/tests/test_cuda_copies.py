@@ -186,10 +186,10 @@ class TestCopyto(OnFakeCuda):
     @pytest.mark.parametrize("to", PARTS)
     @pytest.mark.parametrize("dtype", ["float32", "uint8", "complex128"])
     def test_copyto_between_any_layouts_keeps_gaps(self, dtype, to):
-        room, part = numbers(8, 9, dtype=dtype), self.PARTS[to]
-        shape = part(room).shape
+        base, part = numbers(8, 9, dtype=dtype), self.PARTS[to]
+        shape = part(base).shape
         values = numbers(*shape, dtype=dtype) + np.array(100, dtype)
-        expected = room.copy()
+        expected = base.copy()
         part(expected)[...] = values
         sources = {
             "rows": values,
@@ -198,7 +198,7 @@ class TestCopyto(OnFakeCuda):
         }
         for name, source in sources.items():
             part(expected)[...] = source
-            for lender in (
+            for given in (
                 source,
                 on_device(source),
                 on_device(source, 1),
@@ -206,12 +206,12 @@ class TestCopyto(OnFakeCuda):
                 dl.from_numpy(source).pin_memory(),
             ):
                 for index in range(2):
-                    memory = Memory(room, index, part)
-                    dl.copyto(memory, lender)
+                    memory = Memory(base, index, part)
+                    dl.copyto(memory, given)
                     fake_cuda.synchronize_devices()
                     assert np.array_equal(memory.now(), expected), name
-                host = room.copy()
-                dl.copyto(part(host), lender)
+                host = base.copy()
+                dl.copyto(part(host), given)
                 assert np.array_equal(host, expected), name
 
     def test_copyto_writes_dlbridge_memory(self):

@@ -55,7 +55,7 @@ def says(prepare, reason):
 
 
 class TestFailures(OnFakeCuda):
-    # Not those after which memory is left alone on purpose: whose work may still be under way.
+    # Not those after which memory is left alone on purpose: whose work may still be pending.
     CALLS = (
         "cuMemAllocAsync",
         "cuMemHostAlloc",

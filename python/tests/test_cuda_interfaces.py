@@ -156,10 +156,10 @@ def export(tensor, out):
     return 0
 
 @C.PYFUNCTYPE(C.c_int, C.c_int, C.c_int32, C.POINTER(C.c_void_p))
-def current(kind, index, out):
+def current(device_type, index, out):
     if stream is None:
         return -1
-    asked.append((kind, index))
+    asked.append((device_type, index))
     out[0] = stream
     return 0
 

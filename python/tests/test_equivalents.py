@@ -11,7 +11,7 @@ import dlbridge as dl
 from producer import HostileProducer
 
 # Each line as one knows it, and as it is here where it differs.
-SEED = {
+EQUIVALENTS = {
     "one element is a number": [
         (
             "u = torch.tensor(53, dtype=torch.uint8)",
@@ -94,7 +94,7 @@ SEED = {
 }
 
 
-@pytest.mark.parametrize("section", SEED)
+@pytest.mark.parametrize("section", EQUIVALENTS)
 def test_output_matches_numpy_and_pytorch(section):
     known, here = [], []
     spaces = [
@@ -110,7 +110,7 @@ def test_output_matches_numpy_and_pytorch(section):
             "print": lambda *values: here.append(" ".join(map(str, values))),
         },
     ]
-    for line in SEED[section]:
+    for line in EQUIVALENTS[section]:
         for text, space in zip(
             (line, line) if isinstance(line, str) else line, spaces, strict=True
         ):

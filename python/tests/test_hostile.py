@@ -117,7 +117,7 @@ def test_misaligned_structs_are_released_at_most_once(misplaced):
     producer = HostileProducer(misplaced=misplaced)
     with pytest.raises(BufferError, match="misaligned"):
         dlbridge.from_dlpack(producer)
-    # Either it is still the capsule's, or it was taken over and released.
+    # Either it is still the capsule's, or it was consumed and released.
     assert (name_of(producer.capsule), producer.deleted) in [
         (Versioned.name, 0),
         (Versioned.used, 1),
@@ -194,7 +194,8 @@ def test_every_device(query, given):
     producer.check_released()
 
 
-# Bits that are right and bits that are not, by code. No bits are right for handles, nor for unknown codes.
+# Bits that are right and bits that are not, by code. No bits are right for handles, nor for unknown
+# codes.
 BITS = {
     0: (32, 128),
     1: (8, 0),

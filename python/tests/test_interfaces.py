@@ -18,7 +18,8 @@ import tvm_ffi
 import dlbridge as dl
 from producer import DLTensor, Versioned
 
-# -- buffers ---------------------------------------------------------------------------------------------------
+# -- buffers
+# ---------------------------------------------------------------------------------------------------
 
 BUFFERS = {
     "bytes": (b"abc", "uint8", True, [97, 98, 99]),
@@ -48,21 +49,21 @@ BUFFERS = {
 
 @pytest.mark.parametrize("case", BUFFERS)
 def test_buffer_protocol_imports(case):
-    lender, dtype, readonly, values = BUFFERS[case]
-    tensor = dl.from_dlpack(lender)
+    exporter, dtype, readonly, values = BUFFERS[case]
+    tensor = dl.from_dlpack(exporter)
     assert (tensor.dtype, tensor.readonly, tensor.tolist()) == (dtype, readonly, values)
-    assert tensor.numel() == 0 or tensor.data_ptr() == np.asarray(memoryview(lender)).ctypes.data
+    assert tensor.numel() == 0 or tensor.data_ptr() == np.asarray(memoryview(exporter)).ctypes.data
 
 
 def test_buffers_stay_exported_while_the_tensor_lives():
-    lender = bytearray(b"abc")
-    tensor = dl.from_dlpack(lender)
+    exporter = bytearray(b"abc")
+    tensor = dl.from_dlpack(exporter)
     view = torch.from_dlpack(tensor)
     del tensor
     with pytest.raises(BufferError):
-        lender.append(1)
+        exporter.append(1)
     del view
-    lender.append(1)
+    exporter.append(1)
     with mmap.mmap(-1, 4096) as mapped:
         tensor = dl.from_dlpack(mapped)
         assert tensor.nbytes == 4096
@@ -72,7 +73,7 @@ def test_buffers_stay_exported_while_the_tensor_lives():
 
 
 @pytest.mark.parametrize(
-    "lender",
+    "exporter",
     [
         array.array("u", "ab"),
         memoryview(np.ones(2, ">f4")),
@@ -82,9 +83,9 @@ def test_buffers_stay_exported_while_the_tensor_lives():
     ],
     ids=["letters", "byte order", "records", "no records", "pointers"],
 )
-def test_buffers_of_no_dlpack_type_are_refused(lender):
+def test_buffers_of_no_dlpack_type_are_refused(exporter):
     with pytest.raises(BufferError):
-        dl.from_dlpack(lender)
+        dl.from_dlpack(exporter)
 
 
 @pytest.mark.parametrize("dtype", ["?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d"])
@@ -92,16 +93,16 @@ def test_buffer_protocol_exports_in_every_format(dtype):
     source = np.arange(6).reshape(2, 3).astype(dtype)
     for view in (source, source.T, source[:, ::-1], source[:, 1:2], source[:0]):
         tensor = dl.from_numpy(view)
-        lent = memoryview(tensor)
+        exported = memoryview(tensor)
         known = memoryview(view)
         assert (
-            lent.shape,
-            lent.strides,
-            lent.itemsize,
-            lent.nbytes,
-            lent.readonly,
-            lent.c_contiguous,
-            lent.f_contiguous,
+            exported.shape,
+            exported.strides,
+            exported.itemsize,
+            exported.nbytes,
+            exported.readonly,
+            exported.c_contiguous,
+            exported.f_contiguous,
         ) == (
             known.shape,
             known.strides,
@@ -111,7 +112,7 @@ def test_buffer_protocol_exports_in_every_format(dtype):
             known.c_contiguous,
             known.f_contiguous,
         )
-        assert np.asarray(lent).tolist() == view.tolist() == tensor.tolist()
+        assert np.asarray(exported).tolist() == view.tolist() == tensor.tolist()
         assert bytes(tensor) == known.tobytes()
 
 
@@ -131,7 +132,8 @@ def test_bytes_apis_accept_tensors():
     )  # bytes have no format
 
 
-# -- array interfaces ------------------------------------------------------------------------------------------
+# -- array interfaces
+# ------------------------------------------------------------------------------------------
 
 
 class Described:
@@ -193,7 +195,8 @@ def test_invalid_array_interfaces_are_refused(changes, error):
         dl.from_dlpack(Described(interface_of(source, **changes)))
 
 
-# -- __dlpack__ and __array__ ----------------------------------------------------------------------------------
+# -- __dlpack__ and __array__
+# ----------------------------------------------------------------------------------
 
 
 def test_masked_arrays_are_refused():
@@ -279,7 +282,8 @@ def test_dunder_array_follows_numpys_protocol():
     )
 
 
-# -- the exchange table ----------------------------------------------------------------------------------------
+# -- the exchange table
+# ----------------------------------------------------------------------------------------
 
 
 def test_tvm_ffi_uses_the_exchange_table_and_returns_dlbridge_tensors():
@@ -330,9 +334,9 @@ def test_exchange_table_is_complete_and_refuses_other_objects():
         16,
     )
     for wrong in (np.ones(3), torch.ones(3), None, [1]):
-        for function, room in ((borrow, described), (managed, out)):
+        for function, target in ((borrow, described), (managed, out)):
             with pytest.raises(TypeError):
-                function(wrong, room)
+                function(wrong, target)
     for readonly in (dl.from_dlpack(b"abc"), dl.from_numpy(np.broadcast_to(1.0, (3,)))):
         with pytest.raises(BufferError, match="read-only"):
             borrow(readonly, described)

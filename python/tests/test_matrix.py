@@ -12,7 +12,8 @@ from dlbridge import matrix
 BY_NAME = {library.name: library for library in matrix.LIBRARIES}
 EVERYTHING = (*(library.module for library in matrix.LIBRARIES), "ml_dtypes")
 
-# Ways times 9 layouts, 17 types and 3 values of `copy=`; and for how many of these the library has no array.
+# Ways times 9 layouts, 17 types and 3 values of `copy=`; and for how many of these the library has
+# no array.
 NUMBERS = {
     "numpy": (3 * 9 * 17 * 3, 0),
     "torch": (3 * 9 * 17 * 3, 2 * 17 * 3),
@@ -69,10 +70,10 @@ def test_case_counts_cover_all_libraries():
 
 
 def test_rules_name_existing_ways_layouts_and_dtypes():
-    places = {*matrix.LAYOUTS, *(dtype.name for dtype in matrix.DTYPES)}
+    names = {*matrix.LAYOUTS, *(dtype.name for dtype in matrix.DTYPES)}
     for rule in matrix.RULES:
         assert set(rule.ways.split()) <= set(matrix.WAYS), rule
-        assert set(rule.where.split()) <= places, rule
+        assert set(rule.where.split()) <= names, rule
 
 
 @needs(*EVERYTHING)

@@ -36,8 +36,11 @@ EXCHANGES = {
     "to PyTorch": (ROUNDS // 2, lambda: torch.from_dlpack(SHARED)),
     "numpy()": (ROUNDS // 2, lambda: SHARED.numpy()),
     "torch()": (ROUNDS // 2, lambda: SHARED.torch()),
-    "a capsule that nobody takes": (ROUNDS // 2, lambda: SHARED.__dlpack__(max_version=(1, 0))),
-    "a legacy capsule that nobody takes": (ROUNDS // 2, lambda: SHARED.__dlpack__()),
+    "a capsule that no consumer takes": (
+        ROUNDS // 2,
+        lambda: SHARED.__dlpack__(max_version=(1, 0)),
+    ),
+    "a legacy capsule that no consumer takes": (ROUNDS // 2, lambda: SHARED.__dlpack__()),
     "clone": (ROUNDS // 2, lambda: SHARED.clone()),
     "a copy for PyTorch's sake": (ROUNDS // 4, lambda: torch.from_dlpack(REVERSED)),
     "tolist and repr": (ROUNDS // 20, lambda: (SHARED.tolist(), repr(SHARED))),
@@ -108,7 +111,7 @@ def test_memory_lives_as_long_as_any_view():
         del view
         gc.collect()
         assert gone() is None
-    # A clone needs nobody.
+    # A clone needs no owner but itself.
     watched = np.arange(4.0).view(Watched)
     gone, clone = weakref.ref(watched), dl.tensor(watched)
     del watched

@@ -3,7 +3,7 @@
 They are copied out of the installed NumPy when this runs, and see another `np`:
 
 * two hops: an array goes to dlbridge, and from there to NumPy, for each `np.from_dlpack`;
-* substitution: dlbridge imports in NumPy's place, and exports in the arrays' place.
+* substitution: dlbridge imports instead of NumPy, and exports instead of the arrays.
 """
 
 import pathlib

@@ -20,8 +20,8 @@ import dlbridge as dl
 HERE = Path(__file__).absolute().parent
 NAMES = f"from {Path(__file__).stem} import *; "
 
-# What is made of an array of shape (4, 6), and the strides that come back if not the same: elements that have
-# gaps between them, or share memory, are copied first.
+# What is made of an array of shape (4, 6), and the strides that come back if not the same: elements
+# that have gaps between them, or share memory, are copied first.
 LAYOUTS = {
     "row-major": (lambda a: a, None),
     "column-major": (lambda a: a.T, None),
@@ -193,7 +193,7 @@ def test_pickles_that_exceed_their_memory_are_refused():
         shape = chance.integers(1, 8, size=chance.integers(4)).tolist()
         strides = chance.integers(-15, 16, size=len(shape)).tolist()
         wanted = np.lib.stride_tricks.as_strided(data[500:], shape, [2 * step for step in strides])
-        start, end = (place - address(data) for place in np.lib.array_utils.byte_bounds(wanted))
+        start, end = (bound - address(data) for bound in np.lib.array_utils.byte_bounds(wanted))
         given = data.tobytes()[start : start + 80]
         taken[end - start <= 80] += 1
         if end - start <= 80:

@@ -44,7 +44,7 @@ tensor.clone(memory_format=torch.contiguous_format)
 tensor.to("cpu", copy=True).cuda(0).cuda("cuda:0")
 stride: int = tensor.stride(0)
 number: float = float(tensor)
-lent: memoryview = dl.clone(b"abc")
+buffer: memoryview = dl.clone(b"abc")
 """
 MISUSE = {
     'tensor.clone(memory_format="rows")': "arg-type",
@@ -92,13 +92,13 @@ def documented():
     """Everything that the stubs document, by name, with its docstring."""
     stubs = ast.parse(STUBS.read_text())
     texts = {"": ast.get_docstring(stubs)}
-    for place, nodes in [
+    for prefix, nodes in [
         ("", stubs.body),
         *((n.name + ".", n.body) for n in stubs.body if isinstance(n, ast.ClassDef)),
     ]:
         for node in nodes:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
-                texts[place + node.name] = ast.get_docstring(node)
+                texts[prefix + node.name] = ast.get_docstring(node)
     return texts
 
 

@@ -1,7 +1,7 @@
 //! Copies of many small matrices that follow each other on both sides, each of which is transposed.
 
+use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
-use super::plan::CopyPlan;
 use super::processor::{Processor, Tile};
 use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
 use crate::layout::paired::PairedDim;
@@ -75,18 +75,21 @@ impl BatchedTranspose {
         count: usize,
         processor: &Processor,
     ) -> usize {
-        let (Some(shuffle), Some(plan)) = (processor.shuffle, &self.shuffle) else { return 0 };
-        let group = (GROUP_BYTES / self.matrix_bytes()).next_multiple_of(plan.items_per_turn);
+        let (Some(shuffle), Some(shuffle_plan)) = (processor.shuffle, &self.shuffle) else {
+            return 0;
+        };
+        let group =
+            (GROUP_BYTES / self.matrix_bytes()).next_multiple_of(shuffle_plan.items_per_turn);
         let mut done = 0;
-        while count - done >= plan.items_per_turn {
-            let turns = group.min(count - done) / plan.items_per_turn;
+        while count - done >= shuffle_plan.items_per_turn {
+            let turns = group.min(count - done) / shuffle_plan.items_per_turn;
             let offset = (done * self.matrix_bytes()) as isize;
             // SAFETY: `done` is below `count`: the first unit of a matrix on both sides.
             let ends = unsafe { ends.offset(offset, offset) };
             // SAFETY: the plan reads and writes the whole matrices of these turns, which are among
             // the caller's `count`. It does not use the pitch: all its outputs are in row 0.
-            unsafe { shuffle(plan, ends.source, ends.target, 0, turns) };
-            done += turns * plan.items_per_turn;
+            unsafe { shuffle(shuffle_plan, ends.source, ends.target, 0, turns) };
+            done += turns * shuffle_plan.items_per_turn;
         }
         done
     }

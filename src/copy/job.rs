@@ -3,9 +3,9 @@
 #[cfg(feature = "parallel")]
 use std::sync::OnceLock;
 
+use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::kernels;
-use super::plan::CopyPlan;
 use super::processor::{self, Processor};
 
 /// Minimum copy size (bytes) for using several threads. Below it, waking a thread costs more than

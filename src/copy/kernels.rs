@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::batched_transpose::BatchedTranspose;
+use super::copy_plan::{CopyPlan, Kernel};
 use super::endpoints::Endpoints;
-use super::plan::{CopyPlan, Kernel};
 use super::processor::{CACHED_STORES, Processor, Stores, strided_load_runs, strided_store};
 use super::sink::{Direct, Sink};
 use super::store_buffer::{Items, StoreBuffer, StoreMemory};
@@ -72,7 +72,7 @@ unsafe fn run_through_buffer(
 /// Whether rows of the target are so far apart that all of them compete for a few sets of the
 /// caches.
 fn has_conflicts(plan: &CopyPlan) -> bool {
-    let (_, inner) = plan.loops();
+    let (_, inner) = plan.split_dims();
     let conflict = |rows: &PairedDim| {
         rows.target.trailing_zeros() >= CONFLICT_STRIDE_LOG2 && rows.count >= CONFLICT_MIN_ROWS
     };
@@ -86,7 +86,7 @@ fn has_conflicts(plan: &CopyPlan) -> bool {
 /// # Safety
 /// * As for [`run`], counted from the plan's start.
 unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Processor, sink: &mut S) {
-    let (dims, inner) = plan.loops();
+    let (dims, inner) = plan.split_dims();
     let outer = Outer { dims, ends };
     match (plan.kernel, inner) {
         (Kernel::Runs, []) => {

@@ -1,17 +1,17 @@
 //! The copy engine: moves elements between any two layouts of one shape.
 //!
-//! A copy is planned ([`plan`]: dimensions are ordered and coalesced, and one of five kernels is
-//! chosen), shared out among threads where it is large ([`job`]), and run ([`kernels`]). Everything
-//! works on raw pointers, because the memory may have writers that Rust does not know, and moves
-//! opaque units of bytes. Only bytes of elements are read or written, never the gaps between them:
-//! these may belong to another owner.
+//! A copy is planned ([`copy_plan`]: dimensions are ordered and coalesced, and one of five kernels
+//! is chosen), shared out among threads where it is large ([`job`]), and run ([`kernels`]).
+//! Everything works on raw pointers, because the memory may have writers that Rust does not know,
+//! and moves opaque units of bytes. Only bytes of elements are read or written, never the gaps
+//! between them: these may belong to another owner.
 
 mod batched_transpose;
 mod bools;
+mod copy_plan;
 mod endpoints;
 mod job;
 mod kernels;
-mod plan;
 mod processor;
 mod shuffle_plan;
 mod sink;
@@ -20,9 +20,9 @@ mod store_buffer;
 mod tile_grid;
 mod tiled_transpose;
 
+use copy_plan::{CopyPlan, Kernel};
 use endpoints::Endpoints;
 use job::Job;
-use plan::{CopyPlan, Kernel};
 
 pub(crate) use bools::find_invalid_bool;
 
@@ -45,37 +45,42 @@ pub(crate) enum Memory {
     Used,
 }
 
-/// Copies every element to its place in another layout of the same shape.
+/// Elements whose first one is at `data`.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided<'a, P> {
+    pub(crate) data: P,
+    pub(crate) layout: &'a Layout,
+}
+
+/// Copies every element to its position in another layout of the same shape.
 ///
 /// # Safety
-/// * `source` and `target` point to the first elements; every element of `source_layout` is
-///   readable, every element of `target_layout` writable, and no byte belongs to both, nor to two
-///   elements of the target.
+/// * Every element of `source` is readable, every element of `target` writable, and no byte belongs
+///   to both, nor to two elements of the target.
 /// * The layouts have the same shape, and `itemsize` is the size of an element of both.
 #[inline]
 pub(crate) unsafe fn strided(
-    source: *const u8,
-    source_layout: &Layout,
-    target: *mut u8,
-    target_layout: &Layout,
+    source: Strided<'_, *const u8>,
+    target: Strided<'_, *mut u8>,
     itemsize: usize,
     memory: Memory,
 ) {
-    if target_layout.is_empty() {
+    if target.layout.is_empty() {
         return;
     }
-    let (from, to) = (source_layout.strides(), target_layout.strides());
-    let plan = CopyPlan::new(target_layout.shape(), from, to, itemsize);
-    let bytes = target_layout.len() * itemsize;
+    let (from, to) = (source.layout.strides(), target.layout.strides());
+    let plan = CopyPlan::new(target.layout.shape(), from, to, itemsize);
+    let bytes = target.layout.len() * itemsize;
     let nontemporal = match memory {
         Memory::Used => bytes >= NONTEMPORAL_MIN_BYTES,
         Memory::Fresh => {
             bytes >= NONTEMPORAL_MIN_BYTES_FRESH && plan.kernel == Kernel::TiledTranspose
         }
     };
+    let ends = Endpoints { source: source.data, target: target.data };
     // SAFETY: the caller says that all elements of both layouts are readable and writable, and none
     // of their bytes both: the plan reaches these bytes and no others.
-    unsafe { Job::new(Endpoints { source, target }, nontemporal).run(plan, bytes) }
+    unsafe { Job::new(ends, nontemporal).run(plan, bytes) }
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::kernels;
-use super::plan::CopyPlan;
 use super::processor::{self, Processor};
 use crate::Layout;
 

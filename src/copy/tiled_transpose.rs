@@ -1,4 +1,4 @@
-//! Copies of a matrix whose rows and columns change places, tile by tile: see
+//! Copies of a matrix whose rows and columns are swapped, tile by tile: see
 //! [`tile_grid`](super::tile_grid) for how the tiles lie.
 //!
 //! Within a tile, small squares are transposed in registers ([`Processor::copy_tile`]). Where there
@@ -11,8 +11,8 @@
 
 use std::ops::Range;
 
+use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
-use super::plan::CopyPlan;
 use super::processor::{Processor, Stores, Tile};
 use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
 use super::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
@@ -77,8 +77,8 @@ impl TiledTranspose {
         let shuffle = if few(rows) && rows_follow && columns.source == contiguous(rows.count) {
             Some(PixelShuffle::Deinterleave(ShufflePlan::deinterleave(rows.count, unit)))
         } else if few(columns) && rows_follow && rows.target == contiguous(columns.count) {
-            let plan = ShufflePlan::interleave(columns.count, columns.source, unit);
-            Some(PixelShuffle::Interleave(plan))
+            let shuffle_plan = ShufflePlan::interleave(columns.count, columns.source, unit);
+            Some(PixelShuffle::Interleave(shuffle_plan))
         } else {
             None
         };
@@ -314,30 +314,30 @@ impl TiledTranspose {
         pitch: isize,
         processor: &Processor,
     ) -> (usize, usize) {
-        let (Some(shuffle), Some(pixels)) = (processor.shuffle, &self.shuffle) else {
+        let (Some(shuffle), Some(pixel_shuffle)) = (processor.shuffle, &self.shuffle) else {
             return (0, 0);
         };
         let columns = tile.columns();
-        let (plan, pixels, is_deinterleaving) = match pixels {
-            PixelShuffle::Deinterleave(plan) => {
+        let (shuffle_plan, count, is_deinterleaving) = match pixel_shuffle {
+            PixelShuffle::Deinterleave(shuffle_plan) => {
                 assert_eq!(tile.rows, self.rows.count, "a tile of parts of pixels");
-                (plan, columns, true)
+                (shuffle_plan, columns, true)
             }
-            PixelShuffle::Interleave(plan) => {
+            PixelShuffle::Interleave(shuffle_plan) => {
                 let whole = (self.columns.count, (columns * self.unit) as isize);
                 assert_eq!((columns, pitch), whole, "a tile of parts of pixels");
-                (plan, tile.rows, false)
+                (shuffle_plan, tile.rows, false)
             }
         };
-        let turns = pixels / plan.items_per_turn;
-        let done = turns * plan.items_per_turn;
+        let turns = count / shuffle_plan.items_per_turn;
+        let done = turns * shuffle_plan.items_per_turn;
         let offset = self.source_offset(tile.row, tile.group, tile.first_column);
         // SAFETY: the first unit of the tile; in the target, that is where `ends` is.
         let ends = unsafe { ends.offset(offset, 0) };
         // SAFETY: the plan reads and writes `done` whole pixels of the tile, as was just asserted:
         // when deinterleaving all units of a column of the tile, else all units of a row. The
         // caller says that they are readable and writable.
-        unsafe { shuffle(plan, ends.source, ends.target, pitch, turns) };
+        unsafe { shuffle(shuffle_plan, ends.source, ends.target, pitch, turns) };
         if is_deinterleaving { (0, done) } else { (done, 0) }
     }
 }

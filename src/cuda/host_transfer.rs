@@ -19,7 +19,7 @@ use super::elements::{Elements, have_equal_offsets};
 use super::memory;
 use super::stream::Stream;
 use crate::Result;
-use crate::copy::{self, Memory};
+use crate::copy::{self, Memory, Strided};
 
 /// Copies elements on the host, each to its index in `target`, which has the same shape.
 ///
@@ -33,9 +33,10 @@ pub(super) unsafe fn copy_on_host(
     itemsize: usize,
     memory: Memory,
 ) {
-    let (from, to) = (source.layout, target.layout);
+    let from = Strided { data: source.data.cast_const(), layout: source.layout };
+    let to = Strided { data: target.data, layout: target.layout };
     // SAFETY: the caller guarantees all that `strided` requires.
-    unsafe { copy::strided(source.data, from, target.data, to, itemsize, memory) };
+    unsafe { copy::strided(from, to, itemsize, memory) };
 }
 
 /// A copy between the host and a device, in one direction or the other.

@@ -6,7 +6,7 @@
 #define DLBRIDGE_RANK 64
 
 /* Dimensions, the outermost first. Strides are in units. */
-struct Loops {
+struct KernelDims {
   unsigned long long total; /* product of all counts */
   unsigned rank;
   unsigned pad;
@@ -20,22 +20,22 @@ struct alignas(16) Unit16 {
 };
 
 /* Neighbouring threads write neighbouring units, where the target has such. */
-#define DLBRIDGE_STRIDED_COPY(name, Unit)                                                            \
-  extern "C" __global__ void name(const Unit *from, Unit *to, const Loops loops) {                   \
-    const unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;                      \
-    unsigned long long index = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x;            \
-    for (; index < loops.total; index += step) {                                                     \
-      unsigned long long rest = index;                                                               \
-      long long source = 0, target = 0;                                                              \
-      _Pragma("unroll 1") for (unsigned dim = loops.rank; dim-- > 0;) {                              \
-        const unsigned long long outer = rest / loops.count[dim];                                    \
-        const long long coordinate = (long long)(rest - outer * loops.count[dim]);                   \
-        source += coordinate * loops.from[dim];                                                      \
-        target += coordinate * loops.to[dim];                                                        \
-        rest = outer;                                                                                \
-      }                                                                                              \
-      to[target] = from[source];                                                                     \
-    }                                                                                                \
+#define DLBRIDGE_STRIDED_COPY(name, Unit)                                                          \
+  extern "C" __global__ void name(const Unit *from, Unit *to, const KernelDims dims) {             \
+    const unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;                    \
+    unsigned long long index = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x;          \
+    for (; index < dims.total; index += step) {                                                    \
+      unsigned long long rest = index;                                                             \
+      long long source = 0, target = 0;                                                            \
+      _Pragma("unroll 1") for (unsigned dim = dims.rank; dim-- > 0;) {                             \
+        const unsigned long long outer = rest / dims.count[dim];                                   \
+        const long long coordinate = (long long)(rest - outer * dims.count[dim]);                  \
+        source += coordinate * dims.from[dim];                                                     \
+        target += coordinate * dims.to[dim];                                                       \
+        rest = outer;                                                                              \
+      }                                                                                            \
+      to[target] = from[source];                                                                   \
+    }                                                                                              \
   }
 
 DLBRIDGE_STRIDED_COPY(dlbridge_strided_copy_1, unsigned char)

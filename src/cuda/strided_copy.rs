@@ -80,9 +80,9 @@ impl Kernels {
     }
 }
 
-/// The parameter that a kernel gets: `Loops` of `strided_copy.cu`. Strides are in units.
+/// The parameter that a kernel gets: `KernelDims` of `strided_copy.cu`. Strides are in units.
 #[repr(C)]
-struct Loops {
+struct KernelDims {
     total: u64,
     rank: u32,
     pad: u32,
@@ -91,7 +91,7 @@ struct Loops {
     to: [i64; MAX_RANK],
 }
 
-const _: () = assert!(size_of::<Loops>() == 1552, "as in strided_copy.cu");
+const _: () = assert!(size_of::<KernelDims>() == 1552, "as in strided_copy.cu");
 
 /// A copy as a kernel runs it.
 #[derive(Debug)]
@@ -152,13 +152,13 @@ impl LaunchPlan {
     }
 
     /// The kernel's parameter.
-    fn loops(&self) -> Result<Loops> {
+    fn kernel_dims(&self) -> Result<KernelDims> {
         let dims = &self.dims.dims;
         if dims.len() > MAX_RANK {
             let (found, target) = (dims.len(), "a copy on CUDA");
             return Err(Error::TooManyDimensions { found, limit: MAX_RANK, target });
         }
-        let mut loops = Loops {
+        let mut kernel_dims = KernelDims {
             total: dims.iter().map(|dim| dim.count as u64).product(),
             rank: dims.len() as u32,
             pad: 0,
@@ -168,11 +168,11 @@ impl LaunchPlan {
         };
         let unit = self.unit as i64;
         for (index, dim) in dims.iter().enumerate() {
-            loops.count[index] = dim.count as u64;
-            loops.from[index] = dim.source as i64 / unit;
-            loops.to[index] = dim.target as i64 / unit;
+            kernel_dims.count[index] = dim.count as u64;
+            kernel_dims.from[index] = dim.source as i64 / unit;
+            kernel_dims.to[index] = dim.target as i64 / unit;
         }
-        Ok(loops)
+        Ok(kernel_dims)
     }
 }
 
@@ -199,13 +199,13 @@ pub(super) unsafe fn strided_copy(
             context.driver.copy_on_device(plan.target, plan.source, bytes, stream.raw())
         };
     }
-    let mut loops = plan.loops()?;
+    let mut kernel_dims = plan.kernel_dims()?;
     let kernel = Kernels::of(context)?.for_unit(plan.unit);
     let max_blocks = BLOCKS_PER_MULTIPROCESSOR * u64::from(context.multiprocessors);
-    let thread_blocks = loops.total.div_ceil(THREADS_PER_BLOCK).min(max_blocks) as u32;
+    let thread_blocks = kernel_dims.total.div_ceil(THREADS_PER_BLOCK).min(max_blocks) as u32;
     let (mut from, mut to) = (plan.source, plan.target);
     let mut parameters: [*mut c_void; 3] =
-        [(&raw mut from).cast(), (&raw mut to).cast(), (&raw mut loops).cast()];
+        [(&raw mut from).cast(), (&raw mut to).cast(), (&raw mut kernel_dims).cast()];
     let launch = Launch {
         kernel,
         thread_blocks,

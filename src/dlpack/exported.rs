@@ -33,7 +33,7 @@ unsafe impl<M: ManagedStruct> Send for Exported<M> {}
 unsafe impl<M: ManagedStruct> Sync for Exported<M> {}
 
 impl<M: ManagedStruct> Exported<M> {
-    /// Takes over a struct.
+    /// Makes `source` a struct that the result owns.
     ///
     /// # Safety
     /// * `source` points to a struct that is valid up to its deleter; the result becomes its owner.
@@ -128,7 +128,8 @@ pub(crate) fn export<M: ManagedStruct>(payload: Payload, flags: u64) -> Exported
 /// `READ_ONLY`, say, or written another shape.
 ///
 /// # Safety
-/// * `source` is the first field of an [`ExportedBox`], and no other code uses that during the call.
+/// * `source` is the first field of an [`ExportedBox`], and no other code uses that during the
+///   call.
 pub(super) unsafe fn is_untouched<M: ManagedStruct>(source: NonNull<M>) -> bool {
     // SAFETY: the caller guarantees that `source` points to such a box.
     let exported = unsafe { source.cast::<ExportedBox<M>>().as_ref() };

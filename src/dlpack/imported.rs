@@ -57,7 +57,7 @@ impl<M: ManagedStruct> ManagedTensor<M> {
         unsafe { self.source.as_ptr().as_ref() }.tensor(Token(()))
     }
 
-    /// The struct's flags; for the older kind of struct, which has none, `READ_ONLY`.
+    /// The struct's flags; for the older type of struct, which has none, `READ_ONLY`.
     #[inline]
     pub fn flags(&self) -> u64 {
         // SAFETY: as in `tensor`.

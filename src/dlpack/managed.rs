@@ -10,6 +10,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use crate::contain_panic::contain_panic;
 use crate::cuda::StreamUse;
 use crate::ffi::{
     DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
@@ -17,7 +18,6 @@ use crate::ffi::{
     DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION, DLPackVersion, DLTensor,
 };
 use crate::shared_buffer::SharedBuffer;
-use crate::storage::contain_panic;
 use crate::{Error, Layout, Result};
 pub(crate) use sealed::Token;
 

@@ -1,9 +1,9 @@
 //! DLPack's structs, handed out and consumed: both the versioned one and the older one.
 //!
 //! [`managed`] has what the two structs have in common, [`exported`] makes structs of our buffers,
-//! [`validate`] reads descriptions from elsewhere, and [`imported`] consumes structs. Nothing behind
-//! a struct from elsewhere is read before its version, and no array before its length and address
-//! were checked.
+//! [`validate`] reads descriptions from elsewhere, and [`imported`] consumes structs. Nothing
+//! behind a struct from elsewhere is read before its version, and no array before its length and
+//! address were checked.
 
 #![deny(
     clippy::arithmetic_side_effects,

@@ -18,7 +18,7 @@ impl Descriptor {
     /// * `shape` and `strides` point to `ndim` numbers each, unless they are NULL or misaligned or
     ///   `ndim` is negative.
     pub unsafe fn from_dl_tensor(tensor: &DLTensor, flags: u64) -> Result<Self> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees `ndim` numbers behind both addresses.
         let layout = unsafe { Layout::from_dl_tensor(tensor) }?;
         let DLDataType { code, bits, lanes } = tensor.dtype;
         let dtype = DType { code, bits, lanes };
@@ -26,7 +26,7 @@ impl Descriptor {
             return Err(invalid(
                 "dtype.bits",
                 bits.to_string(),
-                "this kind of number has another width",
+                "this type code has another width",
             ));
         }
         let mut data = tensor.data;
@@ -60,16 +60,17 @@ impl Layout {
             let reason = "the number of dimensions cannot be negative";
             return Err(invalid("ndim", tensor.ndim.to_string(), reason));
         };
-        // SAFETY: the caller's promise for a shape of `ndim` numbers.
+        // SAFETY: the caller guarantees a shape of `ndim` numbers.
         let Some(shape) = (unsafe { numbers(tensor.shape, ndim) }) else {
             let reason = "a tensor of some rank needs a shape";
             return Err(invalid("shape", address(tensor.shape), reason));
         };
         if tensor.strides.is_null() {
-            // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all versions.
+            // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all
+            // versions.
             return Self::contiguous(shape);
         }
-        // SAFETY: the caller's promise for strides of `ndim` numbers.
+        // SAFETY: the caller guarantees strides of `ndim` numbers.
         match unsafe { numbers(tensor.strides, ndim) } {
             Some(strides) => Self::new(shape, strides),
             None => Err(invalid("strides", address(tensor.strides), "the address is misaligned")),
@@ -87,7 +88,8 @@ pub(super) fn invalid(field: &str, value: String, reason: &'static str) -> Error
 }
 
 /// # Safety
-/// * Unless it is NULL or misaligned, `start` points to `count` numbers that stay as they are for `'a`.
+/// * Unless it is NULL or misaligned, `start` points to `count` numbers that stay as they are for
+///   `'a`.
 #[inline]
 unsafe fn numbers<'a>(start: *const i64, count: usize) -> Option<&'a [i64]> {
     if count == 0 {
@@ -96,19 +98,19 @@ unsafe fn numbers<'a>(start: *const i64, count: usize) -> Option<&'a [i64]> {
     if start.is_null() || !start.is_aligned() {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: not NULL and aligned; the caller guarantees `count` numbers that do not change.
     Some(unsafe { std::slice::from_raw_parts(start, count) })
 }
 
-/// Whether a description says everything as it should be said and is right: strides, no offset, at least
-/// one element, nothing near the end of the address space. `false` says nothing.
+/// Whether a description says everything as it should be said and is right: strides, no offset, at
+/// least one element, nothing near the end of the address space. `false` says nothing.
 ///
 /// # Safety
 /// * As for [`Descriptor::from_dl_tensor`].
 #[inline]
 pub(super) unsafe fn is_ordinary(tensor: &DLTensor, flags: u64) -> bool {
     let Ok(ndim) = usize::try_from(tensor.ndim) else { return false };
-    // SAFETY: the caller's promise for a shape of `ndim` numbers.
+    // SAFETY: the caller guarantees a shape of `ndim` numbers.
     let shape = unsafe { numbers(tensor.shape, ndim) };
     // SAFETY: the caller guarantees strides of `ndim` numbers.
     let strides = unsafe { numbers(tensor.strides, ndim) };

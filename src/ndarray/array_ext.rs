@@ -24,8 +24,8 @@ pub trait ArrayExt {
 
     /// Moves the array into a tensor. Nothing is copied; layout, strides and all stay as they are.
     ///
-    /// An `Array` becomes [`Access::Exclusive`]; an `ArcArray` too if no other handle shares it, else
-    /// [`Access::ReadOnly`].
+    /// An `Array` becomes [`Access::Exclusive`]; an `ArcArray` too if no other handle shares it,
+    /// else [`Access::ReadOnly`].
     fn into_tensor(self) -> Tensor
     where
         Self: Sized + Into<Tensor>,

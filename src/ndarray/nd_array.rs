@@ -19,8 +19,8 @@ use crate::{Access, Element, List, Rejected, Result, Tensor};
 ///
 /// Dereferences to [`ArrayRef`], so everything that reads an ndarray works on it. Writing goes
 /// through [`get_mut`](Self::get_mut) and [`make_mut`](Self::make_mut), named after those of `Arc`.
-/// It is not `Clone`; [`share`](Self::share) makes another handle, [`to_tensor`](ArrayExt::to_tensor)
-/// and `to_owned` copy.
+/// It is not `Clone`; [`share`](Self::share) makes another handle,
+/// [`to_tensor`](ArrayExt::to_tensor) and `to_owned` copy.
 pub struct NdArray<T: Element, D: Dimension> {
     /// Borrows from `tensor`; given out only as long as `self` is borrowed.
     view: ArrayView<'static, T, D>,

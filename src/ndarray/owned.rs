@@ -103,7 +103,8 @@ impl<T: Element, D: Dimension + 'static> From<Array<T, D>> for Tensor {
     }
 }
 
-/// Moves the array in. Nothing is copied; the tensor is read-only if another handle shares the array.
+/// Moves the array in. Nothing is copied; the tensor is read-only if another handle shares the
+/// array.
 impl<T: Element, D: Dimension + 'static> From<ArcArray<T, D>> for Tensor {
     fn from(array: ArcArray<T, D>) -> Self {
         match array.try_into_owned_nocopy() {

@@ -59,7 +59,7 @@ impl Tensor {
             Err(error) => return Err(Rejected::new(self, error)),
         };
         // SAFETY: `readable` gave an aligned address of valid elements, which the tensor keeps; the
-        // view goes where it is lent out only as long as its tensor is borrowed.
+        // returned view lives only as long as its tensor is borrowed.
         match unsafe { view(data, self.layout()) } {
             // SAFETY: the view covers the elements of this tensor.
             Ok(view) => Ok(unsafe { NdArray::new(view, self) }),

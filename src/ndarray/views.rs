@@ -1,7 +1,7 @@
 //! Array views of described memory.
 //!
-//! Invariant: views are built by [`view`] and [`view_mut`], which meet ndarray's own invariants: not
-//! NULL, aligned, in bounds, the product of the non-zero sizes within an `isize`, strides of
+//! Invariant: views are built by [`view`] and [`view_mut`], which meet ndarray's own invariants:
+//! not NULL, aligned, in bounds, the product of the non-zero sizes within an `isize`, strides of
 //! dimensions of size 0 or 1 zeroed.
 
 use std::ptr::NonNull;
@@ -48,8 +48,8 @@ pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> R
     })
 }
 
-/// What ndarray builds a view of: a shape with strides by magnitude, the lowest element, and whether
-/// that is another than the first.
+/// What ndarray builds a view of: a shape with strides by magnitude, the lowest element, and
+/// whether that is another than the first.
 #[inline]
 fn positive<T, D: Dimension>(
     data: NonNull<T>,
@@ -79,7 +79,8 @@ pub(crate) unsafe fn view<'a, T, D: Dimension>(
     layout: &Layout,
 ) -> Result<ArrayView<'a, T, D>> {
     let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
-    // SAFETY: the caller's promises, and the checks of `dimensions`.
+    // SAFETY: the caller guarantees valid elements at an aligned address; `dimensions` checked what
+    // ndarray requires of sizes and strides.
     let mut view = unsafe { ArrayView::from_shape_ptr(shape, lowest) };
     if turned {
         inverted(layout).for_each(|axis| view.invert_axis(axis));
@@ -95,7 +96,8 @@ pub(crate) unsafe fn view_mut<'a, T, D: Dimension>(
     layout: &Layout,
 ) -> Result<ArrayViewMut<'a, T, D>> {
     let (shape, lowest, turned) = positive::<T, D>(data, layout)?;
-    // SAFETY: the caller's promises, and the checks of `dimensions`.
+    // SAFETY: the caller guarantees valid elements at an aligned address; `dimensions` checked what
+    // ndarray requires of sizes and strides.
     let mut view = unsafe { ArrayViewMut::from_shape_ptr(shape, lowest) };
     if turned {
         inverted(layout).for_each(|axis| view.invert_axis(axis));

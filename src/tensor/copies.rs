@@ -12,13 +12,13 @@ use crate::{Device, Error, MemoryFormat, Result};
 impl Tensor {
     /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the
     /// strides is kept, gaps are closed, broadcast and overlapping elements become elements of
-    /// their own. The result is [`Access::Exclusive`]; on the host it is ordinary memory, aligned to
-    /// 256 bytes, from 4 MiB on to 2 MiB.
+    /// their own. The result is [`Access::Exclusive`]; on the host it is ordinary memory, aligned
+    /// to 256 bytes, from 4 MiB on to 2 MiB.
     ///
     /// # Errors
     /// When the memory is neither on the host nor on a device that [`to_device`](Self::to_device)
-    /// can copy from, the element type is none that DLPack defines, packed elements below a byte are
-    /// not contiguous; [`Error::OutOfMemory`].
+    /// can copy from, the element type is none that DLPack defines, packed elements below a byte
+    /// are not contiguous; [`Error::OutOfMemory`].
     pub fn deep_clone(&self) -> Result<Self> {
         self.deep_clone_with(MemoryFormat::Preserve)
     }
@@ -55,7 +55,7 @@ impl Tensor {
         // SAFETY: only `target` reaches its memory, so that is not the memory of `self` either, and
         // `target` is mutably borrowed.
         let copied = unsafe { self.copy_into_unchecked(target) };
-        copied.inspect_err(|_| target.detach_if_kept())
+        copied.inspect_err(|_| target.detach_if_shared())
     }
 
     /// As [`copy_into`](Self::copy_into), also into memory that other code can reach.
@@ -101,8 +101,8 @@ impl Tensor {
         self.check_copy(target)?;
         self.check_target(target)?;
         if stream.is_some() || !(self.device().is_host() && target.device().is_host()) {
-            // SAFETY: of one shape and element type; the target is writable, overlaps neither itself
-            // nor the source, and the caller guarantees that no other code uses it.
+            // SAFETY: of one shape and element type; the target is writable, overlaps neither
+            // itself nor the source, and the caller guarantees that no other code uses it.
             return unsafe { cuda::copy_into(&self.buffer, &target.buffer, stream, memory) };
         }
         let (data, layout) = (target.data_ptr().cast(), target.layout());
@@ -150,7 +150,7 @@ impl Tensor {
 
     /// After a copy into this memory failed: if a device may still be writing the memory, which
     /// another handle then keeps, host code must not read it any more.
-    pub(super) fn detach_if_kept(&mut self) {
+    pub(super) fn detach_if_shared(&mut self) {
         if self.device().is_host() && !self.buffer.storage_mut().is_unique() {
             self.buffer.detach();
         }

@@ -6,24 +6,25 @@ use crate::Error;
 use crate::shared_buffer::SharedBuffer;
 use crate::{Device, MemoryFormat, Rejected, Result, cuda};
 
-/// Between devices. Without the feature `cuda`, and on machines without CUDA, everything but the host is refused;
-/// the error says which of the two is missing.
+/// Between devices. Without the feature `cuda`, and on machines without CUDA, everything but the
+/// host is refused; the error says which of the two is missing.
 ///
-/// No method has the caller look after the order of things: what is copied from a CUDA device comes after all that
-/// was put on its legacy default stream before, what is copied to one is there for all that is put on that stream
-/// afterwards, and what arrives on the host is there when the method returns. Methods whose names end in `_on` take
-/// another stream.
+/// No method has the caller look after the order of things: what is copied from a CUDA device comes
+/// after all that was put on its legacy default stream before, what is copied to one is there for
+/// all that is put on that stream afterwards, and what arrives on the host is there when the method
+/// returns. Methods whose names end in `_on` take another stream.
 impl Tensor {
-    /// Copies the data to a device, in the order of the source's strides: into new memory, also when it is there
-    /// already. [`Device::CUDA_HOST`] stands for page-locked host memory.
+    /// Copies the data to a device, in the order of the source's strides: into new memory, also
+    /// when it is there already. [`Device::CUDA_HOST`] stands for page-locked host memory.
     ///
-    /// Dense layouts stay as they are, gaps are closed, and broadcast elements cross once. Device memory comes from
-    /// the default pool of the driver's stream-ordered allocator. The calling thread's current CUDA device stays
-    /// what it is.
+    /// Dense layouts stay as they are, gaps are closed, and broadcast elements are transferred
+    /// once. Device memory comes from the default pool of the driver's stream-ordered allocator.
+    /// The calling thread's current CUDA device stays what it is.
     ///
     /// # Errors
-    /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`]; [`Error::UnsupportedDevice`] for devices that are neither the
-    /// host nor CUDA's; [`Error::OutOfMemory`]; [`Error::Cuda`] with the driver's words.
+    /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`]; [`Error::UnsupportedDevice`] for
+    /// devices that are neither the host nor CUDA's; [`Error::OutOfMemory`]; [`Error::Cuda`] with
+    /// the driver's words.
     pub fn to_device(&self, device: Device) -> Result<Self> {
         if self.device().is_host() && device == Device::CPU {
             return self.deep_clone();
@@ -40,8 +41,8 @@ impl Tensor {
         cuda::copy_to(&self.buffer, device, MemoryFormat::Preserve, None).map(Self::from_buffer)
     }
 
-    /// Moves to a device: through unchanged when the memory is there already, otherwise by one copy. Page-locked host
-    /// memory counts as being on [`Device::CPU`].
+    /// Moves to a device: through unchanged when the memory is there already, otherwise by one
+    /// copy. Page-locked host memory counts as being on [`Device::CPU`].
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
@@ -52,8 +53,8 @@ impl Tensor {
         self.to_device(device).map_err(|error| Rejected::new(self, error))
     }
 
-    /// Moves to the host: through unchanged when the memory is there already, otherwise by one transfer. Python's
-    /// `t.cpu()`.
+    /// Moves to the host: through unchanged when the memory is there already, otherwise by one
+    /// transfer. Python's `t.cpu()`.
     ///
     /// ```
     /// use dlbridge::Tensor;
@@ -70,8 +71,8 @@ impl Tensor {
         self.into_device(Device::CPU)
     }
 
-    /// Moves to the CUDA device of this index: through unchanged when the memory is there already, otherwise by one
-    /// transfer. Python's `t.cuda()`.
+    /// Moves to the CUDA device of this index: through unchanged when the memory is there already,
+    /// otherwise by one transfer. Python's `t.cuda()`.
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
@@ -79,11 +80,11 @@ impl Tensor {
         self.into_device(Device::cuda(index))
     }
 
-    /// Moves to page-locked host memory, which devices read and write by themselves: through unchanged when the
-    /// memory is that already, otherwise by one copy. Python's `t.pin_memory()`.
+    /// Moves to page-locked host memory, which devices read and write by themselves: through
+    /// unchanged when the memory is that already, otherwise by one copy. Python's `t.pin_memory()`.
     ///
-    /// Such memory is expensive to make, and what the system has left for others shrinks: make little of it, and
-    /// use it again.
+    /// Such memory is expensive to make, and what the system has left for others shrinks: make
+    /// little of it, and use it again.
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
@@ -105,7 +106,8 @@ impl Tensor {
 }
 
 impl Device {
-    /// Whether this build and this machine can copy to and from the device; of CUDA's managed memory, from it.
+    /// Whether this build and this machine can copy to and from the device; of CUDA's managed
+    /// memory, from it.
     ///
     /// ```
     /// use dlbridge::{Device, Error};
@@ -120,7 +122,8 @@ impl Device {
     /// ```
     ///
     /// # Errors
-    /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`], [`Error::UnsupportedDevice`], [`Error::Cuda`].
+    /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`], [`Error::UnsupportedDevice`],
+    /// [`Error::Cuda`].
     pub fn check_available(self) -> Result<()> {
         cuda::check_available(self)
     }

@@ -68,19 +68,20 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::UnsupportedVersion`] for another major version, of which nothing else is read;
-    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description that cannot be right, and for a
-    /// struct that is consumed already. The struct comes back inside the error, its deleter not called.
+    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description that cannot be right,
+    /// and for a struct that is consumed already. The struct comes back inside the error, its
+    /// deleter not called.
     ///
     /// # Safety
     /// * `source` points to a valid struct that the caller owns; its deleter may be called on any
-    ///   thread, and is replaced in the struct until then; `shape` and, unless NULL, `strides` point to
-    ///   `ndim` numbers.
+    ///   thread, and is replaced in the struct until then; `shape` and, unless NULL, `strides`
+    ///   point to `ndim` numbers.
     /// * Until the deleter is called, every element, and for host memory every byte between the
     ///   lowest and the highest, is initialised and valid for reads, and for writes unless
     ///   `READ_ONLY` is set.
     /// * No other writer is active, here or elsewhere, while a Rust view of the memory (an
-    ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it;
-    ///   a bool buffer holds the bytes 0 and 1 only.
+    ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads
+    ///   it; a bool buffer holds the bytes 0 and 1 only.
     /// * The flags are truthful: with `IS_COPIED`, no other code reaches the memory.
     #[inline]
     pub unsafe fn from_dlpack(
@@ -90,9 +91,9 @@ impl Tensor {
         unsafe { Self::import(source) }
     }
 
-    /// Consumes a DLPack struct of the older kind, as [`from_dlpack`](Self::from_dlpack).
+    /// Consumes a DLPack struct of the older type, as [`from_dlpack`](Self::from_dlpack).
     ///
-    /// That struct has no flags, so its memory is taken for read-only, as NumPy does:
+    /// That struct has no flags, so its memory is treated as read-only, as NumPy does:
     /// [`Access::Aliased`], not writable.
     ///
     /// # Errors
@@ -132,15 +133,15 @@ impl Tensor {
     /// (`IS_COPIED` too if this crate allocated the memory); aliased memory as writable as it is;
     /// everything else is `READ_ONLY`.
     ///
-    /// Memory of a CUDA device is ready on the legacy default stream, as every export's is, or on that of
-    /// `with_stream` (with the feature `cuda`).
+    /// Memory of a CUDA device is ready on the legacy default stream, as every export's is, or on
+    /// that of `with_stream` (with the feature `cuda`).
     pub fn into_dlpack(mut self) -> Exported {
         let flags = self.moving_flags();
         self.export(flags)
     }
 
-    /// Describes the tensor in DLPack's form. Nothing is copied or owned: the addresses lead into this
-    /// handle, and hold until it is moved, changed or dropped. An empty tensor has no address.
+    /// Describes the tensor in DLPack's form. Nothing is copied or owned: the addresses lead into
+    /// this handle, and hold until it is moved, changed or dropped. An empty tensor has no address.
     #[inline]
     pub fn as_dl_tensor(&self) -> DLTensor {
         dlpack::describe(self.descriptor())
@@ -154,12 +155,12 @@ impl Tensor {
         self.share().export(self.dlpack_flags())
     }
 
-    /// Moves the tensor into a DLPack struct of the older kind. Nothing is copied.
+    /// Moves the tensor into a DLPack struct of the older type. Nothing is copied.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] when [`into_dlpack`](Self::into_dlpack) would say `READ_ONLY`, for which
-    /// the older struct has no room; [`Error::UnsupportedDType`] for padded elements, which it cannot express either. The
-    /// tensor comes back inside the error.
+    /// the older struct has no room; [`Error::UnsupportedDType`] for padded elements, which it
+    /// cannot express either. The tensor comes back inside the error.
     pub fn into_dlpack_legacy(mut self) -> Result<Exported<DLManagedTensor>, Rejected<Self>> {
         let flags = self.moving_flags();
         match self.check_legacy(flags) {
@@ -168,7 +169,7 @@ impl Tensor {
         }
     }
 
-    /// Another owner of the same memory, as a DLPack struct of the older kind. Nothing is copied.
+    /// Another owner of the same memory, as a DLPack struct of the older type. Nothing is copied.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] unless the memory is aliased and writable; [`Error::UnsupportedDType`]
@@ -183,13 +184,13 @@ impl Tensor {
     fn check_legacy(&self, flags: u64) -> Result<()> {
         if flags & READ_ONLY != 0 {
             return Err(Error::ReadOnly {
-                remedy: "the legacy struct cannot say so: use share_dlpack(), or export a deep_clone()",
+                remedy: "the older struct cannot say so: use share_dlpack(), or export a deep_clone()",
             });
         }
         if flags & PADDED != 0 {
             return Err(Error::UnsupportedDType {
                 dtype: self.dtype(),
-                target: "the legacy struct",
+                target: "the older struct",
             });
         }
         Ok(())

@@ -87,8 +87,8 @@ impl Tensor {
     /// The elements as a slice to write to, borrowed from this handle. Nothing is copied.
     ///
     /// # Errors
-    /// As for [`as_slice`](Self::as_slice), and when the memory is not [`Access::Exclusive`](crate::Access::Exclusive) or
-    /// there is another handle.
+    /// As for [`as_slice`](Self::as_slice), and when the memory is not
+    /// [`Access::Exclusive`](crate::Access::Exclusive) or there is another handle.
     pub fn as_slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         let data = self.writable::<T>("slice")?;
         if !self.is_contiguous() {
@@ -105,8 +105,8 @@ impl Tensor {
     /// [`Error::NotOriginal`] when the owner is no `Vec<T>` (or `Array`) of exactly these elements;
     /// [`Error::NotUnique`] when there is another handle, [`Error::Aliased`] or [`Error::ReadOnly`]
     /// by [`Access`](crate::Access); [`Error::DTypeMismatch`], [`Error::NotOnCpu`],
-    /// [`Error::Misaligned`], [`Error::InvalidBool`]. The tensor comes back inside the error; if the
-    /// owner was an `Array` with gaps, it is the `Vec` of that array from now on.
+    /// [`Error::Misaligned`], [`Error::InvalidBool`]. The tensor comes back inside the error; if
+    /// the owner was an `Array` with gaps, it is the `Vec` of that array from now on.
     pub fn into_vec<T: Element>(mut self) -> Result<Vec<T>, Rejected<Self>> {
         match self.check_vec::<T>() {
             Ok(()) => match self.into_storage().into_owner() {
@@ -187,8 +187,8 @@ impl Tensor {
     /// Copies the elements into nested lists, as Python's `tolist` does.
     ///
     /// # Errors
-    /// When the memory is not on the host, its type is none of [`Element`]'s, there are more than 64
-    /// dimensions; [`Error::InvalidBool`], [`Error::OutOfMemory`].
+    /// When the memory is not on the host, its type is none of [`Element`]'s, there are more than
+    /// 64 dimensions; [`Error::InvalidBool`], [`Error::OutOfMemory`].
     pub fn to_list(&self) -> Result<List> {
         self.descriptor().require_host("list")?;
         fn list_of<T: Element>(tensor: &Tensor) -> Result<List> {

@@ -6,8 +6,8 @@
 //! * `trusted` is set by [`Tensor::from_trusted_buffer`] only, whose callers pass on the guarantee
 //!   that the caller of a public `unsafe` function gave.
 //!
-//! The fields are private to this folder. The layers above (`ndarray`, `torch`) build and take apart
-//! tensors with the methods below, which keep what is known about the memory.
+//! The fields are private to this folder. The layers above (`ndarray`, `torch`) build and take
+//! apart tensors with the methods below, which keep what is known about the memory.
 
 mod access;
 mod copies;

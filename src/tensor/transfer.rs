@@ -10,8 +10,8 @@ use crate::Error;
 use crate::cuda::{self, PendingCopy, Stream};
 use crate::{Device, MemoryFormat, Result};
 
-/// A copy that has been started, and what it needs: the copy's memory, and another handle to the source's. As long
-/// as it is under way, neither can be written in safe code.
+/// A copy that has been started, and what it needs: the copy's memory, and another handle to the
+/// source's. As long as it is pending, neither can be written in safe code.
 ///
 /// Dropping it waits, as [`wait`](Self::wait) does.
 ///
@@ -42,7 +42,8 @@ impl Transfer {
         self.pending.is_done()
     }
 
-    /// The copy, if it is on a device: for work that is put on a stream behind it, before the copy is done.
+    /// The copy, if it is on a device: for work that is put on a stream behind it, before the copy
+    /// is done.
     pub fn device_tensor(&self) -> Option<&Tensor> {
         self.target.as_ref().filter(|target| !target.device().is_host())
     }
@@ -76,10 +77,11 @@ impl fmt::Debug for Transfer {
 }
 
 impl Tensor {
-    /// As [`to_device_on`](Self::to_device_on), but returns while the copy may be under way (PyTorch's
-    /// `non_blocking=True`): where the side on the host is page-locked ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and
-    /// has the strides of the other side. Any other host memory is not in use any more when the call returns, nor is
-    /// [`Access::Aliased`] memory, which others may write.
+    /// As [`to_device_on`](Self::to_device_on), but returns while the copy may be pending
+    /// (PyTorch's `non_blocking=True`): where the side on the host is page-locked
+    /// ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and has the strides of the other side. Any other
+    /// host memory is not in use any more when the call returns, nor is [`Access::Aliased`] memory,
+    /// which others may write.
     ///
     /// # Errors
     /// As for [`to_device_on`](Self::to_device_on).

@@ -19,7 +19,8 @@ pub trait ArrayTorchExt {
     /// `torch.tensor(a)`.
     ///
     /// # Errors
-    /// [`Error::TooManyDimensions`] beyond 64; [`Error::Libtorch`] when libtorch has no memory left.
+    /// [`Error::TooManyDimensions`] beyond 64; [`Error::Libtorch`] when libtorch has no memory
+    /// left.
     fn to_torch(&self) -> Result<tch::Tensor>;
 
     /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied;
@@ -37,9 +38,9 @@ pub trait ArrayTorchExt {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NegativeStride`], [`Error::TooManyDimensions`] beyond 64, [`Error::ReadOnly`] for an
-    /// `ArcArray` that another handle shares, [`Error::Libtorch`]; [`to_torch`](Self::to_torch) copies instead. The array comes back
-    /// inside the error.
+    /// [`Error::NegativeStride`], [`Error::TooManyDimensions`] beyond 64, [`Error::ReadOnly`] for
+    /// an `ArcArray` that another handle shares, [`Error::Libtorch`]; [`to_torch`](Self::to_torch)
+    /// copies instead. The array comes back inside the error.
     fn into_torch(self) -> Result<tch::Tensor, Rejected<Self>>
     where
         Self: OwnedArray,
@@ -51,9 +52,9 @@ pub trait ArrayTorchExt {
     ///
     /// Whatever the closure does to the tensor, the array has its memory, shape and strides back
     /// afterwards, also when the closure panics. If something that shares the memory escapes from
-    /// the closure (a `shallow_clone`, a view, a swapped tensor, the handle that an in-place operation
-    /// returns), the memory stays with it and the array gets a row-major copy. The array keeps a
-    /// handle of its own meanwhile, so `as_ndarray_mut` on the tensor is refused.
+    /// the closure (a `shallow_clone`, a view, a swapped tensor, the handle that an in-place
+    /// operation returns), the memory stays with it and the array gets a row-major copy. The array
+    /// keeps a handle of its own meanwhile, so `as_ndarray_mut` on the tensor is refused.
     ///
     /// ```
     /// use dlbridge::ArrayTorchExt;

@@ -30,7 +30,7 @@ pub struct dlb_torch_memory {
 pub const DLB_TORCH_EXCLUSIVE: _bindgen_ty_2 = 0;
 pub const DLB_TORCH_SHARED_TENSOR: _bindgen_ty_2 = 1;
 pub const DLB_TORCH_SHARED_STORAGE: _bindgen_ty_2 = 2;
-pub const DLB_TORCH_FOREIGN_MEMORY: _bindgen_ty_2 = 3;
+pub const DLB_TORCH_EXTERNAL_MEMORY: _bindgen_ty_2 = 3;
 pub type _bindgen_ty_2 = ::std::os::raw::c_uint;
 #[repr(C)]
 pub struct dlb_torch_view {
@@ -50,20 +50,27 @@ pub struct dlb_torch_view {
 const _: () = {
     ["Size of dlb_torch_view"][::std::mem::size_of::<dlb_torch_view>() - 72usize];
     ["Alignment of dlb_torch_view"][::std::mem::align_of::<dlb_torch_view>() - 8usize];
-    ["Offset of field: dlb_torch_view::data"][::std::mem::offset_of!(dlb_torch_view, data) - 0usize];
-    ["Offset of field: dlb_torch_view::shape"][::std::mem::offset_of!(dlb_torch_view, shape) - 8usize];
-    ["Offset of field: dlb_torch_view::strides"][::std::mem::offset_of!(dlb_torch_view, strides) - 16usize];
-    ["Offset of field: dlb_torch_view::ndim"][::std::mem::offset_of!(dlb_torch_view, ndim) - 24usize];
+    ["Offset of field: dlb_torch_view::data"]
+        [::std::mem::offset_of!(dlb_torch_view, data) - 0usize];
+    ["Offset of field: dlb_torch_view::shape"]
+        [::std::mem::offset_of!(dlb_torch_view, shape) - 8usize];
+    ["Offset of field: dlb_torch_view::strides"]
+        [::std::mem::offset_of!(dlb_torch_view, strides) - 16usize];
+    ["Offset of field: dlb_torch_view::ndim"]
+        [::std::mem::offset_of!(dlb_torch_view, ndim) - 24usize];
     ["Offset of field: dlb_torch_view::len"][::std::mem::offset_of!(dlb_torch_view, len) - 32usize];
-    ["Offset of field: dlb_torch_view::dtype"][::std::mem::offset_of!(dlb_torch_view, dtype) - 40usize];
+    ["Offset of field: dlb_torch_view::dtype"]
+        [::std::mem::offset_of!(dlb_torch_view, dtype) - 40usize];
     ["Offset of field: dlb_torch_view::device_type"]
         [::std::mem::offset_of!(dlb_torch_view, device_type) - 44usize];
     ["Offset of field: dlb_torch_view::device_index"]
         [::std::mem::offset_of!(dlb_torch_view, device_index) - 48usize];
-    ["Offset of field: dlb_torch_view::plain"][::std::mem::offset_of!(dlb_torch_view, plain) - 52usize];
+    ["Offset of field: dlb_torch_view::plain"]
+        [::std::mem::offset_of!(dlb_torch_view, plain) - 52usize];
     ["Offset of field: dlb_torch_view::exclusive"]
         [::std::mem::offset_of!(dlb_torch_view, exclusive) - 56usize];
-    ["Offset of field: dlb_torch_view::context"][::std::mem::offset_of!(dlb_torch_view, context) - 64usize];
+    ["Offset of field: dlb_torch_view::context"]
+        [::std::mem::offset_of!(dlb_torch_view, context) - 64usize];
 };
 unsafe extern "C" {
     pub fn dlb_torch_from_blob(

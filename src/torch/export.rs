@@ -32,8 +32,9 @@ pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     Ok(Tensor::from_buffer(buffer).into_dlpack())
 }
 
-/// One more reference to memory of ours that libtorch holds and goes on writing. `shared` is why the
-/// tensor does not own the memory alone: then another thread may be here too, so nothing is changed.
+/// One more reference to memory of ours that libtorch holds and goes on writing. `shared` is why
+/// the tensor does not own the memory alone: then another thread may be here too, so nothing is
+/// changed.
 fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Storage> {
     match (storage.state(), shared) {
         (StorageState::Aliased { writable: true }, _) => Ok(storage.share()),
@@ -47,7 +48,7 @@ fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Stor
 /// Makes a storage of ours the owner of memory that a tensor owns alone, and gives the storage's
 /// context.
 fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
-    // SAFETY: the tensor owns the memory alone, and the storage takes its place.
+    // SAFETY: the tensor owns the memory alone, and the storage becomes the owner instead.
     let context = unsafe { Storage::exclusive(FormerOwner(None)) }.into_raw();
     let mut former = std::ptr::null_mut();
     // SAFETY: a plain tensor that owns its memory alone, so that no other code reads its storage;

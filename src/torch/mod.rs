@@ -2,14 +2,14 @@
 //!
 //! [`shim`] calls the C++ part, [`tensor_info`] reads a libtorch tensor, [`blob`] makes libtorch
 //! tensors of our buffers, [`owner`] keeps a libtorch tensor as the owner of its memory, and
-//! [`dtype`] says which element types libtorch has. On them stand the conversions: [`tensor_ext`] of
-//! libtorch tensors, [`tensor`] of ours, [`array_ext`] of arrays, [`scoped`] for the duration of a
-//! closure, and [`export`] into DLPack structs.
+//! [`dtype`] says which element types libtorch has. On them stand the conversions: [`tensor_ext`]
+//! of libtorch tensors, [`tensor`] of ours, [`array_ext`] of arrays, [`scoped`] for the duration of
+//! a closure, and [`export`] into DLPack structs.
 //!
 //! Invariants:
-//! * Memory of ours enters libtorch through [`blob::from_buffer`] only, whose context is a reference
-//!   to the memory's `Storage`. Memory that comes back with that context is unwrapped, so passing
-//!   back and forth does not add layers.
+//! * Memory of ours enters libtorch through [`blob::from_buffer`] only, whose context is a
+//!   reference to the memory's `Storage`. Memory that comes back with that context is unwrapped, so
+//!   passing back and forth does not add layers.
 //! * Memory becomes [`Access::Exclusive`](crate::Access::Exclusive) only after libtorch's own
 //!   reference counts, and the deleter of the memory, prove that nothing else reaches it.
 //! * libtorch gets nothing that it would abort on, and nothing of a libtorch tensor is read before

@@ -1,8 +1,8 @@
 //! An array's memory in libtorch for the duration of a closure.
 //!
-//! The memory moves; no pointer is replaced behind a tensor that a thread may be working on. Whatever
-//! the closure did with the tensor, the array gets back the memory that it gave, if libtorch does not
-//! hold it any more, and else a copy.
+//! The memory moves; no pointer is replaced behind a tensor that a thread may be working on.
+//! Whatever the closure did with the tensor, the array gets back the memory that it gave, if
+//! libtorch does not hold it any more, and else a copy.
 
 use super::bindings::dlb_torch_copy;
 use super::blob::from_buffer;
@@ -66,7 +66,7 @@ impl<A: OwnedArray> Scope<'_, A> {
 
 impl<A: OwnedArray> Drop for Scope<'_, A> {
     fn drop(&mut self) {
-        // Something is left to do only on the way out of a panic, which has no place for an error.
+        // Something is left to do only on the way out of a panic, which cannot return an error.
         let _ = self.give_back();
     }
 }

@@ -95,7 +95,7 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
   const at::DataPtr &data = t.storage().data_ptr();
   const bool allocated = data.get_deleter() == c10::GetDefaultCPUAllocator()->raw_deleter() &&
                          data.get_context() == data.get();
-  return allocated ? DLB_TORCH_EXCLUSIVE : DLB_TORCH_FOREIGN_MEMORY;
+  return allocated ? DLB_TORCH_EXCLUSIVE : DLB_TORCH_EXTERNAL_MEMORY;
 }
 
 } // namespace
@@ -105,11 +105,11 @@ char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strid
                           dlb_torch_tensor **out) {
   return guarded([&] {
     const bool cuda = device.device_type == kDLCUDA;
-    const at::Device place =
+    const at::Device location =
         cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.device_id))
              : at::Device(at::kCPU);
     auto handle =
-        from_blob({data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), place},
+        from_blob({data, dims(shape, ndim), dims(strides, ndim), at::toScalarType(dtype), location},
                   context, release);
     *out = reinterpret_cast<dlb_torch_tensor *>(handle.release());
   });

@@ -24,7 +24,7 @@ enum {
   DLB_TORCH_EXCLUSIVE = 0,
   DLB_TORCH_SHARED_TENSOR,
   DLB_TORCH_SHARED_STORAGE,
-  DLB_TORCH_FOREIGN_MEMORY,
+  DLB_TORCH_EXTERNAL_MEMORY,
 };
 
 /* What a tensor looks like. `shape` and `strides` live as long as the tensor is not changed. */

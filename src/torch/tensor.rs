@@ -28,26 +28,27 @@ pub(super) fn require_movable(tensor: &mut Tensor) -> Result<()> {
 /// * [`require_movable`] passed.
 #[inline]
 pub(super) unsafe fn into_blob(tensor: Tensor) -> Result<tch::Tensor, Rejected<Tensor>> {
-    // SAFETY: the caller checked that libtorch can represent the elements, that they may be written,
-    // and that this is the only handle.
+    // SAFETY: the caller checked that libtorch can represent the elements, that they may be
+    // written, and that this is the only handle.
     let moved = tensor.replace_buffer(|buffer| unsafe { from_buffer(buffer) });
     moved.map_err(|(tensor, error)| Rejected::new(tensor, error))
 }
 
 impl Tensor {
-    /// Moves the tensor into libtorch: Python's `torch.from_numpy`. Nothing is copied; the memory is
-    /// released when libtorch is done with it. A tensor that came from libtorch becomes what it was.
+    /// Moves the tensor into libtorch: Python's `torch.from_numpy`. Nothing is copied; the memory
+    /// is released when libtorch is done with it. A tensor that came from libtorch becomes what it
+    /// was.
     ///
-    /// Memory of a CUDA device is ready on the legacy default stream, which is libtorch's unless it is told
-    /// otherwise. libtorch wants CUDA of its own for it.
+    /// Memory of a CUDA device is ready on the legacy default stream, which is libtorch's unless it
+    /// is told otherwise. libtorch wants CUDA of its own for it.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when there is another handle; [`Error::ReadOnly`], because libtorch knows no
-    /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
+    /// [`Error::NotUnique`] when there is another handle; [`Error::ReadOnly`], because libtorch
+    /// knows no read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
     /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
     /// [`Error::Aliased`] for host memory that other code may reach, until the caller guarantees
-    /// with [`assume_exclusive`](Self::assume_exclusive) that none does. The tensor comes back inside the
-    /// error; [`to_torch`](Self::to_torch) copies instead.
+    /// with [`assume_exclusive`](Self::assume_exclusive) that none does. The tensor comes back
+    /// inside the error; [`to_torch`](Self::to_torch) copies instead.
     #[inline]
     pub fn into_torch(mut self) -> Result<tch::Tensor, Rejected<Self>> {
         if let Err(error) = require_movable(&mut self) {
@@ -82,7 +83,8 @@ impl Tensor {
     /// # Safety
     /// * Nothing writes the memory through libtorch while a Rust view of it lives or a call of this
     ///   crate reads it, and nothing reads or writes it through libtorch while Rust writes it.
-    /// * No code outside writes it while it is read through libtorch, or reads it while it is written.
+    /// * No code outside writes it while it is read through libtorch, or reads it while it is
+    ///   written.
     /// * Memory that may not be written is not written through libtorch.
     pub unsafe fn share_torch_unchecked(&self) -> Result<tch::Tensor> {
         require_representable(self.descriptor())?;

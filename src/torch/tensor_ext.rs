@@ -16,21 +16,22 @@ use crate::{Element, Error, Exported, List, Rejected, Result, Tensor, host_copy}
 
 /// Conversions of libtorch tensors.
 ///
-/// `into_` and `as_` methods want a tensor that is a plain strided buffer and owns its memory alone:
-/// no other tensor, view, lazy clone, autograd graph or file shares it. `to_` methods copy, and take
-/// tensors that share their memory, require grad, are conjugated, negated or lazy clones as well.
-/// Every method may give [`Error::Libtorch`] with libtorch's own words.
+/// `into_` and `as_` methods want a tensor that is a plain strided buffer and owns its memory
+/// alone: no other tensor, view, lazy clone, autograd graph or file shares it. `to_` methods copy,
+/// and take tensors that share their memory, require grad, are conjugated, negated or lazy clones
+/// as well. Every method may give [`Error::Libtorch`] with libtorch's own words.
 pub trait TorchExt: Sized {
     /// Moves the tensor. Nothing is copied.
     ///
-    /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor of libtorch's becomes
-    /// [`Access::Aliased`]: it can be handed back and copied between devices. It counts as written on the legacy
-    /// default stream, which is libtorch's; of one that is written on another, call `wait_stream`.
+    /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor of libtorch's
+    /// becomes [`Access::Aliased`]: it can be handed back and copied between devices. It counts as
+    /// written on the legacy default stream, which is libtorch's; of one that is written on
+    /// another, call `wait_stream`.
     ///
     /// # Errors
-    /// [`Error::TorchNotExclusive`] when other code reaches the memory; [`Error::NotPlainTensor`], or
-    /// [`Error::InvalidDescriptor`] when it has elements but no memory, when the tensor is more than a plain
-    /// strided buffer. The tensor comes back inside the error.
+    /// [`Error::TorchNotExclusive`] when other code reaches the memory; [`Error::NotPlainTensor`],
+    /// or [`Error::InvalidDescriptor`] when it has elements but no memory, when the tensor is more
+    /// than a plain strided buffer. The tensor comes back inside the error.
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>>;
 
     /// Moves the tensor into an array that owns it: Python's `t.numpy()`. Nothing is copied.
@@ -52,8 +53,8 @@ pub trait TorchExt: Sized {
     /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`] for memory on another
     /// device, [`Error::DTypeMismatch`], [`Error::RankMismatch`], [`Error::Misaligned`],
     /// [`Error::InvalidBool`], [`Error::Overflow`] for empty shapes that ndarray cannot count, and
-    /// [`Error::Aliased`] for memory that came in through an `unsafe` function. The tensor comes back inside
-    /// the error.
+    /// [`Error::Aliased`] for memory that came in through an `unsafe` function. The tensor comes
+    /// back inside the error.
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
 
     /// Sees the tensor as an array, to read and write, for as long as it is borrowed. Nothing is
@@ -76,8 +77,9 @@ pub trait TorchExt: Sized {
     /// ```
     ///
     /// # Errors
-    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`]; [`Error::NotUnique`] or
-    /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
+    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`];
+    /// [`Error::NotUnique`] or [`Error::ReadOnly`] for memory of ours that a handle holds besides
+    /// libtorch.
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
 
     /// Copies the tensor, in the order of its strides. Gradients are left behind; conjugation and
@@ -108,8 +110,8 @@ pub trait TorchExt: Sized {
     /// ensures that no other code uses the memory meanwhile. The first export makes this crate the
     /// owner of the memory, so that libtorch cannot free it while a struct is in use: it refuses
     /// lazy clones from then on, and resizing detaches the tensor from the struct. The first export
-    /// therefore wants the tensor to own its memory alone; later ones do not. When the last struct is
-    /// gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
+    /// therefore wants the tensor to own its memory alone; later ones do not. When the last struct
+    /// is gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
     ///
     /// # Errors
     /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`]; [`Error::NotUnique`] or
@@ -130,13 +132,13 @@ pub trait TorchExt: Sized {
     /// [`Access::Aliased`], writable. Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::NotPlainTensor`] or [`Error::InvalidDescriptor`] when the tensor is more than a plain strided
-    /// buffer. The tensor comes back inside the error.
+    /// [`Error::NotPlainTensor`] or [`Error::InvalidDescriptor`] when the tensor is more than a
+    /// plain strided buffer. The tensor comes back inside the error.
     ///
     /// # Safety
     /// * Until the result's owner is dropped, no code resizes or replaces the memory.
-    /// * No code writes it while a Rust view of it lives or a call of this crate reads it, and a bool
-    ///   buffer holds the bytes 0 and 1 only.
+    /// * No code writes it while a Rust view of it lives or a call of this crate reads it, and a
+    ///   bool buffer holds the bytes 0 and 1 only.
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>>;
 }
 

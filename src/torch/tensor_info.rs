@@ -91,7 +91,7 @@ unsafe fn numbers<'a>(start: *const i64, count: usize) -> &'a [i64] {
     if count == 0 {
         return &[];
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees `count` numbers that do not change.
     unsafe { std::slice::from_raw_parts(start, count) }
 }
 
@@ -139,7 +139,7 @@ fn sharing(exclusive: i32) -> Error {
             "a clone of the handle, a view or an autograd graph holds the tensor"
         }
         DLB_TORCH_SHARED_STORAGE => "another tensor shares its memory",
-        DLB_TORCH_FOREIGN_MEMORY => {
+        DLB_TORCH_EXTERNAL_MEMORY => {
             "the memory is not from libtorch's CPU allocator (a file, pinned memory, a blob of other code)"
         }
         _ => "it is shared in a way that is not known here",

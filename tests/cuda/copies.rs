@@ -278,7 +278,7 @@ fn copies_of_aliased_memory_are_complete_on_return() {
     let (theirs, ours) = (ExternalStream::new(0), Stream::new(GPU).expect("a stream"));
     let source = || {
         synchronize_devices();
-        ExternalMemory::new(0, theirs.number(), &[1, 2, 3, 4]).into_tensor(&[4], &[1], DType::U8)
+        ExternalMemory::new(0, theirs.as_raw(), &[1, 2, 3, 4]).into_tensor(&[4], &[1], DType::U8)
     };
     let aliased = source();
     synchronize_devices();

@@ -17,7 +17,7 @@ fn failed_waits_are_replaced_by_other_waits() {
     assert_eq!(
         pinned.as_slice::<u8>().expect("still readable"),
         numbers(100),
-        "nothing is under way"
+        "no copy is pending"
     );
     session.fail("cuEventSynchronize", 1, 999);
     assert!(pinned.to_device(GPU).is_err());

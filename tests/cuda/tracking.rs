@@ -136,7 +136,7 @@ fn stream_owners_may_copy_in_their_drop() {
     let near = Tensor::zeros::<u8>([4]).expect("memory").cuda(0).expect("a copy");
     let theirs = ExternalStream::new(0);
     // SAFETY: it does not live as long as it should, which costs a wait.
-    let stream = unsafe { Stream::from_raw(GPU, theirs.number(), Curious(near.share())) };
+    let stream = unsafe { Stream::from_raw(GPU, theirs.as_raw(), Curious(near.share())) };
     near.record_stream(&stream.expect("a stream")).expect("an order");
     drop(theirs);
     assert_eq!(near.deep_clone().map(|copy| copy.len()), Ok(4));

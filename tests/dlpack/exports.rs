@@ -85,8 +85,8 @@ fn legacy_exports_refuse_read_only_memory() {
     // SAFETY: made just above.
     let back = unsafe { Tensor::from_dlpack_legacy(raw) }.expect("our own");
     assert_eq!(back.into_vec::<f32>().expect("its own Vec"), [1.0, 2.0, 3.0]);
-    let foreign = tensor().into_aliased().expect("alone");
-    assert!(foreign.share_dlpack_legacy().is_ok());
+    let aliased = tensor().into_aliased().expect("alone");
+    assert!(aliased.share_dlpack_legacy().is_ok());
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn misaligned_shape_and_strides_are_refused() {
 
 #[test]
 fn unknown_devices_and_dtypes_pass_through_unread() {
-    for (kind, readable) in [
+    for (device_type, readable) in [
         (1, true),
         (2, false),
         (3, true),
@@ -162,14 +162,14 @@ fn unknown_devices_and_dtypes_pass_through_unread() {
         (99, false),
     ] {
         let (tensor, _) =
-            consumed(HostileProducer { device: (kind, 5), ..HostileProducer::default() });
-        assert_eq!(tensor.device(), Device { device_type: kind as i32, index: 5 });
-        assert_eq!(tensor.as_slice::<f32>().is_ok(), readable, "{kind}");
-        assert_eq!(tensor.to_vec::<f32>().is_ok(), readable, "{kind}");
-        assert_eq!(tensor.deep_clone().is_ok(), readable, "{kind}");
+            consumed(HostileProducer { device: (device_type, 5), ..HostileProducer::default() });
+        assert_eq!(tensor.device(), Device { device_type: device_type as i32, index: 5 });
+        assert_eq!(tensor.as_slice::<f32>().is_ok(), readable, "{device_type}");
+        assert_eq!(tensor.to_vec::<f32>().is_ok(), readable, "{device_type}");
+        assert_eq!(tensor.deep_clone().is_ok(), readable, "{device_type}");
         let exported = tensor.into_dlpack();
         // SAFETY: ours, and valid.
-        assert_eq!(unsafe { exported.as_ptr().as_ref() }.dl_tensor.device.device_type, kind);
+        assert_eq!(unsafe { exported.as_ptr().as_ref() }.dl_tensor.device.device_type, device_type);
     }
     let (cuda, _) = consumed(HostileProducer { device: (2, 0), ..HostileProducer::default() });
     assert_eq!(

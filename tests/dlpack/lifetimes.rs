@@ -70,7 +70,7 @@ fn consumed_structs_can_be_neither_imported_nor_deleted_again() {
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack(source) }.expect("a valid struct");
     // SAFETY: not ours any more: the mistake that is to be noticed. The struct still lives.
-    let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("taken twice");
+    let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("consumed twice");
     assert_eq!(field_of(rejected.error()), "deleter");
     drop(rejected);
     // SAFETY: the struct still lives.
@@ -87,7 +87,7 @@ fn consumed_structs_can_be_neither_imported_nor_deleted_again() {
     // SAFETY: the struct is ours and valid.
     let tensor = unsafe { Tensor::from_dlpack_legacy(source) }.expect("a valid struct");
     // SAFETY: the mistake that is to be noticed.
-    drop(unsafe { Tensor::from_dlpack_legacy(source) }.expect_err("taken twice"));
+    drop(unsafe { Tensor::from_dlpack_legacy(source) }.expect_err("consumed twice"));
     assert_eq!(deleted.times(), 0);
     drop(tensor);
     assert_eq!(deleted.times(), 1);

@@ -52,24 +52,24 @@ fn aliased_memory_is_viewable_only_if_trusted() {
     drop(tensor);
     assert_eq!(deleted.times(), 1);
 
-    let foreign = self::tensor().into_aliased().expect("alone");
+    let aliased = self::tensor().into_aliased().expect("alone");
     assert!(
-        matches!(foreign.as_slice::<f32>(), Err(Error::Aliased)),
-        "nobody guarantees that it is not written"
+        matches!(aliased.as_slice::<f32>(), Err(Error::Aliased)),
+        "no caller guarantees that it is not written"
     );
-    assert!(matches!(foreign.share().as_slice::<f32>(), Err(Error::Aliased)), "nor for a share");
-    assert_eq!(foreign.to_vec::<f32>().expect("copies are made"), [1.0, 2.0, 3.0]);
+    assert!(matches!(aliased.share().as_slice::<f32>(), Err(Error::Aliased)), "nor for a share");
+    assert_eq!(aliased.to_vec::<f32>().expect("copies are made"), [1.0, 2.0, 3.0]);
     // SAFETY: no export was made.
-    let mut exclusive = unsafe { foreign.assume_exclusive() }.expect("one handle");
+    let mut exclusive = unsafe { aliased.assume_exclusive() }.expect("one handle");
     exclusive.as_slice_mut::<f32>().expect("exclusive again")[0] = 4.0;
     assert_eq!(exclusive.into_vec::<f32>().expect("the original"), [4.0, 2.0, 3.0]);
 }
 
 #[test]
 fn aliased_memory_stays_aliased_after_reimport() {
-    let foreign = tensor().into_aliased().expect("alone");
+    let aliased = tensor().into_aliased().expect("alone");
     // SAFETY: our own struct, of a moment ago.
-    let back = unsafe { Tensor::from_dlpack(foreign.share_dlpack().into_raw()) }.expect("our own");
+    let back = unsafe { Tensor::from_dlpack(aliased.share_dlpack().into_raw()) }.expect("our own");
     let back = back.into_aliased().expect("nothing to give up");
     assert_eq!(back.access(), Access::Aliased { writable: true, trusted: false });
     let shared = tensor();
@@ -83,7 +83,7 @@ fn changed_fields_of_our_structs_are_read_on_reimport() {
     let change = |change: &dyn Fn(&mut DLManagedTensorVersioned)| {
         let drops = tensor().into_aliased().expect("alone");
         let raw = drops.share_dlpack().into_raw();
-        // SAFETY: ours, and nobody else uses it.
+        // SAFETY: ours, and no other code uses it.
         change(unsafe { &mut *raw.as_ptr() });
         // SAFETY: still valid: the changes say less than was true.
         let back = unsafe { Tensor::from_dlpack(raw) }.expect("valid");

@@ -196,14 +196,14 @@ impl ExternalStream {
         Self { index, raw }
     }
 
-    pub(crate) fn number(&self) -> i64 {
+    pub(crate) fn as_raw(&self) -> i64 {
         self.raw.expose_provenance() as i64
     }
 
     /// The same stream as dlbridge's type.
     pub(crate) fn stream(&self) -> dlbridge::Stream {
         // SAFETY: the test keeps `self`, which destroys the stream when it is dropped, long enough.
-        unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.number(), ()) }
+        unsafe { dlbridge::Stream::from_raw(Device::cuda(self.index), self.as_raw(), ()) }
             .expect("a stream")
     }
 

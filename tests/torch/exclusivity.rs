@@ -57,10 +57,13 @@ fn views_without_a_living_base_are_exclusive() {
     let base = torch_matrix().copy();
     let view = base.narrow(0, 1, 1).squeeze();
     drop(base);
-    let array = view.into_ndarray::<f32, Ix1>().expect("nobody else is left");
+    let array = view.into_ndarray::<f32, Ix1>().expect("no other code is left");
     assert_eq!(*array, array![4.0, 5.0, 6.0]);
     let transposed = torch_matrix().copy().tr();
-    assert_eq!(*transposed.into_ndarray::<f32, Ix2>().expect("nobody else is left"), matrix().t());
+    assert_eq!(
+        *transposed.into_ndarray::<f32, Ix2>().expect("no other code is left"),
+        matrix().t()
+    );
 }
 
 #[test]

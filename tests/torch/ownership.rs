@@ -104,7 +104,7 @@ fn exported_structs_share_the_tensors_memory() {
     // SAFETY: valid as long as `first` lives.
     let managed = unsafe { first.as_ptr().as_ref() };
     assert_eq!((managed.dl_tensor.data.addr(), managed.flags), (before, 0));
-    // SAFETY: the struct may be written, and nobody else is at work on the memory.
+    // SAFETY: the struct may be written, and no other code is at work on the memory.
     unsafe { managed.dl_tensor.data.cast::<f32>().write(8.0) };
     assert_eq!(tensor.double_value(&[0, 0]), 8.0);
     assert!(matches!(tensor.as_ndarray_mut::<f32, Ix2>(), Err(Error::TorchNotExclusive { .. })));
@@ -112,7 +112,7 @@ fn exported_structs_share_the_tensors_memory() {
     // SAFETY: made above, and libtorch does not write while `back` is looked at.
     let back = unsafe { Tensor::from_dlpack(second.into_raw()) }.expect("ours");
     assert_eq!(back.access(), Access::Aliased { writable: true, trusted: true });
-    assert_eq!(back.as_ndarray::<f32, Ix2>().expect("trusted for")[[0, 0]], 8.0);
+    assert_eq!(back.as_ndarray::<f32, Ix2>().expect("trusted")[[0, 0]], 8.0);
     let tensor = tensor.into_ndarray::<f32, Ix2>().expect_err("a struct is alive").into_value();
     drop(back);
     let mut array = tensor.into_ndarray::<f32, Ix2>().expect("alone again");
@@ -134,17 +134,17 @@ fn exported_structs_share_the_tensors_memory() {
 fn unchecked_conversions_share_memory() {
     let tensor = torch_matrix().copy();
     let other = tensor.shallow_clone();
-    // SAFETY: nobody writes while the view lives.
+    // SAFETY: no code writes while the view lives.
     assert_eq!(unsafe { tensor.as_ndarray_unchecked::<f32, Ix2>() }.expect("f32"), matrix());
     // SAFETY: `other` neither writes nor resizes the memory.
-    let foreign = unsafe { tensor.into_tensor_unchecked() }.expect("plain");
-    assert_eq!(foreign.access(), Access::Aliased { writable: true, trusted: true });
-    assert_eq!(foreign.as_ndarray::<f32, Ix2>().expect("trusted for"), matrix());
-    let foreign = foreign.into_torch().expect_err("others may look at the memory").into_value();
+    let aliased = unsafe { tensor.into_tensor_unchecked() }.expect("plain");
+    assert_eq!(aliased.access(), Access::Aliased { writable: true, trusted: true });
+    assert_eq!(aliased.as_ndarray::<f32, Ix2>().expect("trusted"), matrix());
+    let aliased = aliased.into_torch().expect_err("others may look at the memory").into_value();
     let before = address(&other);
     drop(other);
-    // SAFETY: nobody else is left.
-    let tensor = unsafe { foreign.assume_exclusive() }.expect("one handle").into_torch();
+    // SAFETY: no other code is left.
+    let tensor = unsafe { aliased.assume_exclusive() }.expect("one handle").into_torch();
     assert_eq!(address(&tensor.expect("what it was")), before);
 
     let ours = matrix().into_tensor();
@@ -159,7 +159,7 @@ fn unchecked_conversions_share_memory() {
 #[test]
 fn owners_are_dropped_once_after_refusals() {
     let refusals: [fn(Tensor) -> Tensor; 7] = [
-        |tensor| tensor.into_torch().expect_err("foreign").into_value(),
+        |tensor| tensor.into_torch().expect_err("aliased").into_value(),
         |tensor| tensor.into_ndarray::<f64, Ix1>().expect_err("f32").into_value(),
         |tensor| tensor.into_ndarray::<f32, Ix2>().expect_err("rank 1").into_value(),
         |tensor| tensor.into_vec::<f32>().expect_err("no Vec").into_value(),
@@ -211,7 +211,7 @@ fn owner_panics_do_not_unwind_through_libtorch() {
     let data = VALUES.as_ptr().cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
     let owner = Explosive(Counted(Arc::clone(&drops)));
-    // SAFETY: static, not written, and reached by nobody else.
+    // SAFETY: static, not written, and reached by no other code.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, owner) };
     // SAFETY: this handle is the only one, and nothing else reaches the memory.
     let tensor = unsafe { tensor.assume_exclusive() }.expect("alone").into_torch().expect("moved");
@@ -222,18 +222,18 @@ fn owner_panics_do_not_unwind_through_libtorch() {
 
 #[test]
 fn unchecked_shares_keep_their_access() {
-    let (foreign, _drops) = counted(&[1.0, 2.0]);
-    // SAFETY: nobody writes the memory.
-    let mut torch = unsafe { foreign.share_torch_unchecked() }.expect("shared");
+    let (aliased, _drops) = counted(&[1.0, 2.0]);
+    // SAFETY: no code writes the memory.
+    let mut torch = unsafe { aliased.share_torch_unchecked() }.expect("shared");
     assert!(matches!(torch.as_ndarray_mut::<f32, Ix1>(), Err(Error::Aliased)));
     let torch = torch
         .into_ndarray::<f32, Ix1>()
-        .expect_err("nobody guarantees that it is not written")
+        .expect_err("no caller guarantees that it is not written")
         .into_value();
     let converted = torch.into_tensor().expect("carried");
     assert!(matches!(converted.as_slice::<f32>(), Err(Error::Aliased)));
 
-    // SAFETY: nobody writes the memory.
+    // SAFETY: no code writes the memory.
     let read_only = unsafe { matrix().into_tensor().assume_read_only() }.expect("alone");
     // SAFETY: nor through libtorch.
     let mut torch = unsafe { read_only.share_torch_unchecked() }.expect("shared");
@@ -248,10 +248,10 @@ fn unchecked_shares_keep_their_access() {
 fn read_only_access_outlasts_an_export() {
     let tensor = matrix().into_torch().expect("moved");
     let exported = tensor.share_dlpack().expect("shared");
-    // SAFETY: made just above; nobody writes.
+    // SAFETY: made just above; no code writes.
     let imported = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
     drop(tensor);
-    // SAFETY: nobody writes any more.
+    // SAFETY: no code writes any more.
     let read_only = unsafe { imported.assume_read_only() }.expect("alone");
     // SAFETY: nor through libtorch.
     let mut torch = unsafe { read_only.share_torch_unchecked() }.expect("shared");

@@ -23,21 +23,21 @@ fn into_torch_refuses_what_libtorch_cannot_represent() {
     let rejected = shared.into_torch().expect_err("libtorch would write it");
     assert!(rejected.error().to_string().contains("to_torch()"), "{}", rejected.error());
     drop(other);
-    assert!(rejected.into_value().into_torch().is_ok(), "nobody shares it now");
+    assert!(rejected.into_value().into_torch().is_ok(), "no other handle shares it now");
 
     let tensor = matrix().into_tensor();
     let second = tensor.share();
     let tensor = tensor.into_torch().expect_err("a writer beside a second handle").into_value();
     drop(second);
-    // SAFETY: nobody writes the memory.
+    // SAFETY: no code writes the memory.
     let read_only = unsafe { tensor.assume_read_only() }.expect("alone");
     assert!(matches!(
         read_only.into_torch().expect_err("read-only").into_error(),
         Error::ReadOnly { .. }
     ));
-    let foreign = matrix().into_tensor().into_aliased().expect("alone");
+    let aliased = matrix().into_tensor().into_aliased().expect("alone");
     assert!(matches!(
-        foreign.into_torch().expect_err("nobody guarantees that it is not written").into_error(),
+        aliased.into_torch().expect_err("no caller guarantees that it is not written").into_error(),
         Error::Aliased
     ));
 }
@@ -79,7 +79,7 @@ fn strides_of_size_one_and_empty_dims_are_normalized() {
         // SAFETY: static memory, not written.
         let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
         assert_eq!(tensor.to_torch().expect("copied").size(), shape);
-        // SAFETY: nobody else reaches the memory, and nobody writes it.
+        // SAFETY: no other code reaches the memory, and no code writes it.
         let torch = unsafe { tensor.share_torch_unchecked() }.expect("shared");
         assert_eq!(torch.numel(), torch.flatten(0, -1).numel());
     }
@@ -149,7 +149,7 @@ fn libtorch_error_messages_are_passed_on() {
     let layout = Layout::new(&[1 << 45], &[0]).expect("one element again and again");
     let data = (&raw const VALUE).cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
-    // SAFETY: a static that nobody writes.
+    // SAFETY: a static that no code writes.
     let huge = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
     assert!(matches!(huge.to_torch(), Err(Error::Libtorch(words)) if words.contains("memory")));
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: format, layers, lints, documentation, generated files.
+//! `cargo xtask check`: format, layers, shape of functions, lints, documentation, generated files.
 
 use crate::{Outcome, bindings, cargo, format, layers, python, run, setup, shape, unsafe_free};
 

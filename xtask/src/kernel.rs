@@ -64,7 +64,7 @@ pub(crate) fn ptx() -> Outcome<String> {
 /// Reads a text that belongs to a program: its PTX, or the compiler's log.
 fn text(library: &Library, program: *mut c_void, size_name: &[u8], name: &[u8]) -> Outcome<String> {
     type Size = unsafe extern "C" fn(*mut c_void, *mut usize) -> c_int;
-    type Read = unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int;
+    type GetText = unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int;
     let mut size = 0;
     // SAFETY: nvrtc.h declares the function with this type.
     let size_of = unsafe { library.get::<Size>(size_name) }?;
@@ -72,7 +72,7 @@ fn text(library: &Library, program: *mut c_void, size_name: &[u8], name: &[u8]) 
     succeeded("nvrtc", unsafe { size_of(program, &raw mut size) })?;
     let mut text = vec![0_u8; size];
     // SAFETY: nvrtc.h declares the function with this type.
-    let read = unsafe { library.get::<Read>(name) }?;
+    let read = unsafe { library.get::<GetText>(name) }?;
     // SAFETY: the caller passes a program, and `text` has the size that the compiler returned.
     succeeded("nvrtc", unsafe { read(program, text.as_mut_ptr().cast()) })?;
     text.pop(); // the NUL at the end

@@ -32,7 +32,7 @@ cargo xtask COMMAND
   demo                     setup, then the tour, the edge finder, and the examples in C, C++ and Python
   test                     setup, then every test there is
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
-  check                    setup, then format, lints, layers, documentation, generated files
+  check                    setup, then format, layers, shape, lints, documentation, generated files
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
   shape                    fail on functions that are too long, too nested, or have too many parameters

@@ -26,8 +26,8 @@ const PACKAGES: [&str; 11] = [
     "distributed==2026.8.0",
 ];
 
-/// Builds the wheel and installs it into our virtual environment, beside torch and NumPy; gives the folder of
-/// its programs.
+/// Builds the wheel and installs it into our virtual environment, beside torch and NumPy; gives the
+/// folder of its programs.
 pub(crate) fn installed() -> Outcome<PathBuf> {
     let venv = setup::venv(None);
     let torch = format!("torch=={}", setup::TORCH);

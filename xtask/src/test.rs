@@ -154,8 +154,8 @@ pub(crate) fn on_libtorch(version: &str) -> Outcome {
     count.close()
 }
 
-/// Makes a copy of the workspace whose lock file names the tch that goes with another libtorch. Gives its folder,
-/// libtorch's, and the one for what is built.
+/// Makes a copy of the workspace whose lock file names the tch that goes with another libtorch.
+/// Gives its folder, libtorch's, and the one for what is built.
 pub(crate) fn workspace_on(version: &str) -> Outcome<(PathBuf, PathBuf, PathBuf)> {
     let Some((_, tch)) = TCH.iter().find(|(libtorch, _)| *libtorch == version) else {
         return Err(format!(
@@ -164,8 +164,8 @@ pub(crate) fn workspace_on(version: &str) -> Outcome<(PathBuf, PathBuf, PathBuf)
         .into());
     };
     let libtorch = setup::libtorch_ready(Some(version))?;
-    let place = root().join("target").join(format!("libtorch-{version}"));
-    let copy = place.join("workspace");
+    let folder = root().join("target").join(format!("libtorch-{version}"));
+    let copy = folder.join("workspace");
     copy_workspace(&copy)?;
     for package in ["tch", "torch-sys"] {
         let lock = fs::read_to_string(copy.join("Cargo.lock"))?;
@@ -174,7 +174,7 @@ pub(crate) fn workspace_on(version: &str) -> Outcome<(PathBuf, PathBuf, PathBuf)
         }
         run(cargo(&["update", package, "--precise", &format!("{tch}.0")]).current_dir(&copy))?;
     }
-    Ok((copy, libtorch, place.join("build")))
+    Ok((copy, libtorch, folder.join("build")))
 }
 
 /// Copies the files of the workspace that git knows or would add.

@@ -1,5 +1,5 @@
-//! Tools that tests of the C library use, each in a folder of ours. What cannot be had is left out, and the
-//! tests say what they skip for want of it.
+//! Tools that tests of the C library use, each in a folder of ours. What cannot be had is left out,
+//! and the tests say what they skip for want of it.
 
 use std::path::PathBuf;
 use std::process::Command;

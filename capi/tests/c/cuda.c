@@ -65,17 +65,17 @@ static void check_same_elements(dlb_tensor *tensor, const producer *made) {
 
 static void round_trips(int64_t stream) {
   producer made;
-  dlb_tensor *tensor, *on_device, *copy, *back;
+  dlb_tensor *tensor, *device_tensor, *copy, *back;
   produce(&made);
   made.strides[0] = 1, made.strides[1] = 2, made.strides[2] = 6;
   tensor = take(&made);
-  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, stream, &on_device, &error));
-  CHECK(dlb_tensor_view(on_device)->device.device_type == kDLCUDA &&
-        dlb_tensor_view(on_device)->strides[2] == 6);
-  CHECK((dlb_tensor_flags(on_device) & DLPACK_FLAG_BITMASK_READ_ONLY) == 0);
-  SUCCEEDS(dlb_tensor_clone(on_device, DLB_MEMORY_FORMAT_CONTIGUOUS, stream, &copy, &error));
+  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, stream, &device_tensor, &error));
+  CHECK(dlb_tensor_view(device_tensor)->device.device_type == kDLCUDA &&
+        dlb_tensor_view(device_tensor)->strides[2] == 6);
+  CHECK((dlb_tensor_flags(device_tensor) & DLPACK_FLAG_BITMASK_READ_ONLY) == 0);
+  SUCCEEDS(dlb_tensor_clone(device_tensor, DLB_MEMORY_FORMAT_CONTIGUOUS, stream, &copy, &error));
   CHECK(dlb_tensor_view(copy)->strides[2] == 1);
-  dlb_tensor_free(on_device);
+  dlb_tensor_free(device_tensor);
   SUCCEEDS(dlb_tensor_to_device(copy, CPU, stream, &back, &error));
   check_same_elements(back, &made);
   SUCCEEDS(dlb_tensor_copy_into(tensor, copy, stream, &error));
@@ -84,10 +84,10 @@ static void round_trips(int64_t stream) {
   CHECK(dlb_tensor_view(copy)->device.device_id == 1);
   SUCCEEDS(dlb_tensor_into_device(copy, PINNED, DLB_STREAM_LEGACY_DEFAULT, &copy, &error));
   check_same_elements(copy, &made);
-  SUCCEEDS(dlb_tensor_to_device(copy, CUDA, stream, &on_device, &error));
+  SUCCEEDS(dlb_tensor_to_device(copy, CUDA, stream, &device_tensor, &error));
   SUCCEEDS(dlb_synchronize(CUDA, stream, &error));
   dlb_tensor_free(copy);
-  dlb_tensor_free(on_device);
+  dlb_tensor_free(device_tensor);
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 1);
   check_no_faults();
@@ -97,7 +97,7 @@ static void round_trips(int64_t stream) {
 static void exports_follow_the_consumer_stream(void) {
   static const int64_t shape[] = {12}, strides[] = {2};
   producer made;
-  dlb_tensor *tensor, *on_device, *part;
+  dlb_tensor *tensor, *device_tensor, *part;
   DLManagedTensorVersioned *exported;
   DLTensor odd;
   void *context, *popped;
@@ -106,11 +106,11 @@ static void exports_follow_the_consumer_stream(void) {
   produce(&made);
   tensor = take(&made);
   CHECK(CALL(cuDevicePrimaryCtxRetain, &context, 0) == 0);
-  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, own_stream, &on_device, &error));
-  odd = *dlb_tensor_view(on_device); /* every other number */
+  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, own_stream, &device_tensor, &error));
+  odd = *dlb_tensor_view(device_tensor); /* every other number */
   odd.ndim = 1, odd.shape = (int64_t *)shape, odd.strides = (int64_t *)strides;
-  SUCCEEDS(dlb_tensor_share_as(on_device, &odd, &part, &error));
-  dlb_tensor_free(on_device);
+  SUCCEEDS(dlb_tensor_share_as(device_tensor, &odd, &part, &error));
+  dlb_tensor_free(device_tensor);
   SUCCEEDS(dlb_tensor_record_stream(part, consumer_stream, &error));
   SUCCEEDS(dlb_tensor_into_dlpack(part, &exported, &error));
   CHECK(CALL(cuCtxPushCurrent_v2, context) == 0);
@@ -160,7 +160,7 @@ static void imports_wait_for_the_producer_stream(void) {
 
 static void driver_errors_are_reported(void) {
   producer made;
-  dlb_tensor *tensor, *on_device, *out = UNTOUCHED(dlb_tensor);
+  dlb_tensor *tensor, *device_tensor, *out = UNTOUCHED(dlb_tensor);
   produce(&made);
   tensor = take(&made);
   CALL(fake_cuda_fail, "cuMemAllocAsync", 1, 2);
@@ -170,13 +170,13 @@ static void driver_errors_are_reported(void) {
   FAILS(DLB_ERROR_CUDA, "tensor: CUDA: cuMemcpyHtoDAsync_v2 gave",
         dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
   CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);
-  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, 1, &on_device, &error));
+  SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, 1, &device_tensor, &error));
   FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device",
-        dlb_tensor_data_mut(on_device, (void **)&out, &error));
+        dlb_tensor_data_mut(device_tensor, (void **)&out, &error));
   FAILS(DLB_ERROR_CUDA,
         "device: cuda:7 is not available on this machine: the driver has cuda:0 to cuda:1",
-        dlb_tensor_to_device(on_device, (DLDevice){kDLCUDA, 7}, 1, &out, &error));
-  dlb_tensor_free(on_device);
+        dlb_tensor_to_device(device_tensor, (DLDevice){kDLCUDA, 7}, 1, &out, &error));
+  dlb_tensor_free(device_tensor);
   dlb_tensor_free(tensor);
   check_no_faults();
 }

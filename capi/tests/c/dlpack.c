@@ -99,7 +99,7 @@ static void legacy_structs(void) {
         dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
   FAILS(DLB_ERROR_READ_ONLY, "use dlb_tensor_share_dlpack()",
         dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));
-  CHECK(moved == UNTOUCHED(DLManagedTensor) && made.deleted == 0); /* the handle was not taken */
+  CHECK(moved == UNTOUCHED(DLManagedTensor) && made.deleted == 0); /* the handle was not consumed */
   SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 1);
@@ -267,7 +267,7 @@ static void structs_without_a_deleter(void) {
   produce(&made);
   made.managed.deleter = NULL;
   tensor = take(&made);
-  dlb_tensor_free(take(&made)); /* may be a constant, so it may be taken again */
+  dlb_tensor_free(take(&made)); /* may be a constant, so it may be consumed again */
   dlb_tensor_free(tensor);
   CHECK(made.deleted == 0);
 }

@@ -149,10 +149,10 @@ void moves_between_devices() {
   tensor = std::move(tensor).into_device(dlbridge::cpu);
   CHECK(tensor.data<float>() == address);
   Exported exported = std::move(tensor).into_dlpack();
-  DLManagedTensorVersioned foreign = *exported;
-  foreign.deleter = nullptr;
-  foreign.dl_tensor.device = {kDLCUDA, 0};
-  tensor = Tensor::from_dlpack(Exported(&foreign));
+  DLManagedTensorVersioned theirs = *exported;
+  theirs.deleter = nullptr;
+  theirs.dl_tensor.device = {kDLCUDA, 0};
+  tensor = Tensor::from_dlpack(Exported(&theirs));
   THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device()",
          tensor.data<float>());
   THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", tensor.data_mut<float>());

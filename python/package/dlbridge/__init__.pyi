@@ -181,7 +181,7 @@ class Tensor:
     ) -> Any:
         """Makes a DLPack capsule, which shares the memory.
 
-        Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older kind, which
+        Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older type, which
         can't say that memory is read-only. Copies with `copy=True`, and negative strides when
         `copy` is None.
 

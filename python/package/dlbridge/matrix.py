@@ -282,40 +282,105 @@ class Rule:
 
 NONE, SHARING = "not representable", (None, False)
 TO_JAX, TO_STRICT = "jax.dlpack.from_dlpack()", "array_api_strict.from_dlpack()"
-# fmt: off
-# The first rule that covers a case holds. Outcomes with 'or' between them depend on a library's version.
+# fmt: off The first rule that covers a case holds. Outcomes with 'or' between them depend on a
+# library's version.
 RULES = [
     Rule("torch", "x[::-1]", NONE, "PyTorch has no negative strides"),
-    Rule("tvm-ffi", "x[::-1]", NONE, "tvm-ffi makes no arrays, and dlbridge gives it no negative strides"),
+    Rule(
+        "tvm-ffi",
+        "x[::-1]",
+        NONE,
+        "tvm-ffi makes no arrays, and dlbridge gives it no negative strides",
+    ),
     Rule("torch tvm-ffi", "read-only", NONE, "such arrays do not know that memory is read-only"),
     Rule("jax", "x[:,::2] x[::-1] broadcast", NONE, "JAX arrays are dense"),
     Rule("jax", "x[1:]", NONE, "JAX arrays begin on a multiple of 64 bytes"),
-    Rule("jax", "read-only", f"{NONE} or shared read-only or copied", "JAX before 0.12 can't be told so"),
+    Rule(
+        "jax",
+        "read-only",
+        f"{NONE} or shared read-only or copied",
+        "JAX before 0.12 can't be told so",
+    ),
     Rule("memoryview", ML, NONE, "the buffer protocol has no such types"),
     Rule("array-api-strict", f"float16 {ML}", NONE, "the array API has no such types"),
     Rule("numpy", ML, NONE, "NumPy has such types only with ml_dtypes", without="ml_dtypes"),
-
-    Rule(f"numpy.from_dlpack() torch.from_dlpack() {TO_STRICT}", "x[::-1]", "refused BufferError",
-         "PyTorch would abort, and may be who asks: leave copy= out, or use tensor.numpy()", (False,)),
-    Rule(f"numpy.from_dlpack() {TO_STRICT}", ML, "refused RuntimeError or refused BufferError",
-         "NumPy takes such types only through tensor.numpy()"),
+    Rule(
+        f"numpy.from_dlpack() torch.from_dlpack() {TO_STRICT}",
+        "x[::-1]",
+        "refused BufferError",
+        "PyTorch would abort, and may be who asks: leave copy= out, or use tensor.numpy()",
+        (False,),
+    ),
+    Rule(
+        f"numpy.from_dlpack() {TO_STRICT}",
+        ML,
+        "refused RuntimeError or refused BufferError",
+        "NumPy takes such types only through tensor.numpy()",
+    ),
     Rule(TO_STRICT, "float16", "refused TypeError", "the array API has no such type"),
-    Rule(f"numpy.from_dlpack() torch.from_dlpack() {TO_STRICT}", "x[::-1]", "copied",
-         "dlbridge copies negative strides when copy= is left out"),
-    Rule(f"numpy.from_dlpack() {TO_STRICT}", "broadcast", "shared read-only",
-         "to write one element would be to write several", SHARING),
-    Rule(f"tvm_ffi.from_dlpack() {TO_JAX}", "x[::-1]", "copied",
-         "dlbridge copies negative strides, and is not told of copy=False"),
+    Rule(
+        f"numpy.from_dlpack() torch.from_dlpack() {TO_STRICT}",
+        "x[::-1]",
+        "copied",
+        "dlbridge copies negative strides when copy= is left out",
+    ),
+    Rule(
+        f"numpy.from_dlpack() {TO_STRICT}",
+        "broadcast",
+        "shared read-only",
+        "to write one element would be to write several",
+        SHARING,
+    ),
+    Rule(
+        f"tvm_ffi.from_dlpack() {TO_JAX}",
+        "x[::-1]",
+        "copied",
+        "dlbridge copies negative strides, and is not told of copy=False",
+    ),
     Rule("tensor.numpy()", ML, "refused TypeError", "NumPy needs ml_dtypes", without="ml_dtypes"),
-    Rule("tensor.torch()", "x[::-1]", "refused ValueError", "PyTorch would abort: use clone()", SHARING),
-    Rule("tensor.torch()", "read-only", "refused BufferError", "it would be written: use clone()", SHARING),
+    Rule(
+        "tensor.torch()",
+        "x[::-1]",
+        "refused ValueError",
+        "PyTorch would abort: use clone()",
+        SHARING,
+    ),
+    Rule(
+        "tensor.torch()",
+        "read-only",
+        "refused BufferError",
+        "it would be written: use clone()",
+        SHARING,
+    ),
     Rule("memoryview()", ML, "refused BufferError", "the buffer protocol has no such types"),
     Rule(TO_JAX, "x[:,::2]", "refused JaxRuntimeError", "JAX arrays are dense: use contiguous()"),
-    Rule(TO_JAX, "broadcast", "refused BufferError or refused JaxRuntimeError", "JAX arrays are dense"),
-    Rule(TO_JAX, "read-only", "refused BufferError or shared read-only", "JAX before 0.12 can't be told so"),
-    Rule(TO_JAX, "x[1:]", "refused ValueError", "JAX arrays begin on a multiple of 64 bytes", (False,)),
+    Rule(
+        TO_JAX,
+        "broadcast",
+        "refused BufferError or refused JaxRuntimeError",
+        "JAX arrays are dense",
+    ),
+    Rule(
+        TO_JAX,
+        "read-only",
+        "refused BufferError or shared read-only",
+        "JAX before 0.12 can't be told so",
+    ),
+    Rule(
+        TO_JAX,
+        "x[1:]",
+        "refused ValueError",
+        "JAX arrays begin on a multiple of 64 bytes",
+        (False,),
+    ),
     Rule(TO_JAX, "x[1:]", "copied", "JAX arrays begin on a multiple of 64 bytes"),
-    Rule(TO_JAX, "row-major 0-d empty", "shared", "JAX shares such memory in spite of copy=True", (True,)),
+    Rule(
+        TO_JAX,
+        "row-major 0-d empty",
+        "shared",
+        "JAX shares such memory in spite of copy=True",
+        (True,),
+    ),
 ]
 # fmt: on
 

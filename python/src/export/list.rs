@@ -24,7 +24,7 @@ impl<'py> Convert for ToPython<'py> {
     type Context = Python<'py>;
     type Output = Bound<'py, PyAny>;
 
-    #[inline(always)] // the kind of number is known where an element is read
+    #[inline(always)] // the type of number is known where an element is read
     fn convert(py: Python<'py>, element: Scalar) -> Bound<'py, PyAny> {
         let converted = match element {
             Scalar::Bool(value) => return PyBool::new(py, value).to_owned().into_any(),

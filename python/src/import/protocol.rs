@@ -30,18 +30,18 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
         Some(query) => Some(device::from_pair(&query.call0()?)?),
         None => None,
     };
-    let on_device = stated.filter(|stated| !stated.is_host());
-    let to_host = on_device.is_some() && request.target.is_some_and(TargetDevice::is_host);
+    let other_device = stated.filter(|stated| !stated.is_host());
+    let to_host = other_device.is_some() && request.target.is_some_and(TargetDevice::is_host);
     let options = PyDict::new(py);
     if to_host {
         options.set_item(intern!(py, "dl_device"), (Device::CPU.device_type, Device::CPU.index))?;
     }
     // Copies of host memory are made by dlbridge: they are faster, and need no trust in a producer.
-    if request.copy == Some(false) || (request.copy == Some(true) && on_device.is_some()) {
+    if request.copy == Some(false) || (request.copy == Some(true) && other_device.is_some()) {
         options.set_item(intern!(py, "copy"), request.copy)?;
     }
     // A copy to the host is complete when the producer returns it, so it needs no stream.
-    let stream = on_device.filter(|_| !to_host).and_then(default_stream);
+    let stream = other_device.filter(|_| !to_host).and_then(default_stream);
     let tensor = capsule::consume(&call_dlpack(object, &options, stream)?)?;
     let found = tensor.device();
     match stated {

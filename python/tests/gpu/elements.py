@@ -19,14 +19,15 @@ def elements(shape, dtype, device="cuda"):
     size = math.prod(shape) * dtype.itemsize
     numbers = (
         torch.arange(251).mul(37).remainder(251).to(torch.uint8)
-    )  # no block ends where they begin again
+    )  # no chunk ends where the numbers repeat
     raw = numbers.remainder(2 if dtype == torch.bool else 251).repeat(size // 251 + 1)[:size]
     return raw.view(dtype).reshape(shape).to(device)
 
 
 def bits(tensor):
     """A tensor's bytes in row-major order, where it is."""
-    # A single element may be contiguous with any stride, which view() minds: a clone has those of its shape.
+    # A single element may be contiguous with any stride, which view() minds: a clone has those of
+    # its shape.
     return tensor.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
 
 

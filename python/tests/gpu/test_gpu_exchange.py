@@ -52,7 +52,8 @@ def arrays_of(cupy, x):
     return cupy.array(x.cpu().numpy())
 
 
-# -- PyTorch ---------------------------------------------------------------------------------------------------
+# -- PyTorch
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -88,7 +89,8 @@ def test_tensors_that_torch_does_not_export_are_refused():
         dl.from_dlpack(torch.zeros(2, device="cuda", dtype=torch.complex64).conj().imag)
 
 
-# -- CuPy ------------------------------------------------------------------------------------------------------
+# -- CuPy
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -130,7 +132,8 @@ def test_negative_strides_are_copied_only_for_libraries_without_them(cupy):
     assert content(copy) == content(shared) == content(tensor) == content(c)
 
 
-# -- the CUDA array interface ----------------------------------------------------------------------------------
+# -- the CUDA array interface
+# ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -179,7 +182,8 @@ def test_cuda_array_interface_keeps_its_memory():
     assert (tensor.numpy(force=True) == 3.0).all()
 
 
-# -- JAX -------------------------------------------------------------------------------------------------------
+# -- JAX
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", OF_JAX)
@@ -212,7 +216,8 @@ def test_dlbridge_memory_is_shared_with_every_library(cupy, jax):
     assert content(x) == content(c) == content(j) == np.arange(24, dtype=np.float32).tobytes()
 
 
-# -- what a tensor on a device does and does not ---------------------------------------------------------------
+# -- what a tensor on a device does and does not
+# ---------------------------------------------------------------
 
 
 def test_host_access_to_a_device_tensor_is_refused():
@@ -263,7 +268,8 @@ def test_copies_have_the_type_of_their_source(cupy):
     assert copy.device == "cuda:0" and same(copy.torch(), x.T)
 
 
-# -- lifetimes -------------------------------------------------------------------------------------------------
+# -- lifetimes
+# -------------------------------------------------------------------------------------------------
 
 ORIGINS = {
     "PyTorch's": lambda cupy, x: x.clone(),
@@ -311,7 +317,7 @@ HAND_OVERS = {
     "to PyTorch": lambda s: torch.from_dlpack(s.tensor),
     "PyTorch to CuPy": lambda s: s.cupy.from_dlpack(dl.from_dlpack(s.x)),
     "CuPy to PyTorch": lambda s: torch.from_dlpack(dl.from_dlpack(s.c)),
-    "a capsule that nobody takes": lambda s: s.tensor.__dlpack__(
+    "a capsule that no consumer takes": lambda s: s.tensor.__dlpack__(
         stream=s.stream, max_version=(1, 0)
     ),
     "the interface in": lambda s: dl.from_dlpack(Interface(s.c)),

@@ -1,6 +1,6 @@
 """Consumers on one stream see what producers write on another, and memory is not used again too early.
 
-Every case runs a second time with the hand-over taken out of anybody's order. If that goes well too, nothing was
+Every case runs a second time with the exchange left out of the order of streams. If that goes well too, nothing was
 at stake: the case is skipped.
 """
 
@@ -44,7 +44,8 @@ def out_of_order(alias):
     return dl.from_dlpack(alias.__dlpack__(stream=-1, max_version=(1, 0)))
 
 
-# -- producers: an array that is being written, the same memory unordered, and the stream to hand it over on ---
+# -- producers: an array that is being written, the same memory unordered, and the stream to hand it
+# over on ---
 
 
 def by_torch(libraries, value):
@@ -129,7 +130,8 @@ def by_our_clone(libraries, value):
     return source.clone(), None, contextlib.nullcontext()
 
 
-# -- consumers: what they read -----------------------------------------------------------------------------------
+# -- consumers: what they read
+# -----------------------------------------------------------------------------------
 
 
 def torch_reads(libraries, tensor):
@@ -286,11 +288,12 @@ def test_valid_and_invalid_stream_numbers():
         tensor.__dlpack__(stream="1")
 
 
-# -- freed while it is in use ------------------------------------------------------------------------------------
+# -- freed while it is in use
+# ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def kept_memory():
+def freed_memory_stays_mapped():
     """What is freed stays mapped. Without it, who reads too late reads nothing at all, and the device is lost."""
     driver, pool, release_threshold = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(), 4
     before, most = ctypes.c_uint64(), ctypes.c_uint64(2**64 - 1)
@@ -329,7 +332,9 @@ READERS = [torch_reads_late, cupy_reads_late]
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_dlbridge_memory_is_reused_only_after_its_consumers(libraries, kept_memory, read):
+def test_dlbridge_memory_is_reused_only_after_its_consumers(
+    libraries, freed_memory_stays_mapped, read
+):
     def case(ordered):
         old, new = float(next(NEW)), dl.from_numpy(np.full(COUNT, next(NEW), np.float32))
         tensor = dl.from_numpy(np.full(COUNT, old, np.float32)).cuda()

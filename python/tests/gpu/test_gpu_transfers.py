@@ -33,25 +33,26 @@ LAYOUTS = {
     "six dimensions": lambda x: x.view(2, 3, 4, 17, 5, 2).permute(5, 2, 0, 3, 1, 4),
 }
 DTYPES = ["uint8", "bfloat16", "float32", "complex64", "complex128"]
-PLACES = ["pageable", "pinned"]
+HOST_MEMORY = ["pageable", "pinned"]
 
 
-def host_of(layout, dtype, place="pageable"):
+def host_of(layout, dtype, memory="pageable"):
     """A tensor of PyTorch's on the host."""
     base = elements(SHAPE, dtype, "cpu")
-    return LAYOUTS[layout](base.pin_memory() if place == "pinned" else base)
+    return LAYOUTS[layout](base.pin_memory() if memory == "pinned" else base)
 
 
-# -- new memory ------------------------------------------------------------------------------------------------
+# -- new memory
+# ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("memory", HOST_MEMORY)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_copies_to_the_device(dtype, layout, place):
-    host = host_of(layout, dtype, place)
+def test_copies_to_the_device(dtype, layout, memory):
+    host = host_of(layout, dtype, memory)
     source = dl.from_dlpack(host)
-    assert source.is_pinned() == (place == "pinned") or host.numel() == 0
+    assert source.is_pinned() == (memory == "pinned") or host.numel() == 0
     tensor = source.cuda()
     assert (tensor.device, tensor.readonly, tensor.dtype) == ("cuda:0", False, dtype)
     assert tensor.stride() == source.clone().stride()
@@ -94,10 +95,10 @@ def test_clones_on_the_device(dtype, layout):
     assert same(row_major.clone().torch(), near.contiguous())
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_numpy_arrays_with_negative_strides(place):
+@pytest.mark.parametrize("memory", HOST_MEMORY)
+def test_numpy_arrays_with_negative_strides(memory):
     base = dl.from_numpy(np.arange(24 * 17, dtype=np.int32).reshape(24, 17))
-    base = (base.pin_memory() if place == "pinned" else base).numpy()
+    base = (base.pin_memory() if memory == "pinned" else base).numpy()
     for view in (
         base[::-1],
         base[:, ::-1],
@@ -117,17 +118,18 @@ def test_numpy_arrays_with_negative_strides(place):
         assert (target == view).all()
 
 
-# -- memory that is there --------------------------------------------------------------------------------------
+# -- memory that is there
+# --------------------------------------------------------------------------------------
 
 # Parts of a larger whole, of as many elements as `SHAPE`.
-ROOM = (48, 20, 20)
+BASE_SHAPE = (48, 20, 20)
 TARGETS = {
-    "contiguous": lambda room: room.flatten()[: 24 * 17 * 10].view(24, 17, 10),
-    "permuted": lambda room: room.flatten()[: 24 * 17 * 10].view(10, 24, 17).permute(1, 2, 0),
-    "rows with gaps": lambda room: room[:24, 1:18, :10],
-    "every other": lambda room: room[::2, :17, ::2],
+    "contiguous": lambda base: base.flatten()[: 24 * 17 * 10].view(24, 17, 10),
+    "permuted": lambda base: base.flatten()[: 24 * 17 * 10].view(10, 24, 17).permute(1, 2, 0),
+    "rows with gaps": lambda base: base[:24, 1:18, :10],
+    "every other": lambda base: base[::2, :17, ::2],
 }
-SOURCES = TARGETS | {"broadcast": lambda room: room[:24, :1, :10].expand(SHAPE)}
+SOURCES = TARGETS | {"broadcast": lambda base: base[:24, :1, :10].expand(SHAPE)}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -139,26 +141,26 @@ def test_copyto_any_layout(dtype, way, source, target):
         ("cpu" if "up" in way else "cuda"),
         ("cpu" if "down" in way else "cuda"),
     )
-    origin = elements(ROOM, dtype, from_device)
-    room = torch.full(ROOM, 0x5A, dtype=torch.uint8).to(getattr(torch, dtype)).to(to_device)
+    origin = elements(BASE_SHAPE, dtype, from_device)
+    base = torch.full(BASE_SHAPE, 0x5A, dtype=torch.uint8).to(getattr(torch, dtype)).to(to_device)
     if "pinned" in way:
-        origin, room = (x if x.is_cuda else x.pin_memory() for x in (origin, room))
-    expected = room.clone()
+        origin, base = (x if x.is_cuda else x.pin_memory() for x in (origin, base))
+    expected = base.clone()
     origin = SOURCES[source](origin)
-    dl.copyto(TARGETS[target](room), origin)
+    dl.copyto(TARGETS[target](base), origin)
     TARGETS[target](expected).copy_(origin)
     # Gaps and all.
-    assert same(room, expected)
+    assert same(base, expected)
 
 
-@pytest.mark.parametrize("place", ["cpu", "cuda"])
-def test_copyto_refuses_invalid_targets(place):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_copyto_refuses_invalid_targets(device):
     near = torch.zeros(4, 6, device="cuda")
     for wrong in (torch.zeros(6, 4), torch.zeros(4, 6, dtype=torch.float64)):
         with pytest.raises(ValueError):
-            dl.copyto(near, wrong.to(place))
+            dl.copyto(near, wrong.to(device))
     with pytest.raises(ValueError, match="share"):
-        dl.copyto(near[:1].expand(4, -1), torch.zeros(4, 6, device=place))
+        dl.copyto(near[:1].expand(4, -1), torch.zeros(4, 6, device=device))
     with pytest.raises(ValueError, match="read-only"):
         dl.copyto(np.broadcast_to(np.zeros(6, np.float32), (4, 6)), near)
 
@@ -180,7 +182,8 @@ def test_copyto_increments_autograds_version():
     assert x._version > before
 
 
-# -- sizes -----------------------------------------------------------------------------------------------------
+# -- sizes
+# -----------------------------------------------------------------------------------------------------
 
 MB = 1 << 20
 SIZES = [1, 2, 3, 7, 255, 4095, 4096, 4097, 65_535, MB - 1, MB, MB + 1]
@@ -221,7 +224,7 @@ LARGE = {
 @pytest.mark.parametrize("layout", LARGE)
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "complex128"])
 def test_large_copies_in_every_layout(dtype, layout):
-    """Several blocks cross, which end anywhere."""
+    """The copies take several chunks, which end at any element."""
     base = elements((2049, 4099), dtype, "cpu")
     host, near = LARGE[layout](base), LARGE[layout](base.cuda())
     assert same(dl.from_dlpack(host).cuda().torch(), near)
@@ -250,8 +253,8 @@ def test_copies_of_random_layouts(seed):
         order = dice.sample(range(rank), rank)
         x = x[tuple(parts)].permute(order)
         if dice.random() < 0.3:
-            place = dice.randint(0, rank)
-            x = x.unsqueeze(place).expand(*x.shape[:place], dice.randint(1, 4), *x.shape[place:])
+            dim = dice.randint(0, rank)
+            x = x.unsqueeze(dim).expand(*x.shape[:dim], dice.randint(1, 4), *x.shape[dim:])
         return x
 
     base, state = elements(shape, dtype, "cpu"), dice.getstate()
@@ -273,7 +276,8 @@ def test_copies_of_random_layouts(seed):
             assert same(target.permute(back).cpu(), host)
 
 
-# -- side by side with PyTorch ---------------------------------------------------------------------------------
+# -- side by side with PyTorch
+# ---------------------------------------------------------------------------------
 
 
 def current_context():
@@ -352,7 +356,8 @@ def test_threads_copy_concurrently():
     assert wrong == []
 
 
-# -- errors ----------------------------------------------------------------------------------------------------
+# -- errors
+# ----------------------------------------------------------------------------------------------------
 
 
 def still_well():

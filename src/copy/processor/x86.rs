@@ -474,6 +474,6 @@ unsafe fn pick(bytes: __m256i, indices: __m256i, one: *const u8, other: *const u
 /// * 16 bytes are writable at `one` and at `other`; the processor has AVX2.
 #[inline(always)]
 unsafe fn store_pair(bytes: __m256i, one: *mut u8, other: *mut u8) {
-    // SAFETY: the caller says that both places are writable and that the processor has AVX2.
+    // SAFETY: the caller says that both addresses are writable and that the processor has AVX2.
     unsafe { _mm256_storeu2_m128i(other.cast(), one.cast(), bytes) }
 }

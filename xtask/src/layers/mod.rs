@@ -189,7 +189,7 @@ impl<'a> Scope<'a> {
         path.join("::")
     }
 
-    /// A circle: its modules, and every import between them with its place.
+    /// A circle: its modules, and every import between them with its location.
     fn describe(&self, package: &str, graph: &Graph, circle: &[usize]) -> String {
         let names: Vec<String> = circle.iter().map(|&node| self.full_name(node)).collect();
         let mut text = format!("circle in {package}: {}", names.join(", "));
@@ -198,13 +198,13 @@ impl<'a> Scope<'a> {
             .iter()
             .filter(|(from, to, _)| circle.contains(from) && circle.contains(to))
             .map(|&(from, to, edge)| {
-                let place = format!("{}:{}", self.krate.modules[edge.from].file, edge.line);
-                (&graph.names[from], &graph.names[to], place, &edge.text)
+                let location = format!("{}:{}", self.krate.modules[edge.from].file, edge.line);
+                (&graph.names[from], &graph.names[to], location, &edge.text)
             })
             .collect();
         inside.sort();
-        for (from, to, place, path) in inside {
-            text.push_str(&format!("\n  {from} -> {to}: {place}: {path}"));
+        for (from, to, location, path) in inside {
+            text.push_str(&format!("\n  {from} -> {to}: {location}: {path}"));
         }
         text
     }

@@ -15,7 +15,7 @@ const MAX_RANK: usize = 64;
 /// The kernels' parameter. The same struct is in their source.
 #[repr(C)]
 #[derive(Clone)]
-pub(crate) struct Loops {
+pub(crate) struct KernelDims {
     pub(crate) total: u64,
     pub(crate) rank: u32,
     pub(crate) pad: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Loops {
 struct HostLaunch<'a> {
     from: *const c_void,
     to: *mut c_void,
-    loops: &'a Loops,
+    dims: &'a KernelDims,
     unit: c_uint,
     grid: c_uint,
     block: c_uint,
@@ -46,7 +46,7 @@ pub(crate) struct Launch {
     pub(crate) unit: usize,
     pub(crate) from: u64,
     pub(crate) to: u64,
-    pub(crate) loops: Loops,
+    pub(crate) dims: KernelDims,
     /// How many thread blocks there are.
     pub(crate) grid: c_uint,
     /// How many threads a thread block has.
@@ -62,9 +62,9 @@ struct Reach {
 impl Launch {
     /// Runs on a device. An error says which rule that would break; nothing was touched then.
     pub(crate) fn run(&self, device: usize, memory: &mut Memory) -> Result<(), String> {
-        let Loops { total, rank, count, from, to, .. } = &self.loops;
+        let KernelDims { total, rank, count, from, to, .. } = &self.dims;
         let rank = *rank as usize;
-        let count = count.get(..rank).ok_or_else(|| format!("{rank} loops"))?;
+        let count = count.get(..rank).ok_or_else(|| format!("{rank} dims"))?;
         let product = count.iter().try_fold(1, |product: u64, &count| product.checked_mul(count));
         if product != Some(*total) {
             return Err(format!("total={total} is not the product of {count:?}"));
@@ -79,10 +79,10 @@ impl Launch {
         let from =
             find(self.from, from).map_err(|fault| format!("reads: {fault}"))?.cast::<c_void>();
         let to = find(self.to, to).map_err(|fault| format!("writes: {fault}"))?.cast::<c_void>();
-        let (unit, loops) = (self.unit as c_uint, &self.loops);
-        let launch = HostLaunch { from, to, loops, unit, grid: self.grid, block: self.block };
+        let (unit, dims) = (self.unit as c_uint, &self.dims);
+        let launch = HostLaunch { from, to, dims, unit, grid: self.grid, block: self.block };
         // SAFETY: `find` checked that both ends are aligned to the unit and that live memory holds
-        // every unit that the loops reach.
+        // every unit that the dims reach.
         unsafe { fake_cuda_launch(&launch) };
         Ok(())
     }

@@ -18,13 +18,13 @@ thread_local Dim gridDim, blockDim, blockIdx, threadIdx;
 // The kernels' names; kernel.rs has them too.
 #define KERNEL(unit) dlbridge_strided_copy_##unit
 
-static_assert(sizeof(Loops) == 1552, "kernel.rs has the same struct");
+static_assert(sizeof(KernelDims) == 1552, "kernel.rs has the same struct");
 
 // kernel.rs has the same struct, as HostLaunch.
 struct HostLaunch {
   const void *from;
   void *to;
-  const Loops *loops;
+  const KernelDims *dims;
   unsigned unit, grid, block;
 };
 
@@ -32,12 +32,12 @@ namespace {
 
 // From the last thread to the first, because a GPU promises no order.
 template <class Unit>
-void run(void (*kernel)(const Unit *, Unit *, Loops), const HostLaunch &launch) {
+void run(void (*kernel)(const Unit *, Unit *, KernelDims), const HostLaunch &launch) {
   gridDim.x = launch.grid;
   blockDim.x = launch.block;
   for (blockIdx.x = launch.grid; blockIdx.x-- > 0;)
     for (threadIdx.x = launch.block; threadIdx.x-- > 0;)
-      kernel(static_cast<const Unit *>(launch.from), static_cast<Unit *>(launch.to), *launch.loops);
+      kernel(static_cast<const Unit *>(launch.from), static_cast<Unit *>(launch.to), *launch.dims);
 }
 
 } // namespace

@@ -14,7 +14,7 @@ use crate::api::streams::*;
 use crate::call::Out;
 use crate::control::*;
 use crate::error::*;
-use crate::kernel::Loops;
+use crate::kernel::KernelDims;
 
 const LEGACY: usize = 1;
 const PER_THREAD: usize = 2;
@@ -313,9 +313,9 @@ fn wrong_contexts_are_faults() {
     expect_faults(&expected);
 }
 
-fn launch(function: usize, mut from: u64, mut to: u64, loops: &mut Loops) {
+fn launch(function: usize, mut from: u64, mut to: u64, dims: &mut KernelDims) {
     let mut parameters: [*mut c_void; 3] =
-        [(&raw mut from).cast(), (&raw mut to).cast(), (&raw mut *loops).cast()];
+        [(&raw mut from).cast(), (&raw mut to).cast(), (&raw mut *dims).cast()];
     let (parameters, extra) = (parameters.as_mut_ptr(), std::ptr::null_mut());
     // SAFETY: the kernel's parameters.
     let code = unsafe { cuLaunchKernel(function, 2, 1, 1, 3, 1, 1, 0, LEGACY, parameters, extra) };
@@ -330,29 +330,32 @@ fn kernels_copy_strided_elements_within_bounds() {
     let module = made(|out| unsafe { cuModuleLoadData(out, image.as_ptr()) });
     let mut none = MaybeUninit::uninit();
     // SAFETY: a C string literal ends with a NUL.
-    let missing =
-        unsafe { cuModuleGetFunction(Some(&mut none), module, c"dlbridge_strided_copy_1".as_ptr()) };
+    let missing = unsafe {
+        cuModuleGetFunction(Some(&mut none), module, c"dlbridge_strided_copy_1".as_ptr())
+    };
     assert_eq!(missing, NOT_FOUND);
     // SAFETY: a C string literal ends with a NUL.
-    let function =
-        made(|out| unsafe { cuModuleGetFunction(out, module, c"dlbridge_strided_copy_2".as_ptr()) });
+    let function = made(|out| unsafe {
+        cuModuleGetFunction(out, module, c"dlbridge_strided_copy_2".as_ptr())
+    });
     // Two rows of four, the second one first, are written as columns.
     let (mut count, mut from, mut to) = ([0; 64], [0; 64], [0; 64]);
     count[..2].copy_from_slice(&[4, 2]);
     from[..2].copy_from_slice(&[1, -4]);
     to[..2].copy_from_slice(&[2, 1]);
-    let mut loops = Loops { total: 8, rank: 2, pad: 0, count, from, to };
+    let mut dims = KernelDims { total: 8, rank: 2, pad: 0, count, from, to };
     let (source, target) = (memory(), memory());
     let numbers: [u16; 8] = [0, 1, 2, 3, 10, 11, 12, 13];
     upload(source, numbers.as_ptr().cast(), LEGACY);
-    launch(function, source + 8, target, &mut loops);
+    launch(function, source + 8, target, &mut dims);
     let mut result = [0_u16; 8];
     download(result.as_mut_ptr().cast(), target, LEGACY);
     assert_eq!(result, [10, 0, 11, 1, 12, 2, 13, 3]);
     expect_faults(&[]);
-    launch(function, source + 6, target, &mut loops);
-    launch(function, source + 8, target + 2, &mut loops);
-    launch(function, source + 9, target, &mut loops);
-    let read = "cuLaunchKernel device=0 name=dlbridge_strided_copy_2 total=8 stream=legacy: reads: ";
+    launch(function, source + 6, target, &mut dims);
+    launch(function, source + 8, target + 2, &mut dims);
+    launch(function, source + 9, target, &mut dims);
+    let read =
+        "cuLaunchKernel device=0 name=dlbridge_strided_copy_2 total=8 stream=legacy: reads: ";
     expect_faults(&[read, "writes: ", "is not aligned"]);
 }

@@ -20,7 +20,7 @@ pub(crate) enum Work {
     Nothing,
     Allocate(u64),
     Free(u64),
-    Copy {
+    Memcpy {
         from: Endpoint,
         to: Endpoint,
         bytes: usize,
@@ -40,7 +40,7 @@ impl Work {
             Self::Nothing => Ok(()),
             Self::Allocate(address) => memory.make_live(*address),
             Self::Free(address) => memory.free(*address, device),
-            Self::Copy { from, to, bytes } => {
+            Self::Memcpy { from, to, bytes } => {
                 let (from, to) = (from.find(*bytes, memory)?, to.find(*bytes, memory)?);
                 // SAFETY: `find` checked that device memory and page-locked memory have `bytes`
                 // bytes. Pageable memory is the argument of a call that waits for this copy, and
@@ -60,12 +60,12 @@ impl Work {
 
     /// Whether this is a copy or a fill of 0 bytes.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Copy { bytes: 0, .. } | Self::Fill { bytes: 0, .. })
+        matches!(self, Self::Memcpy { bytes: 0, .. } | Self::Fill { bytes: 0, .. })
     }
 
     /// Whether this touches page-locked memory in a range.
     pub(crate) fn touches_pinned(&self, start: usize, size: usize) -> bool {
-        let Self::Copy { from, to, .. } = self else { return false };
+        let Self::Memcpy { from, to, .. } = self else { return false };
         let is_inside = |address: &usize| (start..start + size).contains(address);
         [from, to]
             .into_iter()

@@ -57,7 +57,7 @@ pub(crate) unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
             pinned => pinned,
         };
         let to = Endpoint::Device { device, address: to };
-        push_unless_empty(driver, queue, Work::Copy { from, to, bytes });
+        push_unless_empty(driver, queue, Work::Memcpy { from, to, bytes });
         Ok(())
     })
 }
@@ -78,7 +78,7 @@ pub(crate) unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
         let to = host_endpoint(driver, to.expose_provenance(), bytes)?;
         let waits = bytes > 0 && matches!(to, Endpoint::Pageable(_));
         let from = Endpoint::Device { device, address: from };
-        push_unless_empty(driver, queue, Work::Copy { from, to, bytes });
+        push_unless_empty(driver, queue, Work::Memcpy { from, to, bytes });
         if waits {
             driver.finish(driver.queues.end(queue));
         }
@@ -97,7 +97,7 @@ pub(crate) extern "C" fn cuMemcpyDtoDAsync_v2(
     call("cuMemcpyDtoDAsync", format_args!("stream={on} bytes={bytes}"), |driver, device| {
         let queue = driver.queue_for_work(device, stream)?;
         let [from, to] = [from, to].map(|address| Endpoint::Device { device, address });
-        push_unless_empty(driver, queue, Work::Copy { from, to, bytes });
+        push_unless_empty(driver, queue, Work::Memcpy { from, to, bytes });
         Ok(())
     })
 }
@@ -119,7 +119,7 @@ pub(crate) extern "C" fn cuMemcpyPeerAsync(
         let queue = driver.queue_for_work(device, stream)?;
         let from = device_endpoint(driver, from, from_context)?;
         let to = device_endpoint(driver, to, to_context)?;
-        push_unless_empty(driver, queue, Work::Copy { from, to, bytes });
+        push_unless_empty(driver, queue, Work::Memcpy { from, to, bytes });
         Ok(())
     })
 }

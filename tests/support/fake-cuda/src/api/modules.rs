@@ -6,7 +6,7 @@ use crate::call::{Out, call};
 use crate::driver::Module;
 use crate::error::{Code, INVALID_HANDLE, INVALID_IMAGE, INVALID_VALUE, NOT_FOUND};
 use crate::handle::{HandleKind, Named};
-use crate::kernel::{Launch, Loops, NAME, UNITS};
+use crate::kernel::{KernelDims, Launch, NAME, UNITS};
 use crate::work::Work;
 
 /// The most threads that a thread block may have.
@@ -65,21 +65,21 @@ pub(crate) unsafe extern "C" fn cuModuleGetFunction(
 struct Parameters {
     from: u64,
     to: u64,
-    loops: Loops,
+    dims: KernelDims,
 }
 
 /// # Safety
 /// * `parameters` are those of one of the kernels.
 unsafe fn read_parameters(parameters: *const *mut c_void) -> Parameters {
     // SAFETY: the caller guarantees a kernel's parameters, and every kernel has three.
-    let [from, to, loops] = unsafe { parameters.cast::<[*mut c_void; 3]>().read() };
+    let [from, to, dims] = unsafe { parameters.cast::<[*mut c_void; 3]>().read() };
     Parameters {
         // SAFETY: every kernel's first parameter is an address.
         from: unsafe { from.cast::<u64>().read() },
         // SAFETY: every kernel's second parameter is an address.
         to: unsafe { to.cast::<u64>().read() },
         // SAFETY: every kernel's third parameter is this struct.
-        loops: unsafe { loops.cast::<Loops>().read() },
+        dims: unsafe { dims.cast::<KernelDims>().read() },
     }
 }
 
@@ -106,8 +106,8 @@ pub(crate) unsafe extern "C" fn cuLaunchKernel(
         return call("cuLaunchKernel", arguments, |_, _| Err(INVALID_VALUE));
     }
     // SAFETY: the caller guarantees that they are the function's parameters.
-    let Parameters { from, to, loops } = unsafe { read_parameters(parameters) };
-    let (total, on) = (loops.total, Named(HandleKind::Stream, stream));
+    let Parameters { from, to, dims } = unsafe { read_parameters(parameters) };
+    let (total, on) = (dims.total, Named(HandleKind::Stream, stream));
     let arguments = format_args!("name={NAME}{unit} total={total} stream={on}");
     call("cuLaunchKernel", arguments, |driver, device| {
         let queue = driver.queue_for_work(device, stream)?;
@@ -121,7 +121,7 @@ pub(crate) unsafe extern "C" fn cuLaunchKernel(
             let text = format_args!("a grid of {grid} by {block} threads");
             return Err(driver.fault(INVALID_VALUE, text));
         }
-        let launch = Launch { unit, from, to, loops, grid, block };
+        let launch = Launch { unit, from, to, dims, grid, block };
         driver.push(queue, Work::Launch(Box::new(launch)));
         Ok(())
     })

@@ -48,8 +48,8 @@ impl Kernel {
 /// Dimensions to loop over, and the kernel for the inner ones.
 #[derive(Clone, Debug)]
 pub(super) struct CopyPlan {
-    /// Outermost first. The last ones are the kernel's: see [`loops`](Self::loops). Their start is
-    /// the offset of the first byte to read and to write from the first elements.
+    /// Outermost first. The last ones are the kernel's: see [`split_dims`](Self::split_dims). Their
+    /// start is the offset of the first byte to read and to write from the first elements.
     paired: PairedDims,
     pub(super) kernel: Kernel,
     /// Bytes that are contiguous on both sides, inside all dimensions.
@@ -99,7 +99,7 @@ impl CopyPlan {
     }
 
     /// The dimensions around the kernel, outermost first, and the kernel's own.
-    pub(super) fn loops(&self) -> (&[PairedDim], &[PairedDim]) {
+    pub(super) fn split_dims(&self) -> (&[PairedDim], &[PairedDim]) {
         self.paired.dims.split_at(self.outer_count())
     }
 
