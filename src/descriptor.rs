@@ -110,6 +110,11 @@ impl Descriptor {
         Self { device: Device { device_type: 0, index: 0 }, ..self.clone() }
     }
 
+    /// Whether the elements are on no device.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.device.device_type == 0
+    }
+
     /// The same for memory of another device.
     #[cfg(feature = "cuda")]
     pub(crate) fn relocated_to_device(

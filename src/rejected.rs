@@ -39,19 +39,20 @@ use crate::Error;
 /// assert!(tensor(vec![0.0; 6]).is_ok() && tensor(vec![0.0; 5]).is_err());
 /// ```
 pub struct Rejected<V> {
-    /// Never borrowed from a `&Rejected`: see the implementation of `Sync`.
-    value: V,
+    value: Unshared<V>,
     error: Error,
 }
 
-// SAFETY: no method gives a reference to the value out of a shared reference to `Self`: the field
-// is private to this module, whose methods move the value out or use the error only. So threads
-// that share a `Rejected` cannot use the value at the same time.
-unsafe impl<V> Sync for Rejected<V> {}
+/// A value that no shared reference reaches.
+struct Unshared<V>(V);
+
+// SAFETY: the field is private to this module, whose methods move the value out and never borrow it
+// from a `&Unshared`. So threads that share an `Unshared` cannot use the value at the same time.
+unsafe impl<V> Sync for Unshared<V> {}
 
 impl<V> Rejected<V> {
     pub(crate) fn new(value: V, error: Error) -> Self {
-        Self { value, error }
+        Self { value: Unshared(value), error }
     }
 
     /// Why the value was not moved.
@@ -66,18 +67,18 @@ impl<V> Rejected<V> {
 
     /// Gives back what was to be moved: the same elements in the same memory.
     pub fn into_value(self) -> V {
-        self.value
+        self.value.0
     }
 
     /// Gives back what was to be moved, and why it was not.
     pub fn into_parts(self) -> (V, Error) {
-        (self.value, self.error)
+        (self.value.0, self.error)
     }
 
     /// The same refusal around another form of the value.
     #[cfg(feature = "ndarray")]
     pub(crate) fn map<R>(self, wrap: impl FnOnce(V) -> R) -> Rejected<R> {
-        Rejected { value: wrap(self.value), error: self.error }
+        Rejected::new(wrap(self.value.0), self.error)
     }
 }
 

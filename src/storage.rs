@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! * No shared reference to the inner struct reaches the owner (that is what makes the inner struct
-//!   `Sync` for owners that are only `Send`), except in [`Storage::owner_ref_unchecked`].
+//!   `Sync` for owners that are only `Send`), except in [`Storage::owner_ref_unchecked`] and
+//!   [`Storage::copy_to_host`], whose uses are thread-safe.
 //! * [`StorageState::Exclusive`] and [`StorageState::ReadOnly`] are proofs. The constructors that
 //!   set them are `unsafe`, and their callers either checked them or pass a guarantee on.
 //! * Weak references are never made, so `Arc::get_mut` succeeds exactly for the only handle.
@@ -42,7 +43,9 @@ impl<O: Any + Send> StorageOwner for O {}
 /// owners that they know, so that the storage need not know them.
 ///
 /// # Safety
-/// * `copy_to_host` is sound while other threads call it on the same owner.
+/// * `copy_to_host` is sound while other threads call it on the same owner. The storage that it
+///   returns keeps the elements of the descriptor that it returns.
+/// * `take_vec` returns the `Vec` whose memory this owner keeps, or nothing.
 #[cfg(feature = "ndarray")]
 pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
     /// Takes the `Vec` that this owner keeps its elements in, and leaves an empty owner. Does
@@ -277,7 +280,10 @@ impl Storage {
     /// Makes shared-out memory exclusive again if this is the only reference. Returns whether the
     /// memory is not shared out (any more).
     #[cfg(any(feature = "torch", test))]
-    pub(crate) fn reclaim(&mut self) -> bool {
+    ///
+    /// # Safety
+    /// * If this is the only reference, nothing but its holder reaches the memory.
+    pub(crate) unsafe fn reclaim(&mut self) -> bool {
         if let Some(StorageInner { header, .. }) = Arc::get_mut(&mut self.0)
             && header.shared_out
         {
@@ -310,7 +316,10 @@ impl Storage {
     }
 
     /// The `Vec<T>` of an owner that keeps its elements in one, if this is the only reference.
-    pub(crate) fn take_vec<T: 'static>(&mut self) -> Option<Vec<T>> {
+    ///
+    /// # Safety
+    /// * Descriptors of elements in this storage are not used afterwards: it keeps none.
+    pub(crate) unsafe fn take_vec<T: 'static>(&mut self) -> Option<Vec<T>> {
         let inner = Arc::get_mut(&mut self.0)?;
         let take = inner.header.owner_type.take_vec;
         let vec = take(&mut inner.owner.0, TypeId::of::<Vec<T>>())?;
@@ -452,10 +461,12 @@ mod tests {
         drop(other);
         assert!(storage.share_out() && !storage.share_out());
         let other = storage.share();
-        assert!(!storage.reclaim());
+        // SAFETY: nothing reaches the memory of the tests' owners.
+        assert!(!unsafe { storage.reclaim() });
         assert_eq!(storage.state(), StorageState::Aliased { writable: true });
         drop(other);
-        assert!(storage.reclaim());
+        // SAFETY: as above.
+        assert!(unsafe { storage.reclaim() });
         assert_eq!(storage.state(), StorageState::Exclusive);
     }
 

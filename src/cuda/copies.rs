@@ -257,9 +257,10 @@ unsafe fn allocate(
 /// Starts to copy a buffer to new memory of a device. If `watch`, the pending copy can tell when it
 /// is done.
 ///
-/// The caller waits for the pending copy before it gives host memory out, and keeps both buffers
-/// until then.
-pub(crate) fn start_copy_to(
+/// # Safety
+/// * The caller waits for the pending copy before it gives host memory out, and keeps both buffers
+///   until then.
+pub(crate) unsafe fn start_copy_to(
     source: &SharedBuffer,
     device: Device,
     format: MemoryFormat,
@@ -286,7 +287,8 @@ pub(crate) fn copy_to(
     format: MemoryFormat,
     stream: Option<&Stream>,
 ) -> Result<SharedBuffer> {
-    let (target, pending) = start_copy_to(source, device, format, stream, false)?;
+    // SAFETY: both buffers live until the wait below is over, which comes before the result is used.
+    let (target, pending) = unsafe { start_copy_to(source, device, format, stream, false) }?;
     pending.wait_for_host_memory(source, &target)?;
     Ok(target)
 }

@@ -95,8 +95,12 @@ pub(crate) fn describe(descriptor: &Descriptor) -> DLTensor {
 }
 
 /// Puts a payload into a new box, field by field in its place: boxes are large, and made often.
+///
+/// # Safety
+/// * `flags` are true of the payload's memory: without `READ_ONLY` a consumer may write it, and with
+///   `IS_COPIED` only the payload reaches it.
 #[inline]
-pub(crate) fn export<M: ManagedStruct>(payload: Payload, flags: u64) -> Exported<M> {
+pub(crate) unsafe fn export<M: ManagedStruct>(payload: Payload, flags: u64) -> Exported<M> {
     if !payload.buffer.descriptor().device().is_host() && payload.stream_use.is_none() {
         // An export cannot fail. Where the driver does, the device is of no use any more.
         let _broken = cuda::record_default_stream(&payload.buffer);

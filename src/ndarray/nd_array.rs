@@ -91,11 +91,16 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
         {
             return Ok(Sealed::recover(self.tensor, Token(())));
         }
-        self.replace_tensor(Tensor::into_other_original)
+        // SAFETY: a refused tensor keeps its elements where they are; at most its owner changed from
+        // an array to that array's `Vec`.
+        unsafe { self.replace_tensor(Tensor::into_other_original) }
     }
 
     /// Turns the tensor into something else. If that fails, the array comes back inside the error.
-    pub(crate) fn replace_tensor<R>(
+    ///
+    /// # Safety
+    /// * On failure `replace` gives back a tensor of the same elements at the same addresses.
+    pub(crate) unsafe fn replace_tensor<R>(
         self,
         replace: impl FnOnce(Tensor) -> Result<R, Rejected<Tensor>>,
     ) -> Result<R, Rejected<Self>> {

@@ -31,6 +31,7 @@ impl Tensor {
         }
         if device == Device::CPU
             && !cuda::tracks(self.device())
+            && !self.descriptor().is_detached()
             && let Some(copied) = self.buffer.storage().copy_to_host()
         {
             return copied.map(|(storage, descriptor)| {
@@ -126,5 +127,24 @@ impl Device {
     /// [`Error::Cuda`].
     pub fn check_available(self) -> Result<()> {
         cuda::check_available(self)
+    }
+}
+
+#[cfg(all(test, feature = "torch"))]
+mod tests {
+    use super::*;
+    use crate::{DType, TorchExt};
+
+    /// A device may still be writing memory that was detached, so libtorch must not read it either.
+    #[test]
+    fn detached_memory_of_libtorch_is_not_copied_to_the_host() {
+        let torch = tch::Tensor::zeros([3], tch::kind::FLOAT_CPU);
+        // SAFETY: the tensor is not resized, and nothing writes it.
+        let mut tensor = unsafe { torch.into_tensor_unchecked() }.expect("a plain tensor");
+        assert_eq!(tensor.dtype(), DType::F32);
+        assert!(tensor.to_device(Device::CPU).is_ok());
+        tensor.buffer.detach();
+        assert!(tensor.to_device(Device::CPU).is_err());
+        assert!(tensor.cpu().is_err());
     }
 }

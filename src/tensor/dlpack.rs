@@ -121,10 +121,14 @@ impl Tensor {
     }
 
     /// Hands the tensor to a struct, which owns it from then on.
+    ///
+    /// # Safety
+    /// * `flags` are true of this handle's memory.
     #[inline]
-    fn export<M: ManagedStruct>(self, flags: u64) -> Exported<M> {
+    unsafe fn export<M: ManagedStruct>(self, flags: u64) -> Exported<M> {
         let Self { stream_use, buffer, .. } = self;
-        dlpack::export(Payload { stream_use, buffer }, flags)
+        // SAFETY: the caller guarantees true flags.
+        unsafe { dlpack::export(Payload { stream_use, buffer }, flags) }
     }
 
     /// Moves the tensor into a DLPack struct of version 1.3. Nothing is copied.
@@ -137,7 +141,8 @@ impl Tensor {
     /// that of `with_stream` (with the feature `cuda`).
     pub fn into_dlpack(mut self) -> Exported {
         let flags = self.moving_flags();
-        self.export(flags)
+        // SAFETY: `moving_flags` checked what this handle knows of its memory.
+        unsafe { self.export(flags) }
     }
 
     /// Describes the tensor in DLPack's form. Nothing is copied or owned: the addresses lead into
@@ -152,7 +157,8 @@ impl Tensor {
     /// The struct is `READ_ONLY` unless the memory is aliased and writable.
     #[inline]
     pub fn share_dlpack(&self) -> Exported {
-        self.share().export(self.dlpack_flags())
+        // SAFETY: `dlpack_flags` are true for one more owner.
+        unsafe { self.share().export(self.dlpack_flags()) }
     }
 
     /// Moves the tensor into a DLPack struct of the older type. Nothing is copied.
@@ -164,7 +170,8 @@ impl Tensor {
     pub fn into_dlpack_legacy(mut self) -> Result<Exported<DLManagedTensor>, Rejected<Self>> {
         let flags = self.moving_flags();
         match self.check_legacy(flags) {
-            Ok(()) => Ok(self.export(0)),
+            // SAFETY: `check_legacy` refused memory that is read-only.
+            Ok(()) => Ok(unsafe { self.export(0) }),
             Err(error) => Err(Rejected::new(self, error)),
         }
     }
@@ -177,7 +184,8 @@ impl Tensor {
     #[inline]
     pub fn share_dlpack_legacy(&self) -> Result<Exported<DLManagedTensor>> {
         self.check_legacy(self.dlpack_flags())?;
-        Ok(self.share().export(0))
+        // SAFETY: `check_legacy` refused memory that is read-only.
+        Ok(unsafe { self.share().export(0) })
     }
 
     #[inline]

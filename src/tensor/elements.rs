@@ -102,7 +102,8 @@ impl Tensor {
     /// The `Vec` that was moved in. Nothing is copied.
     ///
     /// # Errors
-    /// [`Error::NotOriginal`] when the owner is no `Vec<T>` (or `Array`) of exactly these elements;
+    /// [`Error::NotOriginal`] when the owner is no `Vec<T>` of exactly these elements, and no `Array`
+    /// of them that was moved in;
     /// [`Error::NotUnique`] when there is another handle, [`Error::Aliased`] or [`Error::ReadOnly`]
     /// by [`Access`](crate::Access); [`Error::DTypeMismatch`], [`Error::NotOnCpu`],
     /// [`Error::Misaligned`], [`Error::InvalidBool`]. The tensor comes back inside the error; if
@@ -144,7 +145,8 @@ impl Tensor {
             Ok(data) => data,
             Err(error) => return Err(Rejected::new(self, error)),
         };
-        let Some(mut vec) = self.buffer.storage_mut().take_vec::<T>() else {
+        // SAFETY: if there is a `Vec`, the tensor's buffer is dropped below, and not used before.
+        let Some(mut vec) = (unsafe { self.buffer.storage_mut().take_vec::<T>() }) else {
             return Err(Rejected::new(self, NO_VEC));
         };
         if self.is_contiguous() && is_all_of(&vec, data, self.len()) {

@@ -121,9 +121,12 @@ impl Tensor {
 
     /// Turns the buffer into something else. If that fails, the tensor is as it was: what is known
     /// about the memory, and the stream that the handle is used on, stay with it.
+    ///
+    /// # Safety
+    /// * On failure `replace` gives back the buffer that it got.
     #[cfg(feature = "torch")]
     #[inline]
-    pub(crate) fn replace_buffer<R, E>(
+    pub(crate) unsafe fn replace_buffer<R, E>(
         self,
         replace: impl FnOnce(SharedBuffer) -> Result<R, (SharedBuffer, E)>,
     ) -> Result<R, (Self, E)> {

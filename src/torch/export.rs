@@ -14,7 +14,8 @@ use crate::{Error, Exported, Result, Tensor};
 /// Makes a DLPack struct that is one more owner of a tensor's memory.
 pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     let mut info = tensor_info(tensor)?;
-    info.reclaim();
+    // SAFETY: the tensor is borrowed.
+    unsafe { info.reclaim() };
     let TensorInfo { descriptor, shared, context } = info;
     descriptor.require_host("DLPack on the host")?;
     let (context, shared) = match (context, shared) {

@@ -45,9 +45,11 @@ unsafe impl OwnerHooks for TorchOwner {
         // SAFETY: a valid tensor and room for the result.
         let copied = make(|out| unsafe { dlb_torch_to_cpu(self.0.as_ptr(), out) });
         Some(copied.and_then(|copied| {
-            let descriptor = tensor_info(&copied)?.descriptor;
-            // SAFETY: the copy is new, so only this owner reaches its memory.
-            Ok((unsafe { Storage::exclusive(Self::new(copied)) }, descriptor))
+            let info = tensor_info(&copied)?;
+            info.require_alone()?;
+            // SAFETY: libtorch's counts and the memory's deleter prove that only the copy reaches
+            // its memory.
+            Ok((unsafe { Storage::exclusive(Self::new(copied)) }, info.descriptor))
         }))
     }
 }

@@ -30,7 +30,9 @@ pub(super) fn require_movable(tensor: &mut Tensor) -> Result<()> {
 pub(super) unsafe fn into_blob(tensor: Tensor) -> Result<tch::Tensor, Rejected<Tensor>> {
     // SAFETY: the caller checked that libtorch can represent the elements, that they may be
     // written, and that this is the only handle.
-    let moved = tensor.replace_buffer(|buffer| unsafe { from_buffer(buffer) });
+    let replace = |buffer| unsafe { from_buffer(buffer) };
+    // SAFETY: on failure `from_buffer` gives back the buffer that it got.
+    let moved = unsafe { tensor.replace_buffer(replace) };
     moved.map_err(|(tensor, error)| Rejected::new(tensor, error))
 }
 

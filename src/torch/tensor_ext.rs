@@ -172,7 +172,8 @@ struct BorrowChecks;
 impl TorchExt for tch::Tensor {
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>> {
         let info = tensor_info(&self).and_then(|mut info| {
-            info.reclaim();
+            // SAFETY: `self` is the tensor that was read.
+            unsafe { info.reclaim() };
             info.require_alone()?;
             Ok(info)
         });
@@ -188,8 +189,9 @@ impl TorchExt for tch::Tensor {
             Ok(info) => info,
             Err(error) => return Err(Rejected::new(self, error)),
         };
-        info.reclaim();
-        match view_owned::<T, D>(&mut info) {
+        // SAFETY: `self` is the tensor that was read.
+        unsafe { info.reclaim() };
+        match view_owned::<T, D>(&info) {
             // SAFETY: the view covers the tensor's elements, and moves into the array with it.
             Ok(view) => Ok(unsafe { NdArray::new(view, own(self, info)) }),
             Err(error) => Err(Rejected::new(self, error)),
@@ -198,7 +200,8 @@ impl TorchExt for tch::Tensor {
 
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
         let mut info = tensor_info(self)?;
-        info.reclaim();
+        // SAFETY: `self` is the tensor that was read.
+        unsafe { info.reclaim() };
         let data = info.descriptor.host_ptr::<T>("ndarray")?;
         info.require_alone()?;
         // SAFETY: the tensor is borrowed, and was just found to own its memory alone.
@@ -276,7 +279,8 @@ fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) 
             let mut storage =
                 unsafe { Storage::with_raw(context.as_ptr(), |storage| storage.share()) };
             drop(tensor);
-            storage.reclaim();
+            // SAFETY: libtorch's counts said that only the tensor, which is gone, reached the memory.
+            unsafe { storage.reclaim() };
             storage
         }
         None if descriptor.device().is_host() => {
@@ -293,7 +297,7 @@ fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) 
 
 /// The elements of a tensor that owns its memory alone, to live as long as the tensor.
 #[inline]
-fn view_owned<T: Element, D: Dimension>(info: &mut TensorInfo) -> Result<ArrayView<'static, T, D>> {
+fn view_owned<T: Element, D: Dimension>(info: &TensorInfo) -> Result<ArrayView<'static, T, D>> {
     let data = info.descriptor.host_ptr::<T>("ndarray")?;
     info.require_alone()?;
     // SAFETY: the caller has the tensor, which was just found to own its memory alone.

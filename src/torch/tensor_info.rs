@@ -51,20 +51,25 @@ impl TensorInfo {
     /// Makes memory of ours that was shared out exclusive again if no DLPack struct made from it is
     /// left, and notes a struct that is left as a reason why the tensor does not own its memory
     /// alone. Changes our storage, not the tensor.
+    ///
+    /// # Safety
+    /// * The tensor that was read lives.
     #[inline]
-    pub(super) fn reclaim(&mut self) {
+    pub(super) unsafe fn reclaim(&mut self) {
         let Some(context) = self.context.filter(|_| self.shared.is_none()) else { return };
-        // SAFETY: libtorch holds the context's reference, and no other code uses that one, because
-        // the tensor's storage is not shared.
-        if !unsafe { Storage::with_raw(context.as_ptr(), Storage::reclaim) } {
+        // SAFETY: libtorch's counts say that only this tensor reaches its storage.
+        let reclaim = |storage: &mut Storage| unsafe { storage.reclaim() };
+        // SAFETY: the tensor, which the caller keeps, holds the context's reference, and no other
+        // code uses that one, because the tensor's storage is not shared.
+        if !unsafe { Storage::with_raw(context.as_ptr(), reclaim) } {
             self.shared = Some(EXPORTED);
         }
     }
 
     /// The error if the tensor does not own its memory alone.
     #[inline]
-    pub(super) fn require_alone(&mut self) -> Result<()> {
-        self.shared.take().map_or(Ok(()), Err)
+    pub(super) fn require_alone(&self) -> Result<()> {
+        self.shared.clone().map_or(Ok(()), Err)
     }
 
     /// Lets `use_it` work on the storage that the memory came from, if it is one of ours.
