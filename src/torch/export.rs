@@ -16,7 +16,8 @@ pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     let mut info = tensor_info(tensor)?;
     // SAFETY: the tensor is borrowed.
     unsafe { info.reclaim() };
-    let TensorInfo { descriptor, shared, context } = info;
+    let shared = info.require_alone().err();
+    let TensorInfo { descriptor, context, .. } = info;
     descriptor.require_host("DLPack on the host")?;
     let (context, shared) = match (context, shared) {
         (Some(context), shared) => (context, shared),

@@ -13,8 +13,11 @@ use crate::{DType, Descriptor, Device, Error, Layout, Result};
 /// A plain tensor as the shim read it.
 pub(super) struct TensorInfo {
     pub(super) descriptor: Descriptor,
-    /// Why the tensor does not own its memory alone; `None` if it does.
-    pub(super) shared: Option<Error>,
+    /// Whether the tensor owns its memory alone, as the shim found: a `DLB_TORCH_…` of `shim.h`.
+    exclusive: u32,
+    /// Whether DLPack structs made from the tensor hold its memory too; [`reclaim`](Self::reclaim)
+    /// finds out.
+    exported: bool,
     /// The storage that the memory came from, if it is one of ours.
     pub(super) context: Option<NonNull<c_void>>,
 }
@@ -42,34 +45,36 @@ pub(super) fn tensor_info(tensor: &tch::Tensor) -> Result<TensorInfo> {
     let layout = Layout::from_checked(shape, strides, view.ndim, view.len);
     Ok(TensorInfo {
         descriptor: Descriptor::from_allocated(view.data, layout, dtype, device)?,
-        shared: why_shared(view.exclusive),
+        exclusive: view.exclusive.cast_unsigned(),
+        exported: false,
         context: NonNull::new(view.context),
     })
 }
 
 impl TensorInfo {
     /// Makes memory of ours that was shared out exclusive again if no DLPack struct made from it is
-    /// left, and notes a struct that is left as a reason why the tensor does not own its memory
-    /// alone. Changes our storage, not the tensor.
+    /// left, and notes whether one is. Changes our storage, not the tensor.
     ///
     /// # Safety
     /// * The tensor that was read lives.
     #[inline]
     pub(super) unsafe fn reclaim(&mut self) {
-        let Some(context) = self.context.filter(|_| self.shared.is_none()) else { return };
+        let Some(context) = self.context.filter(|_| self.is_alone()) else { return };
         // SAFETY: libtorch's counts say that only this tensor reaches its storage.
         let reclaim = |storage: &mut Storage| unsafe { storage.reclaim() };
         // SAFETY: the tensor, which the caller keeps, holds the context's reference, and no other
         // code uses that one, because the tensor's storage is not shared.
-        if !unsafe { Storage::with_raw(context.as_ptr(), reclaim) } {
-            self.shared = Some(EXPORTED);
-        }
+        self.exported = !unsafe { Storage::with_raw(context.as_ptr(), reclaim) };
+    }
+
+    fn is_alone(&self) -> bool {
+        self.exclusive == DLB_TORCH_EXCLUSIVE && !self.exported
     }
 
     /// The error if the tensor does not own its memory alone.
     #[inline]
     pub(super) fn require_alone(&self) -> Result<()> {
-        self.shared.clone().map_or(Ok(()), Err)
+        if self.is_alone() { Ok(()) } else { Err(sharing(self.exclusive)) }
     }
 
     /// Lets `use_it` work on the storage that the memory came from, if it is one of ours.
@@ -127,19 +132,17 @@ fn refusal(view: &dlb_torch_view) -> Error {
     Error::NotPlainTensor { reason, remedy }
 }
 
-const EXPORTED: Error = Error::TorchNotExclusive {
-    reason: "a DLPack struct made from it is still in use",
-    remedy: "release it first, or copy with to_ndarray()",
-};
-
-#[inline]
-fn why_shared(exclusive: i32) -> Option<Error> {
-    if exclusive.cast_unsigned() == DLB_TORCH_EXCLUSIVE { None } else { Some(sharing(exclusive)) }
-}
-
+/// Why a tensor does not own its memory alone. If libtorch's counts say that it does, a DLPack struct
+/// holds the memory.
 #[cold]
-fn sharing(exclusive: i32) -> Error {
-    let reason = match exclusive.cast_unsigned() {
+fn sharing(exclusive: u32) -> Error {
+    let reason = match exclusive {
+        DLB_TORCH_EXCLUSIVE => {
+            return Error::TorchNotExclusive {
+                reason: "a DLPack struct made from it is still in use",
+                remedy: "release it first, or copy with to_ndarray()",
+            };
+        }
         DLB_TORCH_SHARED_TENSOR => {
             "a clone of the handle, a view or an autograd graph holds the tensor"
         }
