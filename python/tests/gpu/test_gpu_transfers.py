@@ -153,14 +153,14 @@ def test_copyto_any_layout(dtype, way, source, target):
     assert same(base, expected)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_copyto_refuses_invalid_targets(device):
+@pytest.mark.parametrize("source_device", ["cpu", "cuda"])
+def test_copyto_refuses_invalid_targets(source_device):
     near = torch.zeros(4, 6, device="cuda")
     for wrong in (torch.zeros(6, 4), torch.zeros(4, 6, dtype=torch.float64)):
         with pytest.raises(ValueError):
-            dl.copyto(near, wrong.to(device))
+            dl.copyto(near, wrong.to(source_device))
     with pytest.raises(ValueError, match="share"):
-        dl.copyto(near[:1].expand(4, -1), torch.zeros(4, 6, device=device))
+        dl.copyto(near[:1].expand(4, -1), torch.zeros(4, 6, device=source_device))
     with pytest.raises(ValueError, match="read-only"):
         dl.copyto(np.broadcast_to(np.zeros(6, np.float32), (4, 6)), near)
 
