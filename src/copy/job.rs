@@ -96,7 +96,7 @@ impl Job {
 #[cfg(feature = "parallel")]
 fn threads() -> usize {
     /// The process that used the global pool first. The child of a fork inherits the pool, but not
-    /// its threads, and would wait for them for ever.
+    /// its threads, and would wait for them without end.
     static PROCESS: OnceLock<u32> = OnceLock::new();
     let in_pool = rayon::current_thread_index().is_some();
     if !in_pool && *PROCESS.get_or_init(std::process::id) != std::process::id() {
