@@ -71,6 +71,13 @@ impl<V> Rejected<V> {
     }
 
     /// Gives back what was to be moved, and why it was not.
+    ///
+    /// ```
+    /// let rejected = dlbridge::Tensor::from_vec(vec![1_u8; 5], [2, 3]).unwrap_err();
+    /// let (bytes, error) = rejected.into_parts();
+    /// assert_eq!(bytes, [1; 5]);
+    /// assert!(error.to_string().contains("needs 6 elements"));
+    /// ```
     pub fn into_parts(self) -> (V, Error) {
         (self.value.0, self.error)
     }

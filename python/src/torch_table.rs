@@ -23,8 +23,8 @@ static TABLE: AtomicPtr<DLPackExchangeAPI> = AtomicPtr::new(null_mut());
 pub(crate) fn torch_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
     let known = TABLE.load(Ordering::Relaxed);
     if !known.is_null() {
-        // SAFETY: the pointer must be that of a table, for ever: `find_table` stored it, and DLPack
-        // demands that a published table lives as long as the process.
+        // SAFETY: the pointer must be that of a table that is never freed: `find_table` stored it,
+        // and DLPack demands that a published table lives as long as the process.
         return Ok(Some(unsafe { &*known }));
     }
     find_table(py)

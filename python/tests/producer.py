@@ -200,7 +200,7 @@ class HostileProducer:
         return tensor
 
     def check_released(self, times=1):
-        """The struct went back to the producer so many times, as it was made."""
+        """Fails unless the struct went back to the producer `times` times, as it was made."""
         gc.collect()
         assert (self.deleted, self.intact) == (times, True)
 

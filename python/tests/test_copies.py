@@ -1,4 +1,4 @@
-"""The copy engine for everybody's arrays."""
+"""The copy engine on arrays of every library."""
 
 import threading
 import time

@@ -78,7 +78,8 @@ impl<T: Element, D: Dimension + 'static> sealed::Sealed for ArcArray<T, D> {
     }
 }
 
-// SAFETY: the hook that other threads may call at the same time is the default one.
+// SAFETY: `take_vec` returns the array's own `Vec`; the hook that other threads may call at the
+// same time is the default one.
 unsafe impl<T: Element, D: Dimension + 'static> OwnerHooks for Array<T, D> {
     fn take_vec(&mut self, wanted: TypeId) -> Option<Box<dyn Any>> {
         if wanted != TypeId::of::<Vec<T>>() {

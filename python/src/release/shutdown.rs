@@ -9,8 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// True once the interpreter has begun to end. From then on a thread that waits to attach may be
-/// stopped for ever, in the middle of a deleter, so only the thread that ends the interpreter may
-/// attach.
+/// stopped and never resumed, in the middle of a deleter, so only the thread that ends the
+/// interpreter may attach.
 static CLOSING: AtomicBool = AtomicBool::new(false);
 
 /// The thread that ends the interpreter.
