@@ -23,6 +23,8 @@ const DEVICE_TYPE_METAL: i32 = 8;
 const DEVICE_TYPE_ROCM: i32 = 10;
 const DEVICE_TYPE_ROCM_HOST: i32 = 11;
 const DEVICE_TYPE_CUDA_MANAGED: i32 = 13;
+const DEVICE_TYPE_ONEAPI: i32 = 14;
+const DEVICE_TYPE_TPU_HOST: i32 = 20;
 
 impl Device {
     /// Ordinary host memory.
@@ -41,13 +43,33 @@ impl Device {
         Self { device_type: DEVICE_TYPE_CUDA, index }
     }
 
-    /// Whether the host may read the memory: plain memory and memory pinned by CUDA or ROCm.
+    /// Whether the host may read the memory: plain memory and memory pinned for CUDA, ROCm or TPUs.
     pub const fn is_host(self) -> bool {
-        matches!(self.device_type, DEVICE_TYPE_CPU | DEVICE_TYPE_CUDA_HOST | DEVICE_TYPE_ROCM_HOST)
+        matches!(
+            self.device_type,
+            DEVICE_TYPE_CPU | DEVICE_TYPE_CUDA_HOST | DEVICE_TYPE_ROCM_HOST | DEVICE_TYPE_TPU_HOST
+        )
     }
 }
 
 impl Device {
+    /// Whether memory of the device has addresses, which can be computed with. Elsewhere an address
+    /// may be the handle of a buffer (OpenCL, Vulkan, Metal, WebGPU), and adding to it would give
+    /// the handle of nothing.
+    pub(crate) const fn has_addresses(self) -> bool {
+        matches!(
+            self.device_type,
+            DEVICE_TYPE_CPU
+                | DEVICE_TYPE_CUDA
+                | DEVICE_TYPE_CUDA_HOST
+                | DEVICE_TYPE_ROCM
+                | DEVICE_TYPE_ROCM_HOST
+                | DEVICE_TYPE_CUDA_MANAGED
+                | DEVICE_TYPE_ONEAPI
+                | DEVICE_TYPE_TPU_HOST
+        )
+    }
+
     /// The CUDA device that the memory is on: device memory, or managed memory that belongs to it.
     pub(crate) const fn on_cuda(self) -> Option<Self> {
         match self.device_type {
@@ -73,11 +95,14 @@ impl fmt::Display for Device {
             DEVICE_TYPE_ROCM => "rocm",
             12 => "ext_dev",
             DEVICE_TYPE_CUDA_MANAGED => "cuda_managed",
-            14 => "oneapi",
+            DEVICE_TYPE_ONEAPI => "oneapi",
             15 => "webgpu",
             16 => "hexagon",
             17 => "maia",
             18 => "trn",
+            19 => "tpu",
+            DEVICE_TYPE_TPU_HOST => "tpu_host",
+            21 => "ascend",
             _ => return write!(f, "device({device_type}):{index}"),
         };
         write!(f, "{name}:{index}")
@@ -98,15 +123,16 @@ mod tests {
     fn names_are_those_of_torch() {
         assert_eq!(Device::CPU.to_string(), "cpu");
         assert_eq!(Device::cuda(1).to_string(), "cuda:1");
+        assert_eq!(Device { device_type: 20, index: 0 }.to_string(), "tpu_host:0");
         assert_eq!(Device { device_type: 99, index: -1 }.to_string(), "device(99):-1");
     }
 
     #[test]
     fn pinned_memory_is_host_memory_and_managed_is_not() {
-        assert!(
-            Device::CPU.is_host() && Device::CUDA_HOST.is_host() && Device::ROCM_HOST.is_host()
-        );
-        for device_type in [0, 2, 10, 13, 99] {
+        for device_type in [1, 3, 11, 20] {
+            assert!(Device { device_type, index: 0 }.is_host(), "{device_type}");
+        }
+        for device_type in [0, 2, 10, 13, 19, 21, 99] {
             assert!(!Device { device_type, index: 0 }.is_host(), "{device_type}");
         }
     }

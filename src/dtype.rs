@@ -30,6 +30,7 @@ const OPAQUE: u8 = 3;
 const BFLOAT: u8 = 4;
 const COMPLEX: u8 = 5;
 const BOOL: u8 = 6;
+const BCOMPLEX: u8 = 18;
 
 /// Types from DLPack's type code 7 on: their names and the only width that they may have.
 const NARROW_FLOATS: [(&str, u8); 11] = [
@@ -78,6 +79,11 @@ impl DType {
     /// Two `f64`.
     pub const C128: Self = Self::scalar(COMPLEX, 128);
 
+    /// `usize`.
+    const USIZE: Self = Self::scalar(UINT, usize::BITS as u8);
+    /// `isize`.
+    const ISIZE: Self = Self::scalar(INT, isize::BITS as u8);
+
     /// A type of one lane.
     pub const fn scalar(code: u8, bits: u8) -> Self {
         Self { code, bits, lanes: 1 }
@@ -97,7 +103,8 @@ impl DType {
         }
     }
 
-    /// Whether DLPack 1.3 defines this type; others are carried but never read or copied.
+    /// Whether DLPack 1.3, or what follows it, defines this type; others are carried but never read
+    /// or copied.
     pub const fn is_known(self) -> bool {
         let width_fits = match self.code {
             INT | UINT => matches!(self.bits, 1..=64),
@@ -105,6 +112,7 @@ impl DType {
             BFLOAT => self.bits == 16,
             COMPLEX => matches!(self.bits, 32 | 64 | 128),
             BOOL => self.bits == 8,
+            BCOMPLEX => self.bits == 32,
             code => match self.narrow_float() {
                 Some((_, bits)) => self.bits == bits,
                 None => code == OPAQUE,
@@ -142,6 +150,7 @@ impl fmt::Display for DType {
             FLOAT => write!(f, "float{bits}"),
             BFLOAT => write!(f, "bfloat{bits}"),
             COMPLEX => write!(f, "complex{bits}"),
+            BCOMPLEX => write!(f, "bcomplex{bits}"),
             _ => match self.narrow_float() {
                 Some((name, width)) if width == bits => f.write_str(name),
                 _ => write!(f, "dtype(code {code}, {bits} bits)"),
@@ -163,10 +172,25 @@ mod sealed {
 
 /// A Rust type that a tensor can hold.
 ///
-/// Implemented for `u8` to `u64`, `i8` to `i64`, `half::f16`, `half::bf16`, `f32`, `f64`, `bool`,
-/// `Complex<f32>` and `Complex<f64>`, and closed: unsafe code of this crate relies on
-/// [`DTYPE`](Self::DTYPE) having the size of `Self`, and on every bit pattern being valid for
-/// every type except `bool`, whose bytes are checked before a `bool` is made of them.
+/// Implemented for `u8` to `u64`, `i8` to `i64`, `usize`, `isize`, `half::f16`, `half::bf16`,
+/// `f32`, `f64`, `bool`, `Complex<f32>` and `Complex<f64>`, and closed: unsafe code of this crate
+/// relies on [`DTYPE`](Self::DTYPE) having the size of `Self`, and on every bit pattern being valid
+/// for every type except `bool`, whose bytes are checked before a `bool` is made of them.
+///
+/// Two Rust types may have one element type: on 64-bit machines `usize` is `uint64`, as `u64` is,
+/// and `isize` is `int64` (on 32-bit machines `uint32` and `int32`). Views and copies are of
+/// whichever of the two is asked for. The original container is given back as what it began as: a
+/// tensor of a `Vec<usize>` refuses `into_vec::<u64>()`, and `to_vec::<u64>()` copies it.
+///
+/// ```
+/// use dlbridge::{DType, Tensor};
+///
+/// let tokens = Tensor::from_vec(vec![3_usize, 1, 2], [3])?;
+/// # #[cfg(target_pointer_width = "64")]
+/// assert_eq!((tokens.dtype(), tokens.as_slice::<u64>()?), (DType::U64, &[3, 1, 2][..]));
+/// assert_eq!(tokens.into_vec::<usize>()?, [3, 1, 2]);
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 pub trait Element:
     sealed::Sealed + Copy + Default + PartialEq + Into<Scalar> + fmt::Debug + Send + Sync + 'static
 {
@@ -188,6 +212,7 @@ elements! {
     bool => BOOL,
     u8 => U8, u16 => U16, u32 => U32, u64 => U64,
     i8 => I8, i16 => I16, i32 => I32, i64 => I64,
+    usize => USIZE, isize => ISIZE,
     f16 => F16, bf16 => BF16, f32 => F32, f64 => F64,
     Complex<f32> => C64, Complex<f64> => C128,
 }
@@ -207,6 +232,7 @@ mod tests {
             (DType::C64, "complex64"),
             (DType::scalar(10, 8), "float8_e4m3fn"),
             (DType::scalar(17, 4), "float4_e2m1fn"),
+            (DType::scalar(18, 32), "bcomplex32"),
             (DType { lanes: 4, ..DType::F32 }, "float32x4"),
             (DType::scalar(99, 8), "dtype(code 99, 8 bits)"),
             (DType::scalar(6, 1), "dtype(code 6, 1 bits)"),

@@ -38,6 +38,21 @@ scalars! {
     Float(f64): half::f16, half::bf16, f32, f64;
 }
 
+// The standard library has no such `From`: it allows for machines of more than 64 bits.
+const _: () = assert!(usize::BITS <= u64::BITS);
+
+impl From<usize> for Scalar {
+    fn from(value: usize) -> Self {
+        Self::UInt(value as u64)
+    }
+}
+
+impl From<isize> for Scalar {
+    fn from(value: isize) -> Self {
+        Self::Int(value as i64)
+    }
+}
+
 impl From<Complex<f32>> for Scalar {
     fn from(value: Complex<f32>) -> Self {
         Self::Complex(Complex::new(value.re.into(), value.im.into()))
@@ -115,6 +130,8 @@ mod tests {
             assert_eq!(Scalar::Float(value).to_string(), text);
         }
         assert_eq!(Scalar::from(u64::MAX).to_string(), "18446744073709551615");
+        assert_eq!(Scalar::from(usize::MAX), Scalar::from(usize::MAX as u64));
+        assert_eq!(Scalar::from(-1_isize), Scalar::from(-1_i8));
         assert_eq!(Scalar::from(true).to_string(), "True");
         assert_eq!(Scalar::from(Complex::new(1.0_f32, 2.0)).to_string(), "(1+2j)");
         assert_eq!(Scalar::from(Complex::new(0.0, -1.5)).to_string(), "-1.5j");
