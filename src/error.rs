@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
+
 use crate::{DType, Device};
 
 /// The result of a dlbridge operation.
@@ -32,16 +34,15 @@ pub enum Error {
     },
 
     /// A size or an address computed from shape and strides does not fit this machine.
-    #[error(
-        "shape {shape:?} with strides {strides:?} and {itemsize}-byte elements exceeds the address space"
-    )]
+    #[error("{}", Overflowing { shape, strides, element_bits: *element_bits })]
     Overflow {
         /// Shape in elements.
         shape: Vec<i64>,
-        /// Strides in elements.
+        /// Strides in elements; empty if the layout was to be row-major.
         strides: Vec<i64>,
-        /// Bytes of one element (0 for less than a byte).
-        itemsize: usize,
+        /// Bits of one element, if the failed operation knew it: a [`Layout`](crate::Layout) does
+        /// not.
+        element_bits: Option<u32>,
     },
 
     /// The tensor holds another element type than the one asked for; nothing is cast silently.
@@ -268,7 +269,47 @@ pub enum Error {
     },
 }
 
+/// The text of [`Error::Overflow`].
+struct Overflowing<'a> {
+    shape: &'a [i64],
+    strides: &'a [i64],
+    element_bits: Option<u32>,
+}
+
+impl fmt::Display for Overflowing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shape {:?}", self.shape)?;
+        if !self.strides.is_empty() {
+            write!(f, " with strides {:?}", self.strides)?;
+        }
+        match self.element_bits {
+            None => f.write_str(" exceeds the address space, whatever its elements"),
+            Some(bits) if bits % 8 == 0 => {
+                write!(f, " and {}-byte elements exceeds the address space", bits / 8)
+            }
+            Some(bits) => write!(f, " and {bits}-bit elements exceeds the address space"),
+        }
+    }
+}
+
 impl Error {
+    /// The same error, with the size of an element if it is an [`Error::Overflow`] that does not
+    /// have one: what fails for a [`Layout`](crate::Layout) fails before the element type is known.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// let error = Layout::contiguous(&[1 << 62, 8]).unwrap_err().with_element_bits(32);
+    /// assert!(error.to_string().contains("4-byte elements"));
+    /// ```
+    #[must_use]
+    pub fn with_element_bits(mut self, bits: u32) -> Self {
+        if let Self::Overflow { element_bits, .. } = &mut self {
+            element_bits.get_or_insert(bits);
+        }
+        self
+    }
+
     /// The status that the C library returns for this error: a `DLB_ERROR_…` of `dlbridge.h`.
     pub const fn status(&self) -> i32 {
         // No `_`: a new variant must be given a status.

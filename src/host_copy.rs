@@ -37,15 +37,19 @@ pub(crate) fn unsupported(dtype: DType) -> Error {
 /// Copies every element to its position in another layout of the same shape.
 ///
 /// # Safety
-/// * `source` describes host memory, whose elements are readable; [`require_copyable`] passed.
-/// * `target` is writable at every element of `layout`, which is contiguous if elements are packed;
-///   none of these bytes belongs to the source.
+/// * `source` describes host memory, whose elements are readable during the call;
+///   [`require_copyable`] passed.
+/// * If there are elements, the first one of `layout` is at `target`, and all are writable;
+///   `layout` is contiguous if elements are packed; no byte of an element belongs to the source.
 pub(crate) unsafe fn copy_elements(
     source: &Descriptor,
     target: *mut u8,
     layout: &Layout,
     memory: Memory,
 ) {
+    if layout.is_empty() {
+        return;
+    }
     let data = source.data_ptr().cast::<u8>().cast_const();
     let from = Strided { data, layout: source.layout() };
     let to = Strided { data: target, layout };

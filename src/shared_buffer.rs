@@ -1,9 +1,12 @@
 //! Elements in reference-counted memory: a storage, and the description of elements in it.
 //!
-//! Invariant of a [`SharedBuffer`]: as long as its storage lives, every element of its descriptor
-//! (and for host memory every byte between the lowest and the highest) is initialised and valid for
-//! reads, and for writes if the storage's state says so. Constructors are `unsafe`, because only
-//! their callers can know this; what is derived from a buffer keeps it.
+//! *The bytes of a buffer* are those of the elements of its descriptor and, for host memory, every
+//! byte from the lowest to the highest element, the bytes between the elements included.
+//!
+//! Invariant of a [`SharedBuffer`]: as long as its storage lives, the bytes of the buffer are
+//! initialised and valid for reads, and for writes if the storage's state says so; what the state
+//! says of the memory is true of all of them. Constructors are `unsafe`, because only their callers
+//! can know this; what is derived from a buffer keeps it.
 
 use crate::storage::{Storage, StorageOwner, StorageState};
 use crate::{Descriptor, Layout};
@@ -17,8 +20,8 @@ pub(crate) struct SharedBuffer {
 
 impl SharedBuffer {
     /// # Safety
-    /// * `storage` keeps the elements of `descriptor` initialised and valid for reads, and for
-    ///   writes unless its state says that they are not written.
+    /// * `storage` keeps the bytes of the buffer initialised and valid for reads, and for writes
+    ///   unless its state says that they are not written.
     #[inline]
     pub(crate) unsafe fn new(storage: Storage, descriptor: Descriptor) -> Self {
         Self { storage, descriptor }
@@ -27,7 +30,7 @@ impl SharedBuffer {
     /// Memory that only `owner` reaches.
     ///
     /// # Safety
-    /// * `owner` keeps the elements of `descriptor` initialised and valid for reads and writes, and
+    /// * `owner` keeps the bytes of the buffer initialised and valid for reads and writes, and
     ///   nothing but `owner` reaches them.
     #[inline]
     pub(crate) unsafe fn exclusive(owner: impl StorageOwner, descriptor: Descriptor) -> Self {
@@ -49,8 +52,8 @@ impl SharedBuffer {
     /// Memory that code outside this crate may reach.
     ///
     /// # Safety
-    /// * `owner` keeps the elements of `descriptor` initialised and valid for reads, and for writes
-    ///   if `writable`.
+    /// * `owner` keeps the bytes of the buffer initialised and valid for reads, and for writes if
+    ///   `writable`.
     #[inline]
     pub(crate) unsafe fn aliased(
         owner: impl StorageOwner,

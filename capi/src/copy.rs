@@ -38,7 +38,7 @@ pub extern "C" fn dlb_tensor_clone(
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
         let format = named_format(memory_format)?;
-        let tensor = tensor.share_tensor("tensor")?;
+        let tensor = tensor.share_tensor();
         stream::check(tensor.device(), stream)?;
         require_reachable("tensor", tensor.device())?;
         let clone = stream::run_on(tensor.device(), stream, |stream| match stream {
@@ -86,8 +86,7 @@ pub extern "C" fn dlb_tensor_copy_into(
         // SAFETY: the caller of the C function passes a handle that lives during the call. It is
         // not made a `&mut`, because `source` may be the same object.
         let target_handle = unsafe { target.as_ref() };
-        let (source, target) =
-            (source.share_tensor("source")?, target_handle.share_tensor("target")?);
+        let (source, target) = (source.share_tensor(), target_handle.share_tensor());
         let stream_device = stream::device_of_copy(source.device(), target.device());
         stream::check(stream_device, stream)?;
         require_reachable("source", source.device())?;

@@ -33,7 +33,7 @@ pub extern "C" fn dlb_tensor_to_device(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        let copy = transfer(&tensor.share_tensor("tensor")?, from_dlpack(device), stream)?;
+        let copy = transfer(&tensor.share_tensor(), from_dlpack(device), stream)?;
         out.write(Handle::from_tensor(copy).into_raw());
         Ok(())
     })
@@ -63,7 +63,7 @@ pub extern "C" fn dlb_tensor_into_device(
             out.write(raw);
             return Ok(());
         }
-        let copy = transfer(&tensor.share_tensor("tensor")?, target, stream)?;
+        let copy = transfer(&tensor.share_tensor(), target, stream)?;
         out.write(Handle::from_tensor(copy).into_raw());
         // SAFETY: the caller gives up the handle on success, and nothing can fail any more.
         drop(unsafe { Handle::from_raw(raw) });
@@ -88,7 +88,7 @@ pub extern "C" fn dlb_tensor_record_stream(
     error: Option<&mut MaybeUninit<*mut dlb_error>>,
 ) -> dlb_status {
     guard(error, || {
-        let tensor = tensor.required("tensor")?.share_tensor("tensor")?;
+        let tensor = tensor.required("tensor")?.share_tensor();
         if !tensor.device().is_host() {
             require_stream_and_device(tensor.device(), stream)?;
             stream::record(&tensor, stream)?;
@@ -112,7 +112,7 @@ pub extern "C" fn dlb_tensor_wait_stream(
     error: Option<&mut MaybeUninit<*mut dlb_error>>,
 ) -> dlb_status {
     guard(error, || {
-        let tensor = tensor.required("tensor")?.share_tensor("tensor")?;
+        let tensor = tensor.required("tensor")?.share_tensor();
         if !tensor.device().is_host() {
             require_stream_and_device(tensor.device(), stream)?;
             stream::wait(&tensor, stream)?;

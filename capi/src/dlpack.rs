@@ -48,6 +48,9 @@ fn refuse_legacy_export(rejected: Rejected<Tensor>) -> Failure {
 /// Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
 /// that frees the last handle. The memory may be written unless the flags of the struct have
 /// DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.
+/// Every byte from the lowest to the highest element, the bytes between the elements included, is
+/// initialised and valid until the deleter is called. All numbers are copied during the call and
+/// checked in the copy: what the producer writes into the struct later changes nothing.
 ///
 /// A struct that this library made is unwrapped and freed at once, unless it was changed. Any other
 /// struct is not written, except for its deleter: until the struct is released, a deleter that does
@@ -106,7 +109,7 @@ pub extern "C" fn dlb_tensor_share_dlpack(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        out.write(tensor.share_tensor("tensor")?.into_dlpack().into_raw());
+        out.write(tensor.share_tensor().into_dlpack().into_raw());
         Ok(())
     })
 }
@@ -124,7 +127,7 @@ pub extern "C" fn dlb_tensor_into_dlpack(
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
         // SAFETY: the caller of the C function owns the handle, which lives until it is consumed
         // below.
-        let exported = unsafe { tensor.as_ref() }.share_tensor("tensor")?.into_dlpack();
+        let exported = unsafe { tensor.as_ref() }.share_tensor().into_dlpack();
         out.write(exported.into_raw());
         // SAFETY: the caller gives up the handle on success, and nothing can fail any more.
         drop(unsafe { Handle::from_raw(tensor) });
@@ -144,8 +147,7 @@ pub extern "C" fn dlb_tensor_share_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        let exported =
-            tensor.share_tensor("tensor")?.into_dlpack_legacy().map_err(refuse_legacy_export)?;
+        let exported = tensor.share_tensor().into_dlpack_legacy().map_err(refuse_legacy_export)?;
         out.write(exported.into_raw());
         Ok(())
     })
@@ -165,7 +167,7 @@ pub extern "C" fn dlb_tensor_into_dlpack_legacy(
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
         // SAFETY: the caller of the C function owns the handle, which lives until it is consumed
         // below.
-        let shared = unsafe { tensor.as_ref() }.share_tensor("tensor")?;
+        let shared = unsafe { tensor.as_ref() }.share_tensor();
         let exported = shared.into_dlpack_legacy().map_err(refuse_legacy_export)?;
         out.write(exported.into_raw());
         // SAFETY: the caller gives up the handle on success, and nothing can fail any more.

@@ -1,19 +1,34 @@
 //! The handle of C code: which memory it stands for, and how its references are counted.
 
-use std::ptr::{NonNull, with_exposed_provenance};
+use std::ptr::{NonNull, null_mut, with_exposed_provenance};
 use std::sync::Arc;
 
-use dlbridge::ffi::{DLManagedTensor, DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor};
+use dlbridge::ffi::{
+    DLDataType, DLDevice, DLManagedTensor, DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED,
+    DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor,
+};
 use dlbridge::{Descriptor, Imported, ManagedStruct, ManagedTensor, Tensor};
 
-use crate::error::{Failure, InArgument};
-
 const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
+const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64;
+
+/// What [`dlb_tensor::view`] is until the handle is where it stays.
+const NO_VIEW: DLTensor = DLTensor {
+    data: null_mut(),
+    device: DLDevice { device_type: 0, device_id: 0 },
+    ndim: 0,
+    dtype: DLDataType { code: 0, bits: 0, lanes: 0 },
+    shape: null_mut(),
+    strides: null_mut(),
+    byte_offset: 0,
+};
 
 /// A handle to one strided buffer on one device. Several handles may share a buffer, which is
 /// released with the last of them.
 pub struct dlb_tensor {
-    /// What `dlb_tensor_view` returns. `shape` and `strides` point into `source`.
+    /// What `dlb_tensor_view` returns. `shape` and `strides` point into `source`: they are written
+    /// when the handle is where it stays, because moving a value may end the use of pointers into
+    /// it.
     view: DLTensor,
     source: HandleSource,
 }
@@ -32,14 +47,32 @@ unsafe impl Sync for dlb_tensor {}
 
 /// What a handle was made from, and what releases its memory.
 ///
-/// A DLPack struct of another library stays as it came, because most structs are only passed on: no
-/// [`Tensor`] is allocated before a function needs one.
+/// A DLPack struct of another library is kept with a checked copy of what it described, because
+/// most structs are only passed on: no [`Tensor`] is allocated before a function needs one.
 pub(crate) enum HandleSource {
     Managed(ManagedTensor),
     ManagedLegacy(ManagedTensor<DLManagedTensor>),
-    /// A tensor whose memory is [`Access::Aliased`](dlbridge::Access), or shared with Rust code. It
-    /// is boxed, so that a handle is not larger than a struct needs.
-    Tensor(Box<Tensor>),
+    /// A tensor whose memory is [`Access::Aliased`](dlbridge::Access), or shared with Rust code.
+    Tensor(Tensor),
+}
+
+impl HandleSource {
+    fn descriptor(&self) -> &Descriptor {
+        match self {
+            Self::Managed(managed) => managed.descriptor(),
+            Self::ManagedLegacy(managed) => managed.descriptor(),
+            Self::Tensor(tensor) => tensor.descriptor(),
+        }
+    }
+
+    /// The description in DLPack's form. The addresses lead into `self`.
+    fn as_dl_tensor(&self) -> DLTensor {
+        match self {
+            Self::Managed(managed) => managed.as_dl_tensor(),
+            Self::ManagedLegacy(managed) => managed.as_dl_tensor(),
+            Self::Tensor(tensor) => tensor.as_dl_tensor(),
+        }
+    }
 }
 
 /// The owner of a [`Tensor`] that [`dlb_tensor::share_tensor`] made. [`Handle::from_tensor`] finds
@@ -56,22 +89,20 @@ impl dlb_tensor {
     }
 
     pub(crate) fn flags(&self) -> u64 {
-        match &self.source {
+        let read_only = match &self.source {
             HandleSource::Managed(managed) => managed.flags() & READ_ONLY,
             HandleSource::ManagedLegacy(managed) => managed.flags() & READ_ONLY,
-            HandleSource::Tensor(tensor) => tensor.dlpack_flags(),
-        }
+            HandleSource::Tensor(tensor) => tensor.dlpack_flags() & READ_ONLY,
+        };
+        read_only | if self.descriptor().is_padded() { PADDED } else { 0 }
     }
 
     pub(crate) fn is_writable(&self) -> bool {
         self.flags() & READ_ONLY == 0
     }
 
-    pub(crate) fn descriptor(&self) -> Result<Descriptor, dlbridge::Error> {
-        // SAFETY: `shape` and `strides` of `view` point into `source`, which lives as long as
-        // `self`, and have `ndim` numbers each: `Imported::new` and `Tensor::as_dl_tensor`
-        // established that.
-        unsafe { Descriptor::from_dl_tensor(&self.view, self.flags()) }
+    pub(crate) fn descriptor(&self) -> &Descriptor {
+        self.source.descriptor()
     }
 
     /// Another handle to the same memory, described by `descriptor`. No data is copied.
@@ -101,17 +132,15 @@ impl dlb_tensor {
         Handle::from_tensor(view)
     }
 
-    /// A tensor that shares the memory. No data is copied. `argument` names the handle in error
-    /// messages.
-    pub(crate) fn share_tensor(&self, argument: &str) -> Result<Tensor, Failure> {
+    /// A tensor that shares the memory. No data is copied.
+    pub(crate) fn share_tensor(&self) -> Tensor {
         if let HandleSource::Tensor(tensor) = &self.source {
-            return Ok(tensor.share());
+            return tensor.share();
         }
-        let descriptor = self.descriptor().argument(argument)?;
         let owner = HandleOwner(Handle::share(self));
         // SAFETY: the producer of the struct guarantees its memory, and this package makes no Rust
         // view of it.
-        Ok(unsafe { Tensor::from_raw_parts(descriptor, self.is_writable(), owner) })
+        unsafe { Tensor::from_raw_parts(self.descriptor().clone(), self.is_writable(), owner) }
     }
 }
 
@@ -121,10 +150,15 @@ impl dlb_tensor {
 pub(crate) struct Handle(Arc<dlb_tensor>);
 
 impl Handle {
-    fn new(view: DLTensor, source: HandleSource) -> Self {
-        let raw = Arc::into_raw(Arc::new(dlb_tensor { view, source }));
+    fn new(source: HandleSource) -> Self {
+        let raw = Arc::into_raw(Arc::new(dlb_tensor { view: NO_VIEW, source })).cast_mut();
         let _exposed_address = raw.expose_provenance();
-        // SAFETY: `Arc::into_raw` returned the pointer just above.
+        // SAFETY: `Arc::into_raw` returned the pointer just above, and nothing else has it yet.
+        let view = unsafe { &(*raw).source }.as_dl_tensor();
+        // A pointer to the field alone: a reference to the whole handle would claim `source` too.
+        // SAFETY: as above.
+        unsafe { (&raw mut (*raw).view).write(view) };
+        // SAFETY: as above; this is the one reference.
         Self(unsafe { Arc::from_raw(raw) })
     }
 
@@ -140,10 +174,8 @@ impl Handle {
         if let Some(HandleOwner(handle)) = unsafe { tensor.owner_unchecked() } {
             return handle.clone();
         }
-        let tensor =
-            Box::new(tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value()));
-        // `shape` and `strides` of the view point into the box, which does not move.
-        Self::new(tensor.as_dl_tensor(), HandleSource::Tensor(tensor))
+        let tensor = tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value());
+        Self::new(HandleSource::Tensor(tensor))
     }
 
     /// Makes a handle of an imported struct. `source` is the variant for structs of type `M`.
@@ -153,7 +185,7 @@ impl Handle {
         source: impl FnOnce(ManagedTensor<M>) -> HandleSource,
     ) -> Self {
         match imported {
-            Imported::Managed(managed) => Self::new(*managed.tensor(), source(managed)),
+            Imported::Managed(managed) => Self::new(source(managed)),
             Imported::Tensor(tensor) => Self::from_tensor(tensor),
         }
     }

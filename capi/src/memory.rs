@@ -45,7 +45,8 @@ impl Drop for PointerOwner {
 }
 
 /// Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element
-/// is at `data + byte_offset`; NULL `strides` mean row-major. The memory must stay valid until
+/// is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to the
+/// highest element, the bytes between the elements included, is initialised and stays valid until
 /// `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is
 /// for memory that outlives every handle.
 ///
@@ -101,13 +102,16 @@ pub extern "C" fn dlb_tensor_empty(
         require_cpu(from_dlpack(desc.device))?;
         // SAFETY: `shape` and `strides` of `desc` have `ndim` numbers each: the caller of the C
         // function guarantees that.
-        let layout = unsafe { Layout::from_dl_tensor(desc) }.argument("desc")?;
+        let layout = unsafe { Layout::from_dl_tensor(desc) };
+        let DLDataType { code, bits, lanes } = desc.dtype;
+        let dtype = DType { code, bits, lanes };
+        let sized = |error: Error| error.with_element_bits(dtype.element_bits());
+        let layout = layout.map_err(sized).argument("desc")?;
         if layout.overlaps() {
             let (shape, strides) = (layout.shape().into(), layout.strides().into());
             return Err(Error::SelfOverlap { shape, strides }).argument("desc");
         }
-        let DLDataType { code, bits, lanes } = desc.dtype;
-        let tensor = Tensor::zeros_with(layout, DType { code, bits, lanes }).argument("desc")?;
+        let tensor = Tensor::zeros_with(layout, dtype).argument("desc")?;
         out.write(Handle::from_tensor(tensor).into_raw());
         Ok(())
     })

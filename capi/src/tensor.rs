@@ -24,9 +24,9 @@ pub extern "C" fn dlb_tensor_share(tensor: Option<&dlb_tensor>) -> Option<NonNul
 /// Returns another handle to the same memory, described by `desc`: a part of it, a transpose,
 /// another element type. No data is copied; shape and strides of `desc` are. The elements that
 /// `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the
-/// same device; the first one is at `data + byte_offset` of `desc`, and NULL `strides` mean
-/// row-major. The new handle is read-only if `tensor` is, and elements below a byte are padded if
-/// those of `tensor` are.
+/// same device; the first one is at `data + byte_offset` of `desc` (where `data` is the handle of a
+/// buffer, it is the tensor's own), and NULL `strides` mean row-major. The new handle is read-only
+/// if `tensor` is, and elements below a byte are padded if those of `tensor` are.
 ///
 /// Ownership: borrows both; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -39,11 +39,10 @@ pub extern "C" fn dlb_tensor_share_as(
     guard(error, || {
         let (tensor, desc, out) =
             (tensor.required("tensor")?, desc.required("desc")?, out.required("out")?);
-        let whole = tensor.descriptor().argument("tensor")?;
         // SAFETY: `shape` and `strides` of `desc` have `ndim` numbers each: the caller of the C
         // function guarantees that.
         let part = unsafe { Descriptor::from_dl_tensor(desc, tensor.flags()) }.argument("desc")?;
-        require_part_of(&whole, &part)?;
+        require_part_of(tensor.descriptor(), &part)?;
         // SAFETY: `require_part_of` checked that the elements of `part` are among the tensor's
         // bytes.
         out.write(unsafe { tensor.share_as(part) }.into_raw());
@@ -64,12 +63,10 @@ fn require_part_of(whole: &Descriptor, part: &Descriptor) -> Result<(), Failure>
         );
         return Err(Failure::new(DLB_ERROR_DEVICE, message));
     }
-    let ((start, bytes), (whole_start, whole_bytes)) = (part.span(), whole.span());
-    let offset = start.addr().checked_sub(whole_start.addr());
-    let available = offset.and_then(|offset| whole_bytes.checked_sub(offset));
-    if part.layout().is_empty() || available.is_some_and(|available| bytes <= available) {
+    if whole.contains(part) {
         return Ok(());
     }
+    let ((start, bytes), (whole_start, whole_bytes)) = (part.span(), whole.span());
     let message = format!(
         "desc: {bytes} bytes at {start:?} are not all among the tensor's {whole_bytes} bytes at \
          {whole_start:?}"
@@ -88,10 +85,12 @@ pub extern "C" fn dlb_tensor_free(tensor: Option<NonNull<dlb_tensor>>) {
 }
 
 /// Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),
-/// element type and device; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no
-/// elements. `data` is an address of the tensor's device; the memory may be written unless
-/// dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and
-/// strides.
+/// element type and device; NULL for NULL. `data` is NULL when there are no elements, and else an
+/// address of the tensor's device with a `byte_offset` of 0. On a device whose buffers have handles
+/// (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` are as they came. Strides that reach
+/// no element (those of dimensions of size 1, and all if there are no elements) are positive. The
+/// memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller
+/// must not write shape and strides.
 ///
 /// Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
 #[unsafe(no_mangle)]
@@ -113,10 +112,7 @@ pub extern "C" fn dlb_tensor_flags(tensor: Option<&dlb_tensor>) -> u64 {
 /// Ownership: borrows `tensor`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_nbytes(tensor: Option<&dlb_tensor>) -> u64 {
-    let bytes = |tensor: &dlb_tensor| {
-        tensor.descriptor().map_or(0, |descriptor| descriptor.nbytes() as u64)
-    };
-    contain(0, || tensor.map_or(0, bytes))
+    contain(0, || tensor.map_or(0, |tensor| tensor.descriptor().nbytes() as u64))
 }
 
 /// Returns whether the elements lie one after the other in row-major order; false for NULL. Strides
@@ -125,8 +121,5 @@ pub extern "C" fn dlb_tensor_nbytes(tensor: Option<&dlb_tensor>) -> u64 {
 /// Ownership: borrows `tensor`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_is_contiguous(tensor: Option<&dlb_tensor>) -> bool {
-    let contiguous = |tensor: &dlb_tensor| {
-        tensor.descriptor().is_ok_and(|descriptor| descriptor.layout().is_contiguous())
-    };
-    contain(false, || tensor.is_some_and(contiguous))
+    contain(false, || tensor.is_some_and(|tensor| tensor.descriptor().layout().is_contiguous()))
 }

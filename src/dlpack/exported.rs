@@ -5,7 +5,7 @@
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::managed::{ExportedBox, ManagedStruct, Payload, Token};
+use super::managed::{Contents, ExportedBox, ManagedStruct, Payload, Token};
 use crate::Descriptor;
 use crate::cuda;
 use crate::ffi::{DLDataType, DLDevice, DLManagedTensorVersioned, DLTensor};
@@ -48,9 +48,9 @@ impl<M: ManagedStruct> Exported<M> {
 
     /// Gives out the struct itself. The caller becomes its owner, and calls its deleter once.
     ///
-    /// Unless its flags say `READ_ONLY` the memory may be written, but not while a Rust view of the
-    /// same memory lives or a call of this crate reads it: the code that dereferences the pointer
-    /// is responsible for that.
+    /// Unless its flags say `READ_ONLY` the elements may be written (not the bytes between them),
+    /// but not while a Rust view of the same memory lives or a call of this crate reads it: the
+    /// code that dereferences the pointer is responsible for that.
     #[must_use = "the struct leaks unless its deleter is called"]
     pub fn into_raw(self) -> NonNull<M> {
         ManuallyDrop::new(self).0
@@ -75,7 +75,7 @@ impl<M: ManagedStruct> std::fmt::Debug for Exported<M> {
 }
 
 /// Describes elements in DLPack's form. The addresses lead into `descriptor`. Elements that do not
-/// exist have no address.
+/// exist have no address. `byte_offset` is 0 unless `data` is the handle of a buffer.
 #[inline]
 pub(crate) fn describe(descriptor: &Descriptor) -> DLTensor {
     let (dtype, device, layout) = (descriptor.dtype(), descriptor.device(), descriptor.layout());
@@ -90,15 +90,16 @@ pub(crate) fn describe(descriptor: &Descriptor) -> DLTensor {
         dtype: DLDataType { code: dtype.code, bits: dtype.bits, lanes: dtype.lanes },
         shape: layout.shape().as_ptr().cast_mut(),
         strides: layout.strides().as_ptr().cast_mut(),
-        byte_offset: 0,
+        byte_offset: descriptor.byte_offset() as u64,
     }
 }
 
 /// Puts a payload into a new box, field by field in its place: boxes are large, and made often.
 ///
 /// # Safety
-/// * `flags` are true of the payload's memory: without `READ_ONLY` a consumer may write it, and with
-///   `IS_COPIED` only the payload reaches it.
+/// * `flags` are true of every byte from the lowest to the highest element of the payload: without
+///   `READ_ONLY` a consumer may write the elements, and with `IS_COPIED` only the payload reaches
+///   these bytes.
 #[inline]
 pub(crate) unsafe fn export<M: ManagedStruct>(payload: Payload, flags: u64) -> Exported<M> {
     if !payload.buffer.descriptor().device().is_host() && payload.stream_use.is_none() {
@@ -118,33 +119,33 @@ pub(crate) unsafe fn export<M: ManagedStruct>(payload: Payload, flags: u64) -> E
     // SAFETY: the payload was written just above.
     let descriptor = unsafe { &(*exported).payload }.buffer.descriptor();
     put!(shown: descriptor.layout().clone());
-    let mut managed = M::new(describe(descriptor), flags, Token(()));
-    put!(flags: managed.flags(Token(())));
-    let tensor = managed.tensor_mut(Token(()));
-    // SAFETY: `shown` was written above, is borrowed by nothing else, and stays where it is.
+    put!(flags: flags);
+    let mut tensor = describe(descriptor);
+    // The numbers stay where they are until the box is dropped, and no reference to them is made:
+    // the struct's owner may write them.
+    // SAFETY: `shown` was written above, and is borrowed by nothing else.
     (tensor.shape, tensor.strides) = unsafe { &mut (*exported).shown }.as_mut_ptrs();
-    put!(managed: managed);
+    put!(managed: M::new(tensor, flags, Token(())));
     // SAFETY: `Box::into_raw` gives no NULL.
     Exported(unsafe { NonNull::new_unchecked(exported.cast()) })
 }
 
-/// Whether a struct of ours still says what it said. Its owner may have changed it: set
-/// `READ_ONLY`, say, or written another shape.
+/// Whether a struct of ours, which says `now`, still says what it said. Its owner may have changed
+/// it: set `READ_ONLY`, say, or written another shape.
 ///
 /// # Safety
-/// * `source` is the first field of an [`ExportedBox`], and no other code uses that during the
-///   call.
-pub(super) unsafe fn is_untouched<M: ManagedStruct>(source: NonNull<M>) -> bool {
+/// * `source` is the first field of an [`ExportedBox`], which the caller owns.
+pub(super) unsafe fn is_untouched<M: ManagedStruct>(source: NonNull<M>, now: &Contents) -> bool {
+    let exported = source.cast::<ExportedBox<M>>().as_ptr();
     // SAFETY: the caller guarantees that `source` points to such a box.
-    let exported = unsafe { source.cast::<ExportedBox<M>>().as_ref() };
-    let layout = &exported.shown;
-    let addresses = (layout.shape().as_ptr().cast_mut(), layout.strides().as_ptr().cast_mut());
-    let now = exported.managed.tensor(Token(()));
-    let written = describe(exported.payload.buffer.descriptor());
-    (now.shape, now.strides) == addresses
-        && is_same_description(now, &written)
-        && layout == exported.payload.buffer.layout()
-        && exported.managed.flags(Token(())) == exported.flags
+    let (shown, payload) = unsafe { (&(*exported).shown, &(*exported).payload) };
+    // SAFETY: as above.
+    let flags = unsafe { (*exported).flags };
+    let addresses = (shown.shape().as_ptr().cast_mut(), shown.strides().as_ptr().cast_mut());
+    (now.tensor.shape, now.tensor.strides) == addresses
+        && is_same_description(&now.tensor, &describe(payload.buffer.descriptor()))
+        && shown == payload.buffer.layout()
+        && now.flags == M::shown_flags(flags)
 }
 
 /// Whether two descriptions say the same, apart from the addresses of shape and strides.

@@ -1,124 +1,118 @@
-//! Structs from other libraries, consumed: checked, kept, and released once.
+//! Structs from other libraries, consumed: read once, checked, kept, and released once.
 
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::exported::{Exported, is_untouched, unwrap};
-use super::managed::{IS_COPIED, ManagedStruct, Payload, READ_ONLY, Token};
-use super::validate::{invalid, is_ordinary};
+use super::exported::{Exported, describe, is_untouched, unwrap};
+use super::managed::{Contents, IS_COPIED, ManagedStruct, Payload, READ_ONLY, Token};
+use super::validate::invalid;
 use crate::ffi::{DLManagedTensorVersioned, DLTensor};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::Storage;
-use crate::{Descriptor, Device, Rejected, Result, cuda};
+use crate::{Descriptor, Rejected, Result, cuda};
 
-/// A DLPack struct from another library, checked and consumed, kept as it came, and released when
-/// this is dropped.
+/// A DLPack struct from another library, consumed, and released when this is dropped. What it
+/// described was copied and checked first; the struct itself is not read again, because its
+/// producer may go on writing it.
 ///
-/// Until then another deleter stands in the struct, which releases nothing: if C code consumes the
-/// struct a second time, or releases it after it gave it away, that is noticed instead of freeing
-/// the memory twice. A struct without a deleter stays as it is, because it may be a constant.
+/// Until it is released, another deleter stands in the struct, which releases nothing: if C code
+/// consumes the struct a second time, or releases it after it gave it away, that is noticed instead
+/// of freeing the memory twice. A struct without a deleter stays as it is, because it may be a
+/// constant.
 pub struct ManagedTensor<M: ManagedStruct = DLManagedTensorVersioned> {
-    source: Exported<M>,
+    owner: StructOwner<M>,
+    descriptor: Descriptor,
+    flags: u64,
+}
+
+/// What owns the memory that a struct describes: the struct, for its deleter.
+struct StructOwner<M: ManagedStruct> {
+    source: NonNull<M>,
     deleter: Option<unsafe extern "C" fn(*mut M)>,
 }
 
-impl<M: ManagedStruct> ManagedTensor<M> {
-    #[inline]
-    fn new(source: Exported<M>, deleter: Option<unsafe extern "C" fn(*mut M)>) -> Self {
+// SAFETY: whoever imports a struct guarantees that its deleter may be called on any thread, and
+// nothing else is done with the struct.
+unsafe impl<M: ManagedStruct> Send for StructOwner<M> {}
+// SAFETY: a shared reference only gives out the address.
+unsafe impl<M: ManagedStruct> Sync for StructOwner<M> {}
+
+impl<M: ManagedStruct> StructOwner<M> {
+    /// # Safety
+    /// * `source` is a valid struct that the result owns, and `deleter` is its deleter.
+    unsafe fn new(source: NonNull<M>, deleter: Option<unsafe extern "C" fn(*mut M)>) -> Self {
         if deleter.is_some() {
-            // SAFETY: `source` owns a valid struct.
-            unsafe { M::set_deleter(source.as_ptr().as_ptr(), Some(M::CONSUMED)) };
+            // SAFETY: the caller guarantees a valid struct, which it gives up.
+            unsafe { M::set_deleter(source.as_ptr(), Some(M::CONSUMED)) };
         }
         Self { source, deleter }
     }
+}
 
-    /// Puts the struct's own deleter back.
-    #[inline]
-    fn restore(&mut self) {
-        if self.deleter.is_some() {
-            // SAFETY: `source` owns a valid struct.
-            unsafe { M::set_deleter(self.source.as_ptr().as_ptr(), self.deleter) };
-        }
-    }
-
-    /// The struct as it was.
-    fn into_source(self) -> Exported<M> {
-        let mut managed = ManuallyDrop::new(self);
-        managed.restore();
-        // SAFETY: `managed` is not dropped, so the result is the struct's only owner.
-        unsafe { Exported::from_raw(managed.source.as_ptr()) }
-    }
-
-    /// What the struct says of the tensor: valid as long as `self` lives.
-    #[inline]
-    pub fn tensor(&self) -> &DLTensor {
-        // SAFETY: `source` owns the struct, which is valid until its deleter runs and which the
-        // caller of the importing function gave up, so that no one changes it.
-        unsafe { self.source.as_ptr().as_ref() }.tensor(Token(()))
-    }
-
-    /// The struct's flags; for the older type of struct, which has none, `READ_ONLY`.
-    #[inline]
-    pub fn flags(&self) -> u64 {
-        // SAFETY: as in `tensor`.
-        unsafe { self.source.as_ptr().as_ref() }.flags(Token(()))
-    }
-
-    /// Whether the description is complete and right as it stands, so that no checked copy of it is
-    /// needed: see [`is_ordinary`]. CUDA memory is never that, because the order of streams must be
-    /// kept with it.
-    #[inline]
-    pub(crate) fn is_ordinary(&self) -> bool {
-        // SAFETY: `consume`'s caller guarantees `ndim` numbers behind both addresses.
-        let ordinary = unsafe { is_ordinary(self.tensor(), self.flags()) };
-        ordinary && !is_tracked(self.tensor())
-    }
-
-    /// The elements that the struct describes, in a storage that keeps the struct.
-    ///
-    /// # Errors
-    /// [`Error::InvalidDescriptor`](crate::Error::InvalidDescriptor) and
-    /// [`Error::Overflow`](crate::Error::Overflow) for a description that cannot be right. The
-    /// struct comes back inside the error.
-    pub(crate) fn into_buffer(self) -> Result<SharedBuffer, Rejected<Exported<M>>> {
-        let flags = self.flags();
-        // SAFETY: `consume`'s caller guarantees `ndim` numbers behind both addresses.
-        let descriptor = match unsafe { Descriptor::from_dl_tensor(self.tensor(), flags) } {
-            Ok(descriptor) => descriptor,
-            Err(error) => return Err(Rejected::new(self.into_source(), error)),
-        };
-        let storage = match (flags & IS_COPIED != 0, flags & READ_ONLY != 0) {
-            // SAFETY: `consume`'s caller guarantees that the flags are true: with `IS_COPIED` only
-            // the struct's owner reaches the memory.
-            (true, false) => unsafe { Storage::copied(self) },
-            // SAFETY: as above; the owner of such a struct does not write.
-            (true, true) => unsafe { Storage::read_only(self) }.marked_as_copied(),
-            (false, read_only) => Storage::aliased(self, !read_only),
-        };
-        // SAFETY: `consume`'s caller guarantees that the elements are initialised and valid for
-        // reads, and for writes unless `READ_ONLY`, until the struct's deleter is called.
-        Ok(unsafe { SharedBuffer::new(storage, descriptor) })
+impl<M: ManagedStruct> Drop for StructOwner<M> {
+    fn drop(&mut self) {
+        let Some(deleter) = self.deleter else { return };
+        // A deleter may look at the struct, which has to be what it was.
+        // SAFETY: `source` is valid until its deleter runs.
+        unsafe { M::set_deleter(self.source.as_ptr(), Some(deleter)) };
+        // SAFETY: the struct's own deleter, called once, by the struct's owner.
+        unsafe { deleter(self.source.as_ptr()) };
     }
 }
 
-impl<M: ManagedStruct> Drop for ManagedTensor<M> {
+impl<M: ManagedStruct> ManagedTensor<M> {
+    /// What the struct described when it was consumed.
     #[inline]
-    fn drop(&mut self) {
-        // `source` is dropped after this, and calls the deleter.
-        self.restore();
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The same in DLPack's form. The addresses lead into this value, not into the struct, and hold
+    /// until it is moved or dropped. `byte_offset` is 0 and the strides are not NULL, whatever the
+    /// struct said.
+    #[inline]
+    pub fn as_dl_tensor(&self) -> DLTensor {
+        describe(&self.descriptor)
+    }
+
+    /// The flags of the struct when it was consumed; for the older type of struct, which has none,
+    /// `READ_ONLY`.
+    #[inline]
+    pub fn flags(&self) -> u64 {
+        self.flags
+    }
+
+    /// Whether the memory can be used without a tensor: the order of streams, which CUDA memory
+    /// needs, is kept with tensors.
+    #[inline]
+    pub(crate) fn needs_no_tensor(&self) -> bool {
+        !cuda::tracks(self.descriptor.device())
+    }
+
+    /// The elements that the struct described, in a storage that keeps the struct.
+    pub(crate) fn into_buffer(self) -> SharedBuffer {
+        let Self { owner, descriptor, flags } = self;
+        let storage = match (flags & IS_COPIED != 0, flags & READ_ONLY != 0) {
+            // SAFETY: `consume`'s caller guarantees that the flags are true: with `IS_COPIED` only
+            // the struct's owner reaches the memory.
+            (true, false) => unsafe { Storage::copied(owner) },
+            // SAFETY: as above; the owner of such a struct does not write.
+            (true, true) => unsafe { Storage::read_only(owner) }.marked_as_copied(),
+            (false, read_only) => Storage::aliased(owner, !read_only),
+        };
+        // SAFETY: `consume`'s caller guarantees that the elements are initialised and valid for
+        // reads, and for writes unless `READ_ONLY`, until the struct's deleter is called.
+        unsafe { SharedBuffer::new(storage, descriptor) }
     }
 }
 
 impl<M: ManagedStruct> std::fmt::Debug for ManagedTensor<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ManagedTensor").field(&self.source).finish()
+        f.debug_struct("ManagedTensor")
+            .field("source", &self.owner.source)
+            .field("descriptor", &self.descriptor)
+            .finish_non_exhaustive()
     }
-}
-
-/// Whether the order of streams is kept with the memory.
-fn is_tracked(tensor: &DLTensor) -> bool {
-    let device_type = tensor.device.device_type.cast_signed();
-    cuda::tracks(Device { device_type, index: tensor.device.device_id })
 }
 
 /// A struct that was consumed.
@@ -129,7 +123,11 @@ pub(crate) enum Consumed<M: ManagedStruct> {
     Theirs(ManagedTensor<M>),
 }
 
-/// Consumes a struct of a version that is understood, unless it is consumed already.
+/// Consumes a struct of a version that is understood, unless it is consumed already. Every field
+/// is read once, and so are shape and strides.
+///
+/// # Errors
+/// As for [`Tensor::from_dlpack`](crate::Tensor::from_dlpack).
 ///
 /// # Safety
 /// * As for [`Tensor::from_dlpack`](crate::Tensor::from_dlpack).
@@ -150,15 +148,26 @@ pub(crate) unsafe fn consume<M: ManagedStruct>(
         let error = invalid("deleter", "consumed".into(), "the struct was consumed already");
         return Err(Rejected::new(exported, error));
     }
+    // SAFETY: a valid struct, of a version whose fields are known.
+    let contents = unsafe { M::read(source.as_ptr()) };
     // The marker says that this crate made the struct, the deleter that its owner put no other one
     // there since.
-    // SAFETY: a valid struct, of a version whose fields are known.
-    if is(M::DELETER) && unsafe { source.as_ref() }.context(Token(())) == M::marker(Token(())) {
+    if is(M::DELETER) && contents.context == M::marker(Token(())) {
         // SAFETY: `export` made the struct as the first field of its box; the caller owns it.
-        if unsafe { is_untouched(source) } {
+        if unsafe { is_untouched(source, &contents) } {
             // SAFETY: as above.
             return Ok(Consumed::Ours(unsafe { unwrap(exported.into_raw()) }));
         }
     }
-    Ok(Consumed::Theirs(ManagedTensor::new(exported, deleter)))
+    let Contents { tensor, flags, .. } = contents;
+    // SAFETY: the caller guarantees `ndim` numbers behind both addresses.
+    match unsafe { Descriptor::from_dl_tensor(&tensor, flags) } {
+        Ok(descriptor) => {
+            let _owned_below = ManuallyDrop::new(exported);
+            // SAFETY: a valid struct and its deleter; nothing else owns it any more.
+            let owner = unsafe { StructOwner::new(source, deleter) };
+            Ok(Consumed::Theirs(ManagedTensor { owner, descriptor, flags }))
+        }
+        Err(error) => Err(Rejected::new(exported, error)),
+    }
 }

@@ -19,6 +19,7 @@ use crate::ffi::{
 };
 use crate::shared_buffer::SharedBuffer;
 use crate::{Error, Layout, Result};
+pub(super) use sealed::Contents;
 pub(crate) use sealed::Token;
 
 /// The memory must not be written.
@@ -31,6 +32,14 @@ pub(crate) const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64
 mod sealed {
     use super::*;
 
+    /// What a struct says of itself, read once: it may be changed by code that does not own it any
+    /// more.
+    pub struct Contents {
+        pub(in crate::dlpack) context: *mut c_void,
+        pub(in crate::dlpack) tensor: DLTensor,
+        pub(in crate::dlpack) flags: u64,
+    }
+
     /// Proof that a call comes from this crate: methods of a supertrait can be called through a
     /// bound on the public trait.
     #[derive(Clone, Copy)]
@@ -39,10 +48,11 @@ mod sealed {
     /// What the two structs have in common.
     pub trait Sealed: Sized + 'static {
         fn new(tensor: DLTensor, flags: u64, _: Token) -> Self;
-        fn tensor(&self, _: Token) -> &DLTensor;
-        fn tensor_mut(&mut self, _: Token) -> &mut DLTensor;
-        fn context(&self, _: Token) -> *mut c_void;
-        fn flags(&self, _: Token) -> u64;
+        /// # Safety
+        /// * `this` points to a valid struct of a version whose fields are known.
+        unsafe fn read(this: *const Self) -> Contents;
+        /// What [`read`](Self::read) finds as the flags of a struct that was made with `flags`.
+        fn shown_flags(flags: u64) -> u64;
         /// # Safety
         /// * `this` points to a struct that is valid up to its version.
         unsafe fn check_version(this: *const Self) -> Result<()>;
@@ -79,23 +89,17 @@ impl sealed::Sealed for DLManagedTensorVersioned {
         Self { version, manager_ctx: Self::marker(token), deleter, flags, dl_tensor }
     }
 
+    fn shown_flags(flags: u64) -> u64 {
+        flags
+    }
+
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_versioned;
     const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_versioned;
 
-    fn tensor(&self, _: Token) -> &DLTensor {
-        &self.dl_tensor
-    }
-
-    fn tensor_mut(&mut self, _: Token) -> &mut DLTensor {
-        &mut self.dl_tensor
-    }
-
-    fn context(&self, _: Token) -> *mut c_void {
-        self.manager_ctx
-    }
-
-    fn flags(&self, _: Token) -> u64 {
-        self.flags
+    unsafe fn read(this: *const Self) -> Contents {
+        // SAFETY: the caller guarantees a valid struct. Volatile, so that it is read once.
+        let Self { manager_ctx, flags, dl_tensor, .. } = unsafe { this.read_volatile() };
+        Contents { context: manager_ctx, tensor: dl_tensor, flags }
     }
 
     unsafe fn check_version(this: *const Self) -> Result<()> {
@@ -128,24 +132,18 @@ impl sealed::Sealed for DLManagedTensor {
         Self { dl_tensor, manager_ctx: Self::marker(token), deleter: Some(Self::DELETER) }
     }
 
+    fn shown_flags(_flags: u64) -> u64 {
+        READ_ONLY
+    }
+
     const DELETER: unsafe extern "C" fn(*mut Self) = delete_legacy;
     const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_legacy;
 
-    fn tensor(&self, _: Token) -> &DLTensor {
-        &self.dl_tensor
-    }
-
-    fn tensor_mut(&mut self, _: Token) -> &mut DLTensor {
-        &mut self.dl_tensor
-    }
-
-    fn context(&self, _: Token) -> *mut c_void {
-        self.manager_ctx
-    }
-
-    fn flags(&self, _: Token) -> u64 {
+    unsafe fn read(this: *const Self) -> Contents {
+        // SAFETY: the caller guarantees a valid struct. Volatile, so that it is read once.
+        let Self { manager_ctx, dl_tensor, .. } = unsafe { this.read_volatile() };
         // The older struct cannot say that its memory may be written.
-        READ_ONLY
+        Contents { context: manager_ctx, tensor: dl_tensor, flags: READ_ONLY }
     }
 
     unsafe fn check_version(_this: *const Self) -> Result<()> {

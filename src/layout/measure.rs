@@ -4,19 +4,11 @@
 use super::Layout;
 use crate::{Error, Result};
 
-/// What [`measure`] finds out about a shape and its strides.
-pub(crate) struct Measured {
-    /// Number of elements.
-    pub(crate) len: usize,
-    /// Distances of the lowest and the highest element from the first, in elements.
-    pub(crate) extent: (i64, i64),
-}
-
-/// Measures a layout in the usual case: it has elements, and neither their number nor the distance
+/// Number of elements in the usual case: there are some, and neither their number nor the distance
 /// of any of them from the first exceeds 63 bits. `None` means "not the usual case"; the caller
 /// then checks the shape and the strides in more detail.
 #[inline]
-pub(crate) fn measure(shape: &[i64], strides: &[i64]) -> Option<Measured> {
+pub(super) fn measure(shape: &[i64], strides: &[i64]) -> Option<usize> {
     let (mut count, mut low, mut high) = (1_i64, 0_i64, 0_i64);
     for (&size, &stride) in shape.iter().zip(strides) {
         if size <= 0 {
@@ -31,12 +23,11 @@ pub(crate) fn measure(shape: &[i64], strides: &[i64]) -> Option<Measured> {
         }
     }
     i32::try_from(shape.len()).ok()?;
-    let len = isize::try_from(count).ok().and_then(|count| usize::try_from(count).ok())?;
-    Some(Measured { len, extent: (low, high) })
+    isize::try_from(count).ok().and_then(|count| usize::try_from(count).ok())
 }
 
-/// Checks the rank and the sizes, and multiplies the sizes.
-pub(super) fn element_count(shape: &[i64]) -> Result<usize> {
+/// Refuses too many dimensions and negative sizes.
+pub(super) fn check_sizes(shape: &[i64]) -> Result<()> {
     if i32::try_from(shape.len()).is_err() {
         return Err(Error::TooManyDimensions {
             found: shape.len(),
@@ -53,14 +44,18 @@ pub(super) fn element_count(shape: &[i64]) -> Result<usize> {
             });
         }
     }
+    Ok(())
+}
+
+/// The product of sizes that are not negative; `None` if it does not fit an `isize`.
+pub(super) fn element_count(shape: &[i64]) -> Option<usize> {
     if shape.contains(&0) {
-        return Ok(0);
+        return Some(0);
     }
     shape
         .iter()
         .try_fold(1_isize, |count, &size| count.checked_mul(isize::try_from(size).ok()?))
         .and_then(|count| usize::try_from(count).ok())
-        .ok_or_else(|| Error::Overflow { shape: shape.into(), strides: Vec::new(), itemsize: 0 })
 }
 
 impl Layout {
@@ -108,7 +103,12 @@ mod tests {
         assert!(
             matches!(negative, Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]")
         );
-        assert!(matches!(Layout::contiguous(&[1 << 62, 8]), Err(Error::Overflow { .. })));
+        let huge = Layout::contiguous(&[1 << 62, 8]).expect_err("too many");
+        let huge = huge.to_string();
+        assert_eq!(
+            huge,
+            "shape [4611686018427387904, 8] exceeds the address space, whatever its elements"
+        );
         assert!(matches!(Layout::new(&[2], &[]), Err(Error::InvalidDescriptor { .. })));
         assert!(matches!(Layout::new(&[3], &[i64::MAX]), Err(Error::Overflow { .. })));
         assert!(matches!(Layout::new(&[3], &[i64::MIN]), Err(Error::Overflow { .. })));

@@ -3,7 +3,9 @@
 //! Invariants of a [`Layout`], established by its constructors:
 //! * shape and strides are of one length, which fits an `i32`; no size is negative;
 //! * the number of elements fits an `isize` (it is 0 when any size is 0, whatever the others);
-//! * the distance of every element from the first fits an `i64`.
+//! * the distance of every element from the first fits an `i64`;
+//! * strides that reach no element are harmless, whatever the numbers were that came in: see
+//!   [`harmless`].
 
 #![forbid(unsafe_code)]
 #![deny(
@@ -16,14 +18,14 @@
 
 mod clone_layout;
 mod contiguity;
+mod harmless;
 mod measure;
 pub(crate) mod paired;
 
 use smallvec::SmallVec;
 
 pub use clone_layout::MemoryFormat;
-use measure::element_count;
-pub(crate) use measure::measure;
+use measure::{check_sizes, element_count, measure};
 
 use crate::{Error, Result};
 
@@ -65,11 +67,30 @@ impl Dims {
         }
     }
 
+    /// `rank` sizes and strides from elsewhere. Each number is taken once.
+    #[inline]
+    fn collect(
+        rank: usize,
+        shape: impl Iterator<Item = i64>,
+        strides: impl Iterator<Item = i64>,
+    ) -> Self {
+        let mut dims = Self::zeroed(rank);
+        let (sizes, steps) = dims.split_mut();
+        sizes.iter_mut().zip(shape).for_each(|(size, given)| *size = given);
+        steps.iter_mut().zip(strides).for_each(|(step, given)| *step = given);
+        dims
+    }
+
     /// This shape, with strides that grow in the given order of dimensions and leave no gaps.
     fn dense(shape: &[i64], order: impl Iterator<Item = usize>) -> Self {
-        let mut dims = Self::zeroed(shape.len());
-        let (sizes, strides) = dims.split_mut();
-        sizes.copy_from_slice(shape);
+        let mut dims = Self::collect(shape.len(), shape.iter().copied(), std::iter::empty());
+        dims.set_dense(order);
+        dims
+    }
+
+    /// Sets strides that grow in the given order of dimensions and leave no gaps.
+    fn set_dense(&mut self, order: impl Iterator<Item = usize>) {
+        let (sizes, strides) = self.split_mut();
         let mut step = 1_i64;
         for dimension in order {
             if let (Some(size), Some(stride)) = (sizes.get(dimension), strides.get_mut(dimension)) {
@@ -78,7 +99,6 @@ impl Dims {
                 step = step.saturating_mul((*size).max(1));
             }
         }
-        dims
     }
 
     /// The shape and the strides.
@@ -123,6 +143,19 @@ impl std::fmt::Debug for Layout {
 impl Layout {
     /// A layout of any strides: positive, negative, zero.
     ///
+    /// The strides of a layout without elements, and those of dimensions of size 1, reach nothing.
+    /// Numbers that another library might trip over are replaced there: an empty layout becomes
+    /// row-major, and a dimension of size 1 gets the stride that `torch.unsqueeze` gives unless its
+    /// own is positive and does not lead outside the elements.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// assert_eq!(Layout::new(&[0, 3], &[-7, i64::MAX])?.strides(), [3, 1]);
+    /// assert_eq!(Layout::new(&[1, 3], &[-3, 1])?.strides(), [3, 1]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidDescriptor`] when a size is negative or the lengths differ, and
     /// [`Error::Overflow`] when the elements cannot be counted or reached on this machine.
@@ -135,17 +168,39 @@ impl Layout {
                 reason: "there must be as many strides as dimensions",
             });
         }
-        let measured = measure(shape, strides);
-        let len = match &measured {
-            Some(measured) => measured.len,
-            None => element_count(shape)?,
-        };
-        let layout =
-            Self::from_checked(shape.iter().copied(), strides.iter().copied(), shape.len(), len);
-        if measured.is_none() && layout.extent_i128().is_none() {
-            return Err(layout.overflow(0));
+        Self::copied(shape.len(), shape.iter().copied(), strides.iter().copied())
+    }
+
+    /// Copies `rank` sizes and strides, each of which is taken once, and then checks the copy: the
+    /// numbers may change where they come from.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    #[inline]
+    pub(crate) fn copied(
+        rank: usize,
+        shape: impl Iterator<Item = i64>,
+        strides: impl Iterator<Item = i64>,
+    ) -> Result<Self> {
+        let dims = Dims::collect(rank, shape, strides);
+        let (sizes, steps) = dims.split();
+        match measure(sizes, steps) {
+            Some(len) => Ok(Self::harmless(dims, len)),
+            None => Self::checked_in_detail(dims),
         }
-        Ok(layout)
+    }
+
+    fn checked_in_detail(dims: Dims) -> Result<Self> {
+        let (sizes, steps) = dims.split();
+        check_sizes(sizes)?;
+        let overflow =
+            || Error::Overflow { shape: sizes.into(), strides: steps.into(), element_bits: None };
+        let len = element_count(sizes).ok_or_else(overflow)?;
+        let layout = Self { dims, len };
+        if layout.extent_i128().is_none() {
+            return Err(layout.overflow(None));
+        }
+        Ok(Self::harmless(layout.dims, len))
     }
 
     /// The row-major layout without gaps.
@@ -153,13 +208,27 @@ impl Layout {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn contiguous(shape: &[i64]) -> Result<Self> {
-        let len = element_count(shape)?;
-        let order = (0..shape.len()).rev();
-        Ok(Self { dims: Dims::dense(shape, order), len })
+        Self::copied_contiguous(shape.len(), shape.iter().copied())
     }
 
-    /// A layout of `rank` sizes and strides and of `len` elements. The caller guarantees the
-    /// invariants of a layout, and that `len` is the product of the sizes.
+    /// The row-major layout of `rank` sizes, each of which is taken once.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn copied_contiguous(rank: usize, shape: impl Iterator<Item = i64>) -> Result<Self> {
+        let mut dims = Dims::collect(rank, shape, std::iter::empty());
+        let sizes = dims.split().0;
+        check_sizes(sizes)?;
+        let Some(len) = element_count(sizes) else {
+            let (shape, strides) = (sizes.into(), Vec::new());
+            return Err(Error::Overflow { shape, strides, element_bits: None });
+        };
+        dims.set_dense((0..rank).rev());
+        Ok(Self { dims, len })
+    }
+
+    /// A layout of `rank` sizes and strides and of `len` elements. The caller guarantees that `len`
+    /// is the product of the sizes, and that sizes and distances are as a layout's are.
     #[inline]
     pub(crate) fn from_checked(
         shape: impl Iterator<Item = i64>,
@@ -167,11 +236,7 @@ impl Layout {
         rank: usize,
         len: usize,
     ) -> Self {
-        let mut dims = Dims::zeroed(rank);
-        let (sizes, steps) = dims.split_mut();
-        sizes.iter_mut().zip(shape).for_each(|(size, given)| *size = given);
-        steps.iter_mut().zip(strides).for_each(|(step, given)| *step = given);
-        Self { dims, len }
+        Self::harmless(Dims::collect(rank, shape, strides), len)
     }
 
     /// Sizes of the dimensions.
@@ -216,9 +281,10 @@ impl Layout {
         self.shape().iter().copied().zip(self.strides().iter().copied())
     }
 
-    /// The error for a layout whose bytes exceed the address space.
-    pub(crate) fn overflow(&self, itemsize: usize) -> Error {
-        Error::Overflow { shape: self.shape().into(), strides: self.strides().into(), itemsize }
+    /// The error for a layout whose elements, of `element_bits` bits, exceed the address space.
+    pub(crate) fn overflow(&self, element_bits: Option<u32>) -> Error {
+        let (shape, strides) = (self.shape().into(), self.strides().into());
+        Error::Overflow { shape, strides, element_bits }
     }
 
     pub(crate) fn not_contiguous(&self) -> Error {

@@ -29,7 +29,7 @@ pub struct NdArray<T: Element, D: Dimension> {
 
 impl<T: Element, D: Dimension> NdArray<T, D> {
     /// # Safety
-    /// * `view` covers elements that `tensor` keeps; they are written only through this handle.
+    /// * `view` covers the elements of `tensor`, and `tensor` allows a view of them.
     #[inline]
     pub(crate) unsafe fn new(view: ArrayView<'static, T, D>, tensor: Tensor) -> Self {
         Self { view, tensor }

@@ -25,7 +25,7 @@ pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
         let sizes = layout.shape().iter().filter(|&&size| size != 0);
         let product = sizes.copied().try_fold(1_i64, i64::checked_mul);
         if product.is_none_or(|product| isize::try_from(product).is_err()) {
-            return Err(layout.overflow(0));
+            return Err(layout.overflow(None));
         }
     }
     let (mut dim, mut strides) = (D::zeros(rank), D::zeros(rank));

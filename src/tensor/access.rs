@@ -4,6 +4,8 @@ use super::Tensor;
 use crate::storage::StorageState;
 use crate::{Error, Rejected, Result};
 
+const WRITE_TO_CLONE: Error = Error::ReadOnly { remedy: "write to a deep_clone()" };
+
 /// What is known about other ways to reach a tensor's memory, and what a handle may do with it.
 ///
 /// | state | view in safe code | write in safe code | export writable | move into libtorch |
@@ -111,7 +113,8 @@ impl Tensor {
     /// [`Error::NotUnique`] when there is another handle. The tensor comes back inside the error.
     ///
     /// # Safety
-    /// * The memory is not written from now on until its owner is dropped.
+    /// * From now on until the memory's owner is dropped, no byte from the lowest to the highest
+    ///   element is written, the bytes between the elements included.
     /// * A buffer of type `bool` holds the bytes 0 and 1 only.
     pub unsafe fn assume_read_only(self) -> Result<Self, Rejected<Self>> {
         // SAFETY: the caller guarantees that the memory is not written.
@@ -121,12 +124,19 @@ impl Tensor {
     /// Declares that only this handle, and what is made from it, reaches the memory.
     ///
     /// # Errors
+    /// [`Error::ReadOnly`] when the memory [is read-only](Self::is_read_only): its producer, or the
+    /// caller of [`from_raw_parts`](Self::from_raw_parts), said that it must not be written.
     /// [`Error::NotUnique`] when there is another handle. The tensor comes back inside the error.
     ///
     /// # Safety
-    /// * Nothing but this handle reads or writes the memory from now on until its owner is dropped.
-    /// * The memory may be written.
+    /// * From now on until the memory's owner is dropped, nothing but this handle, and what is made
+    ///   from it, reads or writes the memory: for host memory every byte from the lowest to the
+    ///   highest element, the bytes between the elements included.
+    /// * All these bytes may be written.
     pub unsafe fn assume_exclusive(self) -> Result<Self, Rejected<Self>> {
+        if self.is_read_only() {
+            return Err(Rejected::new(self, WRITE_TO_CLONE));
+        }
         // SAFETY: the caller guarantees that only this handle reaches the memory.
         unsafe { self.assume(StorageState::Exclusive) }
     }
@@ -157,7 +167,7 @@ impl Tensor {
         match self.access() {
             Access::Exclusive if self.buffer.is_exclusive() => Ok(()),
             Access::Exclusive => Err(Error::NotUnique),
-            Access::ReadOnly => Err(Error::ReadOnly { remedy: "write to a deep_clone()" }),
+            Access::ReadOnly => Err(WRITE_TO_CLONE),
             Access::Aliased { .. } => Err(Error::Aliased),
         }
     }

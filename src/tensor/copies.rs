@@ -66,8 +66,10 @@ impl Tensor {
     /// element twice, or the two share memory.
     ///
     /// # Safety
-    /// * No other code reads or writes the memory of `target` during the call.
-    /// * No Rust view of the memory of `target` lives.
+    /// * During the call, no other code reads or writes an element of `target` (bytes between its
+    ///   elements are not touched), and none writes an element of `self`.
+    /// * During the call, no Rust view (an `ArrayView`, a slice, an [`NdArray`](crate::NdArray))
+    ///   covers a byte from the lowest to the highest element of `target`, and none is made.
     pub unsafe fn copy_into_unchecked(&self, target: &Self) -> Result<()> {
         // SAFETY: the caller guarantees that no other code uses the target.
         unsafe { self.copy_elements(target, Memory::Used, None) }
@@ -139,7 +141,8 @@ impl Tensor {
         require_copyable(self.descriptor())?;
         let (from, from_bytes) = self.descriptor().span();
         let (to, to_bytes) = target.descriptor().span();
-        if from.addr() < to.addr() + to_bytes && to.addr() < from.addr() + from_bytes {
+        let end = |start: *mut u8, bytes: usize| start.addr().saturating_add(bytes);
+        if from.addr() < end(to, to_bytes) && to.addr() < end(from, from_bytes) {
             return Err(Error::CopyOverlaps);
         }
         if self.descriptor().itemsize().is_none() && !target.is_contiguous() {

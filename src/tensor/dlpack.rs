@@ -19,23 +19,23 @@ use crate::{Error, Rejected, Result};
 /// let raw = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.into_dlpack().into_raw();
 /// // SAFETY: the struct was made just above, and no other code consumed it.
 /// match unsafe { Imported::new(raw) }? {
-///     Imported::Managed(managed) => println!("{} dimensions", managed.tensor().ndim),
+///     Imported::Managed(managed) => println!("{:?}", managed.descriptor().layout()),
 ///     Imported::Tensor(tensor) => assert_eq!(tensor.into_vec::<f32>()?, [1.0, 2.0]), // one of ours
 /// }
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[derive(Debug)]
 pub enum Imported<M: ManagedStruct = DLManagedTensorVersioned> {
-    /// A struct that needs no tensor yet: its description is complete and right as it stands.
+    /// A struct of another library, which needs no tensor yet.
     Managed(ManagedTensor<M>),
-    /// The tensor of a struct of this crate's own, of one whose description is incomplete, or of
-    /// CUDA memory.
+    /// The tensor of a struct of this crate's own, or of CUDA memory.
     Tensor(Tensor),
 }
 
 impl<M: ManagedStruct> Imported<M> {
-    /// Consumes a DLPack struct as [`Tensor::from_dlpack`] does, but keeps it as it is if that is
-    /// possible: then nothing is allocated. For code that mostly passes structs on.
+    /// Consumes a DLPack struct as [`Tensor::from_dlpack`] does, but makes no tensor of a struct of
+    /// another library if that is possible: then no storage is allocated. For code that mostly
+    /// passes structs on.
     ///
     /// # Errors
     /// As for [`Tensor::from_dlpack`].
@@ -46,10 +46,10 @@ impl<M: ManagedStruct> Imported<M> {
     pub unsafe fn new(source: NonNull<M>) -> Result<Self, Rejected<Exported<M>>> {
         // SAFETY: the caller guarantees all that `consume` requires.
         let buffer = match unsafe { dlpack::consume(source) }? {
-            Consumed::Theirs(managed) if managed.is_ordinary() => {
+            Consumed::Theirs(managed) if managed.needs_no_tensor() => {
                 return Ok(Self::Managed(managed));
             }
-            Consumed::Theirs(managed) => managed.into_buffer()?,
+            Consumed::Theirs(managed) => managed.into_buffer(),
             Consumed::Ours(payload) => payload.buffer,
         };
         // SAFETY: the caller guarantees that no one writes while views exist.
@@ -64,7 +64,9 @@ impl Tensor {
     ///
     /// Access follows the flags: `IS_COPIED` proves [`Access::Exclusive`] (with `READ_ONLY`:
     /// [`Access::ReadOnly`]), anything else is [`Access::Aliased`], writable unless `READ_ONLY`.
-    /// Strides may be NULL (row-major) and `byte_offset` is honoured.
+    /// Strides may be NULL (row-major) and `byte_offset` is honoured. Every field of the struct,
+    /// every size and every stride is read once, during the call: what the producer writes there
+    /// later changes nothing.
     ///
     /// # Errors
     /// [`Error::UnsupportedVersion`] for another major version, of which nothing else is read;
@@ -73,16 +75,19 @@ impl Tensor {
     /// deleter not called.
     ///
     /// # Safety
+    /// *The bytes of the struct* are those of its elements and, for host memory, every byte from
+    /// the lowest to the highest element, the bytes between the elements included.
+    ///
     /// * `source` points to a valid struct that the caller owns; its deleter may be called on any
-    ///   thread, and is replaced in the struct until then; `shape` and, unless NULL, `strides`
-    ///   point to `ndim` numbers.
-    /// * Until the deleter is called, every element, and for host memory every byte between the
-    ///   lowest and the highest, is initialised and valid for reads, and for writes unless
-    ///   `READ_ONLY` is set.
-    /// * No other writer is active, here or elsewhere, while a Rust view of the memory (an
-    ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads
-    ///   it; a bool buffer holds the bytes 0 and 1 only.
-    /// * The flags are truthful: with `IS_COPIED`, no other code reaches the memory.
+    ///   thread, and is replaced in the struct until then; during this call, `shape` and, unless
+    ///   NULL, `strides` point to `ndim` numbers.
+    /// * From this call until the deleter is called, all bytes of the struct are initialised and
+    ///   valid for reads, and for writes unless `READ_ONLY` is set.
+    /// * No other code writes a byte of the struct while a Rust view of its memory (an `ArrayView`,
+    ///   a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it; the bytes
+    ///   of a bool buffer are 0 and 1 as long as such a view lives.
+    /// * The flags are truthful: with `IS_COPIED`, no other code reads or writes the bytes of the
+    ///   struct until its deleter is called; with `IS_COPIED` and `READ_ONLY`, no code writes them.
     #[inline]
     pub unsafe fn from_dlpack(
         source: NonNull<DLManagedTensorVersioned>,
@@ -114,7 +119,7 @@ impl Tensor {
         // SAFETY: the caller guarantees all that `consume` requires.
         let buffer = match unsafe { dlpack::consume(source) }? {
             Consumed::Ours(payload) => payload.buffer,
-            Consumed::Theirs(managed) => managed.into_buffer()?,
+            Consumed::Theirs(managed) => managed.into_buffer(),
         };
         // SAFETY: the caller guarantees that no one writes while views exist.
         Ok(unsafe { Self::from_trusted_buffer(buffer) })
@@ -123,7 +128,7 @@ impl Tensor {
     /// Hands the tensor to a struct, which owns it from then on.
     ///
     /// # Safety
-    /// * `flags` are true of this handle's memory.
+    /// * `flags` are true of every byte from the lowest to the highest element of this handle.
     #[inline]
     unsafe fn export<M: ManagedStruct>(self, flags: u64) -> Exported<M> {
         let Self { stream_use, buffer, .. } = self;

@@ -43,11 +43,12 @@ impl Tensor {
     /// that they may become part of a `Vec<bool>`.
     #[cfg(feature = "torch")]
     pub(crate) fn normalise_bools(&mut self) {
-        let bools = self.dtype() == DType::BOOL && self.device().is_host() && !self.is_empty();
-        if bools && self.require_exclusive().is_ok() {
-            let (start, bytes) = self.descriptor().span();
+        if self.dtype() != DType::BOOL || self.require_exclusive().is_err() {
+            return;
+        }
+        if let Ok(mut span) = self.descriptor().host_span("Vec") {
             // SAFETY: the span of host memory that only this handle reaches; bytes have any value.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
+            let bytes = unsafe { span.as_mut() };
             bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
         }
     }
@@ -59,9 +60,9 @@ impl Tensor {
             return Ok(());
         }
         self.require_exclusive()?;
-        let (start, bytes) = self.descriptor().span();
+        let span = self.descriptor().host_span("Vec")?;
         // SAFETY: the span of host memory that only this handle reaches; bytes have any value.
-        let bytes = unsafe { std::slice::from_raw_parts(start, bytes) };
+        let bytes = unsafe { span.as_ref() };
         match bytes.iter().find(|&&byte| byte > 1) {
             None => Ok(()),
             Some(&value) => Err(Error::InvalidBool { value }),

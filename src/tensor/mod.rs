@@ -75,8 +75,9 @@ impl Tensor {
     /// A handle whose memory safe code may view even if it is aliased.
     ///
     /// # Safety
-    /// * No other writer is active while a Rust view of the memory lives or a call of this crate
-    ///   reads it; a bool buffer holds the bytes 0 and 1 only as long as such a view lives.
+    /// * No code outside this handle and its shares writes a byte from the lowest to the highest
+    ///   element while a Rust view of the memory lives or a call of this crate reads it; the bytes
+    ///   of a bool buffer are 0 and 1 as long as such a view lives.
     #[inline]
     pub(crate) unsafe fn from_trusted_buffer(buffer: SharedBuffer) -> Self {
         Self { stream_use: StreamUse::NONE, buffer, trusted: true }
@@ -213,13 +214,17 @@ impl Tensor {
     /// [`assume_read_only`](Self::assume_read_only).
     ///
     /// # Safety
-    /// * Every element of `descriptor`, and for host memory every byte between the lowest and the
-    ///   highest, is initialised, valid for reads, and for writes if `writable`, until `owner` is
-    ///   dropped; nothing else is needed to keep it so.
-    /// * No other writer is active, here or elsewhere, while a Rust view of the memory (an
-    ///   `ArrayView`, a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads
-    ///   it.
-    /// * A buffer of type `bool` holds the bytes 0 and 1 only, as long as such a view lives.
+    /// *The bytes of the tensor* are those of the elements of `descriptor` and, for host memory,
+    /// every byte from the lowest to the highest element, the bytes between the elements included.
+    ///
+    /// * Until `owner` is dropped, all bytes of the tensor are initialised and valid for reads, and
+    ///   for writes if `writable`; nothing else is needed to keep them so.
+    /// * Moving `owner` leaves the address of `descriptor` valid. It does for a `Vec`, an `Arc` and
+    ///   raw pointers; a `Box` or a `&mut` of the memory is an exclusive claim each time it is
+    ///   moved, which ends the use of pointers made before.
+    /// * No other code writes a byte of the tensor while a Rust view of the memory (an `ArrayView`,
+    ///   a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it.
+    /// * The bytes of a tensor of type `bool` are 0 and 1 as long as such a view lives.
     #[inline]
     pub unsafe fn from_raw_parts(
         descriptor: Descriptor,
@@ -237,8 +242,8 @@ impl Tensor {
     /// work of this crate on device memory keeps one order of streams for both tensors.
     ///
     /// # Safety
-    /// * As for [`from_raw_parts`](Self::from_raw_parts); the elements of `descriptor` are among
-    ///   this tensor's bytes.
+    /// * As for [`from_raw_parts`](Self::from_raw_parts); this tensor's descriptor
+    ///   [contains](Descriptor::contains) `descriptor`.
     pub unsafe fn share_as_unchecked(
         &self,
         descriptor: Descriptor,
@@ -323,8 +328,9 @@ impl Tensor {
         self.layout().is_contiguous()
     }
 
-    /// Address of the first element; of no meaning when there are no elements. For memory that is
-    /// not on the host it is an address of that device. Code that writes through it is responsible
+    /// Address of the first element; of no meaning when there are no elements (it may be NULL or
+    /// misaligned). For memory that is not on the host it is an address of that device, or the
+    /// handle of a buffer ([`Descriptor::byte_offset`]). Code that writes through it is responsible
     /// for doing so only while no other code reads or writes, and only to memory that may be
     /// written.
     #[inline]
@@ -336,7 +342,8 @@ impl Tensor {
     /// [`from_raw_parts`](Self::from_raw_parts), for example. Otherwise `None`.
     ///
     /// # Safety
-    /// * The caller does not reach the memory through the owner: it may have writers.
+    /// * The caller neither reads nor writes a byte of the tensor's memory through the owner: the
+    ///   memory may have writers, and Rust views.
     pub unsafe fn owner_unchecked<O: Send + Sync + 'static>(&self) -> Option<&O> {
         // SAFETY: `O` is `Sync`, so a shared reference to it may be used on any thread; the caller
         // does not reach the memory through it.

@@ -1,0 +1,120 @@
+//! Strides that reach no element, made harmless where a layout is made.
+//!
+//! The strides of a layout without elements, and those of dimensions of size 1, take part in no
+//! address. Other libraries look at them nevertheless: PyTorch refuses negative ones, OpenCV and
+//! JAX sort dimensions by them, and code that multiplies a stride by its size overflows. So a
+//! layout has none that could do harm, and code that reads strides needs no exception for them:
+//!
+//! * a layout without elements has the strides of a row-major one;
+//! * a dimension of size 1 keeps a stride that is positive and not greater than the number of
+//!   elements from the lowest to the highest. Such strides are hints: a channels-last image with
+//!   one channel differs from a row-major one in nothing else. Any other stride is replaced by the
+//!   size times the stride of the next dimension (1 for the last, and at least 1), which is what
+//!   `torch.unsqueeze` gives, and what row-major order has.
+//!
+//! `torch.clone` keeps or makes strides by a rule of its own (see `clone_layout`), which gives
+//! harmless strides for harmless ones.
+
+use super::{Dims, Layout};
+
+impl Layout {
+    /// A layout of these dimensions, with harmless strides where they reach no element. `len` is
+    /// the product of the sizes.
+    #[inline]
+    pub(super) fn harmless(dims: Dims, len: usize) -> Self {
+        let mut layout = Self { dims, len };
+        if layout.shape().iter().any(|&size| size <= 1) {
+            layout.make_harmless();
+        }
+        layout
+    }
+
+    fn make_harmless(&mut self) {
+        let Some((low, high)) = self.extent() else {
+            return self.dims.set_dense((0..self.ndim()).rev());
+        };
+        let span = high.saturating_sub(low).saturating_add(1);
+        let (sizes, strides) = self.dims.split_mut();
+        let mut unsqueezed = 1_i64;
+        for (&size, stride) in sizes.iter().zip(strides).rev() {
+            if size == 1 && !(1..=span).contains(stride) {
+                *stride = unsqueezed.max(1);
+            }
+            unsqueezed = size.saturating_mul(stride.saturating_abs());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::tests::layout;
+    use crate::{Layout, MemoryFormat};
+
+    #[test]
+    fn empty_layouts_are_row_major() {
+        for (shape, strides, expected) in [
+            (&[0_i64, 3][..], &[-7_i64, i64::MAX][..], &[3_i64, 1][..]),
+            (&[3, 0], &[0, 0], &[1, 1]),
+            (&[2, 0, 5], &[i64::MIN, -1, 0], &[5, 5, 1]),
+            (&[0], &[-1], &[1]),
+        ] {
+            assert_eq!(layout(shape, strides).strides(), expected, "{shape:?} {strides:?}");
+        }
+    }
+
+    #[test]
+    fn strides_of_size_one_are_replaced_where_they_could_do_harm() {
+        for (shape, strides, expected) in [
+            (&[1_i64, 10, 20][..], &[-200_i64, 20, 1][..], &[200_i64, 20, 1][..]),
+            (&[3, 1, 2], &[2, i64::MAX, 1], &[2, 2, 1]),
+            (&[1, 3], &[100, 1], &[3, 1]),
+            (&[1, 3], &[0, 1], &[3, 1]),
+            (&[3, 1], &[-1, i64::MIN], &[-1, 1]),
+            (&[1, 1, 4], &[0, 0, -2], &[8, 8, -2]),
+            (&[1], &[3], &[1]),
+            (&[1, 3], &[0, 0], &[1, 0]),
+        ] {
+            assert_eq!(layout(shape, strides).strides(), expected, "{shape:?} {strides:?}");
+        }
+    }
+
+    #[test]
+    fn strides_of_size_one_that_are_hints_are_kept() {
+        for (shape, strides) in [
+            (&[2_i64, 1, 4, 4][..], &[16_i64, 1, 4, 1][..]), // channels last, one channel
+            (&[3, 1], &[1, 3]),
+            (&[1, 3], &[3, 1]),
+        ] {
+            assert_eq!(layout(shape, strides).strides(), strides);
+        }
+    }
+
+    fn config() -> ProptestConfig {
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn layouts_and_their_clones_have_harmless_strides(
+            dims in vec((0_i64..4, prop_oneof![-50_i64..50, Just(i64::MIN), Just(i64::MAX)]), 0..7)
+        ) {
+            let (shape, strides): (Vec<i64>, Vec<i64>) = dims.into_iter().unzip();
+            if let Ok(layout) = Layout::new(&shape, &strides) {
+                for layout in [layout.cloned(MemoryFormat::Preserve).expect("any rank"), layout] {
+                    let again = Layout::new(layout.shape(), layout.strides()).expect("valid");
+                    prop_assert_eq!(&again, &layout);
+                    let (low, high) = layout.extent().unwrap_or_default();
+                    for (&size, &stride) in layout.shape().iter().zip(layout.strides()) {
+                        prop_assert!(stride >= 1 || (size > 1 && !layout.is_empty()));
+                    }
+                    prop_assert!(low <= high);
+                }
+            }
+        }
+    }
+}
