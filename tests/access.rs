@@ -21,7 +21,7 @@ fn exclusive() -> Tensor {
 }
 
 fn trusted(writable: bool) -> Tensor {
-    let mut values = Box::new([1_i32, 2, 3]);
+    let mut values = vec![1_i32, 2, 3];
     let layout = Layout::contiguous(&[3]).expect("valid");
     let descriptor = Descriptor::new(values.as_mut_ptr().cast(), layout, DType::I32, Device::CPU);
     // SAFETY: the owner keeps the elements, which no other code reaches.
@@ -116,6 +116,22 @@ fn a_second_handle_keeps_the_state_and_takes_writing_away() {
         let second = tensor.share();
         assert_eq!(second.access(), row.access);
         assert!(tensor.as_slice_mut::<i32>().is_err(), "{:?}", row.access);
+    }
+}
+
+#[test]
+fn memory_that_its_producer_marked_read_only_never_becomes_exclusive() {
+    for row in rows() {
+        let tensor = (row.make)();
+        let read_only = tensor.is_read_only();
+        // SAFETY: nothing else reaches the memory; where it is read-only the call is refused.
+        match unsafe { tensor.assume_exclusive() } {
+            Ok(tensor) => assert!(!read_only && tensor.access() == Access::Exclusive),
+            Err(rejected) => {
+                assert!(read_only && matches!(rejected.error(), Error::ReadOnly { .. }));
+                assert_eq!(rejected.into_value().access(), row.access, "as it was");
+            }
+        }
     }
 }
 

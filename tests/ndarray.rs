@@ -5,7 +5,8 @@ use dlbridge::{
 };
 use half::{bf16, f16};
 use ndarray::{
-    ArcArray, Array, Array2, Array3, ArrayD, Axis, Dimension, Ix0, Ix1, Ix2, Ix3, IxDyn, array, s,
+    ArcArray, Array, Array2, Array3, ArrayD, Axis, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6,
+    IxDyn, array, s,
 };
 use num_complex::Complex;
 
@@ -78,6 +79,8 @@ fn every_dtype_and_layout_round_trips() {
     round_trip(|i| i as i16);
     round_trip(|i| i as i32);
     round_trip(|i| i as i64);
+    round_trip(|i| i);
+    round_trip(|i| i as isize);
     round_trip(|i| f16::from_f64(i as f64));
     round_trip(|i| bf16::from_f64(i as f64));
     round_trip(|i| i as f32);
@@ -85,6 +88,84 @@ fn every_dtype_and_layout_round_trips() {
     round_trip(|i| i % 3 == 0);
     round_trip(|i| Complex::new(i as f32, -1.0));
     round_trip(|i| Complex::new(i as f64, -1.0));
+}
+
+/// Shapes of one rank: with elements, of size 1 everywhere, and with a 0 in every place.
+fn shapes_of_rank(rank: usize) -> Vec<Vec<usize>> {
+    let shape: Vec<usize> = (0..rank).map(|dimension| 1 + dimension % 3).collect();
+    let mut shapes = vec![shape.clone(), vec![1; rank]];
+    for dimension in 0..rank {
+        let mut empty = shape.clone();
+        empty[dimension] = 0;
+        shapes.push(empty);
+    }
+    shapes
+}
+
+fn array_of<T: Element, D: Dimension>(shape: &[usize], value: impl Fn(usize) -> T) -> Array<T, D> {
+    let len = shape.iter().product();
+    let array = ArrayD::from_shape_vec(shape, (0..len).map(value).collect()).expect("it fits");
+    array.into_dimensionality().expect("the rank")
+}
+
+/// Through tensors, structs and views, and back as an array of rank type `B`.
+fn through_every_form<A: Dimension + 'static, B: Dimension + 'static>(array: Array<f64, A>) {
+    let expected = array.clone().into_dyn();
+    let mut tensor = array.into_tensor();
+    assert_eq!(tensor.as_ndarray::<f64, B>().expect("a view").into_dyn(), expected);
+    assert_eq!(tensor.as_ndarray_mut::<f64, B>().expect("alone").into_dyn(), expected);
+    assert_eq!(tensor.to_ndarray::<f64, B>().expect("a copy").into_dyn(), expected);
+    // SAFETY: our own struct, of a moment ago.
+    let back = unsafe { Tensor::from_dlpack(tensor.into_dlpack().into_raw()) }.expect("our own");
+    let mut array = back.into_ndarray::<f64, B>().expect("an array");
+    assert!(!array.as_ptr().is_null() && array.as_ptr().is_aligned());
+    assert_eq!(array.view().into_dyn(), expected);
+    assert_eq!(array.get_mut().expect("alone").into_dyn(), expected);
+    let copy = array.to_tensor().expect("a copy");
+    assert_eq!(copy.to_ndarray::<f64, IxDyn>().expect("an array"), expected);
+    let array = array.into_array().expect("the original");
+    let vec = array.into_tensor().into_vec::<f64>().expect("its Vec");
+    assert_eq!(vec, Vec::from_iter(expected));
+}
+
+/// Through libtorch, which gives empty tensors no address, and back as an array of rank type `B`.
+#[cfg(feature = "torch")]
+fn through_libtorch<A: Dimension + 'static, B: Dimension + 'static>(array: Array<f64, A>) {
+    use dlbridge::{ArrayTorchExt, TorchExt};
+    let expected = array.clone().into_dyn();
+    let torch = array.clone().into_torch().expect("moved");
+    let array_again = torch.into_ndarray::<f64, B>().expect("an array");
+    assert!(!array_again.as_ptr().is_null() && array_again.as_ptr().is_aligned());
+    assert_eq!(array_again.into_array().expect("the original").into_dyn(), expected);
+    let tensor = array.into_torch().expect("moved").into_tensor().expect("a tensor");
+    assert_eq!(tensor.as_slice::<f64>().expect("contiguous"), expected.as_slice().expect("too"));
+    assert_eq!(tensor.into_vec::<f64>().expect("its Vec"), Vec::from_iter(expected));
+}
+
+#[cfg(not(feature = "torch"))]
+fn through_libtorch<A: Dimension, B: Dimension>(_array: Array<f64, A>) {}
+
+#[test]
+fn every_rank_and_empty_shapes_round_trip() {
+    fn every_form<D: Dimension + 'static>(rank: usize) {
+        for shape in shapes_of_rank(rank) {
+            let value = |index| index as f64;
+            through_every_form::<D, D>(array_of(&shape, value));
+            through_every_form::<D, IxDyn>(array_of(&shape, value));
+            through_every_form::<IxDyn, D>(array_of(&shape, value));
+            through_libtorch::<D, D>(array_of(&shape, value));
+            through_libtorch::<D, IxDyn>(array_of(&shape, value));
+            through_libtorch::<IxDyn, D>(array_of(&shape, value));
+        }
+    }
+    every_form::<Ix0>(0);
+    every_form::<Ix1>(1);
+    every_form::<Ix2>(2);
+    every_form::<Ix3>(3);
+    every_form::<Ix4>(4);
+    every_form::<Ix5>(5);
+    every_form::<Ix6>(6);
+    every_form::<IxDyn>(7);
 }
 
 #[test]

@@ -43,6 +43,73 @@ fn vec_round_trip_keeps_address_and_capacity() {
     assert_eq!((vec.as_ptr(), vec.capacity()), (address, 100));
 }
 
+/// Every rank from 0 to 8, and for each a 0 in every place.
+fn shapes() -> Vec<Vec<i64>> {
+    let mut shapes = vec![];
+    for rank in 0..=8_usize {
+        let shape: Vec<i64> = (0..rank as i64).map(|dimension| 1 + dimension % 3).collect();
+        for dimension in 0..rank {
+            let mut empty = shape.clone();
+            empty[dimension] = 0;
+            shapes.push(empty);
+        }
+        shapes.push(vec![1; rank]);
+        shapes.push(shape);
+    }
+    shapes
+}
+
+#[test]
+fn vecs_of_every_shape_come_back() {
+    for shape in shapes() {
+        let values: Vec<u16> = (0..shape.iter().product::<i64>() as u16).collect();
+        let (expected, address) = (values.clone(), values.as_ptr());
+        let mut tensor = Tensor::from_vec(values, &shape[..]).expect("it fits");
+        assert_eq!(tensor.as_slice::<u16>().expect("contiguous"), expected);
+        assert_eq!(tensor.as_slice_mut::<u16>().expect("alone"), expected);
+        let clone = tensor.deep_clone().expect("memory");
+        assert_eq!((clone.strides(), clone.shape()), (tensor.strides(), &shape[..]));
+        assert_eq!(clone.to_vec::<u16>().expect("u16"), expected);
+        let mut target = Tensor::zeros::<u16>(&shape[..]).expect("memory");
+        tensor.copy_into(&mut target).expect("same shape");
+        assert_eq!(target.as_slice::<u16>().expect("contiguous"), expected);
+        // SAFETY: our own struct, of a moment ago.
+        let back = unsafe { Tensor::from_dlpack(tensor.into_dlpack().into_raw()) };
+        let back = back.expect("our own").into_vec::<u16>().expect("the original");
+        assert_eq!((back.as_ptr(), back), (address, expected), "{shape:?}");
+    }
+}
+
+#[test]
+fn machine_sized_integers_are_elements() {
+    let narrow = cfg!(target_pointer_width = "32");
+    let tokens = Tensor::from_vec(vec![3_usize, 1, usize::MAX], [3]).expect("3 elements");
+    assert_eq!(tokens.dtype(), if narrow { DType::U32 } else { DType::U64 });
+    assert_eq!(tokens.as_slice::<usize>().expect("usize"), [3, 1, usize::MAX]);
+    assert_eq!(tokens.to_list().expect("numbers"), vec![3, 1, usize::MAX].into());
+    let offset = Tensor::from_vec(vec![-1_isize], [1]).expect("1 element");
+    assert_eq!(offset.dtype(), if narrow { DType::I32 } else { DType::I64 });
+    assert_eq!(offset.item::<isize>(), Ok(-1));
+    assert!(matches!(offset.as_slice::<usize>(), Err(Error::DTypeMismatch { .. })));
+}
+
+/// Views and copies are of either Rust type; the container that comes back is the one that went in.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn containers_of_machine_sized_integers_keep_their_type() {
+    let tensor = Tensor::from_vec(vec![3_usize, 1, 2], [3]).expect("3 elements");
+    let address = tensor.as_slice::<u64>().expect("the same elements").as_ptr();
+    assert_eq!(tensor.to_vec::<u64>().expect("a copy"), [3, 1, 2]);
+    let rejected = tensor.into_vec::<u64>().expect_err("it is a Vec<usize>");
+    assert!(matches!(rejected.error(), Error::NotOriginal { .. }));
+    let vec = rejected.into_value().into_vec::<usize>().expect("the original");
+    assert_eq!((vec.as_ptr().cast(), &vec[..]), (address, &[3, 1, 2][..]));
+    let mut tensor = Tensor::from_vec(vec![-1_i64], [1]).expect("1 element");
+    tensor.as_slice_mut::<isize>().expect("the same elements")[0] = 5;
+    assert!(tensor.share().into_vec::<isize>().is_err());
+    assert_eq!(tensor.into_vec::<i64>().expect("the original"), [5]);
+}
+
 #[test]
 fn wrong_shapes_are_refused() {
     let rejected = Tensor::from_vec(vec![1_u8; 5], [2, 3]).expect_err("6 elements wanted");
@@ -410,8 +477,9 @@ fn zeros_support_every_layout_and_dtype() {
         (&[0, 3], &[-7, 9]),
     ] {
         let layout = Layout::new(shape, strides).expect("valid");
+        let strides = layout.strides().to_vec();
         let zeros = Tensor::zeros_with(layout, DType::F64).expect("small");
-        assert_eq!((zeros.shape(), zeros.strides()), (shape, strides));
+        assert_eq!((zeros.shape(), zeros.strides()), (shape, &strides[..]));
         assert!(zeros.to_vec::<f64>().expect("readable").iter().all(|&value| value == 0.0));
         assert_eq!(zeros.access(), Access::Exclusive);
     }

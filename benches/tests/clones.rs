@@ -23,7 +23,8 @@ proptest! {
         let layout = Layout::new(&shape, &strides).expect("small");
         for (format, contiguous) in [(MemoryFormat::Preserve, false), (MemoryFormat::Contiguous, true)] {
             let ours = layout.cloned(format).expect("any rank");
-            prop_assert_eq!(ours.strides(), theirs(&shape, &strides, contiguous));
+            // Where strides reach nothing, a layout keeps only harmless ones; libtorch keeps any.
+            prop_assert_eq!(ours.strides(), theirs(&shape, layout.strides(), contiguous));
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::ptr::null_mut;
 
-use dlbridge::{Device, Error, Exported, Tensor};
+use dlbridge::{Device, Error, Exported, MemoryFormat, Tensor};
 
 use crate::producer::HostileProducer;
-use crate::support::{PADDED, consumed, field_of, flags, refused};
+use crate::support::{IS_COPIED, PADDED, consumed, field_of, flags, refused};
 
 #[test]
 fn other_major_versions_are_refused_unread() {
@@ -69,10 +69,96 @@ fn byte_offset_is_added_to_the_data_pointer() {
             .len(),
         3
     );
-    assert_eq!(
-        field_of(&refused(HostileProducer { byte_offset: u64::MAX, ..HostileProducer::default() })),
-        "byte_offset"
-    );
+    for byte_offset in [u64::MAX, u64::MAX - 3, 1 << 63] {
+        let error = refused(HostileProducer { byte_offset, ..HostileProducer::default() });
+        assert_eq!(field_of(&error), "byte_offset");
+        assert!(error.to_string().contains(&byte_offset.to_string()));
+    }
+}
+
+/// On these devices `data` is the handle of a buffer, and on devices that no one knows it may be.
+#[test]
+fn byte_offset_is_kept_where_data_is_a_handle() {
+    for device_type in [4, 7, 8, 15, 99] {
+        let handle = std::ptr::without_provenance_mut(0x1001);
+        let device = (device_type, 0);
+        let far = |byte_offset| HostileProducer {
+            device,
+            data: handle,
+            byte_offset,
+            ..HostileProducer::default()
+        };
+        for offset in [0_u64, 8, 5] {
+            let (tensor, _) = consumed(far(offset));
+            assert_eq!((tensor.data_ptr(), tensor.len()), (handle, 3));
+            assert_eq!(tensor.descriptor().byte_offset() as u64, offset);
+            let exported = tensor.into_dlpack();
+            // SAFETY: ours, and valid.
+            let description = unsafe { &exported.as_ptr().as_ref().dl_tensor };
+            assert_eq!((description.data, description.byte_offset), (handle, offset));
+            // SAFETY: made just above.
+            let back = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("our own");
+            assert_eq!(back.descriptor().byte_offset() as u64, offset);
+        }
+        assert_eq!(field_of(&refused(far(1 << 63))), "byte_offset");
+        assert!(matches!(refused(far(isize::MAX as u64 - 4)), Error::Overflow { .. }));
+    }
+}
+
+#[test]
+fn strides_that_reach_nothing_are_exported_as_harmless_numbers() {
+    for (shape, strides, expected) in [
+        (&[0_i64, 3][..], &[-3_i64, -1][..], &[3_i64, 1][..]),
+        (&[2, 0], &[0, 0], &[1, 1]),
+        (&[1, 3], &[-3, 1], &[3, 1]),
+        (&[3, 1, 2], &[2, i64::MAX, 1], &[2, 2, 1]),
+        (&[1, 3], &[i64::MIN, -1], &[3, -1]),
+    ] {
+        let shaped = HostileProducer::shaped(shape, strides);
+        let (tensor, _) = consumed(HostileProducer { byte_offset: 8, ..shaped });
+        let clone = tensor.deep_clone().expect("memory");
+        let row_major = tensor.deep_clone_with(MemoryFormat::Contiguous).expect("memory");
+        for strides in [clone.strides(), row_major.strides()] {
+            assert!(strides.iter().all(|stride| (1..=6).contains(stride)), "{strides:?}");
+        }
+        let exported = tensor.into_dlpack();
+        // SAFETY: ours, and valid.
+        let strides = unsafe { exported.as_ptr().as_ref() }.dl_tensor.strides;
+        // SAFETY: a struct has as many strides as dimensions.
+        let strides = unsafe { std::slice::from_raw_parts(strides, shape.len()) };
+        assert_eq!(strides, expected, "{shape:?}");
+    }
+}
+
+/// Wherever the address of an empty tensor leads, views of it do not.
+#[test]
+fn empty_tensors_may_have_any_address() {
+    for address in [0, 1, 3, usize::MAX] {
+        for shape in [&[0_i64][..], &[0, 3], &[2, 0, 5]] {
+            let data = std::ptr::without_provenance_mut(address);
+            let strides = vec![-1; shape.len()];
+            let producer = HostileProducer {
+                data,
+                flags: IS_COPIED,
+                ..HostileProducer::shaped(shape, &strides)
+            };
+            let (mut tensor, _) = consumed(producer);
+            assert!(tensor.as_slice::<f32>().expect("nothing").is_empty());
+            assert!(tensor.as_slice_mut::<f32>().expect("nothing").is_empty());
+            assert!(tensor.to_vec::<f32>().expect("nothing").is_empty());
+            assert!(tensor.deep_clone().expect("nothing").is_empty());
+            #[cfg(feature = "ndarray")]
+            {
+                use ndarray::IxDyn;
+                let view = tensor.as_ndarray::<f32, IxDyn>().expect("nothing");
+                assert!(view.as_ptr().is_aligned() && !view.as_ptr().is_null());
+                let array = tensor.into_ndarray::<f32, IxDyn>().expect("nothing");
+                assert_eq!(array.len(), 0);
+                let refused = array.into_array().expect_err("it was never an array");
+                assert!(matches!(refused.error(), Error::NotOriginal { .. }));
+            }
+        }
+    }
 }
 
 #[test]
@@ -123,7 +209,9 @@ fn invalid_fields_are_refused_by_name() {
         HostileProducer::shaped(&[1 << 40, 2], &[1 << 22, 1]),
         HostileProducer::shaped(&[1 << 61], &[1]),
     ] {
-        assert!(matches!(refused(producer), Error::Overflow { .. }));
+        let error = refused(producer);
+        assert!(matches!(error, Error::Overflow { .. }));
+        assert!(error.to_string().contains(" and 4-byte elements exceeds"), "{error}");
     }
     let (empty, _) =
         consumed(HostileProducer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });

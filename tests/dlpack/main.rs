@@ -1,5 +1,6 @@
 //! DLPack: exported structs, imported structs, and the structs of a hostile producer.
 
+mod changes;
 mod exports;
 mod fields;
 mod lifetimes;
