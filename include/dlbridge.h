@@ -274,9 +274,9 @@ DLB_API dlb_tensor *dlb_tensor_share(const dlb_tensor *tensor);
  * Returns another handle to the same memory, described by `desc`: a part of it, a transpose,
  * another element type. No data is copied; shape and strides of `desc` are. The elements that
  * `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the
- * same device; the first one is at `data + byte_offset` of `desc`, and NULL `strides` mean
- * row-major. The new handle is read-only if `tensor` is, and elements below a byte are padded if
- * those of `tensor` are.
+ * same device; the first one is at `data + byte_offset` of `desc` (where `data` is the handle of a
+ * buffer, it is the tensor's own), and NULL `strides` mean row-major. The new handle is read-only
+ * if `tensor` is, and elements below a byte are padded if those of `tensor` are.
  *
  * Ownership: borrows both; returns new, free with dlb_tensor_free().
  */
@@ -296,10 +296,12 @@ DLB_API void dlb_tensor_free(dlb_tensor *tensor);
 
 /**
  * Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),
- * element type and device; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no
- * elements. `data` is an address of the tensor's device; the memory may be written unless
- * dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and
- * strides.
+ * element type and device; NULL for NULL. `data` is NULL when there are no elements, and else an
+ * address of the tensor's device with a `byte_offset` of 0. On a device whose buffers have handles
+ * (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` are as they came. Strides that reach
+ * no element (those of dimensions of size 1, and all if there are no elements) are positive. The
+ * memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller
+ * must not write shape and strides.
  *
  * Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
  */
@@ -332,6 +334,9 @@ DLB_API bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
  * Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
  * that frees the last handle. The memory may be written unless the flags of the struct have
  * DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.
+ * Every byte from the lowest to the highest element, the bytes between the elements included, is
+ * initialised and valid until the deleter is called. All numbers are copied during the call and
+ * checked in the copy: what the producer writes into the struct later changes nothing.
  *
  * A struct that this library made is unwrapped and freed at once, unless it was changed. Any other
  * struct is not written, except for its deleter: until the struct is released, a deleter that does
@@ -341,7 +346,7 @@ DLB_API bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
  * Ownership: consumes `source`; returns new, free with dlb_tensor_free().
  */
 DLB_API
-dlb_status dlb_tensor_from_dlpack(DLManagedTensorVersioned *source,
+dlb_status dlb_tensor_from_dlpack(struct DLManagedTensorVersioned *source,
                                   dlb_tensor **out,
                                   dlb_error **error);
 
@@ -367,7 +372,7 @@ dlb_status dlb_tensor_from_dlpack_legacy(DLManagedTensor *source,
  */
 DLB_API
 dlb_status dlb_tensor_share_dlpack(const dlb_tensor *tensor,
-                                   DLManagedTensorVersioned **out,
+                                   struct DLManagedTensorVersioned **out,
                                    dlb_error **error);
 
 /**
@@ -377,7 +382,7 @@ dlb_status dlb_tensor_share_dlpack(const dlb_tensor *tensor,
  */
 DLB_API
 dlb_status dlb_tensor_into_dlpack(dlb_tensor *tensor,
-                                  DLManagedTensorVersioned **out,
+                                  struct DLManagedTensorVersioned **out,
                                   dlb_error **error);
 
 /**
@@ -404,7 +409,8 @@ dlb_status dlb_tensor_into_dlpack_legacy(dlb_tensor *tensor,
 
 /**
  * Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element
- * is at `data + byte_offset`; NULL `strides` mean row-major. The memory must stay valid until
+ * is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to the
+ * highest element, the bytes between the elements included, is initialised and stays valid until
  * `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is
  * for memory that outlives every handle.
  *

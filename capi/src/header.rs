@@ -75,7 +75,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_share(tensor: *const dlb_tensor) -> *mut dlb_tensor;
 }
 unsafe extern "C" {
-    #[doc = " Returns another handle to the same memory, described by `desc`: a part of it, a transpose,\n another element type. No data is copied; shape and strides of `desc` are. The elements that\n `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the\n same device; the first one is at `data + byte_offset` of `desc`, and NULL `strides` mean\n row-major. The new handle is read-only if `tensor` is, and elements below a byte are padded if\n those of `tensor` are.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
+    #[doc = " Returns another handle to the same memory, described by `desc`: a part of it, a transpose,\n another element type. No data is copied; shape and strides of `desc` are. The elements that\n `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the\n same device; the first one is at `data + byte_offset` of `desc` (where `data` is the handle of a\n buffer, it is the tensor's own), and NULL `strides` mean row-major. The new handle is read-only\n if `tensor` is, and elements below a byte are padded if those of `tensor` are.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_share_as(
         tensor: *const dlb_tensor,
         desc: *const DLTensor,
@@ -88,7 +88,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_free(tensor: *mut dlb_tensor);
 }
 unsafe extern "C" {
-    #[doc = " Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),\n element type and device; NULL for NULL. `byte_offset` is 0, and `data` is NULL when there are no\n elements. `data` is an address of the tensor's device; the memory may be written unless\n dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write shape and\n strides.\n\n Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed."]
+    #[doc = " Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),\n element type and device; NULL for NULL. `data` is NULL when there are no elements, and else an\n address of the tensor's device with a `byte_offset` of 0. On a device whose buffers have handles\n (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` are as they came. Strides that reach\n no element (those of dimensions of size 1, and all if there are no elements) are positive. The\n memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller\n must not write shape and strides.\n\n Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed."]
     pub fn dlb_tensor_view(tensor: *const dlb_tensor) -> *const DLTensor;
 }
 unsafe extern "C" {
@@ -104,7 +104,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_is_contiguous(tensor: *const dlb_tensor) -> bool;
 }
 unsafe extern "C" {
-    #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other\n struct is not written, except for its deleter: until the struct is released, a deleter that does\n nothing replaces it, so that a second import or release by mistake is noticed while a handle to\n the memory exists. (A struct without a deleter may be a constant, and is not written.)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.\n Every byte from the lowest to the highest element, the bytes between the elements included, is\n initialised and valid until the deleter is called. All numbers are copied during the call and\n checked in the copy: what the producer writes into the struct later changes nothing.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other\n struct is not written, except for its deleter: until the struct is released, a deleter that does\n nothing replaces it, so that a second import or release by mistake is noticed while a handle to\n the memory exists. (A struct without a deleter may be a constant, and is not written.)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack(
         source: *mut DLManagedTensorVersioned,
         out: *mut *mut dlb_tensor,
@@ -152,7 +152,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element\n is at `data + byte_offset`; NULL `strides` mean row-major. The memory must stay valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is\n for memory that outlives every handle.\n\n `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole\n byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and\n ignored; other bits are refused.\n\n Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element\n is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to the\n highest element, the bytes between the elements included, is initialised and stays valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is\n for memory that outlives every handle.\n\n `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole\n byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and\n ignored; other bits are refused.\n\n Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_memory(
         desc: *const DLTensor,
         flags: u64,

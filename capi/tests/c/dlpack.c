@@ -178,12 +178,102 @@ static void invalid_structs_are_refused(void) {
   REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: dtype.bits = 32");
   produce(&made), made.managed.dl_tensor.byte_offset = UINT64_MAX;
   REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: byte_offset = 18446744073709551615");
+  produce(&made), made.managed.dl_tensor.byte_offset = (uint64_t)1 << 63;
+  REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: byte_offset = 9223372036854775808");
   produce(&made), made.shape[0] = big, made.shape[1] = big;
-  REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+  produce(&made), made.shape[0] = big, made.managed.dl_tensor.strides = NULL;
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
   produce(&made), made.strides[0] = big, made.shape[0] = 3;
-  REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
   produce(&made), made.strides[0] = INT64_MIN;
-  REFUSED(made, DLB_ERROR_LAYOUT, "exceeds the address space");
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+}
+
+/* A producer that writes its numbers after it gave the struct away changes no tensor. */
+static void later_changes_change_nothing(void) {
+  producer made;
+  dlb_tensor *tensor, *legacy, *clone;
+  const DLTensor *view;
+  int round;
+  for (round = 0; round < 2; ++round) {
+    produce(&made);
+    made.managed.deleter = NULL; /* so that both structs may be imported */
+    tensor = take(&made);
+    SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &legacy, &error));
+    view = dlb_tensor_view(round == 0 ? tensor : legacy);
+    made.shape[0] = (int64_t)1 << 40, made.strides[1] = -5;
+    made.managed.dl_tensor.ndim = made.legacy.dl_tensor.ndim = 1000;
+    made.managed.dl_tensor.data = made.legacy.dl_tensor.data = NULL;
+    made.managed.flags = UINT64_MAX;
+    CHECK(view->ndim == 3 && view->shape[0] == 2 && view->strides[1] == 4);
+    CHECK(view->data == made.data && dlb_tensor_flags(tensor) == 0);
+    CHECK(dlb_tensor_nbytes(tensor) == 96 && dlb_tensor_is_contiguous(legacy));
+    SUCCEEDS(dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));
+    CHECK(memcmp(dlb_tensor_view(clone)->data, made.data, sizeof made.data) == 0);
+    dlb_tensor_free(clone);
+    dlb_tensor_free(tensor);
+    dlb_tensor_free(legacy);
+    CHECK(made.deleted == 1 && made.legacy.deleter == delete_legacy);
+  }
+}
+
+/* Strides that reach no element are harmless numbers; those that do are as they came. */
+static void strides_of_size_one_and_empty_dimensions(void) {
+  static const struct {
+    int64_t shape[3], strides[3], expected[3];
+  } cases[] = {
+      {{1, 3, 4}, {-12, 4, 1}, {12, 4, 1}},
+      {{2, 1, 4}, {4, INT64_MAX, 1}, {4, 4, 1}},
+      {{2, 0, 4}, {-1, -1, 0}, {4, 4, 1}},
+      {{2, 3, 4}, {1, 2, 6}, {1, 2, 6}},
+  };
+  size_t i;
+  for (i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    producer made;
+    dlb_tensor *tensor;
+    produce(&made);
+    memcpy(made.shape, cases[i].shape, sizeof cases[i].shape);
+    memcpy(made.strides, cases[i].strides, sizeof cases[i].strides);
+    tensor = take(&made);
+    CHECK(memcmp(dlb_tensor_view(tensor)->strides, cases[i].expected, sizeof cases[i].expected) ==
+          0);
+    CHECK(memcmp(made.strides, cases[i].strides, sizeof cases[i].strides) == 0); /* not written */
+    dlb_tensor_free(tensor);
+    CHECK(made.deleted == 1);
+  }
+}
+
+/* Where `data` is the handle of a buffer, `byte_offset` is not added to it. */
+static void handles_of_buffers_are_not_addresses(void) {
+  static const int devices[] = {kDLOpenCL, kDLVulkan, kDLMetal, kDLWebGPU};
+  size_t i;
+  for (i = 0; i < 4; ++i) {
+    producer made;
+    dlb_tensor *tensor, *part = UNTOUCHED(dlb_tensor);
+    DLManagedTensorVersioned *out;
+    DLTensor desc;
+    produce(&made);
+    made.managed.dl_tensor.device.device_type = (DLDeviceType)devices[i];
+    made.managed.dl_tensor.byte_offset = 8;
+    tensor = take(&made);
+    CHECK(dlb_tensor_view(tensor)->data == made.data);
+    CHECK(dlb_tensor_view(tensor)->byte_offset == 8);
+    desc = *dlb_tensor_view(tensor);
+    desc.ndim = 1, desc.byte_offset = 8 + 92;
+    desc.shape = made.shape, made.shape[0] = 1;
+    SUCCEEDS(dlb_tensor_share_as(tensor, &desc, &part, &error));
+    CHECK(dlb_tensor_view(part)->data == made.data && dlb_tensor_view(part)->byte_offset == 100);
+    dlb_tensor_free(part);
+    desc.byte_offset += 4;
+    FAILS(DLB_ERROR_LAYOUT, "are not all among", dlb_tensor_share_as(tensor, &desc, &part, &error));
+    desc.byte_offset = 8, desc.data = made.data + 1; /* another buffer */
+    FAILS(DLB_ERROR_LAYOUT, "are not all among", dlb_tensor_share_as(tensor, &desc, &part, &error));
+    SUCCEEDS(dlb_tensor_into_dlpack(tensor, &out, &error));
+    CHECK(out->dl_tensor.data == made.data && out->dl_tensor.byte_offset == 8);
+    out->deleter(out);
+    CHECK(made.deleted == 1);
+  }
 }
 
 /* Devices and element types that this library does not know are exported as they were imported. */
@@ -284,5 +374,8 @@ int main(void) {
   consumed_structs_are_not_consumed_again();
   changes_to_exported_structs_count();
   structs_without_a_deleter();
+  later_changes_change_nothing();
+  strides_of_size_one_and_empty_dimensions();
+  handles_of_buffers_are_not_addresses();
   return 0;
 }

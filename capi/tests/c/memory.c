@@ -78,11 +78,13 @@ static void wrong_descriptions_release_nothing(void) {
 
 static void new_memory_has_the_described_strides(void) {
   static const struct {
-    int64_t shape[2], strides[2];
+    int64_t shape[2], strides[2], expected[2];
     uint64_t low, bytes;
   } cases[] = {
-      {{2, 3}, {3, 1}, 0, 24},    {{2, 3}, {1, 2}, 0, 24}, {{2, 3}, {8, 2}, 0, 52},
-      {{2, 3}, {-3, -1}, 20, 24}, {{1, 1}, {9, -9}, 0, 4}, {{0, 3}, {1, 1}, 0, 0},
+      {{2, 3}, {3, 1}, {3, 1}, 0, 24},         {{2, 3}, {1, 2}, {1, 2}, 0, 24},
+      {{2, 3}, {8, 2}, {8, 2}, 0, 52},         {{2, 3}, {-3, -1}, {-3, -1}, 20, 24},
+      {{1, 1}, {9, -9}, {1, 1}, 0, 4}, /* strides that reach nothing */
+      {{0, 3}, {-1, INT64_MAX}, {3, 1}, 0, 0},
   };
   size_t i;
   for (i = 0; i < sizeof cases / sizeof *cases; ++i) {
@@ -94,7 +96,7 @@ static void new_memory_has_the_described_strides(void) {
     memcpy(strides, cases[i].strides, sizeof strides);
     desc.byte_offset = UINT64_MAX; /* ignored, and so is data */
     SUCCEEDS(dlb_tensor_empty(&desc, &tensor, &error));
-    CHECK(memcmp(dlb_tensor_view(tensor)->strides, strides, sizeof strides) == 0);
+    CHECK(memcmp(dlb_tensor_view(tensor)->strides, cases[i].expected, sizeof strides) == 0);
     CHECK(dlb_tensor_flags(tensor) == 0);
     SUCCEEDS(dlb_tensor_data_mut(tensor, &data, &error));
     CHECK(((uintptr_t)data - cases[i].low) % 256 == 0);
@@ -116,7 +118,10 @@ static void impossible_descriptions_are_refused(void) {
   desc.ndim = 2, shape[0] = -5;
   REFUSED(DLB_ERROR_INVALID_ARGUMENT, "desc: shape[0] = -5");
   shape[0] = (int64_t)1 << 61;
-  REFUSED(DLB_ERROR_LAYOUT, "exceeds the address space");
+  REFUSED(DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+  shape[0] = shape[1] = (int64_t)1 << 32;
+  REFUSED(DLB_ERROR_LAYOUT, "shape [4294967296, 4294967296] and 4-byte elements exceeds");
+  shape[1] = 3;
   shape[0] = (int64_t)1 << 57;
   REFUSED(DLB_ERROR_OUT_OF_MEMORY, "desc: out of memory: 1729382256910270464 bytes");
   shape[0] = 2, desc.dtype.code = 99;

@@ -133,6 +133,21 @@ fn an_older_dlpack_header_is_refused() {
 }
 
 #[test]
+fn older_dlpack_headers_may_be_included_first() {
+    let sources = C_STANDARDS.map(|standard| (standard, "c/older_dlpack_header.c"));
+    let cpp_sources = CPP_STANDARDS.map(|standard| (standard, "cpp/older_dlpack_header.cpp"));
+    for header in ["dlpack_1_0", "dlpack_1_1"] {
+        for (standard, source) in sources.into_iter().chain(cpp_sources) {
+            let program = Program::new(header, standard, &[source]).arguments([
+                "-Icapi/tests/c".to_owned(),
+                format!("-DDLPACK_HEADER=\"{header}.h\""),
+            ]);
+            run_silent(&mut Command::new(program.link(Link::Shared)));
+        }
+    }
+}
+
+#[test]
 fn mdspan_with_a_standard_library_that_has_it() {
     let compilers =
         [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
