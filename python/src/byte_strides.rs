@@ -45,5 +45,7 @@ pub(crate) fn to_layout(
             return Ok(None);
         }
     }
-    Layout::new(sizes, steps).map(Some).map_err(buffer_error)
+    let element_bits = u32::try_from(8 * itemsize).unwrap_or(u32::MAX);
+    let layout = Layout::new(sizes, steps).map_err(|error| error.with_element_bits(element_bits));
+    layout.map(Some).map_err(buffer_error)
 }

@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
-use dlbridge::{Access, DType, Descriptor, Tensor};
+use dlbridge::{Access, DType, Tensor};
 use pyo3::prelude::*;
 
 use crate::error::buffer_error;
@@ -71,9 +71,7 @@ impl PyTensor {
     /// The same memory as elements of another type of the same size.
     pub(crate) fn with_dtype(&self, dtype: DType) -> PyResult<Self> {
         let this = self.tensor();
-        let layout = this.layout().clone();
-        let descriptor = Descriptor::new(this.data_ptr(), layout, dtype, this.device());
-        let descriptor = descriptor.map_err(buffer_error)?;
+        let descriptor = this.descriptor().clone().with_dtype(dtype).map_err(buffer_error)?;
         let writable = !this.is_shared_read_only();
         // SAFETY: the descriptor must describe initialised memory that the owner keeps: it is the
         // tensor's own, element for element, and the owner is another handle of the tensor.
