@@ -149,6 +149,7 @@ mod error;
 mod layout;
 mod list;
 mod scalar;
+mod sync;
 
 #[expect(unsafe_code, reason = "allocates memory")]
 mod buffer;
