@@ -236,6 +236,24 @@ impl CopyPlan {
         Ok((self, rest))
     }
 
+    /// The part with this number of `2^halvings` parts, which is small enough to be found on every
+    /// thread anew: the plan is cut in halves `halvings` times, and the bits of the number say which
+    /// half to take, the highest bit first. `None` for parts that there are not, because what would
+    /// be cut is too short.
+    #[cfg(any(feature = "parallel", test))]
+    pub(super) fn part(&self, number: usize, halvings: u32) -> Option<Self> {
+        let mut plan = self.clone();
+        for level in (0..halvings).rev() {
+            plan = match plan.split() {
+                Ok((first, _)) if number >> level & 1 == 0 => first,
+                Ok((_, second)) => second,
+                // The first of the numbers that begin like this one is for the whole.
+                Err(whole) => return (number & ((2 << level) - 1) == 0).then_some(whole),
+            };
+        }
+        Some(plan)
+    }
+
     /// The outermost dimension that can be cut, and how many of its indices come before the cut.
     #[cfg(any(feature = "parallel", test))]
     fn cut(&self) -> Option<(usize, usize)> {

@@ -1,21 +1,23 @@
-//! Who runs a plan: this thread, or several.
-
-#[cfg(feature = "parallel")]
-use std::sync::OnceLock;
+//! Who runs a plan: this thread alone, or this thread and helpers.
 
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
+#[cfg(feature = "parallel")]
+use super::{helpers, pool};
 use super::kernels;
 use super::processor::{self, Processor};
 
 /// Minimum copy size (bytes) for using several threads. Below it, waking a thread costs more than
 /// it saves.
+#[cfg(feature = "parallel")]
 const PARALLEL_MIN_BYTES: usize = 1 << 20;
 
-/// Minimum size (bytes) of the part of a copy that a thread runs.
+/// Minimum size (bytes) of the parts of a copy, as far as a plan can be cut in halves.
+#[cfg(feature = "parallel")]
 const PART_MIN_BYTES: usize = PARALLEL_MIN_BYTES / 4;
 
 /// How many parts there are for each thread, so that all of them are busy to the end.
+#[cfg(feature = "parallel")]
 const PARTS_PER_THREAD: usize = 4;
 
 /// What is the same for all parts of a copy.
@@ -38,22 +40,21 @@ impl Job {
         Self { ends, processor: processor::detect(), nontemporal }
     }
 
-    /// Copies what a plan of `bytes` bytes says. Large plans are shared out among the threads of
-    /// the rayon pool that the caller is in, or of the global one.
+    /// Copies what a plan of `bytes` bytes says. Large plans are shared with threads of the rayon
+    /// pool that the caller is in, or of the global one.
     ///
     /// # Safety
     /// * As for [`kernels::run`], but for the processor, which is this one.
     #[inline]
-    pub(super) unsafe fn run(&self, plan: CopyPlan, bytes: usize) {
-        let threads = if bytes < PARALLEL_MIN_BYTES { 1 } else { threads() };
-        if threads == 1 {
+    pub(super) unsafe fn run(&self, plan: &CopyPlan, bytes: usize) {
+        #[cfg(feature = "parallel")]
+        if bytes >= PARALLEL_MIN_BYTES {
             // SAFETY: the caller's guarantee for this method is that one's precondition.
-            unsafe { self.run_here(&plan) }
-        } else {
-            let part = (bytes / (PARTS_PER_THREAD * threads)).max(PART_MIN_BYTES);
-            // SAFETY: the caller's guarantee for this method is that one's precondition.
-            unsafe { self.split_and_run(plan, part) }
+            return unsafe { self.run_shared(plan, bytes) };
         }
+        let _ = bytes;
+        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        unsafe { self.run_here(plan) }
     }
 
     /// # Safety
@@ -64,49 +65,28 @@ impl Job {
         unsafe { kernels::run(plan, self.ends, self.processor, self.nontemporal) }
     }
 
-    /// Splits the plan in halves until its parts are at most `part` bytes large, and runs them.
+    /// Runs a large plan on this thread and on helpers, if there is a pool.
     ///
     /// # Safety
     /// * As for [`run`](Self::run).
     #[cfg(feature = "parallel")]
-    unsafe fn split_and_run(&self, plan: CopyPlan, part: usize) {
-        match if plan.bytes() > part { plan.split() } else { Err(plan) } {
+    #[inline(never)]
+    unsafe fn run_shared(&self, plan: &CopyPlan, bytes: usize) {
+        let threads = pool::threads();
+        if threads == 1 {
             // SAFETY: the caller's guarantee for this method is that one's precondition.
-            Err(plan) => unsafe { self.run_here(&plan) },
-            Ok((one, other)) => {
-                // SAFETY: a part of the plan that the caller's guarantee is for.
-                let one = || unsafe { self.split_and_run(one, part) };
-                // SAFETY: the other part of it.
-                let other = || unsafe { self.split_and_run(other, part) };
-                rayon::join(one, other);
-            }
+            return unsafe { self.run_here(plan) };
         }
+        let part = (bytes / (PARTS_PER_THREAD * threads)).max(PART_MIN_BYTES);
+        let halvings = bytes.div_ceil(part).next_power_of_two().ilog2();
+        let parts = 1 << halvings;
+        let run_part = |number: usize| {
+            if let Some(part) = plan.part(number, halvings) {
+                // SAFETY: a part of the plan that the caller's guarantee is for. Each number is
+                // run once, so no byte of the target is written by two threads.
+                unsafe { self.run_here(&part) }
+            }
+        };
+        helpers::share_out(parts, threads.min(parts) - 1, pool::offer, &run_part);
     }
-
-    /// # Safety
-    /// * As for [`run`](Self::run).
-    #[cfg(not(feature = "parallel"))]
-    unsafe fn split_and_run(&self, plan: CopyPlan, _part: usize) {
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
-        unsafe { self.run_here(&plan) }
-    }
-}
-
-/// Number of threads to share work among, this one included.
-#[cfg(feature = "parallel")]
-fn threads() -> usize {
-    /// The process that used the global pool first. The child of a fork inherits the pool, but not
-    /// its threads, and would wait for them without end.
-    static PROCESS: OnceLock<u32> = OnceLock::new();
-    let in_pool = rayon::current_thread_index().is_some();
-    if !in_pool && *PROCESS.get_or_init(std::process::id) != std::process::id() {
-        return 1;
-    }
-    // Rayon panics where no thread can be started; then this one works alone.
-    std::panic::catch_unwind(rayon::current_num_threads).unwrap_or(1)
-}
-
-#[cfg(not(feature = "parallel"))]
-fn threads() -> usize {
-    1
 }

@@ -10,8 +10,12 @@ mod batched_transpose;
 mod bools;
 mod copy_plan;
 mod endpoints;
+#[cfg(feature = "parallel")]
+mod helpers;
 mod job;
 mod kernels;
+#[cfg(feature = "parallel")]
+mod pool;
 mod processor;
 mod shuffle_plan;
 mod sink;
@@ -80,7 +84,7 @@ pub(crate) unsafe fn strided(
     let ends = Endpoints { source: source.data, target: target.data };
     // SAFETY: the caller says that all elements of both layouts are readable and writable, and none
     // of their bytes both: the plan reaches these bytes and no others.
-    unsafe { Job::new(ends, nontemporal).run(plan, bytes) }
+    unsafe { Job::new(ends, nontemporal).run(&plan, bytes) }
 }
 
 #[cfg(test)]
