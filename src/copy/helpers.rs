@@ -1,14 +1,15 @@
 //! How threads share a copy: the thread that wants it runs its parts together with helpers.
 //!
 //! ```text
-//!   caller                    counter of parts           helper (a job of the pool)
-//!     │ offers a helper ────────────────────────────────► begins sooner, later or never
-//!     │ claims part 0              0 │ 1                    │ claims part 1
-//!     │ runs it                      │                      │ runs it
-//!     │ claims part 2              2 │ 3                    │ claims part 3
-//!     │ finds no part left           │                      │ runs it
-//!     │ waits, blocked               │                      │ counts it as finished
-//!     ▼ leaves  ◄──────────── all parts are finished ───────┘
+//!   caller                     unclaimed parts           helper (a job of the pool)
+//!     │ offers a helper ─────────── 0 1 2 3 ────────────► begins sooner, later or never
+//!     │ claims part 0, runs it        1 2 3
+//!     │                               1 2                   │ claims part 3, runs it
+//!     │ claims part 1, runs it          2
+//!     │                                                     │ claims part 2
+//!     │ finds no part left                                  │ runs it
+//!     │ waits, blocked                                      │ counts it as finished
+//!     ▼ leaves ◄────────────── all parts are finished ──────┘
 //! ```
 //!
 //! The caller does not need its helpers: it runs all parts itself if none of them begins. It waits
@@ -39,9 +40,10 @@ type Work<'w> = dyn Fn(usize) + Sync + 'w;
 /// How many more helpers a helper offers when it begins: waking them is shared work, too.
 const OFFERS_PER_HELPER: usize = 2;
 
-/// How often the caller lets another thread run before it blocks: parts are short, and being woken
-/// takes longer than what is left of most of them.
-const YIELDS_BEFORE_BLOCKING: usize = if cfg!(loom) { 0 } else { 16 };
+/// How often the caller looks whether all parts are finished before it blocks: being woken takes
+/// longer than what is left of most parts. (About 20 microseconds; no turn in a loom model, where
+/// waiting in turns has no end.)
+const SPINS_BEFORE_BLOCKING: usize = if cfg!(loom) { 0 } else { 1000 };
 
 /// Runs `work` once for each number below `parts`, on this thread and on up to `helpers` others,
 /// and returns when all calls have returned. `offer` may run the helper on another thread at any
@@ -52,15 +54,17 @@ const YIELDS_BEFORE_BLOCKING: usize = if cfg!(loom) { 0 } else { 16 };
 pub(super) fn share_out(parts: usize, helpers: usize, offer: fn(Helper), work: &Work<'_>) {
     let caller = Caller::new(parts, helpers, offer, work);
     Shared::offer_helpers(&caller.shared, 1);
-    caller.shared.run_parts();
+    caller.shared.run_parts(End::First);
     caller.finish();
 }
 
 /// What the caller and its helpers share. It outlives the copy where a helper begins late.
 struct Shared {
     parts: usize,
-    /// The first part that no thread has claimed, or more than that.
-    next: AtomicUsize,
+    /// The parts that no thread has claimed.
+    unclaimed: Unclaimed,
+    /// How many parts are finished.
+    finished: AtomicUsize,
     /// How many helpers may still be offered.
     helpers: AtomicUsize,
     offer: fn(Helper),
@@ -68,15 +72,10 @@ struct Shared {
     process: u32,
     /// Valid until `finished` is `parts`.
     work: *const Work<'static>,
-    progress: Mutex<Progress>,
-    all_finished: Condvar,
-}
-
-struct Progress {
-    /// How many parts are finished.
-    finished: usize,
     /// What the first part that panicked did so with.
-    panic: Option<Box<dyn Any + Send>>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Goes with the lock of `panic`.
+    all_finished: Condvar,
 }
 
 // SAFETY: all fields but `work` may be sent and shared. `work` points to a `Sync` value that any
@@ -87,21 +86,14 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    fn claim(&self) -> Option<Part<'_>> {
-        // Relaxed: a thread got `self` through a queue or made it, so it sees `work`. The counter
-        // hands out each number once in whatever order.
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.parts).then_some(Part { shared: self, number, panic: None })
-    }
-
-    /// Whether a part may be left.
-    fn has_parts(&self) -> bool {
-        self.next.load(Ordering::Relaxed) < self.parts
+    fn claim(&self, end: End) -> Option<Part<'_>> {
+        let number = self.unclaimed.take(end)?;
+        Some(Part { shared: self, number, panic: None })
     }
 
     /// Runs parts until none is left.
-    fn run_parts(&self) {
-        while let Some(part) = self.claim() {
+    fn run_parts(&self, end: End) {
+        while let Some(part) = self.claim(end) {
             part.run();
         }
     }
@@ -116,9 +108,62 @@ impl Shared {
         }
     }
 
-    /// The lock is held for a moment only, and no code panics meanwhile.
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    /// No code panics while the lock is held.
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Any + Send>>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Acquire: what other threads wrote in parts that are finished is seen after this.
+    fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire) == self.parts
+    }
+}
+
+/// From which end of the unclaimed parts a thread takes one. The caller takes the first and helpers
+/// take the last, so that each of two threads stays in one half of the memory.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
+/// The numbers that no thread has claimed, `first..end`, as the two halves of one word.
+struct Unclaimed(AtomicUsize);
+
+impl Unclaimed {
+    const HALF: u32 = usize::BITS / 2;
+
+    fn new(parts: usize) -> Self {
+        assert!(parts >> Self::HALF == 0, "{parts} parts");
+        Self(AtomicUsize::new(parts))
+    }
+
+    fn unpack(word: usize) -> (usize, usize) {
+        (word >> Self::HALF, word & ((1 << Self::HALF) - 1))
+    }
+
+    /// Takes a number that no other call returns.
+    fn take(&self, end: End) -> Option<usize> {
+        // Relaxed: no other memory goes with a number. Threads see `Shared` because they made it or
+        // got it through a queue.
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            let (first, last) = Self::unpack(word);
+            (first < last).then(|| match end {
+                End::First => word + (1 << Self::HALF),
+                End::Last => word - 1,
+            })
+        });
+        let (first, last) = Self::unpack(taken.ok()?);
+        Some(match end {
+            End::First => first,
+            End::Last => last - 1,
+        })
+    }
+
+    /// Whether all numbers are taken.
+    fn is_empty(&self) -> bool {
+        let (first, last) = Self::unpack(self.0.load(Ordering::Relaxed));
+        first == last
     }
 }
 
@@ -140,17 +185,21 @@ impl Part<'_> {
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
-        let mut progress = self.shared.progress();
-        progress.finished += 1;
+        let shared = self.shared;
         if let Some(panic) = self.panic.take() {
-            match progress.panic {
-                None => progress.panic = Some(panic),
+            let mut first = shared.lock();
+            match *first {
+                None => *first = Some(panic),
                 // Dropping a payload may panic in its turn.
                 Some(_) => std::mem::forget(panic),
             }
         }
-        if progress.finished == self.shared.parts {
-            self.shared.all_finished.notify_one();
+        // From here on the caller may leave if this was the last part. `shared` stays, because this
+        // thread is the caller or has a `Helper`.
+        if shared.finished.fetch_add(1, Ordering::AcqRel) + 1 == shared.parts {
+            // With the lock, because the caller may be about to block.
+            let _lock = shared.lock();
+            shared.all_finished.notify_one();
         }
     }
 }
@@ -169,12 +218,13 @@ impl<'w> Caller<'w> {
         let work: *const Work<'static> = unsafe { std::mem::transmute(work) };
         let shared = Shared {
             parts,
-            next: AtomicUsize::new(0),
+            unclaimed: Unclaimed::new(parts),
+            finished: AtomicUsize::new(0),
             helpers: AtomicUsize::new(helpers),
             offer,
             process: std::process::id(),
             work,
-            progress: Mutex::new(Progress { finished: 0, panic: None }),
+            panic: Mutex::new(None),
             all_finished: Condvar::new(),
         };
         Self { shared: Arc::new(shared), work: PhantomData }
@@ -183,7 +233,7 @@ impl<'w> Caller<'w> {
     /// Waits for all parts, and goes on with a panic of one of them.
     fn finish(self) {
         self.wait();
-        let panic = self.shared.progress().panic.take();
+        let panic = self.shared.lock().take();
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
@@ -192,17 +242,16 @@ impl<'w> Caller<'w> {
     /// Returns when no thread runs a part, or ever will. Runs no code but that of this module.
     fn wait(&self) {
         // No part is left unless this thread unwinds. Then those that are left are not run.
-        while self.shared.claim().is_some() {}
-        for _ in 0..YIELDS_BEFORE_BLOCKING {
-            if self.shared.progress().finished == self.shared.parts {
+        while self.shared.claim(End::First).is_some() {}
+        for _ in 0..SPINS_BEFORE_BLOCKING {
+            if self.shared.is_finished() {
                 return;
             }
-            std::thread::yield_now();
+            std::hint::spin_loop();
         }
-        let mut progress = self.shared.progress();
-        while progress.finished < self.shared.parts {
-            progress =
-                self.shared.all_finished.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.shared.lock();
+        while !self.shared.is_finished() {
+            lock = self.shared.all_finished.wait(lock).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -223,11 +272,15 @@ impl Helper {
     pub(super) fn run(self) {
         // In the child of a fork, jobs that other threads of the parent had queued may run, but
         // those threads, and with them the owners of the memory, are gone.
-        if self.shared.process != std::process::id() || !self.shared.has_parts() {
+        if self.shared.process != std::process::id() || self.shared.unclaimed.is_empty() {
             return;
         }
         Shared::offer_helpers(&self.shared, OFFERS_PER_HELPER);
-        self.shared.run_parts();
+        self.shared.run_parts(End::Last);
     }
 }
 
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -117,12 +117,9 @@ fn memory(
     ((0..bytes).map(fill).collect(), low.unsigned_abs() as usize * itemsize + shift)
 }
 
-/// All plans that a plan can be split into.
-fn parts(plan: CopyPlan) -> Vec<CopyPlan> {
-    match plan.split() {
-        Ok((one, other)) => [parts(one), parts(other)].concat(),
-        Err(plan) => vec![plan],
-    }
+/// All parts of a plan that is cut in halves up to `halvings` times.
+fn parts(plan: &CopyPlan, halvings: u32) -> Vec<CopyPlan> {
+    (0..1 << halvings).filter_map(|number| plan.part(number, halvings)).collect()
 }
 
 fn check(source: &Layout, target: &Layout, itemsize: usize) {
@@ -144,7 +141,7 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
     let plan = CopyPlan::new(source.shape(), source.strides(), target.strides(), itemsize);
     for (name, processor) in processors() {
         for nontemporal in [false, true] {
-            for plans in [vec![plan.clone()], parts(plan.clone())] {
+            for plans in [0, 1, 3, 6].map(|halvings| parts(&plan, halvings)) {
                 let mut to = blank.clone();
                 let ends = Endpoints {
                     source: from[first..].as_ptr(),

@@ -3,7 +3,10 @@
 mod conversions;
 mod cuda;
 mod exclusivity;
+#[path = "../support/hostile_jobs.rs"]
+mod hostile_jobs;
 mod layouts;
 mod ownership;
 mod refusals;
+mod shared_copies;
 mod support;
