@@ -81,18 +81,18 @@
 //!   once more, and so is one whose struct was changed in between.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all
 //!   Rust.
-//! * A thread of a rayon pool that waits for its part of a large copy may meanwhile run other jobs
-//!   of that pool: do not hold a lock that they want. Without the feature `parallel` no thread
-//!   waits.
 //!
 //! # Copies
 //!
 //! Every deep copy, whatever the two layouts, goes through one engine: dimensions are sorted and
 //! coalesced, units of 1 to 16 bytes are transposed in registers, and large targets are put
 //! together in a near cache and written in whole lines past the others. It reads and writes
-//! elements only, never the gaps between them. Copies from 1 MiB on are shared out among the
-//! threads of the rayon pool that the caller is in, or the global one; smaller ones never leave
-//! their thread. Figures are in `docs/benchmarks`.
+//! elements only, never the gaps between them. Figures are in `docs/benchmarks`.
+//!
+//! With the feature `parallel`, threads of the rayon pool that the caller is in, or of the global
+//! pool, help with copies from 1 MiB on. The caller's thread copies, too. It runs no other job
+//! meanwhile, and waits only for threads that are copying, so it may hold any lock. The child of a
+//! fork copies alone.
 //!
 //! # CUDA
 //!

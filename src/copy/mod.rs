@@ -1,10 +1,28 @@
 //! The copy engine: moves elements between any two layouts of one shape.
 //!
 //! A copy is planned ([`copy_plan`]: dimensions are ordered and coalesced, and one of five kernels
-//! is chosen), shared out among threads where it is large ([`job`]), and run ([`kernels`]).
+//! is chosen), run by several threads where it is large ([`job`]), and run by kernels ([`kernels`]).
 //! Everything works on raw pointers, because the memory may have writers that Rust does not know,
 //! and moves opaque units of bytes. Only bytes of elements are read or written, never the gaps
 //! between them: these may belong to another owner.
+//!
+//! # How threads share a copy
+//!
+//! The plan of a large copy is cut into numbered parts. The caller offers helpers to a rayon pool
+//! ([`pool`]), takes parts until none is left, and then waits for the parts that helpers have taken
+//! ([`helpers`]):
+//!
+//! ```text
+//!   caller    part 0   part 1   part 2   part 3   waits ▌ returns
+//!   helper A         begins  part 7   part 6   part 5 ──┘
+//!   helper B                                                  begins: no part is left
+//! ```
+//!
+//! The wait is blocked: the caller's thread runs no other job of the pool, which `rayon::join`
+//! would let it do. Such a job could write or free the memory that is being copied, because what
+//! makes the copy sound is often that this very thread is busy, or could want a lock that the
+//! caller holds. No helper waits for anything, so the wait ends whatever locks are held, and all
+//! of a copy is done by the caller alone where no helper begins.
 
 mod batched_transpose;
 mod bools;
