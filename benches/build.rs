@@ -9,7 +9,7 @@ fn main() {
     };
     let include = library.parent().map(|folder| folder.join("include")).unwrap_or_default();
     let sources = ["src/baseline.cpp", "src/hostile.cpp"];
-    for source in sources {
+    for source in sources.iter().chain(&["../tests/support/odd_tensors.hpp"]) {
         println!("cargo::rerun-if-changed={source}");
     }
     cc::Build::new()

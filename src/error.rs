@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::{DType, Device};
@@ -251,8 +252,8 @@ pub enum Error {
     /// The libtorch tensor is more than a plain strided buffer.
     #[error("the libtorch tensor {reason}; {remedy}")]
     NotPlainTensor {
-        /// What it is.
-        reason: &'static str,
+        /// What it is, with the name of its dispatch key or layout if that is the reason.
+        reason: Cow<'static, str>,
         /// What to call instead.
         remedy: &'static str,
     },

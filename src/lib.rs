@@ -76,6 +76,13 @@
 //! * `tch::Tensor` is `Send` and cheaply cloned through `&self`, so safe code can race libtorch
 //!   against itself; methods that take such a tensor by reference (`to_…`, `share_dlpack`) read
 //!   what they find and take part in the race.
+//! * libtorch moves a storage to other memory when one of its tensors is resized beyond it
+//!   (`resize_`), takes over another storage (`set_source_tensor_`, `set_data`), or when a lazy
+//!   clone is written. No safe view is affected: it borrows the only tensor of its storage. The
+//!   methods `as_ndarray_unchecked`, `into_tensor_unchecked` and `share_torch_unchecked` have it in
+//!   their contracts, and cannot detect it. A struct from `share_dlpack` keeps the memory that it
+//!   names, and no longer sees what the tensor writes. A tensor from `into_torch` leaves the memory
+//!   of the array, which is released.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
 //! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped
 //!   once more, and so is one whose struct was changed in between.

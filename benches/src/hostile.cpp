@@ -3,6 +3,9 @@
 
 #include <ATen/ATen.h>
 #include <ATen/FunctionalTensorWrapper.h>
+#include <c10/core/InferenceMode.h>
+
+#include "../../tests/support/odd_tensors.hpp"
 
 // A tensor that dlbridge must refuse, by its name; NULL for an unknown name. The caller owns it.
 extern "C" void *hostile_tensor(const char *wanted) {
@@ -40,6 +43,24 @@ extern "C" void *hostile_tensor(const char *wanted) {
   } else if (name == "short_storage") {
     made = at::empty({4}, at::kFloat);
     made.storage().unsafeGetStorageImpl()->set_nbytes(8);
+  } else if (name == "negative_sizes") {
+    made = at::ones({6});
+    const int64_t sizes[] = {-2, -3}, strides[] = {3, 1};
+    made.unsafeGetTensorImpl()->set_sizes_and_strides(at::IntArrayRef(sizes),
+                                                      at::IntArrayRef(strides));
+  } else if (name == "no_memory") {
+    made = at::ones({4});
+    made.storage().unsafeGetStorageImpl()->set_data_ptr(at::DataPtr(nullptr, at::kCPU));
+  } else if (name == "no_access") {
+    made = at::ones({4});
+    made.storage().unsafeGetStorageImpl()->release_data_and_set_meta_custom_data_ptr_error_msg_(
+        "not to be read");
+  } else if (name == "no_writes") {
+    made = at::ones({4});
+    made.storage().unsafeGetStorageImpl()->set_throw_on_mutable_data_ptr();
+  } else if (name == "inference") {
+    const c10::InferenceMode guard;
+    made = at::arange(6, at::kFloat).reshape({2, 3});
   } else if (name == "external_blob") {
     static float memory[4] = {1, 2, 3, 4};
     made = at::from_blob(memory, {4}, at::TensorOptions(at::kFloat));
@@ -52,4 +73,12 @@ extern "C" void *hostile_tensor(const char *wanted) {
     return nullptr;
   }
   return new at::Tensor(std::move(made));
+}
+
+// How many dispatch keys `hostile_key` knows.
+extern "C" int hostile_keys() { return odd_tensors::keys; }
+
+// A tensor with one dispatch key too many, whose name is written. The caller owns the tensor.
+extern "C" void *hostile_key(int index, bool window, const char **name) {
+  return new at::Tensor(odd_tensors::with_key(index, window, name));
 }

@@ -3,7 +3,7 @@
 
 mod stopwatch;
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
@@ -28,6 +28,8 @@ unsafe extern "C" {
     fn baseline_from_dlpack(managed: *mut c_void) -> *mut c_void;
     fn baseline_clone(tensor: *const c_void, contiguous: bool) -> *mut c_void;
     fn hostile_tensor(name: *const c_char) -> *mut c_void;
+    fn hostile_keys() -> c_int;
+    fn hostile_key(index: c_int, window: bool, name: *mut *const c_char) -> *mut c_void;
 }
 
 /// An `at::Tensor` on the heap that C++ code made, and that C++ code frees.
@@ -116,4 +118,23 @@ pub fn hostile(name: &str) -> Option<tch::Tensor> {
     // SAFETY: tch keeps a tensor as a pointer to an `at::Tensor` on the heap; this one has no other
     // owner.
     Some(unsafe { tch::Tensor::from_ptr(tensor.as_ptr().cast()) })
+}
+
+/// How many dispatch keys libtorch has: the arguments of [`with_key`] are smaller.
+pub fn dispatch_keys() -> i32 {
+    // SAFETY: returns a constant.
+    unsafe { hostile_keys() }
+}
+
+/// A tensor of 3 by 4 numbers from 0 to 11, or a window of 2 by 2 of them, that has one dispatch key
+/// beside those of an ordinary tensor, and the key's name.
+pub fn with_key(index: i32, window: bool) -> (tch::Tensor, String) {
+    let mut name = std::ptr::null();
+    // SAFETY: `name` has room for a pointer; the result is a new `at::Tensor`.
+    let tensor = unsafe { hostile_key(index, window, &raw mut name) };
+    // SAFETY: `hostile_key` wrote a static C string.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+    // SAFETY: tch keeps a tensor as a pointer to an `at::Tensor` on the heap; this one has no other
+    // owner.
+    (unsafe { tch::Tensor::from_ptr(tensor.cast()) }, name)
 }

@@ -14,16 +14,19 @@ fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
     for (name, text) in [
         ("undefined", "is undefined"),
         ("nested", "is nested"),
-        ("sparse", "to_dense()"),
-        ("mkldnn", "to_dense()"),
-        ("functional", "stands for a computation"),
+        ("sparse", "has the layout sparse_coo; use to_dense()"),
+        ("mkldnn", "has the layout mkldnn; use to_dense()"),
+        ("functional", "dispatch key Functionalize"),
         ("requires_grad", "detach()"),
         ("conjugate", "resolve_conj()"),
         ("negative", "resolve_neg()"),
         ("quantized", "dequantize()"),
         ("lazy_clone", "lazy clone"),
-        ("meta", "meta"),
-        ("zero", "data = NULL"),
+        ("meta", "backend Meta"),
+        ("zero", "zero tensor"),
+        ("no_memory", "no memory"),
+        ("no_access", "refuses access"),
+        ("no_writes", "refuses access"),
         ("int4", "odd width"),
         ("bits8", "odd width"),
         ("short_storage", "beyond its storage"),
@@ -61,6 +64,7 @@ fn copies_resolve_what_can_be_resolved() {
     assert_eq!(values("requires_grad"), Ok(15.0));
     assert_eq!(values("negative"), Ok(-15.0));
     assert_eq!(values("lazy_clone"), Ok(15.0));
+    assert_eq!(make("zero").to_list().expect("zeros").to_string(), "[0.0, 0.0]");
     assert_eq!(make("conjugate").to_list().expect("resolved").to_string(), "[(1-0j), (1-0j)]");
     for name in ["undefined", "short_storage", "nested", "sparse", "quantized", "meta", "int4"] {
         assert!(TorchExt::to_tensor(&make(name)).is_err(), "{name}");

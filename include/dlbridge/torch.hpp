@@ -15,36 +15,50 @@
 #include "dlbridge.hpp"
 #include "dlbridge/torch_plain.h"
 
+#if defined(__GNUC__)
+#define DLBRIDGE_HIDDEN __attribute__((visibility("hidden")))
+#else
+#define DLBRIDGE_HIDDEN
+#endif
+
 namespace dlbridge {
 
 namespace detail {
 
-/// The deleter of tensors that into_torch() made. from_torch() recognises them by its address,
-/// within one shared object.
-inline void free_handle(void *handle) noexcept {
+/// The deleter of tensors that into_torch() made. from_torch() recognises them by its address. The
+/// function is hidden, so that every shared object has its own: another one may use another version
+/// of the C library, whose handles are not ours.
+DLBRIDGE_HIDDEN inline void free_handle(void *handle) noexcept {
   dlb_tensor_free(static_cast<dlb_tensor *>(handle));
 }
 
-/// Why a tensor is not a plain strided buffer, and what to do about it. `reason` is one of
-/// DLB_TORCH_*.
-inline const char *refusal(int32_t reason) noexcept {
-  switch (reason) {
+/// Why a tensor is not a plain strided buffer, and what to do about it.
+inline std::string refusal(const torch_plain::Finding &found) {
+  const std::string name = found.name == nullptr ? "" : found.name;
+  switch (found.reason) {
   case DLB_TORCH_UNDEFINED: return "is undefined; there is nothing to convert";
+  case DLB_TORCH_KEY:
+    return "has the dispatch key " + name +
+           ", which no ordinary tensor has; make an ordinary tensor of it first";
+  case DLB_TORCH_BACKEND:
+    return "is of the backend " + name +
+           ", and only the CPU and CUDA are supported; move it to the CPU first";
+  case DLB_TORCH_LAYOUT: return "has the layout " + name + "; use to_dense() first";
   case DLB_TORCH_NESTED: return "is nested; convert its parts, or use to_padded_tensor()";
-  case DLB_TORCH_NOT_STRIDED: return "is not strided (sparse or opaque); use to_dense() first";
-  case DLB_TORCH_NO_STORAGE: return "has no storage; copy it into an ordinary tensor first";
-  case DLB_TORCH_FUNCTIONAL:
-    return "stands for a computation; copy it into an ordinary tensor first";
-  case DLB_TORCH_REQUIRES_GRAD: return "requires grad; use detach() first";
-  case DLB_TORCH_CONJUGATE: return "has its conjugate bit set; use resolve_conj() first";
+  case DLB_TORCH_QUANTIZED: return "is quantized; use dequantize() first";
+  case DLB_TORCH_ZERO: return "is a zero tensor, which has no memory; use clone() first";
   case DLB_TORCH_NEGATIVE: return "has its negative bit set; use resolve_neg() first";
+  case DLB_TORCH_CONJUGATE: return "has its conjugate bit set; use resolve_conj() first";
+  case DLB_TORCH_REQUIRES_GRAD: return "requires grad; use detach() first";
+  case DLB_TORCH_NO_STORAGE: return "has no storage; copy it into an ordinary tensor first";
   case DLB_TORCH_COPY_ON_WRITE: return "is a lazy clone; use clone() first";
-  case DLB_TORCH_DTYPE:
-    return "has a type of element that DLPack does not have (quantized or of odd width); use "
-           "dequantize() or to() first";
-  case DLB_TORCH_SHORT_STORAGE: return "reaches beyond its storage; use clone() first";
+  case DLB_TORCH_NO_ACCESS:
+    return "has a storage that refuses access to its memory; copy it into an ordinary tensor first";
+  case DLB_TORCH_NO_MEMORY: return "has elements, but its storage has no memory";
+  case DLB_TORCH_SIZES: return "has sizes, strides or an offset that are negative or too large";
+  case DLB_TORCH_SHORT_STORAGE: return "reaches beyond its storage; use clone() of a smaller view";
   default:
-    return "is on a device that DLPack does not have (meta, for one); move it to the CPU first";
+    return "has a type of element that DLPack does not have (of odd width); use to() first";
   }
 }
 
@@ -63,19 +77,15 @@ inline bool has_view(const dlb_tensor *handle, const DLTensor &desc) noexcept {
 /// Describes a libtorch tensor. The result points to its shape and strides. Throws unless it is a
 /// plain strided buffer.
 inline DLTensor describe_torch(const at::Tensor &tensor) {
-  using namespace torch_plain;
+  torch_plain::Plain plain{};
+  const torch_plain::Finding found = torch_plain::read_plain(tensor, &plain);
+  if (found.reason != DLB_TORCH_PLAIN) {
+    throw Error(DLB_ERROR_UNSUPPORTED, "the libtorch tensor " + refusal(found));
+  }
   DLTensor desc{};
-  int32_t device_type = 0, device_index = 0, reason = why_not_plain(tensor);
-  if (reason == DLB_TORCH_PLAIN && !describe_device(tensor, &device_type, &device_index)) {
-    reason = DLB_TORCH_DEVICE;
-  }
-  if (reason == DLB_TORCH_PLAIN && !describe_dtype(tensor, &desc.dtype)) reason = DLB_TORCH_DTYPE;
-  if (reason == DLB_TORCH_PLAIN && !fits_storage(tensor)) reason = DLB_TORCH_SHORT_STORAGE;
-  if (reason != DLB_TORCH_PLAIN) {
-    throw Error(DLB_ERROR_UNSUPPORTED, std::string("the libtorch tensor ") + refusal(reason));
-  }
-  desc.data = const_cast<void *>(tensor.const_data_ptr());
-  desc.device = {static_cast<DLDeviceType>(device_type), device_index};
+  desc.data = plain.data;
+  desc.device = plain.device;
+  desc.dtype = plain.dtype;
   desc.ndim = static_cast<std::int32_t>(tensor.dim());
   desc.shape = const_cast<std::int64_t *>(tensor.sizes().data());
   desc.strides = const_cast<std::int64_t *>(tensor.strides().data());
@@ -109,24 +119,19 @@ inline at::ScalarType torch_dtype(const Tensor &tensor) {
   throw Error(DLB_ERROR_DTYPE, "libtorch has no such element type");
 }
 
-/// The strides for libtorch. Throws for negative strides. Strides of dimensions of size 1, and of
-/// tensors without elements, are ignored and made 0 or 1.
-inline std::vector<std::int64_t> torch_strides(const Tensor &tensor) {
+/// Throws for negative strides. Those of dimensions of size 1, and of tensors without elements, mean
+/// nothing.
+inline void require_torch_strides(const Tensor &tensor) {
+  if (tensor.size() == 0) return;
   const Dims shape = tensor.shape();
-  std::vector<std::int64_t> strides = tensor.strides();
-  const bool empty = tensor.size() == 0;
+  const std::vector<std::int64_t> strides = tensor.strides();
   for (std::size_t dimension = 0; dimension < strides.size(); ++dimension) {
-    std::int64_t &stride = strides[dimension];
-    if (stride >= 0 && !empty) continue;
-    if (!empty && shape[dimension] > 1) {
-      throw Error(DLB_ERROR_LAYOUT,
-                  "stride " + std::to_string(stride) + " of dimension " +
-                      std::to_string(dimension) +
-                      " is negative, which libtorch does not support: clone() the tensor");
-    }
-    stride = stride > 0 ? 1 : 0;
+    if (strides[dimension] >= 0 || shape[dimension] <= 1) continue;
+    throw Error(DLB_ERROR_LAYOUT,
+                "stride " + std::to_string(strides[dimension]) + " of dimension " +
+                    std::to_string(dimension) +
+                    " is negative, which libtorch does not support: clone() the tensor");
   }
-  return strides;
 }
 
 } // namespace detail
@@ -139,8 +144,10 @@ inline std::vector<std::int64_t> torch_strides(const Tensor &tensor) {
 /// memory. A CUDA tensor counts as written on the legacy default stream: if it is written on
 /// another stream, call wait_stream() of the result.
 ///
-/// Throws Error with DLB_ERROR_UNSUPPORTED if the tensor is not a plain strided buffer, and with
-/// DLB_ERROR_INVALID_ARGUMENT if it has elements but no memory.
+/// A tensor is a plain strided buffer if libtorch's dispatch keys for it are those of ordinary
+/// tensors of the CPU or of CUDA, and no others, its storage has memory, and its elements lie within
+/// the storage. Otherwise this throws Error with DLB_ERROR_UNSUPPORTED, which names the dispatch key
+/// or the layout that is in the way.
 inline Tensor from_torch(const at::Tensor &tensor) {
   DLTensor desc = detail::describe_torch(tensor);
   const at::DataPtr &memory = tensor.storage().data_ptr();
@@ -153,7 +160,12 @@ inline Tensor from_torch(const at::Tensor &tensor) {
   return detail::has_view(handle, desc) ? std::move(whole) : whole.share_as(desc);
 }
 
-/// Moves a tensor into libtorch. No data is copied.
+/// Moves a tensor into libtorch. No data is copied. Strides that mean nothing (of dimensions of size 1
+/// and of tensors without elements) become those that libtorch gives its own tensors.
+///
+/// resize_() beyond the memory, set_() and set_data() of the result move it to other memory. Other
+/// dlbridge tensors of the same memory (`tensor.share()` before this call) keep the memory, and do
+/// not see what libtorch writes from then on.
 ///
 /// Throws Error, and leaves `tensor` unchanged: with DLB_ERROR_READ_ONLY for read-only memory,
 /// because libtorch may write all its memory (clone() the tensor); with DLB_ERROR_DEVICE for memory
@@ -172,8 +184,9 @@ inline at::Tensor into_torch(Tensor &&tensor) {
     throw Error(DLB_ERROR_LAYOUT, std::to_string(view.ndim) +
                                       " dimensions are more than the 64 that libtorch can hold");
   }
+  detail::require_torch_strides(tensor);
   const Dims shape = tensor.shape();
-  const std::vector<std::int64_t> strides = detail::torch_strides(tensor);
+  const std::vector<std::int64_t> strides = tensor.strides();
   const bool cuda = view.device.device_type == kDLCUDA;
   const at::Device device =
       cuda ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(view.device.device_id))
@@ -192,5 +205,7 @@ inline at::Tensor into_torch(Tensor &&tensor) {
 }
 
 } // namespace dlbridge
+
+#undef DLBRIDGE_HIDDEN
 
 #endif // DLBRIDGE_TORCH_HPP_

@@ -10,17 +10,22 @@
 enum {
   DLB_TORCH_PLAIN = 0,
   DLB_TORCH_UNDEFINED,
+  DLB_TORCH_KEY, /* it has a dispatch key that no ordinary tensor has: the name is given */
+  DLB_TORCH_BACKEND, /* it is neither on the CPU nor on a CUDA device: the name is given */
+  DLB_TORCH_LAYOUT,  /* it is sparse or opaque: the name of its layout is given */
   DLB_TORCH_NESTED,
-  DLB_TORCH_NOT_STRIDED,
-  DLB_TORCH_NO_STORAGE,
-  DLB_TORCH_FUNCTIONAL,
-  DLB_TORCH_REQUIRES_GRAD,
-  DLB_TORCH_CONJUGATE,
+  DLB_TORCH_QUANTIZED,
+  DLB_TORCH_ZERO, /* a zero tensor, which has no memory */
   DLB_TORCH_NEGATIVE,
+  DLB_TORCH_CONJUGATE,
+  DLB_TORCH_REQUIRES_GRAD,
+  DLB_TORCH_NO_STORAGE,
   DLB_TORCH_COPY_ON_WRITE,
-  DLB_TORCH_DTYPE,
-  DLB_TORCH_DEVICE,
+  DLB_TORCH_NO_ACCESS, /* its storage refuses access to its memory */
+  DLB_TORCH_NO_MEMORY, /* it has elements, but its storage has no memory */
+  DLB_TORCH_SIZES,     /* sizes, strides or offset are negative or too large */
   DLB_TORCH_SHORT_STORAGE,
+  DLB_TORCH_DTYPE,
 };
 
 #ifdef __cplusplus
@@ -35,9 +40,10 @@ enum {
 
 #include <ATen/ATen.h>
 #include <ATen/DLConvertor.h>
-#include <ATen/FunctionalTensorWrapper.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/DispatchKeySet.h>
 #include <c10/core/impl/COW.h>
+#include <c10/util/safe_numerics.h>
 #include <torch/version.h>
 
 static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VERSION_MINOR <= 13,
@@ -45,20 +51,99 @@ static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VER
 
 namespace dlbridge::torch_plain {
 
-// Why a tensor is not a plain strided buffer: one of DLB_TORCH_*. Does not check the element type
-// (but for quantized ones), the device and the size of the storage.
-inline int32_t why_not_plain(const at::Tensor &t) {
-  if (!t.defined()) return DLB_TORCH_UNDEFINED;
-  if (t.is_nested()) return DLB_TORCH_NESTED;
-  if (t.layout() != at::kStrided) return DLB_TORCH_NOT_STRIDED;
-  if (at::functionalization::impl::isFunctionalTensor(t)) return DLB_TORCH_FUNCTIONAL;
-  if (!t.has_storage()) return DLB_TORCH_NO_STORAGE;
-  if (t.requires_grad()) return DLB_TORCH_REQUIRES_GRAD;
-  if (t.is_conj()) return DLB_TORCH_CONJUGATE;
-  if (t.is_neg()) return DLB_TORCH_NEGATIVE;
-  if (t.is_quantized()) return DLB_TORCH_DTYPE;
-  if (c10::impl::cow::is_cow_data_ptr(t.storage().data_ptr())) return DLB_TORCH_COPY_ON_WRITE;
-  return DLB_TORCH_PLAIN;
+// What was found about a tensor: one of DLB_TORCH_*, and with DLB_TORCH_KEY, DLB_TORCH_BACKEND and
+// DLB_TORCH_LAYOUT a name, which is static.
+struct Finding {
+  int32_t reason = DLB_TORCH_PLAIN;
+  const char *name = nullptr;
+};
+
+// The memory and the element type of a plain tensor. `data` is the first element, NULL when there
+// are none.
+struct Plain {
+  void *data;
+  size_t elements;
+  DLDataType dtype;
+  DLDevice device;
+};
+
+// The dispatch keys of ordinary tensors. Libtorch gives every tensor the keys for autograd and
+// autocast of its backend, and inference tensors only the latter.
+inline c10::DispatchKeySet ordinary_keys() {
+  using c10::DispatchKey;
+  return c10::DispatchKeySet({DispatchKey::CPU, DispatchKey::CUDA, DispatchKey::AutogradCPU,
+                              DispatchKey::AutogradCUDA, DispatchKey::ADInplaceOrView,
+                              DispatchKey::AutocastCPU, DispatchKey::AutocastCUDA});
+}
+
+// PyTorch's name for the layout of a sparse or opaque tensor.
+inline const char *layout_name(const at::Tensor &t) {
+  try {
+    switch (t.layout()) {
+    case at::kSparse: return "sparse_coo";
+    case at::kSparseCsr: return "sparse_csr";
+    case at::kSparseCsc: return "sparse_csc";
+    case at::kSparseBsr: return "sparse_bsr";
+    case at::kSparseBsc: return "sparse_bsc";
+    case at::kMkldnn: return "mkldnn";
+    default: break;
+    }
+  } catch (const c10::Error &) {
+    // The tensor does not say.
+  }
+  return "opaque";
+}
+
+// Names what `keys` has beyond the keys of an ordinary tensor. Calls no code of the tensor's, which
+// may be Python code.
+inline Finding name_keys(const at::Tensor &t, c10::DispatchKeySet keys) {
+  using c10::DispatchKey, c10::DispatchKeySet;
+  const DispatchKeySet extra =
+      DispatchKeySet::from_raw_repr(keys.raw_repr() & ~ordinary_keys().raw_repr());
+  // Of a backend its own name says more than the autograd and autocast keys that come with it.
+  const DispatchKeySet left =
+      extra - c10::autocast_dispatch_keyset - DispatchKeySet(DispatchKey::AutogradOther);
+  // libtorch's clone() resolves these three, so what cannot be resolved is named first.
+  const DispatchKeySet lazy({DispatchKey::Conjugate, DispatchKey::Negative,
+                             DispatchKey::ZeroTensor});
+  const DispatchKey key = (left - lazy).highestFunctionalityKey();
+  switch (key) {
+  case DispatchKey::Undefined: break;
+  case DispatchKey::PythonTLSSnapshot: // comes with `Python`, which says more
+    return {DLB_TORCH_KEY, c10::toString(DispatchKey::Python)};
+  case DispatchKey::AutogradNestedTensor:
+  case DispatchKey::NestedTensor: return {DLB_TORCH_NESTED};
+  case DispatchKey::Quantized: return {DLB_TORCH_QUANTIZED};
+  case DispatchKey::Sparse:
+  case DispatchKey::SparseCsr:
+  case DispatchKey::MkldnnCPU: return {DLB_TORCH_LAYOUT, layout_name(t)};
+  default: return {DLB_TORCH_KEY, c10::toString(key)};
+  }
+  if (left.has(DispatchKey::ZeroTensor)) return {DLB_TORCH_ZERO};
+  const c10::BackendComponent backend = keys.highestBackendKey();
+  if (backend != c10::BackendComponent::CPUBit && backend != c10::BackendComponent::CUDABit) {
+    return {DLB_TORCH_BACKEND, c10::toString(c10::toRuntimePerBackendFunctionalityKey(
+                                   DispatchKey::Dense, backend))};
+  }
+  if (left.has(DispatchKey::Negative)) return {DLB_TORCH_NEGATIVE};
+  if (left.has(DispatchKey::Conjugate)) return {DLB_TORCH_CONJUGATE};
+  if (extra.empty()) return {DLB_TORCH_BACKEND, "CPU and CUDA at once"};
+  return {DLB_TORCH_KEY, c10::toString(extra.highestFunctionalityKey())};
+}
+
+// Whether the tensor is an ordinary one, which may require gradients, and why not. Says nothing
+// about its memory.
+inline Finding why_not_ordinary(const at::Tensor &t) {
+  if (!t.defined()) return {DLB_TORCH_UNDEFINED};
+  const c10::DispatchKeySet keys = t.key_set();
+  const bool cpu = keys.has_all(c10::DispatchKeySet(c10::DispatchKey::CPU));
+  const bool cuda = keys.has_all(c10::DispatchKeySet(c10::DispatchKey::CUDA));
+  // An allow-list: a key that a later libtorch adds is refused, not overlooked.
+  if (cpu == cuda || (keys.raw_repr() & ~ordinary_keys().raw_repr()) != 0) {
+    return name_keys(t, keys);
+  }
+  if (!(cpu ? t.is_cpu() : t.is_cuda())) return {DLB_TORCH_BACKEND, "of another device"};
+  return {};
 }
 
 // Writes DLPack's name for the element type. Returns false if DLPack has none, or one of another
@@ -86,41 +171,150 @@ inline bool describe_dtype(const at::Tensor &t, DLDataType *out) {
   }
 }
 
-// Writes DLPack's name for the device. Returns false if DLPack has none.
-inline bool describe_device(const at::Tensor &t, int32_t *device_type, int32_t *device_index) {
-  switch (t.device().type()) {
-  case at::kCPU: *device_type = kDLCPU; break;
-  case at::kCUDA: *device_type = kDLCUDA; break;
-  case at::kMPS: *device_type = kDLMetal; break;
+// How many elements there are, and how many bytes of the storage they reach.
+struct Reach {
+  uint64_t elements = 1;
+  uint64_t bytes = 0;
+};
+
+// Writes what a tensor reaches. Returns false if sizes, strides or the offset are negative, or too
+// large to count. Trusts neither libtorch's own counts, whose products wrap around, nor its flags.
+inline bool measure(const at::Tensor &t, Reach *out) {
+  const at::IntArrayRef sizes = t.sizes(), strides = t.strides();
+  bool bad = t.storage_offset() < 0, empty = false;
+  uint64_t count = 1, last = static_cast<uint64_t>(t.storage_offset());
+  for (size_t dimension = 0; dimension < sizes.size(); ++dimension) {
+    const int64_t size = sizes[dimension], stride = strides[dimension];
+    bad = bad || size < 0 || stride < 0;
+    empty = empty || size == 0;
+    if (empty || bad) continue;
+    uint64_t step = 0;
+    bad = c10::mul_overflows(count, static_cast<uint64_t>(size), &count) ||
+          c10::mul_overflows(static_cast<uint64_t>(size) - 1, static_cast<uint64_t>(stride),
+                             &step) ||
+          c10::add_overflows(last, step, &last);
+  }
+  if (bad) return false;
+  if (empty) {
+    *out = {0, 0};
+    return true;
+  }
+  out->elements = count;
+  return count <= INT64_MAX && !c10::add_overflows(last, uint64_t{1}, &last) &&
+         !c10::mul_overflows(last, static_cast<uint64_t>(t.itemsize()), &out->bytes);
+}
+
+// Whether a storage copies its memory when it is first written.
+template <class Storage> bool is_lazy(const Storage &storage) {
+  if constexpr (requires { storage.has_materializer(); }) {
+    if (storage.has_materializer()) return true;
+  }
+  return c10::impl::cow::is_cow_data_ptr(storage.data_ptr());
+}
+
+// Why the elements of an ordinary tensor cannot be reached, and where its storage begins.
+inline Finding find_memory(const at::Tensor &t, const Reach &reach, void **start) {
+  if (!t.has_storage()) return {DLB_TORCH_NO_STORAGE};
+  try {
+    c10::StorageImpl &storage = *t.storage().unsafeGetStorageImpl();
+    if (is_lazy(storage)) return {DLB_TORCH_COPY_ON_WRITE};
+    *start = storage.mutable_data_ptr().get();
+    // The start itself: an offset would hide that there is no memory.
+    if (reach.elements != 0 && *start == nullptr) return {DLB_TORCH_NO_MEMORY};
+    if (reach.bytes > storage.nbytes()) return {DLB_TORCH_SHORT_STORAGE};
+  } catch (const c10::Error &) {
+    return {DLB_TORCH_NO_ACCESS}; // libtorch throws for some wrapper tensors
+  }
+  return {};
+}
+
+// Reads a tensor if it is a plain strided buffer, or finds why it is none. Changes nothing.
+inline Finding read_plain(const at::Tensor &t, Plain *out) {
+  if (const Finding found = why_not_ordinary(t); found.reason != DLB_TORCH_PLAIN) return found;
+  if (t.requires_grad()) return {DLB_TORCH_REQUIRES_GRAD};
+  Reach reach;
+  if (!measure(t, &reach)) return {DLB_TORCH_SIZES};
+  void *start = nullptr;
+  if (const Finding found = find_memory(t, reach, &start); found.reason != DLB_TORCH_PLAIN) {
+    return found;
+  }
+  if (!describe_dtype(t, &out->dtype)) return {DLB_TORCH_DTYPE};
+  const auto offset = t.storage_offset() * static_cast<int64_t>(t.itemsize());
+  out->data = reach.elements == 0 ? nullptr : static_cast<char *>(start) + offset;
+  out->elements = static_cast<size_t>(reach.elements);
+  out->device = {t.is_cpu() ? kDLCPU : kDLCUDA, t.is_cpu() ? 0 : t.device().index()};
+  return {};
+}
+
+// Whether libtorch may read the elements of a tensor to copy them: clone() believes the sizes.
+inline bool is_copyable(const at::Tensor &t) {
+  switch (why_not_ordinary(t).reason) {
+  case DLB_TORCH_ZERO: return true; // has no memory that is read
+  case DLB_TORCH_PLAIN:
+  case DLB_TORCH_NEGATIVE:
+  case DLB_TORCH_CONJUGATE: break;
   default: return false;
   }
-  *device_index = t.device().has_index() ? t.device().index() : 0;
-  return true;
-}
-
-// Whether every element lies within the storage. Sizes and strides are libtorch's own, not
-// negative.
-inline bool fits_storage(const at::Tensor &t) {
-  if (t.numel() == 0) return true;
-  const size_t whole = t.storage().nbytes();
-  if (t.storage_offset() == 0 && t.is_contiguous()) return t.nbytes() <= whole;
-  // Divides the number of elements that the storage holds, because products of strides may
-  // overflow.
-  const uint64_t capacity = whole / t.itemsize();
-  if (t.storage_offset() < 0 || capacity <= static_cast<uint64_t>(t.storage_offset())) return false;
-  uint64_t left = capacity - 1 - static_cast<uint64_t>(t.storage_offset());
-  for (int64_t dimension = 0; dimension < t.dim(); ++dimension) {
-    const uint64_t steps = static_cast<uint64_t>(t.size(dimension)) - 1;
-    const uint64_t stride = static_cast<uint64_t>(t.stride(dimension));
-    if (stride != 0 && steps > left / stride) return false;
-    left -= steps * stride;
+  Reach reach;
+  if (!measure(t, &reach)) return false;
+  void *start = nullptr;
+  switch (find_memory(t, reach, &start).reason) {
+  case DLB_TORCH_PLAIN: return true;
+  case DLB_TORCH_COPY_ON_WRITE: {
+    const c10::StorageImpl &storage = *t.storage().unsafeGetStorageImpl();
+    return reach.elements == 0 || (storage.data() != nullptr && reach.bytes <= storage.nbytes());
   }
-  return true;
+  default: return false;
+  }
 }
 
-// A description of a tensor over memory of the host or of a CUDA device that libtorch can use.
-// Strides are not negative, and the extent in bytes fits an int64_t: libtorch would abort
-// otherwise.
+// `a * b`, or 1 where that is too large: for strides that mean nothing.
+inline int64_t stride_product(int64_t a, int64_t b) {
+  uint64_t product = 0;
+  const bool too_large =
+      c10::mul_overflows(static_cast<uint64_t>(a), static_cast<uint64_t>(b), &product) ||
+      product > INT64_MAX;
+  return too_large ? 1 : static_cast<int64_t>(product);
+}
+
+// More dimensions than this do not get into libtorch, which counts them in masks of 64 bits.
+constexpr size_t max_dims = 64;
+
+// Strides as libtorch itself would give them. A stride means nothing in a dimension of size 1 and
+// in a tensor without elements, but code that compares strides sees it all the same. So a tensor
+// that is contiguous gets the strides of a contiguous tensor. In other tensors a stride of a
+// dimension of size 1 that is not positive becomes that of a dimension outside of the next one.
+class OrdinaryStrides {
+public:
+  OrdinaryStrides(at::IntArrayRef shape, at::IntArrayRef given) : count_(shape.size()) {
+    TORCH_CHECK(count_ <= max_dims && given.size() == count_, count_, " dimensions are too many");
+    bool empty = false, contiguous = true;
+    int64_t next = 1;
+    for (size_t dimension = count_; dimension-- > 0;) {
+      const int64_t size = shape[dimension];
+      strides_[dimension] = next;
+      empty = empty || size == 0;
+      contiguous = contiguous && (size == 1 || given[dimension] == next);
+      next = stride_product(next, size > 1 ? size : 1);
+    }
+    if (empty || contiguous) return;
+    next = 1;
+    for (size_t dimension = count_; dimension-- > 0;) {
+      const bool idle = shape[dimension] == 1 && given[dimension] <= 0;
+      strides_[dimension] = idle ? next : given[dimension];
+      next = stride_product(strides_[dimension], shape[dimension]);
+    }
+  }
+  operator at::IntArrayRef() const { return {strides_, count_}; }
+
+private:
+  int64_t strides_[max_dims];
+  size_t count_;
+};
+
+// A description of a tensor over memory of the host or of a CUDA device that libtorch can use. The
+// strides that mean something are not negative, and the extent in bytes fits an int64_t: libtorch
+// would abort otherwise.
 struct Blob {
   void *data;
   at::IntArrayRef shape;
@@ -166,7 +360,8 @@ inline std::unique_ptr<at::Tensor> from_blob(const Blob &blob, void *context,
   c10::StorageImpl *storage_impl = storage.get();
   auto tensor = std::make_unique<at::Tensor>(at::detail::make_tensor<c10::TensorImpl>(
       c10::Storage(std::move(storage)), c10::DispatchKeySet(key), type));
-  tensor->unsafeGetTensorImpl()->set_sizes_and_strides(blob.shape, blob.strides);
+  tensor->unsafeGetTensorImpl()->set_sizes_and_strides(blob.shape,
+                                                       OrdinaryStrides(blob.shape, blob.strides));
   // Nothing can fail any more: the storage takes the context.
   const bool exchanged =
       storage_impl->mutable_data_ptr().compare_exchange_deleter(release_nothing, release);

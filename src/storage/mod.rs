@@ -16,6 +16,7 @@ use std::any::{Any, TypeId};
 use std::ffi::c_void;
 use std::mem::offset_of;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 use crate::contain_panic::contain_panic;
 use crate::device_state::DeviceStateCell;
@@ -93,6 +94,8 @@ impl OwnerType {
 struct StorageHeader {
     /// C++ holds a thin pointer to the inner struct as a deleter's context, and calls this.
     release: unsafe extern "C" fn(*mut c_void),
+    /// [`THIS_COPY`]: C++ compares it before it takes a context for one of this crate's.
+    copy: &'static AtomicU8,
     owner_type: &'static OwnerType,
     state: StorageState,
     /// Whether this crate allocated the memory for a copy (DLPack's `IS_COPIED`).
@@ -110,9 +113,22 @@ struct StorageInner<O: ?Sized> {
     owner: Guarded<O>,
 }
 
-// `shim.cpp` calls the function at the beginning of the context that it was given.
+// `shim.cpp` calls the function at the beginning of the context that it was given, and compares what
+// follows.
 const _: () = assert!(offset_of!(StorageHeader, release) == 0);
+const _: () = assert!(offset_of!(StorageHeader, copy) == size_of::<*const c_void>());
 const _: () = assert!(offset_of!(StorageInner<()>, header) == 0);
+
+/// Its address tells this copy of the crate from other copies in the same process, whose headers may
+/// be laid out in another way. An atomic is in writable memory, which linkers do not merge.
+static THIS_COPY: AtomicU8 = AtomicU8::new(0);
+
+/// The address that the headers of this copy of the crate hold after their release function.
+#[cfg(feature = "torch")]
+#[inline]
+pub(crate) fn this_copy() -> *const c_void {
+    (&raw const THIS_COPY).cast()
+}
 
 /// An owner out of reach of shared references.
 #[repr(transparent)]
@@ -139,6 +155,7 @@ impl Storage {
     fn new<O: StorageOwner>(owner: O, owner_type: &'static OwnerType, state: StorageState) -> Self {
         let header = StorageHeader {
             release,
+            copy: &THIS_COPY,
             owner_type,
             state,
             copied: false,
@@ -361,7 +378,9 @@ impl Storage {
     pub(crate) unsafe fn from_raw(raw: *const c_void) -> Self {
         // SAFETY: every inner struct starts with a header (asserted above), and the reference that
         // the caller passes keeps it alive.
-        let owner_type = unsafe { (*raw.cast::<StorageHeader>()).owner_type };
+        let header = unsafe { &*raw.cast::<StorageHeader>() };
+        debug_assert!(std::ptr::eq(header.copy, &raw const THIS_COPY), "not of this crate");
+        let owner_type = header.owner_type;
         // SAFETY: `widen` gives back the pointer that `Arc::into_raw` gave; the caller passes the
         // one reference behind it.
         Self(unsafe { Arc::from_raw((owner_type.widen)(raw)) })

@@ -92,6 +92,9 @@ fn raw_pointers_carry_one_reference() {
     // SAFETY: `raw` holds its reference until `release` below.
     let mut shared = unsafe { Storage::with_raw(raw, |storage| storage.share()) };
     assert!(shared.is_copied() && !shared.is_unique());
+    // SAFETY: every inner struct begins with a header, and the reference lives.
+    let header = unsafe { &*raw.cast::<StorageHeader>() };
+    assert!(std::ptr::eq(header.copy, &raw const THIS_COPY), "what C++ recognises");
     // SAFETY: the one call that this pointer's reference stands for.
     unsafe { release(raw) };
     assert!(shared.is_unique());

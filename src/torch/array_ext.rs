@@ -24,7 +24,9 @@ pub trait ArrayTorchExt {
     fn to_torch(&self) -> Result<tch::Tensor>;
 
     /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied;
-    /// the array's memory is released when libtorch is done with it.
+    /// the array's memory is released when libtorch is done with it. `resize_` beyond the memory,
+    /// `set_source_tensor_` and `set_data` move the tensor to other memory: then the array's is
+    /// released, and `into_array` gives [`Error::NotOriginal`].
     ///
     /// ```
     /// use dlbridge::{ArrayTorchExt, TorchExt};

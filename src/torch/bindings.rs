@@ -5,17 +5,22 @@ use crate::ffi::*;
 
 pub const DLB_TORCH_PLAIN: _bindgen_ty_1 = 0;
 pub const DLB_TORCH_UNDEFINED: _bindgen_ty_1 = 1;
-pub const DLB_TORCH_NESTED: _bindgen_ty_1 = 2;
-pub const DLB_TORCH_NOT_STRIDED: _bindgen_ty_1 = 3;
-pub const DLB_TORCH_NO_STORAGE: _bindgen_ty_1 = 4;
-pub const DLB_TORCH_FUNCTIONAL: _bindgen_ty_1 = 5;
-pub const DLB_TORCH_REQUIRES_GRAD: _bindgen_ty_1 = 6;
-pub const DLB_TORCH_CONJUGATE: _bindgen_ty_1 = 7;
+pub const DLB_TORCH_KEY: _bindgen_ty_1 = 2;
+pub const DLB_TORCH_BACKEND: _bindgen_ty_1 = 3;
+pub const DLB_TORCH_LAYOUT: _bindgen_ty_1 = 4;
+pub const DLB_TORCH_NESTED: _bindgen_ty_1 = 5;
+pub const DLB_TORCH_QUANTIZED: _bindgen_ty_1 = 6;
+pub const DLB_TORCH_ZERO: _bindgen_ty_1 = 7;
 pub const DLB_TORCH_NEGATIVE: _bindgen_ty_1 = 8;
-pub const DLB_TORCH_COPY_ON_WRITE: _bindgen_ty_1 = 9;
-pub const DLB_TORCH_DTYPE: _bindgen_ty_1 = 10;
-pub const DLB_TORCH_DEVICE: _bindgen_ty_1 = 11;
-pub const DLB_TORCH_SHORT_STORAGE: _bindgen_ty_1 = 12;
+pub const DLB_TORCH_CONJUGATE: _bindgen_ty_1 = 9;
+pub const DLB_TORCH_REQUIRES_GRAD: _bindgen_ty_1 = 10;
+pub const DLB_TORCH_NO_STORAGE: _bindgen_ty_1 = 11;
+pub const DLB_TORCH_COPY_ON_WRITE: _bindgen_ty_1 = 12;
+pub const DLB_TORCH_NO_ACCESS: _bindgen_ty_1 = 13;
+pub const DLB_TORCH_NO_MEMORY: _bindgen_ty_1 = 14;
+pub const DLB_TORCH_SIZES: _bindgen_ty_1 = 15;
+pub const DLB_TORCH_SHORT_STORAGE: _bindgen_ty_1 = 16;
+pub const DLB_TORCH_DTYPE: _bindgen_ty_1 = 17;
 pub type _bindgen_ty_1 = ::std::os::raw::c_uint;
 #[repr(C)]
 #[derive(Debug)]
@@ -33,6 +38,21 @@ pub const DLB_TORCH_SHARED_STORAGE: _bindgen_ty_2 = 2;
 pub const DLB_TORCH_EXTERNAL_MEMORY: _bindgen_ty_2 = 3;
 pub type _bindgen_ty_2 = ::std::os::raw::c_uint;
 #[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dlb_torch_context {
+    pub release: ::std::option::Option<unsafe extern "C" fn(context: *mut ::std::os::raw::c_void)>,
+    pub copy: *const ::std::os::raw::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of dlb_torch_context"][::std::mem::size_of::<dlb_torch_context>() - 16usize];
+    ["Alignment of dlb_torch_context"][::std::mem::align_of::<dlb_torch_context>() - 8usize];
+    ["Offset of field: dlb_torch_context::release"]
+        [::std::mem::offset_of!(dlb_torch_context, release) - 0usize];
+    ["Offset of field: dlb_torch_context::copy"]
+        [::std::mem::offset_of!(dlb_torch_context, copy) - 8usize];
+};
+#[repr(C)]
 pub struct dlb_torch_view {
     pub data: *mut ::std::os::raw::c_void,
     pub shape: *const i64,
@@ -40,15 +60,15 @@ pub struct dlb_torch_view {
     pub ndim: usize,
     pub len: usize,
     pub dtype: DLDataType,
-    pub device_type: i32,
-    pub device_index: i32,
+    pub device: DLDevice,
     pub plain: i32,
     pub exclusive: i32,
+    pub name: *const ::std::os::raw::c_char,
     pub context: *mut ::std::os::raw::c_void,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of dlb_torch_view"][::std::mem::size_of::<dlb_torch_view>() - 72usize];
+    ["Size of dlb_torch_view"][::std::mem::size_of::<dlb_torch_view>() - 80usize];
     ["Alignment of dlb_torch_view"][::std::mem::align_of::<dlb_torch_view>() - 8usize];
     ["Offset of field: dlb_torch_view::data"]
         [::std::mem::offset_of!(dlb_torch_view, data) - 0usize];
@@ -61,16 +81,16 @@ const _: () = {
     ["Offset of field: dlb_torch_view::len"][::std::mem::offset_of!(dlb_torch_view, len) - 32usize];
     ["Offset of field: dlb_torch_view::dtype"]
         [::std::mem::offset_of!(dlb_torch_view, dtype) - 40usize];
-    ["Offset of field: dlb_torch_view::device_type"]
-        [::std::mem::offset_of!(dlb_torch_view, device_type) - 44usize];
-    ["Offset of field: dlb_torch_view::device_index"]
-        [::std::mem::offset_of!(dlb_torch_view, device_index) - 48usize];
+    ["Offset of field: dlb_torch_view::device"]
+        [::std::mem::offset_of!(dlb_torch_view, device) - 44usize];
     ["Offset of field: dlb_torch_view::plain"]
         [::std::mem::offset_of!(dlb_torch_view, plain) - 52usize];
     ["Offset of field: dlb_torch_view::exclusive"]
         [::std::mem::offset_of!(dlb_torch_view, exclusive) - 56usize];
+    ["Offset of field: dlb_torch_view::name"]
+        [::std::mem::offset_of!(dlb_torch_view, name) - 64usize];
     ["Offset of field: dlb_torch_view::context"]
-        [::std::mem::offset_of!(dlb_torch_view, context) - 64usize];
+        [::std::mem::offset_of!(dlb_torch_view, context) - 72usize];
 };
 unsafe extern "C" {
     pub fn dlb_torch_from_blob(
@@ -87,6 +107,7 @@ unsafe extern "C" {
 unsafe extern "C" {
     pub fn dlb_torch_read(
         tensor: *const dlb_torch_tensor,
+        copy: *const ::std::os::raw::c_void,
         out: *mut dlb_torch_view,
     ) -> *mut ::std::os::raw::c_char;
 }

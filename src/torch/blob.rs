@@ -1,18 +1,18 @@
 //! Buffers of ours as libtorch tensors, and copies in libtorch's own memory.
 
-use std::borrow::Cow;
 use std::ffi::c_void;
 
 use super::bindings::{dlb_torch_empty, dlb_torch_from_blob};
 use super::dtype::is_supported;
 use super::shim::make;
+use super::tensor_info::EMPTY_ADDRESS;
 use crate::buffer::advise_huge_pages;
 use crate::copy::Memory;
 use crate::ffi::{DLDataType, DLDevice};
 use crate::layout::TORCH_RANK;
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::Storage;
-use crate::{DType, Descriptor, Device, Error, Layout, MemoryFormat, Result, cuda, host_copy};
+use crate::{DType, Descriptor, Device, Error, MemoryFormat, Result, cuda, host_copy};
 
 /// libtorch counts devices in 8 bits.
 const MAX_INDEX: i32 = 127;
@@ -42,19 +42,6 @@ pub(super) fn require_representable(descriptor: &Descriptor) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Strides for libtorch: those that do not matter are made harmless.
-#[inline]
-fn strides(layout: &Layout) -> Cow<'_, [i64]> {
-    let dims = || layout.shape().iter().zip(layout.strides());
-    if !layout.is_empty() && dims().all(|(_, &stride)| stride >= 0) {
-        return Cow::Borrowed(layout.strides());
-    }
-    let harmless = |(&size, &stride): (&i64, &i64)| {
-        if size <= 1 || layout.is_empty() { 0.max(stride.min(1)) } else { stride }
-    };
-    Cow::Owned(dims().map(harmless).collect())
 }
 
 fn dl(dtype: DType) -> DLDataType {
@@ -94,18 +81,14 @@ pub(super) unsafe fn from_buffer(
 #[inline]
 unsafe fn from_context(context: *mut c_void, descriptor: &Descriptor) -> Result<tch::Tensor> {
     let (layout, device) = (descriptor.layout(), descriptor.device());
-    let (strides, dtype) = (strides(layout), dl(descriptor.dtype()));
-    // The address of an empty tensor is not used, but should not be NULL.
-    let data = match layout.is_empty() {
-        true => std::ptr::without_provenance_mut(64),
-        false => descriptor.data_ptr(),
-    };
+    let (strides, dtype) = (layout.strides(), dl(descriptor.dtype()));
+    let data = if layout.is_empty() { EMPTY_ADDRESS } else { descriptor.data_ptr() };
     let device =
         DLDevice { device_type: device.device_type.cast_unsigned(), device_id: device.index };
     let (shape, rank) = (layout.shape().as_ptr(), layout.ndim());
-    // SAFETY: `require_representable` and the invariants of a descriptor: sizes and strides are not
-    // negative and stay within the address space. The context begins with its release function
-    // (asserted in `storage`).
+    // SAFETY: `require_representable` and the invariants of a descriptor: sizes, and strides that mean
+    // something, are not negative and stay within the address space. The context begins with a
+    // `dlb_torch_context` (asserted in `storage`).
     make(|out| unsafe {
         dlb_torch_from_blob(data, shape, strides.as_ptr(), rank, dtype, device, context, out)
     })
@@ -120,9 +103,9 @@ pub(super) unsafe fn copy_of(source: &Descriptor) -> Result<tch::Tensor> {
     let layout = source.layout().cloned(MemoryFormat::Preserve)?;
     require_representable(&source.relocated(source.data_ptr().cast(), layout.clone()))?;
     host_copy::require_copyable(source)?;
-    let (strides, dtype) = (strides(&layout), dl(source.dtype()));
+    let (strides, dtype) = (layout.strides(), dl(source.dtype()));
     let (shape, rank) = (layout.shape().as_ptr(), layout.ndim());
-    // SAFETY: sizes and strides are not negative.
+    // SAFETY: `require_representable` passed: sizes, and strides that mean something, are not negative.
     let tensor = make(|out| unsafe { dlb_torch_empty(shape, strides.as_ptr(), rank, dtype, out) })?;
     let target = tensor.data_ptr().cast::<u8>();
     advise_huge_pages(target, source.nbytes());

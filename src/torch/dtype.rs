@@ -55,7 +55,7 @@ impl TryFrom<Kind> for DType {
     fn try_from(kind: Kind) -> Result<Self, Error> {
         let found = DTYPES.iter().find(|(_, theirs)| *theirs == Some(kind));
         found.map(|&(ours, _)| ours).ok_or(Error::NotPlainTensor {
-            reason: "has a quantized kind, which DLPack does not have",
+            reason: "has a quantized kind, which DLPack does not have".into(),
             remedy: "use dequantize() first",
         })
     }

@@ -54,7 +54,7 @@ fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
     let context = unsafe { Storage::exclusive(FormerOwner(None)) }.into_raw();
     let mut former = std::ptr::null_mut();
     // SAFETY: a plain tensor that owns its memory alone, so that no other code reads its storage;
-    // the context begins with its release function (asserted in `storage`).
+    // the context begins with a `dlb_torch_context` (asserted in `storage`).
     let adopted = check(unsafe { dlb_torch_adopt(handle(tensor), context, &raw mut former) });
     // SAFETY: made above; on success libtorch holds the reference, and no other code uses it yet.
     unsafe {

@@ -9,11 +9,13 @@
 //! Invariants:
 //! * Memory of ours enters libtorch through [`blob::from_buffer`] only, whose context is a
 //!   reference to the memory's `Storage`. Memory that comes back with that context is unwrapped, so
-//!   passing back and forth does not add layers.
+//!   passing back and forth does not add layers. The context is recognised by the address of its
+//!   deleter and by an address that only this copy of the crate has.
 //! * Memory becomes [`Access::Exclusive`](crate::Access::Exclusive) only after libtorch's own
 //!   reference counts, and the deleter of the memory, prove that nothing else reaches it.
 //! * libtorch gets nothing that it would abort on, and nothing of a libtorch tensor is read before
-//!   the tensor was found to be a plain strided buffer.
+//!   the tensor was found to be a plain strided buffer: its dispatch keys are all among those of an
+//!   ordinary tensor, its storage has memory, and the elements lie within it.
 
 mod array_ext;
 mod blob;
@@ -25,6 +27,8 @@ mod shim;
 mod tensor;
 mod tensor_ext;
 mod tensor_info;
+#[cfg(test)]
+mod tests;
 
 /// What `shim.h` declares.
 #[allow(nonstandard_style, unreachable_pub, clippy::all)]

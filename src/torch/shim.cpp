@@ -2,6 +2,7 @@
 
 #include "shim.h"
 
+#include <ATen/core/grad_mode.h>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -43,16 +44,21 @@ template <class Body> char *guarded(Body body) noexcept {
   }
 }
 
-// The deleter of all memory of ours. Its address is how such memory is recognised.
-void release(void *context) noexcept { (*static_cast<void (**)(void *)>(context))(context); }
+// The deleter of all memory of ours.
+void release(void *context) noexcept { static_cast<dlb_torch_context *>(context)->release(context); }
+
+// Whether this very copy of dlbridge made the memory. The address of the deleter does not suffice: a
+// linker may fold functions with the same instructions, also those of two copies of dlbridge.
+bool is_ours(const at::DataPtr &data, const void *copy) {
+  return data.get_deleter() == release && data.get_context() != nullptr &&
+         static_cast<const dlb_torch_context *>(data.get_context())->copy == copy;
+}
 
 at::IntArrayRef dims(const int64_t *values, size_t ndim) { return {values, ndim}; }
 
-// The same tensor, unless reading its elements would leave its storage.
+// The same tensor, unless libtorch would read memory that the tensor does not have.
 const at::Tensor &checked(const at::Tensor &t) {
-  const bool strided =
-      t.defined() && !t.is_nested() && t.layout() == at::kStrided && t.has_storage();
-  TORCH_CHECK(!strided || fits_storage(t), "the tensor reaches beyond its storage");
+  TORCH_CHECK(is_copyable(t), "the tensor reaches beyond its storage, or is not an ordinary one");
   return t;
 }
 
@@ -115,24 +121,24 @@ char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strid
   });
 }
 
-char *dlb_torch_read(const dlb_torch_tensor *tensor, dlb_torch_view *out) {
+char *dlb_torch_read(const dlb_torch_tensor *tensor, const void *copy, dlb_torch_view *out) {
   return guarded([&] {
     const at::Tensor &t = as_tensor(tensor);
     dlb_torch_view view{};
-    view.plain = why_not_plain(t);
-    if (view.plain == DLB_TORCH_PLAIN && !describe_device(t, &view.device_type, &view.device_index))
-      view.plain = DLB_TORCH_DEVICE;
-    if (view.plain == DLB_TORCH_PLAIN && !describe_dtype(t, &view.dtype))
-      view.plain = DLB_TORCH_DTYPE;
-    if (view.plain == DLB_TORCH_PLAIN && !fits_storage(t)) view.plain = DLB_TORCH_SHORT_STORAGE;
-    if (view.plain == DLB_TORCH_PLAIN) {
+    Plain plain{};
+    const Finding found = read_plain(t, &plain);
+    view.plain = found.reason;
+    view.name = found.name;
+    if (found.reason == DLB_TORCH_PLAIN) {
       const at::DataPtr &data = t.storage().data_ptr();
-      const bool ours = data.get_deleter() == release;
-      view.data = const_cast<void *>(t.const_data_ptr());
+      const bool ours = is_ours(data, copy);
+      view.data = plain.data;
       view.shape = t.sizes().data();
       view.strides = t.strides().data();
       view.ndim = static_cast<size_t>(t.dim());
-      view.len = static_cast<size_t>(t.numel());
+      view.len = plain.elements;
+      view.dtype = plain.dtype;
+      view.device = plain.device;
       view.context = ours ? data.get_context() : nullptr;
       view.exclusive = why_not_exclusive(t, ours);
     }
@@ -144,7 +150,8 @@ char *dlb_torch_empty(const int64_t *shape, const int64_t *strides, size_t ndim,
                       dlb_torch_tensor **out) {
   return guarded([&] {
     const at::ScalarType type = at::toScalarType(dtype);
-    *out = into_handle(at::detail::empty_strided_cpu(dims(shape, ndim), dims(strides, ndim), type));
+    const OrdinaryStrides ordinary(dims(shape, ndim), dims(strides, ndim));
+    *out = into_handle(at::detail::empty_strided_cpu(dims(shape, ndim), ordinary, type));
   });
 }
 

@@ -27,6 +27,15 @@ enum {
   DLB_TORCH_EXTERNAL_MEMORY,
 };
 
+/*
+ * What the context of memory of ours begins with: a function that releases it, and an address that
+ * only the copy of dlbridge that made it has.
+ */
+typedef struct {
+  void (*release)(void *context);
+  const void *copy;
+} dlb_torch_context;
+
 /* What a tensor looks like. `shape` and `strides` live as long as the tensor is not changed. */
 typedef struct {
   void *data; /* first element; NULL when there are none */
@@ -35,31 +44,39 @@ typedef struct {
   size_t ndim;
   size_t len; /* elements */
   DLDataType dtype;
-  int32_t device_type; /* of DLPack */
-  int32_t device_index;
+  DLDevice device;
   int32_t plain;     /* DLB_TORCH_PLAIN or a reason; only then does the rest mean anything */
   int32_t exclusive; /* DLB_TORCH_EXCLUSIVE or a reason */
+  const char *name;  /* with some reasons, the name of what was found: static */
   void *context;     /* what `dlb_torch_from_blob` was given, if the memory is ours, else NULL */
 } dlb_torch_view;
 
 /*
- * Makes a tensor over memory of ours on the host or a CUDA device, without copying. Strides are not
- * negative, and the extent in bytes fits an int64_t: libtorch would abort otherwise.
+ * Makes a tensor over memory of ours on the host or a CUDA device, without copying. Strides that
+ * mean something are not negative, and the extent in bytes fits an int64_t: libtorch would abort
+ * otherwise. Strides that mean nothing become those that libtorch would give.
  *
- * `context` points to a function `void release(void *context)`, called once when libtorch is done
+ * `context` points to a `dlb_torch_context`, whose function is called once when libtorch is done
  * with the memory; resizing the tensor gives it other memory. On failure it has not been called.
  */
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
                           DLDataType dtype, DLDevice device, void *context, dlb_torch_tensor **out);
 
-/* Reads a tensor and decides whether it is plain and exclusive. Materialises nothing. */
-char *dlb_torch_read(const dlb_torch_tensor *tensor, dlb_torch_view *out);
+/*
+ * Reads a tensor and decides whether it is plain and exclusive. Materialises nothing. Memory is ours
+ * if its context has the address `copy`.
+ */
+char *dlb_torch_read(const dlb_torch_tensor *tensor, const void *copy, dlb_torch_view *out);
 
-/* A new dense CPU tensor of unspecified content; strides are not negative. */
+/* A new dense CPU tensor of unspecified content; strides that mean something are not negative. */
 char *dlb_torch_empty(const int64_t *shape, const int64_t *strides, size_t ndim, DLDataType dtype,
                       dlb_torch_tensor **out);
 
-/* A deep copy without autograd history, conjugation and negation resolved. */
+/*
+ * A deep copy without autograd history, with memory for zero tensors, conjugation and negation
+ * resolved. Fails for other tensors that are not ordinary, and for those that reach beyond their
+ * storage.
+ */
 char *dlb_torch_clone(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 
 /* A deep copy on the CPU, on which the copy has arrived. */

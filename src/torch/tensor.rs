@@ -41,6 +41,13 @@ impl Tensor {
     /// is released when libtorch is done with it. A tensor that came from libtorch becomes what it
     /// was.
     ///
+    /// `resize_` beyond the memory, `set_source_tensor_` and `set_data` move the libtorch tensor to
+    /// other memory. Then the moved memory is released, and the libtorch tensor does not come back
+    /// as the `Array` or `Vec` that it was.
+    ///
+    /// libtorch gets the strides as they are, except those that mean nothing: in dimensions of size
+    /// 1 and in tensors without elements they become those that libtorch gives its own tensors.
+    ///
     /// Memory of a CUDA device is ready on the legacy default stream, which is libtorch's unless it
     /// is told otherwise. libtorch wants CUDA of its own for it.
     ///
@@ -83,6 +90,9 @@ impl Tensor {
     /// [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`].
     ///
     /// # Safety
+    /// libtorch can reach every byte from the lowest to the highest element, also those between
+    /// elements, and "the memory" means all of them:
+    ///
     /// * Nothing writes the memory through libtorch while a Rust view of it lives or a call of this
     ///   crate reads it, and nothing reads or writes it through libtorch while Rust writes it.
     /// * No code outside writes it while it is read through libtorch, or reads it while it is

@@ -6,7 +6,7 @@ use super::bindings::dlb_torch_clone;
 use super::export;
 use super::owner::TorchOwner;
 use super::shim::{handle, make};
-use super::tensor_info::{TensorInfo, tensor_info};
+use super::tensor_info::{TensorInfo, require_copyable, tensor_info};
 #[cfg(doc)]
 use crate::Access;
 use crate::ndarray::{NdArray, row_major, view, view_mut};
@@ -17,9 +17,11 @@ use crate::{Element, Error, Exported, List, Rejected, Result, Tensor, host_copy}
 /// Conversions of libtorch tensors.
 ///
 /// `into_` and `as_` methods want a tensor that is a plain strided buffer and owns its memory
-/// alone: no other tensor, view, lazy clone, autograd graph or file shares it. `to_` methods copy,
-/// and take tensors that share their memory, require grad, are conjugated, negated or lazy clones
-/// as well. Every method may give [`Error::Libtorch`] with libtorch's own words.
+/// alone: no other tensor, view, lazy clone, autograd graph or file shares it. A tensor is plain if
+/// libtorch's dispatch keys for it are those of ordinary tensors of the CPU or of CUDA, and no
+/// others; an error names the key or the layout that is in the way. `to_` methods copy, and take
+/// tensors that share their memory, require grad, are conjugated, negated, zero tensors or lazy
+/// clones as well. Every method may give [`Error::Libtorch`] with libtorch's own words.
 pub trait TorchExt: Sized {
     /// Moves the tensor. Nothing is copied.
     ///
@@ -29,9 +31,9 @@ pub trait TorchExt: Sized {
     /// another, call `wait_stream`.
     ///
     /// # Errors
-    /// [`Error::TorchNotExclusive`] when other code reaches the memory; [`Error::NotPlainTensor`],
-    /// or [`Error::InvalidDescriptor`] when it has elements but no memory, when the tensor is more
-    /// than a plain strided buffer. The tensor comes back inside the error.
+    /// [`Error::TorchNotExclusive`] when other code reaches the memory; [`Error::NotPlainTensor`]
+    /// when the tensor is more than a plain strided buffer, has elements but no memory, or reaches
+    /// beyond its storage. The tensor comes back inside the error.
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>>;
 
     /// Moves the tensor into an array that owns it: Python's `t.numpy()`. Nothing is copied.
@@ -83,11 +85,11 @@ pub trait TorchExt: Sized {
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
 
     /// Copies the tensor, in the order of its strides. Gradients are left behind; conjugation and
-    /// negation are carried out.
+    /// negation are carried out, and zero tensors become zeros in memory.
     ///
     /// # Errors
-    /// [`Error::NotPlainTensor`] when the copy is no plain strided buffer either (sparse, nested,
-    /// quantized, meta); [`Error::Libtorch`].
+    /// [`Error::NotPlainTensor`] when the copy would be no plain strided buffer either (sparse,
+    /// nested, quantized, meta, batched, …); [`Error::Libtorch`].
     fn to_tensor(&self) -> Result<Tensor>;
 
     /// Copies the elements into a new row-major `Array`: Python's `t.numpy(force=True)` where it
@@ -120,25 +122,41 @@ pub trait TorchExt: Sized {
 
     /// Sees the tensor as an array without proof that nothing writes it.
     ///
+    /// Everything but that proof is checked: the tensor is a plain strided buffer (zero tensors,
+    /// sparse tensors and others are refused by name here too), its storage has memory and covers
+    /// all elements, the memory is on the host and aligned, element type and rank are right, and
+    /// the bytes of bools are 0 or 1.
+    ///
     /// # Errors
-    /// As for [`into_ndarray`](Self::into_ndarray), but for [`Error::TorchNotExclusive`].
+    /// As for [`into_ndarray`](Self::into_ndarray), but for [`Error::TorchNotExclusive`] and
+    /// [`Error::Aliased`].
     ///
     /// # Safety
-    /// * While the call runs and the view lives, no code writes the tensor's memory, resizes or
-    ///   replaces it.
+    /// * While the call runs and the view lives, no code writes any byte from the lowest to the
+    ///   highest element of the tensor: not through this handle, its clones, views and other
+    ///   tensors of the same storage, nor outside of libtorch, on any thread.
+    /// * For as long, no code frees, resizes or replaces the memory: `resize_` beyond the storage,
+    ///   `set_source_tensor_`, `set_data`, and the first write to a lazy clone do.
     unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
 
     /// Moves the tensor without proof that nothing else reaches its memory: the result is
-    /// [`Access::Aliased`], writable. Nothing is copied.
+    /// [`Access::Aliased`], writable and trusted. Nothing is copied.
+    ///
+    /// Everything but that proof is checked: the tensor is a plain strided buffer (zero tensors,
+    /// sparse tensors and others are refused by name here too), its storage has memory and covers
+    /// all elements.
     ///
     /// # Errors
-    /// [`Error::NotPlainTensor`] or [`Error::InvalidDescriptor`] when the tensor is more than a
-    /// plain strided buffer. The tensor comes back inside the error.
+    /// [`Error::NotPlainTensor`] when the tensor is more than a plain strided buffer. The tensor
+    /// comes back inside the error.
     ///
     /// # Safety
-    /// * Until the result's owner is dropped, no code resizes or replaces the memory.
-    /// * No code writes it while a Rust view of it lives or a call of this crate reads it, and a
-    ///   bool buffer holds the bytes 0 and 1 only.
+    /// * Until the result and everything that shares its memory is dropped, no code resizes or
+    ///   replaces the memory: `resize_` beyond the storage, `set_source_tensor_`, `set_data` and
+    ///   the first write to a lazy clone do.
+    /// * While a Rust view of the memory lives or a call of this crate reads it, no code writes any
+    ///   byte from the lowest to the highest element.
+    /// * A bool buffer holds the bytes 0 and 1 only.
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>>;
 }
 
@@ -219,6 +237,7 @@ impl TorchExt for tch::Tensor {
     }
 
     fn to_tensor(&self) -> Result<Tensor> {
+        require_copyable(self)?;
         // SAFETY: a valid tensor and room for the result.
         let clone = make(|out| unsafe { dlb_torch_clone(handle(self), out) })?;
         Ok(clone.into_tensor()?)

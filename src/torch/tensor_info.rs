@@ -1,14 +1,18 @@
 //! What a libtorch tensor says of itself: read, checked, and never changed.
 
-use std::ffi::c_void;
+use std::borrow::Cow;
+use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use super::bindings::*;
 use super::shim::{check, handle};
-use crate::ffi::DLDataType;
-use crate::storage::Storage;
+use crate::ffi::{DLDataType, DLDevice};
+use crate::storage::{Storage, this_copy};
 use crate::{DType, Descriptor, Device, Error, Layout, Result};
+
+/// The address of tensors without elements, on either side: not NULL, and aligned for every type.
+pub(super) const EMPTY_ADDRESS: *mut c_void = std::ptr::without_provenance_mut(64);
 
 /// A plain tensor as the shim read it.
 pub(super) struct TensorInfo {
@@ -25,11 +29,7 @@ pub(super) struct TensorInfo {
 /// Reads a tensor, and refuses one that is not a plain strided buffer. Changes nothing.
 #[inline]
 pub(super) fn tensor_info(tensor: &tch::Tensor) -> Result<TensorInfo> {
-    let mut view = MaybeUninit::uninit();
-    // SAFETY: a valid tensor and room for the result.
-    check(unsafe { dlb_torch_read(handle(tensor), view.as_mut_ptr()) })?;
-    // SAFETY: the shim writes the result on success.
-    let view: dlb_torch_view = unsafe { view.assume_init() };
+    let view = read(tensor)?;
     if view.plain.cast_unsigned() != DLB_TORCH_PLAIN {
         return Err(refusal(&view));
     }
@@ -39,16 +39,29 @@ pub(super) fn tensor_info(tensor: &tch::Tensor) -> Result<TensorInfo> {
     let strides = unsafe { numbers(view.strides, view.ndim) };
     let DLDataType { code, bits, lanes } = view.dtype;
     let dtype = DType { code, bits, lanes };
-    let device = Device { device_type: view.device_type, index: view.device_index };
+    let DLDevice { device_type, device_id: index } = view.device;
+    let device = Device { device_type: device_type.cast_signed(), index };
     let (shape, strides) = (shape.iter().copied(), strides.iter().copied());
-    // libtorch's sizes and strides are not negative, and the shim compared them with the storage.
+    // The shim checked that sizes and strides are not negative, counted the elements, and compared
+    // what they reach with the storage.
     let layout = Layout::from_checked(shape, strides, view.ndim, view.len);
+    // libtorch gives no address to a tensor without elements.
+    let data = if layout.is_empty() { EMPTY_ADDRESS } else { view.data };
     Ok(TensorInfo {
-        descriptor: Descriptor::from_allocated(view.data, layout, dtype, device)?,
+        descriptor: Descriptor::from_allocated(data, layout, dtype, device)?,
         exclusive: view.exclusive.cast_unsigned(),
         exported: false,
         context: NonNull::new(view.context),
     })
+}
+
+#[inline]
+fn read(tensor: &tch::Tensor) -> Result<dlb_torch_view> {
+    let mut view = MaybeUninit::uninit();
+    // SAFETY: a valid tensor and room for the result.
+    check(unsafe { dlb_torch_read(handle(tensor), this_copy(), view.as_mut_ptr()) })?;
+    // SAFETY: the shim writes the result on success.
+    Ok(unsafe { view.assume_init() })
 }
 
 impl TensorInfo {
@@ -95,6 +108,21 @@ impl TensorInfo {
     }
 }
 
+/// Refuses tensors whose elements libtorch cannot copy into an ordinary tensor. Lets pass those that
+/// are lazy (conjugated, negated, zero tensors, lazy clones) or require grad.
+pub(super) fn require_copyable(tensor: &tch::Tensor) -> Result<()> {
+    let view = read(tensor)?;
+    match view.plain.cast_unsigned() {
+        DLB_TORCH_PLAIN
+        | DLB_TORCH_ZERO
+        | DLB_TORCH_NEGATIVE
+        | DLB_TORCH_CONJUGATE
+        | DLB_TORCH_REQUIRES_GRAD
+        | DLB_TORCH_COPY_ON_WRITE => Ok(()),
+        _ => Err(refusal(&view)),
+    }
+}
+
 /// # Safety
 /// * Unless `count` is 0, `start` points to `count` numbers that stay as they are for `'a`.
 unsafe fn numbers<'a>(start: *const i64, count: usize) -> &'a [i64] {
@@ -107,29 +135,61 @@ unsafe fn numbers<'a>(start: *const i64, count: usize) -> &'a [i64] {
 
 #[cold]
 fn refusal(view: &dlb_torch_view) -> Error {
+    let make_ordinary = "make an ordinary tensor of it first";
     let (reason, remedy) = match view.plain.cast_unsigned() {
+        DLB_TORCH_KEY => {
+            let reason = format!("has the dispatch key {}, which no ordinary tensor has", name(view));
+            return Error::NotPlainTensor { reason: reason.into(), remedy: make_ordinary };
+        }
+        DLB_TORCH_BACKEND => {
+            let reason =
+                format!("is of the backend {}, and only the CPU and CUDA are supported", name(view));
+            return Error::NotPlainTensor {
+                reason: reason.into(),
+                remedy: "move it to the CPU first",
+            };
+        }
+        DLB_TORCH_LAYOUT => {
+            let reason = format!("has the layout {}", name(view));
+            return Error::NotPlainTensor { reason: reason.into(), remedy: "use to_dense() first" };
+        }
         DLB_TORCH_UNDEFINED => ("is undefined", "there is nothing to convert"),
         DLB_TORCH_NESTED => ("is nested", "convert its parts, or use to_padded_tensor()"),
-        DLB_TORCH_NOT_STRIDED => ("is not strided (sparse or opaque)", "use to_dense() first"),
-        DLB_TORCH_NO_STORAGE => ("has no storage", "copy it into an ordinary tensor first"),
-        DLB_TORCH_FUNCTIONAL => {
-            ("stands for a computation", "copy it into an ordinary tensor first")
-        }
-        DLB_TORCH_REQUIRES_GRAD => ("requires grad", "use detach() first"),
-        DLB_TORCH_CONJUGATE => ("has its conjugate bit set", "use resolve_conj() first"),
+        DLB_TORCH_QUANTIZED => ("is quantized", "use dequantize() first"),
+        DLB_TORCH_ZERO => ("is a zero tensor, which has no memory", "use to_tensor() to copy"),
         DLB_TORCH_NEGATIVE => ("has its negative bit set", "use resolve_neg() first"),
+        DLB_TORCH_CONJUGATE => ("has its conjugate bit set", "use resolve_conj() first"),
+        DLB_TORCH_REQUIRES_GRAD => ("requires grad", "use detach() first"),
+        DLB_TORCH_NO_STORAGE => ("has no storage", make_ordinary),
         DLB_TORCH_COPY_ON_WRITE => ("is a lazy clone", "use copy() first"),
-        DLB_TORCH_DTYPE => (
-            "has a type of element that DLPack does not have (quantized or of odd width)",
-            "use dequantize() or to_kind() first",
-        ),
-        DLB_TORCH_SHORT_STORAGE => ("reaches beyond its storage", "use copy() first"),
-        DLB_TORCH_DEVICE => {
-            ("is on a device that DLPack does not have (meta, for one)", "move it to the CPU first")
+        DLB_TORCH_NO_ACCESS => {
+            ("has a storage that refuses access to its memory", make_ordinary)
         }
-        _ => ("is of a kind that is not known here", "copy it into an ordinary tensor first"),
+        DLB_TORCH_NO_MEMORY => {
+            ("has elements, but its storage has no memory", "there is nothing to convert")
+        }
+        DLB_TORCH_SIZES => {
+            ("has sizes, strides or an offset that are negative or too large", make_ordinary)
+        }
+        DLB_TORCH_SHORT_STORAGE => {
+            ("reaches beyond its storage", "there are no elements to convert")
+        }
+        DLB_TORCH_DTYPE => (
+            "has a type of element that DLPack does not have (of odd width)",
+            "use to_kind() first",
+        ),
+        _ => ("is of a kind that is not known here", make_ordinary),
     };
-    Error::NotPlainTensor { reason, remedy }
+    Error::NotPlainTensor { reason: reason.into(), remedy }
+}
+
+/// The name of what the shim found.
+fn name(view: &dlb_torch_view) -> Cow<'_, str> {
+    if view.name.is_null() {
+        return "of no name".into();
+    }
+    // SAFETY: libtorch's and the shim's names are static C strings.
+    unsafe { CStr::from_ptr(view.name) }.to_string_lossy()
 }
 
 /// Why a tensor does not own its memory alone. If libtorch's counts say that it does, a DLPack struct

@@ -1,5 +1,6 @@
 //! libtorch: conversions both ways, and who owns the memory.
 
+mod attacks;
 mod conversions;
 mod cuda;
 mod exclusivity;
@@ -8,5 +9,6 @@ mod hostile_jobs;
 mod layouts;
 mod ownership;
 mod refusals;
+mod round_trips;
 mod shared_copies;
 mod support;

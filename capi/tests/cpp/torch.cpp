@@ -1,6 +1,14 @@
 // libtorch tensors in and out, and what is refused.
 #include "dlbridge/torch.hpp" // first: it brings what it needs
 
+#include <algorithm>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <c10/core/InferenceMode.h>
+
+#include "../../../tests/support/odd_tensors.hpp"
 #include "check.hpp"
 
 using dlbridge::from_torch;
@@ -123,14 +131,103 @@ void tensors_that_are_not_plain_are_refused() {
   REFUSED("requires grad", at::ones({2}).requires_grad_());
   REFUSED("conjugate bit", complex.conj());
   REFUSED("negative bit", at::imag(complex.conj()));
-  REFUSED("not strided", plain.to_sparse());
+  REFUSED("has the layout sparse_coo; use to_dense()", plain.to_sparse());
+  REFUSED("has the layout sparse_csr; use to_dense()", plain.to_sparse_csr());
   REFUSED("lazy clone", at::_lazy_clone(plain));
-  REFUSED("type of element", at::quantize_per_tensor(plain, 1.0, 0, at::kQInt8));
-  REFUSED("device", at::empty({2}, at::device(at::kMeta)));
+  REFUSED("is quantized", at::quantize_per_tensor(plain, 1.0, 0, at::kQInt8));
+  REFUSED("backend Meta", at::empty({2}, at::device(at::kMeta)));
+  const at::Tensor zeros = at::_efficientzerotensor({std::int64_t{1} << 46}, at::kFloat);
+  REFUSED("zero tensor", zeros.narrow(0, std::int64_t{1} << 45, 2));
+  CHECK(from_torch(zeros.narrow(0, 1, 2).clone()).to_vector<float>() ==
+        (std::vector<float>{0, 0}));
+  at::Tensor bare = at::ones({4});
+  bare.storage().unsafeGetStorageImpl()->set_data_ptr(at::DataPtr(nullptr, at::kCPU));
+  REFUSED("no memory", bare.narrow(0, 1, 2));
+  at::Tensor guarded = at::ones({4});
+  guarded.storage().unsafeGetStorageImpl()->set_throw_on_mutable_data_ptr();
+  REFUSED("refuses access", guarded);
+  at::Tensor wrapped = at::ones({4}, at::kDouble); // its size in bytes wraps around to 0
+  wrapped.unsafeGetTensorImpl()->set_sizes_contiguous({std::int64_t{1} << 61});
+  REFUSED("too large", wrapped);
+  at::Tensor negative = at::ones({6});
+  const std::int64_t sizes[] = {-2, -3}, strides[] = {3, 1};
+  negative.unsafeGetTensorImpl()->set_sizes_and_strides(at::IntArrayRef(sizes),
+                                                        at::IntArrayRef(strides));
+  REFUSED("negative", negative);
   at::Tensor beyond = at::ones({4});
   beyond.unsafeGetTensorImpl()->set_sizes_contiguous({4000});
   REFUSED("beyond its storage", beyond);
 #undef REFUSED
+}
+
+// Runs `check` in a child of this process, so that a crash is a result too.
+template <class Check> void in_child(const char *what, Check check) {
+  std::fflush(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    check();
+    _exit(0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  if (status != 0) std::fprintf(stderr, "the key %s: status %d\n", what, status);
+  CHECK(status == 0);
+}
+
+void dispatch_keys_of_other_tensors_are_refused_by_name() {
+  const std::vector<std::string> ordinary = {
+      "CPU", "Dense", "ADInplaceOrView", "AutogradFunctionality", "AutocastCPU", "AutocastCUDA"};
+  const std::vector<std::pair<std::string, std::string>> named = {
+      {"CUDA", "CPU and CUDA at once"},   {"Quantized", "is quantized"},
+      {"Sparse", "has the layout"},       {"SparseCsr", "has the layout"},
+      {"MkldnnCPU", "has the layout"},    {"NestedTensor", "is nested"},
+      {"Conjugate", "its conjugate bit"}, {"Negative", "its negative bit"},
+      {"ZeroTensor", "is a zero tensor"}};
+  for (int index = 0; index < odd_tensors::keys; ++index) {
+    for (const bool window : {false, true}) {
+      const char *name = nullptr;
+      (void)odd_tensors::with_key(index, window, &name);
+      std::string reason = name;
+      for (const auto &[key, text] : named) {
+        if (key == name) reason = text;
+      }
+      const bool taken = std::find(ordinary.begin(), ordinary.end(), name) != ordinary.end();
+      in_child(name, [&] {
+        const at::Tensor tensor = odd_tensors::with_key(index, window, &name);
+        if (!taken) {
+          THROWS(DLB_ERROR_UNSUPPORTED, reason, from_torch(tensor));
+        } else if (window) {
+          CHECK(from_torch(tensor).to_vector<float>() == (std::vector<float>{5, 6, 9, 10}));
+        } else {
+          CHECK(from_torch(tensor).to_vector<float>()[11] == 11);
+        }
+      });
+    }
+  }
+}
+
+void inference_tensors_and_views_are_plain() {
+  const c10::InferenceMode guard;
+  const at::Tensor tensor = at::arange(4, at::kFloat);
+  CHECK(tensor.is_inference());
+  CHECK(from_torch(tensor.slice(0, 1)).to_vector<float>() == (std::vector<float>{1, 2, 3}));
+}
+
+void strides_that_mean_nothing_are_libtorchs_own() {
+  const auto strides = [](std::vector<std::int64_t> shape, std::vector<std::int64_t> given) {
+    const at::Tensor made =
+        into_torch(Tensor::empty(dlbridge::dtype_of<float>(), std::move(shape), std::move(given)));
+    return made.strides().vec();
+  };
+  using Strides = std::vector<std::int64_t>;
+  CHECK(strides({1, 3}, {100, 1}) == (Strides{3, 1}));
+  CHECK(strides({3, 1}, {1, -9}) == (Strides{1, 1}));
+  CHECK(strides({0, 2}, {-9, -1}) == (Strides{2, 1}));
+  CHECK(strides({1}, {0}) == (Strides{1}));
+  CHECK(strides({2, 1, 3}, {3, 0, 1}) == (Strides{3, 3, 1}));
+  CHECK(strides({1, 2, 3, 4}, {24, 1, 8, 2}) == (Strides{24, 1, 8, 2})); // channels last
+  CHECK(strides({2, 1, 3}, {1, 0, 2}) == (Strides{1, 6, 2}));
 }
 
 void tensors_that_libtorch_cannot_represent_are_refused() {
@@ -162,7 +259,7 @@ void tensors_that_libtorch_cannot_represent_are_refused() {
   Tensor uncountable = Tensor::empty<float>({std::int64_t{1} << 62, std::int64_t{1} << 62, 0});
   stays(uncountable, DLB_ERROR_LAYOUT, "libtorch: ");
   // Strides of dimensions of size 1, and of empty tensors, are ignored.
-  CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {1, 2}, {-9, 1})).stride(0) == 0);
+  CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {1, 2}, {-9, 1})).stride(0) == 2);
   CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {0, 2}, {-9, -1})).numel() == 0);
 }
 
@@ -176,6 +273,9 @@ int main() {
   pinned_memory_stays_pinned();
   set_data_does_not_release_the_memory();
   tensors_that_are_not_plain_are_refused();
+  dispatch_keys_of_other_tensors_are_refused_by_name();
+  inference_tensors_and_views_are_plain();
+  strides_that_mean_nothing_are_libtorchs_own();
   tensors_that_libtorch_cannot_represent_are_refused();
   return 0;
 }
