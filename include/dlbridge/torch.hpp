@@ -57,8 +57,7 @@ inline std::string refusal(const torch_plain::Finding &found) {
   case DLB_TORCH_NO_MEMORY: return "has elements, but its storage has no memory";
   case DLB_TORCH_SIZES: return "has sizes, strides or an offset that are negative or too large";
   case DLB_TORCH_SHORT_STORAGE: return "reaches beyond its storage; use clone() of a smaller view";
-  default:
-    return "has a type of element that DLPack does not have (of odd width); use to() first";
+  default: return "has a type of element that DLPack does not have (of odd width); use to() first";
   }
 }
 
@@ -119,8 +118,8 @@ inline at::ScalarType torch_dtype(const Tensor &tensor) {
   throw Error(DLB_ERROR_DTYPE, "libtorch has no such element type");
 }
 
-/// Throws for negative strides. Those of dimensions of size 1, and of tensors without elements, mean
-/// nothing.
+/// Throws for negative strides. Those of dimensions of size 1, and of tensors without elements,
+/// mean nothing.
 inline void require_torch_strides(const Tensor &tensor) {
   if (tensor.size() == 0) return;
   const Dims shape = tensor.shape();
@@ -145,9 +144,9 @@ inline void require_torch_strides(const Tensor &tensor) {
 /// another stream, call wait_stream() of the result.
 ///
 /// A tensor is a plain strided buffer if libtorch's dispatch keys for it are those of ordinary
-/// tensors of the CPU or of CUDA, and no others, its storage has memory, and its elements lie within
-/// the storage. Otherwise this throws Error with DLB_ERROR_UNSUPPORTED, which names the dispatch key
-/// or the layout that is in the way.
+/// tensors of the CPU or of CUDA, and no others, its storage has memory, and its elements lie
+/// within the storage. Otherwise this throws Error with DLB_ERROR_UNSUPPORTED, which names the
+/// dispatch key or the layout that is in the way.
 inline Tensor from_torch(const at::Tensor &tensor) {
   DLTensor desc = detail::describe_torch(tensor);
   const at::DataPtr &memory = tensor.storage().data_ptr();
@@ -160,8 +159,8 @@ inline Tensor from_torch(const at::Tensor &tensor) {
   return detail::has_view(handle, desc) ? std::move(whole) : whole.share_as(desc);
 }
 
-/// Moves a tensor into libtorch. No data is copied. Strides that mean nothing (of dimensions of size 1
-/// and of tensors without elements) become those that libtorch gives its own tensors.
+/// Moves a tensor into libtorch. No data is copied. Strides that mean nothing (of dimensions of
+/// size 1 and of tensors without elements) become those that libtorch gives its own tensors.
 ///
 /// resize_() beyond the memory, set_() and set_data() of the result move it to other memory. Other
 /// dlbridge tensors of the same memory (`tensor.share()` before this call) keep the memory, and do

@@ -10,7 +10,7 @@
 enum {
   DLB_TORCH_PLAIN = 0,
   DLB_TORCH_UNDEFINED,
-  DLB_TORCH_KEY, /* it has a dispatch key that no ordinary tensor has: the name is given */
+  DLB_TORCH_KEY,     /* it has a dispatch key that no ordinary tensor has: the name is given */
   DLB_TORCH_BACKEND, /* it is neither on the CPU nor on a CUDA device: the name is given */
   DLB_TORCH_LAYOUT,  /* it is sparse or opaque: the name of its layout is given */
   DLB_TORCH_NESTED,
@@ -104,8 +104,8 @@ inline Finding name_keys(const at::Tensor &t, c10::DispatchKeySet keys) {
   const DispatchKeySet left =
       extra - c10::autocast_dispatch_keyset - DispatchKeySet(DispatchKey::AutogradOther);
   // libtorch's clone() resolves these three, so what cannot be resolved is named first.
-  const DispatchKeySet lazy({DispatchKey::Conjugate, DispatchKey::Negative,
-                             DispatchKey::ZeroTensor});
+  const DispatchKeySet lazy(
+      {DispatchKey::Conjugate, DispatchKey::Negative, DispatchKey::ZeroTensor});
   const DispatchKey key = (left - lazy).highestFunctionalityKey();
   switch (key) {
   case DispatchKey::Undefined: break;
@@ -122,8 +122,8 @@ inline Finding name_keys(const at::Tensor &t, c10::DispatchKeySet keys) {
   if (left.has(DispatchKey::ZeroTensor)) return {DLB_TORCH_ZERO};
   const c10::BackendComponent backend = keys.highestBackendKey();
   if (backend != c10::BackendComponent::CPUBit && backend != c10::BackendComponent::CUDABit) {
-    return {DLB_TORCH_BACKEND, c10::toString(c10::toRuntimePerBackendFunctionalityKey(
-                                   DispatchKey::Dense, backend))};
+    return {DLB_TORCH_BACKEND,
+            c10::toString(c10::toRuntimePerBackendFunctionalityKey(DispatchKey::Dense, backend))};
   }
   if (left.has(DispatchKey::Negative)) return {DLB_TORCH_NEGATIVE};
   if (left.has(DispatchKey::Conjugate)) return {DLB_TORCH_CONJUGATE};
@@ -189,10 +189,10 @@ inline bool measure(const at::Tensor &t, Reach *out) {
     empty = empty || size == 0;
     if (empty || bad) continue;
     uint64_t step = 0;
-    bad = c10::mul_overflows(count, static_cast<uint64_t>(size), &count) ||
-          c10::mul_overflows(static_cast<uint64_t>(size) - 1, static_cast<uint64_t>(stride),
-                             &step) ||
-          c10::add_overflows(last, step, &last);
+    bad =
+        c10::mul_overflows(count, static_cast<uint64_t>(size), &count) ||
+        c10::mul_overflows(static_cast<uint64_t>(size) - 1, static_cast<uint64_t>(stride), &step) ||
+        c10::add_overflows(last, step, &last);
   }
   if (bad) return false;
   if (empty) {
@@ -202,6 +202,15 @@ inline bool measure(const at::Tensor &t, Reach *out) {
   out->elements = count;
   return count <= INT64_MAX && !c10::add_overflows(last, uint64_t{1}, &last) &&
          !c10::mul_overflows(last, static_cast<uint64_t>(t.itemsize()), &out->bytes);
+}
+
+// As `measure`, and false for sizes that are symbols, of which libtorch throws.
+inline bool is_countable(const at::Tensor &t, Reach *out) {
+  try {
+    return measure(t, out);
+  } catch (const c10::Error &) {
+    return false;
+  }
 }
 
 // Whether a storage copies its memory when it is first written.
@@ -233,7 +242,7 @@ inline Finding read_plain(const at::Tensor &t, Plain *out) {
   if (const Finding found = why_not_ordinary(t); found.reason != DLB_TORCH_PLAIN) return found;
   if (t.requires_grad()) return {DLB_TORCH_REQUIRES_GRAD};
   Reach reach;
-  if (!measure(t, &reach)) return {DLB_TORCH_SIZES};
+  if (!is_countable(t, &reach)) return {DLB_TORCH_SIZES};
   void *start = nullptr;
   if (const Finding found = find_memory(t, reach, &start); found.reason != DLB_TORCH_PLAIN) {
     return found;
@@ -256,7 +265,7 @@ inline bool is_copyable(const at::Tensor &t) {
   default: return false;
   }
   Reach reach;
-  if (!measure(t, &reach)) return false;
+  if (!is_countable(t, &reach)) return false;
   void *start = nullptr;
   switch (find_memory(t, reach, &start).reason) {
   case DLB_TORCH_PLAIN: return true;

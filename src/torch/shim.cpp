@@ -45,10 +45,12 @@ template <class Body> char *guarded(Body body) noexcept {
 }
 
 // The deleter of all memory of ours.
-void release(void *context) noexcept { static_cast<dlb_torch_context *>(context)->release(context); }
+void release(void *context) noexcept {
+  static_cast<dlb_torch_context *>(context)->release(context);
+}
 
-// Whether this very copy of dlbridge made the memory. The address of the deleter does not suffice: a
-// linker may fold functions with the same instructions, also those of two copies of dlbridge.
+// Whether this very copy of dlbridge made the memory. The address of the deleter does not suffice:
+// a linker may fold functions with the same instructions, also those of two copies of dlbridge.
 bool is_ours(const at::DataPtr &data, const void *copy) {
   return data.get_deleter() == release && data.get_context() != nullptr &&
          static_cast<const dlb_torch_context *>(data.get_context())->copy == copy;

@@ -63,8 +63,8 @@ char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strid
                           DLDataType dtype, DLDevice device, void *context, dlb_torch_tensor **out);
 
 /*
- * Reads a tensor and decides whether it is plain and exclusive. Materialises nothing. Memory is ours
- * if its context has the address `copy`.
+ * Reads a tensor and decides whether it is plain and exclusive. Materialises nothing. Memory is
+ * ours if its context has the address `copy`.
  */
 char *dlb_torch_read(const dlb_torch_tensor *tensor, const void *copy, dlb_torch_view *out);
 

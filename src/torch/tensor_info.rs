@@ -138,12 +138,15 @@ fn refusal(view: &dlb_torch_view) -> Error {
     let make_ordinary = "make an ordinary tensor of it first";
     let (reason, remedy) = match view.plain.cast_unsigned() {
         DLB_TORCH_KEY => {
-            let reason = format!("has the dispatch key {}, which no ordinary tensor has", name(view));
+            let reason =
+                format!("has the dispatch key {}, which no ordinary tensor has", name(view));
             return Error::NotPlainTensor { reason: reason.into(), remedy: make_ordinary };
         }
         DLB_TORCH_BACKEND => {
-            let reason =
-                format!("is of the backend {}, and only the CPU and CUDA are supported", name(view));
+            let reason = format!(
+                "is of the backend {}, and only the CPU and CUDA are supported",
+                name(view)
+            );
             return Error::NotPlainTensor {
                 reason: reason.into(),
                 remedy: "move it to the CPU first",
@@ -162,9 +165,7 @@ fn refusal(view: &dlb_torch_view) -> Error {
         DLB_TORCH_REQUIRES_GRAD => ("requires grad", "use detach() first"),
         DLB_TORCH_NO_STORAGE => ("has no storage", make_ordinary),
         DLB_TORCH_COPY_ON_WRITE => ("is a lazy clone", "use copy() first"),
-        DLB_TORCH_NO_ACCESS => {
-            ("has a storage that refuses access to its memory", make_ordinary)
-        }
+        DLB_TORCH_NO_ACCESS => ("has a storage that refuses access to its memory", make_ordinary),
         DLB_TORCH_NO_MEMORY => {
             ("has elements, but its storage has no memory", "there is nothing to convert")
         }

@@ -20,10 +20,8 @@ unsafe extern "C" fn count_release(_: *mut c_void) {
 /// may fold the two, but laid out in another way after the first two fields.
 fn tensor_of_another_copy(values: &mut [f32; 4]) -> tch::Tensor {
     static OTHER_COPY: u8 = 0;
-    let context = dlb_torch_context {
-        release: Some(count_release),
-        copy: (&raw const OTHER_COPY).cast(),
-    };
+    let context =
+        dlb_torch_context { release: Some(count_release), copy: (&raw const OTHER_COPY).cast() };
     let context = Box::leak(Box::new(context));
     let (shape, strides) = ([4_i64], [1_i64]);
     let dtype = DLDataType { code: 2, bits: 32, lanes: 1 };

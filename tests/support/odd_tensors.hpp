@@ -23,13 +23,12 @@ inline at::Tensor with_key(int index, bool window, const char **name) {
     set = set | c10::DispatchKeySet(key);
   } else {
     const auto backend = static_cast<c10::BackendComponent>(index - functionalities + 1);
-    const auto key =
-        c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Dense, backend);
+    const auto key = c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Dense, backend);
     *name = c10::toString(key);
     set = set | c10::DispatchKeySet(backend);
   }
-  at::Tensor made = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(plain.storage()), set,
-                                                             plain.dtype());
+  at::Tensor made =
+      at::detail::make_tensor<c10::TensorImpl>(c10::Storage(plain.storage()), set, plain.dtype());
   c10::TensorImpl *impl = made.unsafeGetTensorImpl();
   // The constructor leaves out the keys of Python classes, which come in a pair.
   if (*name == std::string("Python") || *name == std::string("PythonTLSSnapshot")) {

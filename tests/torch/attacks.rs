@@ -77,10 +77,7 @@ fn tensors_that_take_over_a_storage_share_it() {
     let mut taker = Tensor::zeros([1], FLOAT_CPU);
     let _ = taker.set_source_tensor_(&source);
     let mut source = source.into_ndarray::<f32, Ix2>().expect_err("shared").into_value();
-    assert!(matches!(
-        source.as_ndarray_mut::<f32, Ix2>(),
-        Err(Error::TorchNotExclusive { .. })
-    ));
+    assert!(matches!(source.as_ndarray_mut::<f32, Ix2>(), Err(Error::TorchNotExclusive { .. })));
     let mut second = Tensor::zeros([1], FLOAT_CPU);
     second.set_data(&source);
     drop(taker);

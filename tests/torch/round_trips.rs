@@ -1,9 +1,7 @@
 //! Every rank, with and without elements, through every chain of conversions.
 
 use dlbridge::{ArrayTorchExt, Element, Tensor, TorchExt};
-use ndarray::{
-    Array, ArrayD, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn, ShapeBuilder,
-};
+use ndarray::{Array, ArrayD, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn, ShapeBuilder};
 
 /// Shapes of a rank: sizes of 1 and of 0 in every dimension.
 fn shapes(rank: usize) -> Vec<Vec<usize>> {

@@ -49,7 +49,11 @@ pub(crate) fn all() -> Vec<Source> {
 fn key(index: i32) -> Source {
     let (_, name) = with_key(index, false);
     let refusal = match name.as_str() {
-        "CPU" | "Dense" | "ADInplaceOrView" | "AutogradFunctionality" | "AutocastCPU"
+        "CPU"
+        | "Dense"
+        | "ADInplaceOrView"
+        | "AutogradFunctionality"
+        | "AutocastCPU"
         | "AutocastCUDA" => None,
         "CUDA" => Some("CPU and CUDA at once"),
         "Quantized" => Some("is quantized"),
@@ -70,12 +74,7 @@ fn key(index: i32) -> Source {
 }
 
 /// A source whose window libtorch makes, if it can: rows 1 and 2, columns 1 and 2.
-fn source(
-    name: &str,
-    refusal: Option<&str>,
-    copies: bool,
-    make: fn() -> Option<Tensor>,
-) -> Source {
+fn source(name: &str, refusal: Option<&str>, copies: bool, make: fn() -> Option<Tensor>) -> Source {
     Source {
         name: name.to_owned(),
         refusal: refusal.map(str::to_owned),
@@ -150,9 +149,7 @@ fn lazy() -> Vec<Source> {
             complex().f_internal_conj().ok()?.f_imag().ok()
         }),
         source("lazy_clone", Some("lazy clone"), true, || plain().f_internal_lazy_clone().ok()),
-        source("batched", Some("Batched"), false, || {
-            plain().f_internal_add_batch_dim(0, 1).ok()
-        }),
+        source("batched", Some("Batched"), false, || plain().f_internal_add_batch_dim(0, 1).ok()),
         source("functional", Some("Functionalize"), false, || hostile("functional")),
     ]
 }
@@ -164,7 +161,9 @@ fn sparse_coo() -> Option<Tensor> {
 fn sparse() -> Vec<Source> {
     let sparse = |name, layout, make| source(name, Some(layout), false, make);
     vec![
-        sparse("to_sparse", "sparse_coo", || plain().f_internal_to_sparse(None, None::<i64>, None).ok()),
+        sparse("to_sparse", "sparse_coo", || {
+            plain().f_internal_to_sparse(None, None::<i64>, None).ok()
+        }),
         sparse("to_sparse_sparse_dim", "sparse_coo", || {
             plain().f_internal_to_sparse_sparse_dim(1).ok()
         }),
@@ -234,8 +233,13 @@ fn quantized_and_nested() -> Vec<Source> {
         }),
         nested("nested_view_from_buffer", || {
             let sizes = Tensor::from_slice(&[4_i64, 2]).reshape([2, 1]);
-            let (strides, offsets) = (Tensor::ones([2, 1], INT64_CPU), Tensor::from_slice(&[0_i64, 4]));
-            plain().f_flatten(0, -1).ok()?.f_internal_nested_view_from_buffer(&sizes, &strides, &offsets).ok()
+            let (strides, offsets) =
+                (Tensor::ones([2, 1], INT64_CPU), Tensor::from_slice(&[0_i64, 4]));
+            plain()
+                .f_flatten(0, -1)
+                .ok()?
+                .f_internal_nested_view_from_buffer(&sizes, &strides, &offsets)
+                .ok()
         }),
         nested("nested", || hostile("nested")),
     ]
@@ -256,8 +260,7 @@ fn without_memory() -> Vec<Source> {
         let zeros = Tensor::f_internal_efficientzerotensor([1 << 46], FLOAT_CPU).ok()?;
         zeros.f_narrow(0, 1 << 45, 4).ok()
     });
-    let beyond =
-        |name, reason, make| source(name, Some(reason), false, make).without_window();
+    let beyond = |name, reason, make| source(name, Some(reason), false, make).without_window();
     vec![
         huge,
         source("efficientzerotensor", Some("zero tensor"), true, || {

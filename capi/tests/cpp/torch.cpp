@@ -138,8 +138,7 @@ void tensors_that_are_not_plain_are_refused() {
   REFUSED("backend Meta", at::empty({2}, at::device(at::kMeta)));
   const at::Tensor zeros = at::_efficientzerotensor({std::int64_t{1} << 46}, at::kFloat);
   REFUSED("zero tensor", zeros.narrow(0, std::int64_t{1} << 45, 2));
-  CHECK(from_torch(zeros.narrow(0, 1, 2).clone()).to_vector<float>() ==
-        (std::vector<float>{0, 0}));
+  CHECK(from_torch(zeros.narrow(0, 1, 2).clone()).to_vector<float>() == (std::vector<float>{0, 0}));
   at::Tensor bare = at::ones({4});
   bare.storage().unsafeGetStorageImpl()->set_data_ptr(at::DataPtr(nullptr, at::kCPU));
   REFUSED("no memory", bare.narrow(0, 1, 2));
