@@ -43,11 +43,9 @@ extern "C" void *hostile_tensor(const char *wanted) {
   } else if (name == "short_storage") {
     made = at::empty({4}, at::kFloat);
     made.storage().unsafeGetStorageImpl()->set_nbytes(8);
-  } else if (name == "negative_sizes") {
+  } else if (name == "negative_offset") {
     made = at::ones({6});
-    const int64_t sizes[] = {-2, -3}, strides[] = {3, 1};
-    made.unsafeGetTensorImpl()->set_sizes_and_strides(at::IntArrayRef(sizes),
-                                                      at::IntArrayRef(strides));
+    made.unsafeGetTensorImpl()->set_storage_offset(-4);
   } else if (name == "no_memory") {
     made = at::ones({4});
     made.storage().unsafeGetStorageImpl()->set_data_ptr(at::DataPtr(nullptr, at::kCPU));

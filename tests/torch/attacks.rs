@@ -55,7 +55,6 @@ fn sizes_that_wrap_around_do_not_fit_any_storage() {
     for (shape, strides) in [
         (vec![1_i64 << 61], vec![1_i64]),
         (vec![(1 << 61) + 1], vec![1]),
-        (vec![-2, -3], vec![3, 1]),
         (vec![2, 2], vec![i64::MAX, 1]),
         (vec![2, 2], vec![(1 << 61) + 1, 1 << 61]),
         (vec![3, 1 << 40, 1 << 40], vec![0, 0, 0]),
