@@ -181,26 +181,26 @@ struct Reach {
 // large to count. Trusts neither libtorch's own counts, whose products wrap around, nor its flags.
 inline bool measure(const at::Tensor &t, Reach *out) {
   const at::IntArrayRef sizes = t.sizes(), strides = t.strides();
-  bool bad = t.storage_offset() < 0, empty = false;
+  bool negative = t.storage_offset() < 0, empty = false, overflow = false;
   uint64_t count = 1, last = static_cast<uint64_t>(t.storage_offset());
   for (size_t dimension = 0; dimension < sizes.size(); ++dimension) {
     const int64_t size = sizes[dimension], stride = strides[dimension];
-    bad = bad || size < 0 || stride < 0;
+    negative = negative || size < 0 || stride < 0;
     empty = empty || size == 0;
-    if (empty || bad) continue;
+    if (negative || empty || overflow) continue;
     uint64_t step = 0;
-    bad =
+    overflow =
         c10::mul_overflows(count, static_cast<uint64_t>(size), &count) ||
         c10::mul_overflows(static_cast<uint64_t>(size) - 1, static_cast<uint64_t>(stride), &step) ||
         c10::add_overflows(last, step, &last);
   }
-  if (bad) return false;
+  if (negative) return false;
   if (empty) {
     *out = {0, 0};
     return true;
   }
   out->elements = count;
-  return count <= INT64_MAX && !c10::add_overflows(last, uint64_t{1}, &last) &&
+  return !overflow && count <= INT64_MAX && !c10::add_overflows(last, uint64_t{1}, &last) &&
          !c10::mul_overflows(last, static_cast<uint64_t>(t.itemsize()), &out->bytes);
 }
 
@@ -248,8 +248,11 @@ inline Finding read_plain(const at::Tensor &t, Plain *out) {
     return found;
   }
   if (!describe_dtype(t, &out->dtype)) return {DLB_TORCH_DTYPE};
-  const auto offset = t.storage_offset() * static_cast<int64_t>(t.itemsize());
-  out->data = reach.elements == 0 ? nullptr : static_cast<char *>(start) + offset;
+  out->data = nullptr;
+  if (reach.elements != 0) {
+    const auto offset = static_cast<size_t>(t.storage_offset()) * t.itemsize(); // in the storage
+    out->data = static_cast<char *>(start) + offset;
+  }
   out->elements = static_cast<size_t>(reach.elements);
   out->device = {t.is_cpu() ? kDLCPU : kDLCUDA, t.is_cpu() ? 0 : t.device().index()};
   return {};

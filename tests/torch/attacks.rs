@@ -66,6 +66,9 @@ fn sizes_that_wrap_around_do_not_fit_any_storage() {
         assert!(TorchExt::to_tensor(&tensor).is_err(), "{shape:?}");
         assert!(tensor.into_tensor().is_err(), "{shape:?}");
     }
+    // Without elements, no offset leads anywhere.
+    let empty = double().as_strided([0, 2], [1, 1], 1 << 62);
+    assert_eq!(empty.into_ndarray::<f64, Ix2>().expect("empty").len(), 0);
     let beyond = double().internal_reshape_alias([5], [1]);
     refused(beyond, "reaches beyond its storage");
 }
