@@ -30,6 +30,7 @@ enum {
 
 #ifdef __cplusplus
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -280,6 +281,18 @@ inline bool is_copyable(const at::Tensor &t) {
   }
 }
 
+// The number of elements from the first one to the last one in memory; 0 if there are none.
+inline int64_t elements_spanned(at::IntArrayRef shape, at::IntArrayRef strides) {
+  for (const int64_t size : shape) {
+    if (size == 0) return 0;
+  }
+  int64_t elements = 1;
+  for (size_t dimension = 0; dimension < shape.size(); ++dimension) {
+    elements += (shape[dimension] - 1) * strides[dimension];
+  }
+  return elements;
+}
+
 // `a * b`, or 1 where that is too large: for strides that mean nothing.
 inline int64_t stride_product(int64_t a, int64_t b) {
   uint64_t product = 0;
@@ -292,29 +305,24 @@ inline int64_t stride_product(int64_t a, int64_t b) {
 // More dimensions than this do not get into libtorch, which counts them in masks of 64 bits.
 constexpr size_t max_dims = 64;
 
-// Strides as libtorch itself would give them. A stride means nothing in a dimension of size 1 and
-// in a tensor without elements, but code that compares strides sees it all the same. So a tensor
-// that is contiguous gets the strides of a contiguous tensor. In other tensors a stride of a
-// dimension of size 1 that is not positive becomes that of a dimension outside of the next one.
+// Strides as libtorch itself could have given them. A stride means nothing in a dimension of size 1
+// and in a tensor without elements, but code that compares strides sees it all the same. A tensor
+// without elements gets the strides of a contiguous one. A dimension of size 1 keeps a stride from
+// 1 to the number of elements that the tensor spans: an image with one channel is "channels last"
+// by nothing else. Any other stride becomes the size times the stride of the next dimension, as of
+// a contiguous tensor and of `unsqueeze`.
 class OrdinaryStrides {
 public:
   OrdinaryStrides(at::IntArrayRef shape, at::IntArrayRef given) : count_(shape.size()) {
     TORCH_CHECK(count_ <= max_dims && given.size() == count_, count_, " dimensions are too many");
-    bool empty = false, contiguous = true;
+    const int64_t span = elements_spanned(shape, given);
     int64_t next = 1;
     for (size_t dimension = count_; dimension-- > 0;) {
-      const int64_t size = shape[dimension];
-      strides_[dimension] = next;
-      empty = empty || size == 0;
-      contiguous = contiguous && (size == 1 || given[dimension] == next);
-      next = stride_product(next, size > 1 ? size : 1);
-    }
-    if (empty || contiguous) return;
-    next = 1;
-    for (size_t dimension = count_; dimension-- > 0;) {
-      const bool idle = shape[dimension] == 1 && given[dimension] <= 0;
-      strides_[dimension] = idle ? next : given[dimension];
-      next = stride_product(strides_[dimension], shape[dimension]);
+      const int64_t size = shape[dimension], stride = given[dimension];
+      const bool kept = span != 0 && (size > 1 || (stride >= 1 && stride <= span));
+      strides_[dimension] = kept ? stride : next;
+      // A broadcast dimension has stride 0, and sizes of 0 count as 1.
+      next = stride_product(std::max<int64_t>(strides_[dimension], 1), std::max<int64_t>(size, 1));
     }
   }
   operator at::IntArrayRef() const { return {strides_, count_}; }
@@ -334,18 +342,6 @@ struct Blob {
   at::ScalarType dtype;
   at::Device device;
 };
-
-// The number of elements from the first one to the last one in memory; 0 if there are none.
-inline int64_t elements_spanned(at::IntArrayRef shape, at::IntArrayRef strides) {
-  for (const int64_t size : shape) {
-    if (size == 0) return 0;
-  }
-  int64_t elements = 1;
-  for (size_t dimension = 0; dimension < shape.size(); ++dimension) {
-    elements += (shape[dimension] - 1) * strides[dimension];
-  }
-  return elements;
-}
 
 // The deleter of a storage that does not own its context yet.
 inline void release_nothing(void *) noexcept {}

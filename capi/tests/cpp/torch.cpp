@@ -224,6 +224,7 @@ void strides_that_mean_nothing_are_libtorchs_own() {
   CHECK(strides({2, 1, 3}, {3, 0, 1}) == (Strides{3, 3, 1}));
   CHECK(strides({1, 2, 3, 4}, {24, 1, 8, 2}) == (Strides{24, 1, 8, 2})); // channels last
   CHECK(strides({2, 1, 3}, {1, 0, 2}) == (Strides{1, 6, 2}));
+  CHECK(strides({2, 1, 4, 4}, {16, 1, 4, 1}) == (Strides{16, 1, 4, 1})); // and one channel
 }
 
 void tensors_that_libtorch_cannot_represent_are_refused() {
