@@ -138,7 +138,9 @@ pub(crate) unsafe fn export<M: ManagedStruct>(payload: Payload, flags: u64) -> E
 pub(super) unsafe fn is_untouched<M: ManagedStruct>(source: NonNull<M>, now: &Contents) -> bool {
     let exported = source.cast::<ExportedBox<M>>().as_ptr();
     // SAFETY: the caller guarantees that `source` points to such a box.
-    let (shown, payload) = unsafe { (&(*exported).shown, &(*exported).payload) };
+    let shown = unsafe { &(*exported).shown };
+    // SAFETY: as above.
+    let payload = unsafe { &(*exported).payload };
     // SAFETY: as above.
     let flags = unsafe { (*exported).flags };
     let addresses = (shown.shape().as_ptr().cast_mut(), shown.strides().as_ptr().cast_mut());
