@@ -157,7 +157,9 @@ impl Handle {
         let view = unsafe { &(*raw).source }.as_dl_tensor();
         // A pointer to the field alone: a reference to the whole handle would claim `source` too.
         // SAFETY: as above.
-        unsafe { (&raw mut (*raw).view).write(view) };
+        let field = unsafe { &raw mut (*raw).view };
+        // SAFETY: as above.
+        unsafe { field.write(view) };
         // SAFETY: as above; this is the one reference.
         Self(unsafe { Arc::from_raw(raw) })
     }
