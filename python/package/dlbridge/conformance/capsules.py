@@ -26,8 +26,8 @@ from .verdicts import Outcome
 class Found(Exception):
     """Ends a check with an outcome."""
 
-    def __init__(self, verdict: str, detail: str) -> None:
-        self.outcome = Outcome(verdict, detail)
+    def __init__(self, verdict: str, detail: str, error: Exception | None = None) -> None:
+        self.outcome, self.error = Outcome(verdict, detail), error
 
 
 def array_of(library: Library, kind: str = "plain") -> Any:
@@ -46,13 +46,14 @@ def capsule_of(array: Any, **asked: Any) -> Any:
     except SystemError as error:
         raise Found(verdicts.WRONG_ERROR, described(error)) from None
     except Exception as error:
-        raise Found(verdicts.REFUSED, described(error)) from None
+        raise Found(verdicts.REFUSED, described(error), error) from None
 
 
 class Export:
-    """A consumed capsule. It is dropped at once; its destructor must not call the deleter."""
+    """What a consumed capsule held. Its destructor must not call the deleter."""
 
-    def __init__(self, capsule: Any) -> None:
+    def __init__(self, array: Any, **asked: Any) -> None:
+        capsule = capsule_of(array, **asked)  # the only reference to it
         if type(capsule).__name__ != "PyCapsule":
             raise Found(verdicts.WRONG_STRUCT, f"{type(capsule).__name__} is not a capsule")
         self.name = name_of(capsule)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import verdicts
-from .capsules import Export, Found, array_of, capsule_of
+from .capsules import Export, Found, array_of
 from .cases import ARRAY_API, EITHER, REFUSE, TENSOR, Case
-from .imports import described
 from .libraries import Library
 from .structs import IS_COPIED, READ_ONLY, Legacy, Versioned
 from .verdicts import Outcome
@@ -35,7 +34,7 @@ def case(name: str, why: str, allowed: str = EITHER) -> Callable[[Check], Check]
 def exported(library: Library, kind: str = "plain", **asked: Any) -> Outcome:
     """Exports an array of this kind, checks the struct, and frees it."""
     array = array_of(library, kind)
-    export = Export(capsule_of(array, **asked))
+    export = Export(array, **asked)
     try:
         return export.check(array, library.read(array))
     finally:
@@ -58,7 +57,7 @@ def _(library: Library) -> Outcome:
 )
 def _(library: Library) -> Outcome:
     array = array_of(library)
-    export = Export(capsule_of(array))
+    export = Export(array)
     try:
         if export.name != Legacy.name:
             return Outcome(verdicts.WRONG_STRUCT, f"the capsule's name is {export.name!r}")
@@ -105,10 +104,10 @@ add_layouts()
 @case("copy-true", ARRAY_API + "always copy; when a copy is made, the flag IS_COPIED must be set.")
 def _(library: Library) -> Outcome:
     array = array_of(library)
-    shared = Export(capsule_of(array, **NEW))
+    shared = Export(array, **NEW)
     where = shared.struct.tensor.data
     try:
-        export = Export(capsule_of(array, **NEW, copy=True))
+        export = Export(array, **NEW, copy=True)
         try:
             if export.struct.tensor.data == where:
                 return Outcome(verdicts.WRONG_STRUCT, "copy=True, and the memory is shared")
@@ -124,7 +123,7 @@ def _(library: Library) -> Outcome:
 @case("copy-false", ARRAY_API + "never copy, so the flag IS_COPIED is not set.")
 def _(library: Library) -> Outcome:
     array = array_of(library)
-    export = Export(capsule_of(array, **NEW, copy=False))
+    export = Export(array, **NEW, copy=False)
     try:
         if export.flags & IS_COPIED:
             return Outcome(verdicts.WRONG_STRUCT, "copy=False, and the flag IS_COPIED is set")
@@ -148,12 +147,11 @@ def _(library: Library) -> Outcome:
 def _(library: Library) -> Outcome:
     array = array_of(library)
     try:
-        capsule = array.__dlpack__(**NEW, dl_device=(99, 0))
-    except (BufferError, TypeError) as error:
-        return Outcome(verdicts.REFUSED, described(error))
-    except Exception as error:
-        return Outcome(verdicts.WRONG_ERROR, described(error))
-    export = Export(capsule)
+        export = Export(array, **NEW, dl_device=(99, 0))
+    except Found as found:
+        if found.error is None or isinstance(found.error, (BufferError, TypeError)):
+            raise
+        return Outcome(verdicts.WRONG_ERROR, found.outcome.detail)
     device = export.device
     export.free()
     return Outcome(verdicts.ACCEPTED_HOSTILE, f"asked for device (99, 0), got {device}")
@@ -177,7 +175,7 @@ def _(library: Library) -> Outcome:
 
 @case("read-only/versioned", "dlpack.h, flags: READ_ONLY says that the memory must not be written.")
 def _(library: Library) -> Outcome:
-    export = Export(capsule_of(array_of(library, "read-only"), **NEW))
+    export = Export(array_of(library, "read-only"), **NEW)
     flags, name = export.flags, export.name
     export.free()
     if name == Versioned.name and not flags & READ_ONLY:

@@ -17,7 +17,7 @@ from .libraries import Library
 from .structs import PADDED, Legacy, Producer, Versioned, new_capsule
 from .verdicts import Outcome
 
-RELEASE_SECONDS = 2.0  # how long a library may take to call the deleter
+RELEASE_SECONDS = 1.0  # how long a library may take to call the deleter
 
 
 class Asked(Producer):

@@ -38,7 +38,7 @@ def both(name: str, why: str) -> Callable[[Lifetime], Lifetime]:
 @both("array-first", "the struct keeps the memory, also after the array and the capsule are gone.")
 def array_first(library: Library, asked: dict[str, Any]) -> Outcome:
     array = array_of(library)
-    export = Export(capsule_of(array, **asked))
+    export = Export(array, **asked)
     expected = library.read(array)
     device = export.device[0]
     del array
@@ -55,7 +55,7 @@ def array_first(library: Library, asked: dict[str, Any]) -> Outcome:
 def two_capsules(library: Library, asked: dict[str, Any]) -> Outcome:
     array = array_of(library)
     expected = library.read(array)
-    first, second = (Export(capsule_of(array, **asked)) for _ in range(2))
+    first, second = (Export(array, **asked) for _ in range(2))
     if C.addressof(first.struct) == C.addressof(second.struct):
         return Outcome(verdicts.DOUBLE_FREED, "both capsules hold the same struct")
     first.free()
@@ -106,7 +106,7 @@ def exception(library: Library, asked: dict[str, Any]) -> Outcome:
 
 @both("deleter-other-thread", "the deleter takes the interpreter's lock itself if it needs it.")
 def deleter_on_other_thread(library: Library, asked: dict[str, Any]) -> Outcome:
-    export = Export(capsule_of(array_of(library), **asked))
+    export = Export(array_of(library), **asked)
     thread = threading.Thread(
         target=export.free
     )  # without the lock, as every call of a deleter here
@@ -120,7 +120,7 @@ def deleter_on_foreign_thread(library: Library, asked: dict[str, Any]) -> Outcom
     system = C.CDLL(None) if os.name == "posix" else None
     if not hasattr(system, "pthread_create"):
         raise Found(verdicts.NOT_APPLICABLE, "there are no POSIX threads here")
-    export = Export(capsule_of(array_of(library), **asked))
+    export = Export(array_of(library), **asked)
     if export.struct.deleter:
         # `void (*)(void *)` stands in for `void *(*)(void *)`: what the thread returns is not read.
         thread, run = C.c_ulong(), C.c_void_p(export.struct.deleter)
@@ -162,7 +162,7 @@ def leak_of_unconsumed(library: Library, asked: dict[str, Any]) -> Outcome:
 @both("leak-consumed", "the memory is free after the deleter was called.")
 def leak_of_consumed(library: Library, asked: dict[str, Any]) -> Outcome:
     def use(array: Any) -> None:
-        export = Export(capsule_of(array, **asked))
+        export = Export(array, **asked)
         call_deleter(export.struct)
 
     return growth(library, use)
