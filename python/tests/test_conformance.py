@@ -269,7 +269,7 @@ def test_tables(capsys):
     assert "import/version/2.0  refused                refused" in lines
     at = lines.index("bad_libraries:refuses: import/version/1.3: refused legal: BufferError: no")
     assert lines[at + 1].startswith("    Proper: accept. dlpack.h")
-    assert "bad_libraries:refuses : 2 cases, 1 faults" in written.err.replace("\r", "")
+    assert "bad_libraries:refuses : 2 cases, 1 with faults" in written.err.replace("\r", "")
     assert command.main([*arguments, "--only-bad"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("import/version/1.3 ") for line in lines)

@@ -49,6 +49,15 @@ def capsule_of(array: Any, **asked: Any) -> Any:
         raise Found(verdicts.REFUSED, described(error), error) from None
 
 
+def device_of(array: Any) -> tuple[int, int]:
+    """What the array says of its device. An index that is no number counts as 0."""
+    try:
+        kind, index = array.__dlpack_device__()
+        return int(kind), index if isinstance(index, int) else 0
+    except (TypeError, ValueError) as error:
+        raise Found(verdicts.WRONG_STRUCT, f"__dlpack_device__: {described(error)}") from None
+
+
 class Export:
     """What a consumed capsule held. Its destructor must not call the deleter."""
 
@@ -81,14 +90,14 @@ class Export:
 
     def check(self, array: Any, expected: Elements | None) -> Outcome:
         """Fails if the struct breaks a rule or describes other elements."""
-        problem = self.problem(tuple(map(int, array.__dlpack_device__())))
+        problem = self.problem(device_of(array))
         if problem:
             raise Found(verdicts.WRONG_STRUCT, problem)
         if expected is None or self.device[0] not in HOST:
             return Outcome(verdicts.ACCEPTED, "values not compared")
         return self.compare(expected)
 
-    def problem(self, device: tuple[int, ...]) -> str:
+    def problem(self, device: tuple[int, int]) -> str:
         """The rule that the struct breaks, if it breaks one."""
         tensor, version = self.struct.tensor, (1, 0)
         if isinstance(self.struct, Versioned):

@@ -120,8 +120,8 @@ def ownership() -> Iterator[Case]:
         either = EITHER if "legacy" in fields else ACCEPT
         why = "dlpack.h, deleter: it may be NULL."
         yield Case(f"deleter/null/{kind}", either, why, {**fields, "deleter": False})
-        why = "dlpack.h, manager_ctx: it is the producer's; a consumer does not look at it."
-        yield Case(f"deleter/context/{kind}", either, why, {**fields, "context": 0x5EED})
+        why = "dlpack.h, manager_ctx: it may be NULL, and the deleter is to be called all the same."
+        yield Case(f"deleter/null-context/{kind}", either, why, {**fields, "context": None})
         why = "dlpack.h, deleter: it may be called on any thread, once."
         yield Case(f"deleter/other-thread/{kind}", either, why, fields, "thread")
         why = PYTHON + "the consumer's object owns the struct, not the capsule."

@@ -103,7 +103,7 @@ def run(library: Tested, names: Sequence[str], seconds: float) -> tuple[str, lis
         elif result.bad:
             print(f"{library.name}: {result.case}: {result.outcome}", file=sys.stderr, flush=True)
     bad = sum(result.bad for result in results)
-    line = f"{library.name} {cases.version}: {len(results)} cases, {bad} faults"
+    line = f"{library.name} {cases.version}: {len(results)} cases, {bad} with faults"
     line = f"{line}, {time.monotonic() - start:.1f} s"
     print(f"\r{line:<79}" if tty else line, file=sys.stderr, flush=True)
     return cases.version, results

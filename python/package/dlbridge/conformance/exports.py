@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import verdicts
-from .capsules import Export, Found, array_of
+from .capsules import Export, Found, array_of, device_of
 from .cases import ARRAY_API, EITHER, REFUSE, TENSOR, Case
 from .libraries import Library
 from .structs import IS_COPIED, READ_ONLY, Legacy, Versioned
@@ -134,7 +134,7 @@ def _(library: Library) -> Outcome:
 
 @case("dl-device-own", ARRAY_API + "dl_device in the format of `__dlpack_device__`.")
 def _(library: Library) -> Outcome:
-    return exported(library, "plain", **NEW, dl_device=array_of(library).__dlpack_device__())
+    return exported(library, "plain", **NEW, dl_device=device_of(array_of(library)))
 
 
 @case(
@@ -168,7 +168,7 @@ def _(library: Library) -> Outcome:
     + "where a device has no streams, only None is accepted; several libraries ignore others.",
 )
 def _(library: Library) -> Outcome:
-    if int(array_of(library).__dlpack_device__()[0]) != 1:
+    if device_of(array_of(library))[0] != 1:
         raise Found(verdicts.NOT_APPLICABLE, "its device has streams")
     return exported(library, stream=1)
 

@@ -17,6 +17,7 @@ from .libraries import Library
 from .structs import PADDED, Legacy, Producer, Versioned, new_capsule
 from .verdicts import Outcome
 
+CONTEXT = 0x5EED  # the producer's own; consumers do not look at it
 RELEASE_SECONDS = 1.0  # how long a library may take to call the deleter
 
 
@@ -66,7 +67,7 @@ ANSWERS: dict[str, Callable[[Producer], Any]] = {
 def producer_of(case: Case) -> Producer:
     """The producer of a case."""
     kind = Producer if case.protocol in ANSWERS else KINDS.get(case.protocol, Asked)
-    producer = kind(**case.fields, destructor=True, poison=True)
+    producer = kind(**{"context": CONTEXT, **case.fields}, destructor=True, poison=True)
     if case.protocol in ANSWERS:
         producer.answers = [ANSWERS[case.protocol](producer)] * 10  # some ask again
     return producer

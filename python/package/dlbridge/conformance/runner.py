@@ -69,8 +69,9 @@ class Worker:
     def listen(self) -> None:
         """Puts what the child says into a queue; an empty line when it is gone."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
+        with self.process.stdout as answers:
+            for line in answers:
+                self.lines.put(line)
         self.lines.put("")
 
     def hear(self, seconds: float) -> dict[str, Any]:
@@ -121,10 +122,9 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
 
 
 class Run:
@@ -140,6 +140,7 @@ class Run:
             yield Result(self.tested.name, case, self.outcome(case))
         if self.worker is not None:
             self.worker.stop()
+            self.worker.errors.close()
 
     def outcome(self, case: str) -> Outcome:
         """The outcome of a case. A crash after other faults is tried again alone."""
@@ -159,6 +160,7 @@ class Run:
         worker = self.worker
         outcome = worker.run(case, self.seconds)
         if outcome.verdict in (verdicts.CRASHED, verdicts.HUNG):
+            worker.errors.close()
             self.worker = None
         suspects = worker.faults
         worker.faults += outcome.verdict in verdicts.BAD
