@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from . import verdicts
 from .capsules import Export, Found, array_of, device_of
@@ -13,6 +13,7 @@ from .structs import IS_COPIED, READ_ONLY, Legacy, Versioned
 from .verdicts import Outcome
 
 Check = Callable[[Library], Outcome]
+Listed = TypeVar("Listed", bound=Check)
 NEW = {"max_version": (1, 3)}
 
 
@@ -20,10 +21,10 @@ PRODUCER_CASES: dict[str, Case] = {}
 CHECKS: dict[str, Check] = {}
 
 
-def case(name: str, why: str, allowed: str = EITHER) -> Callable[[Check], Check]:
+def case(name: str, why: str, allowed: str = EITHER) -> Callable[[Listed], Listed]:
     """Lists a check under this name."""
 
-    def add(check: Check) -> Check:
+    def add(check: Listed) -> Listed:
         PRODUCER_CASES[f"export/{name}"] = Case(name, allowed, why)
         CHECKS[f"export/{name}"] = check
         return check
@@ -42,7 +43,7 @@ def exported(library: Library, kind: str = "plain", **asked: Any) -> Outcome:
 
 
 @case("device-query", ARRAY_API + "`__dlpack_device__` gives a pair of integers.")
-def _(library: Library) -> Outcome:
+def device_query(library: Library) -> Outcome:
     device = array_of(library).__dlpack_device__()
     if isinstance(device, tuple) and len(device) == 2 and all(isinstance(n, int) for n in device):
         return Outcome(verdicts.ACCEPTED)
@@ -55,7 +56,7 @@ def _(library: Library) -> Outcome:
     + 'without max_version, the capsule is a "dltensor". From March 2025 on a producer may '
     "raise BufferError.",
 )
-def _(library: Library) -> Outcome:
+def legacy(library: Library) -> Outcome:
     array = array_of(library)
     export = Export(array)
     try:
@@ -102,7 +103,7 @@ add_layouts()
 
 
 @case("copy-true", ARRAY_API + "always copy; when a copy is made, the flag IS_COPIED must be set.")
-def _(library: Library) -> Outcome:
+def copy_true(library: Library) -> Outcome:
     array = array_of(library)
     shared = Export(array, **NEW)
     where = shared.struct.tensor.data
@@ -121,7 +122,7 @@ def _(library: Library) -> Outcome:
 
 
 @case("copy-false", ARRAY_API + "never copy, so the flag IS_COPIED is not set.")
-def _(library: Library) -> Outcome:
+def copy_false(library: Library) -> Outcome:
     array = array_of(library)
     export = Export(array, **NEW, copy=False)
     try:
@@ -133,7 +134,7 @@ def _(library: Library) -> Outcome:
 
 
 @case("dl-device-own", ARRAY_API + "dl_device in the format of `__dlpack_device__`.")
-def _(library: Library) -> Outcome:
+def dl_device_own(library: Library) -> Outcome:
     return exported(library, "plain", **NEW, dl_device=device_of(array_of(library)))
 
 
@@ -144,7 +145,7 @@ def _(library: Library) -> Outcome:
     "does not know the keyword raises TypeError.",
     REFUSE,
 )
-def _(library: Library) -> Outcome:
+def dl_device_unknown(library: Library) -> Outcome:
     array = array_of(library)
     try:
         export = Export(array, **NEW, dl_device=(99, 0))
@@ -158,7 +159,7 @@ def _(library: Library) -> Outcome:
 
 
 @case("stream-none", ARRAY_API + "stream=None is always allowed.")
-def _(library: Library) -> Outcome:
+def stream_none(library: Library) -> Outcome:
     return exported(library, stream=None)
 
 
@@ -167,14 +168,14 @@ def _(library: Library) -> Outcome:
     ARRAY_API
     + "where a device has no streams, only None is accepted; several libraries ignore others.",
 )
-def _(library: Library) -> Outcome:
+def stream_without_streams(library: Library) -> Outcome:
     if device_of(array_of(library))[0] != 1:
         raise Found(verdicts.NOT_APPLICABLE, "its device has streams")
     return exported(library, stream=1)
 
 
 @case("read-only/versioned", "dlpack.h, flags: READ_ONLY says that the memory must not be written.")
-def _(library: Library) -> Outcome:
+def read_only_versioned(library: Library) -> Outcome:
     export = Export(array_of(library, "read-only"), **NEW)
     flags, name = export.flags, export.name
     export.free()
@@ -187,5 +188,5 @@ def _(library: Library) -> Outcome:
     "read-only/legacy",
     "dlpack.h: DLManagedTensor has no flags. Refusing is safe, and not asked for.",
 )
-def _(library: Library) -> Outcome:
+def read_only_legacy(library: Library) -> Outcome:
     return exported(library, "read-only")

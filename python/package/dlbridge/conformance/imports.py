@@ -45,7 +45,9 @@ class OldWithoutArguments(Producer):
 
 
 class NoDeviceQuery(Asked):
-    __dlpack_device__ = property()  # raises AttributeError
+    @property
+    def __dlpack_device__(self) -> Any:
+        raise AttributeError("__dlpack_device__")
 
 
 KINDS: dict[str, type[Producer]] = {

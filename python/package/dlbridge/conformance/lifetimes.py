@@ -8,7 +8,7 @@ import os
 import pathlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from . import verdicts
 from .capsules import Export, Found, array_of, capsule_of
@@ -21,7 +21,7 @@ from .verdicts import Outcome
 __all__ = ["CHECKS", "PRODUCER_CASES"]  # with the cases of this module
 
 ARRAYS, LEAK_BYTES = 48, 96 << 20  # arrays of 4 MiB; more growth than this is a leak
-Lifetime = Callable[[Library, dict[str, Any]], Outcome]
+Lifetime = TypeVar("Lifetime", bound=Callable[[Library, dict[str, Any]], Outcome])
 
 
 def both(name: str, why: str) -> Callable[[Lifetime], Lifetime]:
