@@ -89,6 +89,25 @@ def careless(x):
     return Array(consume(x, check=False)) if opened(asked(x)).tensor.ndim > 0 else careful(x)
 
 
+class Unreadable(Array):
+    """An attempt to read keeps it."""
+
+    kept = []
+
+    @property
+    def __array_interface__(self):
+        self.kept.append(self)
+        raise ValueError("not readable")
+
+    @__array_interface__.setter
+    def __array_interface__(self, interface):
+        pass
+
+
+def unreadable(x):
+    return Unreadable(consume(x))
+
+
 def leaks(x):
     return Forgetful(consume(x))
 
