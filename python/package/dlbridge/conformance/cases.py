@@ -1,4 +1,4 @@
-"""The cases for consumers: what the producer's struct says, what is proper, and which text says so."""
+"""The cases for consumers: what the struct says, what is proper, and which text says so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ACCEPT, EITHER, REFUSE = "accept", "accept or refuse", "refuse"
 class Case:
     """One struct for a consumer, or one request to a producer.
 
-    `allowed` is `ACCEPT`, `EITHER` (accept with the right values, or raise an exception), or `REFUSE`.
+    `allowed` is `ACCEPT`, `REFUSE`, or `EITHER`: accept with the right values, or raise.
     `why` names the text that the rule comes from. `fields` are arguments of `structs.Producer`,
     `protocol` names a way of handing the struct over in `imports.PROTOCOLS`. `read` is false where
     the values are not compared.
@@ -154,7 +154,7 @@ def devices() -> Iterator[Case]:
         why = text + "dlpack.h, DLDeviceType: " + why
         yield Case(f"device/{name}", EITHER, why, fields, read=host)
     lies = {"device": (2, 0), "query": (1, 0), "data": 64}
-    why = "dlpack.h, DLTensor.device: the struct says CUDA, `__dlpack_device__` says CPU. The host must "
+    why = "dlpack.h, DLTensor.device: the struct says CUDA, the query says CPU. The host must "
     yield Case("device/differs", EITHER, why + "not read this memory.", lies, TOUCH, read=False)
     for name, query in (("text", ("cpu", 0)), ("number", 1), ("three", (1, 0, 0))):
         why = (

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("libraries", nargs="*", metavar="library", help=f"{', '.join(BY_NAME)} (all installed)")
     add("--consumer", action="append", default=[], metavar="MODULE:FUNCTION",
-        help="also test this function, which takes an object with __dlpack__ and gives an array")  # fmt: skip
+        help="also test this function, which makes an array of a producer")  # fmt: skip
     add("--producer", action="append", default=[], metavar="MODULE:FUNCTION",
         help="also test the arrays that this function gives")  # fmt: skip
     add("--consumers", action="store_true", help="only cases that import")

@@ -1,4 +1,4 @@
-"""The cases for producers: what is asked of an array, and what its capsule must hold. Runs in the worker."""
+"""The cases for producers: what is asked of an array, and what its capsule must hold."""
 
 from __future__ import annotations
 

@@ -202,4 +202,5 @@ def shown(elements: Elements) -> str:
     """A shape and some bytes."""
     shape, raw = elements
     more = "…" if len(raw) > 16 else ""
-    return f"shape {shape if len(shape) < 9 else f'of {len(shape)} sizes'}, bytes {raw[:16].hex(' ')}{more}"
+    sizes = shape if len(shape) < 9 else f"of {len(shape)} sizes"
+    return f"shape {sizes}, bytes {raw[:16].hex(' ')}{more}"

@@ -72,7 +72,7 @@ def load(module: str) -> Any:
 
 
 def made(module: str, kind: str, numbers: Callable[..., Any]) -> Any:
-    """An array of this kind, of a library with slices like NumPy's; `numbers(n)` gives 0 to n - 1."""
+    """An array of a library with slices like NumPy's; `numbers(n)` gives 0 to n - 1."""
     if kind == "big":
         return numbers(BIG)
     plain = numbers(6).reshape(PLAIN)

@@ -1,4 +1,4 @@
-"""The cases for producers that look at who frees what, when, and on which thread. Runs in the worker."""
+"""The cases for producers that look at who frees what, when, and on which thread."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Findings:
 
 
 class Known:
-    """Known faults: lines with the name of a library and of a case. In both, * and ? are wildcards."""
+    """Known faults: lines with a library and a case. In both, * and ? are wildcards."""
 
     def __init__(self, path: str | None) -> None:
         self.lines, self.used = list[tuple[str, str]](), set[tuple[str, str]]()
@@ -84,7 +84,12 @@ def listing(cases: Mapping[str, Case]) -> Iterator[str]:
     """Names, what is proper, and why."""
     for name, case in cases.items():
         yield f"{name}: {case.allowed}"
-        yield textwrap.fill(case.why, 100, initial_indent="    ", subsequent_indent="    ")
+        yield indented(case.why)
+
+
+def indented(text: str) -> str:
+    """A paragraph, four columns to the right."""
+    return textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    ")
 
 
 SHORT = {  # proper outcomes in small letters, faults in capitals
@@ -152,7 +157,7 @@ def text(findings: Findings, only_bad: bool) -> Iterator[str]:
         known = " (known)" if result.known else ""
         yield f"{result.library}: {result.case}: {result.outcome}{known}"
         why = findings.cases[result.case]
-        yield textwrap.fill(f"Proper: {why.allowed}. {why.why}", 100, initial_indent="    ", subsequent_indent="    ")  # fmt: skip
+        yield indented(f"Proper: {why.allowed}. {why.why}")
     yield ""
     for verdict, numbers in summary(findings):
         found = (f"{n} {name}" for n, name in zip(numbers, findings.versions, strict=True) if n)
