@@ -41,8 +41,7 @@ const CALLS: &[Call] = &[
     }),
     ("deep_clone_with", || {
         let tensor = transposed();
-        let copy =
-            attacked(|| tensor.deep_clone_with(MemoryFormat::Contiguous)).expect("memory");
+        let copy = attacked(|| tensor.deep_clone_with(MemoryFormat::Contiguous)).expect("memory");
         assert!(are_transposed(slice(&copy)));
     }),
     ("copy_into", || {

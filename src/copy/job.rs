@@ -2,10 +2,10 @@
 
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
-#[cfg(feature = "parallel")]
-use super::{helpers, pool};
 use super::kernels;
 use super::processor::{self, Processor};
+#[cfg(feature = "parallel")]
+use super::{helpers, pool};
 
 /// Minimum copy size (bytes) for using several threads. Below it, waking a thread costs more than
 /// it saves.

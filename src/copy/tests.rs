@@ -141,7 +141,7 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
     let plan = CopyPlan::new(source.shape(), source.strides(), target.strides(), itemsize);
     for (name, processor) in processors() {
         for nontemporal in [false, true] {
-            for plans in [0, 1, 3, 6].map(|halvings| parts(&plan, halvings)) {
+            for plans in [0, 5].map(|halvings| parts(&plan, halvings)) {
                 let mut to = blank.clone();
                 let ends = Endpoints {
                     source: from[first..].as_ptr(),

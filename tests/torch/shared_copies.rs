@@ -6,8 +6,8 @@ use dlbridge::{ArrayExt, ArrayTorchExt, Tensor, TorchExt};
 use ndarray::{Array2, Ix1, Ix2};
 use rayon::prelude::*;
 
-use crate::hostile_jobs::{Call, SHAPE, are_elements, are_transposed, attack, attacked, elements};
 use crate::hostile_jobs::watched;
+use crate::hostile_jobs::{Call, SHAPE, are_elements, are_transposed, attack, attacked, elements};
 
 fn matrix() -> Array2<f32> {
     Array2::from_shape_vec(SHAPE, elements()).expect("as many elements")
