@@ -61,10 +61,10 @@ fn a_scratch_tensor_of_a_thread_is_not_overwritten_by_another_job() {
         static SCRATCH: tch::Tensor = tch::Tensor::zeros([1 << 20], tch::kind::FLOAT_CPU);
         static COPYING: Cell<bool> = const { Cell::new(false) };
     }
-    let copies_own_elements = |job: i64| {
+    let copies_own_elements = |job: i32| {
         SCRATCH.with(|scratch| {
             let nested = COPYING.replace(true);
-            let _ = scratch.shallow_clone().fill_(job);
+            let _ = scratch.shallow_clone().fill_(i64::from(job));
             let copy = scratch.to_ndarray::<f32, Ix1>().expect("memory");
             COPYING.set(false);
             !nested && copy.iter().all(|&element| element == job as f32)
