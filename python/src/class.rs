@@ -4,19 +4,27 @@ use std::mem::ManuallyDrop;
 
 use dlbridge::{Access, DType, Tensor};
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::error::buffer_error;
-use crate::release::PendingException;
+use crate::release::{ArrayOwner, PendingException};
 
 /// A strided buffer on one device, shared or owned.
 ///
 /// Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object
 /// that shares it is gone, of whichever library.
 ///
-/// Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use
-/// `numpy()` or `torch()` for that, which cost nothing. One of a single element converts to a
-/// number, as `item()` does. `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled
+/// Tensors compare and hash by identity, and have no arithmetic and no indexing: use `numpy()` or
+/// `torch()` for that, which cost nothing. Iteration gives what `tolist()` gives, and `len(t)` is
+/// the size of the first dimension, so that tables take a tensor as a column of its values. One of
+/// a single element converts to a number, as `item()` does. `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled
 /// with protocol 5, the elements go out of band and are not copied.
+///
+/// `bytes(t)` gives the bytes of all elements in row-major order, of every type. `memoryview(t)`,
+/// and with it `bytearray(t)`, has no elements of bfloat16 and other types without a format.
+///
+/// The garbage collector finds a cycle through a tensor and the array that it was made from, if
+/// nothing else holds that memory.
 ///
 /// `torch.asarray(t)` and `torch.frombuffer(t)` silently lose shape and element type, as they do
 /// with every buffer: use `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
@@ -62,6 +70,35 @@ impl PyTensor {
     #[inline]
     pub(crate) fn tensor(&self) -> &Tensor {
         &self.tensor
+    }
+
+    /// Shows the garbage collector the object that keeps the memory, if the collector may clear that
+    /// object, and this handle is the only one that keeps it: `tp_traverse`.
+    ///
+    /// A collection subtracts what it is shown from each object's count of references, and takes an
+    /// object of which nothing is left for garbage, unless it is shown again on the way from an
+    /// object in use. So a reference must not be shown by two handles, and one that was shown must
+    /// be shown again until the collection ends. Both hold, because the number of handles does not
+    /// grow from one while a collection looks: it holds the interpreter's lock, a handle that is
+    /// the only one is reached through its object by attached threads only, and a thread that
+    /// detached holds a second handle (`detached`). The number may fall meanwhile: what was not
+    /// shown first and is shown later is taken for in use, which is safe.
+    ///
+    /// There is no `tp_clear`, so that a tensor never loses its memory while it can be reached. A
+    /// tuple has none for the same reason: neither changes once it is made, so a cycle needs
+    /// another object, which was changed later, and that one is cleared.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let mut tensor = self.tensor();
+        while tensor.is_unique() {
+            // SAFETY: the memory must not be reached through the owner: it is only shown.
+            if let Some(owner) = unsafe { tensor.owner_unchecked::<ArrayOwner>() } {
+                return owner.traverse(visit);
+            }
+            // SAFETY: as above: the inner tensor is only asked for its own owner.
+            let Some(inner) = (unsafe { tensor.owner_unchecked::<Tensor>() }) else { break };
+            tensor = inner;
+        }
+        Ok(())
     }
 
     pub(crate) fn into_bound(self, py: Python<'_>) -> PyResult<Bound<'_, Self>> {

@@ -5,6 +5,7 @@
 use dlbridge::{MemoryFormat, Tensor};
 use pyo3::prelude::*;
 
+use crate::detached::detached;
 use crate::error::buffer_error;
 
 /// Minimum size of a copy (bytes) for detaching from the interpreter, so that other Python threads
@@ -31,5 +32,8 @@ pub(crate) fn detach_if_large<T: Send>(
     copy: impl FnOnce() -> T + Send,
 ) -> T {
     let small = from.nbytes() < DETACH_MIN_BYTES;
-    if small && from.device().is_host() && to.device().is_host() { copy() } else { py.detach(copy) }
+    if small && from.device().is_host() && to.device().is_host() {
+        return copy();
+    }
+    detached(py, [from, to], copy)
 }

@@ -32,8 +32,12 @@ pub(crate) fn from_dlpack(
 
 /// Shares the memory of a NumPy array, read-only if the array is.
 ///
-/// Strides may be negative or zero. Raises TypeError for anything but an array, and for element
-/// types that DLPack does not have; ValueError for strides that are no multiple of the element's
+/// Strides may be negative or zero. An array over a buffer that can be released, such as
+/// `numpy.ndarray(shape, buffer=shared_memory.buf)`, exports the buffer as long as the tensor
+/// lives, so that closing or resizing it raises BufferError. An array whose buffer was released
+/// before is refused with BufferError.
+///
+/// Raises TypeError for anything but an array, and for element types that DLPack does not have; ValueError for strides that are no multiple of the element's
 /// size, and for a byte order that is not the machine's; BufferError for a masked array with masked
 /// elements.
 #[pyfunction]

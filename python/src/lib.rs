@@ -13,7 +13,7 @@
 //! import/  export/
 //! class
 //! target_device  stream  export_policy  clone  byte_strides  numpy_asarray  torch_table
-//! error  dtype  known_types  release/  device  capsule  call  copy_flag  memory_format
+//! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag  memory_format
 //! ```
 
 // Errors carry the rejected tensor, whose layout is stored inline.
@@ -26,6 +26,7 @@ mod class;
 mod clone;
 mod copies;
 mod copy_flag;
+mod detached;
 mod device;
 mod dlpack_export;
 mod dlpack_import;

@@ -6,6 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::class::PyTensor;
+use crate::detached::detached;
 use crate::device::ROCM;
 use crate::error::buffer_error;
 use crate::import::torch;
@@ -21,7 +22,7 @@ pub(crate) fn to_target(py: Python<'_>, tensor: Tensor, target: TargetDevice) ->
     } else {
         target.device()
     };
-    py.detach(|| tensor.to_device(device)).map_err(buffer_error)
+    detached(py, [&tensor], || tensor.to_device(device)).map_err(buffer_error)
 }
 
 fn to_target_through_torch(
@@ -52,7 +53,8 @@ pub(crate) fn to_pinned(py: Python<'_>, tensor: &Tensor) -> PyResult<Tensor> {
         }
         &on_host
     };
-    let pinned = py.detach(|| source.to_device(Device::CUDA_HOST)).map_err(buffer_error)?;
+    let pinned = detached(py, [source], || source.to_device(Device::CUDA_HOST));
+    let pinned = pinned.map_err(buffer_error)?;
     // Other libraries take it as ordinary host memory.
     let (start, layout, dtype) = (pinned.data_ptr(), pinned.layout().clone(), pinned.dtype());
     let descriptor = Descriptor::new(start, layout, dtype, Device::CPU).map_err(buffer_error)?;

@@ -1,5 +1,6 @@
 //! Import: shares the memory of an object through the best protocol that it offers.
 
+mod base_buffer;
 mod buffer;
 mod capsule;
 mod interface;
@@ -72,6 +73,10 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     // What NumPy's and PyTorch's own exports do not check.
     if NDARRAY.is_type_of(object) {
         numpy::refuse_mask(object)?;
+        if numpy::has_own_dlpack(object)? {
+            // A capsule would hide from the garbage collector who owns the memory.
+            return numpy::share(object).map_err(Refused::into_export_error);
+        }
     } else if TORCH_TENSOR.is_type_of(object) {
         torch::check_before_export(object)?;
     } else if NUMPY_NUMBER.is_type_of(object) {

@@ -9,13 +9,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::proxy;
+use super::{base_buffer, proxy};
 use crate::byte_strides;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::known_types::NDARRAY;
 use crate::numpy_asarray::numpy_asarray;
-use crate::release::PyOwner;
+use crate::release::{ArrayOwner, BufferGuard, PyOwner};
 
 /// NumPy's `PyArrayInterface`, to which `__array_struct__` leads; unchanged since its first
 /// version.
@@ -125,17 +125,41 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     let descriptor = Descriptor::new(shown.data, layout, dtype, Device::CPU)
         .and_then(|descriptor| if dtype.bits < 8 { descriptor.padded() } else { Ok(descriptor) });
     let descriptor = descriptor.map_err(buffer_error)?;
-    // An object of a derived class may show memory of another object, which the capsule keeps
-    // alive.
-    let owner = match NDARRAY.is_exact_type_of(array) {
-        true => PyOwner::new(array),
-        false => PyOwner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any()),
-    };
     let writable = shown.flags & WRITABLE != 0;
+    let own = shows_own_memory(array, &capsule);
+    if own && let Some(guard) = base_buffer::hold(array, &descriptor)? {
+        return Ok(share_held(descriptor, writable, guard));
+    }
+    if !own {
+        // The capsule keeps the memory of another object.
+        let owner = PyOwner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any());
+        // SAFETY: as below, for the object whose memory the capsule shows.
+        return Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, owner) });
+    }
+    let owner = ArrayOwner::new(array);
     // SAFETY: the owner must keep the memory alive, and writable if it says so: an array does, as
     // NumPy refuses to resize it while there are references, unless the caller passes
     // `refcheck=False`. No Rust view of the memory is made in this crate.
     Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, owner) })
+}
+
+/// Shares elements in a buffer of which `guard` holds a view.
+#[cold]
+fn share_held(elements: Descriptor, writable: bool, guard: BufferGuard) -> Tensor {
+    // SAFETY: the owner must keep the memory alive, and writable if `writable`: the caller checked
+    // that the elements lie in the buffer, and NumPy that it may be written. No Rust view of the
+    // memory is made in this crate.
+    unsafe { Tensor::from_raw_parts(elements, writable, guard) }
+}
+
+/// Whether `capsule` shows the memory of `array` itself. An object of a derived class may show that
+/// of another object.
+#[inline]
+fn shows_own_memory(array: &Bound<'_, PyAny>, capsule: &Bound<'_, PyAny>) -> bool {
+    // NumPy notes in the capsule whose memory it shows.
+    // SAFETY: the object must be a capsule, which `share` checked.
+    NDARRAY.is_exact_type_of(array)
+        || unsafe { ffi::PyCapsule_GetContext(capsule.as_ptr()) } == array.as_ptr().cast()
 }
 
 /// The element type of an array, and its size in bytes.
@@ -180,6 +204,15 @@ pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     }
     refuse_mask(array)?;
     share(array).map_err(Refused::into_conversion_error)
+}
+
+/// Whether the `__dlpack__` of an array of a derived class is NumPy's own.
+pub(super) fn has_own_dlpack(array: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = array.py();
+    let Some((class, _)) = NDARRAY.look_up(py) else { return Ok(false) };
+    let name = intern!(py, "__dlpack__");
+    let Some(method) = class.getattr_opt(name)? else { return Ok(false) };
+    Ok(array.get_type().getattr(name)?.is(&method))
 }
 
 /// Refuses a masked array of which some elements are masked: DLPack cannot say so.

@@ -1,6 +1,6 @@
 //! Release of Python objects and buffers, from any thread.
 //!
-//! A tensor that shares memory of Python holds a reference to an object ([`PyOwner`]) or a buffer
+//! A tensor that shares memory of Python holds a reference to an object ([`PyOwner`], [`ArrayOwner`]) or a buffer
 //! that an object exported ([`BufferGuard`]). The last handle of that tensor may be dropped by any
 //! thread: one that is attached to the interpreter or not, one that has an exception pending, one
 //! that is already inside a release, one that is ending, or one that outlives the interpreter.
@@ -37,5 +37,5 @@ mod with_gil;
 
 pub(crate) use buffer_guard::BufferGuard;
 pub(crate) use pending_exception::PendingException;
-pub(crate) use py_owner::PyOwner;
+pub(crate) use py_owner::{ArrayOwner, PyOwner};
 pub(crate) use shutdown::_close;

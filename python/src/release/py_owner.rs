@@ -3,6 +3,7 @@
 use std::mem::ManuallyDrop;
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use super::with_gil::{ReleaseWithGil, release};
 
@@ -12,6 +13,27 @@ pub(crate) struct PyOwner(ManuallyDrop<Py<PyAny>>);
 impl PyOwner {
     pub(crate) fn new(object: &Bound<'_, PyAny>) -> Self {
         Self(ManuallyDrop::new(object.clone().unbind()))
+    }
+}
+
+/// A reference to a NumPy array, which any thread may drop and the garbage collector may see.
+///
+/// The collector clears what it takes for garbage while other garbage still refers to it, and a
+/// finalizer may get hold of that. So it is shown only an owner that keeps its memory until it is
+/// freed. An array does: it is cleared of its attributes at most. Any other object may lose what
+/// its memory depends on, and a memoryview that is cleared while it is exported breaks (CPython
+/// 3.11). Such owners are hidden: a cycle through them is not found, which is safe.
+pub(crate) struct ArrayOwner(PyOwner);
+
+impl ArrayOwner {
+    /// Holds `array`, which must be an `ndarray`.
+    pub(crate) fn new(array: &Bound<'_, PyAny>) -> Self {
+        Self(PyOwner::new(array))
+    }
+
+    /// Shows the reference to the garbage collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&*self.0.0)
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn _close(py: Python<'_>) {
     CLOSING.store(true, Ordering::SeqCst);
     let start = Instant::now();
     while RELEASES.load(Ordering::SeqCst) > 0 && start.elapsed() < CLOSE_TIMEOUT {
+        #[expect(clippy::disallowed_methods, reason = "no tensor is used meanwhile")]
         py.detach(|| thread::sleep(Duration::from_millis(1)));
     }
 }
