@@ -20,6 +20,8 @@ pub(crate) enum StrideClass {
 impl StrideClass {
     #[inline]
     pub(crate) fn of(tensor: &Tensor) -> Self {
+        // The strides of a layout without elements, and those of dimensions of size 1, are harmless
+        // positive numbers: the core crate replaces others when it makes the layout.
         let mut class = Self::Positive;
         for (&size, &stride) in tensor.shape().iter().zip(tensor.strides()) {
             if size > 1 && stride <= 0 {

@@ -7,14 +7,16 @@ use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyTuple};
+use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyIterator, PyTuple};
 
 use crate::class::PyTensor;
 use crate::clone::{clone, clone_as};
 use crate::error::tuple;
-use crate::export::buffer::{self, memoryview};
-use crate::export::{cuda_array_interface, exchange_table, list, numpy, text, torch};
+use crate::export::{
+    array_interface, buffer, bytes, cuda_array_interface, exchange_table, list, numpy, text, torch,
+};
 use crate::memory_format::parse_memory_format;
 use crate::target_device::TargetDevice;
 use crate::{pickle, transfer};
@@ -224,6 +226,17 @@ impl PyTensor {
         cuda_array_interface::describe(py, self.tensor())
     }
 
+    /// Describes host memory for NumPy and others, read-only if the memory is.
+    ///
+    /// An AttributeError for memory elsewhere, and for types that NumPy does not have. The consumer
+    /// must keep the tensor as long as it uses the memory, as NumPy does.
+    ///
+    /// <https://numpy.org/doc/stable/reference/arrays.interface.html>
+    #[getter]
+    fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        array_interface::describe(py, self.tensor())
+    }
+
     /// Type and index of the device, as DLPack numbers them.
     fn __dlpack_device__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         static HOST: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
@@ -251,8 +264,29 @@ impl PyTensor {
         list::item(py, self.tensor())?.is_truthy()
     }
 
-    fn __bytes__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        memoryview(slf.as_any())?.call_method0(intern!(slf.py(), "tobytes"))
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        bytes::to_bytes(py, self.tensor())
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        let size = self.tensor().shape().first().and_then(|&size| usize::try_from(size).ok());
+        size.ok_or_else(|| {
+            PyTypeError::new_err("a tensor of 0 dimensions has no length: use item()")
+        })
+    }
+
+    /// Iterates over what `tolist` gives.
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        if self.tensor().ndim() == 0 {
+            return Err(PyTypeError::new_err(
+                "a tensor of 0 dimensions has no elements in a row: use item()",
+            ));
+        }
+        list::to_list(py, self.tensor())?.try_iter()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.traverse(&visit)
     }
 
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -294,6 +328,9 @@ impl PyTensor {
     }
 
     /// What `numpy.asarray` and `numpy.array` call if the buffer protocol is not enough.
+    ///
+    /// Shares the memory, unless `copy` is True or another `dtype` needs a copy. Raises ValueError
+    /// where `copy` is False and a copy is needed.
     #[pyo3(signature = (dtype = None, copy = None))]
     fn __array__<'py>(
         slf: &Bound<'py, Self>,

@@ -15,6 +15,7 @@ shared memory are not synchronized; that is up to the program.
 
 import builtins
 from array import array
+from collections.abc import Iterator
 from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 import numpy as _np
@@ -37,10 +38,17 @@ class Tensor:
     Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object
     that shares it is gone, of whichever library.
 
-    Tensors compare and hash by identity, and have no arithmetic, no indexing and no length: use
-    `numpy()` or `torch()` for that, which cost nothing. One of a single element converts to a
-    number, as `item()` does. `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled
+    Tensors compare and hash by identity, and have no arithmetic and no indexing: use `numpy()` or
+    `torch()` for that, which cost nothing. Iteration gives what `tolist()` gives, and `len(t)` is
+    the size of the first dimension, so that tables take a tensor as a column of its values. One of
+    a single element converts to a number, as `item()` does. `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled
     with protocol 5, the elements go out of band and are not copied.
+
+    `bytes(t)` gives the bytes of all elements in row-major order, of every type. `memoryview(t)`,
+    and with it `bytearray(t)`, has no elements of bfloat16 and other types without a format.
+
+    The garbage collector finds a cycle through a tensor and the array that it was made from, if
+    nothing else holds that memory.
 
     `torch.asarray(t)` and `torch.frombuffer(t)` silently lose shape and element type, as they do
     with every buffer: use `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
@@ -195,18 +203,33 @@ class Tensor:
 
         <https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>
         """
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Describes host memory for NumPy and others, read-only if the memory is.
+
+        An AttributeError for memory elsewhere, and for types that NumPy does not have. The consumer
+        must keep the tensor as long as it uses the memory, as NumPy does.
+
+        <https://numpy.org/doc/stable/reference/arrays.interface.html>
+        """
     def __dlpack_device__(self) -> tuple[int, int]:
         """Type and index of the device, as DLPack numbers them."""
     __dlpack_c_exchange_api__: Any
     def __array__(
         self, dtype: Any = None, copy: builtins.bool | None = None
     ) -> _np.ndarray[Any, Any]:
-        """What `numpy.asarray` and `numpy.array` call if the buffer protocol is not enough."""
+        """What `numpy.asarray` and `numpy.array` call if the buffer protocol is not enough.
+
+        Shares the memory, unless `copy` is True or another `dtype` needs a copy. Raises ValueError
+        where `copy` is False and a copy is needed.
+        """
     def __jax_array__(self) -> Any:
         """What JAX calls where it takes any array, in `jax.numpy.asarray` for example."""
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __bool__(self) -> builtins.bool: ...
     def __bytes__(self) -> bytes: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
     def __int__(self) -> int: ...
     def __float__(self) -> float: ...
     def __complex__(self) -> complex: ...
@@ -235,8 +258,12 @@ def from_dlpack(
 def from_numpy(array: _np.ndarray[Any, Any], /) -> Tensor:
     """Shares the memory of a NumPy array, read-only if the array is.
 
-    Strides may be negative or zero. Raises TypeError for anything but an array, and for element
-    types that DLPack does not have; ValueError for strides that are no multiple of the element's
+    Strides may be negative or zero. An array over a buffer that can be released, such as
+    `numpy.ndarray(shape, buffer=shared_memory.buf)`, exports the buffer as long as the tensor
+    lives, so that closing or resizing it raises BufferError. An array whose buffer was released
+    before is refused with BufferError.
+
+    Raises TypeError for anything but an array, and for element types that DLPack does not have; ValueError for strides that are no multiple of the element's
     size, and for a byte order that is not the machine's; BufferError for a masked array with masked
     elements.
     """

@@ -17,6 +17,16 @@ struct ViewNumbers {
     strides: Box<[isize]>,
 }
 
+impl ViewNumbers {
+    fn of(tensor: &Tensor, itemsize: usize) -> Self {
+        let in_bytes = |&stride: &i64| (stride as isize).wrapping_mul(itemsize as isize);
+        Self {
+            shape: tensor.shape().iter().map(|&size| size as isize).collect(),
+            strides: tensor.strides().iter().map(in_bytes).collect(),
+        }
+    }
+}
+
 /// What a consumer asks for: the protocol's flags.
 #[derive(Clone, Copy)]
 struct ViewFlags(c_int);
@@ -63,25 +73,26 @@ pub(crate) unsafe fn fill_view(
     let Ok(len) = isize::try_from(this.nbytes()) else {
         return Err(refused("the elements are more than the buffer protocol can count"));
     };
-    let rank = c_int::try_from(this.ndim()).unwrap_or(c_int::MAX);
-    let shape: Box<[isize]> = this.shape().iter().map(|&size| size as isize).collect();
-    let in_bytes = |&stride: &i64| (stride as isize).wrapping_mul(itemsize as isize);
-    let strides = this.strides().iter().map(in_bytes).collect();
-    let numbers = Box::new(ViewNumbers { shape, strides });
-    let pointer = |wanted: c_int, numbers: &[isize]| {
-        if flags.has(wanted) { numbers.as_ptr().cast_mut() } else { null_mut() }
-    };
+    // A view without a shape has 0 dimensions, as NumPy's have, and a view of 0 dimensions has
+    // neither a shape nor strides: the protocol demands NULL there.
+    let rank = if flags.has(ffi::PyBUF_ND) { this.ndim() } else { 0 };
+    let rank = c_int::try_from(rank).unwrap_or(c_int::MAX);
+    let numbers = (rank > 0).then(|| Box::new(ViewNumbers::of(this, itemsize)));
+    let start = |numbers: &[isize]| numbers.as_ptr().cast_mut();
+    let shape = numbers.as_ref().map_or(null_mut(), |numbers| start(&numbers.shape));
+    let strides = numbers.as_ref().filter(|_| flags.has(ffi::PyBUF_STRIDES));
+    let strides = strides.map_or(null_mut(), |numbers| start(&numbers.strides));
     let format = format.filter(|_| flags.has(ffi::PyBUF_FORMAT));
     view.buf = this.data_ptr();
     view.len = len;
     view.readonly = c_int::from(this.is_shared_read_only());
     view.itemsize = itemsize as isize;
     view.format = format.map_or(null_mut(), |format| format.as_ptr().cast_mut());
-    view.ndim = if flags.has(ffi::PyBUF_ND) { rank } else { 1 };
-    view.shape = pointer(ffi::PyBUF_ND, &numbers.shape);
-    view.strides = pointer(ffi::PyBUF_STRIDES, &numbers.strides);
+    view.ndim = rank;
+    view.shape = shape;
+    view.strides = strides;
     view.suboffsets = null_mut();
-    view.internal = Box::into_raw(numbers).cast();
+    view.internal = numbers.map_or(null_mut(), |numbers| Box::into_raw(numbers).cast());
     view.obj = tensor.clone().into_any().into_ptr();
     Ok(())
 }
@@ -99,8 +110,14 @@ fn check(tensor: &Tensor, flags: ViewFlags) -> PyResult<(usize, Option<&'static 
     let dtype = tensor.dtype();
     let format = dtype::format(dtype);
     let has_format = format.is_some() || !flags.has(ffi::PyBUF_FORMAT);
-    let Some(itemsize) = dtype.itemsize().filter(|_| has_format) else {
-        return Err(refused(&format!("the buffer protocol has no elements of type {dtype}")));
+    // Elements of less than a byte take a byte each if they are padded. Otherwise only bytes that
+    // have no shape can be shown.
+    let in_bytes = tensor.descriptor().is_padded() || !flags.has(ffi::PyBUF_ND);
+    let itemsize = dtype.itemsize().or(in_bytes.then_some(1));
+    let Some(itemsize) = itemsize.filter(|_| has_format) else {
+        return Err(refused(&format!(
+            "the buffer protocol has no elements of type {dtype}: bytes(tensor) gives their bytes"
+        )));
     };
     if !flags.accept_layout_of(tensor) {
         return Err(refused("the elements do not lie one after the other in the order asked for"));

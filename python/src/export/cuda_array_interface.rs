@@ -3,11 +3,12 @@
 
 #![forbid(unsafe_code)]
 
-use dlbridge::{DType, Device, Stream, Tensor};
+use dlbridge::{Device, Stream, Tensor};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 
+use super::array_interface::describe_at;
 use crate::error::buffer_error;
 use crate::export_policy::StrideClass;
 
@@ -20,52 +21,15 @@ pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<
         );
         return Err(PyAttributeError::new_err(message));
     }
-    let (Some(typestr), Some(itemsize)) = (typestr(tensor.dtype()), tensor.dtype().itemsize())
-    else {
-        let message =
-            format!("the CUDA array interface has no elements of type {}", tensor.dtype());
-        return Err(PyAttributeError::new_err(message));
-    };
-    let default = Stream::legacy_default(device).map_err(buffer_error)?;
-    tensor.record_stream(&default).map_err(buffer_error)?;
     // A broadcast tensor is read-only, as in other exports: one write would change several
     // elements.
-    let read_only = tensor.is_shared_read_only()
-        || (StrideClass::of(tensor) == StrideClass::Broadcast && !tensor.is_empty());
-    let interface = PyDict::new(py);
+    let read_only =
+        tensor.is_shared_read_only() || StrideClass::of(tensor) == StrideClass::Broadcast;
+    // Elements that do not exist have no address.
     let address = if tensor.is_empty() { 0 } else { tensor.data_ptr().addr() };
-    let itemsize = i64::try_from(itemsize).unwrap_or(i64::MAX);
-    let strides = match tensor.is_contiguous() {
-        true => None,
-        false => Some(PyTuple::new(
-            py,
-            tensor.strides().iter().map(|stride| stride.saturating_mul(itemsize)),
-        )?),
-    };
-    interface.set_item("shape", PyTuple::new(py, tensor.shape())?)?;
-    interface.set_item("typestr", typestr)?;
-    interface.set_item("data", (address, read_only))?;
-    interface.set_item("strides", strides)?;
+    let interface = describe_at(py, tensor, address, read_only)?;
+    let default = Stream::legacy_default(device).map_err(buffer_error)?;
+    tensor.record_stream(&default).map_err(buffer_error)?;
     interface.set_item("stream", default.as_raw())?;
-    interface.set_item("version", 3)?;
     Ok(interface)
-}
-
-/// The element type as the interface names it, for example `<f4`.
-fn typestr(dtype: DType) -> Option<String> {
-    let kind = match (dtype.code, dtype.lanes) {
-        (0, 1) => 'i',
-        (1, 1) => 'u',
-        (2, 1) => 'f',
-        (5, 1) => 'c',
-        (6, 1) => 'b',
-        _ => return None,
-    };
-    let bytes = dtype.itemsize().filter(|_| dtype.bits >= 8)?;
-    let order = match (bytes, cfg!(target_endian = "little")) {
-        (1, _) => '|',
-        (_, true) => '<',
-        (_, false) => '>',
-    };
-    Some(format!("{order}{kind}{bytes}"))
 }

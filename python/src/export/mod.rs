@@ -1,6 +1,8 @@
 //! Export: hands the memory of a tensor to other libraries.
 
+pub(crate) mod array_interface;
 pub(crate) mod buffer;
+pub(crate) mod bytes;
 pub(crate) mod capsule;
 pub(crate) mod cuda_array_interface;
 mod element;
