@@ -8,6 +8,7 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::error::buffer_error;
 use crate::release::{ArrayOwner, PendingException};
+use crate::torch_owner::TorchOwner;
 
 /// A strided buffer on one device, shared or owned.
 ///
@@ -92,6 +93,11 @@ impl PyTensor {
         while tensor.is_unique() {
             // SAFETY: the memory must not be reached through the owner: it is only shown.
             if let Some(owner) = unsafe { tensor.owner_unchecked::<ArrayOwner>() } {
+                return owner.traverse(visit);
+            }
+            // A storage of PyTorch keeps its memory until it is freed, as an array does.
+            // SAFETY: as above.
+            if let Some(owner) = unsafe { tensor.owner_unchecked::<TorchOwner>() } {
                 return owner.traverse(visit);
             }
             // SAFETY: as above: the inner tensor is only asked for its own owner.

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::detached::detached;
 use crate::error::buffer_error;
+use crate::torch_owner::check_owner_address;
 
 /// Minimum size of a copy (bytes) for detaching from the interpreter, so that other Python threads
 /// run meanwhile. A smaller copy takes less time than detaching and attaching again.
@@ -19,6 +20,7 @@ pub(crate) fn clone(py: Python<'_>, tensor: &Tensor) -> PyResult<Tensor> {
 
 /// Copies `tensor` into new memory that is laid out as `format` says.
 pub(crate) fn clone_as(py: Python<'_>, tensor: &Tensor, format: MemoryFormat) -> PyResult<Tensor> {
+    check_owner_address(py, tensor)?;
     detach_if_large(py, tensor, tensor, || tensor.deep_clone_with(format)).map_err(buffer_error)
 }
 

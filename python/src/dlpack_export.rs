@@ -14,6 +14,7 @@ use crate::export::capsule;
 use crate::export_policy::{StrideClass, negative_strides, share_read_only};
 use crate::stream::parse_stream;
 use crate::target_device::TargetDevice;
+use crate::torch_owner::check_owner_address;
 use crate::transfer;
 
 /// The arguments that a consumer passes to `__dlpack__`; `None` where it passes none, or None.
@@ -31,6 +32,7 @@ pub(crate) fn to_capsule<'py>(
     tensor: &Tensor,
     args: &ExportArgs<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    check_owner_address(py, tensor)?;
     let versioned = args.max_version.map_or(Ok(false), |version| wants_versioned(&version))?;
     let copy = args.copy.map(|copy| parse_copy(&copy)).transpose()?;
     let target = match args.dl_device {

@@ -56,12 +56,15 @@ impl KnownType {
         Some((class, true))
     }
 
-    /// Whether `object` is of this class or of one derived from it.
+    /// Whether `object` is of this class or of one derived from it. What the object says of its
+    /// class does not count: C code of the library relies on the answer.
     pub(crate) fn is_type_of(&self, object: &Bound<'_, PyAny>) -> bool {
+        let derived_from = |class: Bound<'_, PyType>| {
+            // SAFETY: both must be live types, as those of a `Bound` are.
+            unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), class.as_type_ptr()) != 0 }
+        };
         self.is_exact_type_of(object)
-            || self
-                .look_up(object.py())
-                .is_some_and(|(class, _)| object.is_instance(&class).unwrap_or(false))
+            || self.look_up(object.py()).is_some_and(|(class, _)| derived_from(class))
     }
 }
 

@@ -12,7 +12,9 @@
 //! transfer  copies  pickle
 //! import/  export/
 //! class
+//! torch_owner
 //! target_device  stream  export_policy  clone  byte_strides  numpy_asarray  torch_table
+//! torch_objects
 //! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag  memory_format
 //! ```
 
@@ -45,6 +47,8 @@ mod pickle;
 mod release;
 mod stream;
 mod target_device;
+mod torch_objects;
+mod torch_owner;
 mod torch_table;
 mod transfer;
 

@@ -19,6 +19,7 @@ use crate::export::{
 };
 use crate::memory_format::parse_memory_format;
 use crate::target_device::TargetDevice;
+use crate::torch_owner::check_owner_address;
 use crate::{pickle, transfer};
 
 #[pymethods]
@@ -369,10 +370,12 @@ impl PyTensor {
         clone(py, self.tensor()).map(Self::new)
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self, py: Python<'_>) -> String {
         const START: &str = "dlbridge.Tensor(";
         let this = self.tensor();
-        let elements = text::elements(this, START.len()).unwrap_or_else(|| "...".to_owned());
+        let elements = check_owner_address(py, this).ok();
+        let elements = elements.and_then(|()| text::elements(this, START.len()));
+        let elements = elements.unwrap_or_else(|| "...".to_owned());
         let mut repr = format!("{START}{elements}");
         if elements == "..." || this.is_empty() {
             repr += &format!(", shape={}", tuple(this.shape()));

@@ -14,6 +14,7 @@ use crate::error::buffer_error;
 use crate::export::buffer::memoryview;
 use crate::export_policy::share_read_only;
 use crate::import;
+use crate::torch_owner::check_owner_address;
 
 /// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it
 /// is padded, shape and strides.
@@ -26,6 +27,7 @@ pub(crate) fn reduce<'py>(
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = tensor.py();
     let this = tensor.get().tensor();
+    check_owner_address(py, this)?;
     if !this.device().is_host() {
         return Err(PyBufferError::new_err(format!(
             "can't pickle memory on {}: use Tensor.cpu() first",

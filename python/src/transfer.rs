@@ -11,9 +11,11 @@ use crate::device::ROCM;
 use crate::error::buffer_error;
 use crate::import::torch;
 use crate::target_device::TargetDevice;
+use crate::torch_owner::check_owner_address;
 
 /// Copies a tensor to `target`. PyTorch makes the copies that dlbridge does not: from ROCm devices.
 pub(crate) fn to_target(py: Python<'_>, tensor: Tensor, target: TargetDevice) -> PyResult<Tensor> {
+    check_owner_address(py, &tensor)?;
     if tensor.device().device_type == ROCM && target.is_host() {
         return to_target_through_torch(py, tensor, target);
     }
@@ -43,6 +45,7 @@ fn to_target_through_torch(
 
 /// Copies a tensor into page-locked host memory.
 pub(crate) fn to_pinned(py: Python<'_>, tensor: &Tensor) -> PyResult<Tensor> {
+    check_owner_address(py, tensor)?;
     let on_host;
     let source = if tensor.device().is_host() {
         tensor

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::dtype;
+use crate::torch_owner::check_owner_address;
 
 /// The dictionary that describes a tensor on the host.
 pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyDict>> {
@@ -20,6 +21,7 @@ pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<
             tensor.device()
         )));
     }
+    check_owner_address(py, tensor)?;
     let address = tensor.data_ptr().addr();
     describe_at(py, tensor, address, tensor.is_shared_read_only())
 }

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use crate::class::PyTensor;
 use crate::dtype;
+use crate::torch_owner::check_owner_address;
 
 /// Shape, and strides in bytes, to which a view points until it is released.
 struct ViewNumbers {
@@ -68,6 +69,7 @@ pub(crate) unsafe fn fill_view(
     let view = unsafe { view.as_mut() };
     view.obj = null_mut();
     let this = tensor.get().tensor();
+    check_owner_address(tensor.py(), this)?;
     let (itemsize, format) = check(this, flags)?;
     // The elements of a broadcast tensor may be more than memory can hold.
     let Ok(len) = isize::try_from(this.nbytes()) else {

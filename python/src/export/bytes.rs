@@ -6,6 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::clone::clone_as;
+use crate::torch_owner::check_owner_address;
 
 /// `Tensor.__bytes__`: the bytes of all elements in row-major order, of whichever type they are.
 pub(crate) fn to_bytes<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
@@ -14,6 +15,7 @@ pub(crate) fn to_bytes<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<
         let message = format!("the memory is on {device}: use Tensor.cpu() first");
         return Err(PyBufferError::new_err(message));
     }
+    check_owner_address(py, tensor)?;
     let copy;
     let rows = if tensor.is_contiguous() {
         tensor

@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use super::array_interface::describe_at;
 use crate::error::buffer_error;
 use crate::export_policy::StrideClass;
+use crate::torch_owner::check_owner_address;
 
 /// The dictionary that describes a tensor on a CUDA device.
 pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyDict>> {
@@ -21,6 +22,7 @@ pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<
         );
         return Err(PyAttributeError::new_err(message));
     }
+    check_owner_address(py, tensor)?;
     // A broadcast tensor is read-only, as in other exports: one write would change several
     // elements.
     let read_only =

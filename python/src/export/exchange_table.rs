@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use crate::class::PyTensor;
 use crate::error::{buffer_error, set_panic_error};
 use crate::export_policy::{StrideClass, negative_strides, share_read_only};
+use crate::torch_owner::check_owner_address;
 
 struct Table(DLPackExchangeAPI);
 
@@ -73,7 +74,14 @@ fn tensor_of<'py>(py: Python<'py>, object: *mut c_void) -> PyResult<Bound<'py, P
     // the caller.
     let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object.cast()) };
     let object = object.ok_or_else(|| PyTypeError::new_err("there is no tensor"))?;
-    Ok(object.cast_into::<PyTensor>()?)
+    object.cast_into::<PyTensor>().map_err(|error| {
+        let object = error.into_inner();
+        let class = object.get_type().fully_qualified_name();
+        PyTypeError::new_err(format!(
+            "the exchange table of dlbridge.Tensor takes a dlbridge.Tensor, got '{}'",
+            class.map(|class| class.to_string()).unwrap_or_default()
+        ))
+    })
 }
 
 unsafe extern "C" fn managed_from_object(
@@ -83,6 +91,7 @@ unsafe extern "C" fn managed_from_object(
     guarded(|py| {
         let tensor = tensor_of(py, object)?;
         let tensor = tensor.get().tensor();
+        check_owner_address(py, tensor)?;
         let exported = match StrideClass::of(tensor) {
             StrideClass::Positive => tensor.share_dlpack(),
             StrideClass::Broadcast => share_read_only(tensor).share_dlpack(),
@@ -99,6 +108,7 @@ unsafe extern "C" fn borrowed_from_object(object: *mut c_void, out: *mut DLTenso
     guarded(|py| {
         let tensor = tensor_of(py, object)?;
         let tensor = tensor.get().tensor();
+        check_owner_address(py, tensor)?;
         match StrideClass::of(tensor) {
             StrideClass::Negative => return Err(negative_strides(tensor)),
             StrideClass::Positive if !tensor.is_shared_read_only() => {}

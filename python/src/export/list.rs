@@ -10,6 +10,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyList};
 use super::element::{Convert, reader};
 use crate::clone::clone_as;
 use crate::error::tuple;
+use crate::torch_owner::check_owner_address;
 
 /// Maximum depth of nested lists, and so maximum rank; NumPy's is the same.
 pub(super) const MAX_LIST_DEPTH: usize = 64;
@@ -56,6 +57,7 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
             "Python has no numbers of type {dtype}: use numpy().astype('float32')"
         )));
     };
+    check_owner_address(py, tensor)?;
     check_shape(tensor)?;
     let copy;
     let rows = if tensor.is_contiguous() {

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use crate::class::PyTensor;
 use crate::export_policy::StrideClass;
 use crate::known_types::TORCH_TENSOR;
+use crate::torch_owner::check_owner_address;
 use crate::torch_table::{torch_error, torch_table};
 
 /// Whether PyTorch has this element type.
@@ -32,6 +33,7 @@ fn has_dtype(dtype: DType) -> bool {
 pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();
     let this = tensor.get().tensor();
+    check_owner_address(py, this)?;
     if this.is_shared_read_only() {
         return Err(PyBufferError::new_err(
             "the memory is read-only, and PyTorch would write it: use clone().torch()",

@@ -8,6 +8,7 @@ pub(crate) mod numpy;
 mod protocol;
 mod proxy;
 pub(crate) mod torch;
+mod torch_checks;
 
 pub(crate) use buffer::from_bytes;
 pub(crate) use protocol::Request;
@@ -21,6 +22,7 @@ use pyo3::types::PyType;
 
 use crate::class::PyTensor;
 use crate::known_types::{self, NDARRAY, NUMPY_NUMBER, TORCH_TENSOR};
+use crate::torch_owner::check_owner_address;
 use numpy::Refused;
 
 /// Shares the memory of `object`.
@@ -55,7 +57,9 @@ pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 /// Shares the memory of an object that is not of a known class.
 fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     if let Ok(tensor) = object.cast_exact::<PyTensor>() {
-        return Ok(tensor.get().tensor().share());
+        let tensor = tensor.get().tensor();
+        check_owner_address(object.py(), tensor)?;
+        return Ok(tensor.share());
     }
     if known_types::refresh(object.py()) {
         return share_as(object, request);
@@ -78,7 +82,7 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
             return numpy::share(object).map_err(Refused::into_export_error);
         }
     } else if TORCH_TENSOR.is_type_of(object) {
-        torch::check_before_export(object)?;
+        return torch::share_derived(object, request);
     } else if NUMPY_NUMBER.is_type_of(object) {
         if request.copy == Some(false) {
             return Err(PyValueError::new_err(

@@ -1,80 +1,21 @@
 //! PyTorch tensors, without linking libtorch: through the exchange table of `torch.Tensor`.
 
-use std::ffi::c_void;
-use std::ptr::{NonNull, null_mut};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr::null_mut;
 
-use dlbridge::ffi::{DLManagedTensorVersioned, DLPackExchangeAPI, kDLCUDA};
-use dlbridge::{DType, Device, Stream, Tensor};
-use pyo3::exceptions::{PyBufferError, PyRuntimeError};
-use pyo3::ffi;
+use dlbridge::ffi::{DLPackExchangeAPI, DLTensor, kDLCUDA};
+use dlbridge::{Descriptor, Device, Stream, Tensor};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 use super::protocol::{self, Request};
-use crate::call::call_one;
+use super::torch_checks::{TensorClass, TorchChecks, refuse_sub_byte, without_torch_function};
 use crate::error::buffer_error;
 use crate::known_types::TORCH_TENSOR;
+use crate::torch_owner::TorchOwner;
 use crate::torch_table::{torch_error, torch_table};
-
-/// The checks of `torch.Tensor` that its table leaves out, looked up once.
-struct TorchChecks {
-    /// The descriptor of the attribute `requires_grad`.
-    requires_grad: Py<PyAny>,
-    /// The function that reads the descriptor.
-    get: ffi::descrgetfunc,
-    is_neg: Py<PyAny>,
-}
-
-static TORCH_CHECKS: PyOnceLock<TorchChecks> = PyOnceLock::new();
-
-impl TorchChecks {
-    #[inline]
-    fn get(py: Python<'_>) -> PyResult<&Self> {
-        TORCH_CHECKS.get_or_try_init(py, || {
-            let (class, _) = TORCH_TENSOR
-                .look_up(py)
-                .ok_or_else(|| PyRuntimeError::new_err("torch is not loaded"))?;
-            // A descriptor that C code defines: read from the class, it is itself.
-            let requires_grad = class.getattr(intern!(py, "requires_grad"))?;
-            // SAFETY: the class must be alive, as that of a `Bound` is.
-            let get = unsafe {
-                ffi::PyType_GetSlot(requires_grad.get_type().as_type_ptr(), ffi::Py_tp_descr_get)
-            };
-            // SAFETY: the pointer must be NULL or that of a function of this type: the slot
-            // `tp_descr_get` is defined so.
-            let get = unsafe { std::mem::transmute::<*mut c_void, Option<ffi::descrgetfunc>>(get) };
-            let get = get.ok_or_else(|| {
-                PyRuntimeError::new_err("torch.Tensor.requires_grad is no attribute")
-            })?;
-            let is_neg = class.getattr(intern!(py, "is_neg"))?.unbind();
-            Ok(Self { requires_grad: requires_grad.unbind(), get, is_neg })
-        })
-    }
-
-    #[inline]
-    fn requires_grad(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
-        // SAFETY: the function must be called with its own descriptor and an object of the class
-        // that has it: `get` stored both, and `tensor` is a `torch.Tensor`.
-        let answer =
-            unsafe { (self.get)(self.requires_grad.as_ptr(), tensor.as_ptr(), null_mut()) };
-        // SAFETY: the pointer must be a new reference, or NULL with an exception set:
-        // `tp_descr_get` returns that.
-        is_true(&unsafe { Bound::from_owned_ptr_or_err(tensor.py(), answer) }?)
-    }
-
-    #[inline]
-    fn is_neg(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
-        is_true(&call_one(self.is_neg.bind(tensor.py()), tensor)?)
-    }
-}
-
-/// Whether the answer of a check is true.
-#[inline]
-fn is_true(answer: &Bound<'_, PyAny>) -> PyResult<bool> {
-    // SAFETY: `Py_False` has no precondition but an attached thread, as `answer` proves.
-    if answer.as_ptr() == unsafe { ffi::Py_False() } { Ok(false) } else { answer.is_truthy() }
-}
 
 /// Orders later uses of a CUDA tensor after the work on PyTorch's current stream, as `__dlpack__`
 /// does; exports through the table do not. Returns false if that is not possible.
@@ -107,91 +48,127 @@ fn wait_current_stream(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tenso
 /// Shares the memory of a `torch.Tensor`, which must not be of a derived class, after the checks
 /// that the table leaves out. `None` if only `__dlpack__` can export the tensor: on a device other
 /// than CUDA, whose streams are not known here, and for a PyTorch without a table.
-#[inline(always)] // the path of `from_dlpack` for a tensor; `receive` calls it too, seldom
+#[inline(always)] // the path of `from_dlpack` for a tensor; `share_derived` calls it too, seldom
 pub(super) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    share_checked(tensor, TensorClass::Exact)
+}
+
+#[inline(always)] // as `share`
+fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Option<Tensor>> {
     let py = tensor.py();
     let Some(table) = torch_table(py)? else { return Ok(None) };
-    let Some(export) = table.managed_tensor_from_py_object_no_sync else { return Ok(None) };
+    let Some(describe) = table.dltensor_from_py_object_no_sync else { return Ok(None) };
     let checks = TorchChecks::get(py)?;
-    if checks.requires_grad(tensor)? {
-        return Err(PyBufferError::new_err(
-            "can't share a tensor that requires gradient: use tensor.detach()",
-        ));
+    checks.refuse_unless_plain(tensor, class)?;
+    let storage = checks.storage(tensor, class)?;
+    let elements = describe_tensor(describe, tensor)?;
+    let device = elements.device();
+    if !device.is_host() && device != Device::cuda(device.index) {
+        return Ok(None);
     }
-    // A tensor of any signed type may have its negative bit set.
-    if checks.is_neg(tensor)? {
-        return Err(PyBufferError::new_err(
-            "can't share a tensor that has its negative bit set: use tensor.resolve_neg()",
-        ));
+    storage.refuse_outside(&elements)?;
+    let dtype = elements.dtype();
+    if dtype.bits == 8 && dtype.code < 2 {
+        refuse_sub_byte(tensor)?;
     }
-    let mut raw = null_mut::<DLManagedTensorVersioned>();
-    // SAFETY: the function must be called with an object of the table's class and an address to
-    // write to: `tensor` is a `torch.Tensor`, and `raw` is writable.
-    if unsafe { export(tensor.as_ptr().cast::<c_void>(), &mut raw) } != 0 {
-        return Err(torch_error(py));
-    }
-    let Some(raw) = NonNull::new(raw) else {
-        return Err(PyRuntimeError::new_err("torch gave no tensor and no error"));
-    };
-    // SAFETY: `raw` must be a valid struct that nothing else owns: the table's contract says so of
-    // what it returns. No Rust view of the memory is made in this crate.
-    let shared = unsafe { Tensor::from_dlpack(raw) }.map_err(buffer_error)?;
+    let owner = TorchOwner::new(tensor.clone(), storage.object, elements.data_ptr().addr());
+    // SAFETY: the owner must keep the elements, which may be written: they lie within the storage,
+    // as was checked, and the owner holds the storage. PyTorch may free the memory of a storage that
+    // others hold, so each use checks the address first (`check_owner_address`). No Rust view of the
+    // memory is made in this crate.
+    let shared = unsafe { Tensor::from_raw_parts(elements, true, owner) };
     if !shared.device().is_host() && !wait_current_stream(py, table, &shared) {
         return Ok(None);
     }
-    let dtype = shared.dtype();
-    if dtype.bits == 8 && dtype.code < 2 && is_sub_byte(tensor)? {
-        return Err(sub_byte_error());
-    }
-    if matches!(dtype, DType { code: 5, .. })
-        && tensor.call_method0(intern!(py, "is_conj"))?.is_truthy()?
-    {
-        return Err(PyBufferError::new_err(
-            "can't share a tensor that has its conjugate bit set: use tensor.resolve_conj()",
-        ));
-    }
     Ok(Some(shared))
+}
+
+type DescribeTensor = unsafe extern "C" fn(*mut c_void, *mut DLTensor) -> c_int;
+
+/// Where the elements of `tensor` are, as PyTorch's table describes it. The memory is not kept.
+#[inline]
+fn describe_tensor(
+    describe: DescribeTensor,
+    tensor: &Bound<'_, PyAny>,
+) -> PyResult<Descriptor> {
+    let mut shown = MaybeUninit::<DLTensor>::uninit();
+    // SAFETY: the function must be called attached, with an object of the table's class and an
+    // address to write to: `tensor` is a `torch.Tensor`, and `shown` is writable.
+    if unsafe { describe(tensor.as_ptr().cast::<c_void>(), shown.as_mut_ptr()) } != 0 {
+        return Err(torch_error(tensor.py()));
+    }
+    // SAFETY: the struct must be written: the function does so when it returns 0.
+    let shown = unsafe { shown.assume_init_ref() };
+    // SAFETY: shape and strides must have as many numbers as there are dimensions: the table's
+    // contract says so, until Python code runs, and none does in this call.
+    unsafe { Descriptor::from_dl_tensor(shown, 0) }.map_err(buffer_error)
 }
 
 /// Shares the memory of a tensor that PyTorch just returned, through the table if it has one.
 #[cold]
 pub(crate) fn receive(tensor: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    if TORCH_TENSOR.is_exact_type_of(tensor)
+        && let Some(shared) = share(tensor)?
+    {
+        return Ok(shared);
+    }
     if TORCH_TENSOR.is_type_of(tensor) {
-        if TORCH_TENSOR.is_exact_type_of(tensor)
-            && let Some(shared) = share(tensor)?
-        {
-            return Ok(shared);
-        }
-        check_before_export(tensor)?;
+        return share_derived(tensor, Request::default());
     }
     protocol::share(tensor, Request::default())
 }
 
-/// Checks what a tensor's own `__dlpack__` does not check. For a tensor of a derived class, or of a
-/// PyTorch without a table.
-pub(super) fn check_before_export(tensor: &Bound<'_, PyAny>) -> PyResult<()> {
-    if tensor.call_method0(intern!(tensor.py(), "is_neg"))?.is_truthy()? {
-        return Err(PyBufferError::new_err(
-            "can't share a tensor that has its negative bit set: use tensor.resolve_neg()",
-        ));
-    }
-    let dtype = tensor.getattr(intern!(tensor.py(), "dtype"))?.str()?;
-    let dtype = dtype.to_str()?.trim_start_matches("torch.").trim_start_matches('u');
-    if matches!(dtype, "int1" | "int2" | "int3" | "int4" | "int5" | "int6" | "int7") {
-        return Err(sub_byte_error());
-    }
-    Ok(())
-}
-
+/// Shares the memory of a tensor of a derived class, or of a PyTorch without a table.
+///
+/// A class with a `__dlpack__` or a `__torch_function__` of its own may stand for other memory than
+/// its tensor's, so it is asked, and what it exports is what counts. Other classes are not asked.
 #[cold]
-fn sub_byte_error() -> PyErr {
-    PyBufferError::new_err("DLPack has no type for torch's integers below a byte")
+pub(super) fn share_derived(tensor: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
+    let py = tensor.py();
+    let class = tensor.get_type();
+    let Some((base, _)) = TORCH_TENSOR.look_up(py) else {
+        return protocol::share(tensor, request);
+    };
+    let dlpack = intern!(py, "__dlpack__");
+    if !class.getattr(dlpack)?.is(&base.getattr(dlpack)?) {
+        return protocol::share(tensor, request);
+    }
+    let checks = TorchChecks::get(py)?;
+    without_torch_function(py, || {
+        checks.refuse_unless_plain(tensor, TensorClass::Derived)?;
+        refuse_sub_byte(tensor)
+    })?;
+    if !has_torch_function(&class, &base)?
+        && let Some(shared) =
+            without_torch_function(py, || share_checked(tensor, TensorClass::Derived))?
+    {
+        return Ok(shared);
+    }
+    let shared = protocol::share(tensor, request)?;
+    let table = torch_table(py)?;
+    if let Some(describe) = table.and_then(|table| table.dltensor_from_py_object_no_sync)
+        && shared.device().is_host()
+        && describe_tensor(describe, tensor)
+            .is_ok_and(|elements| elements.data_ptr() == shared.data_ptr())
+    {
+        without_torch_function(py, || {
+            checks.storage(tensor, TensorClass::Derived)?.refuse_outside(shared.descriptor())
+        })?;
+    }
+    Ok(shared)
 }
 
-/// Whether the elements are integers of fewer than 8 bits, which PyTorch exports as bytes.
-fn is_sub_byte(tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let dtype = tensor.getattr(intern!(tensor.py(), "dtype"))?;
-    let name = dtype.str()?;
-    let name = name.to_str()?;
-    Ok(!matches!(name, "torch.int8" | "torch.uint8"))
+/// Whether a class derived from `base`, which is `torch.Tensor`, has a `__torch_function__` of its
+/// own, to which PyTorch hands its calls.
+fn has_torch_function(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> PyResult<bool> {
+    let py = class.py();
+    let own = torch_function(class)?;
+    let disabled = py.import("torch._C")?.getattr("_disabled_torch_function_impl")?;
+    Ok(!own.is(&torch_function(base)?) && !own.is(&disabled))
+}
+
+fn torch_function<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let function = class.getattr(intern!(class.py(), "__torch_function__"))?;
+    // A class method is a new object each time that it is read.
+    Ok(function.getattr_opt(intern!(class.py(), "__func__"))?.unwrap_or(function))
 }

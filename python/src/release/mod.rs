@@ -1,7 +1,8 @@
 //! Release of Python objects and buffers, from any thread.
 //!
-//! A tensor that shares memory of Python holds a reference to an object ([`PyOwner`], [`ArrayOwner`]) or a buffer
-//! that an object exported ([`BufferGuard`]). The last handle of that tensor may be dropped by any
+//! A tensor that shares memory of Python holds a reference to an object ([`PyOwner`],
+//! [`ArrayOwner`]), to two ([`PyOwnerPair`]), or a buffer that an object exported
+//! ([`BufferGuard`]). The last handle of that tensor may be dropped by any
 //! thread: one that is attached to the interpreter or not, one that has an exception pending, one
 //! that is already inside a release, one that is ending, or one that outlives the interpreter.
 //!
@@ -32,10 +33,12 @@
 mod buffer_guard;
 mod pending_exception;
 mod py_owner;
+mod py_owner_pair;
 mod shutdown;
 mod with_gil;
 
 pub(crate) use buffer_guard::BufferGuard;
 pub(crate) use pending_exception::PendingException;
 pub(crate) use py_owner::{ArrayOwner, PyOwner};
+pub(crate) use py_owner_pair::PyOwnerPair;
 pub(crate) use shutdown::_close;
