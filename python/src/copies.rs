@@ -12,6 +12,7 @@ use crate::class::PyTensor;
 use crate::clone::{clone, clone_as, detach_if_large};
 use crate::error::{buffer_error, copy_error};
 use crate::export::buffer::memoryview;
+use crate::export::numpy;
 use crate::import;
 use crate::known_types::{NDARRAY, TORCH_TENSOR};
 
@@ -28,9 +29,26 @@ pub(crate) fn copy_of<'py>(
 pub(crate) fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let source = import::share(array)?;
     if source.is_contiguous() {
-        return Ok(array.clone());
+        return with_harmless_strides(array, source);
     }
     copy_within_library(array, &source, MemoryFormat::Contiguous)
+}
+
+/// A row-major array itself; a view of a NumPy array whose strides reach no element and yet are such
+/// that PyTorch refuses them, for example negative ones of a dimension of size 1.
+fn with_harmless_strides<'py>(
+    array: &Bound<'py, PyAny>,
+    source: Tensor,
+) -> PyResult<Bound<'py, PyAny>> {
+    if source.shape().iter().all(|&size| size > 1) || !NDARRAY.is_type_of(array) {
+        return Ok(array.clone());
+    }
+    let strides: Vec<i64> = array.getattr(intern!(array.py(), "strides"))?.extract()?;
+    let itemsize: i64 = array.getattr(intern!(array.py(), "itemsize"))?.extract()?;
+    if strides.iter().all(|&bytes| bytes >= 0 && bytes.checked_rem(itemsize) == Some(0)) {
+        return Ok(array.clone());
+    }
+    numpy::to_numpy(&PyTensor::new(source).into_bound(array.py())?)
 }
 
 fn copy_within_library<'py>(
