@@ -2,25 +2,27 @@
 
 #![forbid(unsafe_code)]
 
-use dlbridge::Layout;
+use dlbridge::{DType, Error, Layout};
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 
-use crate::error::buffer_error;
+use crate::error::{buffer_error, tuple};
 
 /// The error message for strides that are not a multiple of the element size.
 pub(crate) const UNEVEN: &str =
-    "DLPack only supports strides which are a multiple of itemsize: use array.copy()";
+    "DLPack only supports strides which are a multiple of itemsize: use array.copy(), or \
+     dlbridge.tensor(array), which copies";
 
 /// Maximum rank for which the conversion allocates nothing.
 const INLINE_RANK: usize = 8;
 
-/// Converts strides in bytes to a layout, whose strides are in elements of `itemsize` bytes. `None`
-/// if a stride is not a multiple of `itemsize`.
+/// Converts strides in bytes to a layout, whose strides are in elements of `dtype`, each of
+/// `itemsize` bytes. `None` if a stride is not a multiple of `itemsize`.
 #[inline(always)] // a layout is large: inlined, it is written where it is needed
 pub(crate) fn to_layout(
     shape: &[isize],
     strides: &[isize],
+    dtype: DType,
     itemsize: i64,
 ) -> PyResult<Option<Layout>> {
     if shape.len() != strides.len() {
@@ -45,7 +47,26 @@ pub(crate) fn to_layout(
             return Ok(None);
         }
     }
-    let element_bits = u32::try_from(8 * itemsize).unwrap_or(u32::MAX);
-    let layout = Layout::new(sizes, steps).map_err(|error| error.with_element_bits(element_bits));
-    layout.map(Some).map_err(buffer_error)
+    Layout::new(sizes, steps).map(Some).map_err(|error| layout_error(error, dtype, itemsize))
+}
+
+/// The row-major layout of a shape for elements of `dtype`, each of `itemsize` bytes.
+pub(crate) fn contiguous(shape: &[isize], dtype: DType, itemsize: i64) -> PyResult<Layout> {
+    let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    Layout::contiguous(&shape).map_err(|error| layout_error(error, dtype, itemsize))
+}
+
+/// The exception for a layout that does not fit the address space. A layout has no element type, so
+/// its error cannot name it.
+#[cold]
+fn layout_error(error: Error, dtype: DType, itemsize: i64) -> PyErr {
+    match error {
+        Error::Overflow { shape, strides, .. } => PyBufferError::new_err(format!(
+            "shape {} with strides {} and {itemsize}-byte elements of type {dtype} exceeds the \
+             address space",
+            tuple(&shape),
+            tuple(&strides)
+        )),
+        error => buffer_error(error),
+    }
 }

@@ -13,7 +13,7 @@ use crate::clone::{clone, clone_as, detach_if_large};
 use crate::error::{buffer_error, copy_error};
 use crate::export::buffer::memoryview;
 use crate::export::numpy;
-use crate::import;
+use crate::import::{self, Readable};
 use crate::known_types::{NDARRAY, TORCH_TENSOR};
 
 /// Copies an array into a new one of the same library.
@@ -21,17 +21,17 @@ pub(crate) fn copy_of<'py>(
     array: &Bound<'py, PyAny>,
     format: MemoryFormat,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let source = import::share(array)?;
-    copy_within_library(array, &source, format)
+    let source = import::readable(array, format)?;
+    copy_within_library(array, source, format)
 }
 
 /// Returns a row-major array as it is, and copies any other into a new one of the same library.
 pub(crate) fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let source = import::share(array)?;
-    if source.is_contiguous() {
-        return with_harmless_strides(array, source);
+    let source = import::readable(array, MemoryFormat::Contiguous)?;
+    if source.copied.is_none() && source.tensor.is_contiguous() {
+        return with_harmless_strides(array, source.tensor);
     }
-    copy_within_library(array, &source, MemoryFormat::Contiguous)
+    copy_within_library(array, source, MemoryFormat::Contiguous)
 }
 
 /// A row-major array itself; a view of a NumPy array whose strides reach no element and yet are such
@@ -53,17 +53,21 @@ fn with_harmless_strides<'py>(
 
 fn copy_within_library<'py>(
     array: &Bound<'py, PyAny>,
-    source: &Tensor,
+    source: Readable<'py>,
     format: MemoryFormat,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
+    let Readable { tensor: source, copied } = source;
+    if let Some(copied) = copied.filter(|_| NDARRAY.is_type_of(array)) {
+        return Ok(copied);
+    }
     // NumPy and PyTorch can resize arrays, so they must own the memory of the new one.
     let new = if NDARRAY.is_type_of(array) {
         new_ndarray(array, format)?
     } else if TORCH_TENSOR.is_type_of(array) {
-        new_torch_tensor(array, source, format)?
+        new_torch_tensor(array, &source, format)?
     } else {
-        let clone = PyTensor::new(clone_as(py, source, format)?).into_bound(py)?;
+        let clone = PyTensor::new(clone_as(py, &source, format)?).into_bound(py)?;
         return to_library_of(array, clone);
     };
     let target = import::share(&new)?;
@@ -73,7 +77,7 @@ fn copy_within_library<'py>(
         // shape, for being writable, and for sharing memory with `source`.
         unsafe { source.copy_into_new_unchecked(&target) }
     };
-    detach_if_large(py, source, &target, copy).map_err(copy_error)?;
+    detach_if_large(py, &source, &target, copy).map_err(copy_error)?;
     Ok(new)
 }
 
@@ -173,7 +177,8 @@ fn to_library_of<'py>(
 /// Copies elements from one array to another: `dlbridge.copyto`.
 pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = target.py();
-    let (to, from) = (import::share_to_write(target)?, import::share(source)?);
+    let to = import::share_to_write(target)?;
+    let from = import::readable(source, MemoryFormat::Preserve)?.tensor;
     if to.is_shared_read_only() {
         return Err(PyValueError::new_err("copy destination is read-only"));
     }

@@ -17,9 +17,18 @@ use crate::{copies, dlpack_import, import};
 /// With `device`, memory elsewhere is copied there, by the producer or by dlbridge. `copy=True`
 /// copies in any case, and `copy=False` raises ValueError where sharing would need a copy.
 ///
-/// Raises BufferError for what cannot be shared, for example tensors that require gradient,
-/// elements of no DLPack type, or strides that are no multiple of the element's size, and
-/// AttributeError for objects that are not arrays.
+/// A NumPy scalar, for example `numpy.float32(1)`, has no memory that can be shared, so it is
+/// copied.
+///
+/// Raises BufferError for what cannot be shared, for example tensors that require gradient or reach
+/// beyond their storage, elements of no DLPack type or of another byte order, or strides that are
+/// no multiple of the element's size, and AttributeError for objects that are not arrays. An
+/// exception that the producer raises is passed on. `tensor` and `clone` copy elements of another
+/// byte order and of any strides.
+///
+/// PyTorch can move the memory of a tensor after it was shared. BufferError is raised when the
+/// Tensor is used afterwards; arrays that were made from it before then see memory that is gone, or
+/// that PyTorch does not use any more.
 #[pyfunction]
 #[pyo3(signature = (x, /, *, device = None, copy = None))]
 pub(crate) fn from_dlpack(
@@ -48,14 +57,18 @@ pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 
 /// Copies any array that `from_dlpack` takes into new memory that may be written.
 ///
-/// The order of its strides is kept, and gaps are closed; memory of a CUDA device is copied there.
+/// NumPy arrays, buffers and array interfaces may also have elements of another byte order than the
+/// machine's (the copy has the machine's), and strides that are no multiple of the element's size,
+/// as fields of packed records have. The order of the strides is kept, and gaps are closed; memory of
+/// a CUDA device is copied there. A NumPy scalar becomes a tensor without dimensions.
+///
 /// Raises TypeError for objects that are not arrays, lists among them, and BufferError as
 /// `from_dlpack` does.
 #[pyfunction]
 #[pyo3(name = "tensor", signature = (x, /))]
 pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let py = x.py();
-    let shared = import::share(x).map_err(|error| {
+    let source = import::readable(x, MemoryFormat::Preserve).map_err(|error| {
         if !error.is_instance_of::<PyAttributeError>(py) {
             return error;
         }
@@ -65,15 +78,16 @@ pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
             "expected an array of any library, got '{class}': numpy.array() makes one"
         ))
     })?;
-    clone_tensor(py, &shared).map(PyTensor::new)
+    clone_tensor(py, &source.tensor).map(PyTensor::new)
 }
 
 /// Copies any array into a new one of the same library.
 ///
 /// The order of the strides is kept, and gaps are closed. NumPy and PyTorch own the new memory; the
-/// copy of an array of a derived class is a plain array. Other libraries share the memory with
-/// dlbridge through their own `from_dlpack`. The copy of an object that has only the buffer
-/// protocol is a memoryview, that of any other object a Tensor.
+/// copy of an array of a derived class is a plain array. NumPy arrays may have the byte order and
+/// the strides that `tensor` takes; their copies have the machine's byte order. Other libraries
+/// share the memory with dlbridge through their own `from_dlpack`. The copy of an object that has
+/// only the buffer protocol is a memoryview, that of any other object a Tensor.
 ///
 /// Raises BufferError and AttributeError as `from_dlpack` does.
 #[pyfunction]
@@ -93,7 +107,8 @@ pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
 
 /// Copies the elements of one array into another of the same shape and element type.
 ///
-/// The arrays may be of any libraries, have any strides, share memory, and be on different devices.
+/// The arrays may be of any libraries, have any strides, share memory, and be on different devices;
+/// `src` may be anything that `tensor` takes.
 /// Nothing is broadcast or cast, and no byte between the elements of `dst` is written. A copy to a
 /// CUDA device is complete in the order of its legacy default stream.
 ///

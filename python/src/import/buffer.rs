@@ -17,8 +17,14 @@ pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let guard = BufferGuard::new(object, ffi::PyBUF_FULL_RO)?;
     let view = guard.view();
     let dtype = element_type(view)?;
-    let layout = layout_of(view)?;
+    let layout = layout_of(view, dtype)?;
     let descriptor = Descriptor::new(view.buf, layout, dtype, Device::CPU).map_err(buffer_error)?;
+    let (len, nbytes) = (usize::try_from(view.len).unwrap_or(0), descriptor.nbytes());
+    if nbytes > len {
+        return Err(PyBufferError::new_err(format!(
+            "the buffer says that it has {len} bytes, and elements of {nbytes} bytes"
+        )));
+    }
     let writable = view.readonly == 0;
     // SAFETY: the owner must keep the memory that the descriptor describes: an exporter keeps the
     // memory of its view until the view is released, which dropping `guard` does.
@@ -41,7 +47,7 @@ fn element_type(view: &ffi::Py_buffer) -> PyResult<DType> {
     })
 }
 
-fn layout_of(view: &ffi::Py_buffer) -> PyResult<Layout> {
+fn layout_of(view: &ffi::Py_buffer, dtype: DType) -> PyResult<Layout> {
     let rank = usize::try_from(view.ndim).unwrap_or(0);
     // SAFETY: there must be `rank` numbers, or NULL: the protocol says so of shape, strides and
     // suboffsets, as long as the view is not released.
@@ -55,11 +61,10 @@ fn layout_of(view: &ffi::Py_buffer) -> PyResult<Layout> {
     let row = [view.len / view.itemsize];
     let shape = numbers(view.shape).unwrap_or(if rank == 1 { &row } else { &[] });
     if let Some(strides) = numbers(view.strides) {
-        let layout = byte_strides::to_layout(shape, strides, view.itemsize as i64)?;
+        let layout = byte_strides::to_layout(shape, strides, dtype, view.itemsize as i64)?;
         return layout.ok_or_else(|| PyBufferError::new_err(byte_strides::UNEVEN));
     }
-    let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-    Layout::contiguous(&shape).map_err(buffer_error)
+    byte_strides::contiguous(shape, dtype, view.itemsize as i64)
 }
 
 /// The `count` numbers at `start`; `None` if there are none, or `start` is NULL.

@@ -107,12 +107,10 @@ impl Described {
         let (dtype, itemsize) = element_type(&typestr)?;
         let strides = interface.get_item("strides")?.filter(|strides| !strides.is_none());
         let layout = match strides {
-            None => {
-                let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-                Layout::contiguous(&shape).map_err(buffer_error)?
-            }
+            None => byte_strides::contiguous(&shape, dtype, itemsize)?,
             Some(strides) => {
-                byte_strides::to_layout(&shape, &strides.extract::<Vec<isize>>()?, itemsize)?
+                let strides = strides.extract::<Vec<isize>>()?;
+                byte_strides::to_layout(&shape, &strides, dtype, itemsize)?
                     .ok_or_else(|| PyBufferError::new_err(byte_strides::UNEVEN))?
             }
         };
@@ -129,13 +127,18 @@ fn element_type(typestr: &str) -> PyResult<(DType, i64)> {
     let refused =
         || PyBufferError::new_err(format!("DLPack has no type for elements of type '{typestr}'"));
     let &[order, kind, ref size @ ..] = typestr.as_bytes() else { return Err(refused()) };
+    // `parse` also takes a sign.
     let size = std::str::from_utf8(size)
         .ok()
+        .filter(|size| size.bytes().all(|digit| digit.is_ascii_digit()))
         .and_then(|size| size.parse::<usize>().ok())
+        .filter(|_| matches!(order, b'<' | b'>' | b'|' | b'='))
         .ok_or_else(refused)?;
     let swapped = if cfg!(target_endian = "little") { b'>' } else { b'<' };
     if order == swapped && size > 1 {
-        return Err(PyBufferError::new_err("DLPack only supports native byte order"));
+        return Err(PyBufferError::new_err(
+            "DLPack only supports native byte order: use dlbridge.tensor(), which copies",
+        ));
     }
     let dtype = dtype::from_kind(kind, size).ok_or_else(refused)?;
     Ok((dtype, i64::try_from(size).map_err(|_| refused())?))

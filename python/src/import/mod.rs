@@ -7,11 +7,13 @@ mod interface;
 pub(crate) mod numpy;
 mod protocol;
 mod proxy;
+mod readable;
 pub(crate) mod torch;
 mod torch_checks;
 
 pub(crate) use buffer::from_bytes;
 pub(crate) use protocol::Request;
+pub(crate) use readable::{Readable, readable};
 
 use dlbridge::Tensor;
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};

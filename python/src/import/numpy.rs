@@ -69,7 +69,8 @@ impl Refused {
                 format!("DLPack has no type for elements of type numpy.{name}{}", remedy(&name))
             }
             Self::ByteOrder => "DLPack only supports native byte order: use \
-                                array.astype(array.dtype.newbyteorder('='))"
+                                array.astype(array.dtype.newbyteorder('=')), or \
+                                dlbridge.tensor(array), which copies"
                 .to_owned(),
             Self::Strides => byte_strides::UNEVEN.to_owned(),
             Self::Other(error) => return error,
@@ -85,11 +86,13 @@ impl Refused {
             )),
             Self::ByteOrder => PyValueError::new_err(
                 "given numpy array has byte order different from the native byte order: use \
-                 array.astype(array.dtype.newbyteorder('='))",
+                 array.astype(array.dtype.newbyteorder('=')), or dlbridge.tensor(array), which \
+                 copies",
             ),
             Self::Strides => PyValueError::new_err(
                 "given numpy array strides not a multiple of the element byte size. Copy the numpy \
-                 array to reallocate the memory.",
+                 array to reallocate the memory: use array.copy(), or dlbridge.tensor(array), \
+                 which copies",
             ),
             Self::Other(error) => error,
         }
@@ -120,7 +123,8 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
         // SAFETY: there must be `rank` numbers at `start`: NumPy guarantees `nd` of each.
         _ => unsafe { std::slice::from_raw_parts(start, rank) },
     };
-    let layout = byte_strides::to_layout(numbers(shown.shape), numbers(shown.strides), itemsize)?;
+    let (shape, strides) = (numbers(shown.shape), numbers(shown.strides));
+    let layout = byte_strides::to_layout(shape, strides, dtype, itemsize)?;
     let layout = layout.ok_or(Refused::Strides)?;
     let descriptor = Descriptor::new(shown.data, layout, dtype, Device::CPU)
         .and_then(|descriptor| if dtype.bits < 8 { descriptor.padded() } else { Ok(descriptor) });

@@ -27,7 +27,10 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     let py = object.py();
     // Producers of the first protocol have no `__dlpack_device__`.
     let stated = match object.getattr_opt(intern!(py, "__dlpack_device__"))? {
-        Some(query) => Some(device::from_pair(&query.call0()?)?),
+        Some(query) => match query.call0() {
+            Ok(pair) => Some(device::from_pair(&pair)?),
+            Err(error) => return Err(better_error(object, error)),
+        },
         None => None,
     };
     let other_device = stated.filter(|stated| !stated.is_host());
@@ -55,6 +58,19 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     }
 }
 
+/// What is wrong with an object whose `__dlpack_device__` raised `error`: what its `__dlpack__`
+/// raises, which knows more of it. A deleted array of JAX has no device, and only its `__dlpack__`
+/// says that it was deleted.
+#[cold]
+fn better_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = object.py();
+    match call_dlpack(object, &PyDict::new(py), None) {
+        // The capsule releases the struct.
+        Ok(_) => error,
+        Err(better) => caused_by(py, better, error),
+    }
+}
+
 /// Calls `__dlpack__` as DLPack 1 defines it, and, if the producer does not take these arguments,
 /// as it was defined before.
 fn call_dlpack<'py>(
@@ -71,7 +87,7 @@ fn call_dlpack<'py>(
     let version = (DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION);
     versioned.set_item(intern!(py, "max_version"), version)?;
     let first = match method.call((), Some(&versioned)) {
-        Err(error) if error.is_instance_of::<PyTypeError>(py) => error,
+        Err(error) if is_about_arguments(py, &error) => error,
         answer => return answer,
     };
     if !options.is_empty() {
@@ -89,4 +105,15 @@ fn call_dlpack<'py>(
     method.call((), Some(&legacy)).map_err(|second| {
         if second.is_instance_of::<PyTypeError>(py) { caused_by(py, second, first) } else { second }
     })
+}
+
+/// Whether a function raised `error` because it does not take the arguments. Any other error is the
+/// producer's own, for example a `TypeError` about its elements, and asking again would mask it.
+fn is_about_arguments(py: Python<'_>, error: &PyErr) -> bool {
+    // The words of CPython, Cython, PyO3, pybind11, nanobind and Boost.Python.
+    const WORDS: [&str; 3] = ["argument", "max_version", "stream"];
+    error.is_instance_of::<PyTypeError>(py) && {
+        let text = error.value(py).to_string();
+        WORDS.iter().any(|word| text.contains(word))
+    }
 }

@@ -1,0 +1,69 @@
+//! Import for functions that copy: they also read elements that DLPack cannot describe, through a
+//! copy that NumPy makes.
+
+#![forbid(unsafe_code)]
+
+use dlbridge::{MemoryFormat, Tensor};
+use pyo3::exceptions::PyBufferError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::{numpy, share};
+use crate::known_types::NDARRAY;
+use crate::numpy_asarray::numpy_asarray;
+
+/// The elements of an object, to be copied.
+pub(crate) struct Readable<'py> {
+    pub(crate) tensor: Tensor,
+    /// The array of NumPy that `tensor` shares, if it is a copy, made for this call.
+    pub(crate) copied: Option<Bound<'py, PyAny>>,
+}
+
+/// Shares the memory of `object`. Where its elements have another byte order than the machine's, or
+/// strides that are no multiple of their size, NumPy copies them first, laid out as `format` says.
+pub(crate) fn readable<'py>(
+    object: &Bound<'py, PyAny>,
+    format: MemoryFormat,
+) -> PyResult<Readable<'py>> {
+    let error = match share(object) {
+        Ok(tensor) => return Ok(Readable { tensor, copied: None }),
+        Err(error) => error,
+    };
+    let py = object.py();
+    if !error.is_instance_of::<PyBufferError>(py) {
+        return Err(error);
+    }
+    match copy_by_numpy(object, format) {
+        Ok(Some(copied)) => Ok(Readable { tensor: share(&copied)?, copied: Some(copied) }),
+        // The first error says what is wrong with the object.
+        Ok(None) | Err(_) => Err(error),
+    }
+}
+
+/// A copy that DLPack can describe. `None` for an object that is no array of NumPy's, no buffer and
+/// no array interface, and for elements that NumPy's copy would not make any different.
+fn copy_by_numpy<'py>(
+    object: &Bound<'py, PyAny>,
+    format: MemoryFormat,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = object.py();
+    if NDARRAY.is_type_of(object) {
+        numpy::refuse_mask(object)?;
+    } else if object.hasattr(intern!(py, "__dlpack__"))? {
+        return Ok(None);
+    }
+    let array = numpy_asarray(object)?;
+    let dtype = array.getattr(intern!(py, "dtype"))?;
+    let itemsize: isize = dtype.getattr(intern!(py, "itemsize"))?.extract()?;
+    let strides: Vec<isize> = array.getattr(intern!(py, "strides"))?.extract()?;
+    let native: bool = dtype.getattr(intern!(py, "isnative"))?.extract()?;
+    let even = strides.iter().all(|stride| stride.checked_rem(itemsize).unwrap_or(0) == 0);
+    if native && even {
+        return Ok(None);
+    }
+    let options = PyDict::new(py);
+    options.set_item("order", if format == MemoryFormat::Contiguous { "C" } else { "K" })?;
+    let native = dtype.call_method1(intern!(py, "newbyteorder"), ("=",))?;
+    array.call_method(intern!(py, "astype"), (native,), Some(&options)).map(Some)
+}
