@@ -9,8 +9,7 @@ use pyo3::prelude::*;
 use crate::error::{buffer_error, tuple};
 
 /// The error message for strides that are not a multiple of the element size.
-pub(crate) const UNEVEN: &str =
-    "DLPack only supports strides which are a multiple of itemsize: use array.copy(), or \
+pub(crate) const UNEVEN: &str = "DLPack only supports strides which are a multiple of itemsize: use array.copy(), or \
      dlbridge.tensor(array), which copies";
 
 /// Maximum rank for which the conversion allocates nothing.

@@ -12,9 +12,9 @@
 //! transfer  copies  pickle
 //! import/  export/
 //! class
+//! target_device  stream  export_policy  clone  byte_strides  numpy_asarray
 //! torch_owner
-//! target_device  stream  export_policy  clone  byte_strides  numpy_asarray  torch_table
-//! torch_objects
+//! torch_table  torch_objects
 //! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag  memory_format
 //! ```
 

@@ -30,15 +30,12 @@ pub(crate) struct TorchOwner {
 impl TorchOwner {
     /// The owner of the memory of `tensor`, whose first element is at `address`, in `storage`.
     #[inline]
-    pub(crate) fn new(
-        tensor: Bound<'_, PyAny>,
-        storage: Bound<'_, PyAny>,
-        address: usize,
-    ) -> Self {
+    pub(crate) fn new(tensor: Bound<'_, PyAny>, storage: Bound<'_, PyAny>, address: usize) -> Self {
         Self { objects: PyOwnerPair::new(tensor, storage), address }
     }
 
     /// Shows the objects to the garbage collector.
+    #[allow(dead_code, reason = "called by the class when it shows its owner to the collector")]
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.objects.traverse(visit)
     }

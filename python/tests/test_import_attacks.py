@@ -116,7 +116,9 @@ def test_overflow_messages_have_the_size_of_an_element(dtype, stride):
             with pytest.raises((BufferError, ValueError), match=f"{memory.itemsize}-byte"):
                 function(object)
     big = Shown(shape=(2**62, 8), typestr=memory.dtype.str)
-    with pytest.raises(BufferError, match=f"{memory.itemsize}-byte elements of type {memory.dtype}"):
+    with pytest.raises(
+        BufferError, match=f"{memory.itemsize}-byte elements of type {memory.dtype}"
+    ):
         dl.from_dlpack(big)
 
 

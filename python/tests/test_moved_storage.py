@@ -162,5 +162,3 @@ def test_tensor_and_storage_are_released_with_the_last_handle():
     del array
     gc.collect()
     assert gone() is None
-
-

@@ -51,8 +51,7 @@ KINDS = {
     "short storage": ("shrunk(1_000_000, 8)", "the storage has 8 bytes"),
     "freed storage": ("shrunk(1_000_000, 0)", "storage"),
     "part of a short storage": ("shrunk(1_000_000, 8)[999_000:]", "the storage has 8 bytes"),
-    "strides beyond the storage": ("torch.ones(4).as_strided((2,), (3,))[1:].set_("
-        "torch.ones(1).untyped_storage(), 0, (2,), (3,))", "storage"),
+    "strides beyond the storage": ("strided(16)", "the storage has 16 bytes"),
     "short storage of a parameter": (
         "torch.nn.Parameter(shrunk(1_000_000, 8), requires_grad=False)",
         "the storage has 8 bytes",
@@ -78,6 +77,10 @@ class Logged(torch.Tensor):
         return super().__torch_function__(function, types, args, kwargs or {})
 def shrunk(count, size):
     tensor = torch.ones(count)
+    tensor.untyped_storage().resize_(size)
+    return tensor
+def strided(size):
+    tensor = torch.ones(8)[1::3]
     tensor.untyped_storage().resize_(size)
     return tensor
 def fake(count):

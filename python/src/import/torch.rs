@@ -87,10 +87,7 @@ type DescribeTensor = unsafe extern "C" fn(*mut c_void, *mut DLTensor) -> c_int;
 
 /// Where the elements of `tensor` are, as PyTorch's table describes it. The memory is not kept.
 #[inline]
-fn describe_tensor(
-    describe: DescribeTensor,
-    tensor: &Bound<'_, PyAny>,
-) -> PyResult<Descriptor> {
+fn describe_tensor(describe: DescribeTensor, tensor: &Bound<'_, PyAny>) -> PyResult<Descriptor> {
     let mut shown = MaybeUninit::<DLTensor>::uninit();
     // SAFETY: the function must be called attached, with an object of the table's class and an
     // address to write to: `tensor` is a `torch.Tensor`, and `shown` is writable.

@@ -102,9 +102,8 @@ impl TorchChecks {
         // SAFETY: the pointer must be NULL or that of a function of this type: the slot
         // `tp_descr_get` is defined so.
         let get = unsafe { std::mem::transmute::<*mut c_void, Option<ffi::descrgetfunc>>(get) };
-        let get = get.ok_or_else(|| {
-            PyRuntimeError::new_err("torch.Tensor.requires_grad is no attribute")
-        })?;
+        let get = get
+            .ok_or_else(|| PyRuntimeError::new_err("torch.Tensor.requires_grad is no attribute"))?;
         let storage = py.import("torch")?.getattr("UntypedStorage")?;
         Ok(Self {
             dispatch_keys: internals.getattr("_dispatch_keys")?.unbind(),
@@ -331,9 +330,7 @@ pub(super) fn refuse_sub_byte(tensor: &Bound<'_, PyAny>) -> PyResult<()> {
     let dtype = tensor.getattr(intern!(tensor.py(), "dtype"))?.str()?;
     let dtype = dtype.to_str()?.trim_start_matches("torch.").trim_start_matches('u');
     if matches!(dtype, "int1" | "int2" | "int3" | "int4" | "int5" | "int6" | "int7") {
-        return Err(PyBufferError::new_err(
-            "DLPack has no type for torch's integers below a byte",
-        ));
+        return Err(PyBufferError::new_err("DLPack has no type for torch's integers below a byte"));
     }
     Ok(())
 }
