@@ -220,7 +220,7 @@ def test_conversions_that_fail_in_pytorch_work():
         (lambda: torch.tensor([1 + 2j]).conj(), "resolve_conj"),
         (lambda: torch.tensor([1 + 2j]).conj().imag, "resolve_neg"),
         (lambda: torch._neg_view(torch.ones(3, dtype=torch.int64)), "resolve_neg"),
-        (lambda: torch.ones(2).to_sparse(), "storage"),
+        (lambda: torch.ones(2).to_sparse(), r"torch.sparse_coo: use tensor.to_dense\(\)"),
         (lambda: torch.ones(2, device="meta"), "meta"),
         (lambda: torch.empty(2, dtype=torch.int4), "below a byte"),
         (lambda: torch._efficientzerotensor(3), "memory"),

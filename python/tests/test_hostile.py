@@ -389,8 +389,9 @@ def test_producers_of_older_protocols(age, legacy, deleter):
 
 RAISED = [
     *([error("no")] for error in (BufferError, ValueError, RuntimeError, KeyboardInterrupt)),
-    [TypeError("no"), TypeError("nor so")],
-    [TypeError("no"), BufferError("nor so")],
+    [TypeError("unexpected keyword"), TypeError("nor so")],
+    [TypeError("unexpected keyword"), BufferError("nor so")],
+    [TypeError("no such elements")],
 ]
 
 

@@ -22,7 +22,6 @@ MOVES = {
     "data": lambda x: setattr(x, "data", torch.zeros(COUNT)),
     "storage resized": lambda x: x.untyped_storage().resize_(8),
     "storage freed": lambda x: x.untyped_storage().resize_(0),
-    "storage reset": lambda x: torch._C._unsafe_reset_storage(x),
 }
 
 USES = {
@@ -67,7 +66,7 @@ def test_moved_memory_is_an_error_for_every_use(move):
                 pytest.fail(f"{name} took moved memory")
         assert repr(seen) == f"dlbridge.Tensor(..., shape=({COUNT},), dtype=float32, device=cpu)"
         assert seen.shape == (COUNT,) and seen.dtype == "float32"
-    if move in ("set_", "data", "storage reset"):
+    if move in ("set_", "data"):
         assert part.tolist() == [1.0] * 10  # another tensor over the first storage
 
 

@@ -50,7 +50,7 @@ KINDS = {
     ),
     "short storage": ("shrunk(1_000_000, 8)", "the storage has 8 bytes"),
     "freed storage": ("shrunk(1_000_000, 0)", "storage"),
-    "part of a short storage": ("shrunk(1_000_000, 8)[999_000:]", "the storage has 8 bytes"),
+    "part of a short storage": ("shrunk(1_000_000, 8, 999_000)", "the storage has 8 bytes"),
     "strides beyond the storage": ("strided(16)", "the storage has 16 bytes"),
     "short storage of a parameter": (
         "torch.nn.Parameter(shrunk(1_000_000, 8), requires_grad=False)",
@@ -75,8 +75,8 @@ class Logged(torch.Tensor):
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         return super().__torch_function__(function, types, args, kwargs or {})
-def shrunk(count, size):
-    tensor = torch.ones(count)
+def shrunk(count, size, start=0):
+    tensor = torch.ones(count)[start:]
     tensor.untyped_storage().resize_(size)
     return tensor
 def strided(size):

@@ -87,7 +87,7 @@ fn call_dlpack<'py>(
     let version = (DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION);
     versioned.set_item(intern!(py, "max_version"), version)?;
     let first = match method.call((), Some(&versioned)) {
-        Err(error) if is_about_arguments(py, &error) => error,
+        Err(error) if is_about_arguments(py, &error, &versioned) => error,
         answer => return answer,
     };
     if !options.is_empty() {
@@ -107,13 +107,15 @@ fn call_dlpack<'py>(
     })
 }
 
-/// Whether a function raised `error` because it does not take the arguments. Any other error is the
-/// producer's own, for example a `TypeError` about its elements, and asking again would mask it.
-fn is_about_arguments(py: Python<'_>, error: &PyErr) -> bool {
+/// Whether a function raised `error` because it does not take the keywords `passed`. Any other error
+/// is the producer's own, for example a `TypeError` about its elements, and asking again would mask
+/// it.
+#[cold]
+fn is_about_arguments(py: Python<'_>, error: &PyErr, passed: &Bound<'_, PyDict>) -> bool {
     // The words of CPython, Cython, PyO3, pybind11, nanobind and Boost.Python.
-    const WORDS: [&str; 3] = ["argument", "max_version", "stream"];
-    error.is_instance_of::<PyTypeError>(py) && {
-        let text = error.value(py).to_string();
-        WORDS.iter().any(|word| text.contains(word))
-    }
+    const WORDS: [&str; 2] = ["argument", "keyword"];
+    let text = error.value(py).to_string();
+    let mentions = |(name, _): (Bound<'_, PyAny>, _)| text.contains(&name.to_string());
+    error.is_instance_of::<PyTypeError>(py)
+        && (WORDS.iter().any(|word| text.contains(word)) || passed.iter().any(mentions))
 }

@@ -11,7 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::protocol::{self, Request};
-use super::torch_checks::{TensorClass, TorchChecks, refuse_sub_byte, without_torch_function};
+use super::torch_checks::{
+    TensorClass, TorchChecks, no_memory_error, refuse_sub_byte, without_torch_function,
+};
 use crate::error::buffer_error;
 use crate::known_types::TORCH_TENSOR;
 use crate::torch_owner::TorchOwner;
@@ -98,7 +100,8 @@ fn describe_tensor(describe: DescribeTensor, tensor: &Bound<'_, PyAny>) -> PyRes
     let shown = unsafe { shown.assume_init_ref() };
     // SAFETY: shape and strides must have as many numbers as there are dimensions: the table's
     // contract says so, until Python code runs, and none does in this call.
-    unsafe { Descriptor::from_dl_tensor(shown, 0) }.map_err(buffer_error)
+    unsafe { Descriptor::from_dl_tensor(shown, 0) }
+        .map_err(|error| if shown.data.is_null() { no_memory_error() } else { buffer_error(error) })
 }
 
 /// Shares the memory of a tensor that PyTorch just returned, through the table if it has one.

@@ -282,12 +282,16 @@ fn no_storage_error(py: Python<'_>, cause: PyErr) -> PyErr {
     caused_by(py, error, cause)
 }
 
+/// The error for elements in a storage that has no memory.
+#[cold]
+pub(super) fn no_memory_error() -> PyErr {
+    PyBufferError::new_err("can't share a tensor that has elements, and a storage without memory")
+}
+
 #[cold]
 fn outside_error(start: u64, before: Option<u64>, bytes: usize, size: u64) -> PyErr {
     PyBufferError::new_err(match before {
-        _ if start == 0 => {
-            "can't share a tensor that has elements, and a storage without memory".to_owned()
-        }
+        _ if start == 0 => return no_memory_error(),
         Some(before) => format!(
             "can't share a tensor that reaches beyond its storage: its elements take {bytes} bytes \
              from byte {before} on, and the storage has {size} bytes"
