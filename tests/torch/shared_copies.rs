@@ -72,7 +72,7 @@ fn a_scratch_tensor_of_a_thread_is_not_overwritten_by_another_job() {
     };
     watched(|| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("a pool");
-        for round in 0..20 {
+        for round in 0..20_i32 {
             let jobs = (12 * round..12 * (round + 1)).into_par_iter().with_max_len(1);
             let right = pool.install(|| jobs.filter(|&job| copies_own_elements(job)).count());
             assert_eq!(right, 12, "of 12 jobs in round {round}");

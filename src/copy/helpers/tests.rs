@@ -1,6 +1,8 @@
 //! What callers and helpers do when helpers begin late, never, or not in this process, and when a
 //! part or an offer panics.
 
+#![forbid(unsafe_code)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
