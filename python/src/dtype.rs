@@ -70,15 +70,27 @@ pub(crate) fn from_format(format: &[u8], itemsize: usize) -> Option<DType> {
         [b'>' | b'!', code @ ..] if cfg!(target_endian = "big") || itemsize == 1 => code,
         code => code,
     };
-    let kind = match code {
-        b"?" => b'b',
-        b"b" | b"h" | b"i" | b"l" | b"q" | b"n" => b'i',
-        b"B" | b"c" | b"H" | b"I" | b"L" | b"Q" | b"N" => b'u',
-        b"e" | b"f" | b"d" => b'f',
-        b"Zf" | b"Zd" => b'c',
+    let (kind, size) = match code {
+        b"?" => (b'b', 1),
+        b"b" => (b'i', 1),
+        b"B" | b"c" => (b'u', 1),
+        b"h" => (b'i', 2),
+        b"H" => (b'u', 2),
+        b"i" => (b'i', 4),
+        b"I" => (b'u', 4),
+        b"q" => (b'i', 8),
+        b"Q" => (b'u', 8),
+        // The size depends on the platform, and on the prefix.
+        b"l" | b"n" => (b'i', itemsize),
+        b"L" | b"N" => (b'u', itemsize),
+        b"e" => (b'f', 2),
+        b"f" => (b'f', 4),
+        b"d" => (b'f', 8),
+        b"Zf" => (b'c', 8),
+        b"Zd" => (b'c', 16),
         _ => return None,
     };
-    from_kind(kind, itemsize)
+    if size == itemsize { from_kind(kind, size) } else { None }
 }
 
 /// The format of a type in the buffer protocol; `None` if it has none.
