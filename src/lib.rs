@@ -225,3 +225,8 @@ pub use crate::{
 #[cfg(all(doctest, feature = "torch"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Runs the examples of the guide for Rust programs.
+#[cfg(all(doctest, feature = "torch"))]
+#[doc = include_str!("../docs/rust.md")]
+struct RustGuide;

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use crate::support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
 
-/// Compiles a program against libtorch, with sanitizers, and runs it. The program prints nothing,
-/// but libtorch may print deprecation warnings.
-fn run(name: &str, source: &Path, libtorch: &Path) {
+/// A C++ program to compile against libtorch.
+pub(crate) fn program(name: &str, source: &Path, libtorch: &Path) -> Program {
     let (include, library) = (libtorch.join("include"), libtorch.join("lib"));
     let arguments = [
         source.display().to_string(),
@@ -18,8 +17,13 @@ fn run(name: &str, source: &Path, libtorch: &Path) {
     ];
     // Libraries follow the sources that need them.
     let libraries = ["-ltorch", "-ltorch_cpu", "-lc10"];
-    let program = Program::new(name, "c++20", &[]).arguments(arguments).arguments(libraries);
-    succeed(&mut program.sanitized(Link::Shared));
+    Program::new(name, "c++20", &[]).arguments(arguments).arguments(libraries)
+}
+
+/// Compiles a program against libtorch, with sanitizers, and runs it. The program prints nothing,
+/// but libtorch may print deprecation warnings.
+fn run(name: &str, source: &Path, libtorch: &Path) {
+    succeed(&mut program(name, source, libtorch).sanitized(Link::Shared));
 }
 
 #[test]
