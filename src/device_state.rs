@@ -5,12 +5,15 @@
 //! Invariant: the slot is set at most once, and what is in it stays until the slot is dropped.
 
 use std::any::Any;
-use std::sync::Arc;
-use std::sync::atomic::AtomicPtr;
 #[cfg(feature = "cuda")]
-use std::{ptr, sync::atomic::Ordering};
+use std::ptr;
 
-type State = Arc<dyn Any + Send + Sync>;
+#[cfg(feature = "cuda")]
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicPtr, Ordering};
+
+/// An `Arc` of the type that the layer of the device knows.
+type State = Box<dyn Any + Send + Sync>;
 
 /// A slot that is empty or holds an `Arc`, and is never emptied.
 #[derive(Default)]
@@ -24,13 +27,13 @@ impl DeviceStateCell {
         // SAFETY: `get_or_set` put the address of a `State` there, which only `drop` frees; the
         // acquiring load sees what was written before the address was.
         let state = unsafe { state.as_ref() }?;
-        Arc::clone(state).downcast().ok()
+        state.downcast_ref::<Arc<T>>().map(Arc::clone)
     }
 
     /// What is in the slot; `state`, which is put there first, if the slot is empty.
     #[cfg(feature = "cuda")]
     pub(crate) fn get_or_set<T: Send + Sync + 'static>(&self, state: Arc<T>) -> Arc<T> {
-        let new: *mut State = Box::into_raw(Box::new(Arc::clone(&state) as State));
+        let new: *mut State = Box::into_raw(Box::new(Box::new(Arc::clone(&state)) as State));
         let outcome =
             self.0.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
         if outcome.is_err() {
@@ -45,7 +48,8 @@ impl DeviceStateCell {
 impl Drop for DeviceStateCell {
     #[inline]
     fn drop(&mut self) {
-        let state = *self.0.get_mut();
+        // No other reference is left, so any order gives the last value.
+        let state = self.0.load(Ordering::Relaxed);
         if !state.is_null() {
             release(state);
         }

@@ -1,7 +1,6 @@
 //! Copies between buffers, at least one of which is not on the host: into new memory or into memory
 //! that exists, each in the order of streams.
 
-use std::sync::Arc;
 
 use super::context::Context;
 use super::device_copy::{CopyStreams, DeviceCopy, Endpoint, Location};
@@ -13,6 +12,7 @@ use crate::buffer::Buffer;
 use crate::copy::Memory;
 use crate::host_copy::layout_of_copy;
 use crate::shared_buffer::SharedBuffer;
+use crate::sync::Arc;
 use crate::{Descriptor, Device, Error, Layout, MemoryFormat, Result};
 
 /// The tracker of a buffer's memory. Memory that has none yet is used in the order of the legacy

@@ -3,7 +3,6 @@
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use super::context::Context;
 use super::driver::{
@@ -12,6 +11,7 @@ use super::driver::{
 };
 use super::stream::Stream;
 use super::tracker::StreamTracker;
+use crate::sync::Arc;
 use crate::{Device, Error, Result};
 
 /// Memory of a device, from its driver's stream-ordered allocator and default pool.

@@ -8,11 +8,12 @@
 #![forbid(unsafe_code)]
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use smallvec::SmallVec;
 
 use super::stream::Stream;
+use crate::sync::{Mutex, MutexGuard};
 
 /// A list of streams, which seldom needs an allocation.
 pub(super) type Streams = SmallVec<[Stream; 1]>;

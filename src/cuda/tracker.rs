@@ -40,11 +40,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 
 use super::driver::CUDA_ERROR_INVALID_HANDLE;
 use super::recorded_streams::RecordedStreams;
 use super::stream::Stream;
+use crate::sync::Arc;
 use crate::{Error, Result};
 
 /// The streams that use the memory of a storage.

@@ -15,12 +15,14 @@
 use std::any::{Any, TypeId};
 use std::ffi::c_void;
 use std::mem::offset_of;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
 use crate::contain_panic::contain_panic;
 use crate::device_state::DeviceStateCell;
+use crate::sync::Arc;
 use crate::{Descriptor, Result};
+
+use witness::Witnessed;
 
 /// What is known about other ways to reach the memory of a storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,14 +99,20 @@ struct StorageHeader {
     /// [`THIS_COPY`]: C++ compares it before it takes a context for one of this crate's.
     copy: &'static AtomicU8,
     owner_type: &'static OwnerType,
+    facts: Witnessed<Facts>,
+    /// For memory of a device. Dropped before the owner: the device finishes with the memory before
+    /// the owner releases it.
+    device_state: DeviceStateCell,
+}
+
+/// What is known about the memory: read through any reference, written through the only one.
+#[derive(Clone, Copy)]
+struct Facts {
     state: StorageState,
     /// Whether this crate allocated the memory for a copy (DLPack's `IS_COPIED`).
     copied: bool,
     /// Whether exclusive memory is aliased for as long as there are several references.
     shared_out: bool,
-    /// For memory of a device. Dropped before the owner: the device finishes with the memory before
-    /// the owner releases it.
-    device_state: DeviceStateCell,
 }
 
 #[repr(C)]
@@ -157,12 +165,18 @@ impl Storage {
             release,
             copy: &THIS_COPY,
             owner_type,
-            state,
-            copied: false,
-            shared_out: false,
+            facts: Witnessed::new(Facts { state, copied: false, shared_out: false }),
             device_state: DeviceStateCell::default(),
         };
-        Self(Arc::new(StorageInner { header, owner: Guarded(owner) }))
+        Self::erased(Arc::new(StorageInner { header, owner: Guarded(owner) }))
+    }
+
+    /// Forgets the type of the owner. Through raw pointers, because only std's `Arc` is coerced,
+    /// and tests replace it by loom's.
+    #[inline]
+    fn erased<O: StorageOwner>(inner: Arc<StorageInner<O>>) -> Self {
+        // SAFETY: the pointer comes from `into_raw`, and `widen` changes its type only.
+        Self(unsafe { Arc::from_raw(widen::<O>(Arc::into_raw(inner).cast())) })
     }
 
     /// A storage of memory that only its owner reaches.
@@ -222,25 +236,37 @@ impl Storage {
     /// Notes that the memory is a copy that was made for its consumer.
     #[inline]
     pub(crate) fn marked_as_copied(mut self) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.header.copied = true;
+        if let Some(facts) = self.facts_mut() {
+            facts.copied = true;
         }
         self
     }
 
     #[inline]
     pub(crate) fn state(&self) -> StorageState {
-        self.0.header.state
+        self.facts().state
+    }
+
+    #[inline]
+    fn facts(&self) -> Facts {
+        self.0.header.facts.get()
+    }
+
+    /// What is known about the memory, to be changed, if this is the only reference.
+    #[inline]
+    fn facts_mut(&mut self) -> Option<&mut Facts> {
+        Arc::get_mut(&mut self.0).map(|inner| inner.header.facts.get_mut())
     }
 
     /// Whether the memory is aliased for good, not only for as long as it is shared out.
     #[inline]
     pub(crate) fn is_aliased_for_good(&self) -> bool {
-        matches!(self.state(), StorageState::Aliased { .. }) && !self.0.header.shared_out
+        let facts = self.facts();
+        matches!(facts.state, StorageState::Aliased { .. }) && !facts.shared_out
     }
 
     pub(crate) fn is_copied(&self) -> bool {
-        self.0.header.copied
+        self.facts().copied
     }
 
     /// What the layer of a device keeps with memory of that device.
@@ -270,9 +296,9 @@ impl Storage {
     /// # Safety
     /// * The state is true of the memory from now on: see the constructors.
     pub(crate) unsafe fn set_state(&mut self, state: StorageState) -> bool {
-        match Arc::get_mut(&mut self.0) {
-            Some(inner) => {
-                (inner.header.state, inner.header.shared_out) = (state, false);
+        match self.facts_mut() {
+            Some(facts) => {
+                (facts.state, facts.shared_out) = (state, false);
                 true
             }
             None => false,
@@ -284,10 +310,9 @@ impl Storage {
     /// nothing, if there is another reference or the memory is not exclusive.
     #[cfg(any(feature = "torch", test))]
     pub(crate) fn share_out(&mut self) -> bool {
-        match Arc::get_mut(&mut self.0) {
-            Some(StorageInner { header, .. }) if header.state == StorageState::Exclusive => {
-                (header.state, header.shared_out) =
-                    (StorageState::Aliased { writable: true }, true);
+        match self.facts_mut() {
+            Some(facts) if facts.state == StorageState::Exclusive => {
+                (facts.state, facts.shared_out) = (StorageState::Aliased { writable: true }, true);
                 true
             }
             _ => false,
@@ -301,12 +326,12 @@ impl Storage {
     /// # Safety
     /// * If this is the only reference, nothing but its holder reaches the memory.
     pub(crate) unsafe fn reclaim(&mut self) -> bool {
-        if let Some(StorageInner { header, .. }) = Arc::get_mut(&mut self.0)
-            && header.shared_out
+        if let Some(facts) = self.facts_mut()
+            && facts.shared_out
         {
-            (header.state, header.shared_out) = (StorageState::Exclusive, false);
+            (facts.state, facts.shared_out) = (StorageState::Exclusive, false);
         }
-        !self.0.header.shared_out
+        !self.facts().shared_out
     }
 
     /// The owner itself, if this is the only reference and the owner is of type `O`.
@@ -321,7 +346,7 @@ impl Storage {
         let inner = unsafe { Arc::from_raw(inner) };
         match Arc::try_unwrap(inner) {
             Ok(inner) => Ok(inner.owner.0),
-            Err(inner) => Err(Self(inner)),
+            Err(inner) => Err(Self::erased(inner)),
         }
     }
 
@@ -414,5 +439,13 @@ unsafe extern "C" fn release(raw: *mut c_void) {
     });
 }
 
+mod witness;
+
+#[cfg(all(loom, test))]
+mod interleavings;
+#[cfg(test)]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod model_tests;
 #[cfg(test)]
 mod tests;
