@@ -75,7 +75,7 @@ mod tests {
         let first = Arc::new(1_u8);
         assert!(Arc::ptr_eq(&cell.get_or_set(Arc::clone(&first)), &first));
         assert!(Arc::ptr_eq(&cell.get_or_set(Arc::new(2_u8)), &first));
-        assert_eq!(cell.get::<u16>(), None, "of another type");
+        assert!(cell.get::<u16>().is_none(), "of another type");
         assert_eq!(Arc::strong_count(&first), 2);
         drop(cell);
         assert_eq!(Arc::strong_count(&first), 1);

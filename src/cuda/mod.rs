@@ -30,6 +30,8 @@ mod device_copy;
 mod driver;
 mod elements;
 mod host_transfer;
+#[cfg(all(loom, test))]
+mod interleavings;
 mod memory;
 mod recorded_streams;
 mod stream;

@@ -55,7 +55,7 @@ pub(crate) struct StreamTracker {
     /// before anything that this crate does with it. False if code outside this crate frees it.
     pub(super) frees_in_order: bool,
     /// Other streams, each of which is the same on every thread.
-    recorded: RecordedStreams,
+    pub(super) recorded: RecordedStreams,
 }
 
 impl StreamTracker {

@@ -5,8 +5,6 @@
 //! the tests in `interleavings` can weaken an order or drop a check, and must fail then.
 //! `model_tests` holds the model against the storage: the same calls give the same answers.
 
-#![allow(unsafe_code, reason = "calls the storage's own unsafe functions")]
-
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
 

@@ -5,6 +5,7 @@ mod bindings;
 mod chart;
 mod check;
 mod command;
+mod concurrency;
 mod copies;
 mod fake_cuda;
 mod format;
@@ -32,6 +33,8 @@ cargo xtask COMMAND
   demo                     setup, then the tour, the edge finder, and the examples in C, C++ and Python
   test                     setup, then every test there is
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
+  loom                     the tests in which loom tries every order of the threads' steps
+  tsan                     the tests of threads under ThreadSanitizer
   check                    setup, then format, layers, shape, lints, documentation, generated files
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
@@ -50,6 +53,8 @@ fn main() -> ExitCode {
         ["demo"] => demo(),
         ["test"] => test::everything(),
         ["test", "--libtorch", version] => test::on_libtorch(version),
+        ["loom"] => concurrency::loom(),
+        ["tsan"] => concurrency::tsan(),
         ["check"] => check::everything(),
         ["format"] => format::write(),
         ["bench"] => bench::run(None),

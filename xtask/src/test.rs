@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, fake_cuda, python, root, run, setup, show, succeeded, tools};
+use crate::{Outcome, cargo, concurrency, fake_cuda, python, root, run, setup, show, succeeded, tools};
 
 /// Runs the whole suite; ends with the sum of what cargo's runs counted.
 pub(crate) fn everything() -> Outcome {
@@ -23,6 +23,7 @@ pub(crate) fn everything() -> Outcome {
     under_valgrind()?;
     let fake_cuda = fake_cuda::folder()?;
     cuda(&mut count, &fake_cuda)?;
+    threads(&mut count, &fake_cuda)?;
     c_library(&mut count, &fake_cuda)?;
     count.run(python::tests()?.env("DLBRIDGE_FAKE_CUDA", &fake_cuda))?;
     count.close()
@@ -50,6 +51,21 @@ fn cuda(count: &mut Count, fake_cuda: &Path) -> Outcome {
     ]))?;
     count.run(&mut cargo(&["test", "--features", "cuda", "--doc"]))?;
     count.run(&mut cargo(&["test", "--features", "cuda,torch", "--test", "torch"]))
+}
+
+/// The tests of threads: every order of their steps, and ThreadSanitizer.
+fn threads(count: &mut Count, fake_cuda: &Path) -> Outcome {
+    count.run(&mut concurrency::under_loom(fake_cuda))?;
+    match concurrency::under_thread_sanitizer()? {
+        Some(mut test) => count.run(&mut test),
+        None => {
+            eprintln!(
+                "\nskipped: ThreadSanitizer, for want of a C compiler or of a nightly toolchain as \
+                 new as the stable one"
+            );
+            Ok(())
+        }
+    }
 }
 
 /// The C library: in debug all there is, optimised what programs see of it.
@@ -95,7 +111,7 @@ fn under_address_sanitizer(selection: &[&str]) -> Option<Command> {
 }
 
 /// Whether there is a nightly toolchain, of this package's `rust-version` or newer.
-fn nightly_is_new_enough() -> bool {
+pub(crate) fn nightly_is_new_enough() -> bool {
     let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
     let text = output
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -126,7 +142,7 @@ fn under_valgrind() -> Outcome {
     Ok(())
 }
 
-fn answers(command: &mut Command) -> bool {
+pub(crate) fn answers(command: &mut Command) -> bool {
     command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
