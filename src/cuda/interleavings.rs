@@ -86,6 +86,23 @@ fn loom_memory_is_freed_after_all_uses() {
     });
 }
 
+/// A stream that is recorded until the release is waited for by the thread that releases last.
+#[test]
+fn loom_memory_is_freed_after_recorded_streams() {
+    try_all(|| {
+        let (memory, address, tracker) = memory();
+        let (other_memory, other_tracker) = (Arc::clone(&memory), Arc::clone(&tracker));
+        let other = thread::spawn(move || {
+            let stream = stream();
+            other_tracker.record_stream(&stream).expect("an order");
+            work(address, &stream);
+            drop(other_memory);
+        });
+        drop((memory, tracker));
+        other.join().expect("no panic");
+    });
+}
+
 /// A thread makes its stream wait for all users while another user ends and its stream goes away.
 #[test]
 fn loom_a_stream_that_is_waited_for_is_not_destroyed() {
