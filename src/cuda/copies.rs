@@ -1,7 +1,6 @@
 //! Copies between buffers, at least one of which is not on the host: into new memory or into memory
 //! that exists, each in the order of streams.
 
-
 use super::context::Context;
 use super::device_copy::{CopyStreams, DeviceCopy, Endpoint, Location};
 use super::elements::Elements;

@@ -40,7 +40,6 @@
 
 #![forbid(unsafe_code)]
 
-
 use super::driver::CUDA_ERROR_INVALID_HANDLE;
 use super::recorded_streams::RecordedStreams;
 use super::stream::Stream;

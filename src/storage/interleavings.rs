@@ -18,10 +18,7 @@ use super::{Storage, StorageState, release};
 use crate::device_state::DeviceStateCell;
 
 /// Tries all interleavings of a scenario, each with new memory, whose owner is dropped once.
-fn try_all<S: Subject>(
-    new: impl Fn(Arc<Memory>) -> S + Send + Sync + 'static,
-    scenario: fn(S),
-) {
+fn try_all<S: Subject>(new: impl Fn(Arc<Memory>) -> S + Send + Sync + 'static, scenario: fn(S)) {
     loom::model(move || {
         let memory = Arc::new(Memory::default());
         scenario(new(Arc::clone(&memory)));

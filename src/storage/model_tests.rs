@@ -1,5 +1,7 @@
 //! The model against the storage: the same calls give the same answers.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -290,3 +290,31 @@ fn capturing_streams_are_refused_and_never_waited_for() {
     theirs.capture(false);
     assert_eq!(session.depth(), 0);
 }
+
+/// Consumers on several threads read one tensor on streams of their own, and each ends its use and
+/// destroys its stream while the others come and go. The last one frees the memory.
+#[test]
+fn uses_end_on_many_threads_while_the_tensor_is_dropped() {
+    let session = Session::new();
+    for _ in 0..20 {
+        let near = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four").cuda(0);
+        let near = near.expect("a copy");
+        let threads: Vec<_> = (0..4)
+            .map(|_| (near.share(), near.share_dlpack()))
+            .map(|(handle, exported)| {
+                std::thread::spawn(move || {
+                    let (reader, target) = (ExternalStream::new(0), Pinned::new(4));
+                    let handle = handle.with_stream(&reader.stream()).expect("an order");
+                    drop(exported);
+                    reader.read(&handle, &target);
+                    drop(handle);
+                    reader.synchronize();
+                    assert_eq!(target.bytes(), [1, 2, 3, 4]);
+                })
+            })
+            .collect();
+        drop(near);
+        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    }
+    session.check();
+}

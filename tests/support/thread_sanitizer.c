@@ -39,7 +39,9 @@ void WRAP(CONDVAR_WAIT)(uint32_t *condvar, uint32_t *mutex) {
 }
 
 /* OnceLock reads inline whether the value is there; the thread that makes the value says so in
- * here. The arguments are passed on as they come: a flag, a closure and where the call stands. */
+ * here. A thread that reads the value before this call returns is not seen to come after it, so
+ * tests make such values (rayon's global pool) on one thread first. The arguments are passed on as
+ * they come: a flag, a closure and where the call stands. */
 void REAL(ONCE_CALL)(uint32_t *once, uintptr_t flag, void *closure, void *vtable, void *location);
 void WRAP(ONCE_CALL)(uint32_t *once, uintptr_t flag, void *closure, void *vtable, void *location) {
   REAL(ONCE_CALL)(once, flag, closure, vtable, location);

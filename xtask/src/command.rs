@@ -1,7 +1,7 @@
 //! Running commands in the workspace.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -52,4 +52,25 @@ pub(crate) fn succeeded(command: &Command, status: std::io::Result<ExitStatus>) 
         Ok(status) => Err(format!("`{}` ended with {status}", text(command)).into()),
         Err(error) => Err(format!("cannot run `{}`: {error}", text(command)).into()),
     }
+}
+
+/// Whether there is a nightly toolchain, of this package's `rust-version` or newer.
+pub(crate) fn nightly_is_new_enough() -> bool {
+    let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let minor =
+        |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    let found = text.split_whitespace().nth(1).and_then(minor);
+    found.is_some() && found >= minor(env!("CARGO_PKG_RUST_VERSION"))
+}
+
+/// Whether a command can be run, and succeeds.
+pub(crate) fn answers(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }

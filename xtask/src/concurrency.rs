@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Outcome, cargo, fake_cuda, root, run, test};
+use crate::command::{answers, nightly_is_new_enough};
+use crate::{Outcome, cargo, fake_cuda, root, run};
 
 /// Relative to the workspace, which is where cargo runs the tests of its root package.
 const SUPPRESSIONS: &str = "tests/support/thread_sanitizer.supp";
@@ -37,7 +38,7 @@ pub(crate) fn under_loom(fake_cuda: &Path) -> Command {
 
 /// The tests of threads, to be run under ThreadSanitizer; `None` without the tools for it.
 pub(crate) fn under_thread_sanitizer() -> Outcome<Option<Command>> {
-    if !test::nightly_is_new_enough() || !test::answers(Command::new("cc").arg("--version")) {
+    if !nightly_is_new_enough() || !answers(Command::new("cc").arg("--version")) {
         return Ok(None);
     }
     let target = root().join("target/tsan");

@@ -5,7 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, concurrency, fake_cuda, python, root, run, setup, show, succeeded, tools};
+use crate::command::{answers, nightly_is_new_enough};
+use crate::{
+    Outcome, cargo, concurrency, fake_cuda, python, root, run, setup, show, succeeded, tools,
+};
 
 /// Runs the whole suite; ends with the sum of what cargo's runs counted.
 pub(crate) fn everything() -> Outcome {
@@ -110,18 +113,6 @@ fn under_address_sanitizer(selection: &[&str]) -> Option<Command> {
     Some(test)
 }
 
-/// Whether there is a nightly toolchain, of this package's `rust-version` or newer.
-pub(crate) fn nightly_is_new_enough() -> bool {
-    let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
-    let text = output
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
-    let minor =
-        |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
-    let found = text.split_whitespace().nth(1).and_then(minor);
-    found.is_some() && found >= minor(env!("CARGO_PKG_RUST_VERSION"))
-}
-
 /// The tour, which goes through libtorch, and the tests of `lend_torch`, under valgrind.
 fn under_valgrind() -> Outcome {
     if !answers(Command::new("valgrind").arg("--version")) {
@@ -140,14 +131,6 @@ fn under_valgrind() -> Outcome {
         run(command.env(&runner, valgrind).env("OMP_NUM_THREADS", "1").stdout(Stdio::null()))?;
     }
     Ok(())
-}
-
-pub(crate) fn answers(command: &mut Command) -> bool {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// Versions of tch for versions of libtorch.
