@@ -35,7 +35,6 @@ impl TorchOwner {
     }
 
     /// Shows the objects to the garbage collector.
-    #[allow(dead_code, reason = "called by the class when it shows its owner to the collector")]
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.objects.traverse(visit)
     }

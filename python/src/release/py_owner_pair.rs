@@ -23,7 +23,6 @@ impl PyOwnerPair {
     }
 
     /// Shows the references to the garbage collector.
-    #[allow(dead_code, reason = "called by the class when it shows its owner to the collector")]
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.0.iter().try_for_each(|object| visit.call(object))
     }
