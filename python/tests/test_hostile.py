@@ -64,6 +64,8 @@ def test_every_combination_of_version_strides_and_offset(version, layout, byte_o
     if version in [(0, 5), (2, 0)]:
         return producer.check_refused(match="version")
     strides = strides or compact(shape)
+    if layout == "odd where the size is 1":
+        strides = (3, 1, 1)  # strides that reach no element are replaced
     tensor = producer.imported()
     assert (tensor.shape, tensor.stride(), tensor.data_ptr()) == (
         shape,

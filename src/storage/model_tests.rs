@@ -95,6 +95,8 @@ proptest! {
             prop_assert_eq!(answer(&mut real, call), answer(&mut model, call), "{:?}", call);
             prop_assert_eq!(of_real.drops(), of_model.drops(), "{:?}", call);
             prop_assert_eq!(of_real.drops() == 1, real.is_empty());
+            prop_assert!(real.iter().all(|real| std::ptr::eq(real.memory(), &*of_real)));
+            prop_assert!(model.iter().all(|model| std::ptr::eq(model.memory(), &*of_model)));
         }
         drop((real, model));
         prop_assert_eq!((of_real.drops(), of_model.drops()), (1, 1));
