@@ -139,13 +139,43 @@ class TestProducers(OnFakeCuda):
 
 
 LIKE_TORCH = """
-import ctypes as C, sys, types
+import contextlib, ctypes as C, sys, types
 import numpy as np, dlbridge as dl
 import fake_cuda
 from producer import new_capsule, opened, set_name
 
 asked = []
 module = sys.modules["torch"] = types.ModuleType("torch")
+internals = module._C = sys.modules["torch._C"] = types.ModuleType("torch._C")
+
+class DispatchKey:
+    __members__ = {"CUDA": 1}
+
+class DispatchKeySet:
+    def __init__(self, key):
+        self.key = key
+    def raw_repr(self):
+        return self.key
+    from_raw_repr = None
+
+class UntypedStorage:
+    def data_ptr(self):
+        return memory.address
+    def nbytes(self):
+        return 4
+
+internals.DispatchKey, internals.DispatchKeySet = DispatchKey, DispatchKeySet
+internals._dispatch_keys = lambda tensor: DispatchKeySet(1)
+internals.DisableTorchFunctionSubclass = contextlib.nullcontext
+internals._disabled_torch_function_impl = None
+module.UntypedStorage = UntypedStorage
+
+@C.PYFUNCTYPE(C.c_int, C.py_object, C.c_void_p)
+def describe(tensor, out):
+    tensor.shown = tensor.inner.__dlpack__(max_version=(1, 3), stream=-1)
+    struct = opened(tensor.shown)
+    C.memmove(out, C.addressof(struct.tensor), C.sizeof(struct.tensor))
+    return 0
 
 @C.PYFUNCTYPE(C.c_int, C.py_object, C.POINTER(C.c_void_p))
 def export(tensor, out):
@@ -171,14 +201,17 @@ class Table(C.Structure):
     _fields_ = [("version", C.c_uint32 * 2), *[(name, C.c_void_p) for name in "previous allocate managed to borrowed stream".split()]]
 
 address = lambda function: C.cast(function, C.c_void_p).value
-table = Table((1, 3), None, address(nothing), address(export), address(nothing), address(nothing), address(current))
+table = Table((1, 3), None, address(nothing), address(export), address(nothing), address(describe), address(current))
 
 class Tensor:
     requires_grad = property(lambda self: False)
+    __torch_function__ = classmethod(lambda *_: NotImplemented)
     dtype = "torch.uint8"
     __dlpack_c_exchange_api__ = new_capsule(C.addressof(table), b"dlpack_exchange_api", None)
     def is_neg(self):
         return False
+    def untyped_storage(self):
+        return UntypedStorage()
     def __dlpack_device__(self):
         return (2, 1)
     def __dlpack__(self, **options):
