@@ -1,0 +1,10 @@
+//! The copy engine against an element loop.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dlbridge_fuzz::copies(data));
+
+#[cfg(not(fuzzing))]
+fn main() -> std::io::Result<()> {
+    dlbridge_fuzz::replay(dlbridge_fuzz::copies)
+}
