@@ -18,6 +18,7 @@ pub(crate) fn everything() -> Outcome {
         &["--package", "dlbridge-capi"],
         &["--package", "dlbridge-capi", "--no-default-features"],
         &["--package", "dlbridge-benches"],
+        &["--package", "dlbridge-fuzz"],
         &["--package", "dlbridge-python"],
         &["--package", "dlbridge-fake-cuda"],
         &["--package", "xtask"],

@@ -9,6 +9,7 @@ mod concurrency;
 mod copies;
 mod fake_cuda;
 mod format;
+mod fuzz;
 mod gpu;
 #[cfg(feature = "bindgen")]
 mod kernel;
@@ -35,6 +36,9 @@ cargo xtask COMMAND
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   loom                     the tests in which loom tries every order of the threads' steps
   tsan                     the tests of threads under ThreadSanitizer
+  fuzz [TARGET]            fuzz every target, or one, for ten minutes in all
+  fuzz … --hours N         the same for N hours in all (or --minutes N)
+  fuzz TARGET FILE         run one input again
   check                    setup, then format, layers, shape, lints, documentation, generated files
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         ["test", "--libtorch", version] => test::on_libtorch(version),
         ["loom"] => concurrency::loom(),
         ["tsan"] => concurrency::tsan(),
+        ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["check"] => check::everything(),
         ["format"] => format::write(),
         ["bench"] => bench::run(None),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::command::{answers, nightly_is_new_enough};
 use crate::{
-    Outcome, cargo, concurrency, fake_cuda, python, root, run, setup, show, succeeded, tools,
+    Outcome, cargo, concurrency, fake_cuda, fuzz, python, root, run, setup, show, succeeded, tools,
 };
 
 /// Runs the whole suite; ends with the sum of what cargo's runs counted.
@@ -19,6 +19,8 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--no-default-features", "--lib", "--tests"]))?;
     count.run(&mut cargo(&["test", "--release", "--tests"]))?;
     sanitized(&mut count)?;
+    count.run(&mut cargo(&["test", "--package", "dlbridge-fuzz"]))?;
+    fuzz::in_tests()?;
     // With it, debug and release.
     count.run(&mut cargo(&["test", "--features", "torch"]))?;
     count.run(&mut cargo(&["test", "--features", "torch", "--release", "--tests"]))?;
