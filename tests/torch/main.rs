@@ -10,5 +10,20 @@ mod layouts;
 mod ownership;
 mod refusals;
 mod round_trips;
+mod sequences;
 mod shared_copies;
 mod support;
+
+/// What the fuzz target `handles` is made of: not all of it is used here.
+#[allow(dead_code)]
+#[path = "../../fuzz/src/elements.rs"]
+mod elements;
+#[allow(dead_code, clippy::result_large_err)]
+#[path = "../../fuzz/src/handles/mod.rs"]
+mod handles;
+#[allow(dead_code)]
+#[path = "../../fuzz/src/input.rs"]
+mod input;
+#[allow(dead_code)]
+#[path = "../../fuzz/src/memory.rs"]
+mod memory;
