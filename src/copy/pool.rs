@@ -3,16 +3,25 @@
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use super::helpers::Helper;
 
-/// Maximum number of helpers that wait in queues of pools. Where all threads of a pool are busy, or
-/// are not there any more because the process is the child of a fork, its queue would grow with
-/// every copy.
+/// Maximum number of helpers that wait in one queue. Where all threads of a pool are busy, or are
+/// not there any more because the process is the child of a fork, its queues would grow with every
+/// copy.
 const QUEUED_HELPERS_MAX: usize = 256;
 
-/// How many helpers wait in queues of pools.
-static QUEUED_HELPERS: AtomicUsize = AtomicUsize::new(0);
+/// How many helpers wait in the queue of the global pool that threads outside of pools put theirs
+/// into.
+static QUEUED_FROM_OUTSIDE: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
+thread_local! {
+    /// How many helpers wait in the queue of this thread, if it is one of a pool. Each queue has a
+    /// number of its own: a pool whose threads never come to its helpers must not take them from
+    /// other pools.
+    static QUEUED_HERE: Arc<AtomicUsize> = Arc::default();
+}
 
 /// The process that uses pools: the one that asked first, 0 before that, or [`NO_PROCESS`].
 ///
@@ -42,12 +51,65 @@ pub(super) fn threads() -> usize {
 
 /// Puts a helper into the queue of the pool that this thread is in, or of the global pool.
 pub(super) fn offer(helper: Helper) {
-    if QUEUED_HELPERS.fetch_add(1, Ordering::Relaxed) >= QUEUED_HELPERS_MAX {
-        QUEUED_HELPERS.fetch_sub(1, Ordering::Relaxed);
+    let Some(queued) = queued() else { return };
+    if queued.fetch_add(1, Ordering::Relaxed) >= QUEUED_HELPERS_MAX {
+        queued.fetch_sub(1, Ordering::Relaxed);
         return;
     }
-    rayon::spawn(|| {
-        QUEUED_HELPERS.fetch_sub(1, Ordering::Relaxed);
+    rayon::spawn(move || {
+        queued.fetch_sub(1, Ordering::Relaxed);
         helper.run();
     });
+}
+
+/// How many helpers wait in the queue that this thread puts them into; `None` on a thread of a pool
+/// that is about to end.
+fn queued() -> Option<Arc<AtomicUsize>> {
+    match rayon::current_thread_index() {
+        Some(_) => QUEUED_HERE.try_with(Arc::clone).ok(),
+        None => Some(Arc::clone(&QUEUED_FROM_OUTSIDE)),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::{Arc, Barrier, Mutex};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::copy::helpers::share_out;
+
+    /// Shares out parts that take a moment each, and returns how many threads ran some.
+    fn threads_that_help() -> usize {
+        let threads = Mutex::new(HashSet::new());
+        share_out(64, 1, offer, &|_| {
+            threads.lock().expect("no panic").insert(thread::current().id());
+            thread::sleep(Duration::from_millis(1));
+        });
+        threads.into_inner().expect("no panic").len()
+    }
+
+    #[test]
+    fn a_pool_that_runs_no_helper_leaves_other_pools_theirs() {
+        let busy = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool");
+        let idle = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool");
+        let (both, end) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(3)));
+        for _ in 0..2 {
+            let (both, end) = (Arc::clone(&both), Arc::clone(&end));
+            busy.spawn(move || {
+                both.wait();
+                for _ in 0..2 * QUEUED_HELPERS_MAX {
+                    share_out(1, 1, offer, &|_| {});
+                }
+                both.wait();
+                end.wait();
+            });
+        }
+        both.wait(); // no thread of `busy` is left for helpers
+        both.wait(); // its queues are full
+        assert_eq!(idle.install(threads_that_help), 2);
+        end.wait();
+    }
 }
