@@ -38,15 +38,33 @@ const NO_PROCESS: u32 = u32::MAX;
 pub(super) fn threads() -> usize {
     let this = std::process::id();
     match PROCESS.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => {}
+        Ok(_) if is_pool_here() => {}
         Err(first) if first == this => {}
+        Ok(_) => return without_pools(),
         Err(_) => return 1,
     }
+    pool_size().unwrap_or_else(without_pools)
+}
+
+/// Gives up pools for good.
+fn without_pools() -> usize {
+    PROCESS.store(NO_PROCESS, Ordering::Relaxed);
+    1
+}
+
+/// Number of threads of the pool that this thread is in, or of the global pool; `None` if there is
+/// no pool.
+fn pool_size() -> Option<usize> {
     // Rayon panics where it cannot start the threads of the global pool, and would do so each time.
-    std::panic::catch_unwind(rayon::current_num_threads).unwrap_or_else(|_| {
-        PROCESS.store(NO_PROCESS, Ordering::Relaxed);
-        1
-    })
+    std::panic::catch_unwind(rayon::current_num_threads).ok()
+}
+
+/// Whether this process has as many threads as its pool should have. The first copy may be made by
+/// the child of a fork, and the parent may have started the pool without copying anything.
+fn is_pool_here() -> bool {
+    let Some(size) = pool_size() else { return false };
+    // Systems without this folder do not tell.
+    std::fs::read_dir("/proc/self/task").map_or(true, |threads| threads.count() >= size)
 }
 
 /// Puts a helper into the queue of the pool that this thread is in, or of the global pool.
