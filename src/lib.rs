@@ -84,6 +84,9 @@
 //!   names, and no longer sees what the tensor writes. A tensor from `into_torch` leaves the memory
 //!   of the array, which is released.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
+//! * A thread whose rayon pool has ended (in the pool's `exit_handler`, or because it was made with
+//!   `use_current_thread` and dropped) copies alone, but offers helpers to that pool all the same:
+//!   a rayon that was built with debug assertions ends the process there, as on any `rayon::spawn`.
 //! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped
 //!   once more, and so is one whose struct was changed in between.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all
