@@ -15,6 +15,7 @@ use crate::export::buffer::memoryview;
 use crate::export::numpy;
 use crate::import::{self, Readable};
 use crate::known_types::{NDARRAY, TORCH_TENSOR};
+use crate::torch_owner::check_owner_address;
 
 /// Copies an array into a new one of the same library.
 pub(crate) fn copy_of<'py>(
@@ -77,6 +78,9 @@ fn copy_within_library<'py>(
         // shape, for being writable, and for sharing memory with `source`.
         unsafe { source.copy_into_new_unchecked(&target) }
     };
+    // Python code has run since the source was imported, and may have moved its memory.
+    check_owner_address(py, &source)?;
+    check_owner_address(py, &target)?;
     detach_if_large(py, &source, &target, copy).map_err(copy_error)?;
     Ok(new)
 }
@@ -182,6 +186,9 @@ pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> P
     if to.is_shared_read_only() {
         return Err(PyValueError::new_err("copy destination is read-only"));
     }
+    // Python code has run since the arrays were imported, and may have moved their memory.
+    check_owner_address(py, &from)?;
+    check_owner_address(py, &to)?;
     match copy_elements(py, &from, &to) {
         // Both reach into the same memory: the copy goes through new memory.
         Err(Error::CopyOverlaps) => {

@@ -32,7 +32,6 @@ pub(crate) fn to_capsule<'py>(
     tensor: &Tensor,
     args: &ExportArgs<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    check_owner_address(py, tensor)?;
     let versioned = args.max_version.map_or(Ok(false), |version| wants_versioned(&version))?;
     let copy = args.copy.map(|copy| parse_copy(&copy)).transpose()?;
     let target = match args.dl_device {
@@ -53,6 +52,8 @@ pub(crate) fn to_capsule<'py>(
         let moved = transfer::to_target(py, tensor.share(), target)?;
         return capsule::export(py, moved, versioned, stream);
     }
+    // After the arguments were read, which may run Python code that moves the memory.
+    check_owner_address(py, tensor)?;
     let strides = StrideClass::of(tensor);
     if strides.needs_copy(copy) {
         return capsule::export(py, clone(py, tensor)?, versioned, stream);

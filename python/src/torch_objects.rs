@@ -104,6 +104,21 @@ impl TorchObjects {
         if status == 0 { address.addr() } else { 0 }
     }
 
+    /// Address of the first element of `tensor`, as `data_ptr` gives it, and size of its storage in
+    /// bytes; 0 if PyTorch refuses to say.
+    ///
+    /// # Safety
+    /// * `tensor` is a `torch.Tensor`, or of a derived class.
+    #[inline]
+    pub(crate) unsafe fn place(&self, tensor: &Py<PyAny>) -> (usize, u64) {
+        // SAFETY: the precondition is the same.
+        let address = unsafe { self.data_ptr(tensor) };
+        let mut size = 0;
+        // SAFETY: as in `data_ptr`.
+        let status = unsafe { (self.storage_size)(at_tensor(tensor), &mut size) };
+        (address, if status == 0 { u64::try_from(size).unwrap_or(0) } else { 0 })
+    }
+
     /// Size of the storage of `tensor` in bytes, and the number of elements before its first one.
     /// `None` if PyTorch refuses to say.
     ///

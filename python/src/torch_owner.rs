@@ -3,8 +3,8 @@
 //! PyTorch replaces the memory of a tensor while other libraries see it: `resize_` and
 //! `share_memory_` move a storage, as sending the tensor to another process does, and `set_` and
 //! `tensor.data = …` give the tensor another storage. The owner keeps the storage, so that the
-//! memory outlives the last two; the first two free it, whoever holds the storage. So the address is
-//! compared before the memory is used.
+//! memory outlives the last two; the first two free it, whoever holds the storage. So the address and
+//! the size of the storage are compared before the memory is used.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use dlbridge::Tensor;
 use dlbridge::ffi::DLTensor;
 use pyo3::exceptions::PyBufferError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 
@@ -23,15 +24,24 @@ use crate::torch_table::torch_table;
 pub(crate) struct TorchOwner {
     /// The tensor and its storage.
     objects: PyOwnerPair,
-    /// Address of the tensor's first element when it was imported.
-    address: usize,
+    /// Where the memory was when the tensor was imported.
+    place: Place,
+}
+
+/// Where the memory of a `torch.Tensor` is.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Address of the tensor's first element; 0 if it has no memory.
+    pub(crate) address: usize,
+    /// Size of its storage in bytes.
+    pub(crate) size: u64,
 }
 
 impl TorchOwner {
-    /// The owner of the memory of `tensor`, whose first element is at `address`, in `storage`.
+    /// The owner of the memory of `tensor`, which is at `place`, in `storage`.
     #[inline]
-    pub(crate) fn new(tensor: Bound<'_, PyAny>, storage: Bound<'_, PyAny>, address: usize) -> Self {
-        Self { objects: PyOwnerPair::new(tensor, storage), address }
+    pub(crate) fn new(tensor: Bound<'_, PyAny>, storage: Bound<'_, PyAny>, place: Place) -> Self {
+        Self { objects: PyOwnerPair::new(tensor, storage), place }
     }
 
     /// Shows the objects to the garbage collector.
@@ -39,19 +49,32 @@ impl TorchOwner {
         self.objects.traverse(visit)
     }
 
-    /// Whether the tensor's first element is where it was; where it is otherwise.
+    /// Where the memory is now; `None` if it is where it was. A storage that was made smaller and
+    /// came back to its address does not hold all elements.
     #[inline]
-    fn moved_to(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        if let Some(objects) = torch_objects(py) {
-            // SAFETY: the object must be a `torch.Tensor`, or of a derived class: the import
-            // checked that, and Python lets no object leave a class with C data of its own.
-            let address = unsafe { objects.data_ptr(self.objects.first()) };
-            return Ok((address != self.address).then_some(address));
-        }
+    fn moved_to(&self, py: Python<'_>) -> PyResult<Option<Place>> {
+        let now = match torch_objects(py) {
+            Some(objects) => {
+                // SAFETY: the object must be a `torch.Tensor`, or of a derived class: the import
+                // checked that, and Python lets no object leave a class with C data of its own.
+                let (address, size) = unsafe { objects.place(self.objects.first()) };
+                Place { address, size }
+            }
+            None => self.described_place(py)?,
+        };
+        let moved = now.address != self.place.address || now.size < self.place.size;
+        Ok(moved.then_some(now))
+    }
+
+    /// Where the memory is, as PyTorch's table and the storage describe it.
+    #[cold]
+    fn described_place(&self, py: Python<'_>) -> PyResult<Place> {
         let table = torch_table(py)?;
         let Some(describe) = table.and_then(|table| table.dltensor_from_py_object_no_sync) else {
-            return Ok(None);
+            return Ok(self.place);
         };
+        let size = self.objects.second().bind(py).call_method0(intern!(py, "nbytes"))?;
+        let size = size.extract()?;
         let mut now = MaybeUninit::<DLTensor>::uninit();
         let tensor = self.objects.first().as_ptr().cast::<c_void>();
         // SAFETY: the function must be called attached, with an object of the table's class and an
@@ -59,32 +82,62 @@ impl TorchOwner {
         // changes, and `now` is writable.
         if unsafe { describe(tensor, now.as_mut_ptr()) } != 0 {
             drop(PyErr::take(py));
-            return Ok(Some(0));
+            return Ok(Place { address: 0, size });
         }
         // SAFETY: the struct must be written: the function does so when it returns 0.
         let now = unsafe { now.assume_init_ref() };
-        let address = now.data.addr().wrapping_add(now.byte_offset as usize);
-        Ok((address != self.address).then_some(address))
+        Ok(Place { address: now.data.addr().wrapping_add(now.byte_offset as usize), size })
     }
 }
 
 /// Checks that the `torch.Tensor` which owns the memory of `tensor`, if one does, has not moved it
-/// since the import. Every function that reads, writes or exports the memory calls this first.
+/// since the import. Every function that reads, writes or exports the memory calls this first, and
+/// again after it called Python code.
 #[inline]
 pub(crate) fn check_owner_address(py: Python<'_>, tensor: &Tensor) -> PyResult<()> {
-    // SAFETY: the memory must not be reached through the owner: only its address is asked for.
-    let Some(owner) = (unsafe { tensor.owner_unchecked::<TorchOwner>() }) else { return Ok(()) };
+    let Some(owner) = owner_of(tensor) else { return Ok(()) };
     match owner.moved_to(py)? {
-        Some(address) if !tensor.is_empty() => Err(moved_error(owner.address, address)),
+        Some(now) if !tensor.is_empty() => Err(moved_error(owner.place, now)),
         _ => Ok(()),
     }
 }
 
+/// Whether a `torch.Tensor` owns the memory of `tensor`, and so may move it.
+pub(crate) fn is_of_torch(tensor: &Tensor) -> bool {
+    owner_of(tensor).is_some()
+}
+
+#[inline]
+fn owner_of(tensor: &Tensor) -> Option<&TorchOwner> {
+    let mut holder = tensor;
+    loop {
+        // SAFETY: the memory must not be reached through the owner: only its place is asked for.
+        let owner = unsafe { holder.owner_unchecked::<TorchOwner>() };
+        if owner.is_some() {
+            return owner;
+        }
+        // Another description of the same memory, for example as bytes, is owned by a tensor.
+        // SAFETY: as above: the inner tensor is only asked for its own owner.
+        holder = unsafe { holder.owner_unchecked::<Tensor>() }?;
+    }
+}
+
 #[cold]
-fn moved_error(from: usize, to: usize) -> PyErr {
+fn moved_error(from: Place, to: Place) -> PyErr {
+    let what = if from.address == to.address {
+        format!(
+            "PyTorch moved the memory of the torch.Tensor and back to {:#x}, where its storage has \
+             {} bytes, not {}, since it was shared",
+            to.address, to.size, from.size
+        )
+    } else {
+        format!(
+            "PyTorch moved the memory of the torch.Tensor from {:#x} to {:#x} since it was shared",
+            from.address, to.address
+        )
+    };
     PyBufferError::new_err(format!(
-        "PyTorch moved the memory of the torch.Tensor from {from:#x} to {to:#x} since it was \
-         shared, as resize_(), share_memory_(), set_(), tensor.data = ... and sending it to \
+        "{what}, as resize_(), share_memory_(), set_(), tensor.data = ... and sending it to \
          another process do: share the tensor again"
     ))
 }

@@ -161,3 +161,114 @@ def test_tensor_and_storage_are_released_with_the_last_handle():
     del array
     gc.collect()
     assert gone() is None
+
+
+def in_child(program):
+    """A crash ends the child only."""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, f"exit status {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+
+
+START = """
+import gc, pickle, numpy as np, torch, dlbridge as dl
+COUNT = 1 << 22
+def free(x):
+    x.untyped_storage().resize_(0)
+def refused(use):
+    try:
+        use()
+    except BufferError as error:
+        assert "PyTorch moved the memory" in str(error), error
+    else:
+        raise AssertionError("took moved memory")
+"""
+
+
+def test_moved_memory_is_noticed_in_a_description_of_other_elements():
+    """NumPy gets bfloat16 as integers of the same size."""
+    in_child(
+        START
+        + """
+x = torch.ones(COUNT, dtype=torch.bfloat16)
+shared = dl.from_dlpack(x)
+free(x)
+for use in (shared.numpy, lambda: np.asarray(shared), shared.__array__, shared.tolist):
+    refused(use)
+"""
+    )
+
+
+def test_a_producer_that_moves_the_memory_of_the_other_array_is_noticed():
+    in_child(
+        START
+        + """
+class Mover:
+    def __init__(self, array, moved):
+        self.array, self.moved = array, moved
+    def __dlpack_device__(self):
+        return (1, 0)
+    def __dlpack__(self, **options):
+        free(self.moved)
+        return self.array.__dlpack__(**options)
+x = torch.ones(COUNT)
+refused(lambda: dl.copyto(x, Mover(np.zeros(COUNT, np.float32), x)))
+
+from torch.overrides import TorchFunctionMode
+x = torch.ones(4000, 1000).t()
+class Mode(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), options=None):
+        if function is torch.empty_strided:
+            free(x)
+        return function(*args, **(options or {}))
+with Mode():
+    refused(lambda: dl.clone(x))
+"""
+    )
+
+
+def test_an_argument_that_moves_the_memory_is_noticed_by_an_export():
+    x = torch.ones(COUNT)
+    shared = dl.from_dlpack(x)
+
+    class Index:
+        def __index__(self):
+            x.untyped_storage().resize_(0)
+            return 1
+
+    with pytest.raises(BufferError, match="PyTorch moved the memory"):
+        shared.__dlpack__(dl_device=(Index(), 0), max_version=(1, 0))
+
+
+def test_a_collection_that_moves_the_memory_is_noticed_by_a_list():
+    """Making lists starts collections, which run Python code."""
+    in_child(
+        START
+        + """
+x = torch.full((5000, 1000), 3.0)
+shared = dl.from_dlpack(x)
+gc.callbacks.append(lambda phase, info: free(x))
+refused(shared.tolist)
+"""
+    )
+
+
+def test_a_storage_that_comes_back_smaller_is_noticed():
+    in_child(
+        START
+        + """
+def at_its_address_again(size):
+    for _ in range(50):
+        x = torch.ones(size, dtype=torch.uint8)
+        shared, address, storage = dl.from_dlpack(x), x.data_ptr(), x.untyped_storage()
+        for smaller in (64, 128, 256, size // 2, size - 1):
+            storage.resize_(smaller)
+            if x.data_ptr() == address and smaller < size:
+                return shared
+found = [at_its_address_again(1 << bits) for bits in (10, 14, 16, 20)]
+found = [shared for shared in found if shared is not None]
+assert found, "the allocator gave no address again"
+for shared in found:
+    for use in (lambda: bytes(shared), shared.numpy, shared.clone):
+        refused(use)
+"""
+    )

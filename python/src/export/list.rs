@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyList};
 use super::element::{Convert, reader};
 use crate::clone::clone_as;
 use crate::error::tuple;
-use crate::torch_owner::check_owner_address;
+use crate::torch_owner::{check_owner_address, is_of_torch};
 
 /// Maximum depth of nested lists, and so maximum rank; NumPy's is the same.
 pub(super) const MAX_LIST_DEPTH: usize = 64;
@@ -67,7 +67,8 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
         &copy
     };
     let mut next = rows.data_ptr().cast::<u8>().cast_const();
-    nest(py, rows.shape(), &mut || {
+    let moves = is_of_torch(rows);
+    nest(py, rows, rows.shape(), moves, &mut || {
         let at = next;
         next = next.wrapping_add(itemsize);
         // SAFETY: an element must be readable at `at`: `nest` asks for as many elements as the
@@ -99,17 +100,29 @@ fn check_shape(tensor: &Tensor) -> PyResult<()> {
     Ok(())
 }
 
+/// Lists of the elements that `next` gives, nested as `shape` says, which is that of `tensor` or of
+/// its last dimensions.
+///
+/// The interpreter may collect garbage when it makes a list, and so run Python code. If `moves`,
+/// that code may move the memory: so it is checked before each row, and no list is made while a row
+/// is read.
 fn nest<'py>(
     py: Python<'py>,
+    tensor: &Tensor,
     shape: &[i64],
+    moves: bool,
     next: &mut dyn FnMut() -> Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some((&size, inner)) = shape.split_first() else { return Ok(next()) };
-    let size = usize::try_from(size).unwrap_or(0);
-    let list = if inner.is_empty() {
-        PyList::new(py, (0..size).map(|_| next()))
+    let range = 0..usize::try_from(size).unwrap_or(0);
+    let list = if !inner.is_empty() {
+        let lists = range.map(|_| nest(py, tensor, inner, moves, next));
+        PyList::new(py, lists.collect::<PyResult<Vec<_>>>()?)
+    } else if moves {
+        check_owner_address(py, tensor)?;
+        PyList::new(py, range.map(|_| next()).collect::<Vec<_>>())
     } else {
-        PyList::new(py, (0..size).map(|_| nest(py, inner, next)).collect::<PyResult<Vec<_>>>()?)
+        PyList::new(py, range.map(|_| next()))
     };
     Ok(list?.into_any())
 }

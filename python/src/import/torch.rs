@@ -16,7 +16,7 @@ use super::torch_checks::{
 };
 use crate::error::buffer_error;
 use crate::known_types::TORCH_TENSOR;
-use crate::torch_owner::TorchOwner;
+use crate::torch_owner::{Place, TorchOwner};
 use crate::torch_table::{torch_error, torch_table};
 
 /// Orders later uses of a CUDA tensor after the work on PyTorch's current stream, as `__dlpack__`
@@ -73,10 +73,11 @@ fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Opti
     if dtype.bits == 8 && dtype.code < 2 {
         refuse_sub_byte(tensor)?;
     }
-    let owner = TorchOwner::new(tensor.clone(), storage.object, elements.data_ptr().addr());
+    let place = Place { address: elements.data_ptr().addr(), size: storage.size };
+    let owner = TorchOwner::new(tensor.clone(), storage.object, place);
     // SAFETY: the owner must keep the elements, which may be written: they lie within the storage,
     // as was checked, and the owner holds the storage. PyTorch may free the memory of a storage that
-    // others hold, so each use checks the address first (`check_owner_address`). No Rust view of the
+    // others hold, so each use checks the place first (`check_owner_address`). No Rust view of the
     // memory is made in this crate.
     let shared = unsafe { Tensor::from_raw_parts(elements, true, owner) };
     if !shared.device().is_host() && !wait_current_stream(py, table, &shared) {

@@ -229,7 +229,7 @@ pub(super) struct Storage<'py> {
     pub(super) object: Bound<'py, PyAny>,
     start: Start,
     /// Size in bytes.
-    size: u64,
+    pub(super) size: u64,
 }
 
 /// Where a storage begins.

@@ -22,6 +22,12 @@ impl PyOwnerPair {
         &self.0[0]
     }
 
+    /// The second of the two objects.
+    #[inline]
+    pub(crate) fn second(&self) -> &Py<PyAny> {
+        &self.0[1]
+    }
+
     /// Shows the references to the garbage collector.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.0.iter().try_for_each(|object| visit.call(object))
