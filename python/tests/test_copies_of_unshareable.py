@@ -161,3 +161,22 @@ def test_arrays_of_other_libraries_keep_their_errors():
     assert dl.tensor(array).tolist() == [0, 1, 2]
     with pytest.raises(BufferError, match="resolve_neg"):
         dl.tensor(torch._neg_view(torch.ones(2)))
+
+
+def test_an_array_whose_buffer_is_gone_is_not_copied():
+    """NumPy itself would read memory that was freed."""
+    memory = bytearray(1 << 22)
+    buffer = memoryview(memory)
+    array = np.ndarray(1 << 19, np.float64, buffer=buffer)
+    buffer.release()
+    packed = np.dtype({"names": ["a"], "formats": ["f4"], "offsets": [1], "itemsize": 8})
+    unshareable = [array.view(">f8"), array.view(packed)["a"], array.view(">f8")[::-2]]
+    for wanted in unshareable:
+        dl.tensor(wanted)
+    memory.clear()
+    for gone in unshareable:
+        for copy in (dl.tensor, dl.clone, dl.contiguous):
+            with pytest.raises(BufferError, match="memory is gone: the bytearray"):
+                copy(gone)
+        with pytest.raises(BufferError, match="memory is gone: the bytearray"):
+            dl.copyto(np.zeros(gone.shape, gone.dtype.newbyteorder("=")), gone)

@@ -123,3 +123,28 @@ def test_arrays_over_jax_and_mapped_files(tmp_path):
     assert tensor.readonly and tensor.numpy().view(float)[0] == 10.0
     with pytest.raises(BufferError):
         mapped._mmap.close()
+
+
+def test_the_buffer_of_an_array_with_gaps_is_held():
+    """NumPy's own view of it can be released."""
+    mapped = mmap.mmap(-1, 1 << 20)
+    every_other = memoryview(mapped)[::2]
+    for make in (lambda: np.asarray(every_other), lambda: np.asarray(every_other[::-1])[3:]):
+        array = make()
+        tensor = dl.from_numpy(array)
+        with pytest.raises(BufferError):
+            root(array).release()
+        with pytest.raises(BufferError):
+            mapped.close()
+        assert tensor.numpy().sum() == 0
+        del tensor
+        root(array).release()
+        with pytest.raises(BufferError, match="the array's memory is gone"):
+            dl.from_numpy(array)
+    every_other.release()
+    mapped.close()
+
+
+def root(array):
+    """What the array, or the array that it is a view of, was made over."""
+    return root(array.base) if isinstance(array.base, np.ndarray) else array.base

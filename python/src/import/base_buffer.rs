@@ -5,10 +5,9 @@
 //! memory under the array. A tensor holds a view: then the exporter refuses, as `mmap.close` and
 //! `bytearray.clear` do. The view keeps the memory, so the array itself is not held.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use dlbridge::Descriptor;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -56,14 +55,35 @@ impl BaseAttribute {
     }
 }
 
-/// A view of the buffer in which the memory of `array` lies, an `ndarray` whose elements are
-/// `elements`. `None` if there is no such buffer, or its exporter keeps the memory as long as it
-/// lives.
+/// Bytes in memory: the address of the first, and how many.
+pub(super) type Span = (usize, usize);
+
+/// The bytes from the lowest to the highest element; `None` if they are more than memory can hold.
+/// `strides` are in bytes.
+pub(super) fn span(
+    first: usize,
+    shape: &[isize],
+    strides: &[isize],
+    itemsize: usize,
+) -> Option<Span> {
+    let (mut before, mut after) = (0_usize, 0_usize);
+    for (&size, &stride) in shape.iter().zip(strides) {
+        if size <= 0 {
+            return Some((first, 0));
+        }
+        let reach = stride.unsigned_abs().checked_mul(size.unsigned_abs() - 1)?;
+        let side = if stride < 0 { &mut before } else { &mut after };
+        *side = side.checked_add(reach)?;
+    }
+    let bytes = before.checked_add(after)?.checked_add(itemsize)?;
+    Some((first.checked_sub(before)?, bytes))
+}
+
+/// A view of the buffer in which the memory of `array` lies, an `ndarray` whose elements take the
+/// bytes `elements`. `None` if there is no such buffer, or its exporter keeps the memory as long as
+/// it lives.
 #[inline]
-pub(super) fn hold(
-    array: &Bound<'_, PyAny>,
-    elements: &Descriptor,
-) -> PyResult<Option<BufferGuard>> {
+pub(super) fn hold(array: &Bound<'_, PyAny>, elements: Span) -> PyResult<Option<BufferGuard>> {
     let attribute = BASE.get_or_try_init(array.py(), || BaseAttribute::look_up(array.py()))?;
     let mut base = attribute.of(array)?;
     while !base.is_none() {
@@ -76,10 +96,7 @@ pub(super) fn hold(
 }
 
 #[cold]
-fn hold_exporter(
-    exporter: &Bound<'_, PyAny>,
-    elements: &Descriptor,
-) -> PyResult<Option<BufferGuard>> {
+fn hold_exporter(exporter: &Bound<'_, PyAny>, elements: Span) -> PyResult<Option<BufferGuard>> {
     let class = exporter.get_type();
     // An exporter that is not told when a view is released cannot wait for it, so it keeps its
     // memory as long as it lives.
@@ -105,17 +122,28 @@ fn hold_exporter(
         // The exporter has no view of this kind.
         Err(_) => return Ok(None),
     };
-    let view = guard.view();
-    // SAFETY: the view must be valid, as that of a guard is.
-    if unsafe { ffi::PyBuffer_IsContiguous(view, b'A' as c_char) } == 0 {
-        return Ok(None);
-    }
-    let (low, bytes) = elements.span();
-    let before = low.addr().checked_sub(view.buf.addr());
-    let end = before.and_then(|before| before.checked_add(bytes));
-    let len = usize::try_from(view.len).unwrap_or(0);
+    let Some((start, len)) = span_of(guard.view()) else { return Ok(None) };
+    let (low, bytes) = elements;
+    let end = low.checked_sub(start).and_then(|before| before.checked_add(bytes));
     if bytes > 0 && end.is_none_or(|end| end > len) {
         return Err(released(None));
     }
     Ok(Some(guard))
+}
+
+/// The bytes from the lowest to the highest element of a view that has shape and strides.
+fn span_of(view: &ffi::Py_buffer) -> Option<Span> {
+    let rank = usize::try_from(view.ndim).ok()?;
+    if rank == 0 {
+        return Some((view.buf.addr(), usize::try_from(view.len).ok()?));
+    }
+    if view.shape.is_null() || view.strides.is_null() {
+        return None;
+    }
+    // SAFETY: there must be `rank` numbers: the protocol says so of a view with a shape, until it
+    // is released.
+    let shape = unsafe { std::slice::from_raw_parts(view.shape, rank) };
+    // SAFETY: as above, of a view with strides.
+    let strides = unsafe { std::slice::from_raw_parts(view.strides, rank) };
+    span(view.buf.addr(), shape, strides, usize::try_from(view.itemsize).ok()?)
 }

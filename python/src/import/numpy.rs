@@ -131,8 +131,11 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     let descriptor = descriptor.map_err(buffer_error)?;
     let writable = shown.flags & WRITABLE != 0;
     let own = shows_own_memory(array, &capsule);
-    if own && let Some(guard) = base_buffer::hold(array, &descriptor)? {
-        return Ok(share_held(descriptor, writable, guard));
+    if own {
+        let (low, bytes) = descriptor.span();
+        if let Some(guard) = base_buffer::hold(array, (low.addr(), bytes))? {
+            return Ok(share_held(descriptor, writable, guard));
+        }
     }
     if !own {
         // The capsule keeps the memory of another object.

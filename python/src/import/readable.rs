@@ -9,9 +9,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{numpy, share};
+use super::{base_buffer, numpy, share};
 use crate::known_types::NDARRAY;
 use crate::numpy_asarray::numpy_asarray;
+use crate::release::BufferGuard;
 
 /// The elements of an object, to be copied.
 pub(crate) struct Readable<'py> {
@@ -36,6 +37,7 @@ pub(crate) fn readable<'py>(
     }
     match copy_by_numpy(object, format) {
         Ok(Some(copied)) => Ok(Readable { tensor: share(&copied)?, copied: Some(copied) }),
+        Err(late) if late.is_instance_of::<PyBufferError>(py) => Err(late),
         // The first error says what is wrong with the object.
         Ok(None) | Err(_) => Err(error),
     }
@@ -64,6 +66,26 @@ fn copy_by_numpy<'py>(
     }
     let options = PyDict::new(py);
     options.set_item("order", if format == MemoryFormat::Contiguous { "C" } else { "K" })?;
+    // NumPy reads the memory, which must not be gone.
+    let _held = hold_memory(&array, &strides, itemsize)?;
     let native = dtype.call_method1(intern!(py, "newbyteorder"), ("=",))?;
     array.call_method(intern!(py, "astype"), (native,), Some(&options)).map(Some)
+}
+
+/// Holds the buffer that `array` was made over, if there is one; refuses an array whose buffer has
+/// released its memory.
+fn hold_memory(
+    array: &Bound<'_, PyAny>,
+    strides: &[isize],
+    itemsize: isize,
+) -> PyResult<Option<BufferGuard>> {
+    let py = array.py();
+    let shape: Vec<isize> = array.getattr(intern!(py, "shape"))?.extract()?;
+    let interface = array.getattr(intern!(py, "__array_interface__"))?;
+    let (first, _): (usize, bool) = interface.get_item("data")?.extract()?;
+    let itemsize = usize::try_from(itemsize).unwrap_or(0);
+    match base_buffer::span(first, &shape, strides, itemsize) {
+        Some(elements) => base_buffer::hold(array, elements),
+        None => Err(PyBufferError::new_err("the array is larger than memory can be")),
+    }
 }
