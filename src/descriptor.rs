@@ -12,7 +12,7 @@ use crate::{DType, Device, Element, Error, Layout, Result};
 ///
 /// Invariants: the element type has a size; the bytes from the lowest element to the highest fit an
 /// `isize` and, for host memory, the address space; a buffer with elements has an address;
-/// `byte_offset` is 0 where [addresses can be computed](Device::has_addresses).
+/// `byte_offset` is 0 on devices whose addresses can be computed: the host, CUDA, ROCm and oneAPI.
 #[derive(Clone, Debug)]
 pub struct Descriptor {
     data: *mut c_void,
