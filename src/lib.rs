@@ -68,6 +68,9 @@
 //!   names field and value, never a panic.
 //! * No panic crosses into C: an owner that panics in a deleter is contained.
 //! * libtorch never sees what makes it abort (negative strides, sizes beyond the address space).
+//! * A libtorch tensor is taken only if all its dispatch keys are those of ordinary CPU and CUDA
+//!   tensors, and its elements lie within a storage that has memory. The error for any other tensor
+//!   names the key or the layout.
 //!
 //! # Limits
 //!
@@ -87,6 +90,10 @@
 //! * A thread whose rayon pool has ended (in the pool's `exit_handler`, or because it was made with
 //!   `use_current_thread` and dropped) copies alone, but offers helpers to that pool all the same:
 //!   a rayon that was built with debug assertions ends the process there, as on any `rayon::spawn`.
+//! * A large copy puts a buffer of 80 KiB on the stack of every thread that takes part, threads of
+//!   the caller's rayon pool included. Threads whose stack is too small for it end the process:
+//!   with `ThreadPoolBuilder::stack_size`, 192 KiB are too few in a debug build, and 1 MiB are
+//!   enough.
 //! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped
 //!   once more, and so is one whose struct was changed in between.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all
@@ -106,7 +113,7 @@
 //!
 //! # CUDA
 //!
-//! With the feature `cuda`, [`Tensor::to_device`] and its kin copy between the host and the devices
+//! With the feature `cuda`, [`Tensor::to_device`] and similar methods copy between the host and the devices
 //! of a CUDA driver, which is looked for when it is first needed. Host code never reads device
 //! memory: it gets [`Error::NotOnCpu`], which names [`Tensor::cpu`].
 //!

@@ -40,6 +40,10 @@ KINDS = {
         "torch.Tensor._make_wrapper_subclass(Dispatched, (3,), dtype=torch.float32)",
         "memory",
     ),
+    "wrapper that says it is of no class": (
+        "of_no_class(torch.Tensor._make_wrapper_subclass(Dispatched, (3,), dtype=torch.float32))",
+        "(dispatch keys: Python",
+    ),
     "zeros of a class": (
         "torch._efficientzerotensor(4096)[1024:1032].as_subclass(Derived)",
         "ZeroTensor",
@@ -75,6 +79,9 @@ class Logged(torch.Tensor):
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         return super().__torch_function__(function, types, args, kwargs or {})
+def of_no_class(tensor):
+    tensor.__class__ = torch.Tensor
+    return tensor
 def shrunk(count, size, start=0):
     tensor = torch.ones(count)[start:]
     tensor.untyped_storage().resize_(size)

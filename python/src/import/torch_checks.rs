@@ -141,7 +141,7 @@ impl TorchChecks {
             TensorClass::Derived => self.plain | self.of_class,
         };
         if keys & !allowed != 0 {
-            return Err(self.refusal(tensor, keys)?);
+            return Err(self.refusal(tensor, keys, class)?);
         }
         if self.requires_grad(tensor)? {
             return Err(PyBufferError::new_err(
@@ -164,16 +164,22 @@ impl TorchChecks {
         if answer.as_ptr() == unsafe { ffi::Py_False() } { Ok(false) } else { answer.is_truthy() }
     }
 
-    /// The error for a tensor that has the dispatch keys `keys`, of which some are not plain.
+    /// The error for a tensor of `class` that has the dispatch keys `keys`, of which some are not
+    /// plain.
     #[cold]
-    fn refusal(&self, tensor: &Bound<'_, PyAny>, keys: u64) -> PyResult<PyErr> {
+    fn refusal(
+        &self,
+        tensor: &Bound<'_, PyAny>,
+        keys: u64,
+        class: TensorClass,
+    ) -> PyResult<PyErr> {
         let py = tensor.py();
         let keys = self.from_raw_repr.bind(py).call1((keys,))?.str()?.to_string();
         let keys: Vec<_> = keys
             .trim_start_matches("DispatchKeySet")
             .split(|letter: char| !letter.is_alphanumeric())
             .filter(|key| !key.is_empty() && !PLAIN_KEYS.contains(key))
-            .filter(|key| !CLASS_KEYS.contains(key))
+            .filter(|key| class == TensorClass::Exact || !CLASS_KEYS.contains(key))
             .collect();
         let has = |begin: &str| keys.iter().any(|key| key.starts_with(begin));
         let what = if has("Negative") {
