@@ -40,5 +40,7 @@ pub mod device;
 #[allow(nonstandard_style, unreachable_pub, dead_code, missing_docs, clippy::all)]
 #[rustfmt::skip]
 mod header;
+#[cfg(all(test, feature = "parallel"))]
+mod hostile_jobs_tests;
 #[cfg(test)]
 mod tests;
