@@ -167,12 +167,7 @@ impl TorchChecks {
     /// The error for a tensor of `class` that has the dispatch keys `keys`, of which some are not
     /// plain.
     #[cold]
-    fn refusal(
-        &self,
-        tensor: &Bound<'_, PyAny>,
-        keys: u64,
-        class: TensorClass,
-    ) -> PyResult<PyErr> {
+    fn refusal(&self, tensor: &Bound<'_, PyAny>, keys: u64, class: TensorClass) -> PyResult<PyErr> {
         let py = tensor.py();
         let keys = self.from_raw_repr.bind(py).call1((keys,))?.str()?.to_string();
         let keys: Vec<_> = keys
