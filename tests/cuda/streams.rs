@@ -291,8 +291,8 @@ fn capturing_streams_are_refused_and_never_waited_for() {
     assert_eq!(session.depth(), 0);
 }
 
-/// Consumers on several threads read one tensor on streams of their own, and each ends its use and
-/// destroys its stream while the others come and go. The last one frees the memory.
+/// Consumers on several threads read one tensor on streams of their own, and each ends its use while
+/// the others come and go. The last one frees the memory; only then are the streams destroyed.
 #[test]
 fn uses_end_on_many_threads_while_the_tensor_is_dropped() {
     let session = Session::new();
@@ -310,11 +310,14 @@ fn uses_end_on_many_threads_while_the_tensor_is_dropped() {
                     drop(handle);
                     reader.synchronize();
                     assert_eq!(target.bytes(), [1, 2, 3, 4]);
+                    reader
                 })
             })
             .collect();
         drop(near);
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        let readers: Vec<_> =
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        drop(readers);
     }
     session.check();
 }
