@@ -3,8 +3,8 @@
 //! PyTorch replaces the memory of a tensor while other libraries see it: `resize_` and
 //! `share_memory_` move a storage, as sending the tensor to another process does, and `set_` and
 //! `tensor.data = …` give the tensor another storage. The owner keeps the storage, so that the
-//! memory outlives the last two; the first two free it, whoever holds the storage. So the address and
-//! the size of the storage are compared before the memory is used.
+//! memory outlives the last two. The first two free the memory although the storage lives on. So the
+//! address and the size of the storage are compared before the memory is used.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;

@@ -31,8 +31,8 @@ struct StructOwner<M: ManagedStruct> {
     deleter: Option<unsafe extern "C" fn(*mut M)>,
 }
 
-// SAFETY: whoever imports a struct guarantees that its deleter may be called on any thread, and
-// nothing else is done with the struct.
+// SAFETY: the caller that imported the struct guarantees that its deleter may be called on any
+// thread, and nothing else is done with the struct.
 unsafe impl<M: ManagedStruct> Send for StructOwner<M> {}
 // SAFETY: a shared reference only gives out the address.
 unsafe impl<M: ManagedStruct> Sync for StructOwner<M> {}

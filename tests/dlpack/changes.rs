@@ -59,7 +59,7 @@ fn later_changes_of_a_consumed_struct_change_nothing() {
 
 #[test]
 fn changes_during_an_import_do_not_pass_its_checks() {
-    // So many dimensions that the checks take long enough for the other thread to come between.
+    // With many dimensions the checks take long enough for the other thread to write in between.
     let mut shape = vec![1; 4096];
     shape.push(3);
     let (mut source, _) = HostileProducer::shaped(&shape, &vec![1; shape.len()]).make();

@@ -237,7 +237,7 @@ pub(super) struct Storage<'py> {
 #[derive(Clone, Copy)]
 enum Start {
     Address(u64),
-    /// So many elements before the first one of the tensor.
+    /// The number of elements between the beginning and the first element of the tensor.
     ElementsBefore(u64),
 }
 
