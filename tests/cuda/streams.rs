@@ -1,5 +1,7 @@
 //! The order of work on several streams: the fake driver runs nothing before it must.
 
+use std::sync::{Arc, Barrier};
+
 use dlbridge::{DType, Device, Error, MemoryFormat, Stream, Tensor};
 
 use crate::fake_cuda::{
@@ -299,9 +301,10 @@ fn uses_end_on_many_threads_while_the_tensor_is_dropped() {
     for _ in 0..20 {
         let near = Tensor::from_vec(vec![1_u8, 2, 3, 4], [4]).expect("four").cuda(0);
         let near = near.expect("a copy");
+        let released = Arc::new(Barrier::new(5));
         let threads: Vec<_> = (0..4)
-            .map(|_| (near.share(), near.share_dlpack()))
-            .map(|(handle, exported)| {
+            .map(|_| (near.share(), near.share_dlpack(), Arc::clone(&released)))
+            .map(|(handle, exported, released)| {
                 std::thread::spawn(move || {
                     let (reader, target) = (ExternalStream::new(0), Pinned::new(4));
                     let handle = handle.with_stream(&reader.stream()).expect("an order");
@@ -309,15 +312,14 @@ fn uses_end_on_many_threads_while_the_tensor_is_dropped() {
                     reader.read(&handle, &target);
                     drop(handle);
                     reader.synchronize();
+                    released.wait();
                     assert_eq!(target.bytes(), [1, 2, 3, 4]);
-                    reader
                 })
             })
             .collect();
         drop(near);
-        let readers: Vec<_> =
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
-        drop(readers);
+        released.wait();
+        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     }
     session.check();
 }
