@@ -43,8 +43,9 @@ fn the_cmake_project_of_the_page_names_the_targets_of_the_package() {
     let tested = fs::read_to_string(root().join("capi/tests/cmake/CMakeLists.txt")).expect("it");
     let package = project.lines().find(|line| line.starts_with("find_package")).expect("one");
     assert!(tested.contains(package), "{package}");
+    let exported = fs::read_to_string(root().join("capi/cmake/dlbridge-config.cmake")).expect("it");
     for target in ["dlbridge::shared", "dlbridge::static"] {
-        assert!(project.contains(target) && tested.contains(target), "{target}");
+        assert!(project.contains(target) && exported.contains(target), "{target}");
     }
 }
 
