@@ -92,8 +92,7 @@
 //!   a rayon that was built with debug assertions ends the process there, as on any `rayon::spawn`.
 //! * A large copy puts a buffer of 80 KiB on the stack of every thread that takes part, threads of
 //!   the caller's rayon pool included. Threads whose stack is too small for it end the process:
-//!   with `ThreadPoolBuilder::stack_size`, 192 KiB are too few in a debug build, and 1 MiB are
-//!   enough.
+//!   a `ThreadPoolBuilder::stack_size` of 1 MiB is enough.
 //! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped
 //!   once more, and so is one whose struct was changed in between.
 //! * An owner that panics while it is dropped during another panic ends the process, as in all
@@ -113,9 +112,9 @@
 //!
 //! # CUDA
 //!
-//! With the feature `cuda`, [`Tensor::to_device`] and similar methods copy between the host and the devices
-//! of a CUDA driver, which is looked for when it is first needed. Host code never reads device
-//! memory: it gets [`Error::NotOnCpu`], which names [`Tensor::cpu`].
+//! With the feature `cuda`, [`Tensor::to_device`] and similar methods copy between the host and the
+//! devices of a CUDA driver, which is looked for when it is first needed. Host code never reads
+//! device memory: it gets [`Error::NotOnCpu`], which names [`Tensor::cpu`].
 //!
 //! * Work on device memory is put on a stream, and the order of streams is kept: a copy comes after
 //!   what was put on the memory's streams before, what arrives on the host is there when the call

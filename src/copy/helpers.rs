@@ -41,8 +41,7 @@ type Work<'w> = dyn Fn(usize) + Sync + 'w;
 const OFFERS_PER_HELPER: usize = 2;
 
 /// How often the caller looks whether all parts are finished before it blocks: being woken takes
-/// longer than what is left of most parts. (About 20 microseconds; no turn in a loom model, where
-/// waiting in turns has no end.)
+/// longer than what is left of most parts. (Not once in a loom model, where polling has no end.)
 const SPINS_BEFORE_BLOCKING: usize = if cfg!(all(loom, test)) { 0 } else { 1000 };
 
 /// Runs `work` once for each number below `parts`, on this thread and on up to `helpers` others,
@@ -82,7 +81,8 @@ struct Shared {
 // thread may call while it is valid, and only `Part::run` reads it.
 unsafe impl Send for Shared {}
 
-// SAFETY: as above.
+// SAFETY: shared references reach `work` in `Part::run` only, which calls it through `&`: it points
+// to a `Sync` value. All other fields may be shared.
 unsafe impl Sync for Shared {}
 
 impl Shared {
