@@ -29,12 +29,12 @@ const ASAN_OPTIONS: &str =
     "allocator_may_return_null=1:detect_stack_use_after_return=0:malloc_context_size=5";
 
 /// How long each target runs in `cargo xtask test`.
-const IN_TESTS: Duration = Duration::from_secs(60);
+const IN_TESTS: Duration = Duration::from_secs(20);
 
 /// How long the targets run in all when the command line does not say.
 const BY_DEFAULT: Duration = Duration::from_secs(600);
 
-/// Runs every target for a minute. Says what it skips where the toolchain is missing.
+/// Runs every target for [`IN_TESTS`]. Says what it skips where the toolchain is missing.
 pub(crate) fn in_tests() -> Outcome {
     if !nightly_is_new_enough() {
         eprintln!("\nskipped: fuzzing, for want of a nightly toolchain as new as the stable one");
