@@ -1,5 +1,6 @@
-//! `cargo xtask bindings`: the C header of the library and the Rust declarations of our C headers,
-//! and the PTX of our kernels: generated and committed, so that users need neither cbindgen nor libclang nor CUDA.
+//! `cargo xtask bindings`: generates the C header of the library, the Rust declarations of our C
+//! headers, and the PTX of our kernels. They are committed, so that users need neither cbindgen nor
+//! libclang nor CUDA.
 
 #[cfg(feature = "bindgen")]
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::root;
 use crate::{Outcome, setup};
 
-/// Writes what is generated or, with `verify`, fails if it would change. Runs itself once more with the
-/// feature that brings the generators, so that the other commands build without them.
+/// Writes the generated files or, with `verify`, fails if one would change. Runs this program once
+/// more with the feature that brings the generators, so that the other commands build without them.
 pub(crate) fn run(verify: bool) -> Outcome {
     let venv = setup::ensure_package(&setup::venv(None), "libclang==18.1.1")?;
     // With PyTorch from PyPI they are there: its compiler for kernels, and the assembler in Triton.

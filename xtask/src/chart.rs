@@ -1,4 +1,4 @@
-//! Bar charts of rates, as SVG.
+//! Draws bar charts of rates, as SVG.
 
 use std::fmt::Write;
 

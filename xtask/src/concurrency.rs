@@ -1,4 +1,5 @@
-//! `cargo xtask loom` and `cargo xtask tsan`: tests of threads that ordinary runs decide by luck.
+//! `cargo xtask loom` and `cargo xtask tsan`: tests of threads whose outcome may depend
+//! on timing.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ pub(crate) fn under_loom(fake_cuda: &Path) -> Command {
     test
 }
 
-/// The tests of threads, to be run under ThreadSanitizer; `None` without the tools for it.
+/// The command that runs the tests of threads under ThreadSanitizer; `None` without its tools.
 pub(crate) fn under_thread_sanitizer() -> Outcome<Option<Command>> {
     if !nightly_is_new_enough() || !answers(Command::new("cc").arg("--version")) {
         return Ok(None);
@@ -51,7 +52,7 @@ pub(crate) fn under_thread_sanitizer() -> Outcome<Option<Command>> {
     run(compile.current_dir(root()))?;
     let mut flags = vec![
         "-Zsanitizer=thread".to_owned(),
-        // std is not compiled with it; `thread_sanitizer.c` says what that takes.
+        // std is not compiled with ThreadSanitizer; `thread_sanitizer.c` makes up for it.
         "-Cunsafe-allow-abi-mismatch=sanitizer".to_owned(),
         format!("-Clink-arg={}", object.display()),
         "-Clink-arg=-Wl,--wrap=__tsan_atomic64_fetch_sub".to_owned(),

@@ -1,4 +1,4 @@
-//! What `benches/benches/copy.rs` measured, as tables, goals and charts.
+//! Prints the measurements of `benches/benches/copy.rs` as tables, goals and charts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! `cargo xtask format`: rustfmt, clang-format and ruff, over every file whose format is ours.
+//! `cargo xtask format`: rustfmt, clang-format and ruff, over every file that is written by hand.
 
 use std::process::Command;
 

@@ -37,7 +37,7 @@ const BY_DEFAULT: Duration = Duration::from_secs(600);
 /// Runs every target for [`IN_TESTS`]. Says what it skips where the toolchain is missing.
 pub(crate) fn in_tests() -> Outcome {
     if !nightly_is_new_enough() {
-        eprintln!("\nskipped: fuzzing, for want of a nightly toolchain as new as the stable one");
+        eprintln!("\nskipped: fuzzing needs a nightly toolchain that is as new as the stable one");
         return Ok(());
     }
     fuzz(&TARGETS, IN_TESTS)

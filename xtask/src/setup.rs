@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: libtorch from PyPI's torch wheel, in a virtual environment of our own.
+//! `cargo xtask setup`: installs libtorch (PyPI's torch wheel) into a virtual environment.
 
 use std::env;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Text files with named gaps: `{{name}}` is replaced by the value of that name.
+//! Fills text files with named gaps: the value of `name` replaces `{{name}}`.
 
 /// Fills the gaps of a template. Every value has its gap, and every gap its value: a template and
 /// the code that fills it change together.

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test there is, and how many passed.
+//! `cargo xtask test`: runs every test, and prints how many passed.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -41,7 +41,7 @@ fn cuda(count: &mut Count, fake_cuda: &Path) -> Outcome {
     count.run(cargo(&on_fake_cuda).env("LD_LIBRARY_PATH", fake_cuda))?;
     count.run(cargo(&on_fake_cuda).arg("--release").env("LD_LIBRARY_PATH", fake_cuda))?;
     if let Some(mut test) = under_address_sanitizer(&["--features", "cuda", "--test", "cuda"]) {
-        // Some tests see to it that memory is kept for ever.
+        // Some tests leak memory on purpose.
         test.env("ASAN_OPTIONS", "allocator_may_return_null=1:detect_leaks=0");
         count.run(test.env("LD_LIBRARY_PATH", fake_cuda))?;
     }
@@ -65,7 +65,7 @@ fn threads(count: &mut Count, fake_cuda: &Path) -> Outcome {
         Some(mut test) => count.run(&mut test),
         None => {
             eprintln!(
-                "\nskipped: ThreadSanitizer, for want of a C compiler or of a nightly toolchain as \
+                "\nskipped: ThreadSanitizer needs a C compiler and a nightly toolchain that is as \
                  new as the stable one"
             );
             Ok(())
@@ -93,14 +93,14 @@ fn sanitized(count: &mut Count) -> Outcome {
         match under_address_sanitizer(selection) {
             Some(mut test) => count.run(&mut test)?,
             None => eprintln!(
-                "\nskipped: AddressSanitizer, for want of a nightly toolchain as new as the stable one"
+                "\nskipped: AddressSanitizer needs a nightly toolchain that is as new as the stable one"
             ),
         }
     }
     Ok(())
 }
 
-/// Tests under AddressSanitizer, to be run; `None` without a toolchain that has it.
+/// The command that runs tests under AddressSanitizer; `None` without a toolchain that has it.
 fn under_address_sanitizer(selection: &[&str]) -> Option<Command> {
     if !nightly_is_new_enough() {
         return None;

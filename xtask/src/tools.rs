@@ -1,12 +1,12 @@
-//! Tools that tests of the C library use, each in a folder of ours. What cannot be had is left out,
-//! and the tests say what they skip for want of it.
+//! Tools that tests of the C library use, each in a folder of ours. If a tool cannot be installed,
+//! the tests that need it say that they are skipped.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::{Outcome, cargo, root, run, setup};
 
-/// Makes them ready, as far as they can be had here.
+/// Installs the tools that can be installed on this machine.
 pub(crate) fn ready() {
     let cmake = setup::ensure_package(&setup::venv(None), "cmake==4.4.5").map(drop);
     for (tool, made) in [("CMake", cmake), ("cargo-c", cargo_c()), ("koffi for Node.js", koffi())] {
@@ -16,7 +16,7 @@ pub(crate) fn ready() {
     }
 }
 
-/// Adds them to what a command finds.
+/// Adds the folders of the tools to the search path of a command.
 pub(crate) fn found_by(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = std::iter::once(tools().join("bin")).chain(std::env::split_paths(&path));
