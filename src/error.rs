@@ -5,17 +5,40 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::{DType, Device};
+use crate::tuple::Tuple;
+use crate::{DType, Device, Remedy};
 
 /// The result of a dlbridge operation.
+///
+/// ```
+/// use dlbridge::{Result, Tensor};
+///
+/// fn sum(tensor: &Tensor) -> Result<f32> {
+///     Ok(tensor.as_slice::<f32>()?.iter().sum())
+/// }
+/// assert_eq!(sum(&Tensor::from_vec(vec![1.0, 2.0], [2])?)?, 3.0);
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation was refused. Variants carry the values needed to mend the call.
+///
+/// [`Display`](fmt::Display) prints the [`fact`](Self::fact), then the [`remedy`](Self::remedy) if
+/// there is one. Shapes, strides and element types are printed as Python prints them.
+///
+/// ```
+/// use dlbridge::{DType, Error, Tensor};
+///
+/// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+/// let error = tensor.as_slice::<f64>().unwrap_err();
+/// assert_eq!(error, Error::DTypeMismatch { expected: DType::F64, found: DType::F32 });
+/// assert_eq!(error.to_string(), "expected float64, found float32");
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Error {
     /// The DLPack struct is of a major version that this crate does not know.
-    #[error("DLPack version {major}.{minor} is not understood; versions 1.x are")]
     UnsupportedVersion {
         /// Major version found.
         major: u32,
@@ -23,8 +46,7 @@ pub enum Error {
         minor: u32,
     },
 
-    /// A field of a descriptor holds a value that cannot be right.
-    #[error("{field} = {value}: {reason}")]
+    /// A field of a descriptor holds an invalid value.
     InvalidDescriptor {
         /// The field, e.g. `shape[1]`.
         field: String,
@@ -35,7 +57,6 @@ pub enum Error {
     },
 
     /// A size or an address computed from shape and strides does not fit this machine.
-    #[error("{}", Overflowing { shape, strides, element_bits: *element_bits })]
     Overflow {
         /// Shape in elements.
         shape: Vec<i64>,
@@ -46,37 +67,31 @@ pub enum Error {
         element_bits: Option<u32>,
     },
 
-    /// The tensor holds another element type than the one asked for; nothing is cast silently.
-    #[error("expected elements of type {expected}, found {found}")]
+    /// The tensor has another element type than the operation needs. No element is cast silently.
     DTypeMismatch {
-        /// Element type asked for.
+        /// Element type needed.
         expected: DType,
         /// Element type found.
         found: DType,
     },
 
-    /// The element type cannot be represented on the other side.
-    #[error("elements of type {dtype} cannot be represented in {target}")]
+    /// The operation or the target library does not support the element type.
     UnsupportedDType {
         /// The element type.
         dtype: DType,
-        /// The side that cannot hold it.
+        /// What does not support it.
         target: &'static str,
     },
 
-    /// The other side cannot address this device.
-    #[error("memory on {device} is out of reach for {target}")]
+    /// The operation or the target library does not support memory on this device.
     UnsupportedDevice {
         /// The device.
         device: Device,
-        /// The side that cannot address it.
+        /// What does not support it.
         target: &'static str,
     },
 
-    /// Host code asked for the elements of a tensor that lives on another device.
-    #[error(
-        "can't convert {device} device type tensor to {target}. Use Tensor::cpu() to copy the tensor to host memory first."
-    )]
+    /// The operation needs host memory, and the tensor is on another device.
     NotOnCpu {
         /// Where the memory is.
         device: Device,
@@ -85,14 +100,12 @@ pub enum Error {
     },
 
     /// The device is CUDA's, and this build was made without the feature `cuda`.
-    #[error("{device} needs CUDA, which this build of dlbridge does not have (feature `cuda`)")]
     CudaNotEnabled {
         /// The device.
         device: Device,
     },
 
     /// The device is CUDA's, and this machine does not have it, or no driver for it.
-    #[error("{device} is not available on this machine: {reason}")]
     CudaUnavailable {
         /// The device.
         device: Device,
@@ -101,38 +114,34 @@ pub enum Error {
     },
 
     /// CUDA's driver refused a call, or reports that earlier work failed.
-    #[error("CUDA: {call} gave {message} (error {code})")]
     Cuda {
         /// The driver's function.
         call: &'static str,
-        /// Its answer: a `CUresult`.
+        /// The `CUresult` that it returned.
         code: i32,
         /// The driver's name and words for it.
         message: String,
     },
 
-    /// The number of dimensions differs from the one asked for.
-    #[error("expected {expected} dimensions, found {found}")]
+    /// The number of dimensions differs from the one needed.
     RankMismatch {
-        /// Rank asked for.
+        /// Rank needed.
         expected: usize,
         /// Rank found.
         found: usize,
     },
 
     /// The tensor has more dimensions than the operation supports.
-    #[error("{found} dimensions are more than the {limit} that {target} can hold")]
     TooManyDimensions {
         /// Rank found.
         found: usize,
         /// Highest rank possible.
         limit: usize,
-        /// The side with the limit.
+        /// What has the limit.
         target: &'static str,
     },
 
     /// The shape differs from the one needed.
-    #[error("expected shape {expected:?}, found {found:?}")]
     ShapeMismatch {
         /// Shape needed.
         expected: Vec<i64>,
@@ -141,7 +150,6 @@ pub enum Error {
     },
 
     /// A buffer holds another number of elements than the shape needs.
-    #[error("shape {shape:?} needs {expected} elements, the buffer holds {found}")]
     LengthMismatch {
         /// The shape.
         shape: Vec<i64>,
@@ -152,9 +160,6 @@ pub enum Error {
     },
 
     /// The elements do not lie one after the other in row-major order.
-    #[error(
-        "shape {shape:?} with strides {strides:?} is not contiguous; use to_vec() or deep_clone_with(MemoryFormat::Contiguous)"
-    )]
     NotContiguous {
         /// Shape in elements.
         shape: Vec<i64>,
@@ -162,11 +167,8 @@ pub enum Error {
         strides: Vec<i64>,
     },
 
-    /// Several indices reach the same element, or dimensions interleave so that they might, so it
-    /// cannot be handed out for writing.
-    #[error(
-        "shape {shape:?} with strides {strides:?} overlaps itself or interleaves; use deep_clone()"
-    )]
+    /// Several indices reach the same element, or dimensions interleave so that they might, so the
+    /// elements cannot be written.
     SelfOverlap {
         /// Shape in elements.
         shape: Vec<i64>,
@@ -175,26 +177,19 @@ pub enum Error {
     },
 
     /// Source and target of a copy share memory.
-    #[error("source and target of the copy share memory; copy through deep_clone()")]
     CopyOverlaps,
 
-    /// The other side knows no negative strides (libtorch would abort the process).
-    #[error(
-        "stride {stride} of dimension {dimension} is negative, which {target} does not support; use to_torch() to copy"
-    )]
+    /// The target library supports no negative strides (libtorch would abort the process).
     NegativeStride {
         /// The dimension.
         dimension: usize,
         /// Its stride in elements.
         stride: i64,
-        /// The side that refuses it.
+        /// What does not support it.
         target: &'static str,
     },
 
     /// The first element does not lie on a multiple of its type's alignment.
-    #[error(
-        "address {address:#x} is not a multiple of {align}, the alignment of {dtype}; use to_vec() or deep_clone()"
-    )]
     Misaligned {
         /// Address of the first element.
         address: usize,
@@ -204,98 +199,254 @@ pub enum Error {
         dtype: DType,
     },
 
-    /// The memory may not be written, or may not be handed to a side that would write it.
-    #[error("the memory is read-only; {remedy}")]
+    /// The memory may not be written, nor passed to a library that would write it.
     ReadOnly {
-        /// What to call instead.
-        remedy: &'static str,
+        /// What the caller can do.
+        remedy: Remedy,
     },
 
     /// Another handle holds the same memory.
-    #[error("another handle holds the same memory; drop it first or copy with deep_clone()")]
     NotUnique,
 
     /// Code outside this crate may write the memory at any time, so safe code gets no view of it.
-    #[error(
-        "code outside dlbridge may write the memory; copy it with deep_clone(), or guarantee that it does not \
-         with assume_exclusive() or assume_read_only()"
-    )]
     Aliased,
 
     /// A byte of a boolean buffer is neither 0 nor 1, so it is no Rust `bool`.
-    #[error("byte {value} is not a valid bool (0 or 1)")]
     InvalidBool {
         /// The byte found.
         value: u8,
     },
 
-    /// The memory did not begin as the container asked for, so there is none to give back.
-    #[error(
-        "the memory did not begin as a {target}, or is seen through another layout now; use {remedy} to copy"
-    )]
+    /// The tensor does not own a container of the type asked for that has exactly its elements.
     NotOriginal {
-        /// The container asked for.
+        /// The container asked for, with its article.
         target: &'static str,
-        /// What to call instead.
-        remedy: &'static str,
+        /// What the caller can do.
+        remedy: Remedy,
     },
 
-    /// Someone besides this libtorch tensor can reach its memory.
-    #[error("the libtorch tensor does not own its memory alone: {reason}; {remedy}")]
+    /// Another owner besides this libtorch tensor can reach its memory.
     TorchNotExclusive {
-        /// Who else can reach it.
+        /// Which other owner there is.
         reason: &'static str,
-        /// What to call instead.
-        remedy: &'static str,
+        /// What the caller can do.
+        remedy: Remedy,
     },
 
     /// The libtorch tensor is more than a plain strided buffer.
-    #[error("the libtorch tensor {reason}; {remedy}")]
     NotPlainTensor {
         /// What it is, with the name of its dispatch key or layout if that is the reason.
         reason: Cow<'static, str>,
-        /// What to call instead.
-        remedy: &'static str,
+        /// What the caller can do, if anything.
+        remedy: Option<Remedy>,
     },
 
     /// libtorch threw an exception.
-    #[error("libtorch: {0}")]
     Libtorch(String),
 
     /// The allocator had no memory left.
-    #[error("out of memory: {bytes} bytes")]
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,
     },
 }
 
-/// The text of [`Error::Overflow`].
-struct Overflowing<'a> {
-    shape: &'a [i64],
-    strides: &'a [i64],
-    element_bits: Option<u32>,
-}
+/// The text of an error without its remedy.
+struct Fact<'a>(&'a Error);
 
-impl fmt::Display for Overflowing<'_> {
+impl fmt::Display for Fact<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shape {:?}", self.shape)?;
-        if !self.strides.is_empty() {
-            write!(f, " with strides {:?}", self.strides)?;
-        }
-        match self.element_bits {
-            None => f.write_str(" exceeds the address space, whatever its elements"),
-            Some(bits) if bits % 8 == 0 => {
-                write!(f, " and {}-byte elements exceeds the address space", bits / 8)
+        match self.0 {
+            Error::UnsupportedVersion { major, minor } => {
+                write!(f, "DLPack version {major}.{minor} is not supported, only versions 1.x are")
             }
-            Some(bits) => write!(f, " and {bits}-bit elements exceeds the address space"),
+            Error::InvalidDescriptor { field, value, reason } => {
+                write!(f, "{field} = {value}: {reason}")
+            }
+            Error::DTypeMismatch { expected, found } => {
+                write!(f, "expected {expected}, found {found}")
+            }
+            Error::UnsupportedDType { dtype, target } => {
+                write!(f, "elements of type {dtype} are not supported by {target}")
+            }
+            Error::NotUnique => f.write_str("another handle holds the same memory"),
+            Error::Aliased => f.write_str("code outside dlbridge may write the memory"),
+            Error::InvalidBool { value } => write!(f, "byte {value} is not a valid bool (0 or 1)"),
+            Error::ReadOnly { .. } => f.write_str("the memory is read-only"),
+            Error::NotOriginal { target, .. } => {
+                write!(f, "the tensor does not own {target} of exactly its elements")
+            }
+            Error::TorchNotExclusive { reason, .. } => {
+                write!(f, "the libtorch tensor does not own its memory alone: {reason}")
+            }
+            Error::NotPlainTensor { reason, .. } => write!(f, "the libtorch tensor {reason}"),
+            Error::Libtorch(text) => write!(f, "libtorch: {text}"),
+            Error::OutOfMemory { bytes } => write!(f, "out of memory: {bytes} bytes"),
+            error => match write_device_fact(f, error) {
+                Some(written) => written,
+                None => write_layout_fact(f, error),
+            },
         }
     }
 }
 
+/// The facts about devices; `None` for other errors.
+fn write_device_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> Option<fmt::Result> {
+    Some(match error {
+        Error::UnsupportedDevice { device, target } => {
+            write!(f, "memory on {device} is not supported by {target}")
+        }
+        // PyTorch's words for the same error.
+        Error::NotOnCpu { device, target } => {
+            write!(f, "can't convert {device} device type tensor to {target}")
+        }
+        Error::CudaNotEnabled { device } => {
+            write!(f, "{device} needs CUDA, which this build of dlbridge does not have")
+        }
+        Error::CudaUnavailable { device, reason } => {
+            write!(f, "{device} is not available on this machine: {reason}")
+        }
+        Error::Cuda { call, code, message } => {
+            write!(f, "CUDA: {call} gave {message} (error {code})")
+        }
+        _ => return None,
+    })
+}
+
+/// The facts about shapes, strides and addresses.
+fn write_layout_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
+    match error {
+        Error::Overflow { shape, strides, element_bits } => {
+            write_overflow(f, shape, strides, *element_bits)
+        }
+        Error::RankMismatch { expected, found } => {
+            write!(f, "expected {expected} dimensions, found {found}")
+        }
+        Error::TooManyDimensions { found, limit, target } => {
+            write!(f, "{found} dimensions are more than the {limit} that {target} supports")
+        }
+        Error::ShapeMismatch { expected, found } => {
+            write!(f, "expected shape {}, found {}", Tuple(expected), Tuple(found))
+        }
+        Error::LengthMismatch { shape, expected, found } => {
+            write!(f, "shape {} needs {expected} elements, found {found}", Tuple(shape))
+        }
+        Error::NotContiguous { shape, strides } => {
+            let (shape, strides) = (Tuple(shape), Tuple(strides));
+            write!(f, "shape {shape} with strides {strides} is not contiguous")
+        }
+        Error::SelfOverlap { shape, strides } => {
+            let (shape, strides) = (Tuple(shape), Tuple(strides));
+            write!(f, "shape {shape} with strides {strides} overlaps itself or interleaves")
+        }
+        Error::CopyOverlaps => f.write_str("source and target of the copy share memory"),
+        Error::NegativeStride { dimension, stride, target } => {
+            write!(
+                f,
+                "stride {stride} of dimension {dimension} is negative, which {target} does not \
+                 support"
+            )
+        }
+        Error::Misaligned { address, align, dtype } => {
+            write!(f, "address {address:#x} is not a multiple of {align}, the alignment of {dtype}")
+        }
+        _ => unreachable!("the other facts are in `Fact` and `write_device_fact`"),
+    }
+}
+
+fn write_overflow(
+    f: &mut fmt::Formatter<'_>,
+    shape: &[i64],
+    strides: &[i64],
+    element_bits: Option<u32>,
+) -> fmt::Result {
+    write!(f, "shape {}", Tuple(shape))?;
+    if !strides.is_empty() {
+        write!(f, " with strides {}", Tuple(strides))?;
+    }
+    match element_bits {
+        None => f.write_str(" exceeds the address space, whatever its elements"),
+        Some(bits) if bits % 8 == 0 => {
+            write!(f, " and {}-byte elements exceeds the address space", bits / 8)
+        }
+        Some(bits) => write!(f, " and {bits}-bit elements exceeds the address space"),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.fact(), f)?;
+        match self.remedy() {
+            None => Ok(()),
+            // A sentence of its own, as PyTorch writes it.
+            Some(remedy @ Remedy::CopyToCpu) => write!(f, ". {remedy}"),
+            Some(remedy) => write!(f, "; {remedy}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
 impl Error {
+    /// What went wrong, with values and without a remedy: for programs that print remedies of their
+    /// own.
+    ///
+    /// ```
+    /// use dlbridge::{Error, Remedy};
+    ///
+    /// let error = Error::ReadOnly { remedy: Remedy::WriteToClone };
+    /// assert_eq!(error.fact().to_string(), "the memory is read-only");
+    /// assert_eq!(error.to_string(), "the memory is read-only; write to a deep_clone() instead");
+    /// ```
+    pub fn fact(&self) -> impl fmt::Display + '_ {
+        Fact(self)
+    }
+
+    /// What the caller can do about the error; `None` if that depends on what the caller wants.
+    ///
+    /// ```
+    /// use dlbridge::{Error, Remedy};
+    ///
+    /// assert_eq!(Error::CopyOverlaps.remedy(), Some(Remedy::CloneSource));
+    /// assert_eq!(Error::RankMismatch { expected: 2, found: 3 }.remedy(), None);
+    /// ```
+    pub const fn remedy(&self) -> Option<Remedy> {
+        // No `_`: a new variant must say whether it has one.
+        match self {
+            Self::UnsupportedVersion { .. } => Some(Remedy::ExportVersion1),
+            Self::NotOnCpu { .. } => Some(Remedy::CopyToCpu),
+            Self::CudaNotEnabled { .. } => Some(Remedy::EnableCuda),
+            Self::NotContiguous { .. } => Some(Remedy::CloneContiguous),
+            Self::SelfOverlap { .. } => Some(Remedy::WriteToClone),
+            Self::CopyOverlaps => Some(Remedy::CloneSource),
+            Self::NegativeStride { .. } => Some(Remedy::CopyToTorch),
+            Self::Misaligned { .. } => Some(Remedy::Clone),
+            Self::NotUnique => Some(Remedy::DropOtherHandles),
+            Self::Aliased => Some(Remedy::CloneOrAssume),
+            Self::ReadOnly { remedy }
+            | Self::NotOriginal { remedy, .. }
+            | Self::TorchNotExclusive { remedy, .. } => Some(*remedy),
+            Self::NotPlainTensor { remedy, .. } => *remedy,
+            Self::InvalidDescriptor { .. }
+            | Self::Overflow { .. }
+            | Self::DTypeMismatch { .. }
+            | Self::UnsupportedDType { .. }
+            | Self::UnsupportedDevice { .. }
+            | Self::CudaUnavailable { .. }
+            | Self::Cuda { .. }
+            | Self::RankMismatch { .. }
+            | Self::TooManyDimensions { .. }
+            | Self::ShapeMismatch { .. }
+            | Self::LengthMismatch { .. }
+            | Self::InvalidBool { .. }
+            | Self::Libtorch(_)
+            | Self::OutOfMemory { .. } => None,
+        }
+    }
+
     /// The same error, with the size of an element if it is an [`Error::Overflow`] that does not
     /// have one: what fails for a [`Layout`](crate::Layout) fails before the element type is known.
+    /// `bits` of 0 change nothing: such an element type has no size.
     ///
     /// ```
     /// use dlbridge::Layout;
@@ -305,13 +456,19 @@ impl Error {
     /// ```
     #[must_use]
     pub fn with_element_bits(mut self, bits: u32) -> Self {
-        if let Self::Overflow { element_bits, .. } = &mut self {
+        if let Self::Overflow { element_bits, .. } = &mut self
+            && bits != 0
+        {
             element_bits.get_or_insert(bits);
         }
         self
     }
 
     /// The status that the C library returns for this error: a `DLB_ERROR_…` of `dlbridge.h`.
+    ///
+    /// ```
+    /// assert_eq!(dlbridge::Error::CopyOverlaps.status(), 6); // DLB_ERROR_LAYOUT
+    /// ```
     pub const fn status(&self) -> i32 {
         // No `_`: a new variant must be given a status.
         match self {

@@ -31,7 +31,7 @@ pub(crate) fn layout_of_copy(source: &Descriptor, format: MemoryFormat) -> Resul
 }
 
 pub(crate) fn unsupported(dtype: DType) -> Error {
-    Error::UnsupportedDType { dtype, target: "a strided copy" }
+    Error::UnsupportedDType { dtype, target: "strided copies" }
 }
 
 /// Copies every element to its position in another layout of the same shape.

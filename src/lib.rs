@@ -164,8 +164,10 @@ mod dtype;
 mod error;
 mod layout;
 mod list;
+mod remedy;
 mod scalar;
 mod sync;
+mod tuple;
 
 #[expect(unsafe_code, reason = "allocates memory")]
 mod buffer;
@@ -226,6 +228,7 @@ pub use crate::{
     layout::{Layout, MemoryFormat},
     list::List,
     rejected::Rejected,
+    remedy::Remedy,
     scalar::Scalar,
     tensor::{Access, Imported, Tensor},
 };

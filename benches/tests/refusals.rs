@@ -27,8 +27,8 @@ fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
         ("no_memory", "no memory"),
         ("no_access", "refuses access"),
         ("no_writes", "refuses access"),
-        ("int4", "odd width"),
-        ("bits8", "odd width"),
+        ("int4", "an element type that DLPack does not have"),
+        ("bits8", "an element type that DLPack does not have"),
         ("short_storage", "beyond its storage"),
     ] {
         let mut tensor = make(name);

@@ -27,6 +27,7 @@ use smallvec::SmallVec;
 pub use clone_layout::MemoryFormat;
 use measure::{check_sizes, element_count, measure};
 
+use crate::tuple::Tuple;
 use crate::{Error, Result};
 
 /// Up to this rank a layout needs no allocation of its own.
@@ -164,7 +165,7 @@ impl Layout {
         if strides.len() != shape.len() {
             return Err(Error::InvalidDescriptor {
                 field: "strides".into(),
-                value: format!("{strides:?}"),
+                value: Tuple(strides).to_string(),
                 reason: "there must be as many strides as dimensions",
             });
         }

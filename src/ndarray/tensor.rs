@@ -10,7 +10,7 @@ use super::owned::{Sealed, Token};
 use super::views::{dimensions, row_major, view, view_mut};
 #[cfg(doc)]
 use crate::Access;
-use crate::{Element, Error, Layout, Rejected, Result, Tensor};
+use crate::{Element, Error, Layout, Rejected, Remedy, Result, Tensor};
 
 /// Repeats an expression with a name for each of ndarray's rank types in turn.
 macro_rules! for_each_rank_type {
@@ -96,7 +96,7 @@ impl Tensor {
             };
         });
         let layout = self.layout().clone();
-        let not_original = Error::NotOriginal { target: "Array", remedy: "to_ndarray()" };
+        let not_original = Error::NotOriginal { target: "an Array", remedy: Remedy::CopyToNdarray };
         match self.into_vec() {
             Ok(vec) => match row_major(vec, &layout) {
                 Ok(array) => Ok(array),

@@ -2,9 +2,9 @@
 
 use super::Tensor;
 use crate::storage::StorageState;
-use crate::{Error, Rejected, Result};
+use crate::{Error, Rejected, Remedy, Result};
 
-const WRITE_TO_CLONE: Error = Error::ReadOnly { remedy: "write to a deep_clone()" };
+const WRITE_TO_CLONE: Error = Error::ReadOnly { remedy: Remedy::WriteToClone };
 
 /// What is known about other ways to reach a tensor's memory, and what a handle may do with it.
 ///

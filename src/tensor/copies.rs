@@ -7,7 +7,7 @@ use crate::buffer::advise_huge_pages;
 use crate::copy::Memory;
 use crate::cuda::{self, Stream};
 use crate::host_copy::{self, require_copyable, unsupported};
-use crate::{Device, Error, MemoryFormat, Result};
+use crate::{Device, Error, MemoryFormat, Remedy, Result};
 
 impl Tensor {
     /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the
@@ -133,7 +133,7 @@ impl Tensor {
     /// Whether `target` can be written, and overlaps neither itself nor this tensor.
     fn check_target(&self, target: &Self) -> Result<()> {
         if target.is_read_only() {
-            return Err(Error::ReadOnly { remedy: "copy into a tensor that may be written" });
+            return Err(Error::ReadOnly { remedy: Remedy::WriteToClone });
         }
         if target.layout().overlaps() {
             return Err(target.layout().self_overlap());

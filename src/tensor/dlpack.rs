@@ -9,7 +9,7 @@ use crate::dlpack::{
     self, Consumed, Exported, IS_COPIED, ManagedStruct, ManagedTensor, PADDED, Payload, READ_ONLY,
 };
 use crate::ffi::{DLManagedTensor, DLManagedTensorVersioned, DLTensor};
-use crate::{Error, Rejected, Result};
+use crate::{Error, Rejected, Remedy, Result};
 
 /// A DLPack struct that was consumed at the least cost.
 ///
@@ -196,14 +196,12 @@ impl Tensor {
     #[inline]
     fn check_legacy(&self, flags: u64) -> Result<()> {
         if flags & READ_ONLY != 0 {
-            return Err(Error::ReadOnly {
-                remedy: "the older struct cannot say so: use share_dlpack(), or export a deep_clone()",
-            });
+            return Err(Error::ReadOnly { remedy: Remedy::ExportVersioned });
         }
         if flags & PADDED != 0 {
             return Err(Error::UnsupportedDType {
                 dtype: self.dtype(),
-                target: "the older struct",
+                target: "DLPack's older struct",
             });
         }
         Ok(())

@@ -4,9 +4,9 @@ use std::ptr::NonNull;
 
 use super::Tensor;
 use crate::shared_buffer::SharedBuffer;
-use crate::{DType, Descriptor, Element, Error, List, Rejected, Result, host_copy};
+use crate::{DType, Descriptor, Element, Error, List, Rejected, Remedy, Result, host_copy};
 
-const NO_VEC: Error = Error::NotOriginal { target: "Vec", remedy: "to_vec()" };
+const NO_VEC: Error = Error::NotOriginal { target: "a Vec", remedy: Remedy::CopyToVec };
 
 /// Whether a `Vec` has exactly these elements.
 fn is_all_of<T>(vec: &[T], data: NonNull<T>, len: usize) -> bool {
@@ -215,7 +215,7 @@ impl Tensor {
             DType::F64 => list_of::<f64>(self),
             DType::C64 => list_of::<C32>(self),
             DType::C128 => list_of::<C64>(self),
-            dtype => Err(Error::UnsupportedDType { dtype, target: "a list" }),
+            dtype => Err(Error::UnsupportedDType { dtype, target: "lists" }),
         }
     }
 }

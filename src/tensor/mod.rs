@@ -196,7 +196,7 @@ impl Tensor {
     pub fn zeros_with(layout: Layout, dtype: DType) -> Result<Self> {
         let (bytes, first) = Descriptor::allocation_size(&layout, dtype)?;
         if !dtype.is_known() {
-            return Err(Error::UnsupportedDType { dtype, target: "new memory" });
+            return Err(Error::UnsupportedDType { dtype, target: "new tensors" });
         }
         let memory = Buffer::zeroed(bytes)?;
         let data = memory.as_ptr().wrapping_add(first);

@@ -4,7 +4,7 @@
 
 use tch::Kind;
 
-use crate::{DType, Device, Error};
+use crate::{DType, Device, Error, Remedy};
 
 /// Makes the table of element types, and a test that the compiler turns into a jump.
 macro_rules! dtypes {
@@ -56,7 +56,7 @@ impl TryFrom<Kind> for DType {
         let found = DTYPES.iter().find(|(_, theirs)| *theirs == Some(kind));
         found.map(|&(ours, _)| ours).ok_or(Error::NotPlainTensor {
             reason: "has a quantized kind, which DLPack does not have".into(),
-            remedy: "use dequantize() first",
+            remedy: Some(Remedy::Dequantize),
         })
     }
 }

@@ -9,7 +9,7 @@ use super::shim::{check, handle};
 use super::tensor_info::{TensorInfo, tensor_info};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageState};
-use crate::{Error, Exported, Result, Tensor};
+use crate::{Error, Exported, Remedy, Result, Tensor};
 
 /// Makes a DLPack struct that is one more owner of a tensor's memory.
 pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
@@ -43,7 +43,7 @@ fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Stor
         (_, Some(error)) => Err(error),
         (StorageState::Exclusive, None) if storage.share_out() => Ok(storage.share()),
         (StorageState::Exclusive, None) => Err(Error::NotUnique),
-        _ => Err(Error::ReadOnly { remedy: "use to_tensor() to copy" }),
+        _ => Err(Error::ReadOnly { remedy: Remedy::CopyFromTorch }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::blob::{copy_of, from_buffer, require_representable};
 use super::owner::TorchOwner;
-use crate::{Access, Error, Rejected, Result, Tensor};
+use crate::{Access, Error, Rejected, Remedy, Result, Tensor};
 
 /// Refuses a tensor that libtorch must not get: it cannot represent the tensor, or would write
 /// memory that other code reaches.
@@ -12,7 +12,7 @@ pub(super) fn require_movable(tensor: &mut Tensor) -> Result<()> {
         require_representable(tensor.descriptor())?;
     }
     if tensor.is_read_only() {
-        return Err(Error::ReadOnly { remedy: "libtorch would write it: use to_torch() to copy" });
+        return Err(Error::ReadOnly { remedy: Remedy::CopyToTorch });
     }
     match tensor.access() {
         // libtorch writes in safe code, and other code may have views of the same memory.

@@ -12,7 +12,7 @@ use crate::Access;
 use crate::ndarray::{NdArray, row_major, view, view_mut};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageState};
-use crate::{Element, Error, Exported, List, Rejected, Result, Tensor, host_copy};
+use crate::{Element, Error, Exported, List, Rejected, Remedy, Result, Tensor, host_copy};
 
 /// Conversions of libtorch tensors.
 ///
@@ -340,7 +340,7 @@ fn require_exclusive(storage: &mut Storage) -> Result<()> {
     match storage.state() {
         StorageState::Exclusive if storage.is_unique() => Ok(()),
         StorageState::Exclusive => Err(Error::NotUnique),
-        StorageState::ReadOnly => Err(Error::ReadOnly { remedy: "use to_ndarray() to copy" }),
+        StorageState::ReadOnly => Err(Error::ReadOnly { remedy: Remedy::CopyFromTorch }),
         StorageState::Aliased { .. } => Err(Error::Aliased),
     }
 }

@@ -9,7 +9,7 @@ use super::bindings::*;
 use super::shim::{check, handle};
 use crate::ffi::{DLDataType, DLDevice};
 use crate::storage::{Storage, this_copy};
-use crate::{DType, Descriptor, Device, Error, Layout, Result};
+use crate::{DType, Descriptor, Device, Error, Layout, Remedy, Result};
 
 /// The address of tensors without elements, on either side: not NULL, and aligned for every type.
 pub(super) const EMPTY_ADDRESS: *mut c_void = std::ptr::without_provenance_mut(64);
@@ -135,59 +135,52 @@ unsafe fn numbers<'a>(start: *const i64, count: usize) -> &'a [i64] {
 
 #[cold]
 fn refusal(view: &dlb_torch_view) -> Error {
-    let make_ordinary = "make an ordinary tensor of it first";
     let (reason, remedy) = match view.plain.cast_unsigned() {
         DLB_TORCH_KEY => {
-            let reason =
-                format!("has the dispatch key {}, which no ordinary tensor has", name(view));
-            return Error::NotPlainTensor { reason: reason.into(), remedy: make_ordinary };
+            let key = name(view);
+            let reason = format!("has the dispatch key {key}, which no ordinary tensor has");
+            return not_plain(reason, Remedy::MakeOrdinary);
         }
         DLB_TORCH_BACKEND => {
-            let reason = format!(
-                "is of the backend {}, and only the CPU and CUDA are supported",
-                name(view)
-            );
-            return Error::NotPlainTensor {
-                reason: reason.into(),
-                remedy: "move it to the CPU first",
-            };
+            let backend = name(view);
+            let reason =
+                format!("is of the backend {backend}, and only the CPU and CUDA are supported");
+            return not_plain(reason, Remedy::MoveTorchToCpu);
         }
         DLB_TORCH_LAYOUT => {
-            let reason = format!("has the layout {}", name(view));
-            return Error::NotPlainTensor { reason: reason.into(), remedy: "use to_dense() first" };
+            return not_plain(format!("has the layout {}", name(view)), Remedy::ToDense);
         }
-        DLB_TORCH_UNDEFINED => ("is undefined", "there is nothing to convert"),
-        DLB_TORCH_NESTED => ("is nested", "convert its parts, or use to_padded_tensor()"),
-        DLB_TORCH_QUANTIZED => ("is quantized", "use dequantize() first"),
-        DLB_TORCH_ZERO => ("is a zero tensor, which has no memory", "use to_tensor() to copy"),
-        DLB_TORCH_NEGATIVE => ("has its negative bit set", "use resolve_neg() first"),
-        DLB_TORCH_CONJUGATE => ("has its conjugate bit set", "use resolve_conj() first"),
-        DLB_TORCH_REQUIRES_GRAD => ("requires grad", "use detach() first"),
-        DLB_TORCH_NO_STORAGE => ("has no storage", make_ordinary),
-        DLB_TORCH_COPY_ON_WRITE => ("is a lazy clone", "use copy() first"),
-        DLB_TORCH_NO_ACCESS => ("has a storage that refuses access to its memory", make_ordinary),
-        DLB_TORCH_NO_MEMORY => {
-            ("has elements, but its storage has no memory", "there is nothing to convert")
+        DLB_TORCH_UNDEFINED => ("is undefined", None),
+        DLB_TORCH_NESTED => ("is nested", Some(Remedy::ToPaddedTensor)),
+        DLB_TORCH_QUANTIZED => ("is quantized", Some(Remedy::Dequantize)),
+        DLB_TORCH_ZERO => ("is a zero tensor, which has no memory", Some(Remedy::CloneTorch)),
+        DLB_TORCH_NEGATIVE => ("has its negative bit set", Some(Remedy::ResolveNeg)),
+        DLB_TORCH_CONJUGATE => ("has its conjugate bit set", Some(Remedy::ResolveConj)),
+        DLB_TORCH_REQUIRES_GRAD => ("requires grad", Some(Remedy::Detach)),
+        DLB_TORCH_NO_STORAGE => ("has no storage", Some(Remedy::MakeOrdinary)),
+        DLB_TORCH_COPY_ON_WRITE => ("is a lazy clone", Some(Remedy::CloneTorch)),
+        DLB_TORCH_NO_ACCESS => {
+            ("has a storage that refuses access to its memory", Some(Remedy::MakeOrdinary))
         }
-        DLB_TORCH_SIZES => {
-            ("has sizes, strides or an offset that are negative or too large", make_ordinary)
+        DLB_TORCH_NO_MEMORY => ("has elements, but its storage has no memory", None),
+        DLB_TORCH_SIZES => ("has sizes, strides or an offset that are negative or too large", None),
+        DLB_TORCH_SHORT_STORAGE => ("reaches beyond its storage", None),
+        DLB_TORCH_DTYPE => {
+            ("has an element type that DLPack does not have", Some(Remedy::CastTorch))
         }
-        DLB_TORCH_SHORT_STORAGE => {
-            ("reaches beyond its storage", "there are no elements to convert")
-        }
-        DLB_TORCH_DTYPE => (
-            "has a type of element that DLPack does not have (of odd width)",
-            "use to_kind() first",
-        ),
-        _ => ("is of a kind that is not known here", make_ordinary),
+        _ => ("is of a kind that dlbridge does not know", Some(Remedy::MakeOrdinary)),
     };
     Error::NotPlainTensor { reason: reason.into(), remedy }
+}
+
+fn not_plain(reason: String, remedy: Remedy) -> Error {
+    Error::NotPlainTensor { reason: reason.into(), remedy: Some(remedy) }
 }
 
 /// The name of what the shim found.
 fn name(view: &dlb_torch_view) -> Cow<'_, str> {
     if view.name.is_null() {
-        return "of no name".into();
+        return "without a name".into();
     }
     // SAFETY: libtorch's and the shim's names are static C strings.
     unsafe { CStr::from_ptr(view.name) }.to_string_lossy()
@@ -197,21 +190,20 @@ fn name(view: &dlb_torch_view) -> Cow<'_, str> {
 /// holds the memory.
 #[cold]
 fn sharing(exclusive: u32) -> Error {
-    let reason = match exclusive {
+    let (reason, remedy) = match exclusive {
         DLB_TORCH_EXCLUSIVE => {
-            return Error::TorchNotExclusive {
-                reason: "a DLPack struct made from it is still in use",
-                remedy: "release it first, or copy with to_ndarray()",
-            };
+            ("a DLPack struct made from it is still in use", Remedy::DropTorchOwners)
         }
-        DLB_TORCH_SHARED_TENSOR => {
-            "a clone of the handle, a view or an autograd graph holds the tensor"
-        }
-        DLB_TORCH_SHARED_STORAGE => "another tensor shares its memory",
-        DLB_TORCH_EXTERNAL_MEMORY => {
-            "the memory is not from libtorch's CPU allocator (a file, pinned memory, a blob of other code)"
-        }
-        _ => "it is shared in a way that is not known here",
+        DLB_TORCH_SHARED_TENSOR => (
+            "a clone of the handle, a view or an autograd graph holds the tensor",
+            Remedy::DropTorchOwners,
+        ),
+        DLB_TORCH_SHARED_STORAGE => ("another tensor shares its memory", Remedy::DropTorchOwners),
+        DLB_TORCH_EXTERNAL_MEMORY => (
+            "the memory is not from libtorch's CPU allocator (a file, pinned memory, a blob of other code)",
+            Remedy::CopyFromTorch,
+        ),
+        _ => ("it is shared in a way that dlbridge does not know", Remedy::CopyFromTorch),
     };
-    Error::TorchNotExclusive { reason, remedy: "drop the others first, or copy with to_ndarray()" }
+    Error::TorchNotExclusive { reason, remedy }
 }

@@ -1,6 +1,8 @@
 //! Copies to, from and between devices, which are complete when the call returns.
 
-use dlbridge::{Access, DType, Descriptor, Device, Error, Layout, MemoryFormat, Stream, Tensor};
+use dlbridge::{
+    Access, DType, Descriptor, Device, Error, Layout, MemoryFormat, Remedy, Stream, Tensor,
+};
 
 use crate::fake_cuda::{
     Current, ExternalMemory, ExternalStream, Pinned, Session, context, cuda, memory, peek,
@@ -101,7 +103,7 @@ fn copy_into_fills_existing_memory() {
     drop(shared);
     assert_eq!(
         target.cpu().expect("a copy").into_vec::<f32>().err().map(|rejected| rejected.into_error()),
-        Some(Error::NotOriginal { target: "Vec", remedy: "to_vec()" })
+        Some(Error::NotOriginal { target: "a Vec", remedy: Remedy::CopyToVec })
     );
     session.check();
 }

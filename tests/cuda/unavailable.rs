@@ -40,7 +40,7 @@ fn host_access_to_device_memory_is_refused_with_a_remedy() {
         sentence(Device::cuda(2)),
         "cuda:2 is not available on this machine: the driver has cuda:0 to cuda:1"
     );
-    assert_eq!(sentence(Device::METAL), "memory on mps:0 is out of reach for dlbridge's copies");
+    assert_eq!(sentence(Device::METAL), "memory on mps:0 is not supported by dlbridge's copies");
     let rocm = Device { device_type: 10, index: 0 };
     assert!(matches!(near.to_device(rocm), Err(Error::UnsupportedDevice { .. })));
     let rejected = near.share().cuda(-1).expect_err("there is none");
