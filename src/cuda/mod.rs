@@ -51,7 +51,16 @@ use crate::{Device, Error, Result};
 
 /// With the feature `cuda`.
 impl Device {
-    /// The CUDA device that is current on the calling thread; the first one where none is.
+    /// The CUDA device that is current on the calling thread, or `cuda:0` if none is.
+    ///
+    /// ```
+    /// use dlbridge::Device;
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let device = Device::current_cuda()?; // this thread has chosen none
+    /// assert_eq!(device, Device::cuda(0));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::CudaUnavailable`], [`Error::Cuda`].
@@ -67,11 +76,23 @@ impl Device {
         Ok(Self::cuda(index))
     }
 
-    /// The CUDA device that memory is on.
+    /// The CUDA device whose memory is at `address`.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Error, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let host = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let on_device = host.to_device(Device::cuda(0))?;
+    /// assert_eq!(Device::of_cuda_memory(on_device.data_ptr())?, Device::cuda(0));
+    /// let refused = Device::of_cuda_memory(host.data_ptr());
+    /// assert!(matches!(refused, Err(Error::InvalidDescriptor { .. })));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for an address
-    /// that is not one of a device: of host memory, page-locked or not, or of nothing.
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] if `address` is not
+    /// in device memory: it is in host memory, page-locked or not, or in no memory.
     pub fn of_cuda_memory(address: *const c_void) -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
         let ask = |attribute| {

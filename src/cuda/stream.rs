@@ -1,4 +1,4 @@
-//! Streams, and the events that order one after another.
+//! Streams, and the events that order one stream after another.
 
 use std::any::Any;
 use std::fmt;
@@ -10,11 +10,24 @@ use super::context::Context;
 use super::driver::{CUDA_ERROR_NOT_READY, EVENT_DISABLE_TIMING, STREAM_NON_BLOCKING};
 use crate::{Device, Error, Result};
 
-/// A queue of work of a CUDA device: what is put on it is done in this order.
+/// A queue of work of a CUDA device. The device runs the work of one stream in order.
 ///
-/// A handle: clones are the same stream. Numbers are those of the
-/// [array API]: 1 and 2 are the default streams, greater ones handles of the driver's (`CUstream`,
+/// The value is a handle: a clone is the same stream. The numbers of [`as_raw`](Self::as_raw) and
+/// [`from_raw`](Self::from_raw) are those of the [array API]: 1 is the legacy default stream, 2 the
+/// calling thread's default stream, and greater ones are handles of the driver (`CUstream`,
 /// `cudaStream_t`).
+///
+/// ```
+/// use dlbridge::{Device, Stream, Tensor};
+///
+/// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+/// let stream = Stream::new(Device::cuda(0))?;
+/// let host = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+/// let on_device = host.to_device_on(Device::cuda(0), &stream)?; // copied in the stream's order
+/// stream.synchronize()?; // the host waits for it
+/// assert_eq!(on_device.cpu()?.to_vec::<f32>()?, [1.0, 2.0]);
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 ///
 /// [array API]: https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
 #[derive(Clone)]
@@ -41,7 +54,8 @@ struct Handle(CUstream);
 // SAFETY: the driver documents that its functions may be called on any thread; it locks a stream's
 // state itself.
 unsafe impl Send for Handle {}
-// SAFETY: as above.
+// SAFETY: the handle is only passed to the driver's functions, which several threads may call at
+// once.
 unsafe impl Sync for Handle {}
 
 /// A stream that this crate made.
@@ -64,10 +78,23 @@ const LEGACY_DEFAULT: i64 = 1;
 const PER_THREAD_DEFAULT: i64 = 2;
 
 impl Stream {
-    /// A new stream, which waits for no other unless it is told to.
+    /// A new stream, which waits for no other stream unless a call makes it wait.
+    ///
+    /// It is destroyed with the last handle to it; tensors that were made on it hold handles.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Error, Stream};
+    ///
+    /// let refused = Stream::new(Device::CPU);
+    /// assert!(matches!(refused, Err(Error::UnsupportedDevice { .. })));
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let (one, other) = (Stream::new(Device::cuda(0))?, Stream::new(Device::cuda(0))?);
+    /// assert_ne!(one, other);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::UnsupportedDevice`] unless it is a CUDA device; [`Error::CudaUnavailable`],
+    /// [`Error::UnsupportedDevice`] if `device` is not a CUDA device; [`Error::CudaUnavailable`],
     /// [`Error::Cuda`].
     pub fn new(device: Device) -> Result<Self> {
         let context = Context::of(cuda(device)?)?;
@@ -81,9 +108,20 @@ impl Stream {
         })
     }
 
-    /// The legacy default stream, which PyTorch, CuPy and the CUDA runtime use unless told
-    /// otherwise. Work on it comes after all that was put on other streams before, but for those
-    /// that are made not to take part (as [`new`](Self::new) makes them).
+    /// The legacy default stream: the default of PyTorch, CuPy and the CUDA runtime.
+    ///
+    /// Work on it runs after all work that was put on blocking streams before, and work that is put
+    /// on blocking streams afterwards runs after it. The streams that [`new`](Self::new) makes are
+    /// not blocking: they are not ordered with it.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::legacy_default(Device::cuda(0))?;
+    /// assert_eq!(stream.as_raw(), 1);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -91,7 +129,18 @@ impl Stream {
         Ok(Self { context: Context::of(cuda(device)?)?, queue: QueueKind::LegacyDefault })
     }
 
-    /// The calling thread's own default stream: each thread that uses the result uses another.
+    /// The default stream of the calling thread, whichever thread that is at each use.
+    ///
+    /// Each thread that uses the result uses a stream of its own.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::per_thread_default(Device::cuda(0))?;
+    /// assert_eq!(stream.as_raw(), 2);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -99,28 +148,34 @@ impl Stream {
         Ok(Self { context: Context::of(cuda(device)?)?, queue: QueueKind::PerThreadDefault })
     }
 
-    /// The stream of this number, which another library may have made.
+    /// The stream with this number, which another library may have made.
     ///
-    /// ```no_run
-    /// use std::{ffi::c_void, sync::Arc};
+    /// `owner` is dropped when the last handle to the stream is dropped. It may keep the stream
+    /// alive; `()` does nothing.
     ///
-    /// use dlbridge::{Device, Result, Stream};
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
     ///
-    /// /// # Safety
-    /// /// * `handle` is a CUstream of device 0 that lives as long as `owner`.
-    /// unsafe fn wrap(handle: *mut c_void, owner: Arc<()>) -> Result<Stream> {
-    ///     // SAFETY: the caller guarantees that the handle lives as long as `owner`.
-    ///     unsafe { Stream::from_raw(Device::cuda(0), handle as i64, owner) }
-    /// }
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// # let theirs = Stream::new(Device::cuda(0))?;
+    /// # let (handle, owner) = (theirs.as_raw(), theirs.clone());
+    /// // `handle` is another library's cudaStream_t, which lives as long as `owner`.
+    /// // SAFETY: a stream of device 0, which `owner` keeps alive.
+    /// let stream = unsafe { Stream::from_raw(Device::cuda(0), handle, owner) }?;
+    /// let host = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let on_device = host.to_device_on(Device::cuda(0), &stream)?; // keeps a handle to `stream`
+    /// # assert_eq!((stream.as_raw(), on_device.device()), (handle, Device::cuda(0)));
+    /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
     /// # Errors
-    /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] for numbers that are no streams:
-    /// 0 could mean either default stream, and negative ones mean none.
+    /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] if `number` is 0, which could
+    /// mean either default stream, or negative.
     ///
     /// # Safety
-    /// * A number above 2 is a stream of this device's, which lives until everything that is made
-    ///   with the result, and what is made of that, is dropped. `owner` may see to that.
+    /// * A number above 2 is a stream of `device`. The stream lives until all tensors, exports and
+    ///   transfers that were made with the result, or from one that was, are dropped. `owner` may
+    ///   ensure that.
     pub unsafe fn from_raw(
         device: Device,
         number: i64,
@@ -143,7 +198,19 @@ impl Stream {
         Ok(Self { context: Context::of(device)?, queue })
     }
 
-    /// The number: 1, 2, or the driver's address.
+    /// The stream's number: 1, 2, or the driver's handle (`CUstream`).
+    ///
+    /// The handle is valid as long as the stream lives.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let handle = stream.as_raw() as *mut std::ffi::c_void; // for `cuLaunchKernel`, for example
+    /// assert!(stream.as_raw() > 2 && !handle.is_null());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn as_raw(&self) -> i64 {
         match &self.queue {
             QueueKind::LegacyDefault => LEGACY_DEFAULT,
@@ -153,23 +220,57 @@ impl Stream {
         }
     }
 
-    /// The device.
+    /// The device whose queue this is.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// assert_eq!(Stream::new(Device::cuda(0))?.device(), Device::cuda(0));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn device(&self) -> Device {
         Device::cuda(self.context.index)
     }
 
-    /// Waits until everything is done that was put on the stream so far.
+    /// Blocks the host until all work that was put on the stream so far is done.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let pinned = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.pin()?;
+    /// let upload = pinned.start_to_device(Device::cuda(0), &stream)?;
+    /// stream.synchronize()?;
+    /// assert!(upload.is_done()?);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Cuda`]: also for work that failed.
+    /// [`Error::Cuda`], also if work on the stream failed.
     pub fn synchronize(&self) -> Result<()> {
         let _entered = self.context.enter()?;
         // SAFETY: `self` keeps its handle alive, and its context was just entered.
         unsafe { self.context.driver.synchronize_stream(self.raw()) }
     }
 
-    /// Makes what is put on the stream from now on wait for what was put on another one so far; the
-    /// caller does not wait.
+    /// Makes later work on this stream wait for the work that is on `other` now.
+    ///
+    /// The device waits; the call returns at once.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let (first, second) = (Stream::new(Device::cuda(0))?, Stream::new(Device::cuda(0))?);
+    /// let pinned = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.pin()?;
+    /// let upload = pinned.start_to_device(Device::cuda(0), &first)?;
+    /// second.wait_for(&first)?;
+    /// second.synchronize()?; // waits for `first` too
+    /// assert!(upload.is_done()?);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on which a graph is being
@@ -189,7 +290,7 @@ impl Stream {
         unsafe { self.context.driver.stream_wait_event(self.raw(), event.raw, 0) }
     }
 
-    /// Waits until everything is done that was put on the stream so far, from whichever thread.
+    /// Blocks the host until all work that any thread put on the stream so far is done.
     pub(super) fn finish(&self) -> Result<()> {
         match self.queue {
             // The handle means the calling thread's stream, but the work may be on another
@@ -199,7 +300,7 @@ impl Stream {
         }
     }
 
-    /// Refuses a stream on which a graph is being captured: what is put on it is not done.
+    /// Refuses a stream on which a graph is being captured: work that is put on it does not run.
     pub(super) fn refuse_capture(&self) -> Result<()> {
         if self.is_capturing()? {
             Err(refusal(self.as_raw(), "a CUDA graph is being captured on it"))
@@ -217,7 +318,7 @@ impl Stream {
         Ok(status != 0)
     }
 
-    /// The driver's handle; the default streams' are special.
+    /// The driver's handle. Those of the default streams are the numbers 1 and 2.
     pub(super) fn raw(&self) -> CUstream {
         match &self.queue {
             QueueKind::LegacyDefault => std::ptr::without_provenance_mut(LEGACY_DEFAULT as usize),
@@ -229,8 +330,10 @@ impl Stream {
         }
     }
 
-    /// A stream that is the same on every thread and comes after this one: itself, mostly. The
-    /// legacy default stream comes after those of all threads.
+    /// A stream that is the same on every thread and is ordered after this one.
+    ///
+    /// That is the stream itself, except for a thread's default stream: the legacy default stream
+    /// is ordered after those of all threads.
     pub(super) fn for_every_thread(&self) -> Self {
         match self.queue {
             QueueKind::PerThreadDefault => {
@@ -261,7 +364,7 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// Refuses devices that are not CUDA's.
+/// Refuses devices that are not CUDA devices.
 fn cuda(device: Device) -> Result<Device> {
     if device == Device::cuda(device.index) {
         Ok(device)
@@ -284,11 +387,12 @@ pub(super) struct Event {
 // SAFETY: the driver documents that its functions may be called on any thread; it locks an event's
 // state itself.
 unsafe impl Send for Event {}
-// SAFETY: as above.
+// SAFETY: shared references only pass the event to the driver's functions, which several threads
+// may call at once.
 unsafe impl Sync for Event {}
 
 impl Event {
-    /// An event that was recorded nowhere yet, so that waiting for it returns at once.
+    /// An event that was not recorded yet. Waiting for it returns at once.
     pub(super) fn new(context: &'static Context) -> Result<Self> {
         let _entered = context.enter()?;
         let mut raw = std::ptr::null_mut();
@@ -297,7 +401,7 @@ impl Event {
         Ok(Self { context, raw })
     }
 
-    /// The end of the work that was put on `stream` so far.
+    /// An event that marks the end of the work that was put on `stream` so far.
     pub(super) fn record(stream: &Stream) -> Result<Self> {
         let _entered = stream.context.enter()?;
         let event = Self::new(stream.context)?;

@@ -1,4 +1,4 @@
-//! From one device to another.
+//! Copies and moves from one device to another.
 
 use super::Tensor;
 #[cfg(doc)]
@@ -6,25 +6,37 @@ use crate::Error;
 use crate::shared_buffer::SharedBuffer;
 use crate::{Device, MemoryFormat, Rejected, Result, cuda};
 
-/// Between devices. Without the feature `cuda`, and on machines without CUDA, everything but the
-/// host is refused; the error says which of the two is missing.
+/// Copies and moves between devices. Without the feature `cuda`, and on machines without CUDA, every
+/// device but the host is refused, and the error says which of the two is missing.
 ///
-/// No method has the caller look after the order of things: what is copied from a CUDA device comes
-/// after all that was put on its legacy default stream before, what is copied to one is there for
-/// all that is put on that stream afterwards, and what arrives on the host is there when the method
-/// returns. Methods whose names end in `_on` take another stream.
+/// The methods keep the order of streams, so the caller needs no synchronization. A copy from a CUDA
+/// device runs after all work that was put on its legacy default stream before. The result of a copy
+/// to a CUDA device is ready for all work that is put on that stream afterwards. A copy to the host
+/// is complete when the method returns. Methods whose names end in `_on` use another stream.
 impl Tensor {
-    /// Copies the data to a device, in the order of the source's strides: into new memory, also
-    /// when it is there already. [`Device::CUDA_HOST`] stands for page-locked host memory.
+    /// Copies the elements to new memory of a device, even if they are on that device already.
     ///
-    /// Dense layouts stay as they are, gaps are closed, and broadcast elements are transferred
-    /// once. Device memory comes from the default pool of the driver's stream-ordered allocator.
-    /// The calling thread's current CUDA device stays what it is.
+    /// The dimensions keep the order of the source's strides. Dense layouts stay as they are, gaps
+    /// are closed, and broadcast elements are transferred once. [`Device::CUDA_HOST`] means
+    /// page-locked host memory. Device memory comes from the default pool of the driver's
+    /// stream-ordered allocator. The calling thread's current CUDA device does not change.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Error, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let host = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let on_device = host.to_device(Device::cuda(0))?;
+    /// assert_eq!(on_device.device(), Device::cuda(0));
+    /// assert!(matches!(on_device.to_vec::<f32>(), Err(Error::NotOnCpu { .. })));
+    /// assert_eq!(on_device.to_device(Device::CPU)?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::CudaNotEnabled`], [`Error::CudaUnavailable`]; [`Error::UnsupportedDevice`] for
-    /// devices that are neither the host nor CUDA's; [`Error::OutOfMemory`]; [`Error::Cuda`] with
-    /// the driver's words.
+    /// devices that are neither the host nor CUDA devices; [`Error::OutOfMemory`]; [`Error::Cuda`]
+    /// with the driver's message.
     pub fn to_device(&self, device: Device) -> Result<Self> {
         if self.device().is_host() && device == Device::CPU {
             return self.deep_clone();
@@ -42,8 +54,22 @@ impl Tensor {
         cuda::copy_to(&self.buffer, device, MemoryFormat::Preserve, None).map(Self::from_buffer)
     }
 
-    /// Moves to a device: through unchanged when the memory is there already, otherwise by one
-    /// copy. Page-locked host memory counts as being on [`Device::CPU`].
+    /// Moves to a device: returned unchanged if already there, else one copy.
+    ///
+    /// Page-locked host memory counts as being on [`Device::CPU`].
+    ///
+    /// ```
+    /// use dlbridge::{Device, Tensor};
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let address = tensor.data_ptr();
+    /// let tensor = tensor.into_device(Device::CPU)?;
+    /// assert_eq!(tensor.data_ptr(), address); // it was there already
+    ///
+    /// let refused = tensor.into_device(Device::cuda(99)).unwrap_err();
+    /// assert_eq!(refused.into_value().data_ptr(), address); // the tensor comes back
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
@@ -54,8 +80,7 @@ impl Tensor {
         self.to_device(device).map_err(|error| Rejected::new(self, error))
     }
 
-    /// Moves to the host: through unchanged when the memory is there already, otherwise by one
-    /// transfer. Python's `t.cpu()`.
+    /// Moves to the host: returned unchanged if already there, else one copy. Python's `t.cpu()`.
     ///
     /// ```
     /// use dlbridge::Tensor;
@@ -72,8 +97,19 @@ impl Tensor {
         self.into_device(Device::CPU)
     }
 
-    /// Moves to the CUDA device of this index: through unchanged when the memory is there already,
-    /// otherwise by one transfer. Python's `t.cuda()`.
+    /// Moves to the CUDA device `index`: returned unchanged if already there, else one copy.
+    ///
+    /// Python's `t.cuda(index)`.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let on_device = Tensor::from_vec(vec![1_u8, 2, 3], [3])?.cuda(0)?;
+    /// let address = on_device.data_ptr();
+    /// assert_eq!(on_device.cuda(0)?.data_ptr(), address); // it was there already
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
@@ -81,11 +117,21 @@ impl Tensor {
         self.into_device(Device::cuda(index))
     }
 
-    /// Moves to page-locked host memory, which devices read and write by themselves: through
-    /// unchanged when the memory is that already, otherwise by one copy. Python's `t.pin_memory()`.
+    /// Moves to page-locked host memory: returned unchanged if it is page-locked, else one copy.
     ///
-    /// Such memory is expensive to make, and what the system has left for others shrinks: make
-    /// little of it, and use it again.
+    /// Devices read and write such memory without help of the processor. Python's
+    /// `t.pin_memory()`. Allocating it is expensive, and it reduces the memory that the system has
+    /// for other uses: allocate little, and use it again.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let mut pinned = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.pin()?;
+    /// assert_eq!(pinned.device(), Device::CUDA_HOST);
+    /// pinned.as_slice_mut::<f32>()?[0] = 5.0; // the host reads and writes it as other memory
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device). The tensor comes back inside the error.
@@ -93,7 +139,17 @@ impl Tensor {
         if self.is_pinned() { Ok(self) } else { self.into_device(Device::CUDA_HOST) }
     }
 
-    /// Whether the memory is page-locked host memory, whatever code locked it.
+    /// Whether the memory is page-locked host memory, whichever code locked it.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Tensor};
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// assert!(!tensor.is_pinned());
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// assert!(tensor.pin()?.is_pinned());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn is_pinned(&self) -> bool {
         if self.device() == Device::CPU && cuda::is_pinned(self.descriptor()) {
             return true;
@@ -107,8 +163,9 @@ impl Tensor {
 }
 
 impl Device {
-    /// Whether this build and this machine can copy to and from the device; of CUDA's managed
-    /// memory, from it.
+    /// Whether this build and this machine can copy to and from the device.
+    ///
+    /// For CUDA's managed memory: whether they can copy from it.
     ///
     /// ```
     /// use dlbridge::{Device, Error};

@@ -1,4 +1,4 @@
-//! Copies in the order of a given stream, and the streams that memory is used on.
+//! Copies in the order of a given stream, and the streams on which memory is used.
 
 use super::Tensor;
 use crate::copy::Memory;
@@ -7,25 +7,51 @@ use crate::cuda::{self, Stream, StreamUse};
 use crate::{Access, Error};
 use crate::{Device, MemoryFormat, Rejected, Result};
 
-/// With the feature `cuda`: in the order of a given stream.
+/// With the feature `cuda`: copies in the order of a given stream.
 impl Tensor {
-    /// As [`to_device`](Self::to_device), in the order of a stream of the source's device or the
-    /// target's.
+    /// As [`to_device`](Self::to_device), in the order of `stream`.
     ///
-    /// The new tensor's contents are there in the order of that stream, of which it keeps hold;
-    /// what else this crate does with them waits by itself. A copy on the host is complete.
+    /// `stream` belongs to the device of the source or to the target device. It is ignored if
+    /// neither of them is a CUDA device. A new tensor on a device is ready in the order of `stream`,
+    /// and keeps a handle to it; other calls of this crate that use the tensor wait for it on the
+    /// device. A copy on the host is complete when the method returns.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let host = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let on_device = host.to_device_on(Device::cuda(0), &stream)?; // may still be running
+    /// let back = on_device.to_device(Device::CPU)?;                 // waits for `stream`
+    /// assert_eq!(back.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`to_device`](Self::to_device), and [`Error::InvalidDescriptor`] for a stream of a
-    /// third device, or on which a graph is being captured. Where no CUDA device takes part the
-    /// stream does not matter.
+    /// third device, or on which a graph is being captured.
     pub fn to_device_on(&self, device: Device, stream: &Stream) -> Result<Self> {
         cuda::copy_to(&self.buffer, device, MemoryFormat::Preserve, Some(stream))
             .map(Self::from_buffer)
     }
 
-    /// As [`into_device`](Self::into_device), in the order of a stream as for
-    /// [`to_device_on`](Self::to_device_on).
+    /// As [`into_device`](Self::into_device), in the order of `stream`.
+    ///
+    /// `stream` is used as in [`to_device_on`](Self::to_device_on).
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let tensor = tensor.into_device_on(Device::cuda(0), &stream)?; // one copy
+    /// let address = tensor.data_ptr();
+    /// let tensor = tensor.into_device_on(Device::cuda(0), &stream)?; // returned unchanged
+    /// assert_eq!(tensor.data_ptr(), address);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`to_device_on`](Self::to_device_on). The tensor comes back inside the error.
@@ -38,6 +64,18 @@ impl Tensor {
 
     /// As [`deep_clone_with`](Self::deep_clone_with), in the order of a stream of the device.
     ///
+    /// ```
+    /// use dlbridge::{Device, MemoryFormat, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.cuda(0)?;
+    /// let clone = tensor.deep_clone_on(MemoryFormat::Contiguous, &stream)?;
+    /// assert_ne!(clone.data_ptr(), tensor.data_ptr());
+    /// assert_eq!(clone.cpu()?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`deep_clone_with`](Self::deep_clone_with), and [`Error::InvalidDescriptor`] for a
     /// stream of another device.
@@ -46,8 +84,23 @@ impl Tensor {
         cuda::copy_to(&self.buffer, device, format, Some(stream)).map(Self::from_buffer)
     }
 
-    /// As [`copy_into`](Self::copy_into), in the order of a stream of the source's device or the
-    /// target's.
+    /// As [`copy_into`](Self::copy_into), in the order of `stream`.
+    ///
+    /// `stream` belongs to the device of the source or to that of the target.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let mut on_device = Tensor::zeros::<f32>([2])?.cuda(0)?; // allocated once
+    /// for value in [1.0_f32, 2.0] {
+    ///     let host = Tensor::from_vec(vec![value; 2], [2])?;
+    ///     host.copy_into_on(&mut on_device, &stream)?;
+    /// }
+    /// assert_eq!(on_device.cpu()?.to_vec::<f32>()?, [2.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`copy_into`](Self::copy_into), and [`Error::InvalidDescriptor`] as for
@@ -59,8 +112,23 @@ impl Tensor {
         copied.inspect_err(|_| target.detach_if_shared())
     }
 
-    /// As [`copy_into_unchecked`](Self::copy_into_unchecked), in the order of a stream of the
-    /// source's device or the target's.
+    /// As [`copy_into_unchecked`](Self::copy_into_unchecked), in the order of `stream`.
+    ///
+    /// `stream` belongs to the device of the source or to that of the target.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let target = Tensor::zeros::<f32>([2])?.cuda(0)?;
+    /// let view = target.share(); // a second handle, so `copy_into_on` would refuse
+    /// let source = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// // SAFETY: no other code uses the target's memory, and the source has memory of its own.
+    /// unsafe { source.copy_into_unchecked_on(&target, &stream)? };
+    /// assert_eq!(view.cpu()?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`copy_into_unchecked`](Self::copy_into_unchecked), and [`Error::InvalidDescriptor`]
@@ -73,20 +141,25 @@ impl Tensor {
         unsafe { self.copy_elements(target, Memory::Used, Some(stream)) }
     }
 
-    /// Makes this handle one for work on a stream, for a consumer for example: what is put on the
-    /// stream from now on waits for the contents, and the end of the handle, or of what it moves
-    /// into, for what is on the stream by then. Host memory has no streams: there it does nothing.
+    /// Makes this handle one for work on `stream`, until the handle is dropped.
     ///
-    /// When memory of this crate's is freed it is not used again before that work is done; the
-    /// device waits, not the host. Memory that came in is released in the order of the legacy
-    /// default stream: an owner that frees it on another stream has to see to the order itself.
+    /// Work that is put on `stream` from now on runs after the contents are ready. When the handle,
+    /// or the value that it is moved into, is dropped, the memory counts as used until the work that
+    /// is on `stream` by then is done. The device waits for that work before it uses the memory for
+    /// something else; the host does not wait. For host memory the method does nothing.
     ///
-    /// ```no_run
+    /// Memory that this crate did not allocate is released in the order of the legacy default
+    /// stream. An owner that frees it on another stream must order the two itself.
+    ///
+    /// ```
     /// use dlbridge::{Device, Stream, Tensor};
     ///
-    /// let near = Tensor::zeros::<f32>([1 << 20])?.cuda(0)?;
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let tensor = Tensor::from_vec(vec![1.0_f32; 4], [4])?.cuda(0)?;
     /// let stream = Stream::new(Device::cuda(0))?;
-    /// let exported = near.share().with_stream(&stream)?.into_dlpack(); // for a consumer that works on it
+    /// // The consumer of this DLPack struct works on `stream`, without synchronization.
+    /// let exported = tensor.share().with_stream(&stream)?.into_dlpack();
+    /// drop(exported); // the device waits for the consumer's work, the host does not
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
@@ -107,15 +180,30 @@ impl Tensor {
         }
     }
 
-    /// Makes the contents ready for work on a stream, as [`with_stream`](Self::with_stream), but
-    /// until the memory is released: what is put on the stream from now on waits for them, and the
-    /// release for what is on the stream by then. For kernels of one's own on
-    /// [`data_ptr`](Self::data_ptr); PyTorch's `record_stream` is the second half of it. Does
-    /// nothing for host memory.
+    /// Makes the contents ready for work on `stream`, until the memory is released.
     ///
-    /// Every stream that is named here is waited for until the end: for consumers that come and go
-    /// there is [`with_stream`](Self::with_stream). Exports are ready on the legacy default stream
-    /// without either.
+    /// Work that is put on `stream` from now on runs after the contents are ready, and the memory is
+    /// released after the work that is on `stream` by then. This is for kernels of your own on
+    /// [`data_ptr`](Self::data_ptr). PyTorch's `record_stream` does the second of the two only. For
+    /// host memory the method does nothing.
+    ///
+    /// Each stream stays recorded until the release, and later copies wait for it too. For a use
+    /// that ends earlier, call [`with_stream`](Self::with_stream). An export without either is ready
+    /// on the legacy default stream.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let tensor = Tensor::from_vec(vec![1.0_f32; 4], [4])?.cuda(0)?;
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// tensor.record_stream(&stream)?;
+    /// let (address, queue) = (tensor.data_ptr(), stream.as_raw());
+    /// // ... launch a kernel of your own on `queue` that reads and writes `address` ...
+    /// drop(tensor); // the memory is freed after the kernel
+    /// # let _ = (address, queue);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on
@@ -127,11 +215,24 @@ impl Tensor {
         }
     }
 
-    /// Says that what is on a stream by now writes the memory: what this crate does with it from
-    /// now on comes after. For memory that came in while it was being filled. Does nothing for host
-    /// memory.
+    /// Makes later uses of the memory wait for the work that is on `stream` now.
     ///
-    /// Memory that came in without it counts as filled in the order of the legacy default stream.
+    /// This is for memory that other code is still writing on `stream` when it comes in. Memory that
+    /// comes in without this call counts as written in the order of the legacy default stream. For
+    /// host memory the method does nothing.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let tensor = Tensor::from_vec(vec![1.0_f32; 4], [4])?.cuda(0)?;
+    /// tensor.record_stream(&stream)?;
+    /// // ... launch a kernel of your own on `stream` that writes the elements ...
+    /// tensor.wait_stream(&stream)?;
+    /// assert_eq!(tensor.cpu()?.to_vec::<f32>()?, [1.0; 4]); // copied after the kernel
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] for a stream on

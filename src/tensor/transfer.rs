@@ -1,4 +1,4 @@
-//! Copies that go on while the host does other things.
+//! Copies that run while the host does other work.
 
 use std::fmt;
 
@@ -8,31 +8,47 @@ use crate::Error;
 use crate::cuda::{self, PendingCopy, Stream};
 use crate::{Device, MemoryFormat, Result};
 
-/// A copy that has been started, and what it needs: the copy's memory, and another handle to the
-/// source's. As long as it is pending, neither can be written in safe code.
+/// A copy that was started and may still be running: see [`Tensor::start_to_device`].
 ///
-/// Dropping it waits, as [`wait`](Self::wait) does.
+/// It keeps the new memory and another handle to the source, so that safe code cannot write either
+/// of them while the copy runs. Dropping it waits for the copy, as [`wait`](Self::wait) does.
 ///
-/// ```no_run
-/// use dlbridge::{Device, Stream, Tensor};
+/// ```
+/// use dlbridge::{Device, Error, Stream, Tensor};
 ///
+/// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
 /// let stream = Stream::new(Device::cuda(0))?;
-/// let pinned = Tensor::zeros::<f32>([1 << 20])?.pin()?;
+/// let mut pinned = Tensor::from_vec(vec![1.0_f32; 1000], [1000])?.pin()?;
 /// let upload = pinned.start_to_device(Device::cuda(0), &stream)?;
 /// // ... other work of the host ...
-/// let device_tensor = upload.wait()?;
+/// assert_eq!(pinned.as_slice_mut::<f32>().unwrap_err(), Error::NotUnique);
+/// let on_device = upload.wait()?;
+/// pinned.as_slice_mut::<f32>()?.fill(2.0); // the next input
+/// assert_eq!(on_device.cpu()?.to_vec::<f32>()?[999], 1.0);
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[must_use = "dropping it waits until the copy is done"]
 pub struct Transfer {
     target: Option<Tensor>,
     pending: PendingCopy,
-    /// Keeps what the device reads.
+    /// Keeps the memory that the device reads.
     source: Tensor,
 }
 
 impl Transfer {
-    /// Whether the copy is done; then [`wait`](Self::wait) does not wait.
+    /// Whether the copy is done, so that [`wait`](Self::wait) returns at once.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let pinned = Tensor::from_vec(vec![1.0_f32; 4], [4])?.pin()?;
+    /// let upload = pinned.start_to_device(Device::cuda(0), &stream)?;
+    /// stream.synchronize()?;
+    /// assert!(upload.is_done()?);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Cuda`].
@@ -40,13 +56,39 @@ impl Transfer {
         self.pending.is_done()
     }
 
-    /// The copy, if it is on a device: for work that is put on a stream behind it, before the copy
-    /// is done.
+    /// The new tensor, before the copy is done; `None` if it is on the host.
+    ///
+    /// It is for work that is put on a stream, which runs after the copy.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let pinned = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.pin()?;
+    /// let upload = pinned.start_to_device(Device::cuda(0), &stream)?;
+    /// let on_device = upload.device_tensor().expect("the target is a device");
+    /// let clone = on_device.deep_clone()?; // the device runs it after the upload
+    /// assert_eq!(clone.cpu()?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn device_tensor(&self) -> Option<&Tensor> {
         self.target.as_ref().filter(|target| !target.device().is_host())
     }
 
-    /// Waits until the copy is done, and gives it.
+    /// Waits until the copy is done, and returns the new tensor.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let on_device = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.cuda(0)?;
+    /// let download = on_device.start_to_device(Device::CUDA_HOST, &stream)?;
+    /// // ... other work of the host ...
+    /// assert_eq!(download.wait()?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Cuda`].
@@ -75,11 +117,24 @@ impl fmt::Debug for Transfer {
 }
 
 impl Tensor {
-    /// As [`to_device_on`](Self::to_device_on), but returns while the copy may be pending
-    /// (PyTorch's `non_blocking=True`): where the side on the host is page-locked
-    /// ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and has the strides of the other side. Any other
-    /// host memory is not in use any more when the call returns, nor is [`Access::Aliased`] memory,
-    /// which others may write.
+    /// As [`to_device_on`](Self::to_device_on), but may return before the copy is done.
+    ///
+    /// PyTorch's `non_blocking=True`. The call returns early if the memory on the host is
+    /// page-locked ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and has the strides of the memory on
+    /// the device. The device does not use other host memory after the call, nor
+    /// [`Access::Aliased`] host memory, which other code may write.
+    ///
+    /// ```
+    /// use dlbridge::{Device, Stream, Tensor};
+    ///
+    /// # if Device::cuda(0).check_available().is_err() { return Ok(()); }
+    /// let stream = Stream::new(Device::cuda(0))?;
+    /// let pinned = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?.pin()?;
+    /// let upload = pinned.start_to_device(Device::cuda(0), &stream)?;
+    /// let sum: f32 = pinned.as_slice::<f32>()?.iter().sum(); // while the device copies
+    /// assert_eq!((sum, upload.wait()?.device()), (3.0, Device::cuda(0)));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`to_device_on`](Self::to_device_on).

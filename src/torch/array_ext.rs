@@ -10,17 +10,40 @@ use crate::Error;
 use crate::ndarray::{NdArray, OwnedArray, Token, describe};
 use crate::{Element, Rejected, Result, Tensor};
 
-/// Conversions to libtorch that any ndarray array has: owned, shared, or a view.
+/// Conversions of ndarray arrays to libtorch: of owned and shared arrays, and of views.
 ///
-/// `to_torch` copies; `into_torch` and `lend_torch` move, and exist for arrays that own their
-/// memory.
+/// `to_torch` copies, and every array has it. `into_torch` and `lend_torch` move the memory, and
+/// exist for arrays that own it.
+///
+/// ```
+/// use dlbridge::ArrayTorchExt;
+/// use ndarray::array;
+///
+/// let mut array = array![[1.0_f32, 2.0], [3.0, 4.0]];
+/// let copy = array.to_torch()?;                          // other memory
+/// let sum = array.lend_torch(|tensor| tensor.sum(None).double_value(&[]))?; // the same, for a while
+/// let moved = array.into_torch()?;                       // the same, from now on
+/// assert_eq!((sum, moved == copy), (10.0, true));
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 pub trait ArrayTorchExt {
-    /// Copies the elements into a new libtorch tensor, in the order of their strides: Python's
-    /// `torch.tensor(a)`.
+    /// Copies the elements into a new libtorch tensor: Python's `torch.tensor(a)`.
+    ///
+    /// The copy's dimensions have the order of the array's strides. libtorch allocates its memory.
+    ///
+    /// ```
+    /// use dlbridge::ArrayTorchExt;
+    /// use ndarray::{array, s};
+    ///
+    /// let array = array![[1.0_f32, 2.0], [3.0, 4.0]];
+    /// let reversed = array.slice(s![..;-1, 0]); // a negative stride, which libtorch does not have
+    /// assert_eq!(reversed.to_torch()?, tch::Tensor::from_slice(&[3.0_f32, 1.0]));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::TooManyDimensions`] beyond 64; [`Error::Libtorch`] when libtorch has no memory
-    /// left.
+    /// [`Error::TooManyDimensions`] beyond 64; [`Error::Libtorch`] if libtorch cannot allocate the
+    /// memory.
     fn to_torch(&self) -> Result<tch::Tensor>;
 
     /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied;
@@ -96,6 +119,18 @@ impl<T: Element, D: Dimension> ArrayTorchExt for NdArray<T, D> {
 
 impl<T: Element, D: Dimension> NdArray<T, D> {
     /// Moves the elements into a libtorch tensor. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    /// use ndarray::Ix1;
+    ///
+    /// let tensor = tch::Tensor::from_slice(&[1.0_f32, 2.0, 3.0]);
+    /// let address = tensor.data_ptr();
+    /// let array = tensor.into_ndarray::<f32, Ix1>()?; // ... read it as an ndarray ...
+    /// let tensor = array.into_torch()?;               // the libtorch tensor that it was
+    /// assert_eq!(tensor.data_ptr(), address);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`Tensor::into_torch`]. The array comes back inside the error.

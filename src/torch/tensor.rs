@@ -37,23 +37,35 @@ pub(super) unsafe fn into_blob(tensor: Tensor) -> Result<tch::Tensor, Rejected<T
 }
 
 impl Tensor {
-    /// Moves the tensor into libtorch: Python's `torch.from_numpy`. Nothing is copied; the memory
-    /// is released when libtorch is done with it. A tensor that came from libtorch becomes what it
-    /// was.
+    /// Moves the tensor into libtorch: Python's `torch.from_numpy`. Nothing is copied.
     ///
-    /// `resize_` beyond the memory, `set_source_tensor_` and `set_data` move the libtorch tensor to
+    /// The memory is released when libtorch drops its last tensor of it. A tensor that came from
+    /// libtorch becomes the libtorch tensor that it was.
+    ///
+    /// `resize_` beyond the memory, `set_source_tensor_` and `set_data` give the libtorch tensor
     /// other memory. Then the moved memory is released, and the libtorch tensor does not come back
     /// as the `Array` or `Vec` that it was.
     ///
-    /// libtorch gets the strides as they are, except those that mean nothing: in dimensions of size
-    /// 1 and in tensors without elements they become those that libtorch gives its own tensors.
+    /// libtorch gets the same strides, except those that reach no element: in dimensions of size 1
+    /// and in tensors without elements they become those that libtorch gives its own tensors.
     ///
-    /// Memory of a CUDA device is ready on the legacy default stream, which is libtorch's unless it
-    /// is told otherwise. libtorch wants CUDA of its own for it.
+    /// Memory of a CUDA device is ready on the legacy default stream, which is libtorch's default.
+    /// It needs a libtorch that was built with CUDA.
+    ///
+    /// ```
+    /// use dlbridge::{Tensor, TorchExt};
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], [3])?;
+    /// let address = tensor.data_ptr();
+    /// let torch = tensor.into_torch()?;
+    /// assert_eq!((torch.data_ptr(), torch.double_value(&[2])), (address, 3.0));
+    /// assert_eq!(torch.into_tensor()?.into_vec::<f32>()?, [1.0, 2.0, 3.0]); // the Vec, back again
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when there is another handle; [`Error::ReadOnly`], because libtorch
-    /// knows no read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
+    /// [`Error::NotUnique`] if there is another handle; [`Error::ReadOnly`], because libtorch has no
+    /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
     /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
     /// [`Error::Aliased`] for host memory that other code may reach, until the caller guarantees
     /// with [`assume_exclusive`](Self::assume_exclusive) that none does. The tensor comes back
@@ -63,7 +75,7 @@ impl Tensor {
         if let Err(error) = require_movable(&mut self) {
             return Err(Rejected::new(self, error));
         }
-        // libtorch does not tell when it is done with the stream that this handle is used on.
+        // libtorch does not report when its use of the memory on this handle's stream ends.
         self.keep_stream_use();
         match self.into_owner::<TorchOwner>() {
             Ok(owner) => Ok(owner.into_tensor()),
@@ -72,18 +84,40 @@ impl Tensor {
         }
     }
 
-    /// Copies the elements into a new libtorch tensor, in the order of their strides: Python's
-    /// `torch.tensor`. libtorch allocates the memory.
+    /// Copies the elements into a new libtorch tensor: Python's `torch.tensor`.
+    ///
+    /// The copy's dimensions have the order of the tensor's strides. libtorch allocates its memory.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1_i64, 2, 3, 4], [2, 2])?;
+    /// let copy = tensor.to_torch()?;
+    /// assert_eq!(copy.size(), [2, 2]);
+    /// assert_ne!(copy.data_ptr(), tensor.data_ptr());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotOnCpu`], [`Error::UnsupportedDType`], [`Error::TooManyDimensions`] beyond 64;
-    /// [`Error::Libtorch`] when libtorch has no memory left.
+    /// [`Error::Libtorch`] if libtorch cannot allocate the memory.
     pub fn to_torch(&self) -> Result<tch::Tensor> {
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { copy_of(self.descriptor()) }
     }
 
     /// Another owner of the same memory, as a libtorch tensor. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// // SAFETY: while both live, neither of them writes.
+    /// let torch = unsafe { tensor.share_torch_unchecked()? };
+    /// assert_eq!(torch.data_ptr(), tensor.data_ptr());
+    /// assert_eq!(torch.max().double_value(&[]), 2.0);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NegativeStride`], [`Error::UnsupportedDType`], [`Error::UnsupportedDevice`],
@@ -93,14 +127,15 @@ impl Tensor {
     /// libtorch can reach every byte from the lowest to the highest element, also those between
     /// elements, and "the memory" means all of them:
     ///
-    /// * Nothing writes the memory through libtorch while a Rust view of it lives or a call of this
-    ///   crate reads it, and nothing reads or writes it through libtorch while Rust writes it.
-    /// * No code outside writes it while it is read through libtorch, or reads it while it is
-    ///   written.
+    /// * No code writes the memory through libtorch while a Rust view of it lives or a call of this
+    ///   crate reads it, and no code reads or writes it through libtorch while Rust writes it.
+    /// * No code outside this crate and libtorch writes it while it is read through libtorch, or
+    ///   reads it while it is written through libtorch.
     /// * Memory that may not be written is not written through libtorch.
     pub unsafe fn share_torch_unchecked(&self) -> Result<tch::Tensor> {
         require_representable(self.descriptor())?;
-        // SAFETY: checked; the caller guarantees that reads and writes do not meet.
+        // SAFETY: `require_representable` passed; the caller guarantees that libtorch's reads and
+        // writes do not overlap others in time.
         unsafe { from_buffer(self.buffer().share()) }.map_err(|(_, error)| error)
     }
 }

@@ -16,24 +16,45 @@ use crate::{Element, Error, Exported, List, Rejected, Remedy, Result, Tensor, ho
 
 /// Conversions of libtorch tensors.
 ///
-/// `into_` and `as_` methods want a tensor that is a plain strided buffer and owns its memory
+/// `into_` and `as_` methods need a tensor that is a plain strided buffer and owns its memory
 /// alone: no other tensor, view, lazy clone, autograd graph or file shares it. A tensor is plain if
 /// libtorch's dispatch keys for it are those of ordinary tensors of the CPU or of CUDA, and no
-/// others; an error names the key or the layout that is in the way. `to_` methods copy, and take
-/// tensors that share their memory, require grad, are conjugated, negated, zero tensors or lazy
-/// clones as well. Every method may give [`Error::Libtorch`] with libtorch's own words.
+/// others; an error names the key or the layout that is not. `to_` methods copy. They also accept
+/// tensors that share their memory, require grad, are conjugated or negated, zero tensors and lazy
+/// clones. Every method may return [`Error::Libtorch`] with libtorch's message.
+///
+/// ```
+/// use dlbridge::{ArrayTorchExt, TorchExt};
+/// use ndarray::{Ix2, array};
+///
+/// let mut tensor = tch::Tensor::from_slice2(&[[1.0_f32, 2.0], [3.0, 4.0]]);
+/// let copy = tensor.to_ndarray::<f32, Ix2>()?;        // other memory
+/// tensor.as_ndarray_mut::<f32, Ix2>()?[[0, 0]] = 5.0; // the tensor's memory, while borrowed
+/// let array = tensor.into_ndarray::<f32, Ix2>()?;     // the tensor's memory, moved
+/// assert_eq!((array[[0, 0]], copy[[0, 0]]), (5.0, 1.0));
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 pub trait TorchExt: Sized {
     /// Moves the tensor. Nothing is copied.
     ///
-    /// Memory that came from this crate is unwrapped to what it was. A CUDA tensor of libtorch's
-    /// becomes [`Access::Aliased`]: it can be handed back and copied between devices. It counts as
-    /// written on the legacy default stream, which is libtorch's; of one that is written on
-    /// another, call `wait_stream`.
+    /// Memory that came from this crate becomes what it was there. A CUDA tensor that libtorch
+    /// allocated becomes [`Access::Aliased`]: it can be moved back and copied between devices. It
+    /// counts as written on the legacy default stream, which is libtorch's default; if another
+    /// stream writes it, call `wait_stream`.
+    ///
+    /// ```
+    /// use dlbridge::{Access, TorchExt};
+    ///
+    /// let tensor = tch::Tensor::from_slice(&[1.0_f32, 2.0, 3.0]).into_tensor()?;
+    /// assert_eq!(tensor.access(), Access::Exclusive);
+    /// assert_eq!(tensor.as_slice::<f32>()?, [1.0, 2.0, 3.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::TorchNotExclusive`] when other code reaches the memory; [`Error::NotPlainTensor`]
-    /// when the tensor is more than a plain strided buffer, has elements but no memory, or reaches
-    /// beyond its storage. The tensor comes back inside the error.
+    /// [`Error::TorchNotExclusive`] if other code reaches the memory; [`Error::NotPlainTensor`] if
+    /// the tensor is not a plain strided buffer, has elements but no memory, or reaches beyond its
+    /// storage. The tensor comes back inside the error.
     fn into_tensor(self) -> Result<Tensor, Rejected<Self>>;
 
     /// Moves the tensor into an array that owns it: Python's `t.numpy()`. Nothing is copied.
@@ -59,12 +80,11 @@ pub trait TorchExt: Sized {
     /// back inside the error.
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
 
-    /// Sees the tensor as an array, to read and write, for as long as it is borrowed. Nothing is
-    /// copied.
+    /// A view of the tensor as an array, to read and write. Nothing is copied.
     ///
-    /// This is how memory is shared with libtorch in safe code: write through the view, let it go,
-    /// and libtorch sees what was written. (There is no view from `&self`, because a tensor can be
-    /// cloned through `&self` and written on another thread.)
+    /// This is how safe code shares memory with libtorch: write through the view and drop it; then
+    /// libtorch sees what was written. There is no view from `&self`, because a tensor can be
+    /// cloned through `&self` and written on another thread.
     ///
     /// ```
     /// use dlbridge::TorchExt;
@@ -80,20 +100,40 @@ pub trait TorchExt: Sized {
     ///
     /// # Errors
     /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`];
-    /// [`Error::NotUnique`] or [`Error::ReadOnly`] for memory of ours that a handle holds besides
-    /// libtorch.
+    /// [`Error::NotUnique`] or [`Error::ReadOnly`] for memory that came from this crate and of which
+    /// it has another handle.
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
 
-    /// Copies the tensor, in the order of its strides. Gradients are left behind; conjugation and
-    /// negation are carried out, and zero tensors become zeros in memory.
+    /// Copies the tensor, in the order of its strides.
+    ///
+    /// Gradients are not copied; conjugation and negation are carried out, and zero tensors become
+    /// zeros in memory.
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    ///
+    /// let weights = tch::Tensor::from_slice(&[1.0_f32, 2.0]).set_requires_grad(true);
+    /// let copy = weights.to_tensor()?; // `into_tensor` refuses a tensor that requires grad
+    /// assert_eq!(copy.as_slice::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NotPlainTensor`] when the copy would be no plain strided buffer either (sparse,
+    /// [`Error::NotPlainTensor`] if the copy would not be a plain strided buffer either (sparse,
     /// nested, quantized, meta, batched, …); [`Error::Libtorch`].
     fn to_tensor(&self) -> Result<Tensor>;
 
-    /// Copies the elements into a new row-major `Array`: Python's `t.numpy(force=True)` where it
-    /// copies.
+    /// Copies the elements into a new row-major `Array`. Python's `t.numpy(force=True).copy()`.
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    /// use ndarray::{Ix2, array};
+    ///
+    /// let tensor = tch::Tensor::from_slice2(&[[1_i64, 2], [3, 4]]);
+    /// let transposed = tensor.tr(); // shares the memory, which `to_` methods accept
+    /// assert_eq!(transposed.to_ndarray::<i64, Ix2>()?, array![[1, 3], [2, 4]]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`to_tensor`](Self::to_tensor), and [`Error::NotOnCpu`], [`Error::DTypeMismatch`],
@@ -102,25 +142,60 @@ pub trait TorchExt: Sized {
 
     /// Copies the elements into nested lists: Python's `t.tolist()`.
     ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    ///
+    /// let tensor = tch::Tensor::from_slice2(&[[1_i64, 2], [3, 4]]);
+    /// assert_eq!(TorchExt::to_list(&tensor)?.to_string(), "[[1, 2], [3, 4]]");
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// As for [`to_tensor`](Self::to_tensor), and [`Error::NotOnCpu`], more than 64 dimensions.
+    /// As for [`to_tensor`](Self::to_tensor), [`Error::NotOnCpu`], and
+    /// [`Error::TooManyDimensions`] beyond 64.
     fn to_list(&self) -> Result<List>;
 
     /// Another owner of the same memory, as a DLPack struct. Nothing is copied.
     ///
-    /// The struct may be written, as libtorch's own exports may: the code that dereferences it
-    /// ensures that no other code uses the memory meanwhile. The first export makes this crate the
-    /// owner of the memory, so that libtorch cannot free it while a struct is in use: it refuses
-    /// lazy clones from then on, and resizing detaches the tensor from the struct. The first export
-    /// therefore wants the tensor to own its memory alone; later ones do not. When the last struct
-    /// is gone, [`into_ndarray`](Self::into_ndarray) and the like work again.
+    /// The struct may be written, as libtorch's own exports may. Code that dereferences it ensures
+    /// that no other code uses the memory meanwhile.
+    ///
+    /// The first export makes this crate the owner of the memory, so that libtorch cannot free it
+    /// while a struct is in use. From then on libtorch makes no lazy clones of the tensor, and a
+    /// resize gives the tensor other memory than the struct. The first export needs a tensor that
+    /// owns its memory alone; later ones do not. When the last struct is released,
+    /// [`into_ndarray`](Self::into_ndarray) and the other moving methods work again.
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    /// use ndarray::Ix1;
+    ///
+    /// let mut tensor = tch::Tensor::from_slice(&[1.0_f32, 2.0]);
+    /// let exported = tensor.share_dlpack()?; // give `exported.into_raw()` to another library
+    /// assert!(tensor.as_ndarray_mut::<f32, Ix1>().is_err());
+    /// drop(exported);
+    /// tensor.as_ndarray_mut::<f32, Ix1>()?[0] = 5.0;
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`into_tensor`](Self::into_tensor), and [`Error::NotOnCpu`]; [`Error::NotUnique`] or
-    /// [`Error::ReadOnly`] for memory of ours that a handle holds besides libtorch.
+    /// [`Error::ReadOnly`] for memory that came from this crate and of which it has another handle.
     fn share_dlpack(&self) -> Result<Exported>;
 
-    /// Sees the tensor as an array without proof that nothing writes it.
+    /// A view of the tensor as an array, without proof that no code writes it.
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    /// use ndarray::Ix1;
+    ///
+    /// let weights = tch::Tensor::from_slice(&[1.0_f32, 2.0]);
+    /// let also = weights.shallow_clone(); // so `as_ndarray_mut` is refused
+    /// // SAFETY: no code writes, resizes or frees the memory while the view lives.
+    /// let view = unsafe { weights.as_ndarray_unchecked::<f32, Ix1>()? };
+    /// assert_eq!(view.sum(), 3.0);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// Everything but that proof is checked: the tensor is a plain strided buffer (zero tensors,
     /// sparse tensors and others are refused by name here too), its storage has memory and covers
@@ -139,16 +214,29 @@ pub trait TorchExt: Sized {
     ///   `set_source_tensor_`, `set_data`, and the first write to a lazy clone do.
     unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
 
-    /// Moves the tensor without proof that nothing else reaches its memory: the result is
-    /// [`Access::Aliased`], writable and trusted. Nothing is copied.
+    /// Moves the tensor without proof that no other code reaches its memory. Nothing is copied.
+    ///
+    /// The result is [`Access::Aliased`], writable and trusted: views of it are possible.
+    ///
+    /// ```
+    /// use dlbridge::TorchExt;
+    ///
+    /// let weights = tch::Tensor::from_slice(&[1.0_f32, 2.0]);
+    /// let also = weights.shallow_clone();
+    /// // SAFETY: no code writes, resizes or frees the memory while `tensor` lives.
+    /// let tensor = unsafe { weights.into_tensor_unchecked() }?;
+    /// assert_eq!(tensor.as_slice::<f32>()?, [1.0, 2.0]);
+    /// assert_eq!(also.data_ptr(), tensor.data_ptr());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// Everything but that proof is checked: the tensor is a plain strided buffer (zero tensors,
     /// sparse tensors and others are refused by name here too), its storage has memory and covers
     /// all elements.
     ///
     /// # Errors
-    /// [`Error::NotPlainTensor`] when the tensor is more than a plain strided buffer. The tensor
-    /// comes back inside the error.
+    /// [`Error::NotPlainTensor`] if the tensor is not a plain strided buffer. The tensor comes back
+    /// inside the error.
     ///
     /// # Safety
     /// * Until the result and everything that shares its memory is dropped, no code resizes or
@@ -160,13 +248,13 @@ pub trait TorchExt: Sized {
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>>;
 }
 
-/// What the borrow checker keeps apart.
+/// Programs that the borrow checker rejects.
 ///
 /// ```compile_fail,E0502
 /// use dlbridge::TorchExt;
 /// let mut tensor = tch::Tensor::zeros([3], tch::kind::FLOAT_CPU);
 /// let view = tensor.as_ndarray_mut::<f32, ndarray::Ix1>().unwrap();
-/// let clone = tensor.shallow_clone(); // beside a view that writes
+/// let clone = tensor.shallow_clone(); // while a view may write the memory
 /// drop((view, clone));
 /// ```
 ///
@@ -287,8 +375,8 @@ impl TorchExt for tch::Tensor {
     }
 }
 
-/// Makes a tensor of ours of a libtorch tensor that owns its memory alone. The memory is exclusive
-/// if it is on the host.
+/// Makes a [`Tensor`] of a libtorch tensor that owns its memory alone. The memory is exclusive if it
+/// is on the host.
 #[inline]
 fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) -> Tensor {
     let storage = match context {
@@ -327,7 +415,7 @@ fn view_owned<T: Element, D: Dimension>(info: &TensorInfo) -> Result<ArrayView<'
     unsafe { view(data, info.descriptor.layout()) }
 }
 
-/// Refuses memory of ours that code outside may write.
+/// Refuses memory of a storage of this crate that code outside the crate may write.
 fn require_viewable(storage: &mut Storage) -> Result<()> {
     match storage.state() {
         StorageState::Aliased { .. } => Err(Error::Aliased),
@@ -335,7 +423,7 @@ fn require_viewable(storage: &mut Storage) -> Result<()> {
     }
 }
 
-/// Refuses memory of ours that would not be exclusive if it came back.
+/// Refuses memory of a storage of this crate that would not be exclusive if libtorch returned it.
 fn require_exclusive(storage: &mut Storage) -> Result<()> {
     match storage.state() {
         StorageState::Exclusive if storage.is_unique() => Ok(()),
