@@ -242,3 +242,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "torch"))]
 #[doc = include_str!("../docs/rust.md")]
 struct RustGuide;
+
+/// Runs the examples of the guide to CUDA.
+#[cfg(all(doctest, feature = "cuda", feature = "torch"))]
+#[doc = include_str!("../docs/cuda.md")]
+struct CudaGuide;

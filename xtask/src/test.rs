@@ -54,7 +54,7 @@ fn cuda(count: &mut Count, fake_cuda: &Path) -> Outcome {
         "--test",
         "tensor",
     ]))?;
-    let examples = ["test", "--features", "cuda", "--doc"];
+    let examples = ["test", "--features", "cuda,torch", "--doc"];
     count.run(cargo(&examples).env("LD_LIBRARY_PATH", fake_cuda))?;
     count.run(&mut cargo(&["test", "--features", "cuda,torch", "--test", "torch"]))
 }

@@ -1,4 +1,5 @@
-//! Builds and runs the programs of `docs/cpp.md`, and compares what they print with the page.
+//! Builds and runs the programs of `docs/cpp.md` and the one of `docs/cuda.md`, and compares what
+//! they print with the page.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +8,11 @@ use crate::support::{Link, Program, block, libtorch, output_of, root, scratch, s
 use crate::torch;
 
 fn page() -> String {
-    fs::read_to_string(root().join("docs/cpp.md")).expect("the page")
+    page_of("docs/cpp.md")
+}
+
+fn page_of(file: &str) -> String {
+    fs::read_to_string(root().join(file)).expect("the page")
 }
 
 /// The part of the page under a heading.
@@ -19,8 +24,12 @@ fn section<'a>(page: &'a str, heading: &str) -> &'a str {
 /// Writes the first program of a section to a file, and returns what it prints according to the
 /// page.
 fn program(heading: &str) -> (PathBuf, String) {
-    let page = page();
-    let (source, rest) = block(section(&page, heading), "cpp");
+    program_of(&page(), heading)
+}
+
+/// The same of another page.
+fn program_of(page: &str, heading: &str) -> (PathBuf, String) {
+    let (source, rest) = block(section(page, heading), "cpp");
     let (printed, _) = block(rest, "text");
     let file = scratch(&format!("guide-{heading}")).join("program.cpp");
     fs::write(&file, source).expect("written");
@@ -82,6 +91,22 @@ int main(void) {
   return 0;
 }
 ";
+
+#[test]
+fn the_cuda_program_prints_what_its_page_says() {
+    // `cargo xtask test` builds the fake driver and sets the variable.
+    let Some(fake_cuda) = std::env::var_os("DLBRIDGE_FAKE_CUDA") else {
+        skipped(
+            "the program of docs/cuda.md",
+            "DLBRIDGE_FAKE_CUDA does not name the folder of the fake CUDA driver",
+        );
+        return;
+    };
+    let (source, printed) = program_of(&page_of("docs/cuda.md"), "C++");
+    let built = Program::new("guide-cuda", "c++17", &[]).arguments([source]);
+    let mut program = built.sanitized(Link::Static);
+    assert_eq!(output_of(program.env("LD_LIBRARY_PATH", fake_cuda)), printed);
+}
 
 #[test]
 fn the_libtorch_program_prints_what_the_page_says() {
