@@ -6,7 +6,9 @@ import pytest
 
 import fake_cuda
 
-pytestmark = pytest.mark.skipif(not fake_cuda.IS_HERE, reason="run by test_cuda.py on the fake driver")
+pytestmark = pytest.mark.skipif(
+    not fake_cuda.IS_HERE, reason="test_cuda.py runs it on the fake driver"
+)
 
 
 def test_the_program_of_the_page_runs():
