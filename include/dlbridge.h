@@ -5,28 +5,35 @@
  *     which may be NULL.
  *  2. An out-parameter comes just before `error`. It is written only on success, *error only on
  *     failure.
- *  3. Any pointer may be NULL. For a required one that gives DLB_ERROR_NULL_POINTER; functions
- *     whose names end in _free ignore it.
+ *  3. Every pointer may be NULL. For a required argument NULL gives DLB_ERROR_NULL_POINTER;
+ *     functions whose names end in _free do nothing.
  *  4. Any number of threads may pass the same handle as const dlb_tensor * at once. While one
  *     thread passes a handle as dlb_tensor *, no thread uses that reference for anything else.
- *  5. The words of ownership: a function "borrows" an argument for the call; it "consumes" one on
- *     success only (on failure the caller still owns it, and nothing was released); it "returns
- *     new" what the caller frees with the function named, "returns a view" that is valid until the
- *     object named is freed, and "returns a static view" that is always valid.
+ *  5. The words of ownership: a function "borrows" an argument if it uses the argument during the
+ *     call only. It "consumes" an argument if the library owns it after a successful call (after a
+ *     failed call the caller still owns the argument, and nothing was released). It "returns new"
+ *     if the caller owns the result and must free it with the function that is named. It "returns
+ *     a view" if the result is valid until the object that is named is freed. It "returns a static
+ *     view" if the result is always valid.
  *  6. Handles are counted references, not addresses: several handles may be the same pointer, and
- *     each is freed once. Any thread may use and free them. Memory may be written through each of
- *     its handles unless it is read-only; the caller makes sure that writes do not race.
- *  7. Release callbacks and DLPack deleters run once, on any thread. They must not throw, unwind,
- *     or use the handle that is being released; they may call the library and free other handles.
+ *     each handle is freed once. Any thread may use and free a handle. The memory may be written
+ *     through each of its handles unless it is read-only. The caller makes sure that no thread
+ *     writes memory while another thread reads or writes it.
+ *  7. Release callbacks and DLPack deleters run once, on the thread that frees the last handle,
+ *     which may be any thread. They must not throw, unwind, or use the handle that is being released; they may call the
+ *     library and free other handles.
  *  8. Strings are UTF-8 and end with NUL.
  *  9. A bug inside the library gives DLB_ERROR_PANIC, or NULL, 0 or false where no status is
- *     returned; free the handles that took part. If a handle cannot be allocated, the process
- *     aborts.
+ *     returned; free the handles that were passed to the call. If a handle cannot be allocated,
+ *     the process aborts.
  * 10. Every build has the same functions. A function whose code is not compiled in returns
  *     DLB_ERROR_UNSUPPORTED.
  * 11. Within one SONAME, functions and codes are only added. (Before 1.0, each minor version has a
  *     SONAME of its own.)
  * 12. Only DLPack's structs are public. Sizes and strides count elements; nbytes counts bytes.
+ * 13. The comment of the first function of each group has an example, which the tests run:
+ *     statements of a function that includes dlbridge.h, <assert.h>, <stdio.h> and <stdlib.h>. An
+ *     assert() stands where a program handles the error, as the example of dlb_error_status() does.
  *
  * `stream` takes the numbers of the Python array API's __dlpack__(stream=...): -1 for no stream, 1
  * and 2 for CUDA's legacy and per-thread default streams; greater numbers are stream handles
@@ -66,7 +73,8 @@
 #define DLB_VERSION "0.1.0"
 
 /**
- * Major version of this ABI. Each has its own SONAME; while it is 0, so has each minor version.
+ * Major version of this ABI. Each major version has a SONAME of its own; while it is 0, each minor
+ * version has one too.
  */
 #define DLB_ABI_MAJOR 0
 
@@ -76,7 +84,7 @@
 #define DLB_ABI_MINOR 2
 
 /**
- * The library can copy to, from and between the CUDA devices of the machine.
+ * This build can copy to, from and between the CUDA devices of the machine.
  */
 #define DLB_CAP_CUDA 1
 
@@ -86,7 +94,7 @@
 #define DLB_CAP_PARALLEL 2
 
 /**
- * Keeps the order of the strides and closes gaps, as `torch.clone` does.
+ * The copy keeps the order of the source's strides and has no gaps, as after `torch.clone`.
  */
 #define DLB_MEMORY_FORMAT_PRESERVE 0
 
@@ -106,13 +114,13 @@
 #define DLB_MEMORY_FORMAT_CHANNELS_LAST_3D 3
 
 /**
- * No stream, as for the host. A copy to or from a CUDA device is complete when its function
- * returns; dlb_tensor_record_stream(), dlb_tensor_wait_stream() and dlb_synchronize() do nothing.
+ * No stream. A copy to or from a CUDA device is complete when its function returns;
+ * dlb_tensor_record_stream(), dlb_tensor_wait_stream() and dlb_synchronize() do nothing.
  */
 #define DLB_STREAM_NO_SYNC -1
 
 /**
- * CUDA's legacy default stream. For the host the same as DLB_STREAM_NO_SYNC.
+ * CUDA's legacy default stream. For the host it means the same as DLB_STREAM_NO_SYNC.
  */
 #define DLB_STREAM_LEGACY_DEFAULT 1
 
@@ -122,7 +130,7 @@
 #define DLB_STREAM_PER_THREAD_DEFAULT 2
 
 /**
- * Why a call failed. Belongs to the caller.
+ * The reason why a call failed: a status and a message. The caller owns it.
  */
 typedef struct dlb_error dlb_error;
 
@@ -133,8 +141,8 @@ typedef struct dlb_error dlb_error;
 typedef struct dlb_tensor dlb_tensor;
 
 /**
- * The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are
- * reserved.
+ * The result of a call: DLB_OK or one of DLB_ERROR_*. A value is never given a second meaning; 9
+ * and 12 are reserved.
  */
 typedef int32_t dlb_status;
 
@@ -160,7 +168,7 @@ typedef int32_t dlb_status;
 #define DLB_ERROR_VERSION 3
 
 /**
- * The element type is not the one needed, or the target does not support it.
+ * The element type is not the expected one, or the target library does not support it.
  */
 #define DLB_ERROR_DTYPE 4
 
@@ -170,7 +178,7 @@ typedef int32_t dlb_status;
 #define DLB_ERROR_DEVICE 5
 
 /**
- * Shape and strides do not fit: the wrong shape or rank, overflow, overlap, gaps.
+ * Shape and strides are not usable here: a wrong shape or rank, an overflow, an overlap, gaps.
  */
 #define DLB_ERROR_LAYOUT 6
 
@@ -180,7 +188,7 @@ typedef int32_t dlb_status;
 #define DLB_ERROR_READ_ONLY 7
 
 /**
- * The host cannot read the memory. The message names the device and the remedy.
+ * The host cannot read the memory. The message names the device, and how to copy from it.
  */
 #define DLB_ERROR_NOT_ON_CPU 8
 
@@ -190,18 +198,18 @@ typedef int32_t dlb_status;
 #define DLB_ERROR_OUT_OF_MEMORY 10
 
 /**
- * CUDA or the device is not available on this machine, or CUDA failed: then the message has the
- * driver's error.
+ * CUDA or the device is not available on this machine, or CUDA failed. If CUDA failed, the message
+ * contains the driver's error.
  */
 #define DLB_ERROR_CUDA 11
 
 /**
- * This build of the library does not have the code for it; see dlb_capabilities().
+ * This build of the library does not have the code for the operation; see dlb_capabilities().
  */
 #define DLB_ERROR_UNSUPPORTED 13
 
 /**
- * A bug in the library. Free the handles that took part.
+ * The call ran into a bug in the library. Free the handles that were passed to it.
  */
 #define DLB_ERROR_PANIC 255
 
@@ -212,9 +220,18 @@ extern "C" {
 /**
  * Returns the version of the library's ABI: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its header. A
  * program can use a library of the same major version and the same or a greater minor version;
- * while the major version is 0, only a library of its own version.
+ * while the major version is 0, it can use only a library of the same major and minor version.
  *
- * Ownership: nothing changes hands.
+ * Ownership: none.
+ *
+ * Example of the functions for versions and capabilities:
+ *
+ * ```c
+ * uint32_t abi = dlb_abi_version();
+ * assert(abi == (DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR)); // else the library fits another header
+ * printf("dlbridge %s, ABI %u.%u\n", dlb_version(), (unsigned)abi >> 16, (unsigned)abi & 0xffff);
+ * printf("copies to and from CUDA: %s\n", dlb_capabilities() & DLB_CAP_CUDA ? "yes" : "no");
+ * ```
  */
 DLB_API uint32_t dlb_abi_version(void);
 
@@ -229,7 +246,7 @@ DLB_API const char *dlb_version(void);
  * Returns what this build of the library can do: bits of DLB_CAP_*. Every build has the same
  * functions; a function whose code is not compiled in returns DLB_ERROR_UNSUPPORTED.
  *
- * Ownership: nothing changes hands.
+ * Ownership: none.
  */
 DLB_API uint64_t dlb_capabilities(void);
 
@@ -237,12 +254,27 @@ DLB_API uint64_t dlb_capabilities(void);
  * Returns the status that the failed call returned; DLB_OK for NULL.
  *
  * Ownership: borrows `error`.
+ *
+ * Example of the functions for errors:
+ *
+ * ```c
+ * int64_t shape[] = {2, -3}; // not a valid shape
+ * DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+ * dlb_tensor *tensor = NULL;
+ * dlb_error *error = NULL;
+ * dlb_status status = dlb_tensor_empty(&desc, &tensor, &error);
+ * if (status != DLB_OK) { // `tensor` was not written
+ *   printf("%s: %s\n", dlb_status_name(status), dlb_error_message(error));
+ *   assert(dlb_error_status(error) == status);
+ *   dlb_error_free(error);
+ * }
+ * assert(status == DLB_ERROR_INVALID_ARGUMENT);
+ * ```
  */
 DLB_API dlb_status dlb_error_status(const dlb_error *error);
 
 /**
- * Returns what went wrong, in one sentence of UTF-8 that names the argument and the value; "" for
- * NULL.
+ * Returns the message, UTF-8 text that names the argument and the value; "" for NULL.
  *
  * Ownership: borrows `error`; returns a view that is valid until dlb_error_free().
  */
@@ -267,16 +299,40 @@ DLB_API const char *dlb_status_name(dlb_status status);
  * references: the new one may be the same pointer, and each is freed once.
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+ *
+ * Example of the functions on handles:
+ *
+ * ```c
+ * static float rows[] = {0, 1, 2, 3, 4, 5}; // 2 rows of 3 numbers, which outlive every handle
+ * int64_t shape[] = {2, 3}, transposed_shape[] = {3, 2}, transposed_strides[] = {1, 3};
+ * DLTensor desc = {rows, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+ * dlb_tensor *tensor = NULL, *second, *transpose = NULL;
+ * dlb_status status = dlb_tensor_from_memory(&desc, 0, NULL, NULL, &tensor, NULL);
+ * assert(status == DLB_OK);
+ * second = dlb_tensor_share(tensor);
+ * dlb_tensor_free(tensor); // `second` keeps the memory
+ *
+ * desc.shape = transposed_shape;
+ * desc.strides = transposed_strides;
+ * status = dlb_tensor_share_as(second, &desc, &transpose, NULL);
+ * assert(status == DLB_OK);
+ * assert(dlb_tensor_view(transpose)->data == rows && dlb_tensor_view(transpose)->shape[0] == 3);
+ * assert(dlb_tensor_is_contiguous(second) && !dlb_tensor_is_contiguous(transpose));
+ * assert(dlb_tensor_nbytes(transpose) == 24 && dlb_tensor_flags(transpose) == 0);
+ * dlb_tensor_free(transpose);
+ * dlb_tensor_free(second);
+ * ```
  */
 DLB_API dlb_tensor *dlb_tensor_share(const dlb_tensor *tensor);
 
 /**
  * Returns another handle to the same memory, described by `desc`: a part of it, a transpose,
- * another element type. No data is copied; shape and strides of `desc` are. The elements that
- * `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the
- * same device; the first one is at `data + byte_offset` of `desc` (where `data` is the handle of a
- * buffer, it is the tensor's own), and NULL `strides` mean row-major. The new handle is read-only
- * if `tensor` is, and elements below a byte are padded if those of `tensor` are.
+ * another element type. No data is copied; `shape` and `strides` of `desc` are. The first element
+ * is at `data + byte_offset` of `desc`, and NULL `strides` mean row-major. The device of `desc`
+ * must be that of `tensor`, and its elements must lie within the bytes from the lowest to the
+ * highest element of `tensor`. On a device whose buffers have handles (Metal, OpenCL, Vulkan,
+ * WebGPU), `data` must be the handle of the buffer of `tensor`. The new handle is read-only if
+ * `tensor` is read-only. Elements of less than a byte are padded if those of `tensor` are padded.
  *
  * Ownership: borrows both; returns new, free with dlb_tensor_free().
  */
@@ -296,12 +352,13 @@ DLB_API void dlb_tensor_free(dlb_tensor *tensor);
 
 /**
  * Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),
- * element type and device; NULL for NULL. `data` is NULL when there are no elements, and else an
- * address of the tensor's device with a `byte_offset` of 0. On a device whose buffers have handles
- * (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` are as they came. Strides that reach
- * no element (those of dimensions of size 1, and all if there are no elements) are positive. The
- * memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller
- * must not write shape and strides.
+ * element type and device; NULL for NULL. `data` is the address of the first element on the
+ * tensor's device, or NULL if there are no elements, and `byte_offset` is 0. On a device whose
+ * buffers have handles (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` have the values
+ * that the tensor was made with. Strides that reach no element (those of dimensions of size 1, and
+ * all strides of a tensor without elements) are positive. The memory may be written unless
+ * dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write `shape` and
+ * `strides`.
  *
  * Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
  */
@@ -333,17 +390,43 @@ DLB_API bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
 /**
  * Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
  * that frees the last handle. The memory may be written unless the flags of the struct have
- * DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.
- * Every byte from the lowest to the highest element, the bytes between the elements included, is
- * initialised and valid until the deleter is called. All numbers are copied during the call and
- * checked in the copy: what the producer writes into the struct later changes nothing.
+ * DLPACK_FLAG_BITMASK_READ_ONLY. `strides` may be NULL (row-major); the first element is at
+ * `data + byte_offset`. Every byte from the lowest to the highest element, the bytes between the
+ * elements included, must be initialised, and valid until the deleter is called. All numbers are
+ * copied during the call and checked in the copy, so later changes of the struct have no effect.
  *
- * A struct that this library made is unwrapped and freed at once, unless it was changed. Any other
- * struct is not written, except for its deleter: until the struct is released, a deleter that does
- * nothing replaces it, so that a second import or release by mistake is noticed while a handle to
- * the memory exists. (A struct without a deleter may be a constant, and is not written.)
+ * A struct that this library made is unwrapped and freed at once, unless it was changed. In any
+ * other struct the library writes only the deleter: until the struct is released, it is replaced
+ * by a function that does nothing, so that the library can refuse a second import of the struct,
+ * and a second call of the deleter has no effect. (A struct without a deleter may be a constant,
+ * and is not written.)
  *
  * Ownership: consumes `source`; returns new, free with dlb_tensor_free().
+ *
+ * Example of the functions for DLPack structs:
+ *
+ * ```c
+ * int64_t shape[] = {2, 3};
+ * DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+ * dlb_tensor *tensor = NULL, *back = NULL;
+ * struct DLManagedTensorVersioned *shared = NULL, *moved = NULL;
+ * dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);
+ * assert(status == DLB_OK);
+ *
+ * // One more owner of the memory, for a consumer, which calls the deleter once.
+ * status = dlb_tensor_share_dlpack(tensor, &shared, NULL);
+ * assert(status == DLB_OK && shared->dl_tensor.data == dlb_tensor_view(tensor)->data);
+ * shared->deleter(shared);
+ *
+ * // The handle moves into a struct, and the struct into a handle. On failure of the import the
+ * // struct still belongs to the caller, which must call the deleter.
+ * status = dlb_tensor_into_dlpack(tensor, &moved, NULL);
+ * assert(status == DLB_OK);
+ * status = dlb_tensor_from_dlpack(moved, &back, NULL);
+ * if (status != DLB_OK && moved->deleter != NULL) moved->deleter(moved);
+ * assert(status == DLB_OK && dlb_tensor_view(back)->shape[1] == 3);
+ * dlb_tensor_free(back);
+ * ```
  */
 DLB_API
 dlb_status dlb_tensor_from_dlpack(struct DLManagedTensorVersioned *source,
@@ -351,10 +434,10 @@ dlb_status dlb_tensor_from_dlpack(struct DLManagedTensorVersioned *source,
                                   dlb_error **error);
 
 /**
- * Consumes a DLPack struct of the older type, as dlb_tensor_from_dlpack() does. The older struct
- * has no flags, so its memory counts as read-only, as for NumPy, unless this library made the
- * struct and it was not changed. (If you know that the memory may be written, pass the struct's
- * `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)
+ * Consumes a DLPack struct of the older type, which has neither version nor flags. The memory is
+ * read-only, as it is for NumPy, unless this library made the struct and the struct was not
+ * changed. (If you know that the memory may be written, pass the struct's `dl_tensor`, and the
+ * struct as `owner`, to dlb_tensor_from_memory().) dlb_tensor_from_dlpack() describes the rest.
  *
  * Ownership: consumes `source`; returns new, free with dlb_tensor_free().
  */
@@ -376,7 +459,8 @@ dlb_status dlb_tensor_share_dlpack(const dlb_tensor *tensor,
                                    dlb_error **error);
 
 /**
- * Moves a handle into a DLPack struct, as dlb_tensor_share_dlpack() and dlb_tensor_free() in one.
+ * Moves a handle into a DLPack struct. The effect is that of dlb_tensor_share_dlpack() followed by
+ * dlb_tensor_free(). No data is copied.
  *
  * Ownership: consumes `tensor`; returns new, call its deleter.
  */
@@ -387,7 +471,7 @@ dlb_status dlb_tensor_into_dlpack(dlb_tensor *tensor,
 
 /**
  * Makes a DLPack struct of the older type that is one more owner of the memory. No data is copied.
- * Refuses read-only memory, for which that struct has no flag.
+ * Refuses read-only memory, because the older struct has no flag for it.
  *
  * Ownership: borrows `tensor`; returns new, call its deleter.
  */
@@ -397,8 +481,8 @@ dlb_status dlb_tensor_share_dlpack_legacy(const dlb_tensor *tensor,
                                           dlb_error **error);
 
 /**
- * Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and
- * dlb_tensor_free() in one.
+ * Moves a handle into a DLPack struct of the older type. The effect is that of
+ * dlb_tensor_share_dlpack_legacy() followed by dlb_tensor_free(). No data is copied.
  *
  * Ownership: consumes `tensor`; returns new, call its deleter.
  */
@@ -408,18 +492,43 @@ dlb_status dlb_tensor_into_dlpack_legacy(dlb_tensor *tensor,
                                          dlb_error **error);
 
 /**
- * Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element
- * is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to the
- * highest element, the bytes between the elements included, is initialised and stays valid until
- * `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is
- * for memory that outlives every handle.
+ * Wraps memory that `desc` describes. No data is copied; `shape` and `strides` are. The first
+ * element is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to
+ * the highest element, the bytes between the elements included, must be initialised and stay valid
+ * until the library calls `release(owner)`: once, on the thread that frees the last handle. Pass a
+ * NULL `release` for memory that outlives every handle.
  *
  * `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and
- * DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole
- * byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and
+ * DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element of less than a byte occupies a
+ * whole byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and
  * ignored; other bits are refused.
  *
  * Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free().
+ *
+ * Example of the functions for memory:
+ *
+ * ```c
+ * int64_t shape[] = {2, 3}, strides[] = {4, 1}; // 2 rows of 3 numbers, one number of padding each
+ * float *buffer = calloc(8, sizeof *buffer);
+ * DLTensor desc = {buffer, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
+ * dlb_tensor *wrapped = NULL, *fresh = NULL;
+ * const void *data = NULL;
+ * void *writable = NULL;
+ * dlb_status status = dlb_tensor_from_memory(&desc, 0, buffer, free, &wrapped, NULL);
+ * if (status != DLB_OK) free(buffer); // on failure `buffer` still belongs to the caller
+ * assert(status == DLB_OK);
+ * status = dlb_tensor_data(wrapped, &data, NULL);
+ * assert(status == DLB_OK && data == buffer);
+ *
+ * desc.strides = NULL; // row-major, in new memory of the library
+ * status = dlb_tensor_empty(&desc, &fresh, NULL);
+ * assert(status == DLB_OK);
+ * status = dlb_tensor_data_mut(fresh, &writable, NULL);
+ * assert(status == DLB_OK);
+ * ((float *)writable)[5] = 7; // the last element
+ * dlb_tensor_free(fresh);
+ * dlb_tensor_free(wrapped); // calls free(buffer)
+ * ```
  */
 DLB_API
 dlb_status dlb_tensor_from_memory(const DLTensor *desc,
@@ -431,9 +540,9 @@ dlb_status dlb_tensor_from_memory(const DLTensor *desc,
 
 /**
  * Makes a tensor in new memory of the host, with the shape, strides and element type of `desc`.
- * `data` and `byte_offset` of `desc` are ignored. Its `device` must be the CPU:
- * dlb_tensor_to_device() copies to other devices. NULL `strides` mean row-major; others may leave
- * gaps and be negative, but must neither overlap nor interleave. The contents are unspecified; the
+ * `data` and `byte_offset` of `desc` are ignored. `device` must be the CPU: dlb_tensor_to_device()
+ * copies to other devices. NULL `strides` mean row-major. Other strides may leave gaps and be
+ * negative, but elements must neither overlap nor interleave. The contents are unspecified; the
  * memory is aligned to 256 bytes.
  *
  * Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); no other handle has the
@@ -461,12 +570,40 @@ DLB_API dlb_status dlb_tensor_data(const dlb_tensor *tensor, const void **out, d
 DLB_API dlb_status dlb_tensor_data_mut(dlb_tensor *tensor, void **out, dlb_error **error);
 
 /**
- * Copies the data into new memory on the same device, laid out as `memory_format` (one of
- * DLB_MEMORY_FORMAT_*) says. The new memory may be written, even if that of `tensor` is read-only.
- * `stream` is as for dlb_tensor_to_device().
+ * Copies the data into new memory on the same device, in the layout `memory_format` (one of
+ * DLB_MEMORY_FORMAT_*). The copy may be written, even if `tensor` is read-only. `stream` has the
+ * meaning that it has for dlb_tensor_to_device().
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the
  * memory.
+ *
+ * Example of the functions that copy:
+ *
+ * ```c
+ * static const float columns[] = {0, 1, 2, 3, 4, 5}; // 3 columns of 2 numbers each
+ * int64_t shape[] = {2, 3}, strides[] = {1, 2};
+ * DLTensor desc = {(void *)columns, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
+ * dlb_tensor *source = NULL, *clone = NULL, *target = NULL;
+ * const float *copied;
+ * dlb_status status =
+ *     dlb_tensor_from_memory(&desc, DLPACK_FLAG_BITMASK_READ_ONLY, NULL, NULL, &source, NULL);
+ * assert(status == DLB_OK);
+ * status =
+ *     dlb_tensor_clone(source, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, NULL);
+ * assert(status == DLB_OK && dlb_tensor_view(clone)->strides[0] == 3); // row-major, may be written
+ *
+ * // A target that is allocated once serves for many copies.
+ * desc.strides = NULL;
+ * status = dlb_tensor_empty(&desc, &target, NULL);
+ * assert(status == DLB_OK);
+ * status = dlb_tensor_copy_into(source, target, DLB_STREAM_NO_SYNC, NULL);
+ * assert(status == DLB_OK);
+ * copied = dlb_tensor_view(target)->data;
+ * assert(copied[0] == 0 && copied[1] == 2 && copied[3] == 1);
+ * dlb_tensor_free(target);
+ * dlb_tensor_free(clone);
+ * dlb_tensor_free(source);
+ * ```
  */
 DLB_API
 dlb_status dlb_tensor_clone(const dlb_tensor *tensor,
@@ -477,11 +614,12 @@ dlb_status dlb_tensor_clone(const dlb_tensor *tensor,
 
 /**
  * Copies the elements of `source` to those of `target`. Shapes and element types must be equal;
- * strides may differ. Bytes between the elements of `target` are not written. Packed elements
- * below a byte are copied only between contiguous tensors, and then the last byte is copied whole.
- * Refuses a target that is read-only, overlaps itself or interleaves its elements, or shares
- * memory with `source`. `stream` is as for dlb_tensor_to_device(): host memory is no longer in use
- * when the function returns, and a target on a device is complete in the order of `stream`.
+ * strides may differ. Bytes between the elements of `target` are not written. Packed elements of
+ * less than a byte are copied only between contiguous tensors, and the last byte is copied whole.
+ * Refuses a target that is read-only, whose elements overlap or interleave, or that shares memory
+ * with `source`. `stream` has the meaning that it has for dlb_tensor_to_device(): the library does
+ * not use host memory after the function has returned, and a target on a device is complete in the
+ * order of `stream`.
  *
  * Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of
  * `target` during the copy.
@@ -498,12 +636,35 @@ dlb_status dlb_tensor_copy_into(const dlb_tensor *source,
  * host.
  *
  * `stream` is a stream of the CUDA device that takes part (of the source's device, if both are
- * CUDA devices). Host memory on either side is no longer in use when the function returns; a copy
- * on a device is complete in the order of `stream`, which must exist until the copy, and every
- * tensor made from its memory, is freed.
+ * CUDA devices). The library does not use host memory after the function has returned. A copy on a
+ * device is complete in the order of `stream`, which must exist until the copy, and every tensor
+ * made from its memory, is freed.
  *
  * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the
  * memory.
+ *
+ * Example of the functions for devices:
+ *
+ * ```c
+ * int64_t shape[] = {2, 3};
+ * DLDevice cpu = {kDLCPU, 0}, cuda = {kDLCUDA, 0};
+ * DLTensor desc = {NULL, cpu, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+ * dlb_tensor *tensor = NULL, *on_device = NULL;
+ * dlb_error *error = NULL;
+ * dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);
+ * assert(status == DLB_OK);
+ * status = dlb_tensor_to_device(tensor, cuda, DLB_STREAM_LEGACY_DEFAULT, &on_device, &error);
+ * if (status != DLB_OK) { // no CUDA in this build or on this machine: stay on the host
+ *   puts(dlb_error_message(error));
+ *   dlb_error_free(error);
+ *   on_device = dlb_tensor_share(tensor);
+ * }
+ * dlb_tensor_free(tensor);
+ * // To the host: one copy from a device, and the same handle if the memory is there already.
+ * status = dlb_tensor_into_device(on_device, cpu, DLB_STREAM_LEGACY_DEFAULT, &on_device, NULL);
+ * assert(status == DLB_OK && dlb_tensor_view(on_device)->device.device_type == kDLCPU);
+ * dlb_tensor_free(on_device);
+ * ```
  */
 DLB_API
 dlb_status dlb_tensor_to_device(const dlb_tensor *tensor,
@@ -513,9 +674,9 @@ dlb_status dlb_tensor_to_device(const dlb_tensor *tensor,
                                 dlb_error **error);
 
 /**
- * Moves a tensor to a device: returns it unchanged if its memory is there already (for the CPU,
- * pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`
- * may point to the variable that holds `tensor`.
+ * Moves a tensor to a device. Returns the handle unchanged if the memory is on the device already
+ * (pinned memory counts as memory of the CPU). Otherwise makes one copy, as dlb_tensor_to_device()
+ * does, and frees the handle. `out` may point to the variable that holds `tensor`.
  *
  * Ownership: consumes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
  */
@@ -527,16 +688,38 @@ dlb_status dlb_tensor_into_device(dlb_tensor *tensor,
                                   dlb_error **error);
 
 /**
- * Makes the contents ready for use on a stream: work that is put on `stream` from now on waits for
- * the contents. When the memory is released, it is not reused before the work that is on `stream`
- * by then is done, which is what PyTorch's Tensor.record_stream does.
+ * Makes the contents ready for use on a stream: work that is put on `stream` after this call waits
+ * for the contents. When the memory is released, it is not reused before the work that is on
+ * `stream` at that time is done, as with PyTorch's Tensor.record_stream.
  *
- * Call it with the consumer's stream before you hand device memory to a consumer, for instance as
- * a DLPack struct. Without it the contents are ready on the legacy default stream only. `stream`
- * must exist until the tensor, and every tensor made from its memory, is released. Does nothing
- * for host memory, and with DLB_STREAM_NO_SYNC.
+ * Call it with the consumer's stream before you pass device memory to a consumer, for instance as
+ * a DLPack struct. Without this call the contents are ready on the legacy default stream only.
+ * `stream` must exist until the tensor, and every tensor made from its memory, is freed. Does
+ * nothing for host memory, and with DLB_STREAM_NO_SYNC.
  *
  * Ownership: borrows `tensor`.
+ *
+ * Example of the functions for streams. On the host they do nothing, so the same code serves for
+ * tensors of every device:
+ *
+ * ```c
+ * int64_t shape[] = {2, 3};
+ * int64_t stream = DLB_STREAM_LEGACY_DEFAULT; // or a CUstream: (int64_t)(intptr_t)handle
+ * DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+ * dlb_tensor *tensor = NULL;
+ * dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);
+ * assert(status == DLB_OK);
+ * // Another library fills the memory on `stream`: what dlbridge does with it comes later.
+ * status = dlb_tensor_wait_stream(tensor, stream, NULL);
+ * assert(status == DLB_OK);
+ * // Another library reads the memory on `stream`: its work waits for that of dlbridge.
+ * status = dlb_tensor_record_stream(tensor, stream, NULL);
+ * assert(status == DLB_OK);
+ * // The host waits for all work on `stream`.
+ * status = dlb_synchronize(dlb_tensor_view(tensor)->device, stream, NULL);
+ * assert(status == DLB_OK);
+ * dlb_tensor_free(tensor);
+ * ```
  */
 DLB_API
 dlb_status dlb_tensor_record_stream(const dlb_tensor *tensor,
@@ -544,12 +727,13 @@ dlb_status dlb_tensor_record_stream(const dlb_tensor *tensor,
                                     dlb_error **error);
 
 /**
- * Makes the library wait for a stream: everything that it does with the tensor's memory from now
- * on comes after the work that is on `stream` by now, as after Stream.wait_stream of PyTorch.
+ * Makes the library wait for a stream: all its work on the tensor's memory after this call comes
+ * after the work that is on `stream` at the time of the call, as with PyTorch's
+ * Stream.wait_stream.
  *
  * Call it for device memory that was imported while a producer still fills it on `stream`. Without
- * it the memory counts as filled in the order of the legacy default stream. Does nothing for host
- * memory, and with DLB_STREAM_NO_SYNC.
+ * this call the library assumes that the memory is filled in the order of the legacy default
+ * stream. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.
  *
  * Ownership: borrows `tensor`.
  */
@@ -559,10 +743,10 @@ dlb_status dlb_tensor_wait_stream(const dlb_tensor *tensor,
                                   dlb_error **error);
 
 /**
- * Blocks until all work that was put on a stream of a device is done. Returns at once for the
- * host.
+ * Blocks until all work that was put on a stream of a device is done. Does nothing for the host,
+ * and with DLB_STREAM_NO_SYNC.
  *
- * Ownership: nothing changes hands.
+ * Ownership: none.
  */
 DLB_API dlb_status dlb_synchronize(DLDevice device, int64_t stream, dlb_error **error);
 

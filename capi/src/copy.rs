@@ -12,7 +12,7 @@ use crate::error::{
 use crate::handle::{Handle, dlb_tensor};
 use crate::stream;
 
-/// Keeps the order of the strides and closes gaps, as `torch.clone` does.
+/// The copy keeps the order of the source's strides and has no gaps, as after `torch.clone`.
 pub const DLB_MEMORY_FORMAT_PRESERVE: i32 = 0;
 /// Row-major.
 pub const DLB_MEMORY_FORMAT_CONTIGUOUS: i32 = 1;
@@ -21,12 +21,40 @@ pub const DLB_MEMORY_FORMAT_CHANNELS_LAST: i32 = 2;
 /// NDHWC: for shape (N, C, D, H, W), channels have stride 1.
 pub const DLB_MEMORY_FORMAT_CHANNELS_LAST_3D: i32 = 3;
 
-/// Copies the data into new memory on the same device, laid out as `memory_format` (one of
-/// DLB_MEMORY_FORMAT_*) says. The new memory may be written, even if that of `tensor` is read-only.
-/// `stream` is as for dlb_tensor_to_device().
+/// Copies the data into new memory on the same device, in the layout `memory_format` (one of
+/// DLB_MEMORY_FORMAT_*). The copy may be written, even if `tensor` is read-only. `stream` has the
+/// meaning that it has for dlb_tensor_to_device().
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the
 /// memory.
+///
+/// Example of the functions that copy:
+///
+/// ```c
+/// static const float columns[] = {0, 1, 2, 3, 4, 5}; // 3 columns of 2 numbers each
+/// int64_t shape[] = {2, 3}, strides[] = {1, 2};
+/// DLTensor desc = {(void *)columns, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
+/// dlb_tensor *source = NULL, *clone = NULL, *target = NULL;
+/// const float *copied;
+/// dlb_status status =
+///     dlb_tensor_from_memory(&desc, DLPACK_FLAG_BITMASK_READ_ONLY, NULL, NULL, &source, NULL);
+/// assert(status == DLB_OK);
+/// status =
+///     dlb_tensor_clone(source, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, NULL);
+/// assert(status == DLB_OK && dlb_tensor_view(clone)->strides[0] == 3); // row-major, may be written
+///
+/// // A target that is allocated once serves for many copies.
+/// desc.strides = NULL;
+/// status = dlb_tensor_empty(&desc, &target, NULL);
+/// assert(status == DLB_OK);
+/// status = dlb_tensor_copy_into(source, target, DLB_STREAM_NO_SYNC, NULL);
+/// assert(status == DLB_OK);
+/// copied = dlb_tensor_view(target)->data;
+/// assert(copied[0] == 0 && copied[1] == 2 && copied[3] == 1);
+/// dlb_tensor_free(target);
+/// dlb_tensor_free(clone);
+/// dlb_tensor_free(source);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_clone(
     tensor: Option<&dlb_tensor>,
@@ -66,11 +94,12 @@ fn named_format(memory_format: i32) -> Result<MemoryFormat, Failure> {
 }
 
 /// Copies the elements of `source` to those of `target`. Shapes and element types must be equal;
-/// strides may differ. Bytes between the elements of `target` are not written. Packed elements
-/// below a byte are copied only between contiguous tensors, and then the last byte is copied whole.
-/// Refuses a target that is read-only, overlaps itself or interleaves its elements, or shares
-/// memory with `source`. `stream` is as for dlb_tensor_to_device(): host memory is no longer in use
-/// when the function returns, and a target on a device is complete in the order of `stream`.
+/// strides may differ. Bytes between the elements of `target` are not written. Packed elements of
+/// less than a byte are copied only between contiguous tensors, and the last byte is copied whole.
+/// Refuses a target that is read-only, whose elements overlap or interleave, or that shares memory
+/// with `source`. `stream` has the meaning that it has for dlb_tensor_to_device(): the library does
+/// not use host memory after the function has returned, and a target on a device is complete in the
+/// order of `stream`.
 ///
 /// Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of
 /// `target` during the copy.
@@ -99,7 +128,8 @@ pub extern "C" fn dlb_tensor_copy_into(
             // memory, and this package makes no Rust view of it.
             None => unsafe { source.copy_into_unchecked(&target) },
             #[cfg(feature = "cuda")]
-            // SAFETY: same as above.
+            // SAFETY: the caller of the C function guarantees that no other code uses the target's
+            // memory, and this package makes no Rust view of it.
             Some(stream) => unsafe { source.copy_into_unchecked_on(&target, &stream) },
         })
         .or_else(|error| {

@@ -17,12 +17,35 @@ use crate::stream;
 /// host.
 ///
 /// `stream` is a stream of the CUDA device that takes part (of the source's device, if both are
-/// CUDA devices). Host memory on either side is no longer in use when the function returns; a copy
-/// on a device is complete in the order of `stream`, which must exist until the copy, and every
-/// tensor made from its memory, is freed.
+/// CUDA devices). The library does not use host memory after the function has returned. A copy on a
+/// device is complete in the order of `stream`, which must exist until the copy, and every tensor
+/// made from its memory, is freed.
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the
 /// memory.
+///
+/// Example of the functions for devices:
+///
+/// ```c
+/// int64_t shape[] = {2, 3};
+/// DLDevice cpu = {kDLCPU, 0}, cuda = {kDLCUDA, 0};
+/// DLTensor desc = {NULL, cpu, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+/// dlb_tensor *tensor = NULL, *on_device = NULL;
+/// dlb_error *error = NULL;
+/// dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);
+/// assert(status == DLB_OK);
+/// status = dlb_tensor_to_device(tensor, cuda, DLB_STREAM_LEGACY_DEFAULT, &on_device, &error);
+/// if (status != DLB_OK) { // no CUDA in this build or on this machine: stay on the host
+///   puts(dlb_error_message(error));
+///   dlb_error_free(error);
+///   on_device = dlb_tensor_share(tensor);
+/// }
+/// dlb_tensor_free(tensor);
+/// // To the host: one copy from a device, and the same handle if the memory is there already.
+/// status = dlb_tensor_into_device(on_device, cpu, DLB_STREAM_LEGACY_DEFAULT, &on_device, NULL);
+/// assert(status == DLB_OK && dlb_tensor_view(on_device)->device.device_type == kDLCPU);
+/// dlb_tensor_free(on_device);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_to_device(
     tensor: Option<&dlb_tensor>,
@@ -39,9 +62,9 @@ pub extern "C" fn dlb_tensor_to_device(
     })
 }
 
-/// Moves a tensor to a device: returns it unchanged if its memory is there already (for the CPU,
-/// pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`
-/// may point to the variable that holds `tensor`.
+/// Moves a tensor to a device. Returns the handle unchanged if the memory is on the device already
+/// (pinned memory counts as memory of the CPU). Otherwise makes one copy, as dlb_tensor_to_device()
+/// does, and frees the handle. `out` may point to the variable that holds `tensor`.
 ///
 /// Ownership: consumes `tensor`; returns that handle or a new one, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -71,16 +94,38 @@ pub extern "C" fn dlb_tensor_into_device(
     })
 }
 
-/// Makes the contents ready for use on a stream: work that is put on `stream` from now on waits for
-/// the contents. When the memory is released, it is not reused before the work that is on `stream`
-/// by then is done, which is what PyTorch's Tensor.record_stream does.
+/// Makes the contents ready for use on a stream: work that is put on `stream` after this call waits
+/// for the contents. When the memory is released, it is not reused before the work that is on
+/// `stream` at that time is done, as with PyTorch's Tensor.record_stream.
 ///
-/// Call it with the consumer's stream before you hand device memory to a consumer, for instance as
-/// a DLPack struct. Without it the contents are ready on the legacy default stream only. `stream`
-/// must exist until the tensor, and every tensor made from its memory, is released. Does nothing
-/// for host memory, and with DLB_STREAM_NO_SYNC.
+/// Call it with the consumer's stream before you pass device memory to a consumer, for instance as
+/// a DLPack struct. Without this call the contents are ready on the legacy default stream only.
+/// `stream` must exist until the tensor, and every tensor made from its memory, is freed. Does
+/// nothing for host memory, and with DLB_STREAM_NO_SYNC.
 ///
 /// Ownership: borrows `tensor`.
+///
+/// Example of the functions for streams. On the host they do nothing, so the same code serves for
+/// tensors of every device:
+///
+/// ```c
+/// int64_t shape[] = {2, 3};
+/// int64_t stream = DLB_STREAM_LEGACY_DEFAULT; // or a CUstream: (int64_t)(intptr_t)handle
+/// DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+/// dlb_tensor *tensor = NULL;
+/// dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);
+/// assert(status == DLB_OK);
+/// // Another library fills the memory on `stream`: what dlbridge does with it comes later.
+/// status = dlb_tensor_wait_stream(tensor, stream, NULL);
+/// assert(status == DLB_OK);
+/// // Another library reads the memory on `stream`: its work waits for that of dlbridge.
+/// status = dlb_tensor_record_stream(tensor, stream, NULL);
+/// assert(status == DLB_OK);
+/// // The host waits for all work on `stream`.
+/// status = dlb_synchronize(dlb_tensor_view(tensor)->device, stream, NULL);
+/// assert(status == DLB_OK);
+/// dlb_tensor_free(tensor);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_record_stream(
     tensor: Option<&dlb_tensor>,
@@ -97,12 +142,13 @@ pub extern "C" fn dlb_tensor_record_stream(
     })
 }
 
-/// Makes the library wait for a stream: everything that it does with the tensor's memory from now
-/// on comes after the work that is on `stream` by now, as after Stream.wait_stream of PyTorch.
+/// Makes the library wait for a stream: all its work on the tensor's memory after this call comes
+/// after the work that is on `stream` at the time of the call, as with PyTorch's
+/// Stream.wait_stream.
 ///
 /// Call it for device memory that was imported while a producer still fills it on `stream`. Without
-/// it the memory counts as filled in the order of the legacy default stream. Does nothing for host
-/// memory, and with DLB_STREAM_NO_SYNC.
+/// this call the library assumes that the memory is filled in the order of the legacy default
+/// stream. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.
 ///
 /// Ownership: borrows `tensor`.
 #[unsafe(no_mangle)]
@@ -121,10 +167,10 @@ pub extern "C" fn dlb_tensor_wait_stream(
     })
 }
 
-/// Blocks until all work that was put on a stream of a device is done. Returns at once for the
-/// host.
+/// Blocks until all work that was put on a stream of a device is done. Does nothing for the host,
+/// and with DLB_STREAM_NO_SYNC.
 ///
-/// Ownership: nothing changes hands.
+/// Ownership: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_synchronize(
     device: DLDevice,

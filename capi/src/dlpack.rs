@@ -15,13 +15,14 @@ use crate::handle::{Handle, HandleSource, dlb_tensor};
 /// `source_of` is the variant of [`HandleSource`] for structs of type `M`.
 ///
 /// # Safety
-/// * As for [`Imported::new`].
+/// * The preconditions of [`Imported::new`] hold for `source`: the caller owns a valid struct, and
+///   the struct describes initialised memory that stays valid until the deleter is called.
 #[inline]
 unsafe fn import<M: ManagedStruct>(
     source: NonNull<M>,
     source_of: fn(ManagedTensor<M>) -> HandleSource,
 ) -> Result<Handle, Failure> {
-    // SAFETY: the precondition is that of `Imported::new`.
+    // SAFETY: the caller of `import` guarantees the preconditions of `Imported::new`.
     match unsafe { Imported::new(source) } {
         Ok(imported) => Ok(Handle::from_imported(imported, source_of)),
         Err(rejected) => {
@@ -32,7 +33,7 @@ unsafe fn import<M: ManagedStruct>(
     }
 }
 
-/// Why a tensor does not go into the older struct.
+/// The failure for a tensor that the older struct cannot describe.
 #[cold]
 fn refuse_legacy_export(rejected: Rejected<Tensor>) -> Failure {
     match rejected.into_error() {
@@ -47,17 +48,43 @@ fn refuse_legacy_export(rejected: Rejected<Tensor>) -> Failure {
 
 /// Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread
 /// that frees the last handle. The memory may be written unless the flags of the struct have
-/// DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.
-/// Every byte from the lowest to the highest element, the bytes between the elements included, is
-/// initialised and valid until the deleter is called. All numbers are copied during the call and
-/// checked in the copy: what the producer writes into the struct later changes nothing.
+/// DLPACK_FLAG_BITMASK_READ_ONLY. `strides` may be NULL (row-major); the first element is at
+/// `data + byte_offset`. Every byte from the lowest to the highest element, the bytes between the
+/// elements included, must be initialised, and valid until the deleter is called. All numbers are
+/// copied during the call and checked in the copy, so later changes of the struct have no effect.
 ///
-/// A struct that this library made is unwrapped and freed at once, unless it was changed. Any other
-/// struct is not written, except for its deleter: until the struct is released, a deleter that does
-/// nothing replaces it, so that a second import or release by mistake is noticed while a handle to
-/// the memory exists. (A struct without a deleter may be a constant, and is not written.)
+/// A struct that this library made is unwrapped and freed at once, unless it was changed. In any
+/// other struct the library writes only the deleter: until the struct is released, it is replaced
+/// by a function that does nothing, so that the library can refuse a second import of the struct,
+/// and a second call of the deleter has no effect. (A struct without a deleter may be a constant,
+/// and is not written.)
 ///
 /// Ownership: consumes `source`; returns new, free with dlb_tensor_free().
+///
+/// Example of the functions for DLPack structs:
+///
+/// ```c
+/// int64_t shape[] = {2, 3};
+/// DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+/// dlb_tensor *tensor = NULL, *back = NULL;
+/// struct DLManagedTensorVersioned *shared = NULL, *moved = NULL;
+/// dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);
+/// assert(status == DLB_OK);
+///
+/// // One more owner of the memory, for a consumer, which calls the deleter once.
+/// status = dlb_tensor_share_dlpack(tensor, &shared, NULL);
+/// assert(status == DLB_OK && shared->dl_tensor.data == dlb_tensor_view(tensor)->data);
+/// shared->deleter(shared);
+///
+/// // The handle moves into a struct, and the struct into a handle. On failure of the import the
+/// // struct still belongs to the caller, which must call the deleter.
+/// status = dlb_tensor_into_dlpack(tensor, &moved, NULL);
+/// assert(status == DLB_OK);
+/// status = dlb_tensor_from_dlpack(moved, &back, NULL);
+/// if (status != DLB_OK && moved->deleter != NULL) moved->deleter(moved);
+/// assert(status == DLB_OK && dlb_tensor_view(back)->shape[1] == 3);
+/// dlb_tensor_free(back);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_from_dlpack(
     source: Option<NonNull<DLManagedTensorVersioned>>,
@@ -66,18 +93,18 @@ pub extern "C" fn dlb_tensor_from_dlpack(
 ) -> dlb_status {
     guard(error, || {
         let (source, out) = (source.required("source")?, out.required("out")?);
-        // SAFETY: the caller of the C function owns a valid struct and guarantees what it says;
-        // this package makes no Rust view of the memory.
+        // SAFETY: the caller of the C function owns a valid struct and guarantees that the memory
+        // is as the struct describes it; this package makes no Rust view of the memory.
         let handle = unsafe { import(source, HandleSource::Managed) }?;
         out.write(handle.into_raw());
         Ok(())
     })
 }
 
-/// Consumes a DLPack struct of the older type, as dlb_tensor_from_dlpack() does. The older struct
-/// has no flags, so its memory counts as read-only, as for NumPy, unless this library made the
-/// struct and it was not changed. (If you know that the memory may be written, pass the struct's
-/// `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)
+/// Consumes a DLPack struct of the older type, which has neither version nor flags. The memory is
+/// read-only, as it is for NumPy, unless this library made the struct and the struct was not
+/// changed. (If you know that the memory may be written, pass the struct's `dl_tensor`, and the
+/// struct as `owner`, to dlb_tensor_from_memory().) dlb_tensor_from_dlpack() describes the rest.
 ///
 /// Ownership: consumes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -88,8 +115,8 @@ pub extern "C" fn dlb_tensor_from_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (source, out) = (source.required("source")?, out.required("out")?);
-        // SAFETY: the caller of the C function owns a valid struct and guarantees what it says;
-        // this package makes no Rust view of the memory.
+        // SAFETY: the caller of the C function owns a valid struct and guarantees that the memory
+        // is as the struct describes it; this package makes no Rust view of the memory.
         let handle = unsafe { import(source, HandleSource::ManagedLegacy) }?;
         out.write(handle.into_raw());
         Ok(())
@@ -114,7 +141,8 @@ pub extern "C" fn dlb_tensor_share_dlpack(
     })
 }
 
-/// Moves a handle into a DLPack struct, as dlb_tensor_share_dlpack() and dlb_tensor_free() in one.
+/// Moves a handle into a DLPack struct. The effect is that of dlb_tensor_share_dlpack() followed by
+/// dlb_tensor_free(). No data is copied.
 ///
 /// Ownership: consumes `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]
@@ -136,7 +164,7 @@ pub extern "C" fn dlb_tensor_into_dlpack(
 }
 
 /// Makes a DLPack struct of the older type that is one more owner of the memory. No data is copied.
-/// Refuses read-only memory, for which that struct has no flag.
+/// Refuses read-only memory, because the older struct has no flag for it.
 ///
 /// Ownership: borrows `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]
@@ -153,8 +181,8 @@ pub extern "C" fn dlb_tensor_share_dlpack_legacy(
     })
 }
 
-/// Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and
-/// dlb_tensor_free() in one.
+/// Moves a handle into a DLPack struct of the older type. The effect is that of
+/// dlb_tensor_share_dlpack_legacy() followed by dlb_tensor_free(). No data is copied.
 ///
 /// Ownership: consumes `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]

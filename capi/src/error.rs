@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dlbridge::Error;
 
-/// The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are
-/// reserved.
+/// The result of a call: DLB_OK or one of DLB_ERROR_*. A value is never given a second meaning; 9
+/// and 12 are reserved.
 pub type dlb_status = i32;
 
 /// The call succeeded.
@@ -21,27 +21,27 @@ pub const DLB_ERROR_INVALID_ARGUMENT: dlb_status = 2;
 /// The DLPack major version of the struct is not supported. The struct was not changed: call its
 /// deleter.
 pub const DLB_ERROR_VERSION: dlb_status = 3;
-/// The element type is not the one needed, or the target does not support it.
+/// The element type is not the expected one, or the target library does not support it.
 pub const DLB_ERROR_DTYPE: dlb_status = 4;
 /// The device is unknown, or the function does not support it.
 pub const DLB_ERROR_DEVICE: dlb_status = 5;
-/// Shape and strides do not fit: the wrong shape or rank, overflow, overlap, gaps.
+/// Shape and strides are not usable here: a wrong shape or rank, an overflow, an overlap, gaps.
 pub const DLB_ERROR_LAYOUT: dlb_status = 6;
 /// The memory may not be written.
 pub const DLB_ERROR_READ_ONLY: dlb_status = 7;
-/// The host cannot read the memory. The message names the device and the remedy.
+/// The host cannot read the memory. The message names the device, and how to copy from it.
 pub const DLB_ERROR_NOT_ON_CPU: dlb_status = 8;
 /// There is not enough memory for the elements, on the host or on the device.
 pub const DLB_ERROR_OUT_OF_MEMORY: dlb_status = 10;
-/// CUDA or the device is not available on this machine, or CUDA failed: then the message has the
-/// driver's error.
+/// CUDA or the device is not available on this machine, or CUDA failed. If CUDA failed, the message
+/// contains the driver's error.
 pub const DLB_ERROR_CUDA: dlb_status = 11;
-/// This build of the library does not have the code for it; see dlb_capabilities().
+/// This build of the library does not have the code for the operation; see dlb_capabilities().
 pub const DLB_ERROR_UNSUPPORTED: dlb_status = 13;
-/// A bug in the library. Free the handles that took part.
+/// The call ran into a bug in the library. Free the handles that were passed to it.
 pub const DLB_ERROR_PANIC: dlb_status = 255;
 
-/// Why a call failed. Belongs to the caller.
+/// The reason why a call failed: a status and a message. The caller owns it.
 pub struct dlb_error {
     status: dlb_status,
     message: CString,
@@ -50,13 +50,28 @@ pub struct dlb_error {
 /// Returns the status that the failed call returned; DLB_OK for NULL.
 ///
 /// Ownership: borrows `error`.
+///
+/// Example of the functions for errors:
+///
+/// ```c
+/// int64_t shape[] = {2, -3}; // not a valid shape
+/// DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+/// dlb_tensor *tensor = NULL;
+/// dlb_error *error = NULL;
+/// dlb_status status = dlb_tensor_empty(&desc, &tensor, &error);
+/// if (status != DLB_OK) { // `tensor` was not written
+///   printf("%s: %s\n", dlb_status_name(status), dlb_error_message(error));
+///   assert(dlb_error_status(error) == status);
+///   dlb_error_free(error);
+/// }
+/// assert(status == DLB_ERROR_INVALID_ARGUMENT);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_error_status(error: Option<&dlb_error>) -> dlb_status {
     error.map_or(DLB_OK, |error| error.status)
 }
 
-/// Returns what went wrong, in one sentence of UTF-8 that names the argument and the value; "" for
-/// NULL.
+/// Returns the message, UTF-8 text that names the argument and the value; "" for NULL.
 ///
 /// Ownership: borrows `error`; returns a view that is valid until dlb_error_free().
 #[unsafe(no_mangle)]

@@ -12,7 +12,7 @@ use dlbridge::{Descriptor, Imported, ManagedStruct, ManagedTensor, Tensor};
 const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
 const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64;
 
-/// What [`dlb_tensor::view`] is until the handle is where it stays.
+/// The value of [`dlb_tensor::view`] before [`Handle::new`] writes it.
 const NO_VIEW: DLTensor = DLTensor {
     data: null_mut(),
     device: DLDevice { device_type: 0, device_id: 0 },
@@ -26,9 +26,9 @@ const NO_VIEW: DLTensor = DLTensor {
 /// A handle to one strided buffer on one device. Several handles may share a buffer, which is
 /// released with the last of them.
 pub struct dlb_tensor {
-    /// What `dlb_tensor_view` returns. `shape` and `strides` point into `source`: they are written
-    /// when the handle is where it stays, because moving a value may end the use of pointers into
-    /// it.
+    /// The result of `dlb_tensor_view`. `shape` and `strides` point into `source`, so
+    /// [`Handle::new`] writes this field after the value has been moved into its allocation: moving
+    /// a value may invalidate pointers into it.
     view: DLTensor,
     source: HandleSource,
 }
@@ -42,10 +42,11 @@ const _: () = {
 // SAFETY: `view` holds numbers and addresses that are not changed after the handle was made;
 // `source` is `Send` and `Sync`, as the constant above checks.
 unsafe impl Send for dlb_tensor {}
-// SAFETY: same as above.
+// SAFETY: `view` is not changed after the handle was made, so threads only read it; `source` is
+// `Sync`, as the constant above checks.
 unsafe impl Sync for dlb_tensor {}
 
-/// What a handle was made from, and what releases its memory.
+/// The origin of a handle, which owns the memory and releases it when it is dropped.
 ///
 /// A DLPack struct of another library is kept with a checked copy of what it described, because
 /// most structs are only passed on: no [`Tensor`] is allocated before a function needs one.
@@ -65,7 +66,7 @@ impl HandleSource {
         }
     }
 
-    /// The description in DLPack's form. The addresses lead into `self`.
+    /// The description in DLPack's form. `shape` and `strides` of the result point into `self`.
     fn as_dl_tensor(&self) -> DLTensor {
         match self {
             Self::Managed(managed) => managed.as_dl_tensor(),
@@ -113,8 +114,8 @@ impl dlb_tensor {
         let writable = self.is_writable();
         let HandleSource::Tensor(tensor) = &self.source else {
             let owner = ViewOwner(Handle::share(self));
-            // SAFETY: the producer of the struct guarantees its memory; the caller, that
-            // `descriptor` is a part of it.
+            // SAFETY: the producer of the struct guarantees its memory; the caller of `share_as`
+            // guarantees that the elements of `descriptor` are among its bytes.
             return Handle::from_tensor(unsafe {
                 Tensor::from_raw_parts(descriptor, writable, owner)
             });
@@ -126,8 +127,8 @@ impl dlb_tensor {
             Some(ViewOwner(whole)) => whole.clone(),
             None => Handle::share(self),
         };
-        // SAFETY: who made `tensor` guarantees its memory; the caller, that `descriptor` is a part
-        // of it.
+        // SAFETY: the code that made `tensor` guaranteed its memory; the caller of `share_as`
+        // guarantees that the elements of `descriptor` are among its bytes.
         let view = unsafe { tensor.share_as_unchecked(descriptor, writable, ViewOwner(whole)) };
         Handle::from_tensor(view)
     }
@@ -156,11 +157,11 @@ impl Handle {
         // SAFETY: `Arc::into_raw` returned the pointer just above, and nothing else has it yet.
         let view = unsafe { &(*raw).source }.as_dl_tensor();
         // A pointer to the field alone: a reference to the whole handle would claim `source` too.
-        // SAFETY: as above.
+        // SAFETY: `raw` points to a live value, because the `Arc`'s reference was not released.
         let field = unsafe { &raw mut (*raw).view };
-        // SAFETY: as above.
+        // SAFETY: `field` points to that value's field, and nothing else has a pointer to it yet.
         unsafe { field.write(view) };
-        // SAFETY: as above; this is the one reference.
+        // SAFETY: `raw` came from `Arc::into_raw`, and its reference is given up here only.
         Self(unsafe { Arc::from_raw(raw) })
     }
 

@@ -28,7 +28,7 @@ pub const DLB_ERROR_OUT_OF_MEMORY: u32 = 10;
 pub const DLB_ERROR_CUDA: u32 = 11;
 pub const DLB_ERROR_UNSUPPORTED: u32 = 13;
 pub const DLB_ERROR_PANIC: u32 = 255;
-#[doc = " Why a call failed. Belongs to the caller."]
+#[doc = " The reason why a call failed: a status and a message. The caller owns it."]
 #[repr(C)]
 #[derive(Debug)]
 pub struct dlb_error {
@@ -40,10 +40,10 @@ pub struct dlb_error {
 pub struct dlb_tensor {
     _unused: [u8; 0],
 }
-#[doc = " The result of a call: DLB_OK or one of DLB_ERROR_*. Values are never reused; 9 and 12 are\n reserved."]
+#[doc = " The result of a call: DLB_OK or one of DLB_ERROR_*. A value is never given a second meaning; 9\n and 12 are reserved."]
 pub type dlb_status = i32;
 unsafe extern "C" {
-    #[doc = " Returns the version of the library's ABI: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its header. A\n program can use a library of the same major version and the same or a greater minor version;\n while the major version is 0, only a library of its own version.\n\n Ownership: nothing changes hands."]
+    #[doc = " Returns the version of the library's ABI: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its header. A\n program can use a library of the same major version and the same or a greater minor version;\n while the major version is 0, it can use only a library of the same major and minor version.\n\n Ownership: none.\n\n Example of the functions for versions and capabilities:\n\n ```c\n uint32_t abi = dlb_abi_version();\n assert(abi == (DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR)); // else the library fits another header\n printf(\"dlbridge %s, ABI %u.%u\\n\", dlb_version(), (unsigned)abi >> 16, (unsigned)abi & 0xffff);\n printf(\"copies to and from CUDA: %s\\n\", dlb_capabilities() & DLB_CAP_CUDA ? \"yes\" : \"no\");\n ```"]
     pub fn dlb_abi_version() -> u32;
 }
 unsafe extern "C" {
@@ -51,15 +51,15 @@ unsafe extern "C" {
     pub fn dlb_version() -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    #[doc = " Returns what this build of the library can do: bits of DLB_CAP_*. Every build has the same\n functions; a function whose code is not compiled in returns DLB_ERROR_UNSUPPORTED.\n\n Ownership: nothing changes hands."]
+    #[doc = " Returns what this build of the library can do: bits of DLB_CAP_*. Every build has the same\n functions; a function whose code is not compiled in returns DLB_ERROR_UNSUPPORTED.\n\n Ownership: none."]
     pub fn dlb_capabilities() -> u64;
 }
 unsafe extern "C" {
-    #[doc = " Returns the status that the failed call returned; DLB_OK for NULL.\n\n Ownership: borrows `error`."]
+    #[doc = " Returns the status that the failed call returned; DLB_OK for NULL.\n\n Ownership: borrows `error`.\n\n Example of the functions for errors:\n\n ```c\n int64_t shape[] = {2, -3}; // not a valid shape\n DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL;\n dlb_error *error = NULL;\n dlb_status status = dlb_tensor_empty(&desc, &tensor, &error);\n if (status != DLB_OK) { // `tensor` was not written\n   printf(\"%s: %s\\n\", dlb_status_name(status), dlb_error_message(error));\n   assert(dlb_error_status(error) == status);\n   dlb_error_free(error);\n }\n assert(status == DLB_ERROR_INVALID_ARGUMENT);\n ```"]
     pub fn dlb_error_status(error: *const dlb_error) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Returns what went wrong, in one sentence of UTF-8 that names the argument and the value; \"\" for\n NULL.\n\n Ownership: borrows `error`; returns a view that is valid until dlb_error_free()."]
+    #[doc = " Returns the message, UTF-8 text that names the argument and the value; \"\" for NULL.\n\n Ownership: borrows `error`; returns a view that is valid until dlb_error_free()."]
     pub fn dlb_error_message(error: *const dlb_error) -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
@@ -71,11 +71,11 @@ unsafe extern "C" {
     pub fn dlb_status_name(status: dlb_status) -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    #[doc = " Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted\n references: the new one may be the same pointer, and each is freed once.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted\n references: the new one may be the same pointer, and each is freed once.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().\n\n Example of the functions on handles:\n\n ```c\n static float rows[] = {0, 1, 2, 3, 4, 5}; // 2 rows of 3 numbers, which outlive every handle\n int64_t shape[] = {2, 3}, transposed_shape[] = {3, 2}, transposed_strides[] = {1, 3};\n DLTensor desc = {rows, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL, *second, *transpose = NULL;\n dlb_status status = dlb_tensor_from_memory(&desc, 0, NULL, NULL, &tensor, NULL);\n assert(status == DLB_OK);\n second = dlb_tensor_share(tensor);\n dlb_tensor_free(tensor); // `second` keeps the memory\n\n desc.shape = transposed_shape;\n desc.strides = transposed_strides;\n status = dlb_tensor_share_as(second, &desc, &transpose, NULL);\n assert(status == DLB_OK);\n assert(dlb_tensor_view(transpose)->data == rows && dlb_tensor_view(transpose)->shape[0] == 3);\n assert(dlb_tensor_is_contiguous(second) && !dlb_tensor_is_contiguous(transpose));\n assert(dlb_tensor_nbytes(transpose) == 24 && dlb_tensor_flags(transpose) == 0);\n dlb_tensor_free(transpose);\n dlb_tensor_free(second);\n ```"]
     pub fn dlb_tensor_share(tensor: *const dlb_tensor) -> *mut dlb_tensor;
 }
 unsafe extern "C" {
-    #[doc = " Returns another handle to the same memory, described by `desc`: a part of it, a transpose,\n another element type. No data is copied; shape and strides of `desc` are. The elements that\n `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the\n same device; the first one is at `data + byte_offset` of `desc` (where `data` is the handle of a\n buffer, it is the tensor's own), and NULL `strides` mean row-major. The new handle is read-only\n if `tensor` is, and elements below a byte are padded if those of `tensor` are.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
+    #[doc = " Returns another handle to the same memory, described by `desc`: a part of it, a transpose,\n another element type. No data is copied; `shape` and `strides` of `desc` are. The first element\n is at `data + byte_offset` of `desc`, and NULL `strides` mean row-major. The device of `desc`\n must be that of `tensor`, and its elements must lie within the bytes from the lowest to the\n highest element of `tensor`. On a device whose buffers have handles (Metal, OpenCL, Vulkan,\n WebGPU), `data` must be the handle of the buffer of `tensor`. The new handle is read-only if\n `tensor` is read-only. Elements of less than a byte are padded if those of `tensor` are padded.\n\n Ownership: borrows both; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_share_as(
         tensor: *const dlb_tensor,
         desc: *const DLTensor,
@@ -88,7 +88,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_free(tensor: *mut dlb_tensor);
 }
 unsafe extern "C" {
-    #[doc = " Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),\n element type and device; NULL for NULL. `data` is NULL when there are no elements, and else an\n address of the tensor's device with a `byte_offset` of 0. On a device whose buffers have handles\n (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` are as they came. Strides that reach\n no element (those of dimensions of size 1, and all if there are no elements) are positive. The\n memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller\n must not write shape and strides.\n\n Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed."]
+    #[doc = " Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),\n element type and device; NULL for NULL. `data` is the address of the first element on the\n tensor's device, or NULL if there are no elements, and `byte_offset` is 0. On a device whose\n buffers have handles (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` have the values\n that the tensor was made with. Strides that reach no element (those of dimensions of size 1, and\n all strides of a tensor without elements) are positive. The memory may be written unless\n dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write `shape` and\n `strides`.\n\n Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed."]
     pub fn dlb_tensor_view(tensor: *const dlb_tensor) -> *const DLTensor;
 }
 unsafe extern "C" {
@@ -104,7 +104,7 @@ unsafe extern "C" {
     pub fn dlb_tensor_is_contiguous(tensor: *const dlb_tensor) -> bool;
 }
 unsafe extern "C" {
-    #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. Strides may be NULL (row-major), and `byte_offset` is honoured.\n Every byte from the lowest to the highest element, the bytes between the elements included, is\n initialised and valid until the deleter is called. All numbers are copied during the call and\n checked in the copy: what the producer writes into the struct later changes nothing.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. Any other\n struct is not written, except for its deleter: until the struct is released, a deleter that does\n nothing replaces it, so that a second import or release by mistake is noticed while a handle to\n the memory exists. (A struct without a deleter may be a constant, and is not written.)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. `strides` may be NULL (row-major); the first element is at\n `data + byte_offset`. Every byte from the lowest to the highest element, the bytes between the\n elements included, must be initialised, and valid until the deleter is called. All numbers are\n copied during the call and checked in the copy, so later changes of the struct have no effect.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. In any\n other struct the library writes only the deleter: until the struct is released, it is replaced\n by a function that does nothing, so that the library can refuse a second import of the struct,\n and a second call of the deleter has no effect. (A struct without a deleter may be a constant,\n and is not written.)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free().\n\n Example of the functions for DLPack structs:\n\n ```c\n int64_t shape[] = {2, 3};\n DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL, *back = NULL;\n struct DLManagedTensorVersioned *shared = NULL, *moved = NULL;\n dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);\n assert(status == DLB_OK);\n\n // One more owner of the memory, for a consumer, which calls the deleter once.\n status = dlb_tensor_share_dlpack(tensor, &shared, NULL);\n assert(status == DLB_OK && shared->dl_tensor.data == dlb_tensor_view(tensor)->data);\n shared->deleter(shared);\n\n // The handle moves into a struct, and the struct into a handle. On failure of the import the\n // struct still belongs to the caller, which must call the deleter.\n status = dlb_tensor_into_dlpack(tensor, &moved, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_from_dlpack(moved, &back, NULL);\n if (status != DLB_OK && moved->deleter != NULL) moved->deleter(moved);\n assert(status == DLB_OK && dlb_tensor_view(back)->shape[1] == 3);\n dlb_tensor_free(back);\n ```"]
     pub fn dlb_tensor_from_dlpack(
         source: *mut DLManagedTensorVersioned,
         out: *mut *mut dlb_tensor,
@@ -112,7 +112,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Consumes a DLPack struct of the older type, as dlb_tensor_from_dlpack() does. The older struct\n has no flags, so its memory counts as read-only, as for NumPy, unless this library made the\n struct and it was not changed. (If you know that the memory may be written, pass the struct's\n `dl_tensor`, and the struct as `owner`, to dlb_tensor_from_memory().)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Consumes a DLPack struct of the older type, which has neither version nor flags. The memory is\n read-only, as it is for NumPy, unless this library made the struct and the struct was not\n changed. (If you know that the memory may be written, pass the struct's `dl_tensor`, and the\n struct as `owner`, to dlb_tensor_from_memory().) dlb_tensor_from_dlpack() describes the rest.\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free()."]
     pub fn dlb_tensor_from_dlpack_legacy(
         source: *mut DLManagedTensor,
         out: *mut *mut dlb_tensor,
@@ -128,7 +128,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a handle into a DLPack struct, as dlb_tensor_share_dlpack() and dlb_tensor_free() in one.\n\n Ownership: consumes `tensor`; returns new, call its deleter."]
+    #[doc = " Moves a handle into a DLPack struct. The effect is that of dlb_tensor_share_dlpack() followed by\n dlb_tensor_free(). No data is copied.\n\n Ownership: consumes `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_into_dlpack(
         tensor: *mut dlb_tensor,
         out: *mut *mut DLManagedTensorVersioned,
@@ -136,7 +136,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a DLPack struct of the older type that is one more owner of the memory. No data is copied.\n Refuses read-only memory, for which that struct has no flag.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
+    #[doc = " Makes a DLPack struct of the older type that is one more owner of the memory. No data is copied.\n Refuses read-only memory, because the older struct has no flag for it.\n\n Ownership: borrows `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_share_dlpack_legacy(
         tensor: *const dlb_tensor,
         out: *mut *mut DLManagedTensor,
@@ -144,7 +144,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a handle into a DLPack struct of the older type, as dlb_tensor_share_dlpack_legacy() and\n dlb_tensor_free() in one.\n\n Ownership: consumes `tensor`; returns new, call its deleter."]
+    #[doc = " Moves a handle into a DLPack struct of the older type. The effect is that of\n dlb_tensor_share_dlpack_legacy() followed by dlb_tensor_free(). No data is copied.\n\n Ownership: consumes `tensor`; returns new, call its deleter."]
     pub fn dlb_tensor_into_dlpack_legacy(
         tensor: *mut dlb_tensor,
         out: *mut *mut DLManagedTensor,
@@ -152,7 +152,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element\n is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to the\n highest element, the bytes between the elements included, is initialised and stays valid until\n `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is\n for memory that outlives every handle.\n\n `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole\n byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and\n ignored; other bits are refused.\n\n Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free()."]
+    #[doc = " Wraps memory that `desc` describes. No data is copied; `shape` and `strides` are. The first\n element is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to\n the highest element, the bytes between the elements included, must be initialised and stay valid\n until the library calls `release(owner)`: once, on the thread that frees the last handle. Pass a\n NULL `release` for memory that outlives every handle.\n\n `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and\n DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element of less than a byte occupies a\n whole byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and\n ignored; other bits are refused.\n\n Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free().\n\n Example of the functions for memory:\n\n ```c\n int64_t shape[] = {2, 3}, strides[] = {4, 1}; // 2 rows of 3 numbers, one number of padding each\n float *buffer = calloc(8, sizeof *buffer);\n DLTensor desc = {buffer, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};\n dlb_tensor *wrapped = NULL, *fresh = NULL;\n const void *data = NULL;\n void *writable = NULL;\n dlb_status status = dlb_tensor_from_memory(&desc, 0, buffer, free, &wrapped, NULL);\n if (status != DLB_OK) free(buffer); // on failure `buffer` still belongs to the caller\n assert(status == DLB_OK);\n status = dlb_tensor_data(wrapped, &data, NULL);\n assert(status == DLB_OK && data == buffer);\n\n desc.strides = NULL; // row-major, in new memory of the library\n status = dlb_tensor_empty(&desc, &fresh, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_data_mut(fresh, &writable, NULL);\n assert(status == DLB_OK);\n ((float *)writable)[5] = 7; // the last element\n dlb_tensor_free(fresh);\n dlb_tensor_free(wrapped); // calls free(buffer)\n ```"]
     pub fn dlb_tensor_from_memory(
         desc: *const DLTensor,
         flags: u64,
@@ -163,7 +163,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes a tensor in new memory of the host, with the shape, strides and element type of `desc`.\n `data` and `byte_offset` of `desc` are ignored. Its `device` must be the CPU:\n dlb_tensor_to_device() copies to other devices. NULL `strides` mean row-major; others may leave\n gaps and be negative, but must neither overlap nor interleave. The contents are unspecified; the\n memory is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); no other handle has the\n memory."]
+    #[doc = " Makes a tensor in new memory of the host, with the shape, strides and element type of `desc`.\n `data` and `byte_offset` of `desc` are ignored. `device` must be the CPU: dlb_tensor_to_device()\n copies to other devices. NULL `strides` mean row-major. Other strides may leave gaps and be\n negative, but elements must neither overlap nor interleave. The contents are unspecified; the\n memory is aligned to 256 bytes.\n\n Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); no other handle has the\n memory."]
     pub fn dlb_tensor_empty(
         desc: *const DLTensor,
         out: *mut *mut dlb_tensor,
@@ -187,7 +187,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data into new memory on the same device, laid out as `memory_format` (one of\n DLB_MEMORY_FORMAT_*) says. The new memory may be written, even if that of `tensor` is read-only.\n `stream` is as for dlb_tensor_to_device().\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the\n memory."]
+    #[doc = " Copies the data into new memory on the same device, in the layout `memory_format` (one of\n DLB_MEMORY_FORMAT_*). The copy may be written, even if `tensor` is read-only. `stream` has the\n meaning that it has for dlb_tensor_to_device().\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the\n memory.\n\n Example of the functions that copy:\n\n ```c\n static const float columns[] = {0, 1, 2, 3, 4, 5}; // 3 columns of 2 numbers each\n int64_t shape[] = {2, 3}, strides[] = {1, 2};\n DLTensor desc = {(void *)columns, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};\n dlb_tensor *source = NULL, *clone = NULL, *target = NULL;\n const float *copied;\n dlb_status status =\n     dlb_tensor_from_memory(&desc, DLPACK_FLAG_BITMASK_READ_ONLY, NULL, NULL, &source, NULL);\n assert(status == DLB_OK);\n status =\n     dlb_tensor_clone(source, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, NULL);\n assert(status == DLB_OK && dlb_tensor_view(clone)->strides[0] == 3); // row-major, may be written\n\n // A target that is allocated once serves for many copies.\n desc.strides = NULL;\n status = dlb_tensor_empty(&desc, &target, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_copy_into(source, target, DLB_STREAM_NO_SYNC, NULL);\n assert(status == DLB_OK);\n copied = dlb_tensor_view(target)->data;\n assert(copied[0] == 0 && copied[1] == 2 && copied[3] == 1);\n dlb_tensor_free(target);\n dlb_tensor_free(clone);\n dlb_tensor_free(source);\n ```"]
     pub fn dlb_tensor_clone(
         tensor: *const dlb_tensor,
         memory_format: i32,
@@ -197,7 +197,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the elements of `source` to those of `target`. Shapes and element types must be equal;\n strides may differ. Bytes between the elements of `target` are not written. Packed elements\n below a byte are copied only between contiguous tensors, and then the last byte is copied whole.\n Refuses a target that is read-only, overlaps itself or interleaves its elements, or shares\n memory with `source`. `stream` is as for dlb_tensor_to_device(): host memory is no longer in use\n when the function returns, and a target on a device is complete in the order of `stream`.\n\n Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of\n `target` during the copy."]
+    #[doc = " Copies the elements of `source` to those of `target`. Shapes and element types must be equal;\n strides may differ. Bytes between the elements of `target` are not written. Packed elements of\n less than a byte are copied only between contiguous tensors, and the last byte is copied whole.\n Refuses a target that is read-only, whose elements overlap or interleave, or that shares memory\n with `source`. `stream` has the meaning that it has for dlb_tensor_to_device(): the library does\n not use host memory after the function has returned, and a target on a device is complete in the\n order of `stream`.\n\n Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of\n `target` during the copy."]
     pub fn dlb_tensor_copy_into(
         source: *const dlb_tensor,
         target: *mut dlb_tensor,
@@ -206,7 +206,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the data to a device, always into new memory, even if `tensor` is on that device already.\n The copy keeps the order of the source's strides. {kDLCUDAHost, 0} is page-locked memory of the\n host.\n\n `stream` is a stream of the CUDA device that takes part (of the source's device, if both are\n CUDA devices). Host memory on either side is no longer in use when the function returns; a copy\n on a device is complete in the order of `stream`, which must exist until the copy, and every\n tensor made from its memory, is freed.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the\n memory."]
+    #[doc = " Copies the data to a device, always into new memory, even if `tensor` is on that device already.\n The copy keeps the order of the source's strides. {kDLCUDAHost, 0} is page-locked memory of the\n host.\n\n `stream` is a stream of the CUDA device that takes part (of the source's device, if both are\n CUDA devices). The library does not use host memory after the function has returned. A copy on a\n device is complete in the order of `stream`, which must exist until the copy, and every tensor\n made from its memory, is freed.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the\n memory.\n\n Example of the functions for devices:\n\n ```c\n int64_t shape[] = {2, 3};\n DLDevice cpu = {kDLCPU, 0}, cuda = {kDLCUDA, 0};\n DLTensor desc = {NULL, cpu, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL, *on_device = NULL;\n dlb_error *error = NULL;\n dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_to_device(tensor, cuda, DLB_STREAM_LEGACY_DEFAULT, &on_device, &error);\n if (status != DLB_OK) { // no CUDA in this build or on this machine: stay on the host\n   puts(dlb_error_message(error));\n   dlb_error_free(error);\n   on_device = dlb_tensor_share(tensor);\n }\n dlb_tensor_free(tensor);\n // To the host: one copy from a device, and the same handle if the memory is there already.\n status = dlb_tensor_into_device(on_device, cpu, DLB_STREAM_LEGACY_DEFAULT, &on_device, NULL);\n assert(status == DLB_OK && dlb_tensor_view(on_device)->device.device_type == kDLCPU);\n dlb_tensor_free(on_device);\n ```"]
     pub fn dlb_tensor_to_device(
         tensor: *const dlb_tensor,
         device: DLDevice,
@@ -216,7 +216,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Moves a tensor to a device: returns it unchanged if its memory is there already (for the CPU,\n pinned memory counts too), and otherwise makes one copy, as dlb_tensor_to_device() does. `out`\n may point to the variable that holds `tensor`.\n\n Ownership: consumes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
+    #[doc = " Moves a tensor to a device. Returns the handle unchanged if the memory is on the device already\n (pinned memory counts as memory of the CPU). Otherwise makes one copy, as dlb_tensor_to_device()\n does, and frees the handle. `out` may point to the variable that holds `tensor`.\n\n Ownership: consumes `tensor`; returns that handle or a new one, free with dlb_tensor_free()."]
     pub fn dlb_tensor_into_device(
         tensor: *mut dlb_tensor,
         device: DLDevice,
@@ -226,7 +226,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes the contents ready for use on a stream: work that is put on `stream` from now on waits for\n the contents. When the memory is released, it is not reused before the work that is on `stream`\n by then is done, which is what PyTorch's Tensor.record_stream does.\n\n Call it with the consumer's stream before you hand device memory to a consumer, for instance as\n a DLPack struct. Without it the contents are ready on the legacy default stream only. `stream`\n must exist until the tensor, and every tensor made from its memory, is released. Does nothing\n for host memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
+    #[doc = " Makes the contents ready for use on a stream: work that is put on `stream` after this call waits\n for the contents. When the memory is released, it is not reused before the work that is on\n `stream` at that time is done, as with PyTorch's Tensor.record_stream.\n\n Call it with the consumer's stream before you pass device memory to a consumer, for instance as\n a DLPack struct. Without this call the contents are ready on the legacy default stream only.\n `stream` must exist until the tensor, and every tensor made from its memory, is freed. Does\n nothing for host memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`.\n\n Example of the functions for streams. On the host they do nothing, so the same code serves for\n tensors of every device:\n\n ```c\n int64_t shape[] = {2, 3};\n int64_t stream = DLB_STREAM_LEGACY_DEFAULT; // or a CUstream: (int64_t)(intptr_t)handle\n DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL;\n dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);\n assert(status == DLB_OK);\n // Another library fills the memory on `stream`: what dlbridge does with it comes later.\n status = dlb_tensor_wait_stream(tensor, stream, NULL);\n assert(status == DLB_OK);\n // Another library reads the memory on `stream`: its work waits for that of dlbridge.\n status = dlb_tensor_record_stream(tensor, stream, NULL);\n assert(status == DLB_OK);\n // The host waits for all work on `stream`.\n status = dlb_synchronize(dlb_tensor_view(tensor)->device, stream, NULL);\n assert(status == DLB_OK);\n dlb_tensor_free(tensor);\n ```"]
     pub fn dlb_tensor_record_stream(
         tensor: *const dlb_tensor,
         stream: i64,
@@ -234,7 +234,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Makes the library wait for a stream: everything that it does with the tensor's memory from now\n on comes after the work that is on `stream` by now, as after Stream.wait_stream of PyTorch.\n\n Call it for device memory that was imported while a producer still fills it on `stream`. Without\n it the memory counts as filled in the order of the legacy default stream. Does nothing for host\n memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
+    #[doc = " Makes the library wait for a stream: all its work on the tensor's memory after this call comes\n after the work that is on `stream` at the time of the call, as with PyTorch's\n Stream.wait_stream.\n\n Call it for device memory that was imported while a producer still fills it on `stream`. Without\n this call the library assumes that the memory is filled in the order of the legacy default\n stream. Does nothing for host memory, and with DLB_STREAM_NO_SYNC.\n\n Ownership: borrows `tensor`."]
     pub fn dlb_tensor_wait_stream(
         tensor: *const dlb_tensor,
         stream: i64,
@@ -242,7 +242,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Blocks until all work that was put on a stream of a device is done. Returns at once for the\n host.\n\n Ownership: nothing changes hands."]
+    #[doc = " Blocks until all work that was put on a stream of a device is done. Does nothing for the host,\n and with DLB_STREAM_NO_SYNC.\n\n Ownership: none."]
     pub fn dlb_synchronize(device: DLDevice, stream: i64, error: *mut *mut dlb_error)
         -> dlb_status;
 }

@@ -1,22 +1,25 @@
 //! dlbridge's C ABI: the functions of `dlbridge.h`, one file per noun.
 //!
-//! Signatures say what the header says in words: `Option<&T>` borrows, `Option<Box<T>>` and
-//! `Option<NonNull<T>>` take (or write, for functions that change the tensor), and `Option<&mut
-//! MaybeUninit<*mut T>>` is written on success only. All of them may be NULL.
+//! Parameter types express the rules that the header states in words. `Option<&T>` is borrowed.
+//! `Option<Box<T>>` and `Option<NonNull<T>>` are consumed, or are handles whose memory the function
+//! writes. `Option<&mut MaybeUninit<T>>` is an out-parameter. C code may pass NULL for all of them.
 //!
 //! Invariants:
 //! * C code may write the memory of a [`handle::dlb_tensor`] at any time, so the memory is
 //!   [`Access::Aliased`](dlbridge::Access) from the beginning, and this package makes no reference
 //!   to elements;
 //! * no panic leaves a function;
-//! * a function takes an argument after everything that can fail has succeeded.
+//! * a function consumes an argument after every step that can fail has succeeded.
+//!
+//! The documentation of the first function of each group has an example in C. `cargo xtask
+//! bindings` writes the documentation to `dlbridge.h`, and the tests run the examples from there.
 //!
 //! Modules import from those before them only: {library, error} → {handle, stream} → {tensor,
 //! dlpack, device} → {memory, copy}.
 
 #![allow(non_camel_case_types, reason = "the types of a C header")]
 
-// In the order in which the header declares them; the empty lines keep it.
+// The header declares the functions in this order; the empty lines keep rustfmt from sorting.
 pub mod library;
 
 pub mod error;

@@ -2,21 +2,31 @@
 
 use std::ffi::{CStr, c_char};
 
-/// Major version of this ABI. Each has its own SONAME; while it is 0, so has each minor version.
+/// Major version of this ABI. Each major version has a SONAME of its own; while it is 0, each minor
+/// version has one too.
 pub const DLB_ABI_MAJOR: u32 = 0;
 /// Minor version of this ABI. It grows with every function or code that is added.
 pub const DLB_ABI_MINOR: u32 = 2;
 
-/// The library can copy to, from and between the CUDA devices of the machine.
+/// This build can copy to, from and between the CUDA devices of the machine.
 pub const DLB_CAP_CUDA: u64 = 1;
 /// Large copies use several threads.
 pub const DLB_CAP_PARALLEL: u64 = 2;
 
 /// Returns the version of the library's ABI: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its header. A
 /// program can use a library of the same major version and the same or a greater minor version;
-/// while the major version is 0, only a library of its own version.
+/// while the major version is 0, it can use only a library of the same major and minor version.
 ///
-/// Ownership: nothing changes hands.
+/// Ownership: none.
+///
+/// Example of the functions for versions and capabilities:
+///
+/// ```c
+/// uint32_t abi = dlb_abi_version();
+/// assert(abi == (DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR)); // else the library fits another header
+/// printf("dlbridge %s, ABI %u.%u\n", dlb_version(), (unsigned)abi >> 16, (unsigned)abi & 0xffff);
+/// printf("copies to and from CUDA: %s\n", dlb_capabilities() & DLB_CAP_CUDA ? "yes" : "no");
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_abi_version() -> u32 {
     DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR
@@ -38,7 +48,7 @@ pub extern "C" fn dlb_version() -> *const c_char {
 /// Returns what this build of the library can do: bits of DLB_CAP_*. Every build has the same
 /// functions; a function whose code is not compiled in returns DLB_ERROR_UNSUPPORTED.
 ///
-/// Ownership: nothing changes hands.
+/// Ownership: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_capabilities() -> u64 {
     let cuda = if cfg!(feature = "cuda") { DLB_CAP_CUDA } else { 0 };

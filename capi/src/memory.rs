@@ -38,24 +38,50 @@ unsafe impl Send for PointerOwner {}
 impl Drop for PointerOwner {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            // SAFETY: the caller of `dlb_tensor_from_memory` gave both for this one call.
+            // SAFETY: the caller of `dlb_tensor_from_memory` guarantees that `release` may be called
+            // once with `owner`, and this owner is dropped once.
             unsafe { release(self.owner) };
         }
     }
 }
 
-/// Wraps memory that `desc` describes. No data is copied; shape and strides are. The first element
-/// is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to the
-/// highest element, the bytes between the elements included, is initialised and stays valid until
-/// `release(owner)` is called: once, by the thread that frees the last handle. A NULL `release` is
-/// for memory that outlives every handle.
+/// Wraps memory that `desc` describes. No data is copied; `shape` and `strides` are. The first
+/// element is at `data + byte_offset`; NULL `strides` mean row-major. Every byte from the lowest to
+/// the highest element, the bytes between the elements included, must be initialised and stay valid
+/// until the library calls `release(owner)`: once, on the thread that frees the last handle. Pass a
+/// NULL `release` for memory that outlives every handle.
 ///
 /// `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only, and
-/// DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element below a byte takes a whole
-/// byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and
+/// DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED says that each element of less than a byte occupies a
+/// whole byte (it is ignored for other element types). DLPACK_FLAG_BITMASK_IS_COPIED is allowed and
 /// ignored; other bits are refused.
 ///
 /// Ownership: borrows `desc`; consumes `owner`; returns new, free with dlb_tensor_free().
+///
+/// Example of the functions for memory:
+///
+/// ```c
+/// int64_t shape[] = {2, 3}, strides[] = {4, 1}; // 2 rows of 3 numbers, one number of padding each
+/// float *buffer = calloc(8, sizeof *buffer);
+/// DLTensor desc = {buffer, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
+/// dlb_tensor *wrapped = NULL, *fresh = NULL;
+/// const void *data = NULL;
+/// void *writable = NULL;
+/// dlb_status status = dlb_tensor_from_memory(&desc, 0, buffer, free, &wrapped, NULL);
+/// if (status != DLB_OK) free(buffer); // on failure `buffer` still belongs to the caller
+/// assert(status == DLB_OK);
+/// status = dlb_tensor_data(wrapped, &data, NULL);
+/// assert(status == DLB_OK && data == buffer);
+///
+/// desc.strides = NULL; // row-major, in new memory of the library
+/// status = dlb_tensor_empty(&desc, &fresh, NULL);
+/// assert(status == DLB_OK);
+/// status = dlb_tensor_data_mut(fresh, &writable, NULL);
+/// assert(status == DLB_OK);
+/// ((float *)writable)[5] = 7; // the last element
+/// dlb_tensor_free(fresh);
+/// dlb_tensor_free(wrapped); // calls free(buffer)
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_from_memory(
     desc: Option<&DLTensor>,
@@ -84,9 +110,9 @@ pub extern "C" fn dlb_tensor_from_memory(
 }
 
 /// Makes a tensor in new memory of the host, with the shape, strides and element type of `desc`.
-/// `data` and `byte_offset` of `desc` are ignored. Its `device` must be the CPU:
-/// dlb_tensor_to_device() copies to other devices. NULL `strides` mean row-major; others may leave
-/// gaps and be negative, but must neither overlap nor interleave. The contents are unspecified; the
+/// `data` and `byte_offset` of `desc` are ignored. `device` must be the CPU: dlb_tensor_to_device()
+/// copies to other devices. NULL `strides` mean row-major. Other strides may leave gaps and be
+/// negative, but elements must neither overlap nor interleave. The contents are unspecified; the
 /// memory is aligned to 256 bytes.
 ///
 /// Ownership: borrows `desc`; returns new, free with dlb_tensor_free(); no other handle has the

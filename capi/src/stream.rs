@@ -10,10 +10,10 @@ use dlbridge::{Device, Tensor};
 use crate::error::InArgument;
 use crate::error::{DLB_ERROR_INVALID_ARGUMENT, Failure};
 
-/// No stream, as for the host. A copy to or from a CUDA device is complete when its function
-/// returns; dlb_tensor_record_stream(), dlb_tensor_wait_stream() and dlb_synchronize() do nothing.
+/// No stream. A copy to or from a CUDA device is complete when its function returns;
+/// dlb_tensor_record_stream(), dlb_tensor_wait_stream() and dlb_synchronize() do nothing.
 pub const DLB_STREAM_NO_SYNC: i64 = -1;
-/// CUDA's legacy default stream. For the host the same as DLB_STREAM_NO_SYNC.
+/// CUDA's legacy default stream. For the host it means the same as DLB_STREAM_NO_SYNC.
 pub const DLB_STREAM_LEGACY_DEFAULT: i64 = 1;
 /// CUDA's per-thread default stream.
 pub const DLB_STREAM_PER_THREAD_DEFAULT: i64 = 2;

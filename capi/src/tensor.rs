@@ -16,17 +16,41 @@ use crate::handle::{Handle, dlb_tensor};
 /// references: the new one may be the same pointer, and each is freed once.
 ///
 /// Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+///
+/// Example of the functions on handles:
+///
+/// ```c
+/// static float rows[] = {0, 1, 2, 3, 4, 5}; // 2 rows of 3 numbers, which outlive every handle
+/// int64_t shape[] = {2, 3}, transposed_shape[] = {3, 2}, transposed_strides[] = {1, 3};
+/// DLTensor desc = {rows, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
+/// dlb_tensor *tensor = NULL, *second, *transpose = NULL;
+/// dlb_status status = dlb_tensor_from_memory(&desc, 0, NULL, NULL, &tensor, NULL);
+/// assert(status == DLB_OK);
+/// second = dlb_tensor_share(tensor);
+/// dlb_tensor_free(tensor); // `second` keeps the memory
+///
+/// desc.shape = transposed_shape;
+/// desc.strides = transposed_strides;
+/// status = dlb_tensor_share_as(second, &desc, &transpose, NULL);
+/// assert(status == DLB_OK);
+/// assert(dlb_tensor_view(transpose)->data == rows && dlb_tensor_view(transpose)->shape[0] == 3);
+/// assert(dlb_tensor_is_contiguous(second) && !dlb_tensor_is_contiguous(transpose));
+/// assert(dlb_tensor_nbytes(transpose) == 24 && dlb_tensor_flags(transpose) == 0);
+/// dlb_tensor_free(transpose);
+/// dlb_tensor_free(second);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_share(tensor: Option<&dlb_tensor>) -> Option<NonNull<dlb_tensor>> {
     contain(None, || tensor.map(|tensor| Handle::share(tensor).into_raw()))
 }
 
 /// Returns another handle to the same memory, described by `desc`: a part of it, a transpose,
-/// another element type. No data is copied; shape and strides of `desc` are. The elements that
-/// `desc` describes lie among the bytes from the lowest element of `tensor` to the highest, on the
-/// same device; the first one is at `data + byte_offset` of `desc` (where `data` is the handle of a
-/// buffer, it is the tensor's own), and NULL `strides` mean row-major. The new handle is read-only
-/// if `tensor` is, and elements below a byte are padded if those of `tensor` are.
+/// another element type. No data is copied; `shape` and `strides` of `desc` are. The first element
+/// is at `data + byte_offset` of `desc`, and NULL `strides` mean row-major. The device of `desc`
+/// must be that of `tensor`, and its elements must lie within the bytes from the lowest to the
+/// highest element of `tensor`. On a device whose buffers have handles (Metal, OpenCL, Vulkan,
+/// WebGPU), `data` must be the handle of the buffer of `tensor`. The new handle is read-only if
+/// `tensor` is read-only. Elements of less than a byte are padded if those of `tensor` are padded.
 ///
 /// Ownership: borrows both; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -85,12 +109,13 @@ pub extern "C" fn dlb_tensor_free(tensor: Option<NonNull<dlb_tensor>>) {
 }
 
 /// Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),
-/// element type and device; NULL for NULL. `data` is NULL when there are no elements, and else an
-/// address of the tensor's device with a `byte_offset` of 0. On a device whose buffers have handles
-/// (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` are as they came. Strides that reach
-/// no element (those of dimensions of size 1, and all if there are no elements) are positive. The
-/// memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller
-/// must not write shape and strides.
+/// element type and device; NULL for NULL. `data` is the address of the first element on the
+/// tensor's device, or NULL if there are no elements, and `byte_offset` is 0. On a device whose
+/// buffers have handles (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` have the values
+/// that the tensor was made with. Strides that reach no element (those of dimensions of size 1, and
+/// all strides of a tensor without elements) are positive. The memory may be written unless
+/// dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write `shape` and
+/// `strides`.
 ///
 /// Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
 #[unsafe(no_mangle)]

@@ -110,9 +110,9 @@ fn handles_of_every_source_export_copy_and_move() {
         let tensor = make();
         // SAFETY: the test has not freed the handle.
         let read_only = unsafe { dlb_tensor_flags(tensor) } & 1 != 0;
-        // SAFETY: same as above.
+        // SAFETY: the test has not freed the handle.
         assert_eq!(unsafe { dlb_tensor_nbytes(tensor) }, 24);
-        // SAFETY: same as above.
+        // SAFETY: the test has not freed the handle.
         let exported = output(|out, error| unsafe { dlb_tensor_share_dlpack(tensor, out, error) });
         // SAFETY: the call above made the struct, and its deleter is called below.
         assert_eq!(unsafe { (*exported).flags } & 1 != 0, read_only);
@@ -122,7 +122,8 @@ fn handles_of_every_source_export_copy_and_move() {
             output(|out, error| unsafe { dlb_tensor_to_device(tensor, CPU, -1, out, error) });
         // SAFETY: the test has freed neither handle, and their memory does not overlap.
         assert_eq!(outcome(|error| unsafe { dlb_tensor_copy_into(tensor, copy, 0, error) }).0, 0);
-        // SAFETY: same as above; the call fails, so that it does not write the constant `VALUES`.
+        // SAFETY: the test has freed neither handle; the call fails, so that it does not write the
+        // constant `VALUES`.
         let failed = outcome(|error| unsafe { dlb_tensor_copy_into(copy, tensor, 7, error) });
         assert_eq!(failed.0, 2, "{}", failed.1);
         let mut data = null_mut::<c_void>();
@@ -241,12 +242,12 @@ fn memory_shared_by_rust_code_is_read_only() {
     // SAFETY: the handle is freed at the end of the test.
     assert_eq!(unsafe { dlb_tensor_flags(raw) } & 1, 1);
     let mut data = null_mut();
-    // SAFETY: same as above.
+    // SAFETY: the handle is freed at the end of the test.
     assert_eq!(outcome(|error| unsafe { dlb_tensor_data_mut(raw, &raw mut data, error) }).0, 7);
     let source = import(HostileProducer::default().make().0);
-    // SAFETY: same as above; the call fails before it writes.
+    // SAFETY: both handles are freed at the end of the test; the call fails before it writes.
     assert_eq!(outcome(|error| unsafe { dlb_tensor_copy_into(source, raw, 0, error) }).0, 7);
-    // SAFETY: same as above.
+    // SAFETY: the handle is freed at the end of the test.
     let exported = output(|out, error| unsafe { dlb_tensor_share_dlpack(raw, out, error) });
     // SAFETY: the call above made the struct, and its deleter is called below.
     assert_eq!(unsafe { (*exported).flags } & 1, 1);
