@@ -1,19 +1,20 @@
-// dlbridge for C++17 and newer: the functions of dlbridge.h as classes that own, throw exceptions
-// and work with containers. Header-only; link the C library.
+// dlbridge for C++17 and newer: the functions of dlbridge.h as classes that own their handle, throw
+// exceptions and accept containers. Header-only; link the C library.
 //
-//     dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3, 4}, {2,
-//     2}); dlbridge::Tensor copy = tensor.clone();                          // a deep copy
-//     dlbridge::Exported exported = std::move(tensor).into_dlpack();   // moved, no data is copied
-//     dlbridge::Tensor back = dlbridge::Tensor::from_dlpack(std::move(exported));
-//     std::vector<float> values = back.to_vector<float>();             // "to_" copies
+// Functions whose names begin with from_ and into_ consume an argument that is passed with
+// std::move(), and copy no data. Functions whose names begin with share_ return one more owner of
+// the same memory. clone(), copy_into() and functions whose names begin with to_ copy data.
 //
-// Failures throw dlbridge::Error. A function takes its argument on success only: after an exception
-// the argument is unchanged. No class prevents two owners from writing the same memory at once: the
-// caller makes sure that writes do not race.
+// A call that fails throws dlbridge::Error. An argument is consumed only if the call succeeds:
+// after an exception the caller still owns it, unchanged. Several owners may write the same memory:
+// the caller makes sure that no thread writes memory while another thread reads or writes it.
 //
-// Compile a plugin that is linked with the static library with -fvisibility=hidden. Otherwise it
-// may share inline functions of this header with another plugin, and pass its handles to the wrong
-// library.
+// Compile a plugin that is linked with the static library with -fvisibility=hidden. Without this
+// option two plugins may share inline functions of this header, and one may pass its handles to the
+// library of the other.
+//
+// Each class and each group of functions has an example, which the tests run. The examples are
+// statements of a function of a program that includes dlbridge.hpp, <cassert> and <iostream>.
 #ifndef DLBRIDGE_HPP_
 #define DLBRIDGE_HPP_
 
@@ -37,7 +38,17 @@
 
 namespace dlbridge {
 
-/// Why an operation failed.
+/// The exception of a call that failed: a status, and the message of the library.
+///
+/// ```cpp
+/// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3});
+/// try {
+///   tensor.data<double>();
+/// } catch (const dlbridge::Error &error) {
+///   assert(error.status() == DLB_ERROR_DTYPE);
+///   std::cerr << dlb_status_name(error.status()) << ": " << error.what() << '\n';
+/// }
+/// ```
 class Error : public std::runtime_error {
 public:
   Error(dlb_status status, const std::string &message)
@@ -52,7 +63,7 @@ private:
 
 namespace detail {
 
-/// Throws unless the library has the ABI of this header. Returns true.
+/// Returns true if the library has the ABI of this header, and throws Error otherwise.
 inline bool check_abi() {
   const std::uint32_t major = dlb_abi_version() >> 16, minor = dlb_abi_version() & 0xffff;
   // While the major version is 0, minor versions are incompatible too.
@@ -67,8 +78,8 @@ inline bool check_abi() {
   return true;
 }
 
-/// Calls `function(&error)`, which calls a function of the library. Throws its error. The first
-/// call checks the ABI.
+/// Calls `function(&error)`, which calls a function of the library, and throws the library's error
+/// as Error. The first call checks the ABI.
 template <class Function> void call(Function &&function) {
   static const bool abi_checked = check_abi();
   (void)abi_checked;
@@ -79,8 +90,8 @@ template <class Function> void call(Function &&function) {
   throw Error(status, dlb_error_message(error));
 }
 
-/// Calls `function(&out, &error)`, which calls a function of the library. Returns its output, or
-/// throws its error.
+/// Calls `function(&out, &error)`, which calls a function of the library. Returns `out`, or throws
+/// the library's error as Error.
 template <class Output, class Function> Output output_of(Function &&function) {
   Output out = nullptr;
   call([&](dlb_error **error) { return function(&out, error); });
@@ -89,7 +100,7 @@ template <class Output, class Function> Output output_of(Function &&function) {
 
 } // namespace detail
 
-/// Releases a DLPack struct.
+/// Calls the deleter of a DLPack struct. Exported and ExportedLegacy use it.
 struct Release {
   void operator()(DLManagedTensorVersioned *managed) const noexcept {
     if (managed->deleter != nullptr) managed->deleter(managed);
@@ -99,12 +110,27 @@ struct Release {
   }
 };
 
-/// Owns a DLPack struct, and calls its deleter. For a struct that you own: `Exported(pointer)`.
+/// Owns a DLPack struct, and calls its deleter. `Exported(pointer)` takes over a struct that the
+/// caller owns. To pass the struct to a consumer that calls the deleter, use release().
+///
+/// ```cpp
+/// dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3}, {3});
+/// dlbridge::Exported exported = tensor.share_dlpack();
+/// DLManagedTensorVersioned *consumed = exported.release(); // now the consumer owns the struct
+/// dlbridge::Exported taken(consumed);                      // a consumer in C++
+/// assert(taken->dl_tensor.data == tensor.view().data);
+/// ```
 using Exported = std::unique_ptr<DLManagedTensorVersioned, Release>;
-/// Owns a DLPack struct of the older type.
+/// Owns a DLPack struct of the older type, and calls its deleter.
 using ExportedLegacy = std::unique_ptr<DLManagedTensor, Release>;
 
-/// How a deep copy is laid out; the names are PyTorch's.
+/// The layout of a deep copy. The names are PyTorch's.
+///
+/// ```cpp
+/// dlbridge::Tensor images = dlbridge::Tensor::empty<float>({1, 3, 4, 5}); // N, C, H, W
+/// dlbridge::Tensor copy = images.clone(dlbridge::MemoryFormat::channels_last);
+/// assert(copy.strides()[1] == 1 && copy.shape()[1] == 3);
+/// ```
 enum class MemoryFormat : std::int32_t {
   preserve = DLB_MEMORY_FORMAT_PRESERVE,
   contiguous = DLB_MEMORY_FORMAT_CONTIGUOUS,
@@ -115,7 +141,13 @@ enum class MemoryFormat : std::int32_t {
 /// The host.
 inline constexpr DLDevice cpu{kDLCPU, 0};
 
-/// The DLPack element type of a C++ type.
+/// Returns the DLPack element type of a C++ type: bool, integers, IEEE floating point,
+/// std::bfloat16_t, std::complex<float> and std::complex<double>.
+///
+/// ```cpp
+/// constexpr DLDataType type = dlbridge::dtype_of<float>();
+/// static_assert(type.code == kDLFloat && type.bits == 32 && type.lanes == 1);
+/// ```
 template <class T> constexpr DLDataType dtype_of() noexcept {
   constexpr std::uint8_t bits = 8 * sizeof(T);
   if constexpr (std::is_same_v<T, bool>) {
@@ -136,7 +168,15 @@ template <class T> constexpr DLDataType dtype_of() noexcept {
   }
 }
 
-/// A view of the sizes or strides of a tensor.
+/// A view of the sizes or strides of a tensor, in elements. Valid as long as the handle that it
+/// came from, unless that handle is moved from. Convert it to a std::vector to keep the numbers.
+///
+/// ```cpp
+/// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3});
+/// dlbridge::Dims shape = tensor.shape();
+/// assert(shape.size() == 2 && shape[1] == 3);
+/// std::vector<std::int64_t> kept = shape;
+/// ```
 class Dims {
 public:
   Dims(const std::int64_t *first, std::size_t count) noexcept : first_(first), count_(count) {}
@@ -162,17 +202,65 @@ namespace dlbridge {
 
 /// A handle to one strided buffer on one device. It can be moved, but not copied: share() returns
 /// another handle to the same memory, clone() copies the data. A handle that was moved from is
-/// empty: it can be assigned to and destroyed; other functions throw or return an empty result.
+/// empty: it can be assigned to and destroyed; its other functions throw Error or return an empty
+/// result. Several threads may call const functions of the same handle at once.
+///
+/// ```cpp
+/// std::vector<float> values{1, 2, 3, 4};
+/// dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::move(values), {2, 2}); // no copy
+/// dlbridge::Tensor copy = tensor.clone();                             // a copy of the data
+/// dlbridge::Exported exported = std::move(tensor).into_dlpack();      // no copy
+/// dlbridge::Tensor back = dlbridge::Tensor::from_dlpack(std::move(exported)); // no copy
+/// assert(back.to_vector<float>() == copy.to_vector<float>());         // two copies
+/// ```
 class Tensor {
 public:
-  /// An empty handle.
+  /// @name Handles
+  ///
+  /// ```cpp
+  /// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3});
+  /// assert(dlb_tensor_nbytes(tensor.get()) == 24); // a function of the C library
+  /// dlb_tensor *handle = tensor.release();         // for C code, which must free the handle
+  /// assert(!tensor);
+  /// tensor = dlbridge::Tensor(handle);             // or an object owns the handle again
+  /// ```
+  /// @{
+
+  /// Makes an empty handle.
   Tensor() noexcept = default;
 
-  /// Takes a handle of the C library.
+  /// Takes over a handle of the C library, which the caller owns.
   explicit Tensor(dlb_tensor *handle) noexcept : handle_(handle) {}
 
-  /// Consumes a DLPack struct. No data is copied; the struct's deleter runs once, when the last
-  /// handle is destroyed.
+  /// Returns whether the handle is not empty.
+  explicit operator bool() const noexcept { return handle_ != nullptr; }
+  /// Returns the handle of the C library, which this object still owns.
+  dlb_tensor *get() noexcept { return handle_.get(); }
+  const dlb_tensor *get() const noexcept { return handle_.get(); }
+  /// Gives the handle to the caller, who frees it with dlb_tensor_free(). This object is empty
+  /// then.
+  dlb_tensor *release() noexcept { return handle_.release(); }
+
+  /// @}
+  /// @name New tensors
+  ///
+  /// ```cpp
+  /// // A frame with padded rows stays where it is; the object that owns it moves into the tensor.
+  /// std::vector<std::uint8_t> frame(2 * 16);
+  /// std::int64_t shape[] = {2, 3, 3}, strides[] = {16, 3, 1}; // rows of 9 bytes, 16 bytes apart
+  /// const DLDataType bytes = dlbridge::dtype_of<std::uint8_t>();
+  /// const DLTensor desc{frame.data(), dlbridge::cpu, 3, bytes, shape, strides, 0};
+  /// dlbridge::Tensor wrapped = dlbridge::Tensor::from_memory(desc, std::move(frame));
+  /// assert(wrapped.nbytes() == 18);
+  ///
+  /// dlbridge::Tensor moved = dlbridge::Tensor::from_vector(std::vector<int>{1, 2, 3, 4}, {2, 2});
+  /// dlbridge::Tensor fresh = dlbridge::Tensor::empty<double>({2, 2}); // contents not specified
+  /// dlbridge::Tensor imported = dlbridge::Tensor::from_dlpack(fresh.share_dlpack());
+  /// ```
+  /// @{
+
+  /// Consumes a DLPack struct. No data is copied. The library calls the struct's deleter once, when
+  /// the last handle is destroyed. Throws Error for a struct that is not valid or not supported.
   static Tensor from_dlpack(Exported &&source) {
     Tensor tensor(create([&](dlb_tensor **out, dlb_error **error) {
       return dlb_tensor_from_dlpack(source.get(), out, error);
@@ -181,7 +269,8 @@ public:
     return tensor;
   }
 
-  /// Consumes a DLPack struct of the older type, whose memory counts as read-only.
+  /// Consumes a DLPack struct of the older type. The memory is read-only, because the older struct
+  /// cannot say whether it may be written, unless dlbridge made the struct.
   static Tensor from_dlpack(ExportedLegacy &&source) {
     Tensor tensor(create([&](dlb_tensor **out, dlb_error **error) {
       return dlb_tensor_from_dlpack_legacy(source.get(), out, error);
@@ -190,12 +279,13 @@ public:
     return tensor;
   }
 
-  /// Wraps memory that `desc` describes. `owner` is any object that keeps the memory: it is moved
-  /// in, and destroyed once, by the thread that destroys the last handle. No data is copied; shape
-  /// and strides are. `flags` are DLPack's.
+  /// Wraps memory that `desc` describes. No data is copied; shape and strides are. `owner` is any
+  /// object that keeps the memory valid. It is moved into the tensor, and destroyed once, on the
+  /// thread that destroys the last handle. `flags` are DLPack's.
   ///
-  /// The memory must not move when its owner is moved. The elements of a std::vector, and what a
-  /// pointer points to, do not; those of a std::array or a short std::string do.
+  /// The memory must stay at its address when `owner` is moved. The elements of a std::vector and
+  /// the object of a std::unique_ptr stay; the elements of a std::array and the characters of a
+  /// short std::string do not.
   template <class Owner>
   static Tensor from_memory(const DLTensor &desc, Owner &&owner, std::uint64_t flags = 0) {
     using Object = std::decay_t<Owner>;
@@ -216,7 +306,8 @@ public:
     return tensor;
   }
 
-  /// Moves a vector in, as a row-major tensor of the given shape. No data is copied.
+  /// Makes a row-major tensor of a vector, which is moved into it. No data is copied. Throws Error
+  /// unless the shape has as many elements as the vector.
   template <class T>
   static Tensor from_vector(std::vector<T> &&values, const std::vector<std::int64_t> &shape) {
     static_assert(!std::is_same_v<T, bool>,
@@ -226,8 +317,8 @@ public:
     return from_memory(describe(values.data(), dtype_of<T>(), sizes), std::move(values));
   }
 
-  /// Makes a tensor in new memory of the host (`device` must be the CPU) with unspecified contents.
-  /// Without strides it is row-major.
+  /// Makes a tensor in new memory of the host with unspecified contents. `device` must be the CPU.
+  /// Without strides the tensor is row-major.
   static Tensor empty(DLDataType dtype, const std::vector<std::int64_t> &shape,
                       const std::vector<std::int64_t> &strides = {}, DLDevice device = cpu) {
     if (!strides.empty() && strides.size() != shape.size()) {
@@ -243,57 +334,79 @@ public:
         [&](dlb_tensor **out, dlb_error **error) { return dlb_tensor_empty(&desc, out, error); }));
   }
 
-  /// Makes a tensor in new memory whose elements are of a C++ type.
+  /// Makes a tensor in new memory of the host, with elements of the C++ type `T`.
   template <class T>
   static Tensor empty(const std::vector<std::int64_t> &shape,
                       const std::vector<std::int64_t> &strides = {}, DLDevice device = cpu) {
     return empty(dtype_of<T>(), shape, strides, device);
   }
 
-  /// Whether the handle is not empty.
-  explicit operator bool() const noexcept { return handle_ != nullptr; }
-  /// The handle of the C library, which this object still owns.
-  dlb_tensor *get() noexcept { return handle_.get(); }
-  const dlb_tensor *get() const noexcept { return handle_.get(); }
-  /// Gives the handle to the caller: free it with dlb_tensor_free().
-  dlb_tensor *release() noexcept { return handle_.release(); }
+  /// @}
+  /// @name Description
+  ///
+  /// ```cpp
+  /// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3}, {4, 1}); // padded rows
+  /// assert(tensor.shape()[0] == 2 && tensor.strides()[0] == 4);
+  /// assert(tensor.is<float>() && tensor.size() == 6 && tensor.nbytes() == 24);
+  /// assert(!tensor.is_contiguous() && !tensor.is_read_only() && tensor.flags() == 0);
+  /// assert(tensor.device().device_type == kDLCPU && tensor.view().ndim == 2);
+  /// ```
+  /// @{
 
   // Functions that return a reference into the handle are deleted for temporary tensors.
-  /// The description of the tensor, valid as long as this handle is not moved from.
+  /// Returns the description of the tensor, valid until this handle is moved from or destroyed.
   const DLTensor &view() const & {
     const DLTensor *view = dlb_tensor_view(get());
     if (view == nullptr) throw Error(DLB_ERROR_NULL_POINTER, "the tensor was moved from");
     return *view;
   }
   const DLTensor &view() const && = delete;
+  /// Returns the sizes, in elements.
   Dims shape() const & { return {view().shape, static_cast<std::size_t>(view().ndim)}; }
   Dims shape() const && = delete;
-  /// Strides in elements; they may be negative or zero.
+  /// Returns the strides, in elements. They may be negative or zero.
   Dims strides() const & { return {view().strides, static_cast<std::size_t>(view().ndim)}; }
   Dims strides() const && = delete;
+  /// Returns the element type.
   DLDataType dtype() const { return view().dtype; }
-  /// Whether the elements are of a C++ type.
+  /// Returns whether the elements have the C++ type `T`.
   template <class T> bool is() const {
     constexpr DLDataType type = dtype_of<T>();
     const DLDataType found = dtype();
     return found.code == type.code && found.bits == type.bits && found.lanes == type.lanes;
   }
+  /// Returns the device.
   DLDevice device() const { return view().device; }
-  /// The number of elements.
+  /// Returns the number of elements.
   std::size_t size() const {
     std::size_t count = 1;
     for (const std::int64_t size : shape()) count *= static_cast<std::size_t>(size);
     return count;
   }
-  /// The number of bytes of all elements, without the gaps between them.
+  /// Returns the number of bytes of all elements, without the gaps between them.
   std::uint64_t nbytes() const noexcept { return dlb_tensor_nbytes(get()); }
-  /// DLPack's flags.
+  /// Returns DLPack's flags.
   std::uint64_t flags() const noexcept { return dlb_tensor_flags(get()); }
+  /// Returns whether the memory may not be written.
   bool is_read_only() const noexcept { return (flags() & DLPACK_FLAG_BITMASK_READ_ONLY) != 0; }
+  /// Returns whether the elements lie one after the other in row-major order.
   bool is_contiguous() const noexcept { return dlb_tensor_is_contiguous(get()); }
 
-  /// The address of the first element on the host, for reading. Throws for another element type,
-  /// for memory that the host cannot reach, and for misaligned memory.
+  /// @}
+  /// @name Elements on the host
+  ///
+  /// ```cpp
+  /// dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3}, {3});
+  /// tensor.data_mut<float>()[0] = 10;
+  /// assert(tensor.data<float>()[0] == 10);
+  /// std::vector<float> copied = tensor.to_vector<float>();
+  /// assert(copied.size() == 3);
+  /// ```
+  /// @{
+
+  /// Returns the address of the first element, for reading. Valid until the last handle to the
+  /// memory is destroyed. Throws Error if the elements do not have the type `T`, if the host cannot
+  /// reach the memory, or if the memory is misaligned.
   template <class T> const T *data() const & {
     require_type<T>();
     return aligned<const T>(detail::output_of<const void *>(
@@ -301,15 +414,15 @@ public:
   }
   template <class T> const T *data() const && = delete;
 
-  /// The address of the first element on the host, for writing. Throws as data() does, and for
-  /// read-only memory.
+  /// Returns the address of the first element, for writing. Throws Error in the cases of data(),
+  /// and for read-only memory.
   template <class T> T *data_mut() & {
     require_type<T>();
     return aligned<T>(detail::output_of<void *>(
         [&](void **out, dlb_error **error) { return dlb_tensor_data_mut(get(), out, error); }));
   }
 
-  /// Copies the elements into a new vector, in row-major order.
+  /// Copies the elements into a new vector, in row-major order. The memory may be on any device.
   template <class T> std::vector<T> to_vector() const {
     static_assert(!std::is_same_v<T, bool>,
                   "a std::vector<bool> has no array of bools: use std::uint8_t");
@@ -325,24 +438,44 @@ public:
   }
 
 #if defined(__cpp_lib_mdspan)
-  /// The elements as a multidimensional view, valid as long as a handle to the memory exists.
-  /// Throws as data() does, for another rank, and for zero and negative strides, which
-  /// std::layout_stride does not have.
+  /// Returns a view of the elements as std::mdspan, valid until the last handle to the memory is
+  /// destroyed. Throws Error in the cases of data(), if the tensor does not have `Rank` dimensions,
+  /// and for strides that std::layout_stride does not support: zero and negative strides, and
+  /// strides that make elements overlap. dlbridge/mdspan.hpp has an example.
   template <class T, std::size_t Rank>
   std::mdspan<const T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan() const & {
     return {data<T>(), detail::mapping<Rank>(shape(), strides(), size() == 0)};
   }
   template <class T, std::size_t Rank> void as_mdspan() const && = delete;
 
-  /// The elements as a multidimensional view, for writing.
+  /// Returns such a view for writing. Throws Error in the cases of as_mdspan(), and for read-only
+  /// memory.
   template <class T, std::size_t Rank>
   std::mdspan<T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan_mut() & {
     return {data_mut<T>(), detail::mapping<Rank>(shape(), strides(), size() == 0)};
   }
 #endif
 
+  /// @}
+  /// @name Handles to the same memory
+  ///
+  /// ```cpp
+  /// dlbridge::Tensor tensor =
+  ///     dlbridge::Tensor::from_vector(std::vector<float>{0, 1, 2, 3, 4, 5}, {2, 3});
+  /// dlbridge::Tensor second = tensor.share();
+  ///
+  /// std::int64_t shape[] = {3, 2}, strides[] = {1, 3};
+  /// DLTensor desc = tensor.view();
+  /// desc.shape = shape;
+  /// desc.strides = strides;
+  /// dlbridge::Tensor transpose = tensor.share_as(desc);
+  /// assert(transpose.data<float>() == second.data<float>());
+  /// ```
+  /// @{
+
   /// Returns another handle to the same memory, described by `desc`: a part of it, a transpose,
-  /// another element type. The elements of `desc` are among this tensor's bytes. No data is copied.
+  /// another element type. No data is copied. Throws Error unless the elements of `desc` lie within
+  /// the bytes from the lowest to the highest element of this tensor.
   Tensor share_as(const DLTensor &desc) const {
     return Tensor(create([&](dlb_tensor **out, dlb_error **error) {
       return dlb_tensor_share_as(get(), &desc, out, error);
@@ -352,7 +485,25 @@ public:
   /// Returns another handle to the same memory. No data is copied.
   Tensor share() const { return Tensor(dlb_tensor_share(get())); }
 
-  /// Copies the data into new memory on the same device, as torch's clone() does.
+  /// @}
+  /// @name Copies and devices
+  ///
+  /// ```cpp
+  /// dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3, 4}, {2,
+  /// 2}); dlbridge::Tensor copy = tensor.clone();
+  ///
+  /// dlbridge::Tensor columns = dlbridge::Tensor::empty<float>({2, 2}, {1, 2});
+  /// tensor.copy_into(columns); // the same elements, in the other order in memory
+  /// assert(columns.data<float>()[1] == 3);
+  ///
+  /// dlbridge::Tensor on_host = std::move(copy).into_device(dlbridge::cpu); // is there already
+  /// dlbridge::Tensor second = on_host.to_device(dlbridge::cpu);            // always a copy
+  /// assert(second.data<float>() != on_host.data<float>());
+  /// ```
+  /// @{
+
+  /// Copies the data into new memory on the same device, as PyTorch's clone() does. `stream` has
+  /// the meaning that it has for dlb_tensor_to_device().
   Tensor clone(MemoryFormat format = MemoryFormat::preserve,
                std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     return Tensor(create([&](dlb_tensor **out, dlb_error **error) {
@@ -360,23 +511,24 @@ public:
     }));
   }
 
-  /// Copies the elements to those of `target`, which may have other strides.
+  /// Copies the elements to those of `target`. Throws Error unless shape and element type of both
+  /// are equal; strides may differ.
   void copy_into(Tensor &target, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     detail::call([&](dlb_error **error) {
       return dlb_tensor_copy_into(get(), target.get(), stream, error);
     });
   }
 
-  /// Copies the data to a device, even if it is there already. {kDLCUDAHost, 0} is page-locked
-  /// memory of the host.
+  /// Copies the data to a device, even if it is on that device already. {kDLCUDAHost, 0} is
+  /// page-locked memory of the host. Throws Error if CUDA or the device is not available.
   Tensor to_device(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     return Tensor(create([&](dlb_tensor **out, dlb_error **error) {
       return dlb_tensor_to_device(get(), device, stream, out, error);
     }));
   }
 
-  /// Moves the tensor to a device: returns it unchanged if it is there already, else makes one
-  /// copy.
+  /// Moves the tensor to a device. Returns the handle unchanged if the memory is on that device
+  /// already, and otherwise makes one copy. Throws Error if CUDA or the device is not available.
   Tensor into_device(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) && {
     Tensor tensor(create([&](dlb_tensor **out, dlb_error **error) {
       return dlb_tensor_into_device(get(), device, stream, out, error);
@@ -385,18 +537,45 @@ public:
     return tensor;
   }
 
-  /// Makes the contents ready for use on a stream: work that is put on `stream` from now on waits
-  /// for the contents, and the memory is not reused before the work that is on `stream` when the
-  /// memory is released is done. Does nothing for host memory.
+  /// @}
+  /// @name Streams
+  ///
+  /// On the host these functions do nothing, so the same code serves for tensors of every device.
+  ///
+  /// ```cpp
+  /// const std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT; // or the number of a CUstream
+  /// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3});
+  /// tensor.wait_stream(stream);   // another library fills the memory on `stream`
+  /// tensor.record_stream(stream); // another library will read the memory on `stream`
+  /// dlbridge::synchronize(tensor.device(), stream); // the host waits for the work on `stream`
+  /// ```
+  /// @{
+
+  /// Makes the contents ready for use on a stream: work that is put on `stream` after this call
+  /// waits for the contents. When the memory is released, it is not reused before the work that is
+  /// on `stream` at that time is done. Does nothing for host memory.
   void record_stream(std::int64_t stream) const {
     detail::call([&](dlb_error **error) { return dlb_tensor_record_stream(get(), stream, error); });
   }
 
-  /// Makes dlbridge wait for a stream: everything that it does with the memory from now on comes
-  /// after the work that is on `stream` by now. Does nothing for host memory.
+  /// Makes dlbridge wait for a stream: all its work on the memory after this call comes after the
+  /// work that is on `stream` at the time of the call. Does nothing for host memory.
   void wait_stream(std::int64_t stream) const {
     detail::call([&](dlb_error **error) { return dlb_tensor_wait_stream(get(), stream, error); });
   }
+
+  /// @}
+  /// @name DLPack structs
+  ///
+  /// ```cpp
+  /// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3});
+  /// dlbridge::Exported shared = tensor.share_dlpack();            // `tensor` keeps the memory too
+  /// dlbridge::ExportedLegacy older = tensor.share_dlpack_legacy();
+  /// dlbridge::Exported moved = std::move(tensor).into_dlpack();   // `tensor` is empty now
+  /// assert(!tensor && moved->dl_tensor.data == shared->dl_tensor.data);
+  /// assert(older->dl_tensor.ndim == 2);
+  /// ```
+  /// @{
 
   /// Makes a DLPack struct that is another owner of the same memory. No data is copied.
   Exported share_dlpack() const {
@@ -416,8 +595,8 @@ public:
     return exported;
   }
 
-  /// Makes a DLPack struct of the older type that is another owner of the same memory. Throws for
-  /// read-only memory.
+  /// Makes a DLPack struct of the older type that is another owner of the same memory. No data is
+  /// copied. Throws Error for read-only memory.
   ExportedLegacy share_dlpack_legacy() const {
     return ExportedLegacy(
         detail::output_of<DLManagedTensor *>([&](DLManagedTensor **out, dlb_error **error) {
@@ -425,7 +604,8 @@ public:
         }));
   }
 
-  /// Moves the handle into a DLPack struct of the older type. Throws for read-only memory.
+  /// Moves the handle into a DLPack struct of the older type. No data is copied. Throws Error for
+  /// read-only memory.
   ExportedLegacy into_dlpack_legacy() && {
     ExportedLegacy exported(
         detail::output_of<DLManagedTensor *>([&](DLManagedTensor **out, dlb_error **error) {
@@ -435,24 +615,26 @@ public:
     return exported;
   }
 
+  /// @}
+
 private:
   struct Free {
     void operator()(dlb_tensor *handle) const noexcept { dlb_tensor_free(handle); }
   };
   std::unique_ptr<dlb_tensor, Free> handle_;
 
-  /// The new handle of a function of the library.
+  /// Returns the new handle that a function of the library makes, or throws its error.
   template <class Function> static dlb_tensor *create(Function &&function) {
     return detail::output_of<dlb_tensor *>(function);
   }
 
-  /// Describes a row-major tensor on the host. The result points to `shape`.
+  /// Returns the description of a row-major tensor on the host. It points to `shape`.
   static DLTensor describe(void *data, DLDataType dtype,
                            std::vector<std::int64_t> &shape) noexcept {
     return {data, cpu, static_cast<std::int32_t>(shape.size()), dtype, shape.data(), nullptr, 0};
   }
 
-  /// Throws unless `shape` has `count` elements. (The library refuses negative sizes.)
+  /// Throws Error unless `shape` has `count` elements. (The library refuses negative sizes.)
   static void require_size(const std::vector<std::int64_t> &shape, std::size_t count) {
     // Dividing `count` by each size does not overflow, as multiplying the sizes could.
     std::size_t left = count;
@@ -484,7 +666,7 @@ private:
                                      text(dtype_of<T>()) + ", found " + text(dtype()));
   }
 
-  /// `data` as the address of a `T`. Throws unless it is aligned for one.
+  /// Returns `data` as the address of a `T`. Throws Error unless it is aligned for one.
   template <class T, class Void> static T *aligned(Void *data) {
     if (reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) return static_cast<T *>(data);
     throw Error(DLB_ERROR_LAYOUT, "the address is not a multiple of " + std::to_string(alignof(T)) +
@@ -493,6 +675,23 @@ private:
 };
 
 static_assert(sizeof(Tensor) == sizeof(void *), "a handle is a pointer");
+
+/// Blocks until all work that was put on a stream of a device is done. Does nothing for the host,
+/// and with DLB_STREAM_NO_SYNC. Throws Error if CUDA or the device is not available.
+///
+/// ```cpp
+/// dlbridge::synchronize(dlbridge::cpu); // the host has no streams: returns at once
+/// if ((dlb_capabilities() & DLB_CAP_CUDA) != 0) {
+///   try {
+///     dlbridge::synchronize({kDLCUDA, 0});
+///   } catch (const dlbridge::Error &error) {
+///     assert(error.status() == DLB_ERROR_CUDA); // no CUDA on this machine
+///   }
+/// }
+/// ```
+inline void synchronize(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) {
+  detail::call([&](dlb_error **error) { return dlb_synchronize(device, stream, error); });
+}
 
 } // namespace dlbridge
 

@@ -159,6 +159,14 @@ void moves_between_devices() {
   tensor = Tensor();
 }
 
+void synchronize_waits_for_a_stream() {
+  dlbridge::synchronize(dlbridge::cpu);
+  dlbridge::synchronize(dlbridge::cpu, DLB_STREAM_NO_SYNC);
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "stream = 3", dlbridge::synchronize(dlbridge::cpu, 3));
+  THROWS(dlb_capabilities() & DLB_CAP_CUDA ? DLB_ERROR_CUDA : DLB_ERROR_UNSUPPORTED, "cuda:0 ",
+         dlbridge::synchronize({kDLCUDA, 0}));
+}
+
 void share_as_describes_the_memory_in_another_way() {
   Tensor tensor = Tensor::from_vector(counting(6), {2, 3});
   DLTensor desc = tensor.view();
@@ -207,6 +215,7 @@ int main() {
   dlpack_round_trip();
   clones_and_copies();
   moves_between_devices();
+  synchronize_waits_for_a_stream();
   share_as_describes_the_memory_in_another_way();
   data_checks_type_and_alignment();
   empty_handles_throw();
