@@ -1,5 +1,16 @@
-// The layout of a tensor as a mapping of std::layout_stride. dlbridge.hpp includes this file if the
-// standard library has std::mdspan.
+// Views of tensors as std::mdspan. dlbridge.hpp includes this file if the standard library has
+// std::mdspan (C++23), and then the class Tensor has as_mdspan() and as_mdspan_mut().
+//
+// ```cpp
+// dlbridge::Tensor tensor =
+//     dlbridge::Tensor::from_vector(std::vector<float>{0, 1, 2, 3, 4, 5}, {2, 3});
+// auto matrix = tensor.as_mdspan_mut<float, 2>(); // no data is copied
+// matrix[1, 2] = 50;
+// auto read = tensor.as_mdspan<float, 2>();
+// assert(read.extent(0) == 2 && read.stride(0) == 3 && (read[1, 2]) == 50);
+// ```
+//
+// This file computes the mapping of std::layout_stride for a tensor's shape and strides.
 #ifndef DLBRIDGE_MDSPAN_HPP_
 #define DLBRIDGE_MDSPAN_HPP_
 
@@ -18,8 +29,8 @@
 
 namespace dlbridge::detail {
 
-/// The strides of a row-major tensor, as far as they can be counted: for tensors without elements,
-/// whose own strides may be any number.
+/// Returns the strides of a row-major tensor: for tensors without elements, whose own strides may
+/// be any number. Throws Error if a stride does not fit std::int64_t.
 template <std::size_t Rank>
 std::array<std::int64_t, Rank> row_major_strides(const std::array<std::int64_t, Rank> &shape) {
   std::array<std::int64_t, Rank> strides{};
@@ -36,7 +47,7 @@ std::array<std::int64_t, Rank> row_major_strides(const std::array<std::int64_t, 
   return strides;
 }
 
-/// Throws unless each stride is positive and skips all elements that smaller strides reach.
+/// Throws Error unless each stride is positive and skips all elements that smaller strides reach.
 template <std::size_t Rank>
 void require_unique_elements(const std::array<std::int64_t, Rank> &shape,
                              const std::array<std::int64_t, Rank> &strides) {
@@ -59,8 +70,9 @@ void require_unique_elements(const std::array<std::int64_t, Rank> &shape,
   }
 }
 
-/// The mapping of a tensor's shape and strides. Throws for another rank, and for strides that
-/// std::layout_stride does not have. `empty` says that the tensor has no elements.
+/// Returns the mapping of a tensor's shape and strides. `empty` is true for a tensor without
+/// elements. Throws Error if the tensor does not have `Rank` dimensions, and for strides that
+/// std::layout_stride does not support.
 template <std::size_t Rank> auto mapping(const Dims &shape, const Dims &strides, bool empty) {
   if (shape.size() != Rank) {
     throw Error(DLB_ERROR_LAYOUT, "expected " + std::to_string(Rank) + " dimensions, found " +

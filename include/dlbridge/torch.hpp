@@ -1,12 +1,11 @@
 // libtorch tensors as dlbridge tensors, and back. Header-only: compile it against your libtorch
 // (2.11 to 2.13, C++20), and link libtorch and the C library.
 //
-//     dlbridge::Tensor tensor = dlbridge::from_torch(torch::rand({2, 3}));   // no data is copied
-//     at::Tensor back = dlbridge::into_torch(std::move(tensor));             // nor here
-//
-// from_torch() refuses tensors that are not plain strided buffers, and into_torch() tensors that
-// libtorch cannot represent or would abort on, as dlbridge's Rust functions do. Unlike in Rust, the
-// memory may be shared: in C++ the caller makes sure that writes do not race.
+// from_torch() refuses tensors that are not plain strided buffers. into_torch() refuses tensors
+// that libtorch cannot represent or would abort on. dlbridge's Rust functions refuse the same
+// tensors. Unlike in Rust, the memory of a tensor that is moved into libtorch may have other
+// owners: the caller makes sure that no thread writes memory while another thread reads or writes
+// it.
 #ifndef DLBRIDGE_TORCH_HPP_
 #define DLBRIDGE_TORCH_HPP_
 
@@ -25,14 +24,14 @@ namespace dlbridge {
 
 namespace detail {
 
-/// The deleter of tensors that into_torch() made. from_torch() recognises them by its address. The
-/// function is hidden, so that every shared object has its own: another one may use another version
-/// of the C library, whose handles are not ours.
+/// The deleter of tensors that into_torch() made. from_torch() recognises such tensors by the
+/// address of this function. The function is hidden, so that every shared object has its own:
+/// another shared object may use another version of the C library, whose handles are different.
 DLBRIDGE_HIDDEN inline void free_handle(void *handle) noexcept {
   dlb_tensor_free(static_cast<dlb_tensor *>(handle));
 }
 
-/// Why a tensor is not a plain strided buffer, and what to do about it.
+/// Returns why a tensor is not a plain strided buffer, and how to make one of it.
 inline std::string refusal(const torch_plain::Finding &found) {
   const std::string name = found.name == nullptr ? "" : found.name;
   switch (found.reason) {
@@ -61,7 +60,7 @@ inline std::string refusal(const torch_plain::Finding &found) {
   }
 }
 
-/// Whether the view of a handle has the address, element type, shape and strides of `desc`.
+/// Returns whether a handle has the address, element type, shape and strides of `desc`.
 inline bool has_view(const dlb_tensor *handle, const DLTensor &desc) noexcept {
   const DLTensor &view = *dlb_tensor_view(handle);
   const auto same = [&](const std::int64_t *a, const std::int64_t *b) {
@@ -73,8 +72,8 @@ inline bool has_view(const dlb_tensor *handle, const DLTensor &desc) noexcept {
          a.lanes == b.lanes && same(view.shape, desc.shape) && same(view.strides, desc.strides);
 }
 
-/// Describes a libtorch tensor. The result points to its shape and strides. Throws unless it is a
-/// plain strided buffer.
+/// Returns the description of a libtorch tensor. It points to the tensor's shape and strides.
+/// Throws Error unless the tensor is a plain strided buffer.
 inline DLTensor describe_torch(const at::Tensor &tensor) {
   torch_plain::Plain plain{};
   const torch_plain::Finding found = torch_plain::read_plain(tensor, &plain);
@@ -91,7 +90,7 @@ inline DLTensor describe_torch(const at::Tensor &tensor) {
   return desc;
 }
 
-/// Throws unless libtorch can reach the memory. Makes CUDA memory ready on the legacy default
+/// Throws Error unless libtorch can reach the memory. Makes CUDA memory ready on the legacy default
 /// stream.
 inline void require_torch_memory(const Tensor &tensor) {
   if (tensor.device().device_type != kDLCUDA) {
@@ -106,7 +105,7 @@ inline void require_torch_memory(const Tensor &tensor) {
   if ((dlb_capabilities() & DLB_CAP_CUDA) != 0) tensor.record_stream(DLB_STREAM_LEGACY_DEFAULT);
 }
 
-/// libtorch's name for the element type. Throws if libtorch has no such type.
+/// Returns libtorch's element type for a tensor's. Throws Error if libtorch has no such type.
 inline at::ScalarType torch_dtype(const Tensor &tensor) {
   if ((tensor.flags() & DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED) == 0) {
     try {
@@ -118,8 +117,8 @@ inline at::ScalarType torch_dtype(const Tensor &tensor) {
   throw Error(DLB_ERROR_DTYPE, "libtorch has no such element type");
 }
 
-/// Throws for negative strides. Those of dimensions of size 1, and of tensors without elements,
-/// mean nothing.
+/// Throws Error for negative strides, except for those of dimensions of size 1 and of tensors
+/// without elements, which reach no element.
 inline void require_torch_strides(const Tensor &tensor) {
   if (tensor.size() == 0) return;
   const Dims shape = tensor.shape();
@@ -137,16 +136,28 @@ inline void require_torch_strides(const Tensor &tensor) {
 
 /// Returns a tensor that is another owner of a libtorch tensor's memory. No data is copied.
 ///
-/// Memory that into_torch() passed to libtorch is unwrapped, so that round trips do not nest. Other
-/// memory is kept alive through the tensor's storage. As long as the result lives, do not resize
-/// the storage, and do not clone it lazily and then write it: libtorch would move it to other
-/// memory. A CUDA tensor counts as written on the legacy default stream: if it is written on
-/// another stream, call wait_stream() of the result.
+/// ```cpp
+/// at::Tensor image = at::arange(6, at::kFloat).reshape({2, 3});
+/// dlbridge::Tensor shared = dlbridge::from_torch(image.t());
+/// assert(shared.data<float>() == image.data_ptr<float>() && shared.strides()[0] == 1);
+/// try {
+///   dlbridge::from_torch(image.to_sparse());
+/// } catch (const dlbridge::Error &error) {
+///   assert(error.status() == DLB_ERROR_UNSUPPORTED); // the message names to_dense()
+/// }
+/// ```
+///
+/// If the memory came from into_torch(), the result is a handle to dlbridge's own memory, so that
+/// repeated conversions add no owners. Otherwise the result keeps the tensor's storage alive. As
+/// long as the result exists, do not resize the storage, and do not write it after a lazy clone:
+/// libtorch would move the storage to other memory. dlbridge assumes that a CUDA tensor was written
+/// on the legacy default stream: if it was written on another stream, call wait_stream() of the
+/// result.
 ///
 /// A tensor is a plain strided buffer if libtorch's dispatch keys for it are those of ordinary
 /// tensors of the CPU or of CUDA, and no others, its storage has memory, and its elements lie
-/// within the storage. Otherwise this throws Error with DLB_ERROR_UNSUPPORTED, which names the
-/// dispatch key or the layout that is in the way.
+/// within the storage. For another tensor this function throws Error with DLB_ERROR_UNSUPPORTED,
+/// whose message names the dispatch key or the layout.
 inline Tensor from_torch(const at::Tensor &tensor) {
   DLTensor desc = detail::describe_torch(tensor);
   const at::DataPtr &memory = tensor.storage().data_ptr();
@@ -159,12 +170,22 @@ inline Tensor from_torch(const at::Tensor &tensor) {
   return detail::has_view(handle, desc) ? std::move(whole) : whole.share_as(desc);
 }
 
-/// Moves a tensor into libtorch. No data is copied. Strides that mean nothing (of dimensions of
-/// size 1 and of tensors without elements) become those that libtorch gives its own tensors.
+/// Moves a tensor into libtorch. No data is copied.
 ///
-/// resize_() beyond the memory, set_() and set_data() of the result move it to other memory. Other
-/// dlbridge tensors of the same memory (`tensor.share()` before this call) keep the memory, and do
-/// not see what libtorch writes from then on.
+/// ```cpp
+/// dlbridge::Tensor tensor =
+///     dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3, 4}, {2, 2});
+/// const float *address = tensor.data<float>();
+/// at::Tensor matrix = dlbridge::into_torch(std::move(tensor));
+/// assert(matrix.data_ptr<float>() == address && matrix.size(0) == 2);
+/// ```
+///
+/// Strides that reach no element (of dimensions of size 1, and of tensors without elements) become
+/// those that libtorch gives its own tensors.
+///
+/// resize_() of the result to more elements than the memory has, set_() and set_data() move the
+/// result to other memory. Other dlbridge tensors of the same memory (from `tensor.share()` before
+/// this call) keep the first memory, and do not contain what libtorch writes after that.
 ///
 /// Throws Error, and leaves `tensor` unchanged: with DLB_ERROR_READ_ONLY for read-only memory,
 /// because libtorch may write all its memory (clone() the tensor); with DLB_ERROR_DEVICE for memory
