@@ -5,6 +5,7 @@
 //! is not installed prints `skipped`, and passes.
 
 mod embedding;
+mod examples;
 mod guide;
 mod install;
 mod programs;

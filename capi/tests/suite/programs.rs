@@ -12,7 +12,7 @@ use crate::support::{
 const C_PROGRAMS: [&str; 8] =
     ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
 const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
-const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
+pub(crate) const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
 
 fn c_source(noun: &str) -> String {
     format!("c/{noun}.c")
@@ -147,29 +147,29 @@ fn older_dlpack_headers_may_be_included_first() {
     }
 }
 
-#[test]
-fn mdspan_with_a_standard_library_that_has_it() {
+/// Why a test of `std::mdspan` is skipped.
+pub(crate) const NO_MDSPAN: &str =
+    "no compiler here has std::mdspan (clang++-19 with libc++-19-dev does)";
+
+/// A program in C++23 for the first compiler here whose standard library has `std::mdspan`.
+pub(crate) fn with_mdspan(name: &str, sources: &[&str]) -> Option<Program> {
     let compilers =
         [("c++", &[][..]), ("clang++", &["-stdlib=libc++"]), ("clang++-19", &["-stdlib=libc++"])];
-    for (compiler, arguments) in compilers {
+    let (compiler, arguments) = compilers.into_iter().find(|(compiler, arguments)| {
         let mut probe = Command::new(compiler);
-        probe.args(arguments).args([
-            "-std=c++23",
-            "-fsyntax-only",
-            "-include",
-            "mdspan",
-            "-x",
-            "c++",
-            "/dev/null",
-        ]);
-        if !probe.output().is_ok_and(|output| output.status.success()) {
-            continue;
-        }
-        let program = Program::with("cc", compiler, "mdspan", "c++23", &["cpp/mdspan.cpp"]);
-        run_silent(&mut Command::new(program.arguments(arguments).link(Link::Shared)));
-        return;
+        probe.args(*arguments).args(["-std=c++23", "-fsyntax-only", "-include", "mdspan"]);
+        let output = probe.args(["-x", "c++", "/dev/null"]).output();
+        output.is_ok_and(|output| output.status.success())
+    })?;
+    Some(Program::with("cc", compiler, name, "c++23", sources).arguments(arguments))
+}
+
+#[test]
+fn mdspan_with_a_standard_library_that_has_it() {
+    match with_mdspan("mdspan", &["cpp/mdspan.cpp"]) {
+        Some(program) => run_silent(&mut Command::new(program.link(Link::Shared))),
+        None => skipped("std::mdspan", NO_MDSPAN),
     }
-    skipped("std::mdspan", "no compiler here has it (clang++-19 with libc++-19-dev does)");
 }
 
 #[test]
