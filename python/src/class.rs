@@ -10,27 +10,28 @@ use crate::error::buffer_error;
 use crate::release::{ArrayOwner, PendingException};
 use crate::torch_owner::TorchOwner;
 
-/// A strided buffer on one device, shared or owned.
+/// A strided buffer on one device, whose memory may be shared with other libraries.
 ///
-/// Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object
-/// that shares it is gone, of whichever library.
+/// `from_dlpack`, `from_numpy` and `tensor` make a Tensor. The memory is released when the last
+/// object that shares it is released, in whichever library that object is.
 ///
-/// Tensors compare and hash by identity, and have no arithmetic and no indexing: use `numpy()` or
-/// `torch()` for that, which cost nothing. Iteration gives what `tolist()` gives, and `len(t)` is
-/// the size of the first dimension, so that tables take a tensor as a column of its values. One of
-/// a single element converts to a number, as `item()` does. `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled
-/// with protocol 5, the elements go out of band and are not copied.
+/// A Tensor has no arithmetic and no indexing: use `numpy()` or `torch()`, which share its memory.
+/// Tensors compare and hash by identity. `len(t)` is the size of the first dimension, and iteration
+/// gives the items of `tolist()`. A Tensor of one element converts to a number, as `item()` does.
+/// `copy.copy(t)` returns `t`, and `copy.deepcopy(t)` copies the elements. With pickle protocol 5
+/// and a `buffer_callback`, the elements are an out-of-band buffer and are not copied.
 ///
-/// `bytes(t)` gives the bytes of all elements in row-major order, of every type. `memoryview(t)`,
-/// and with it `bytearray(t)`, has no elements of bfloat16 and other types without a format.
+/// `bytes(t)` copies the bytes of all elements in row-major order, whatever their type.
+/// `memoryview(t)` and `bytearray(t)` refuse element types for which the buffer protocol has no
+/// format, for example bfloat16.
 ///
-/// The garbage collector finds a cycle through a tensor and the array that it was made from, if
+/// The garbage collector finds a cycle through a Tensor and the array that it was made from if
 /// nothing else holds that memory.
 ///
-/// `torch.asarray(t)` and `torch.frombuffer(t)` silently lose shape and element type, as they do
-/// with every buffer: use `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
+/// `torch.asarray(t)` and `torch.frombuffer(t)` silently give wrong numbers, because they read the
+/// bytes of `t` without its shape and element type. Use `t.torch()`, `torch.from_dlpack(t)` or
+/// `torch.as_tensor(t)`.
 ///
-/// >>> import numpy as np, dlbridge as dl
 /// >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
 /// >>> tensor = dl.from_numpy(array)
 /// >>> tensor
@@ -39,6 +40,8 @@ use crate::torch_owner::TorchOwner;
 /// >>> array[0, 0] = 9.0
 /// >>> tensor.tolist()
 /// [[9.0, 2.0], [3.0, 4.0]]
+/// >>> len(tensor), bytes(tensor) == array.tobytes()
+/// (2, True)
 #[pyclass(frozen, weakref, name = "Tensor", module = "dlbridge")]
 pub(crate) struct PyTensor {
     /// Aliased from the start: any Python code that has this object may hand its memory on.

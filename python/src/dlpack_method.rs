@@ -21,21 +21,25 @@ use crate::error::set_panic_error;
 const DOC: &CStr = c"__dlpack__($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)
 --
 
-Makes a DLPack capsule, which shares the memory.
+Returns a DLPack capsule that shares the memory.
 
-Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older type, which
-can't say that memory is read-only. Copies with `copy=True`, and negative strides when
-`copy` is None.
+The capsule holds a versioned struct (DLPack 1.3) if `max_version` is (1, 0) or higher, and
+a legacy struct otherwise. A legacy struct cannot mark memory as read-only. `copy=True`
+copies the elements; so does `copy=None` if a stride is negative.
 
 `stream` is the stream on which the consumer works: a number (1 and 2 are CUDA's default
-streams) or an object with `__cuda_stream__`. The memory is ready on that stream, and is not
-used again before the work is done that is on the stream when the consumer releases the
-struct. None and -1 mean the legacy default stream.
+streams) or an object with `__cuda_stream__`; None and -1 mean the legacy default stream.
+The memory is ready on that stream. dlbridge does not use it for other work until the work
+that is on the stream when the consumer releases the struct is done.
 
-Raises BufferError for what can't be exported like this, and ValueError for a stream that
-the device does not have.
+Raises BufferError for a tensor that cannot be exported with these arguments, and ValueError
+for a stream that the device does not have.
 
-<https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>";
+<https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>
+
+>>> array = np.from_dlpack(dl.from_dlpack(torch.ones(2)))
+>>> array
+array([1., 1.], dtype=float32)";
 
 const KEYWORDS: [&str; 4] = ["stream", "max_version", "dl_device", "copy"];
 

@@ -8,27 +8,30 @@ use crate::class::PyTensor;
 use crate::clone::clone as clone_tensor;
 use crate::{copies, dlpack_import, import};
 
-/// Shares the memory of any array.
+/// Returns a Tensor that shares the memory of `x`, an array of any library.
 ///
-/// Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview,
-/// array.array, mmap), with `__array_interface__` or `__cuda_array_interface__`, and DLPack
-/// capsules. Read-only memory stays read-only.
+/// `x` may be an object with `__dlpack__`, of any DLPack version; with the buffer protocol (bytes,
+/// memoryview, array.array, mmap); with `__array_interface__` or `__cuda_array_interface__`; or a
+/// DLPack capsule. Read-only memory stays read-only.
 ///
-/// With `device`, memory elsewhere is copied there, by the producer or by dlbridge. `copy=True`
-/// copies in any case, and `copy=False` raises ValueError where sharing would need a copy.
+/// If `device` is given and the memory is elsewhere, the producer or dlbridge copies it there.
+/// `copy=True` always copies. `copy=False` raises ValueError if a copy is needed. A NumPy scalar,
+/// for example `numpy.float32(1)`, is copied, because its memory cannot be shared.
 ///
-/// A NumPy scalar, for example `numpy.float32(1)`, has no memory that can be shared, so it is
-/// copied.
+/// Raises BufferError for data that cannot be shared: for example a PyTorch tensor that requires
+/// gradient or reaches beyond its storage, elements of a type that DLPack does not have or of
+/// another byte order, or strides that are no multiple of the element size. `tensor` and `clone`
+/// copy elements of another byte order and of any strides. Raises AttributeError for objects that
+/// are not arrays. Exceptions of the producer are passed on.
 ///
-/// Raises BufferError for what cannot be shared, for example tensors that require gradient or reach
-/// beyond their storage, elements of no DLPack type or of another byte order, or strides that are
-/// no multiple of the element's size, and AttributeError for objects that are not arrays. An
-/// exception that the producer raises is passed on. `tensor` and `clone` copy elements of another
-/// byte order and of any strides.
+/// PyTorch can move the memory of a tensor after it was shared. Each later use of the Tensor raises
+/// BufferError. Arrays that were made from the Tensor before the move are not checked: they keep
+/// the old address, where the memory may be freed.
 ///
-/// PyTorch can move the memory of a tensor after it was shared. BufferError is raised when the
-/// Tensor is used afterwards; arrays that were made from it before then see memory that is gone, or
-/// that PyTorch does not use any more.
+/// >>> source = torch.zeros(2, 3)
+/// >>> tensor = dl.from_dlpack(source.t())
+/// >>> tensor.shape, tensor.stride(), tensor.data_ptr() == source.data_ptr()
+/// ((3, 2), (1, 3), True)
 #[pyfunction]
 #[pyo3(signature = (x, /, *, device = None, copy = None))]
 pub(crate) fn from_dlpack(
@@ -39,31 +42,42 @@ pub(crate) fn from_dlpack(
     dlpack_import::from_dlpack(x, device, copy).map(PyTensor::new)
 }
 
-/// Shares the memory of a NumPy array, read-only if the array is.
+/// Returns a Tensor that shares the memory of a NumPy array, read-only if the array is.
 ///
 /// Strides may be negative or zero. An array over a buffer that can be released, such as
 /// `numpy.ndarray(shape, buffer=shared_memory.buf)`, exports the buffer as long as the tensor
-/// lives, so that closing or resizing it raises BufferError. An array whose buffer was released
-/// before is refused with BufferError.
+/// lives, so that closing or resizing it raises BufferError. If the buffer was released before,
+/// `from_numpy` raises BufferError.
 ///
-/// Raises TypeError for anything but an array, and for element types that DLPack does not have; ValueError for strides that are no multiple of the element's
-/// size, and for a byte order that is not the machine's; BufferError for a masked array with masked
-/// elements.
+/// Raises TypeError if `array` is not a NumPy array, and for element types that DLPack does not
+/// have; ValueError for strides that are no multiple of the element size, and for a byte order that
+/// is not the machine's; and BufferError for a masked array with masked elements.
+///
+/// >>> array = np.arange(3.0)
+/// >>> tensor = dl.from_numpy(array[::-1])
+/// >>> array[0] = 7.0
+/// >>> tensor.tolist()
+/// [2.0, 1.0, 7.0]
 #[pyfunction]
 #[pyo3(signature = (array, /))]
 pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     import::numpy::from_numpy(array).map(PyTensor::new)
 }
 
-/// Copies any array that `from_dlpack` takes into new memory that may be written.
+/// Copies `x`, an array that `from_dlpack` takes, into new, writable memory.
 ///
-/// NumPy arrays, buffers and array interfaces may also have elements of another byte order than the
-/// machine's (the copy has the machine's), and strides that are no multiple of the element's size,
-/// as fields of packed records have. The order of the strides is kept, and gaps are closed; memory of
-/// a CUDA device is copied there. A NumPy scalar becomes a tensor without dimensions.
+/// NumPy arrays, buffers and objects with an array interface may have another byte order than the
+/// machine's (the copy has the machine's), and strides that are no multiple of the element size, as
+/// fields of packed records have. The copy keeps the order of the strides and closes gaps. Memory
+/// of a CUDA device is copied on that device. A NumPy scalar becomes a tensor without dimensions.
 ///
 /// Raises TypeError for objects that are not arrays, lists among them, and BufferError as
 /// `from_dlpack` does.
+///
+/// >>> array = np.array([1, 2], dtype=">i4")
+/// >>> tensor = dl.tensor(array)
+/// >>> tensor.dtype, tensor.tolist(), tensor.data_ptr() == array.ctypes.data
+/// ('int32', [1, 2], False)
 #[pyfunction]
 #[pyo3(name = "tensor", signature = (x, /))]
 pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -81,39 +95,56 @@ pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     clone_tensor(py, &source.tensor).map(PyTensor::new)
 }
 
-/// Copies any array into a new one of the same library.
+/// Returns a copy of `x` as a new array of the same library.
 ///
-/// The order of the strides is kept, and gaps are closed. NumPy and PyTorch own the new memory; the
-/// copy of an array of a derived class is a plain array. NumPy arrays may have the byte order and
-/// the strides that `tensor` takes; their copies have the machine's byte order. Other libraries
-/// share the memory with dlbridge through their own `from_dlpack`. The copy of an object that has
-/// only the buffer protocol is a memoryview, that of any other object a Tensor.
+/// The copy keeps the order of the strides and closes gaps. NumPy and PyTorch own the memory of the
+/// copy. The copy of an array of a derived class is a plain array. NumPy arrays may have the byte
+/// order and the strides that `tensor` takes; their copies have the machine's byte order. An array
+/// of another library is made by that library's own `from_dlpack`, from memory of dlbridge. The
+/// copy of an object that has only the buffer protocol is a memoryview, and the copy of any other
+/// object is a Tensor.
 ///
 /// Raises BufferError and AttributeError as `from_dlpack` does.
+///
+/// >>> dl.clone(np.arange(3))
+/// array([0, 1, 2])
+/// >>> dl.clone(torch.arange(3))
+/// tensor([0, 1, 2])
 #[pyfunction]
 #[pyo3(signature = (x, /))]
 pub(crate) fn clone<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     copies::copy_of(x, MemoryFormat::Preserve)
 }
 
-/// The array itself when its elements lie in row-major order; otherwise a copy that does.
+/// Returns `x` if its elements lie in row-major order, and a row-major copy otherwise.
 ///
 /// The copy is a new array of the same library, as `clone` makes it.
+///
+/// >>> array = np.zeros((2, 3))
+/// >>> dl.contiguous(array) is array, dl.contiguous(array.T).flags.c_contiguous
+/// (True, True)
 #[pyfunction]
 #[pyo3(signature = (x, /))]
 pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     copies::contiguous(x)
 }
 
-/// Copies the elements of one array into another of the same shape and element type.
+/// Copies the elements of `src` into `dst`, an array of the same shape and element type.
 ///
-/// The arrays may be of any libraries, have any strides, share memory, and be on different devices;
-/// `src` may be anything that `tensor` takes.
-/// Nothing is broadcast or cast, and no byte between the elements of `dst` is written. A copy to a
-/// CUDA device is complete in the order of its legacy default stream.
+/// The arrays may be of different libraries, have any strides, share memory, and be on different
+/// devices. `src` may be any array that `tensor` takes. Elements are neither broadcast nor cast,
+/// and the bytes between the elements of `dst` are not written. A copy to a CUDA device is complete
+/// in the order of its legacy default stream.
 ///
-/// Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose
-/// elements share memory.
+/// Raises ValueError if shapes or types differ, if `dst` is read-only, and if elements of `dst`
+/// share memory.
+///
+/// >>> target = torch.zeros(3, 2)
+/// >>> dl.copyto(target, np.arange(6, dtype=np.float32).reshape(2, 3).T)
+/// >>> target
+/// tensor([[0., 3.],
+///         [1., 4.],
+///         [2., 5.]])
 #[pyfunction]
 #[pyo3(signature = (dst, src, /))]
 pub(crate) fn copyto(dst: &Bound<'_, PyAny>, src: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -25,12 +25,21 @@ use crate::{pickle, transfer};
 #[pymethods]
 impl PyTensor {
     /// Sizes of the dimensions.
+    ///
+    /// >>> dl.tensor(np.zeros((2, 3))).shape
+    /// (2, 3)
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.tensor().shape())
     }
 
-    /// Strides of all dimensions, or of one, in elements; they may be negative or zero.
+    /// Strides of all dimensions, or of dimension `dim`, in elements.
+    ///
+    /// A stride may be negative or zero.
+    ///
+    /// >>> tensor = dl.from_numpy(np.zeros((2, 3))[::-1])
+    /// >>> tensor.stride(), tensor.stride(0)
+    /// ((-3, 1), -3)
     #[pyo3(signature = (dim = None))]
     fn stride<'py>(&self, py: Python<'py>, dim: Option<isize>) -> PyResult<Bound<'py, PyAny>> {
         let strides = self.tensor().strides();
@@ -44,61 +53,94 @@ impl PyTensor {
     }
 
     /// Number of dimensions.
+    ///
+    /// >>> dl.tensor(np.zeros((2, 3))).ndim
+    /// 2
     #[getter]
     fn ndim(&self) -> usize {
         self.tensor().ndim()
     }
 
     /// Number of elements.
+    ///
+    /// >>> dl.tensor(np.zeros((2, 3))).numel()
+    /// 6
     fn numel(&self) -> usize {
         self.tensor().len()
     }
 
     /// Size of all elements in bytes, without the gaps between them.
+    ///
+    /// >>> dl.from_numpy(np.zeros(10, np.float32)[::2]).nbytes
+    /// 20
     #[getter]
     fn nbytes(&self) -> usize {
         self.tensor().nbytes()
     }
 
-    /// Element type, by the name that NumPy and PyTorch use: 'float32' for example.
+    /// Name of the element type, as NumPy and PyTorch spell it.
     ///
-    /// A `str`, which does not equal either library's object: `numpy.dtype(t.dtype)` and
-    /// `getattr(torch, t.dtype)` are those.
+    /// It is a `str`, so it does not equal `numpy.float32` or `torch.float32`.
+    /// `numpy.dtype(t.dtype)` and `getattr(torch, t.dtype)` give the objects of these libraries.
+    ///
+    /// >>> tensor = dl.from_dlpack(torch.zeros(3))
+    /// >>> tensor.dtype, np.dtype(tensor.dtype), getattr(torch, tensor.dtype)
+    /// ('float32', dtype('float32'), torch.float32)
     #[getter]
     fn dtype(&self) -> String {
         self.tensor().dtype().to_string()
     }
 
-    /// Where the memory is: 'cpu' or 'cuda:0' for example.
+    /// Name of the device that the memory is on, for example 'cpu' or 'cuda:0'.
     ///
-    /// A `str`, which `torch.device` takes.
+    /// It is a `str`, which `torch.device` takes.
+    ///
+    /// >>> tensor = dl.from_dlpack(torch.zeros(3))
+    /// >>> tensor.device, torch.device(tensor.device)
+    /// ('cpu', device(type='cpu'))
     #[getter]
     fn device(&self) -> String {
         self.tensor().device().to_string()
     }
 
-    /// Whether the memory may not be written.
+    /// Whether the memory must not be written.
+    ///
+    /// >>> dl.from_dlpack(b"abc").readonly, dl.from_dlpack(bytearray(b"abc")).readonly
+    /// (True, False)
     #[getter]
     fn readonly(&self) -> bool {
         self.tensor().is_shared_read_only()
     }
 
-    /// Address of the first element; it has no meaning if there are no elements.
+    /// Address of the first element; an arbitrary number if there are no elements.
+    ///
+    /// >>> array = np.arange(6.0)
+    /// >>> dl.from_numpy(array[1:]).data_ptr() - array.ctypes.data
+    /// 8
     fn data_ptr(&self) -> usize {
         self.tensor().data_ptr().addr()
     }
 
     /// Whether the elements lie one after the other in row-major order.
+    ///
+    /// >>> array = np.zeros((2, 3))
+    /// >>> dl.from_numpy(array).is_contiguous(), dl.from_numpy(array.T).is_contiguous()
+    /// (True, False)
     fn is_contiguous(&self) -> bool {
         self.tensor().is_contiguous()
     }
 
-    /// The elements as a NumPy array that shares the memory, read-only if the memory is.
+    /// Returns a NumPy array that shares the memory; the array is read-only if the memory is.
     ///
-    /// Negative strides are fine. Types that NumPy has only with the package ml_dtypes (bfloat16
-    /// for example) need it. With `force`, memory of another device is copied to the host first.
+    /// NumPy has some types, for example bfloat16, only if the package ml_dtypes is installed. With
+    /// `force=True`, memory of another device is copied to the host first.
     ///
     /// Raises TypeError for memory of another device, and for types that NumPy does not have.
+    ///
+    /// >>> source = torch.zeros(2)
+    /// >>> dl.from_dlpack(source).numpy()[0] = 5.0
+    /// >>> source
+    /// tensor([5., 0.])
     #[pyo3(signature = (*, force = false))]
     fn numpy<'py>(slf: &Bound<'py, Self>, force: bool) -> PyResult<Bound<'py, PyAny>> {
         if force && !slf.get().tensor().device().is_host() {
@@ -107,37 +149,54 @@ impl PyTensor {
         numpy::to_numpy(slf)
     }
 
-    /// The elements as a PyTorch tensor that shares the memory.
+    /// Returns a PyTorch tensor that shares the memory.
     ///
-    /// Raises BufferError for read-only memory, which PyTorch would write, ValueError for negative
-    /// strides, which it does not support, and TypeError for types that it does not have.
-    /// `clone().torch()` copies.
+    /// Raises BufferError for read-only memory, because PyTorch would allow writes to it;
+    /// ValueError for negative strides, which PyTorch does not support; and TypeError for types
+    /// that PyTorch does not have. `clone().torch()` copies.
+    ///
+    /// >>> array = np.zeros(2)
+    /// >>> dl.from_numpy(array).torch()[0] = 5.0
+    /// >>> array
+    /// array([5., 0.])
     fn torch<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         torch::to_torch(slf)
     }
 
-    /// The elements as nested lists of numbers; without dimensions, the number itself.
+    /// Returns the elements as nested lists of numbers; without dimensions, one number.
     ///
-    /// Raises TypeError for memory of another device, and for types that Python does not have.
+    /// Raises TypeError for memory of another device, and for types that Python has no numbers for.
+    ///
+    /// >>> dl.tensor(np.arange(4).reshape(2, 2)).tolist()
+    /// [[0, 1], [2, 3]]
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         list::to_list(py, self.tensor())
     }
 
-    /// The only element, as a number.
+    /// Returns the only element as a number.
     ///
-    /// Raises ValueError when there are none or several, and TypeError as `tolist` does.
+    /// Raises ValueError if the tensor does not have exactly one element, and TypeError as `tolist`
+    /// does.
+    ///
+    /// >>> dl.tensor(np.array([[2.5]])).item()
+    /// 2.5
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         list::item(py, self.tensor())
     }
 
-    /// A copy in new memory that may be written, laid out as `torch.Tensor.clone` does it.
+    /// Returns a copy in new, writable memory, laid out as `torch.Tensor.clone` lays it out.
     ///
     /// 'preserve_format' keeps the order of the strides and closes gaps, 'contiguous_format' is
     /// row-major, 'channels_last' and 'channels_last_3d' are for four and five dimensions. The
-    /// memory is aligned to 256 bytes, so that JAX can share it.
+    /// memory is aligned to 256 bytes, so that JAX can share it. Memory of a CUDA device is copied
+    /// on that device.
     ///
-    /// Memory of a CUDA device is copied there. Raises ValueError for a format that does not fit,
-    /// and BufferError for devices that can't be reached from here.
+    /// Raises ValueError if the format does not fit the number of dimensions, and BufferError for
+    /// devices that dlbridge cannot copy from.
+    ///
+    /// >>> tensor = dl.from_numpy(np.zeros((2, 3)).T)
+    /// >>> tensor.clone().stride(), tensor.clone(memory_format="contiguous_format").stride()
+    /// ((1, 3), (2, 1))
     #[pyo3(signature = (*, memory_format = None), text_signature = "($self, *, memory_format='preserve_format')")]
     fn clone(&self, py: Python<'_>, memory_format: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let format = match memory_format {
@@ -147,7 +206,11 @@ impl PyTensor {
         clone_as(py, self.tensor(), format).map(Self::new)
     }
 
-    /// The tensor itself if its elements lie in row-major order; otherwise a copy that does.
+    /// Returns this tensor if its elements lie in row-major order, otherwise such a copy.
+    ///
+    /// >>> tensor = dl.from_numpy(np.zeros((2, 3)))
+    /// >>> tensor.contiguous() is tensor, dl.from_numpy(np.zeros((2, 3)).T).contiguous().stride()
+    /// (True, (2, 1))
     fn contiguous<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         if slf.get().tensor().is_contiguous() {
             return Ok(slf.clone());
@@ -156,22 +219,32 @@ impl PyTensor {
             .into_bound(slf.py())
     }
 
-    /// The tensor itself when it is on the host; otherwise a copy there.
+    /// Returns this tensor if it is on the host, and a copy on the host otherwise.
     ///
-    /// The copy is complete when this returns.
+    /// The copy is complete when this method returns.
     ///
-    /// Raises BufferError for devices that can't be reached from here, and RuntimeError where CUDA
-    /// fails.
+    /// Raises BufferError for devices that dlbridge cannot copy from, and RuntimeError if CUDA
+    /// reports a failure.
+    ///
+    /// >>> tensor = dl.tensor(np.zeros(3))
+    /// >>> tensor.cpu() is tensor
+    /// True
     fn cpu<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         Self::moved(slf, TargetDevice::HOST)
     }
 
-    /// The tensor itself when it is on that CUDA device; otherwise a copy there.
+    /// Returns this tensor if it is on CUDA device `device`, and a copy there otherwise.
     ///
-    /// Without `device`, it may be on any CUDA device, and a copy is on the current one. The copy
-    /// is ready on the device's legacy default stream, and is made ready on the stream that a
-    /// consumer passes to `__dlpack__(stream=...)`. Raises BufferError where there is no CUDA, and
-    /// RuntimeError where CUDA fails.
+    /// If `device` is None, the tensor may be on any CUDA device, and a copy is made on the current
+    /// one. The copy is ready on the device's legacy default stream; the export to a consumer that
+    /// passes another stream to `__dlpack__(stream=...)` makes that stream wait for it.
+    ///
+    /// Raises BufferError if the CUDA driver or the device is missing, and RuntimeError if CUDA
+    /// reports a failure.
+    ///
+    /// >>> moved = dl.tensor(np.arange(3)).cuda()
+    /// >>> moved.device, moved.cpu().tolist()
+    /// ('cuda:0', [0, 1, 2])
     #[pyo3(signature = (device = None))]
     fn cuda<'py>(
         slf: &Bound<'py, Self>,
@@ -180,11 +253,16 @@ impl PyTensor {
         Self::moved(slf, device.map_or(Ok(TargetDevice::cuda(None)), TargetDevice::parse_cuda)?)
     }
 
-    /// The tensor itself when it is on that device; otherwise a copy there.
+    /// Returns this tensor if it is on `device`, and a copy there otherwise.
     ///
-    /// The copy is as `cpu` and `cuda` make it. With `copy=True` it is always a copy. Raises
-    /// ValueError for names other than 'cpu', 'cuda' and 'cuda:N', and BufferError for other
+    /// `cpu` and `cuda` describe the copy. With `copy=True`, the result is always a copy.
+    ///
+    /// Raises ValueError for names other than 'cpu', 'cuda' and 'cuda:N', and BufferError for other
     /// devices of DLPack.
+    ///
+    /// >>> tensor = dl.tensor(np.zeros(3))
+    /// >>> tensor.to("cpu") is tensor, tensor.to("cpu", copy=True) is tensor
+    /// (True, False)
     #[pyo3(signature = (device, *, copy = false))]
     fn to<'py>(
         slf: &Bound<'py, Self>,
@@ -198,11 +276,16 @@ impl PyTensor {
         Self::new(clone(slf.py(), slf.get().tensor())?).into_bound(slf.py())
     }
 
-    /// The tensor itself when it is in page-locked host memory; otherwise a copy there.
+    /// Returns this tensor if it is in page-locked host memory, and a copy there otherwise.
     ///
-    /// CUDA devices read and write such memory directly, so that copies to and from it are faster.
-    /// It is expensive to allocate: allocate little of it and use it again, with `copyto` for
-    /// example. Raises BufferError where there is no CUDA.
+    /// CUDA devices access such memory directly, so that copies between it and a device are faster.
+    /// Its allocation is expensive: allocate it once and fill it again, for example with `copyto`.
+    ///
+    /// Raises BufferError if the CUDA driver or a device is missing.
+    ///
+    /// >>> pinned = dl.tensor(np.arange(3)).pin_memory()
+    /// >>> pinned.device, pinned.is_pinned(), pinned.tolist()
+    /// ('cpu', True, [0, 1, 2])
     fn pin_memory<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let this = slf.get().tensor();
         if this.is_pinned() {
@@ -212,33 +295,48 @@ impl PyTensor {
     }
 
     /// Whether the memory is page-locked host memory, whichever library locked it.
+    ///
+    /// >>> dl.tensor(np.zeros(3)).is_pinned()
+    /// False
     fn is_pinned(&self) -> bool {
         self.tensor().is_pinned()
     }
 
-    /// Describes CUDA memory for Numba and others; an AttributeError for memory elsewhere.
+    /// Description of CUDA memory for Numba and others; AttributeError for memory elsewhere.
     ///
     /// The memory is ready on the legacy default stream. The consumer must keep the tensor as long
     /// as it uses the memory.
     ///
     /// <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
+    ///
+    /// >>> moved = dl.tensor(np.zeros((2, 3))).cuda()
+    /// >>> moved.__cuda_array_interface__["shape"]
+    /// (2, 3)
+    /// >>> hasattr(moved.cpu(), "__cuda_array_interface__")
+    /// False
     #[getter]
     fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         cuda_array_interface::describe(py, self.tensor())
     }
 
-    /// Describes host memory for NumPy and others, read-only if the memory is.
+    /// Description of host memory for NumPy and others, read-only if the memory is.
     ///
-    /// An AttributeError for memory elsewhere, and for types that NumPy does not have. The consumer
-    /// must keep the tensor as long as it uses the memory, as NumPy does.
+    /// The attribute raises AttributeError for memory elsewhere, and for types that NumPy does not
+    /// have. The consumer must keep the tensor as long as it uses the memory, as NumPy does.
     ///
     /// <https://numpy.org/doc/stable/reference/arrays.interface.html>
+    ///
+    /// >>> dl.from_dlpack(b"abc").__array_interface__["typestr"]
+    /// '|u1'
     #[getter]
     fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         array_interface::describe(py, self.tensor())
     }
 
-    /// Type and index of the device, as DLPack numbers them.
+    /// Returns type and index of the device, in DLPack's numbers.
+    ///
+    /// >>> dl.tensor(np.zeros(3)).__dlpack_device__()
+    /// (1, 0)
     fn __dlpack_device__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         static HOST: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
         let pair = |device: Device| (device.device_type, device.index).into_pyobject(py);
@@ -313,7 +411,11 @@ impl PyTensor {
         }
     }
 
-    /// What JAX calls where it takes any array, in `jax.numpy.asarray` for example.
+    /// Called by JAX functions that take any array, for example `jax.numpy.asarray`.
+    ///
+    /// >>> import jax.numpy as jnp
+    /// >>> jnp.asarray(dl.tensor(np.arange(3, dtype=np.float32)))
+    /// Array([0., 1., 2.], dtype=float32)
     fn __jax_array__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let jax = slf.py().import(intern!(slf.py(), "jax.numpy"))?;
         // JAX before 0.12 can't be told that memory is read-only.
@@ -328,10 +430,13 @@ impl PyTensor {
         }
     }
 
-    /// What `numpy.asarray` and `numpy.array` call if the buffer protocol is not enough.
+    /// Called by `numpy.asarray` and `numpy.array` if the buffer protocol is not enough.
     ///
-    /// Shares the memory, unless `copy` is True or another `dtype` needs a copy. Raises ValueError
-    /// where `copy` is False and a copy is needed.
+    /// The array shares the memory, unless `copy` is True or another `dtype` needs a copy. Raises
+    /// ValueError if `copy` is False and a copy is needed.
+    ///
+    /// >>> np.asarray(dl.from_dlpack(torch.ones(2)), dtype=np.float64)
+    /// array([1., 1.])
     #[pyo3(signature = (dtype = None, copy = None))]
     fn __array__<'py>(
         slf: &Bound<'py, Self>,

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("cuda_support", "fake_cuda", "producer")
+pytest.register_assert_rewrite("cuda_support", "examples", "fake_cuda", "producer")

@@ -1,16 +1,26 @@
-"""One tensor buffer, many runtimes, no copies unless you ask.
+"""dlbridge shares tensors between NumPy, PyTorch, JAX and other libraries without copying them.
 
-A `Tensor` shares memory with NumPy, PyTorch, JAX and every other library that speaks DLPack, in
-both directions. Nothing is copied unless a docstring says so.
+A `Tensor` shares memory with every library that supports DLPack, the buffer protocol or
+`__array_interface__`. A function or method copies elements only where its docstring says so.
 
-Errors: `BufferError` for what cannot be shared (the data, its type or its device), `ValueError` and
-`TypeError` for wrong arguments, `AttributeError` from `from_dlpack` for objects that are not
-arrays, `MemoryError`. Without CUDA, or without the device, transfers raise `BufferError`; where
-CUDA fails, `RuntimeError`.
+Errors: `BufferError` for data that cannot be shared because of its memory, type or device;
+`ValueError` and `TypeError` for wrong arguments; `AttributeError` from `from_dlpack` for objects
+that are not arrays; `MemoryError`. A transfer raises `BufferError` if the driver or the device is
+missing, and `RuntimeError` if CUDA reports a failure.
 
-Other threads of Python run while large copies are made (64 KiB and more), and copies of 1 MiB and
-more use several threads of their own (`RAYON_NUM_THREADS` says how many). Reads and writes of
-shared memory are not synchronized; that is up to the program.
+Copies of 64 KiB and more release the GIL, so that other Python threads run. Copies of 1 MiB and
+more use several threads; the environment variable `RAYON_NUM_THREADS` sets their number. dlbridge
+does not synchronize reads and writes of shared memory: the program must.
+
+The examples assume `import numpy as np, torch, dlbridge as dl`. The guide is docs/python.md in
+the repository.
+
+>>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
+>>> tensor = dl.from_numpy(array)
+>>> tensor.torch()[0, 0] = 9.0
+>>> array
+array([[9., 2.],
+       [3., 4.]])
 """
 
 from ._dlbridge import (

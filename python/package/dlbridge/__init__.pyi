@@ -1,16 +1,26 @@
-"""One tensor buffer, many runtimes, no copies unless you ask.
+"""dlbridge shares tensors between NumPy, PyTorch, JAX and other libraries without copying them.
 
-A `Tensor` shares memory with NumPy, PyTorch, JAX and every other library that speaks DLPack, in
-both directions. Nothing is copied unless a docstring says so.
+A `Tensor` shares memory with every library that supports DLPack, the buffer protocol or
+`__array_interface__`. A function or method copies elements only where its docstring says so.
 
-Errors: `BufferError` for what cannot be shared (the data, its type or its device), `ValueError` and
-`TypeError` for wrong arguments, `AttributeError` from `from_dlpack` for objects that are not
-arrays, `MemoryError`. Without CUDA, or without the device, transfers raise `BufferError`; where
-CUDA fails, `RuntimeError`.
+Errors: `BufferError` for data that cannot be shared because of its memory, type or device;
+`ValueError` and `TypeError` for wrong arguments; `AttributeError` from `from_dlpack` for objects
+that are not arrays; `MemoryError`. A transfer raises `BufferError` if the driver or the device is
+missing, and `RuntimeError` if CUDA reports a failure.
 
-Other threads of Python run while large copies are made (64 KiB and more), and copies of 1 MiB and
-more use several threads of their own (`RAYON_NUM_THREADS` says how many). Reads and writes of
-shared memory are not synchronized; that is up to the program.
+Copies of 64 KiB and more release the GIL, so that other Python threads run. Copies of 1 MiB and
+more use several threads; the environment variable `RAYON_NUM_THREADS` sets their number. dlbridge
+does not synchronize reads and writes of shared memory: the program must.
+
+The examples assume `import numpy as np, torch, dlbridge as dl`. The guide is docs/python.md in
+the repository.
+
+>>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
+>>> tensor = dl.from_numpy(array)
+>>> tensor.torch()[0, 0] = 9.0
+>>> array
+array([[9., 2.],
+       [3., 4.]])
 """
 
 import builtins
@@ -33,27 +43,28 @@ __version__: Final[str]
 
 @final
 class Tensor:
-    """A strided buffer on one device, shared or owned.
+    """A strided buffer on one device, whose memory may be shared with other libraries.
 
-    Made by `from_dlpack`, `from_numpy` and `tensor`. The memory is released when the last object
-    that shares it is gone, of whichever library.
+    `from_dlpack`, `from_numpy` and `tensor` make a Tensor. The memory is released when the last
+    object that shares it is released, in whichever library that object is.
 
-    Tensors compare and hash by identity, and have no arithmetic and no indexing: use `numpy()` or
-    `torch()` for that, which cost nothing. Iteration gives what `tolist()` gives, and `len(t)` is
-    the size of the first dimension, so that tables take a tensor as a column of its values. One of
-    a single element converts to a number, as `item()` does. `copy.copy` gives the same tensor, `copy.deepcopy` copies. Pickled
-    with protocol 5, the elements go out of band and are not copied.
+    A Tensor has no arithmetic and no indexing: use `numpy()` or `torch()`, which share its memory.
+    Tensors compare and hash by identity. `len(t)` is the size of the first dimension, and iteration
+    gives the items of `tolist()`. A Tensor of one element converts to a number, as `item()` does.
+    `copy.copy(t)` returns `t`, and `copy.deepcopy(t)` copies the elements. With pickle protocol 5
+    and a `buffer_callback`, the elements are an out-of-band buffer and are not copied.
 
-    `bytes(t)` gives the bytes of all elements in row-major order, of every type. `memoryview(t)`,
-    and with it `bytearray(t)`, has no elements of bfloat16 and other types without a format.
+    `bytes(t)` copies the bytes of all elements in row-major order, whatever their type.
+    `memoryview(t)` and `bytearray(t)` refuse element types for which the buffer protocol has no
+    format, for example bfloat16.
 
-    The garbage collector finds a cycle through a tensor and the array that it was made from, if
+    The garbage collector finds a cycle through a Tensor and the array that it was made from if
     nothing else holds that memory.
 
-    `torch.asarray(t)` and `torch.frombuffer(t)` silently lose shape and element type, as they do
-    with every buffer: use `t.torch()`, `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
+    `torch.asarray(t)` and `torch.frombuffer(t)` silently give wrong numbers, because they read the
+    bytes of `t` without its shape and element type. Use `t.torch()`, `torch.from_dlpack(t)` or
+    `torch.as_tensor(t)`.
 
-    >>> import numpy as np, dlbridge as dl
     >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
     >>> tensor = dl.from_numpy(array)
     >>> tensor
@@ -62,122 +73,225 @@ class Tensor:
     >>> array[0, 0] = 9.0
     >>> tensor.tolist()
     [[9.0, 2.0], [3.0, 4.0]]
-
+    >>> len(tensor), bytes(tensor) == array.tobytes()
+    (2, True)
     """
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes of the dimensions."""
+        """Sizes of the dimensions.
+
+        >>> dl.tensor(np.zeros((2, 3))).shape
+        (2, 3)
+        """
     @overload
     def stride(self, dim: None = None) -> tuple[int, ...]: ...
     @overload
     def stride(self, dim: int) -> int:
-        """Strides of all dimensions, or of one, in elements; they may be negative or zero."""
+        """Strides of all dimensions, or of dimension `dim`, in elements.
+
+        A stride may be negative or zero.
+
+        >>> tensor = dl.from_numpy(np.zeros((2, 3))[::-1])
+        >>> tensor.stride(), tensor.stride(0)
+        ((-3, 1), -3)
+        """
     @property
     def ndim(self) -> int:
-        """Number of dimensions."""
+        """Number of dimensions.
+
+        >>> dl.tensor(np.zeros((2, 3))).ndim
+        2
+        """
     def numel(self) -> int:
-        """Number of elements."""
+        """Number of elements.
+
+        >>> dl.tensor(np.zeros((2, 3))).numel()
+        6
+        """
     @property
     def nbytes(self) -> int:
-        """Size of all elements in bytes, without the gaps between them."""
+        """Size of all elements in bytes, without the gaps between them.
+
+        >>> dl.from_numpy(np.zeros(10, np.float32)[::2]).nbytes
+        20
+        """
     @property
     def dtype(self) -> str:
-        """Element type, by the name that NumPy and PyTorch use: 'float32' for example.
+        """Name of the element type, as NumPy and PyTorch spell it.
 
-        A `str`, which does not equal either library's object: `numpy.dtype(t.dtype)` and
-        `getattr(torch, t.dtype)` are those.
+        It is a `str`, so it does not equal `numpy.float32` or `torch.float32`.
+        `numpy.dtype(t.dtype)` and `getattr(torch, t.dtype)` give the objects of these libraries.
+
+        >>> tensor = dl.from_dlpack(torch.zeros(3))
+        >>> tensor.dtype, np.dtype(tensor.dtype), getattr(torch, tensor.dtype)
+        ('float32', dtype('float32'), torch.float32)
         """
     @property
     def device(self) -> str:
-        """Where the memory is: 'cpu' or 'cuda:0' for example.
+        """Name of the device that the memory is on, for example 'cpu' or 'cuda:0'.
 
-        A `str`, which `torch.device` takes.
+        It is a `str`, which `torch.device` takes.
+
+        >>> tensor = dl.from_dlpack(torch.zeros(3))
+        >>> tensor.device, torch.device(tensor.device)
+        ('cpu', device(type='cpu'))
         """
     @property
     def readonly(self) -> bool:
-        """Whether the memory may not be written."""
-    def data_ptr(self) -> int:
-        """Address of the first element; it has no meaning if there are no elements."""
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie one after the other in row-major order."""
-    def numpy(self, *, force: bool = False) -> _np.ndarray[Any, Any]:
-        """The elements as a NumPy array that shares the memory, read-only if the memory is.
+        """Whether the memory must not be written.
 
-        Negative strides are fine. Types that NumPy has only with the package ml_dtypes (bfloat16
-        for example) need it. With `force`, memory of another device is copied to the host first.
+        >>> dl.from_dlpack(b"abc").readonly, dl.from_dlpack(bytearray(b"abc")).readonly
+        (True, False)
+        """
+    def data_ptr(self) -> int:
+        """Address of the first element; an arbitrary number if there are no elements.
+
+        >>> array = np.arange(6.0)
+        >>> dl.from_numpy(array[1:]).data_ptr() - array.ctypes.data
+        8
+        """
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie one after the other in row-major order.
+
+        >>> array = np.zeros((2, 3))
+        >>> dl.from_numpy(array).is_contiguous(), dl.from_numpy(array.T).is_contiguous()
+        (True, False)
+        """
+    def numpy(self, *, force: bool = False) -> _np.ndarray[Any, Any]:
+        """Returns a NumPy array that shares the memory; the array is read-only if the memory is.
+
+        NumPy has some types, for example bfloat16, only if the package ml_dtypes is installed. With
+        `force=True`, memory of another device is copied to the host first.
 
         Raises TypeError for memory of another device, and for types that NumPy does not have.
+
+        >>> source = torch.zeros(2)
+        >>> dl.from_dlpack(source).numpy()[0] = 5.0
+        >>> source
+        tensor([5., 0.])
         """
     def torch(self) -> _torch.Tensor:
-        """The elements as a PyTorch tensor that shares the memory.
+        """Returns a PyTorch tensor that shares the memory.
 
-        Raises BufferError for read-only memory, which PyTorch would write, ValueError for negative
-        strides, which it does not support, and TypeError for types that it does not have.
-        `clone().torch()` copies.
+        Raises BufferError for read-only memory, because PyTorch would allow writes to it;
+        ValueError for negative strides, which PyTorch does not support; and TypeError for types
+        that PyTorch does not have. `clone().torch()` copies.
+
+        >>> array = np.zeros(2)
+        >>> dl.from_numpy(array).torch()[0] = 5.0
+        >>> array
+        array([5., 0.])
         """
     def tolist(self) -> Any:
-        """The elements as nested lists of numbers; without dimensions, the number itself.
+        """Returns the elements as nested lists of numbers; without dimensions, one number.
 
-        Raises TypeError for memory of another device, and for types that Python does not have.
+        Raises TypeError for memory of another device, and for types that Python has no numbers for.
+
+        >>> dl.tensor(np.arange(4).reshape(2, 2)).tolist()
+        [[0, 1], [2, 3]]
         """
     def item(self) -> builtins.bool | int | float | complex:
-        """The only element, as a number.
+        """Returns the only element as a number.
 
-        Raises ValueError when there are none or several, and TypeError as `tolist` does.
+        Raises ValueError if the tensor does not have exactly one element, and TypeError as `tolist`
+        does.
+
+        >>> dl.tensor(np.array([[2.5]])).item()
+        2.5
         """
     def clone(self, *, memory_format: _MemoryFormat = "preserve_format") -> Tensor:
-        """A copy in new memory that may be written, laid out as `torch.Tensor.clone` does it.
+        """Returns a copy in new, writable memory, laid out as `torch.Tensor.clone` lays it out.
 
         'preserve_format' keeps the order of the strides and closes gaps, 'contiguous_format' is
         row-major, 'channels_last' and 'channels_last_3d' are for four and five dimensions. The
-        memory is aligned to 256 bytes, so that JAX can share it.
+        memory is aligned to 256 bytes, so that JAX can share it. Memory of a CUDA device is copied
+        on that device.
 
-        Memory of a CUDA device is copied there. Raises ValueError for a format that does not fit,
-        and BufferError for devices that can't be reached from here.
+        Raises ValueError if the format does not fit the number of dimensions, and BufferError for
+        devices that dlbridge cannot copy from.
+
+        >>> tensor = dl.from_numpy(np.zeros((2, 3)).T)
+        >>> tensor.clone().stride(), tensor.clone(memory_format="contiguous_format").stride()
+        ((1, 3), (2, 1))
         """
     def contiguous(self) -> Tensor:
-        """The tensor itself if its elements lie in row-major order; otherwise a copy that does."""
+        """Returns this tensor if its elements lie in row-major order, otherwise such a copy.
+
+        >>> tensor = dl.from_numpy(np.zeros((2, 3)))
+        >>> tensor.contiguous() is tensor, dl.from_numpy(np.zeros((2, 3)).T).contiguous().stride()
+        (True, (2, 1))
+        """
     def cpu(self) -> Tensor:
-        """The tensor itself when it is on the host; otherwise a copy there.
+        """Returns this tensor if it is on the host, and a copy on the host otherwise.
 
-        The copy is complete when this returns.
+        The copy is complete when this method returns.
 
-        Raises BufferError for devices that can't be reached from here, and RuntimeError where CUDA
-        fails.
+        Raises BufferError for devices that dlbridge cannot copy from, and RuntimeError if CUDA
+        reports a failure.
+
+        >>> tensor = dl.tensor(np.zeros(3))
+        >>> tensor.cpu() is tensor
+        True
         """
     def cuda(self, device: int | _Device | None = None) -> Tensor:
-        """The tensor itself when it is on that CUDA device; otherwise a copy there.
+        """Returns this tensor if it is on CUDA device `device`, and a copy there otherwise.
 
-        Without `device`, it may be on any CUDA device, and a copy is on the current one. The copy
-        is ready on the device's legacy default stream, and is made ready on the stream that a
-        consumer passes to `__dlpack__(stream=...)`. Raises BufferError where there is no CUDA, and
-        RuntimeError where CUDA fails.
+        If `device` is None, the tensor may be on any CUDA device, and a copy is made on the current
+        one. The copy is ready on the device's legacy default stream; the export to a consumer that
+        passes another stream to `__dlpack__(stream=...)` makes that stream wait for it.
+
+        Raises BufferError if the CUDA driver or the device is missing, and RuntimeError if CUDA
+        reports a failure.
+
+        >>> moved = dl.tensor(np.arange(3)).cuda()
+        >>> moved.device, moved.cpu().tolist()
+        ('cuda:0', [0, 1, 2])
         """
     def to(self, device: _Device, *, copy: builtins.bool = False) -> Tensor:
-        """The tensor itself when it is on that device; otherwise a copy there.
+        """Returns this tensor if it is on `device`, and a copy there otherwise.
 
-        The copy is as `cpu` and `cuda` make it. With `copy=True` it is always a copy. Raises
-        ValueError for names other than 'cpu', 'cuda' and 'cuda:N', and BufferError for other
+        `cpu` and `cuda` describe the copy. With `copy=True`, the result is always a copy.
+
+        Raises ValueError for names other than 'cpu', 'cuda' and 'cuda:N', and BufferError for other
         devices of DLPack.
+
+        >>> tensor = dl.tensor(np.zeros(3))
+        >>> tensor.to("cpu") is tensor, tensor.to("cpu", copy=True) is tensor
+        (True, False)
         """
     def pin_memory(self) -> Tensor:
-        """The tensor itself when it is in page-locked host memory; otherwise a copy there.
+        """Returns this tensor if it is in page-locked host memory, and a copy there otherwise.
 
-        CUDA devices read and write such memory directly, so that copies to and from it are faster.
-        It is expensive to allocate: allocate little of it and use it again, with `copyto` for
-        example. Raises BufferError where there is no CUDA.
+        CUDA devices access such memory directly, so that copies between it and a device are faster.
+        Its allocation is expensive: allocate it once and fill it again, for example with `copyto`.
+
+        Raises BufferError if the CUDA driver or a device is missing.
+
+        >>> pinned = dl.tensor(np.arange(3)).pin_memory()
+        >>> pinned.device, pinned.is_pinned(), pinned.tolist()
+        ('cpu', True, [0, 1, 2])
         """
     def is_pinned(self) -> builtins.bool:
-        """Whether the memory is page-locked host memory, whichever library locked it."""
+        """Whether the memory is page-locked host memory, whichever library locked it.
+
+        >>> dl.tensor(np.zeros(3)).is_pinned()
+        False
+        """
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Describes CUDA memory for Numba and others; an AttributeError for memory elsewhere.
+        """Description of CUDA memory for Numba and others; AttributeError for memory elsewhere.
 
         The memory is ready on the legacy default stream. The consumer must keep the tensor as long
         as it uses the memory.
 
         <https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html>
+
+        >>> moved = dl.tensor(np.zeros((2, 3))).cuda()
+        >>> moved.__cuda_array_interface__["shape"]
+        (2, 3)
+        >>> hasattr(moved.cpu(), "__cuda_array_interface__")
+        False
         """
     def __dlpack__(
         self,
@@ -187,44 +301,63 @@ class Tensor:
         dl_device: tuple[int, int] | None = None,
         copy: builtins.bool | None = None,
     ) -> Any:
-        """Makes a DLPack capsule, which shares the memory.
+        """Returns a DLPack capsule that shares the memory.
 
-        Of version 1.3 if `max_version` is (1, 0) or higher, otherwise of the older type, which
-        can't say that memory is read-only. Copies with `copy=True`, and negative strides when
-        `copy` is None.
+        The capsule holds a versioned struct (DLPack 1.3) if `max_version` is (1, 0) or higher, and
+        a legacy struct otherwise. A legacy struct cannot mark memory as read-only. `copy=True`
+        copies the elements; so does `copy=None` if a stride is negative.
 
         `stream` is the stream on which the consumer works: a number (1 and 2 are CUDA's default
-        streams) or an object with `__cuda_stream__`. The memory is ready on that stream, and is not
-        used again before the work is done that is on the stream when the consumer releases the
-        struct. None and -1 mean the legacy default stream.
+        streams) or an object with `__cuda_stream__`; None and -1 mean the legacy default stream.
+        The memory is ready on that stream. dlbridge does not use it for other work until the work
+        that is on the stream when the consumer releases the struct is done.
 
-        Raises BufferError for what can't be exported like this, and ValueError for a stream that
-        the device does not have.
+        Raises BufferError for a tensor that cannot be exported with these arguments, and ValueError
+        for a stream that the device does not have.
 
         <https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html>
+
+        >>> array = np.from_dlpack(dl.from_dlpack(torch.ones(2)))
+        >>> array
+        array([1., 1.], dtype=float32)
         """
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        """Describes host memory for NumPy and others, read-only if the memory is.
+        """Description of host memory for NumPy and others, read-only if the memory is.
 
-        An AttributeError for memory elsewhere, and for types that NumPy does not have. The consumer
-        must keep the tensor as long as it uses the memory, as NumPy does.
+        The attribute raises AttributeError for memory elsewhere, and for types that NumPy does not
+        have. The consumer must keep the tensor as long as it uses the memory, as NumPy does.
 
         <https://numpy.org/doc/stable/reference/arrays.interface.html>
+
+        >>> dl.from_dlpack(b"abc").__array_interface__["typestr"]
+        '|u1'
         """
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Type and index of the device, as DLPack numbers them."""
+        """Returns type and index of the device, in DLPack's numbers.
+
+        >>> dl.tensor(np.zeros(3)).__dlpack_device__()
+        (1, 0)
+        """
     __dlpack_c_exchange_api__: Any
     def __array__(
         self, dtype: Any = None, copy: builtins.bool | None = None
     ) -> _np.ndarray[Any, Any]:
-        """What `numpy.asarray` and `numpy.array` call if the buffer protocol is not enough.
+        """Called by `numpy.asarray` and `numpy.array` if the buffer protocol is not enough.
 
-        Shares the memory, unless `copy` is True or another `dtype` needs a copy. Raises ValueError
-        where `copy` is False and a copy is needed.
+        The array shares the memory, unless `copy` is True or another `dtype` needs a copy. Raises
+        ValueError if `copy` is False and a copy is needed.
+
+        >>> np.asarray(dl.from_dlpack(torch.ones(2)), dtype=np.float64)
+        array([1., 1.])
         """
     def __jax_array__(self) -> Any:
-        """What JAX calls where it takes any array, in `jax.numpy.asarray` for example."""
+        """Called by JAX functions that take any array, for example `jax.numpy.asarray`.
+
+        >>> import jax.numpy as jnp
+        >>> jnp.asarray(dl.tensor(np.arange(3, dtype=np.float32)))
+        Array([0., 1., 2.], dtype=float32)
+        """
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __bool__(self) -> builtins.bool: ...
     def __bytes__(self) -> bytes: ...
@@ -241,86 +374,117 @@ class Tensor:
 def from_dlpack(
     x: Any, /, *, device: _Device | None = None, copy: builtins.bool | None = None
 ) -> Tensor:
-    """Shares the memory of any array.
+    """Returns a Tensor that shares the memory of `x`, an array of any library.
 
-    Takes anything with `__dlpack__`, old or new, with the buffer protocol (bytes, memoryview,
-    array.array, mmap), with `__array_interface__` or `__cuda_array_interface__`, and DLPack
-    capsules. Read-only memory stays read-only.
+    `x` may be an object with `__dlpack__`, of any DLPack version; with the buffer protocol (bytes,
+    memoryview, array.array, mmap); with `__array_interface__` or `__cuda_array_interface__`; or a
+    DLPack capsule. Read-only memory stays read-only.
 
-    With `device`, memory elsewhere is copied there, by the producer or by dlbridge. `copy=True`
-    copies in any case, and `copy=False` raises ValueError where sharing would need a copy.
+    If `device` is given and the memory is elsewhere, the producer or dlbridge copies it there.
+    `copy=True` always copies. `copy=False` raises ValueError if a copy is needed. A NumPy scalar,
+    for example `numpy.float32(1)`, is copied, because its memory cannot be shared.
 
-    A NumPy scalar, for example `numpy.float32(1)`, has no memory that can be shared, so it is
-    copied.
+    Raises BufferError for data that cannot be shared: for example a PyTorch tensor that requires
+    gradient or reaches beyond its storage, elements of a type that DLPack does not have or of
+    another byte order, or strides that are no multiple of the element size. `tensor` and `clone`
+    copy elements of another byte order and of any strides. Raises AttributeError for objects that
+    are not arrays. Exceptions of the producer are passed on.
 
-    Raises BufferError for what cannot be shared, for example tensors that require gradient or reach
-    beyond their storage, elements of no DLPack type or of another byte order, or strides that are
-    no multiple of the element's size, and AttributeError for objects that are not arrays. An
-    exception that the producer raises is passed on. `tensor` and `clone` copy elements of another
-    byte order and of any strides.
+    PyTorch can move the memory of a tensor after it was shared. Each later use of the Tensor raises
+    BufferError. Arrays that were made from the Tensor before the move are not checked: they keep
+    the old address, where the memory may be freed.
 
-    PyTorch can move the memory of a tensor after it was shared. BufferError is raised when the
-    Tensor is used afterwards; arrays that were made from it before then see memory that is gone, or
-    that PyTorch does not use any more.
+    >>> source = torch.zeros(2, 3)
+    >>> tensor = dl.from_dlpack(source.t())
+    >>> tensor.shape, tensor.stride(), tensor.data_ptr() == source.data_ptr()
+    ((3, 2), (1, 3), True)
     """
 
 def from_numpy(array: _np.ndarray[Any, Any], /) -> Tensor:
-    """Shares the memory of a NumPy array, read-only if the array is.
+    """Returns a Tensor that shares the memory of a NumPy array, read-only if the array is.
 
     Strides may be negative or zero. An array over a buffer that can be released, such as
     `numpy.ndarray(shape, buffer=shared_memory.buf)`, exports the buffer as long as the tensor
-    lives, so that closing or resizing it raises BufferError. An array whose buffer was released
-    before is refused with BufferError.
+    lives, so that closing or resizing it raises BufferError. If the buffer was released before,
+    `from_numpy` raises BufferError.
 
-    Raises TypeError for anything but an array, and for element types that DLPack does not have; ValueError for strides that are no multiple of the element's
-    size, and for a byte order that is not the machine's; BufferError for a masked array with masked
-    elements.
+    Raises TypeError if `array` is not a NumPy array, and for element types that DLPack does not
+    have; ValueError for strides that are no multiple of the element size, and for a byte order that
+    is not the machine's; and BufferError for a masked array with masked elements.
+
+    >>> array = np.arange(3.0)
+    >>> tensor = dl.from_numpy(array[::-1])
+    >>> array[0] = 7.0
+    >>> tensor.tolist()
+    [2.0, 1.0, 7.0]
     """
 
 def tensor(x: Any, /) -> Tensor:
-    """Copies any array that `from_dlpack` takes into new memory that may be written.
+    """Copies `x`, an array that `from_dlpack` takes, into new, writable memory.
 
-    NumPy arrays, buffers and array interfaces may also have elements of another byte order than the
-    machine's (the copy has the machine's), and strides that are no multiple of the element's size,
-    as fields of packed records have. The order of the strides is kept, and gaps are closed; memory of
-    a CUDA device is copied there. A NumPy scalar becomes a tensor without dimensions.
+    NumPy arrays, buffers and objects with an array interface may have another byte order than the
+    machine's (the copy has the machine's), and strides that are no multiple of the element size, as
+    fields of packed records have. The copy keeps the order of the strides and closes gaps. Memory
+    of a CUDA device is copied on that device. A NumPy scalar becomes a tensor without dimensions.
 
     Raises TypeError for objects that are not arrays, lists among them, and BufferError as
     `from_dlpack` does.
+
+    >>> array = np.array([1, 2], dtype=">i4")
+    >>> tensor = dl.tensor(array)
+    >>> tensor.dtype, tensor.tolist(), tensor.data_ptr() == array.ctypes.data
+    ('int32', [1, 2], False)
     """
 
 @overload
 def clone(x: _Buffer, /) -> memoryview: ...
 @overload
 def clone(x: _Array, /) -> _Array:
-    """Copies any array into a new one of the same library.
+    """Returns a copy of `x` as a new array of the same library.
 
-    The order of the strides is kept, and gaps are closed. NumPy and PyTorch own the new memory; the
-    copy of an array of a derived class is a plain array. NumPy arrays may have the byte order and
-    the strides that `tensor` takes; their copies have the machine's byte order. Other libraries
-    share the memory with dlbridge through their own `from_dlpack`. The copy of an object that has
-    only the buffer protocol is a memoryview, that of any other object a Tensor.
+    The copy keeps the order of the strides and closes gaps. NumPy and PyTorch own the memory of the
+    copy. The copy of an array of a derived class is a plain array. NumPy arrays may have the byte
+    order and the strides that `tensor` takes; their copies have the machine's byte order. An array
+    of another library is made by that library's own `from_dlpack`, from memory of dlbridge. The
+    copy of an object that has only the buffer protocol is a memoryview, and the copy of any other
+    object is a Tensor.
 
     Raises BufferError and AttributeError as `from_dlpack` does.
+
+    >>> dl.clone(np.arange(3))
+    array([0, 1, 2])
+    >>> dl.clone(torch.arange(3))
+    tensor([0, 1, 2])
     """
 
 @overload
 def contiguous(x: _Buffer, /) -> Any: ...
 @overload
 def contiguous(x: _Array, /) -> _Array:
-    """The array itself when its elements lie in row-major order; otherwise a copy that does.
+    """Returns `x` if its elements lie in row-major order, and a row-major copy otherwise.
 
     The copy is a new array of the same library, as `clone` makes it.
+
+    >>> array = np.zeros((2, 3))
+    >>> dl.contiguous(array) is array, dl.contiguous(array.T).flags.c_contiguous
+    (True, True)
     """
 
 def copyto(dst: Any, src: Any, /) -> None:
-    """Copies the elements of one array into another of the same shape and element type.
+    """Copies the elements of `src` into `dst`, an array of the same shape and element type.
 
-    The arrays may be of any libraries, have any strides, share memory, and be on different devices;
-    `src` may be anything that `tensor` takes.
-    Nothing is broadcast or cast, and no byte between the elements of `dst` is written. A copy to a
-    CUDA device is complete in the order of its legacy default stream.
+    The arrays may be of different libraries, have any strides, share memory, and be on different
+    devices. `src` may be any array that `tensor` takes. Elements are neither broadcast nor cast,
+    and the bytes between the elements of `dst` are not written. A copy to a CUDA device is complete
+    in the order of its legacy default stream.
 
-    Raises ValueError for other shapes or types, for read-only memory, and for a `dst` whose
-    elements share memory.
+    Raises ValueError if shapes or types differ, if `dst` is read-only, and if elements of `dst`
+    share memory.
+
+    >>> target = torch.zeros(3, 2)
+    >>> dl.copyto(target, np.arange(6, dtype=np.float32).reshape(2, 3).T)
+    >>> target
+    tensor([[0., 3.],
+            [1., 4.],
+            [2., 5.]])
     """
