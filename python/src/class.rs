@@ -44,7 +44,8 @@ use crate::torch_owner::TorchOwner;
 /// (2, True)
 #[pyclass(frozen, weakref, name = "Tensor", module = "dlbridge")]
 pub(crate) struct PyTensor {
-    /// Aliased from the start: any Python code that has this object may hand its memory on.
+    /// `Access::Aliased` from the start, because any Python code that has this object may share
+    /// its memory with other libraries.
     tensor: ManuallyDrop<Tensor>,
 }
 
@@ -65,7 +66,7 @@ impl PyTensor {
     pub(crate) fn new(tensor: Tensor) -> Self {
         let aliased = match tensor.access() {
             Access::Aliased { .. } => tensor,
-            // Only another handle could prevent it, and then the memory would stay read-only.
+            // If another handle prevents it, the tensor keeps its access, which is read-only.
             _ => tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value()),
         };
         Self { tensor: ManuallyDrop::new(aliased) }
@@ -76,21 +77,21 @@ impl PyTensor {
         &self.tensor
     }
 
-    /// Shows the garbage collector the object that keeps the memory, if the collector may clear that
-    /// object, and this handle is the only one that keeps it: `tp_traverse`.
+    /// `tp_traverse`: shows the garbage collector the object that keeps the memory, if the
+    /// collector may clear that object and this handle is the only one that keeps it.
     ///
-    /// A collection subtracts what it is shown from each object's count of references, and takes an
-    /// object of which nothing is left for garbage, unless it is shown again on the way from an
-    /// object in use. So a reference must not be shown by two handles, and one that was shown must
-    /// be shown again until the collection ends. Both hold, because the number of handles does not
-    /// grow from one while a collection looks: it holds the interpreter's lock, a handle that is
-    /// the only one is reached through its object by attached threads only, and a thread that
-    /// detached holds a second handle (`detached`). The number may fall meanwhile: what was not
-    /// shown first and is shown later is taken for in use, which is safe.
+    /// A collection subtracts the references that it is shown from each object's reference count.
+    /// An object whose count reaches 0 is garbage, unless the collection later reaches it from an
+    /// object in use. So two handles must not show the same reference, and a reference that was
+    /// shown once must be shown again until the collection ends. Both hold, because the number of
+    /// handles does not grow from one during a collection: the collection holds the GIL, only
+    /// attached threads reach the only handle, through its object, and a thread that detached holds
+    /// a second handle (`detached`). The number may fall during a collection. Then a reference is
+    /// shown that was not shown before; the collector regards its object as in use, which is safe.
     ///
-    /// There is no `tp_clear`, so that a tensor never loses its memory while it can be reached. A
-    /// tuple has none for the same reason: neither changes once it is made, so a cycle needs
-    /// another object, which was changed later, and that one is cleared.
+    /// There is no `tp_clear`, so that a tensor never loses its memory while it can be reached.
+    /// Like a tuple, a tensor does not change after it was made. So each cycle contains another
+    /// object, which was changed later, and the collector clears that object.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let mut tensor = self.tensor();
         while tensor.is_unique() {
@@ -99,11 +100,12 @@ impl PyTensor {
                 return owner.traverse(visit);
             }
             // A storage of PyTorch keeps its memory until it is freed, as an array does.
-            // SAFETY: as above.
+            // SAFETY: the memory must not be reached through the owner: it is only shown.
             if let Some(owner) = unsafe { tensor.owner_unchecked::<TorchOwner>() } {
                 return owner.traverse(visit);
             }
-            // SAFETY: as above: the inner tensor is only asked for its own owner.
+            // SAFETY: the memory must not be reached through the owner: the inner tensor is only
+            // asked for its own owner.
             let Some(inner) = (unsafe { tensor.owner_unchecked::<Tensor>() }) else { break };
             tensor = inner;
         }

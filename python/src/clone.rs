@@ -24,9 +24,9 @@ pub(crate) fn clone_as(py: Python<'_>, tensor: &Tensor, format: MemoryFormat) ->
     detach_if_large(py, tensor, tensor, || tensor.deep_clone_with(format)).map_err(buffer_error)
 }
 
-/// Runs `copy`, which copies the elements of `from` into memory on the device of `to`; detached
-/// from the interpreter, unless the copy is small and on the host. A copy on a device may wait for
-/// work that itself waits for the interpreter.
+/// Runs `copy`, which copies the elements of `from` into memory on the device of `to`. The thread
+/// is detached from the interpreter meanwhile, unless the copy is small and on the host. A copy on
+/// a device may wait for work that itself waits for the interpreter.
 pub(crate) fn detach_if_large<T: Send>(
     py: Python<'_>,
     from: &Tensor,

@@ -35,8 +35,9 @@ pub(crate) fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
     copy_within_library(array, source, MemoryFormat::Contiguous)
 }
 
-/// A row-major array itself; a view of a NumPy array whose strides reach no element and yet are such
-/// that PyTorch refuses them, for example negative ones of a dimension of size 1.
+/// Returns a row-major array itself. If it is a NumPy array with strides that have no meaning but
+/// that PyTorch refuses, such as a negative stride of a dimension of size 1, returns a view of it
+/// with other strides.
 fn with_harmless_strides<'py>(
     array: &Bound<'py, PyAny>,
     source: Tensor,
@@ -137,7 +138,7 @@ fn new_torch_tensor<'py>(
     let layout = source.layout().cloned(format).map_err(buffer_error)?;
     let options = PyDict::new(py);
     options.set_item(intern!(py, "dtype"), tensor.getattr(intern!(py, "dtype"))?)?;
-    // Passed because PyTorch has a default device, which may be another.
+    // Without this option, PyTorch would use its default device, which may be another.
     options.set_item(intern!(py, "device"), tensor.getattr(intern!(py, "device"))?)?;
     let (sizes, strides) = (PyTuple::new(py, layout.shape())?, PyTuple::new(py, layout.strides())?);
     let new = EMPTY_STRIDED
@@ -149,8 +150,8 @@ fn new_torch_tensor<'py>(
     Ok(new)
 }
 
-/// Hands `tensor` to the library of `array`; returns `tensor` itself if that library has no
-/// `from_dlpack`.
+/// Passes `tensor` to `from_dlpack` of the library of `array`; returns `tensor` itself if that
+/// library has no such function.
 fn to_library_of<'py>(
     array: &Bound<'py, PyAny>,
     tensor: Bound<'py, PyTensor>,
@@ -190,14 +191,14 @@ pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> P
     check_owner_address(py, &from)?;
     check_owner_address(py, &to)?;
     match copy_elements(py, &from, &to) {
-        // Both reach into the same memory: the copy goes through new memory.
+        // The arrays share memory, so the elements are first copied to new memory.
         Err(Error::CopyOverlaps) => {
             copy_elements(py, &clone(py, &from)?, &to).map_err(copy_error)?
         }
         copied => copied.map_err(copy_error)?,
     }
     if TORCH_TENSOR.is_type_of(target) {
-        // Tells autograd that what it saved of the tensor is out of date.
+        // This tells autograd that the values it saved of the tensor are out of date.
         let graph = py.import(intern!(py, "torch.autograd.graph"))?;
         graph.call_method1(intern!(py, "increment_version"), (target,))?;
     }

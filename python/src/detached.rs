@@ -7,10 +7,9 @@ use pyo3::prelude::*;
 
 /// Runs `work`, which uses `tensors`, detached from the interpreter.
 ///
-/// A handle of each tensor is kept meanwhile, made and dropped by an attached thread. So while the
-/// garbage collector runs, which holds the interpreter's lock, the number of handles of a tensor
-/// that had one may not grow: `PyTensor::traverse` relies on that. This is the only function of the
-/// crate that detaches with a tensor.
+/// A second handle of each tensor is kept meanwhile, which the attached thread makes and drops. So
+/// a tensor with one handle does not get more while the garbage collector runs, which holds the
+/// GIL; `PyTensor::traverse` relies on that. No other function of the crate detaches with a tensor.
 pub(crate) fn detached<T: Send, const N: usize>(
     py: Python<'_>,
     tensors: [&Tensor; N],

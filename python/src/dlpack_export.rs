@@ -1,4 +1,4 @@
-//! `__dlpack__`: export, with all that a consumer may ask for.
+//! `__dlpack__`: export with the stream, version, device and copy that a consumer passes.
 
 use dlbridge::{Device, Tensor};
 use pyo3::Borrowed;
@@ -39,7 +39,7 @@ pub(crate) fn to_capsule<'py>(
         None => None,
     };
     let elsewhere = target.filter(|target| !target.includes(tensor.device()));
-    // The stream is one of the device on which the consumer gets the memory.
+    // The stream belongs to the device on which the consumer gets the memory.
     let device = elsewhere.map_or(tensor.device(), TargetDevice::device);
     let stream = match args.stream {
         Some(stream) => parse_stream(device, &stream)?,
@@ -52,7 +52,8 @@ pub(crate) fn to_capsule<'py>(
         let moved = transfer::to_target(py, tensor.share(), target)?;
         return capsule::export(py, moved, versioned, stream);
     }
-    // After the arguments were read, which may run Python code that moves the memory.
+    // The check comes after the arguments were read, because reading them may run Python code that
+    // moves the memory.
     check_owner_address(py, tensor)?;
     let strides = StrideClass::of(tensor);
     if strides.needs_copy(copy) {

@@ -1,4 +1,4 @@
-//! `dlbridge.from_dlpack`: import, with the device and the copy that a caller asks for.
+//! `dlbridge.from_dlpack`: import, with the arguments `device` and `copy`.
 
 #![forbid(unsafe_code)]
 

@@ -18,7 +18,8 @@ use crate::class::PyTensor;
 use crate::dlpack_export::{ExportArgs, to_capsule};
 use crate::error::set_panic_error;
 
-const DOC: &CStr = c"__dlpack__($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)
+const DOC: &CStr =
+    c"__dlpack__($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)
 --
 
 Returns a DLPack capsule that shares the memory.
@@ -64,8 +65,8 @@ fn keyword(py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<usize> {
 /// The C function. See <https://docs.python.org/3/c-api/structures.html#c.METH_FASTCALL>.
 ///
 /// # Safety
-/// * The interpreter calls it, attached, as a method of a tensor: after `count` positional
-///   arguments come as many others as `names` has.
+/// * The interpreter calls it, attached, as a method of a tensor. `arguments` points to `count`
+///   positional arguments, followed by one argument for each name in `names`.
 unsafe extern "C" fn dlpack(
     slf: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
@@ -92,7 +93,8 @@ unsafe extern "C" fn dlpack(
 }
 
 /// # Safety
-/// * As for [`dlpack`].
+/// * `arguments`, `count` and `names` are those of a call of [`dlpack`], which the interpreter
+///   made.
 #[inline]
 unsafe fn call<'py>(
     py: Python<'py>,
@@ -137,7 +139,7 @@ unsafe fn call<'py>(
         // Such an export releases nothing.
         return capsule();
     }
-    // PyO3 must know that the thread is attached, or it puts off what it releases.
+    // PyO3 defers releases unless it knows that the thread is attached.
     // SAFETY: the thread must be attached: this function's contract says so.
     unsafe { Python::attach_unchecked(|_| capsule()) }
 }

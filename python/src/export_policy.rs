@@ -13,7 +13,7 @@ pub(crate) enum StrideClass {
     Positive,
     /// Several indices reach one element: a consumer that writes one of them writes all.
     Broadcast,
-    /// Some strides are negative, which PyTorch does not support: it ends its process.
+    /// Some strides are negative. PyTorch does not support them: its import aborts the process.
     Negative,
 }
 

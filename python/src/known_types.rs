@@ -12,7 +12,7 @@ use pyo3::types::PyType;
 pub(crate) struct KnownType {
     module: &'static str,
     name: &'static str,
-    /// An attribute that the class has, and a mock of its library does not have.
+    /// An attribute that the class has, but a mock of its library does not.
     member: &'static str,
     /// The class, or NULL. A reference to it is leaked, so that its address is never reused.
     known: AtomicPtr<ffi::PyTypeObject>,
@@ -56,8 +56,8 @@ impl KnownType {
         Some((class, true))
     }
 
-    /// Whether `object` is of this class or of one derived from it. What the object says of its
-    /// class does not count: C code of the library relies on the answer.
+    /// Whether `object` is of this class or of a derived one. Its `__class__` is not read, because
+    /// C code of the library relies on the result.
     pub(crate) fn is_type_of(&self, object: &Bound<'_, PyAny>) -> bool {
         let derived_from = |class: Bound<'_, PyType>| {
             // SAFETY: both must be live types, as those of a `Bound` are.

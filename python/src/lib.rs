@@ -1,9 +1,11 @@
-//! dlbridge for Python. `package/dlbridge/__init__.pyi` describes what users see of it.
+//! The extension module of the Python package. `package/dlbridge/__init__.pyi` documents its public
+//! functions and class.
 //!
-//! Everything here works on raw pointers: any Python code may reach the memory of an array, so
-//! every tensor is `Access::Aliased`, and no Rust view of its memory is ever made.
+//! Any Python code may reach the memory of an array. So every tensor of this crate is
+//! `Access::Aliased`, the crate uses raw pointers, and it never makes a Rust view of the memory.
 //!
-//! The files in layers. A file uses only files of the layers below it, and a folder counts as one:
+//! The files form layers: a file uses only files of the layers below it. A folder counts as one
+//! file:
 //!
 //! ```text
 //! lib
@@ -54,7 +56,7 @@ mod transfer;
 
 use pyo3::pymodule;
 
-/// One tensor buffer, many runtimes, no copies unless you ask.
+/// Shares tensors between NumPy, PyTorch, JAX and other libraries without copying them.
 #[pymodule(gil_used = true)]
 mod _dlbridge {
     #[pymodule_export]
@@ -77,7 +79,7 @@ mod _dlbridge {
         let interpreter = unsafe { ffi::PyInterpreterState_Get() };
         // SAFETY: the interpreter must be alive: it is the one that this thread is attached to.
         if unsafe { ffi::PyInterpreterState_GetID(interpreter) } != 0 {
-            // Deleters attach to the main interpreter. From another they would deadlock.
+            // Deleters attach to the main interpreter, which would deadlock in a subinterpreter.
             return Err(PyImportError::new_err("dlbridge can't be used in subinterpreters"));
         }
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -1,4 +1,4 @@
-//! The methods of `dlbridge.Tensor`, but for `__dlpack__`.
+//! The methods of `dlbridge.Tensor` except `__dlpack__`, which is in `dlpack_method`.
 
 use std::ffi::c_int;
 
@@ -347,7 +347,8 @@ impl PyTensor {
             .map(|host| host.bind(py).clone())
     }
 
-    /// How C code of other libraries takes a tensor without a capsule.
+    /// The table of functions through which C code of other libraries exchanges tensors without a
+    /// capsule.
     #[classattr]
     fn __dlpack_c_exchange_api__(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         exchange_table::capsule(py)
@@ -374,7 +375,7 @@ impl PyTensor {
         })
     }
 
-    /// Iterates over what `tolist` gives.
+    /// Iterates over the items of `tolist()`.
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
         if self.tensor().ndim() == 0 {
             return Err(PyTypeError::new_err(

@@ -1,4 +1,4 @@
-//! Pickles of tensors. With protocol 5 the elements are out-of-band buffers, and are not copied.
+//! Pickles of tensors. With protocol 5, the elements are an out-of-band buffer and are not copied.
 //! <https://peps.python.org/pep-0574/>
 
 use dlbridge::{DType, Descriptor, Layout, Tensor};
@@ -16,8 +16,8 @@ use crate::export_policy::share_read_only;
 use crate::import;
 use crate::torch_owner::check_owner_address;
 
-/// What `dlbridge._rebuild` takes beside the bytes: code, bits and lanes of an element, whether it
-/// is padded, shape and strides.
+/// The second argument of `dlbridge._rebuild`: code, bits and lanes of an element, whether it is
+/// padded, shape and strides.
 type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
 
 /// `Tensor.__reduce_ex__`.
@@ -38,7 +38,7 @@ pub(crate) fn reduce<'py>(
     let (dense, bytes) = match bytes_of(this) {
         Some(bytes) => (this, bytes),
         None => {
-            // The bytes between the elements are not the tensor's.
+            // A pickle must not contain the bytes between the elements, which belong to others.
             copy = PyTensor::new(clone(py, this)?);
             let bytes = bytes_of(copy.tensor())
                 .ok_or_else(|| PyBufferError::new_err("can't see the elements as bytes"))?;

@@ -1,4 +1,4 @@
-//! The device that a caller asks for.
+//! The argument `device=` of functions and methods.
 
 #![forbid(unsafe_code)]
 
@@ -11,11 +11,11 @@ use pyo3::types::{PyBool, PyInt, PyTuple};
 
 use crate::device::{self, CUDA};
 
-/// The device that a caller asks for, by its type and, if the caller names one, its index.
+/// The device that a caller passed: its type and, if the caller named one, its index.
 #[derive(Clone, Copy)]
 pub(crate) struct TargetDevice {
     device_type: i32,
-    /// `None` if any device of this type will do.
+    /// `None` if the target may be any device of this type.
     index: Option<i32>,
 }
 
@@ -56,7 +56,7 @@ impl TargetDevice {
         }
     }
 
-    /// Reads which CUDA device is asked for: an index, or what [`parse`](Self::parse) reads.
+    /// Reads a CUDA device: an index, or an argument that [`parse`](Self::parse) reads.
     pub(crate) fn parse_cuda(device: &Bound<'_, PyAny>) -> PyResult<Self> {
         let target = match device.cast::<PyInt>() {
             Ok(index) => match index.extract::<i32>() {
@@ -92,7 +92,7 @@ impl TargetDevice {
         Device { device_type: self.device_type, index: self.index.unwrap_or(0) }
     }
 
-    /// Whether memory of `device` is where the caller asks for it.
+    /// Whether memory of `device` is on the target already.
     pub(crate) fn includes(self, device: Device) -> bool {
         let host = self.is_host() && device.is_host();
         host || (self.device_type == device.device_type

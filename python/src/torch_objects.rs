@@ -1,14 +1,15 @@
-//! Answers about a `torch.Tensor` that PyTorch's Python functions give too, at a tenth of their
-//! cost: read from its C++ object, and from the C functions that PyTorch keeps stable for compiled
-//! models (`torch/csrc/inductor/aoti_torch/c/shim.h`).
+//! Address, storage and dispatch keys of a `torch.Tensor`, without calls of PyTorch's Python
+//! functions. They are read from the tensor's C++ object, and through the C functions that PyTorch
+//! keeps stable for compiled models (`torch/csrc/inductor/aoti_torch/c/shim.h`).
 //!
 //! A Python tensor is a header and an `at::Tensor`, which is a pointer to a `TensorImpl`
 //! (`torch/csrc/autograd/python_variable.h`). The C functions take the address of an `at::Tensor`.
-//! One field of the `TensorImpl` is read, its set of dispatch keys. Where it lies depends on
-//! PyTorch's version, and is found out: tensors with different keys are made, and the field is the
-//! one word that holds the keys of each. Objects of one class have one layout in a process, so what
-//! holds for these tensors holds for all. This is tried for the versions of PyTorch that were
-//! looked at. If anything is not as expected, the Python functions are used.
+//! One field of the `TensorImpl` is read: its set of dispatch keys. The offset of this field
+//! depends on PyTorch's version. To find it, `find_out` makes tensors with different keys, and
+//! searches their `TensorImpl`s for the first word that holds the keys of each. All objects of a
+//! class have the same layout in a process, so the offset holds for all tensors. The search is
+//! limited to the versions of PyTorch for which it was checked. If a check fails, the Python
+//! functions are used.
 
 use std::ffi::c_void;
 use std::mem::{size_of, transmute};
@@ -21,10 +22,11 @@ use pyo3::types::{PyCapsule, PyDict};
 
 use crate::known_types::TORCH_TENSOR;
 
-/// A C function that writes one answer about the `at::Tensor` at an address. Returns 0 on success.
+/// A C function that writes one property of the `at::Tensor` at an address. It returns 0 on
+/// success.
 type Query<T> = unsafe extern "C" fn(*const c_void, *mut T) -> i32;
 
-/// What was found out about PyTorch's objects.
+/// How to read PyTorch's objects.
 pub(crate) struct TorchObjects {
     data_ptr: Query<*mut c_void>,
     storage_size: Query<i64>,
@@ -40,16 +42,17 @@ const TENSOR_OFFSET: usize = size_of::<ffi::PyObject>();
 /// PyTorch asserts that it has 208 bytes at most.
 const KEYS_MAX_OFFSET: usize = 200;
 
-/// Oldest and newest versions of PyTorch whose objects were looked at.
+/// Oldest and newest version of PyTorch for which the layout of objects was checked.
 const VERSIONS: [(u32, u32); 2] = [(2, 11), (2, 13)];
 
-/// What was found out, or NULL. It is never freed.
+/// The result of `find_out`, or NULL. It is never freed.
 static OBJECTS: AtomicPtr<TorchObjects> = AtomicPtr::new(null_mut());
 
-/// How often this is still tried. It fails where a mode of PyTorch makes tensors of other classes.
+/// Number of attempts of `find_out` that are left. An attempt fails, for example, if a mode of
+/// PyTorch is active that makes tensors of other classes.
 static TRIES: AtomicI32 = AtomicI32::new(8);
 
-/// What was found out about PyTorch's objects; `None` where they are not as expected.
+/// How to read PyTorch's objects; `None` if their layout is not as expected.
 #[inline]
 pub(crate) fn torch_objects(py: Python<'_>) -> Option<&'static TorchObjects> {
     let known = OBJECTS.load(Ordering::Acquire);
@@ -98,38 +101,44 @@ impl TorchObjects {
     #[inline]
     pub(crate) unsafe fn data_ptr(&self, tensor: &Py<PyAny>) -> usize {
         let mut address = null_mut();
-        // SAFETY: the function must be called with the address of an `at::Tensor`, as `keys` says,
-        // and an address to write to, as that of `address` is.
+        // SAFETY: the function must be called with the address of an `at::Tensor`, which a
+        // `torch.Tensor` has at `TENSOR_OFFSET`, and an address to write to: that of `address`.
         let status = unsafe { (self.data_ptr)(at_tensor(tensor), &mut address) };
         if status == 0 { address.addr() } else { 0 }
     }
 
     /// Address of the first element of `tensor`, as `data_ptr` gives it, and size of its storage in
-    /// bytes; 0 if PyTorch refuses to say.
+    /// bytes; each is 0 if PyTorch's function fails.
     ///
     /// # Safety
     /// * `tensor` is a `torch.Tensor`, or of a derived class.
     #[inline]
     pub(crate) unsafe fn place(&self, tensor: &Py<PyAny>) -> (usize, u64) {
-        // SAFETY: the precondition is the same.
+        // SAFETY: `tensor` must be a `torch.Tensor`: this function's contract says so.
         let address = unsafe { self.data_ptr(tensor) };
         let mut size = 0;
-        // SAFETY: as in `data_ptr`.
+        // SAFETY: the function must be called with the address of an `at::Tensor`, which a
+        // `torch.Tensor` has at `TENSOR_OFFSET`, and an address to write to, which the reference
+        // is.
         let status = unsafe { (self.storage_size)(at_tensor(tensor), &mut size) };
         (address, if status == 0 { u64::try_from(size).unwrap_or(0) } else { 0 })
     }
 
     /// Size of the storage of `tensor` in bytes, and the number of elements before its first one.
-    /// `None` if PyTorch refuses to say.
+    /// `None` if PyTorch's functions fail.
     ///
     /// # Safety
     /// * `tensor` is a `torch.Tensor`, or of a derived class.
     #[inline]
     pub(crate) unsafe fn storage_extent(&self, tensor: &Py<PyAny>) -> Option<(u64, u64)> {
         let (mut size, mut offset) = (0, 0);
-        // SAFETY: as in `data_ptr`.
+        // SAFETY: the function must be called with the address of an `at::Tensor`, which a
+        // `torch.Tensor` has at `TENSOR_OFFSET`, and an address to write to, which the reference
+        // is.
         let status = unsafe { (self.storage_size)(at_tensor(tensor), &mut size) };
-        // SAFETY: as in `data_ptr`.
+        // SAFETY: the function must be called with the address of an `at::Tensor`, which a
+        // `torch.Tensor` has at `TENSOR_OFFSET`, and an address to write to, which the reference
+        // is.
         let status = status | unsafe { (self.storage_offset)(at_tensor(tensor), &mut offset) };
         if status != 0 {
             return None;
@@ -160,15 +169,15 @@ impl TorchObjects {
                 .map(|name| function(&library, name));
         // SAFETY: the function must have this type: the shim's header declares it so.
         let data_ptr = unsafe { transmute::<*const c_void, Query<*mut c_void>>(data_ptr?) };
-        // SAFETY: as above.
+        // SAFETY: the function must have this type: the shim's header declares it so.
         let storage_size = unsafe { transmute::<*const c_void, Query<i64>>(storage_size?) };
-        // SAFETY: as above.
+        // SAFETY: the function must have this type: the shim's header declares it so.
         let storage_offset = unsafe { transmute::<*const c_void, Query<i64>>(storage_offset?) };
         let objects = Self { data_ptr, storage_size, storage_offset, keys_offset };
         Ok(objects.agree_with(&tensors[0])?.then_some(objects))
     }
 
-    /// Whether the answers about `tensor` are those of PyTorch's Python functions.
+    /// Whether PyTorch's Python functions return the same for `tensor`.
     fn agree_with(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
         let storage = tensor.call_method0("untyped_storage")?;
         let size: u64 = storage.call_method0("nbytes")?.extract()?;
@@ -177,13 +186,13 @@ impl TorchObjects {
         let tensor = tensor.as_unbound();
         // SAFETY: `tensor` must be a `torch.Tensor`: `find_out` checked the class.
         let found = unsafe { self.data_ptr(tensor) };
-        // SAFETY: as above.
+        // SAFETY: `tensor` must be a `torch.Tensor`: `find_out` checked the class.
         let extent = unsafe { self.storage_extent(tensor) };
         Ok((found, extent) == (address, Some((size, offset))))
     }
 }
 
-/// PyTorch's library, which is loaded: an error if it is not.
+/// PyTorch's library `libtorch_cpu.so`; an error if it is not loaded.
 fn library<'py>(torch: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = torch.py();
     let (os, ctypes) = (py.import("os")?, py.import("ctypes")?);
@@ -204,7 +213,7 @@ fn function(library: &Bound<'_, PyAny>, name: &str) -> PyResult<*const c_void> {
     Ok(with_exposed_provenance(address))
 }
 
-/// Tensors of different dispatch keys; the first has elements, and a storage that begins before
+/// Tensors with different dispatch keys. The first has elements, and a storage that begins before
 /// them.
 fn sample_tensors<'py>(torch: &Bound<'py, PyAny>) -> PyResult<[Bound<'py, PyAny>; 5]> {
     let empty = |device: &str, dtype: &str| {
@@ -221,8 +230,8 @@ fn sample_tensors<'py>(torch: &Bound<'py, PyAny>) -> PyResult<[Bound<'py, PyAny>
     Ok([elements, negative, conjugate, zero, empty("meta", "float32")?])
 }
 
-/// The offset of the dispatch keys in the `TensorImpl` of each of `tensors`; `None` if their Python
-/// objects, or these, are not as expected.
+/// The offset of the dispatch keys in the `TensorImpl` of each of `tensors`; `None` if the layout
+/// of their Python objects or `TensorImpl`s is not as expected.
 fn keys_offset(
     library: &Bound<'_, PyAny>,
     tensors: &[Bound<'_, PyAny>],
@@ -247,7 +256,8 @@ fn keys_offset(
         let delete = unsafe {
             transmute::<*const c_void, unsafe extern "C" fn(*const c_void) -> i32>(delete)
         };
-        // SAFETY: the handle must be deleted once, and not be used afterwards, as here.
+        // SAFETY: the handle must be deleted once, and not be used afterwards: this is its only
+        // deletion, and its last use.
         unsafe { delete(handle) };
         // SAFETY: the address must lie within the object, as `find_out` checked its size.
         let found = unsafe { *at_tensor(tensor.as_unbound()).cast::<*const c_void>() };

@@ -1,10 +1,10 @@
 //! The owner of memory that came from a `torch.Tensor`, and whether the tensor still has it.
 //!
-//! PyTorch replaces the memory of a tensor while other libraries see it: `resize_` and
-//! `share_memory_` move a storage, as sending the tensor to another process does, and `set_` and
-//! `tensor.data = …` give the tensor another storage. The owner keeps the storage, so that the
-//! memory outlives the last two. The first two free the memory although the storage lives on. So the
-//! address and the size of the storage are compared before the memory is used.
+//! PyTorch can replace the memory of a tensor while other libraries use it. `resize_`,
+//! `share_memory_` and sending the tensor to another process move a storage to other memory, and
+//! free the first. `set_` and `tensor.data = …` give the tensor another storage; the owner keeps
+//! the first storage, and so its memory. Before each use of the memory, the address and the size of
+//! the storage are compared with those at the import.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -49,8 +49,8 @@ impl TorchOwner {
         self.objects.traverse(visit)
     }
 
-    /// Where the memory is now; `None` if it is where it was. A storage that was made smaller and
-    /// came back to its address does not hold all elements.
+    /// Where the memory is now; `None` if it has not moved. A storage that has its address again
+    /// but is smaller does not hold all elements, so it counts as moved.
     #[inline]
     fn moved_to(&self, py: Python<'_>) -> PyResult<Option<Place>> {
         let now = match torch_objects(py) {
@@ -117,7 +117,8 @@ fn owner_of(tensor: &Tensor) -> Option<&TorchOwner> {
             return owner;
         }
         // Another description of the same memory, for example as bytes, is owned by a tensor.
-        // SAFETY: as above: the inner tensor is only asked for its own owner.
+        // SAFETY: the memory must not be reached through the owner: the inner tensor is only asked
+        // for its own owner.
         holder = unsafe { holder.owner_unchecked::<Tensor>() }?;
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn to_pinned(py: Python<'_>, tensor: &Tensor) -> PyResult<Tensor> {
     };
     let pinned = detached(py, [source], || source.to_device(Device::CUDA_HOST));
     let pinned = pinned.map_err(buffer_error)?;
-    // Other libraries take it as ordinary host memory.
+    // The device is stated as CPU, because other libraries take pinned memory as host memory.
     let (start, layout, dtype) = (pinned.data_ptr(), pinned.layout().clone(), pinned.dtype());
     let descriptor = Descriptor::new(start, layout, dtype, Device::CPU).map_err(buffer_error)?;
     // SAFETY: the owner must keep the memory that the descriptor describes, and writable: the owner

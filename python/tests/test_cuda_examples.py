@@ -1,6 +1,7 @@
 """Examples in the documentation that need a CUDA device, on the fake CUDA driver."""
 
 import pytest
+
 from cuda_support import OnFakeCuda
 from examples import ON_CUDA, blocks_of, run_docstring
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from examples import DOCSTRINGS, EXAMPLES, ON_CUDA, run_docstring
 
 import dlbridge as dl
+from examples import DOCSTRINGS, EXAMPLES, ON_CUDA, run_docstring
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in ON_CUDA])

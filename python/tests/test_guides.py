@@ -12,9 +12,9 @@ from multiprocessing.reduction import ForkingPickler
 import numpy as np
 import pytest
 import torch
-from examples import blocks_of, imports, sections_of
 
 import dlbridge as dl
+from examples import blocks_of, imports, sections_of
 
 GUIDE = "docs/python.md"
 PAGES = ["README.md", "python/README.md", GUIDE]

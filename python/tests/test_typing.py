@@ -7,9 +7,9 @@ import sys
 import weakref
 
 import pytest
-from examples import DOCSTRINGS, blocks_of, find
 
 import dlbridge as dl
+from examples import DOCSTRINGS, blocks_of, find
 
 # Python shows __buffer__ from 3.12 on; a cached function seems to take anything.
 ALLOWED = "dlbridge.Tensor.__buffer__\ndlbridge.matrix.load\n"

@@ -1,5 +1,5 @@
-//! Exports a tensor as `__array_interface__`, version 3, and what `__cuda_array_interface__` has in
-//! common with it.
+//! Exports a tensor as `__array_interface__`, version 3, and makes the entries that it has in
+//! common with `__cuda_array_interface__`.
 //! <https://numpy.org/doc/stable/reference/arrays.interface.html>
 
 #![forbid(unsafe_code)]

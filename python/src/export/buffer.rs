@@ -28,7 +28,7 @@ impl ViewNumbers {
     }
 }
 
-/// What a consumer asks for: the protocol's flags.
+/// The flags of the buffer protocol that a consumer passes.
 #[derive(Clone, Copy)]
 struct ViewFlags(c_int);
 

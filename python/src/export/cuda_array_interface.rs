@@ -27,7 +27,7 @@ pub(crate) fn describe<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<
     // elements.
     let read_only =
         tensor.is_shared_read_only() || StrideClass::of(tensor) == StrideClass::Broadcast;
-    // Elements that do not exist have no address.
+    // A tensor without elements has no address.
     let address = if tensor.is_empty() { 0 } else { tensor.data_ptr().addr() };
     let interface = describe_at(py, tensor, address, read_only)?;
     let default = Stream::legacy_default(device).map_err(buffer_error)?;

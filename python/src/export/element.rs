@@ -4,7 +4,7 @@ use dlbridge::{DType, Scalar};
 use half::{bf16, f16};
 use num_complex::Complex;
 
-/// What an element is converted to.
+/// A conversion of elements to another type.
 pub(super) trait Convert {
     type Context;
     type Output;
@@ -34,7 +34,7 @@ pub(super) fn reader<C: Convert>(dtype: DType) -> Option<ReadElement<C>> {
             // SAFETY: an element must be readable at the address, as each caller of a `ReadElement`
             // guarantees.
             let byte = unsafe { at.read() };
-            // Every byte but 0 is true, as for NumPy.
+            // Like NumPy, this takes every byte but 0 as true.
             C::convert(context, Scalar::Bool(byte != 0))
         },
         DType::U8 => read!(u8),

@@ -54,7 +54,7 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Runs a function of the table. Returns 0, or -1 with an exception set, also if `run` panics.
 fn guarded(run: impl FnOnce(Python<'_>) -> PyResult<()>) -> c_int {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        // PyO3 must know that the thread is attached, or it puts off what it releases.
+        // PyO3 defers releases unless it knows that the thread is attached.
         // SAFETY: the thread must be attached: the table's contract demands it of the caller.
         let returned =
             unsafe { Python::attach_unchecked(|py| run(py).map_err(|error| error.restore(py))) };
@@ -68,7 +68,7 @@ fn guarded(run: impl FnOnce(Python<'_>) -> PyResult<()>) -> c_int {
     })
 }
 
-/// The tensor that `object` is. It is checked, although the table's contract demands one.
+/// `object` as a tensor. Its type is checked, although the table's contract demands a tensor.
 fn tensor_of<'py>(py: Python<'py>, object: *mut c_void) -> PyResult<Bound<'py, PyTensor>> {
     // SAFETY: the pointer must be NULL or that of a live object: the table's contract demands it of
     // the caller.
@@ -95,7 +95,7 @@ unsafe extern "C" fn managed_from_object(
         let exported = match StrideClass::of(tensor) {
             StrideClass::Positive => tensor.share_dlpack(),
             StrideClass::Broadcast => share_read_only(tensor).share_dlpack(),
-            // Not as a copy: what the caller writes to it would not reach the tensor.
+            // Not a copy, because writes of the caller would not reach the tensor.
             StrideClass::Negative => return Err(negative_strides(tensor)),
         };
         // SAFETY: `out` must be writable: the table's contract demands it of the caller.

@@ -1,4 +1,4 @@
-//! Export: hands the memory of a tensor to other libraries.
+//! Export: shares the memory of a tensor with other libraries.
 
 pub(crate) mod array_interface;
 pub(crate) mod buffer;

@@ -37,8 +37,8 @@ pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
     integers.call_method1(intern!(py, "view"), (class,))
 }
 
-/// Calls `numpy.asarray` with a memoryview of `tensor`. With the tensor itself, NumPy would call
-/// `__array__`, and so this module again, where the tensor exports no buffer.
+/// Calls `numpy.asarray` with a memoryview of `tensor`. If it were called with the tensor itself
+/// and the tensor exported no buffer, NumPy would call `__array__`, and so this module again.
 fn as_array<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
     numpy_asarray(&memoryview(tensor.as_any())?)
 }
@@ -64,7 +64,7 @@ fn unsupported(dtype: DType, remedy: &str) -> PyErr {
     PyTypeError::new_err(format!("Got unsupported ScalarType {dtype}{remedy}"))
 }
 
-/// `Tensor.__array__`: what `numpy.asarray` and `numpy.array` call if the buffer protocol is not
+/// `Tensor.__array__`, which `numpy.asarray` and `numpy.array` call if the buffer protocol is not
 /// enough.
 pub(crate) fn array<'py>(
     tensor: &Bound<'py, PyTensor>,

@@ -7,13 +7,13 @@ use dlbridge::{DType, Scalar, Tensor};
 use super::element::{Convert, ReadElement, reader};
 use super::list::MAX_LIST_DEPTH;
 
-/// Maximum number of elements that are all shown; of more, only those at the edges are.
+/// Maximum number of elements that are all shown. Of more elements, only the edges are shown.
 const MAX_ALL_SHOWN: usize = 1000;
 
 /// Number of elements that are shown at either edge of a dimension.
 const EDGE_ELEMENTS: i64 = 3;
 
-/// Length of text (bytes) from which on lists are left out, whatever the shape.
+/// Length of text (bytes) after which further lists are left out, for any shape.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// The elements as text, in as many lines as they have rows. Every line but the first is indented
@@ -41,7 +41,7 @@ pub(crate) fn elements(tensor: &Tensor, indent: usize) -> Option<String> {
     Some(writer.text)
 }
 
-/// Elements as they are.
+/// Writes elements as text.
 struct AsIs;
 
 impl Convert for AsIs {

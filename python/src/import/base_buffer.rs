@@ -31,7 +31,7 @@ impl BaseAttribute {
     fn look_up(py: Python<'_>) -> PyResult<Self> {
         let missing = || PyTypeError::new_err("numpy.ndarray has no attribute 'base'");
         let (class, _) = NDARRAY.look_up(py).ok_or_else(missing)?;
-        // A descriptor that C code defines: read from the class, it is itself.
+        // C code defines the descriptor, so reading it from the class gives the descriptor itself.
         let descriptor = class.getattr(intern!(py, "base"))?;
         // SAFETY: the class must be alive, as that of a `Bound` is.
         let get = unsafe {
@@ -140,10 +140,11 @@ fn span_of(view: &ffi::Py_buffer) -> Option<Span> {
     if view.shape.is_null() || view.strides.is_null() {
         return None;
     }
-    // SAFETY: there must be `rank` numbers: the protocol says so of a view with a shape, until it
-    // is released.
+    // SAFETY: there must be `rank` sizes: the buffer protocol says so of a view whose shape is not
+    // NULL, until it is released.
     let shape = unsafe { std::slice::from_raw_parts(view.shape, rank) };
-    // SAFETY: as above, of a view with strides.
+    // SAFETY: there must be `rank` strides: the buffer protocol says so of a view whose strides are
+    // not NULL, until it is released.
     let strides = unsafe { std::slice::from_raw_parts(view.strides, rank) };
     span(view.buf.addr(), shape, strides, usize::try_from(view.itemsize).ok()?)
 }

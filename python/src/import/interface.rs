@@ -35,7 +35,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         ));
     }
     let tensor = share_described(object, &interface, |address| {
-        // Without elements there is no address.
+        // An array without elements has no address.
         let device = if address == 0 {
             Device::current_cuda()
         } else {
@@ -81,13 +81,13 @@ fn share_described(
     let read_only = read_only.is_truthy()?;
     let device = locate(address)?;
     let descriptor = described.at(pointer(address), device)?;
-    // SAFETY: the owner must keep the memory that the descriptor describes, and writable if it says
-    // so: the array interface demands it of `object`. No Rust view of the memory is made in this
-    // crate.
+    // SAFETY: the owner must keep the memory that the descriptor describes, and writable unless
+    // `data` says that it is read-only: the array interface demands it of `object`. No Rust view of
+    // the memory is made in this crate.
     Ok(unsafe { Tensor::from_raw_parts(descriptor, !read_only, PyOwner::new(object)) })
 }
 
-/// What both dictionaries describe in the same way.
+/// The entries that both dictionaries have.
 struct Described {
     layout: Layout,
     dtype: DType,

@@ -76,11 +76,11 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
         let name = object.cast::<PyType>()?.fully_qualified_name()?;
         return Err(PyTypeError::new_err(format!("expected an array, got the class {name}")));
     }
-    // What NumPy's and PyTorch's own exports do not check.
+    // These checks are missing in the exports of NumPy and PyTorch.
     if NDARRAY.is_type_of(object) {
         numpy::refuse_mask(object)?;
         if numpy::has_own_dlpack(object)? {
-            // A capsule would hide from the garbage collector who owns the memory.
+            // A capsule would hide the owner of the memory from the garbage collector.
             return numpy::share(object).map_err(Refused::into_export_error);
         }
     } else if TORCH_TENSOR.is_type_of(object) {

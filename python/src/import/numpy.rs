@@ -140,12 +140,14 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     if !own {
         // The capsule keeps the memory of another object.
         let owner = PyOwner::new(PyTuple::new(array.py(), [array, &capsule])?.as_any());
-        // SAFETY: as below, for the object whose memory the capsule shows.
+        // SAFETY: the owner must keep the memory alive, and writable if `writable`: it holds the
+        // capsule, which holds the object whose memory it shows, and NumPy sets the flag. No Rust
+        // view of the memory is made in this crate.
         return Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, owner) });
     }
     let owner = ArrayOwner::new(array);
-    // SAFETY: the owner must keep the memory alive, and writable if it says so: an array does, as
-    // NumPy refuses to resize it while there are references, unless the caller passes
+    // SAFETY: the owner must keep the memory alive, and writable if `writable`: the array does, as
+    // NumPy refuses to resize it while there are references, unless the caller of `resize` passes
     // `refcheck=False`. No Rust view of the memory is made in this crate.
     Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, owner) })
 }
@@ -163,7 +165,7 @@ fn share_held(elements: Descriptor, writable: bool, guard: BufferGuard) -> Tenso
 /// of another object.
 #[inline]
 fn shows_own_memory(array: &Bound<'_, PyAny>, capsule: &Bound<'_, PyAny>) -> bool {
-    // NumPy notes in the capsule whose memory it shows.
+    // The capsule's context is the object whose memory the capsule shows.
     // SAFETY: the object must be a capsule, which `share` checked.
     NDARRAY.is_exact_type_of(array)
         || unsafe { ffi::PyCapsule_GetContext(capsule.as_ptr()) } == array.as_ptr().cast()
@@ -222,7 +224,7 @@ pub(super) fn has_own_dlpack(array: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(array.get_type().getattr(name)?.is(&method))
 }
 
-/// Refuses a masked array of which some elements are masked: DLPack cannot say so.
+/// Refuses a masked array with masked elements, because DLPack has no masks.
 pub(super) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
     let Some(mask) = array.getattr_opt(intern!(array.py(), "mask"))? else { return Ok(()) };
     let Some(any) = mask.getattr_opt(intern!(array.py(), "any"))? else { return Ok(()) };
@@ -232,7 +234,7 @@ pub(super) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Shares the memory of an array that NumPy makes of one of its numbers, such as `numpy.float32`.
+/// Shares the memory of an array that NumPy makes from a NumPy scalar, such as `numpy.float32(1)`.
 pub(super) fn share_number(number: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     share(&numpy_asarray(number)?).map_err(Refused::into_export_error)
 }

@@ -1,4 +1,4 @@
-//! `__dlpack__`: asks a producer for a capsule, by DLPack 1 or by the protocol before it.
+//! Import through `__dlpack__`, as DLPack 1 or earlier versions define it.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use crate::error::caused_by;
 use crate::stream::default_stream;
 use crate::target_device::TargetDevice;
 
-/// What the caller of `from_dlpack` asks of the producer.
+/// The device and the copy that the caller of `from_dlpack` passed.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Request {
     pub(crate) target: Option<TargetDevice>,
@@ -25,7 +25,7 @@ pub(crate) struct Request {
 /// Shares the memory of an object that has `__dlpack__`.
 pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     let py = object.py();
-    // Producers of the first protocol have no `__dlpack_device__`.
+    // The first version of the protocol has no `__dlpack_device__`.
     let stated = match object.getattr_opt(intern!(py, "__dlpack_device__"))? {
         Some(query) => match query.call0() {
             Ok(pair) => Some(device::from_pair(&pair)?),
@@ -39,7 +39,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     if to_host {
         options.set_item(intern!(py, "dl_device"), (Device::CPU.device_type, Device::CPU.index))?;
     }
-    // Copies of host memory are made by dlbridge: they are faster, and need no trust in a producer.
+    // dlbridge itself copies host memory, so that it need not trust the producer's copy.
     if request.copy == Some(false) || (request.copy == Some(true) && other_device.is_some()) {
         options.set_item(intern!(py, "copy"), request.copy)?;
     }
@@ -48,7 +48,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     let tensor = capsule::consume(&call_dlpack(object, &options, stream)?)?;
     let found = tensor.device();
     match stated {
-        // A producer may state pinned memory as plain host memory, and the other way round.
+        // A producer may report pinned memory as plain host memory, and plain as pinned.
         Some(stated) if found != stated && !(found.is_host() && (stated.is_host() || to_host)) => {
             Err(PyBufferError::new_err(format!(
                 "the producer said {stated} and gave memory on {found}"
@@ -58,9 +58,9 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
     }
 }
 
-/// What is wrong with an object whose `__dlpack_device__` raised `error`: what its `__dlpack__`
-/// raises, which knows more of it. A deleted array of JAX has no device, and only its `__dlpack__`
-/// says that it was deleted.
+/// The exception for an object whose `__dlpack_device__` raised `error`: the one that its
+/// `__dlpack__` raises, if it raises one. For a deleted JAX array, only the exception of
+/// `__dlpack__` says that the array was deleted.
 #[cold]
 fn better_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     let py = object.py();
@@ -71,8 +71,8 @@ fn better_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     }
 }
 
-/// Calls `__dlpack__` as DLPack 1 defines it, and, if the producer does not take these arguments,
-/// as it was defined before.
+/// Calls `__dlpack__` with the arguments of DLPack 1, and, if the producer does not take these,
+/// with those of the version before.
 fn call_dlpack<'py>(
     object: &Bound<'py, PyAny>,
     options: &Bound<'py, PyDict>,
@@ -91,7 +91,7 @@ fn call_dlpack<'py>(
         answer => return answer,
     };
     if !options.is_empty() {
-        // The first protocol has no such arguments, so that the producer might do otherwise.
+        // The earlier protocol has no such arguments, so the producer could not respect them.
         let error = PyValueError::new_err(format!(
             "the producer's __dlpack__ does not take {}: leave copy and device out",
             options.keys()
@@ -107,12 +107,12 @@ fn call_dlpack<'py>(
     })
 }
 
-/// Whether a function raised `error` because it does not take the keywords `passed`. Any other error
-/// is the producer's own, for example a `TypeError` about its elements, and asking again would mask
-/// it.
+/// Whether a function raised `error` because it does not take the keywords `passed`. Any other
+/// error is the producer's own, for example a `TypeError` about its elements, and a second call
+/// would hide it.
 #[cold]
 fn is_about_arguments(py: Python<'_>, error: &PyErr, passed: &Bound<'_, PyDict>) -> bool {
-    // The words of CPython, Cython, PyO3, pybind11, nanobind and Boost.Python.
+    // Messages of CPython, Cython, PyO3, pybind11, nanobind and Boost.Python.
     const WORDS: [&str; 2] = ["argument", "keyword"];
     let text = error.value(py).to_string();
     let mentions = |(name, _): (Bound<'_, PyAny>, _)| text.contains(&name.to_string());

@@ -1,4 +1,4 @@
-//! Weak proxies (`weakref.proxy`), which stand for other objects.
+//! Weak proxies (`weakref.proxy`).
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::call::call_one;
 
-/// The object that a weak proxy stands for; `None` if `object` is no proxy. A proxy forwards every
+/// The object that a weak proxy refers to; `None` if `object` is no proxy. A proxy forwards every
 /// attribute to its object, but does not keep it alive.
 pub(super) fn target_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     static PROXY_TYPES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -38,7 +38,7 @@ pub(crate) fn readable<'py>(
     match copy_by_numpy(object, format) {
         Ok(Some(copied)) => Ok(Readable { tensor: share(&copied)?, copied: Some(copied) }),
         Err(late) if late.is_instance_of::<PyBufferError>(py) => Err(late),
-        // The first error says what is wrong with the object.
+        // The first error describes the object, so the second is dropped.
         Ok(None) | Err(_) => Err(error),
     }
 }
@@ -66,7 +66,7 @@ fn copy_by_numpy<'py>(
     }
     let options = PyDict::new(py);
     options.set_item("order", if format == MemoryFormat::Contiguous { "C" } else { "K" })?;
-    // NumPy reads the memory, which must not be gone.
+    // NumPy reads the memory, so the memory must still exist.
     let _held = hold_memory(&array, &strides, itemsize)?;
     let native = dtype.call_method1(intern!(py, "newbyteorder"), ("=",))?;
     array.call_method(intern!(py, "astype"), (native,), Some(&options)).map(Some)

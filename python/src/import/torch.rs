@@ -50,12 +50,12 @@ fn wait_current_stream(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tenso
 /// Shares the memory of a `torch.Tensor`, which must not be of a derived class, after the checks
 /// that the table leaves out. `None` if only `__dlpack__` can export the tensor: on a device other
 /// than CUDA, whose streams are not known here, and for a PyTorch without a table.
-#[inline(always)] // the path of `from_dlpack` for a tensor; `share_derived` calls it too, seldom
+#[inline(always)] // `from_dlpack` calls it for each tensor; `share_derived` calls it seldom
 pub(super) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     share_checked(tensor, TensorClass::Exact)
 }
 
-#[inline(always)] // as `share`
+#[inline(always)] // for the same reason as `share`
 fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Option<Tensor>> {
     let py = tensor.py();
     let Some(table) = torch_table(py)? else { return Ok(None) };
@@ -76,9 +76,9 @@ fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Opti
     let place = Place { address: elements.data_ptr().addr(), size: storage.size };
     let owner = TorchOwner::new(tensor.clone(), storage.object, place);
     // SAFETY: the owner must keep the elements, which may be written: they lie within the storage,
-    // as was checked, and the owner holds the storage. PyTorch may free the memory of a storage that
-    // others hold, so each use checks the place first (`check_owner_address`). No Rust view of the
-    // memory is made in this crate.
+    // as was checked, and the owner holds the storage. PyTorch may free the memory of a storage
+    // that others hold, so each use checks the place first (`check_owner_address`). No Rust view of
+    // the memory is made in this crate.
     let shared = unsafe { Tensor::from_raw_parts(elements, true, owner) };
     if !shared.device().is_host() && !wait_current_stream(py, table, &shared) {
         return Ok(None);
@@ -88,7 +88,7 @@ fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Opti
 
 type DescribeTensor = unsafe extern "C" fn(*mut c_void, *mut DLTensor) -> c_int;
 
-/// Where the elements of `tensor` are, as PyTorch's table describes it. The memory is not kept.
+/// The description of `tensor` by PyTorch's table. It does not keep the memory alive.
 #[inline]
 fn describe_tensor(describe: DescribeTensor, tensor: &Bound<'_, PyAny>) -> PyResult<Descriptor> {
     let mut shown = MaybeUninit::<DLTensor>::uninit();
@@ -121,8 +121,8 @@ pub(crate) fn receive(tensor: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 
 /// Shares the memory of a tensor of a derived class, or of a PyTorch without a table.
 ///
-/// A class with a `__dlpack__` or a `__torch_function__` of its own may stand for other memory than
-/// its tensor's, so it is asked, and what it exports is what counts. Other classes are not asked.
+/// A class with its own `__dlpack__` or `__torch_function__` may export other memory than its
+/// tensor's, so its `__dlpack__` is called. That of other classes is not called.
 #[cold]
 pub(super) fn share_derived(tensor: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     let py = tensor.py();
@@ -170,6 +170,6 @@ fn has_torch_function(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> Py
 
 fn torch_function<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
     let function = class.getattr(intern!(class.py(), "__torch_function__"))?;
-    // A class method is a new object each time that it is read.
+    // Each read of a class method gives a new object, so the functions below it are compared.
     Ok(function.getattr_opt(intern!(class.py(), "__func__"))?.unwrap_or(function))
 }

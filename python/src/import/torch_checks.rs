@@ -42,7 +42,7 @@ const PLAIN_KEYS: [&str; 17] = [
 /// Dispatch keys of a tensor whose class has a `__torch_dispatch__`.
 const CLASS_KEYS: [&str; 2] = ["Python", "PythonTLSSnapshot"];
 
-/// Whose tensors are checked.
+/// The class of the tensors that are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum TensorClass {
     /// `torch.Tensor` itself.
@@ -85,7 +85,7 @@ impl TorchChecks {
         let raw_repr = key_set.getattr("raw_repr")?;
         let members = internals.getattr("DispatchKey")?.getattr("__members__")?;
         let bits = |keys: &[&str]| {
-            // A PyTorch without a key has no tensor with it.
+            // If this PyTorch does not have a key, it has no tensors with that key.
             keys.iter().try_fold(0, |bits, key| -> PyResult<u64> {
                 Ok(match members.call_method1("get", (*key,))? {
                     key if key.is_none() => bits,
@@ -93,7 +93,7 @@ impl TorchChecks {
                 })
             })
         };
-        // A descriptor that C code defines: read from the class, it is itself.
+        // C code defines the descriptor, so reading it from the class gives the descriptor itself.
         let requires_grad = class.getattr("requires_grad")?;
         // SAFETY: the class must be alive, as that of a `Bound` is.
         let get = unsafe {
@@ -210,12 +210,13 @@ impl TorchChecks {
             let object = call_one(self.untyped_storage.bind(py), tensor)?;
             if class == TensorClass::Exact
                 && let Some(objects) = torch_objects(py)
-                // SAFETY: `tensor` must be a `torch.Tensor`: the caller says so.
+                // SAFETY: `tensor` must be a `torch.Tensor`: each caller of `storage` checked its
+                // class.
                 && let Some((size, offset)) = unsafe { objects.storage_extent(tensor.as_unbound()) }
             {
                 return Ok(Storage { object, start: Start::ElementsBefore(offset), size });
             }
-            // This raises an exception if the storage only stands for memory.
+            // This raises an exception if the storage has no memory of its own.
             let start = number(&call_one(self.storage_data_ptr.bind(py), &object)?)?;
             let size = number(&call_one(self.storage_nbytes.bind(py), &object)?)?;
             Ok(Storage { object, start: Start::Address(start), size })
@@ -224,7 +225,7 @@ impl TorchChecks {
     }
 }
 
-/// The storage of a tensor, and where it was in memory when it was asked for.
+/// The storage of a tensor, with its address and size at the time of the import.
 pub(super) struct Storage<'py> {
     /// The `torch.UntypedStorage`.
     pub(super) object: Bound<'py, PyAny>,

@@ -18,11 +18,12 @@ impl PyOwner {
 
 /// A reference to a NumPy array, which any thread may drop and the garbage collector may see.
 ///
-/// The collector clears what it takes for garbage while other garbage still refers to it, and a
-/// finalizer may get hold of that. So it is shown only an owner that keeps its memory until it is
-/// freed. An array does: it is cleared of its attributes at most. Any other object may lose what
-/// its memory depends on, and a memoryview that is cleared while it is exported breaks (CPython
-/// 3.11). Such owners are hidden: a cycle through them is not found, which is safe.
+/// The collector clears garbage while other garbage still refers to it, and a finalizer may reach
+/// the cleared object. So only an owner that keeps its memory until it is freed may be shown to the
+/// collector. An array is such an owner: the collector clears at most its attributes. Another
+/// object may lose what its memory depends on, and clearing a memoryview that is exported breaks it
+/// (CPython 3.11). These owners are not shown: the collector does not find cycles through them,
+/// which is safe.
 pub(crate) struct ArrayOwner(PyOwner);
 
 impl ArrayOwner {
@@ -46,7 +47,7 @@ impl Drop for PyOwner {
 
 impl ReleaseWithGil for Py<PyAny> {
     fn release_with_gil(self, py: Python<'_>) {
-        // As a `Bound`: PyO3 may put off the release of a `Py` until it is called again.
+        // Released as a `Bound`, because PyO3 may defer the release of a `Py`.
         drop(self.into_bound(py));
     }
 }

@@ -1,4 +1,4 @@
-//! The end of the interpreter: which releases may still attach to it.
+//! Decides which releases may still attach to the interpreter when it ends.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,7 +41,8 @@ impl ReleaseInProgress {
     /// Counts a release; `None` if this thread may not attach to the interpreter any more.
     #[inline]
     pub(super) fn begin() -> Option<Self> {
-        // Counted before CLOSING is read: either `_close` sees the count, or this sees CLOSING.
+        // The release is counted before CLOSING is read, so that either `_close` sees the count, or
+        // this function sees CLOSING.
         RELEASES.fetch_add(1, Ordering::SeqCst);
         let release = Self(());
         if CLOSING.load(Ordering::SeqCst) && CLOSING_THREAD.get() != Some(&thread::current().id()) {

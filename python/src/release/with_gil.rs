@@ -41,7 +41,7 @@ thread_local! {
 
 /// Releases `value` now or, within other releases, soon; leaks it if there is no interpreter.
 pub(super) fn release(value: impl ReleaseWithGil) {
-    // A closure that is dropped without being called leaks what it captured.
+    // If this closure is dropped without being called, it leaks the value.
     let value = ManuallyDrop::new(value);
     let release = move |py: Python<'_>| ManuallyDrop::into_inner(value).release_with_gil(py);
     NESTING.with(|nesting| release_nested(nesting, release));
@@ -50,7 +50,7 @@ pub(super) fn release(value: impl ReleaseWithGil) {
 fn release_nested(nesting: &Cell<Nesting>, release: impl FnOnce(Python<'_>) + 'static) {
     let Nesting { depth, queued, detaching } = nesting.get();
     if depth >= MAX_NESTED_RELEASES || detaching {
-        // A thread that is ending may have no queue any more; then the value is leaked.
+        // If the thread is ending, its queue may be destroyed; then the value is leaked.
         if QUEUE.try_with(|queue| queue.borrow_mut().push(Box::new(release))).is_ok() {
             nesting.set(Nesting { depth, queued: queued + 1, detaching });
         }
