@@ -140,7 +140,7 @@ class Py_buffer(ctypes.Structure):
 
 LYING_BUFFERS = """
 import ctypes, sys, numpy as np, dlbridge as dl
-from test_import_attacks import Py_buffer
+from test_misbehaving_producers import Py_buffer
 SSIZES = ctypes.c_ssize_t * 2
 GETBUFFER = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.py_object, ctypes.POINTER(Py_buffer), ctypes.c_int)

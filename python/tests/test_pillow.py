@@ -9,14 +9,14 @@ import dlbridge as dl
 Image = pytest.importorskip("PIL.Image")
 
 
-def test_pictures_are_read_only_arrays():
+def test_images_are_read_only_arrays():
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    picture = Image.fromarray(pixels)
-    shared = dl.from_dlpack(picture)
+    image = Image.fromarray(pixels)
+    shared = dl.from_dlpack(image)
     assert shared.readonly and shared.shape == (2, 4, 3) and shared.tolist() == pixels.tolist()
     with pytest.raises(ValueError, match="read-only"):
-        dl.copyto(picture, np.zeros((2, 4, 3), np.uint8))
-    assert dl.tensor(picture).tolist() == pixels.tolist()
+        dl.copyto(image, np.zeros((2, 4, 3), np.uint8))
+    assert dl.tensor(image).tolist() == pixels.tolist()
 
 
 @pytest.mark.parametrize(
@@ -29,20 +29,20 @@ def test_modes_are_element_types(mode, dtype):
 
 
 def test_swapped_pixels_are_copied_only():
-    picture = Image.new("I;16B", (3, 2), 258)
+    image = Image.new("I;16B", (3, 2), 258)
     with pytest.raises(BufferError, match=r"native byte order: use dlbridge\.tensor\(\)"):
-        dl.from_dlpack(picture)
-    assert dl.tensor(picture).tolist() == [[258] * 3] * 2
+        dl.from_dlpack(image)
+    assert dl.tensor(image).tolist() == [[258] * 3] * 2
 
 
-def test_empty_pictures():
+def test_empty_images():
     assert dl.from_dlpack(Image.new("L", (0, 2))).shape == (2, 0)
 
 
-def test_pictures_over_tensors():
+def test_images_over_tensors():
     memory = bytearray(6)
-    picture = Image.frombuffer("L", (3, 2), dl.from_dlpack(memory), "raw", "L", 0, 1)
-    assert picture.tobytes() == bytes(6)
+    image = Image.frombuffer("L", (3, 2), dl.from_dlpack(memory), "raw", "L", 0, 1)
+    assert image.tobytes() == bytes(6)
     columns = dl.from_dlpack(torch.arange(6, dtype=torch.uint8).reshape(2, 3).t())
     with pytest.raises((BufferError, ValueError, TypeError)):
         Image.frombuffer("L", (2, 3), columns, "raw", "L", 0, 1)
