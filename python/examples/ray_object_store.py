@@ -1,8 +1,8 @@
-"""One tensor, two workers, one copy of the data for both: dlbridge and the object store of Ray.
+"""One tensor and two workers that share its memory, through dlbridge and Ray's object store.
 
-`ray.put` writes 64 MB into shared memory, once. Each worker's `ray.get` gives a `Tensor` that lies right
-there: nothing is copied, so it takes about a millisecond, and it is read-only, as others see the same memory.
-`numpy()` shares it further. PyTorch would write it, so `torch()` asks for a copy: `tensor.clone().torch()`.
+`ray.put` copies 64 MB to shared memory, once. In each worker, `ray.get` gives a `Tensor` of this memory, without a
+copy. The tensor is read-only, because other processes use the same memory, and `numpy()` shares it. PyTorch could write
+the memory, so `torch()` refuses it: `tensor.clone().torch()` copies.
 
     pip install . numpy ray
     python examples/ray_object_store.py

@@ -1,7 +1,7 @@
-"""NumPy and PyTorch's conversions, line by line, through dlbridge: `python examples/tour.py`.
+"""Conversions of NumPy and PyTorch, line by line, with dlbridge: `python examples/tour.py`.
 
-Each step prints a line of NumPy or PyTorch, does the same with dlbridge, prints the result, and asserts which memory
-is shared.
+Each step prints a line of NumPy or PyTorch, does the same with dlbridge, and prints the result. Assertions check which
+memory is shared.
 """
 
 import numpy as np

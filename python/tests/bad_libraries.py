@@ -1,4 +1,4 @@
-"""Consumers and producers with one fault each, for test_conformance: the kit must name the fault."""
+"""Consumers and producers with one fault each, which the conformance kit must report."""
 
 import ctypes as C
 import os
@@ -54,7 +54,7 @@ def asked(x):
 
 
 def consume(x, check=True):
-    """The struct of a producer, looked at before it is taken."""
+    """The struct of a producer, which is checked before it is consumed."""
     capsule = asked(x)
     struct = opened(capsule)
     if check and isinstance(struct, Versioned) and struct.version[0] != 1:
@@ -66,7 +66,7 @@ def consume(x, check=True):
 
 
 def inspect(tensor):
-    """Raises for anything that a careful consumer does not take."""
+    """Raises for a struct that a careful consumer refuses."""
     if tuple(tensor.device) != (1, 0) or not 0 <= tensor.ndim <= 8 or not tensor.data:
         raise BufferError("no host memory, or no count of dimensions")
     if tensor.code not in (0, 1, 2) or tensor.bits not in (8, 16, 32, 64) or tensor.lanes != 1:
@@ -90,7 +90,7 @@ def careless(x):
 
 
 class Unreadable(Array):
-    """An attempt to read keeps it."""
+    """The result, which an attempt to read it keeps alive."""
 
     kept = []
 
@@ -180,7 +180,7 @@ def gives_no_array(x):
 
 
 def old(x):
-    """Asks for `DLManagedTensor` only."""
+    """Requests `DLManagedTensor` only."""
     capsule = x.__dlpack__()
     struct = opened(capsule)
     set_name(capsule, type(struct).used)
@@ -191,7 +191,7 @@ damaged = []
 
 
 def crashes_later(x):
-    """Frees twice, and dies in the next case of the same process."""
+    """Calls the deleter twice, and crashes in the next case of the same process."""
     if damaged:
         os.abort()
     damaged.append(x.struct.tensor.byte_offset)
@@ -209,7 +209,7 @@ no_function = 1
 # -- producers
 # ---------------------------------------------------------------------------------------------------
 
-kept = []  # the structs; the memory goes when the deleter is called
+kept = []  # the structs, whose deleter frees their memory
 
 
 class Exported(Producer):
@@ -230,7 +230,7 @@ class Exported(Producer):
 
 
 class Exporter:
-    """Memory of 4 MiB, whose first elements are exported, and what is asked for is given."""
+    """Memory of 4 MiB, whose first elements are exported as the consumer requests."""
 
     options = {}
 
@@ -265,11 +265,11 @@ class Good(Exporter):
 
 
 class Shares(Exporter):
-    """In spite of copy=True."""
+    """Shares the memory in spite of copy=True."""
 
 
 class Silent(Good):
-    """Does not say that it copied."""
+    """Copies without the flag that says so."""
 
     options = {"flags": 0}
 
@@ -336,7 +336,7 @@ class OneStruct(Good):
 
 
 class Hoarding(Good):
-    """Memory that stays in use."""
+    """Leaks the memory."""
 
     hoard = []
 
@@ -346,7 +346,7 @@ class Hoarding(Good):
 
 
 class Borrowed(Good):
-    """Structs that do not hold the memory: it goes with the array."""
+    """Makes structs that do not keep the memory, which is freed with the array."""
 
     def __del__(self):
         C.memset(C.addressof(self.memory), 0xEE, 24)
@@ -359,7 +359,7 @@ _DESTROY = C.PYFUNCTYPE(None, C.c_void_p)(lambda capsule: call_deleter(kept[-1].
 
 
 class FreesConsumed(Good):
-    """Capsules whose destructor does not look at the name."""
+    """Makes capsules whose destructor ignores the name."""
 
     def capsule(self, **options):
         struct = Exported(self, **options).struct

@@ -1,4 +1,4 @@
-"""Lets failed assertions in the modules that tests share print their values."""
+"""Makes failed assertions in shared modules print their values."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the tests of CUDA devices share. They run in a process that has the fake CUDA driver from its start."""
+"""Helpers of the tests of CUDA devices, which run in a process with the fake CUDA driver."""
 
 import ctypes as C
 import gc
@@ -12,7 +12,7 @@ from fake_cuda import Memory, live
 from producer import HostileProducer, opened, set_name
 
 if fake_cuda.IS_HERE:
-    gc.freeze()  # each test collects: what was imported is not looked at again
+    gc.freeze()  # each test collects garbage, and need not visit the imported modules
 
 GPU, OTHER, HOST = (2, 0), (2, 1), (1, 0)
 

@@ -1,7 +1,7 @@
-"""The kit's producer, whose DLPack struct says anything, and children to meet it in.
+"""The conformance kit's producer, and functions that run code with it in a child process.
 
-Cases run in forked children, so that an abort, a segmentation fault or a hang is one failed case, which names
-the signal, and not the end of the run.
+Cases run in forked children, so that an abort, a segmentation fault or a hang fails one case, which names the
+signal, and does not end the run.
 """
 
 import functools
@@ -55,7 +55,7 @@ SECONDS = 20
 
 
 def in_child(case):
-    """Runs a case in a forked child, and fails as the child does."""
+    """Runs a case in a forked child, and fails if the child fails."""
 
     @functools.wraps(case)
     def run(**arguments):
@@ -66,7 +66,7 @@ def in_child(case):
             try:
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 signal.alarm(SECONDS)
-                gc.freeze()  # what the parent made is not looked at again
+                gc.freeze()  # collections need not visit the parent's objects
                 sys.unraisablehook = lambda event: unraisable.append(repr(event.exc_value))
                 case(**arguments)
                 gc.collect()
@@ -103,7 +103,7 @@ def cases(**tables):
 
 
 def outcome(call, *arguments):
-    """What a call gives, or the class of what it raises."""
+    """The result of a call, or the class of the exception that it raises."""
     try:
         return call(*arguments)
     except Exception as error:
@@ -111,28 +111,28 @@ def outcome(call, *arguments):
 
 
 class HostileProducer(Producer):
-    """The kit's producer, met by dlbridge."""
+    """The kit's producer, imported by dlbridge."""
 
     def imported(self, **options):
-        """The producer's tensor: the capsule was consumed, and nothing was released."""
+        """Imports the struct, and checks that the capsule was consumed and nothing was released."""
         tensor = dlbridge.from_dlpack(self, **options)
         assert (name_of(self.capsule), self.deleted) == (type(self.struct).used, 0)
         return tensor
 
     def check_released(self, times=1):
-        """Fails unless the struct went back to the producer `times` times, as it was made."""
+        """Fails unless the deleter was called `times` times, with an unchanged struct."""
         gc.collect()
         assert (self.deleted, self.intact) == (times, True)
 
     def check_refused(self, match=None, times=1):
-        """The struct is refused, and goes back to the producer all the same."""
+        """Checks that dlbridge refuses the struct, and calls its deleter."""
         with pytest.raises(BufferError, match=match):
             dlbridge.from_dlpack(self)
         assert (name_of(self.capsule), bytes(self.struct)) == (type(self.struct).used, self.made)
         self.check_released(times)
 
     def elements(self, shape=(3,), strides=(1,), at=Producer.FIRST):
-        """What elements of this layout are, read byte by byte."""
+        """The elements of this layout, read byte by byte."""
         if not shape:
             return int.from_bytes(self.memory[at : at + 4], sys.byteorder, signed=True)
         return [

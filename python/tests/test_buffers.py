@@ -1,4 +1,4 @@
-"""What we hand out as a buffer: the fields of `Py_buffer`, bytes of every element type, and who keeps the memory."""
+"""Export through the buffer protocol: the fields of `Py_buffer`, the bytes of every type, and lifetimes."""
 
 import ctypes as C
 import io
@@ -88,7 +88,7 @@ def test_fields_of_a_view_are_those_of_numpys(array):
     tensor = dl.from_numpy(array)
     for request in REQUESTS:
         ours, numpys = fields(tensor, request), fields(array, request)
-        if array.size == 0 and numpys is not None:  # the strides of nothing
+        if array.size == 0 and numpys is not None:  # the strides of an empty array have no meaning
             ours, numpys = ours[:-1], numpys[:-1]
         assert ours == numpys, hex(request)
 
@@ -150,7 +150,7 @@ def test_bytes_of_packed_elements():
 
 
 class Only:
-    """An object that has nothing but the tensor's `__array_interface__`."""
+    """An object that has only the tensor's `__array_interface__`."""
 
     def __init__(self, tensor):
         self.tensor = tensor
@@ -231,7 +231,7 @@ def test_dunder_array_means_what_it_means_in_numpy(copy, dtype, layout):
         return got.dtype, got.shape, steps, got.flags.writeable, shares, got.tolist()
 
     dtype = dtype and np.dtype(dtype)
-    # NumPy lays the copy that `__array__` makes out in rows; here it is as `numpy.array` makes it.
+    # NumPy's `__array__` makes a row-major copy; that of dlbridge is laid out as `numpy.array` does.
     wanted = outcome(lambda: source.__array__(dtype, copy=copy), strides=False)
     assert outcome(lambda: tensor.__array__(dtype, copy=copy), strides=False) == wanted
     assert outcome(lambda: tensor.__array__(dtype=dtype, copy=copy), strides=False) == wanted

@@ -1,4 +1,4 @@
-"""The conformance kit: dlbridge passes, and each fault of a consumer or a producer is named."""
+"""The conformance kit reports no fault of dlbridge, and reports each fault of faulty libraries."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ FOLDER = pathlib.Path(dlbridge.__file__).parent / "conformance"
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
-    """Functions of one's own are found in the working directory."""
+    """The kit finds the modules of tested functions in the working directory."""
     monkeypatch.chdir(HERE)
 
 
@@ -31,7 +31,7 @@ def results_of(path):
 
 @pytest.fixture
 def run(tmp_path, capsys):
-    """Runs the command, and gives its exit status and results."""
+    """Runs the command, and returns its exit status and results."""
 
     def run(*arguments):
         path = tmp_path / "results.json"
@@ -81,7 +81,7 @@ def test_careful_functions_pass_every_case(run, tmp_path):
 # -- each verdict
 # ---------------------------------------------------------------------------------------------------
 
-CONSUMERS = {  # of a struct that every consumer should take
+CONSUMERS = {  # for a struct that every consumer should take
     "careful": ("accepted", ""),
     "unreadable": ("accepted", "values not compared"),
     "old": ("n/a", "asks for DLManagedTensor only"),

@@ -1,4 +1,4 @@
-"""The copy engine on arrays of every library."""
+"""Copies of arrays of every library."""
 
 import threading
 import time
@@ -89,7 +89,7 @@ def test_torch_tensors_are_copied_as_torch_copies(layout, dtype):
             and torch.equal(copy, known)
         )
     assert (rows is source) == source.is_contiguous()
-    clone.resize_(1000)  # the memory is torch's own
+    clone.resize_(1000)  # possible because PyTorch owns the memory
 
 
 def test_clones_are_on_the_host_with_any_torch_default_device():
@@ -114,7 +114,7 @@ def test_copies_have_the_type_of_their_argument():
 
 
 class Plain:
-    """Has `__dlpack__` and no library behind it."""
+    """Has `__dlpack__`, but belongs to no library."""
 
     def __init__(self, array):
         self.array = array
@@ -202,7 +202,7 @@ def test_large_copies_release_the_gil():
     finally:
         done.set()
         counter.join()
-    # Had the copy held the interpreter, the other thread would have run once or twice in between.
+    # If the copy kept the GIL, the other thread would run only once or twice in between.
     assert best > 20
 
 

@@ -41,7 +41,7 @@ UNSHAREABLE = {
 def test_sharing_is_refused_with_a_function_that_copies(kind):
     array = UNSHAREABLE[kind]()
     remedy = r"use array\..*dlbridge\.tensor\(array\), which copies"
-    # Of a derived class, NumPy's own `__dlpack__` speaks.
+    # An array of a derived class is exported by NumPy's own `__dlpack__`.
     with pytest.raises(BufferError, match=remedy if type(array) is np.ndarray else "byte order"):
         dl.from_dlpack(array)
     with pytest.raises(ValueError, match=r"dlbridge\.tensor\(array\), which copies"):
@@ -164,7 +164,7 @@ def test_arrays_of_other_libraries_keep_their_errors():
 
 
 def test_an_array_whose_buffer_is_gone_is_not_copied():
-    """NumPy itself would read memory that was freed."""
+    """Refuses arrays over released buffers, which NumPy itself would read."""
     memory = bytearray(1 << 22)
     buffer = memoryview(memory)
     array = np.ndarray(1 << 19, np.float64, buffer=buffer)

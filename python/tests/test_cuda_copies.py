@@ -300,7 +300,7 @@ class TestPageLockedMemory(OnFakeCuda):
         fake_cuda.reset()
         near = pinned.cuda()
         assert sizes("cuMemcpyHtoDAsync") == [str(9 << 20)]
-        pinned.numpy()[:] = 0  # the device is done with it
+        pinned.numpy()[:] = 0  # the device does not use it any more
         fake_cuda.reset()
         back = dl.from_numpy(np.ones_like(array)).pin_memory()
         dl.copyto(back, near)

@@ -45,7 +45,7 @@ sentence(lambda: dl.from_dlpack(Far()))
 
 
 def says(prepare, reason):
-    """What a process says that can't reach a device."""
+    """What a process prints that can't reach a device."""
     run = subprocess.run([sys.executable, "-c", prepare + SAYS], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
@@ -55,7 +55,7 @@ def says(prepare, reason):
 
 
 class TestFailures(OnFakeCuda):
-    # Not those after which memory is left alone on purpose: whose work may still be pending.
+    # Failures after which dlbridge leaks memory on purpose, because work may be pending, are left out.
     CALLS = (
         "cuMemAllocAsync",
         "cuMemHostAlloc",
@@ -120,7 +120,7 @@ class TestFailures(OnFakeCuda):
                         result, error = None, raised.with_traceback(None)
                     reached = any(line.endswith(f"-> {code}") for line in log(name))
                     label, faults = f"{verb}: {name} {nth}: {error!r}", fake_cuda.faults()
-                    fake_cuda.reset()  # the failure that did not come to pass is not for the next
+                    fake_cuda.reset()  # a failure that did not occur must not occur in the next case
                     if error is None:
                         assert np.array_equal(result.numpy(force=True), array), label
                     elif out_of_memory:

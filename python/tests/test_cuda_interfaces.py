@@ -26,7 +26,7 @@ from fake_cuda import Memory, Stream
 
 
 class TestProducers(OnFakeCuda):
-    """In: `__dlpack__` of others."""
+    """Import of CUDA memory through `__dlpack__`."""
 
     def test_imports_are_shared_and_ready_on_the_default_stream(self):
         memory = Memory(numbers(2, 3))
@@ -43,7 +43,7 @@ class TestProducers(OnFakeCuda):
         release(struct)
         assert producer.deleted == 0
         del tensor
-        producer.check_released()  # and the memory is freed, as far as the producer is concerned
+        producer.check_released()  # the deleter was called, which frees the memory
         stream.synchronize()
         assert bytes(read) == numbers(2, 3).tobytes()
 
@@ -54,11 +54,11 @@ class TestProducers(OnFakeCuda):
         fetched = dl.from_dlpack(producer, device="cpu")
         assert producer.asked == [{"dl_device": HOST, "max_version": (1, 3)}]
         assert (fetched.device, fetched.tolist()) == ("cpu", [[1, 2, 3], [4, 5, 6]])
-        producer = DeviceProducer(memory)  # does not mind where it is wanted
+        producer = DeviceProducer(memory)  # ignores `dl_device`
         ours = dl.from_dlpack(producer, device="cpu")
         assert (ours.device, ours.tolist()) == ("cpu", [[0, 1, 2], [3, 4, 5]])
         producer.check_released()
-        producer = DeviceProducer(memory)  # does not know the word
+        producer = DeviceProducer(memory)  # does not take the keyword
         producer.answers = [TypeError("unexpected keyword")]
         with pytest.raises(ValueError, match="does not take"):
             dl.from_dlpack(producer, device="cpu")
@@ -236,7 +236,7 @@ print(fake_cuda.faults() == "")
 
 
 class TestTorch(OnFakeCuda):
-    """What is asked of PyTorch's exchange table, in a process where something like PyTorch has one."""
+    """The calls of PyTorch's exchange table, in a process with a module that mimics PyTorch."""
 
     def test_imports_wait_for_pytorchs_current_stream(self):
         run = subprocess.run(
@@ -247,7 +247,7 @@ class TestTorch(OnFakeCuda):
         )
         assert run.stdout.splitlines() == [
             "[1, 2, 3, 4]",
-            "[1, 2, 3, 4]",  # nothing said that another stream writes
+            "[1, 2, 3, 4]",  # the order of streams is unknown
             "(4,) [(2, 1), (2, 1), {'stream': 1, 'max_version': (1, 3)}]",
             "True",
         ], run.stderr

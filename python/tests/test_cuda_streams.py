@@ -27,7 +27,7 @@ from fake_cuda import Memory, Stream, live, log
 
 
 class TestStreams(OnFakeCuda):
-    """A consumer's stream waits for nothing but what it is told to wait for."""
+    """A consumer's stream, which waits only for the streams that it is told to wait for."""
 
     @pytest.mark.parametrize("version", [None, (1, 3)])
     @pytest.mark.parametrize("spelling", ["number", "object"])
@@ -161,12 +161,12 @@ class TestStreams(OnFakeCuda):
         near = dl.from_numpy(numbers(3)).cuda()
         struct = consumed(near, stream=stream.number)
         read = stream.read(struct.tensor.data, near.nbytes)
-        del stream  # a number keeps nothing
+        del stream  # a number does not keep the stream alive
         fake_cuda.reset()
         release(struct)
         assert len(log("cuCtxSynchronize")) == 1 and bytes(read) == numbers(3).tobytes()
         assert near.cpu().tolist() == numbers(3).tolist()
-        fake_cuda.reset()  # the fake driver calls it a fault, as it should
+        fake_cuda.reset()  # clears the fault that the fake driver reports
 
     def test_streams_may_be_destroyed_after_their_struct_is_released(self):
         near, reads = dl.from_numpy(numbers(3)).cuda(), []
@@ -185,7 +185,7 @@ class TestStreams(OnFakeCuda):
 
 
 class TestDevicesOfConsumers(OnFakeCuda):
-    """`dl_device=`: where a consumer wants the memory."""
+    """`dl_device=`: the device on which a consumer wants the memory."""
 
     @pytest.mark.parametrize("copied", [None, True])
     @pytest.mark.parametrize("start", ["host", "cuda:0"])

@@ -1,4 +1,4 @@
-"""Producers that say anything: each field of DLPack's structs, right and wrong, and each way to hand them over.
+"""Imports of DLPack structs: each field with valid and invalid values, and each version of `__dlpack__`.
 
 Each case meets its producer in a child process.
 """
@@ -340,7 +340,7 @@ def test_arguments_passed_to_the_producer(case):
     assert dlbridge.from_dlpack(producer, **options).shape == (3,)
     assert producer.asked == [{"max_version": (1, 3), **asked}]
     producer.check_released()
-    # One that does not know the keywords is asked again without them, unless they matter.
+    # If it does not take the keywords, it is called again without them, unless they are needed.
     producer = HostileProducer(query=query, device=query)
     producer.answers = [first := TypeError("unexpected keyword"), producer.capsule]
     if {"copy", "dl_device"} & asked.keys():

@@ -1,6 +1,6 @@
-"""What a Python user knows from NumPy and PyTorch, line by line, beside the same lines here.
+"""Conversions of NumPy and PyTorch, beside the same conversions with dlbridge.
 
-Both must print the same, line for line. Then the refusals, and what PyTorch gets wrong.
+Both must give the same results. Other tests compare the refusals, and cases that PyTorch handles wrongly.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 import dlbridge as dl
 from producer import HostileProducer
 
-# Each line as one knows it, and as it is here where it differs.
+# Each line of NumPy or PyTorch, and the line of dlbridge if it differs.
 EQUIVALENTS = {
     "one element is a number": [
         (
@@ -124,7 +124,7 @@ NARROW = {
     "packed": torch.empty(2, dtype=torch.float4_e2m1fn_x2),
 }
 REFUSALS = {
-    # How PyTorch says no, and how we do: the same class, and the same reason.
+    # The exception of PyTorch, and that of dlbridge: the same class, and the same reason.
     "list": ("torch.from_numpy([1.0])", "dl.from_numpy([1.0])", TypeError, "expected np.ndarray"),
     "object": (
         "torch.from_numpy(np.array([None]))",
@@ -170,7 +170,7 @@ def test_error_messages_match_pytorch(case):
             )
 
 
-# Outlives its tensors, whose deleter it is.
+# The deleter must outlive its tensors.
 ON_CUDA = HostileProducer(shape=(2, 2), device=(2, 0))
 
 
@@ -197,7 +197,7 @@ def test_conversions_that_fail_in_pytorch_work():
     tensor = dl.from_numpy(reversed_)
     assert tensor.stride() == (-1,) and tensor.tolist() == [2.0, 1.0, 0.0]
     assert tensor.numpy().ctypes.data == reversed_.ctypes.data
-    # PyTorch would end the process if it saw the strides; it gets a copy instead, or a refusal.
+    # The strides would make PyTorch abort the process, so dlbridge passes a copy, or refuses.
     assert torch.from_dlpack(tensor).tolist() == [2.0, 1.0, 0.0]
     with pytest.raises(BufferError, match="negative"):
         torch.from_dlpack(tensor, copy=False)
@@ -284,7 +284,7 @@ def test_scalar_conversion_needs_one_element():
     for wrong in (tensor, dl.tensor(np.array(1.0)), dl.tensor(np.array([1, 2]))):
         with pytest.raises(TypeError, match="index"):
             [1, 2, 3][wrong]
-    # As of an ndarray without dimensions: a number, and bytes.
+    # The same as for an ndarray without dimensions: a number, and bytes.
     assert (
         bytes(dl.tensor(np.array(3, np.uint8)))
         == bytes(dl.tensor(np.array([3], np.uint8)))

@@ -1,4 +1,4 @@
-"""Exporters of buffers under NumPy arrays: they keep their memory as long as a tensor lives, or say that they can't."""
+"""NumPy arrays over buffers: the exporter keeps the memory while a tensor lives, or raises an exception."""
 
 import array
 import ctypes as C
@@ -126,7 +126,7 @@ def test_arrays_over_jax_and_mapped_files(tmp_path):
 
 
 def test_the_buffer_of_an_array_with_gaps_is_held():
-    """NumPy's own view of it can be released."""
+    """An exporter whose memory can be released although NumPy has a view."""
     mapped = mmap.mmap(-1, 1 << 20)
     every_other = memoryview(mapped)[::2]
     for make in (lambda: np.asarray(every_other), lambda: np.asarray(every_other[::-1])[3:]):
@@ -146,5 +146,5 @@ def test_the_buffer_of_an_array_with_gaps_is_held():
 
 
 def root(array):
-    """What the array, or the array that it is a view of, was made over."""
+    """The buffer over which the array, or the array that it is a view of, was made."""
     return root(array.base) if isinstance(array.base, np.ndarray) else array.base

@@ -1,4 +1,4 @@
-"""Cycles through a tensor: found by the garbage collector where the tensor alone keeps its owner, and never taken while in use."""
+"""Garbage collection of cycles through a tensor, which must never free memory that is in use."""
 
 import contextlib
 import gc
@@ -30,7 +30,7 @@ class Derived(np.ndarray):
 
 
 class Shows:
-    """An object with `__array_interface__`, whose memory goes when its attribute does."""
+    """An object with `__array_interface__`, whose memory is freed with its attribute."""
 
     def __init__(self, elements=3):
         self.array = np.arange(float(elements))
@@ -75,7 +75,7 @@ OWNERS = {
     ),
 }
 
-# What the collector could free under a tensor that a finalizer reaches, so it is not shown.
+# Owners whose memory the collector could free although a finalizer reaches the tensor. They are not shown to it.
 HIDDEN = {
     "array interface": (Shows, dl.from_dlpack),
     "bytearray": (lambda: Bytes(range(24)), dl.from_dlpack),
@@ -89,7 +89,7 @@ HIDDEN = {
 
 @pytest.fixture(autouse=True, scope="module")
 def frozen():
-    """Collections leave out the objects that other tests and libraries made: they are many."""
+    """Makes collections faster: they leave out the objects of other tests and libraries."""
     gc.collect()
     gc.freeze()
     yield
@@ -123,7 +123,7 @@ def test_owners_that_could_be_freed_too_early_are_hidden(owner):
     assert gone() is None
 
 
-# What holds the memory beside the tensor of the cycle, out of the collector's sight.
+# Objects that hold the memory beside the tensor of the cycle, and that the collector does not see.
 HOLDERS = {
     "array": lambda tensor: tensor.numpy(),
     "capsule": lambda tensor: tensor.__dlpack__(max_version=(1, 0)),
@@ -296,7 +296,7 @@ print(wrong, sum(type(found) is Shows for found in gc.get_objects()))
 
 
 def test_random_graphs_are_collected_when_nothing_holds_them():
-    """Graphs of arrays and tensors that hold each other: what a root reaches keeps its values, and the rest goes."""
+    """Random graphs of arrays and tensors: values that a root reaches stay, and the rest is freed."""
     choose = random.Random(7)
     links = [
         dl.from_dlpack,

@@ -1,4 +1,4 @@
-"""Other offers than `__dlpack__`: buffers, array interfaces, the exchange table, and what we offer ourselves."""
+"""Import and export without `__dlpack__`: buffers, array interfaces and the exchange table."""
 
 import array
 import ctypes as C
@@ -154,7 +154,7 @@ def test_array_interface_imports():
         before = sys.getrefcount(described)
         del tensor
         assert sys.getrefcount(described) == before - 1
-    for data in (source.tobytes(), memoryview(source)):  # as pictures of Pillow's have it
+    for data in (source.tobytes(), memoryview(source)):  # as images of Pillow have it
         tensor = dl.from_dlpack(Described(interface_of(source, data=data)))
         assert tensor.tolist() == source.tolist() and tensor.readonly == isinstance(data, bytes)
     tail = dl.from_dlpack(
@@ -294,7 +294,7 @@ def test_tvm_ffi_uses_the_exchange_table_and_returns_dlbridge_tensors():
     assert back.tolist() == tensor.tolist() and back.stride() == tensor.stride()
     constant = dl.from_dlpack(jnp.arange(3.0))
     assert echo(constant).data_ptr() == constant.data_ptr()
-    # A kernel that is given a reversed tensor must not write to a copy.
+    # A kernel that gets a reversed tensor must not write to a copy.
     with pytest.raises(BufferError, match="negative"):
         echo(dl.from_numpy(np.arange(3.0)[::-1]))
 
@@ -391,7 +391,7 @@ def test_exchange_table_allocator_needs_no_gil():
 
 
 def test_deleters_run_where_pytorch_released_the_gil():
-    """PyTorch detaches from the interpreter while it frees a tensor, also in the middle of a call of ours."""
+    """PyTorch detaches from the interpreter while it frees a tensor, also during a call of dlbridge."""
 
     class Frees:
         def __dlpack_device__(self):

@@ -1,4 +1,4 @@
-"""How long memory lives, and where it is released: in exceptions, threads, forked children, and at exit.
+"""Release of memory: during exceptions, on other threads, in forked children, and at exit.
 
 Each case meets its producer in a child process.
 """
@@ -58,7 +58,7 @@ def test_memory_lives_as_long_as_any_holder(holder):
 @cases(holder=HOLDERS, owner=["producer", "array"])
 def test_releases_during_exception_propagation(holder, owner):
     if (holder, owner) == ("array from DLPack", "producer"):
-        return  # NumPy calls the deleter, and there is no code for Python between the two
+        return  # NumPy calls the deleter, and no Python code runs in between
 
     def leave():
         raise LookupError("on its way")
@@ -68,7 +68,7 @@ def test_releases_during_exception_propagation(holder, owner):
     tensors = [producer.imported() if owner == "producer" else dlbridge.from_numpy(array)]
     del array
     with pytest.raises(LookupError, match="on its way"):
-        # This is on the frame's stack, and dropped while the exception passes.
+        # This is on the frame's stack, and is dropped while the exception propagates.
         (HOLDERS[holder](tensors.pop()), leave())
     assert not gone.alive and producer.deleted == (owner == "producer")
 
@@ -146,7 +146,7 @@ def helper(tmp_path_factory):
 
 
 def hold(library, tensor, version):
-    """Gives a tensor's struct to the library, which takes it over as any consumer does."""
+    """Gives a tensor's struct to the library, which consumes it."""
     capsule = tensor.__dlpack__(max_version=version)
     exported = opened(capsule)
     set_name(capsule, type(exported).used)

@@ -1,4 +1,4 @@
-"""The exchange matrix: nothing is WRONG, nothing is left out, and what is wrong is seen."""
+"""The exchange matrix has no WRONG outcome, leaves out no library, and detects wrong exchanges."""
 
 import itertools
 import subprocess
@@ -12,8 +12,8 @@ from dlbridge import matrix
 BY_NAME = {library.name: library for library in matrix.LIBRARIES}
 EVERYTHING = (*(library.module for library in matrix.LIBRARIES), "ml_dtypes")
 
-# Ways times 9 layouts, 17 types and 3 values of `copy=`; and for how many of these the library has
-# no array.
+# The number of conversions times 9 layouts, 17 types and 3 values of `copy=`, and the number of these
+# for which the library has no array.
 NUMBERS = {
     "numpy": (3 * 9 * 17 * 3, 0),
     "torch": (3 * 9 * 17 * 3, 2 * 17 * 3),
@@ -78,7 +78,7 @@ def test_rules_name_existing_ways_layouts_and_dtypes():
 
 @needs(*EVERYTHING)
 def test_every_rule_applies_to_some_case():
-    """A rule for a module that is missing has nothing to decide where nothing is missing."""
+    """A rule for a missing module applies only if a module is missing."""
     cases = itertools.chain.from_iterable(map(cases_of, BY_NAME))
     reasons = {case.why for case in cases}
     for rule in matrix.RULES:
@@ -171,7 +171,7 @@ def test_wrong_exchanges_are_detected(kind, monkeypatch):
 @needs("numpy")
 @pytest.mark.parametrize(("start", "stride"), [(7, 3), (0, 7)])
 def test_displaced_elements_are_not_reported_as_a_copy(start, stride, monkeypatch):
-    """After seven elements the same come again, so the values do not tell."""
+    """Checks addresses, because the values of the elements repeat after seven."""
     dtype = next(dtype for dtype in matrix.DTYPES if dtype.name == "uint8")
     layout = "row-major" if stride == 3 else "broadcast"
     storage = matrix.memory_of(dtype, layout).storage

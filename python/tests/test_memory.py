@@ -1,4 +1,4 @@
-"""A million exchanges leave the process as large as it was, and objects as often referred to."""
+"""A million exchanges leak neither memory nor references."""
 
 import gc
 import sys
@@ -10,7 +10,7 @@ import torch
 import dlbridge as dl
 
 ROUNDS = 1_000_000
-# What an allocator may keep for itself. A leak of 8 bytes an exchange would be 8 MB.
+# The bytes that an allocator may keep. A leak of 8 bytes per exchange would be 8 MB.
 SLACK = 4 << 20
 
 ARRAY, TENSOR = np.ones((4, 4), np.float32), torch.ones(4, 4)
@@ -90,7 +90,7 @@ def test_memory_lives_as_long_as_any_view():
     import weakref
 
     class Watched(np.ndarray):
-        """Can be referred to weakly."""
+        """An array that can have weak references."""
 
     for make in (
         lambda t: np.from_dlpack(t)[1:],
@@ -111,12 +111,12 @@ def test_memory_lives_as_long_as_any_view():
         del view
         gc.collect()
         assert gone() is None
-    # A clone needs no owner but itself.
+    # A clone owns its memory.
     watched = np.arange(4.0).view(Watched)
     gone, clone = weakref.ref(watched), dl.tensor(watched)
     del watched
     assert gone() is None and clone.tolist() == [0.0, 1.0, 2.0, 3.0]
-    # Storage that is exchanged for other is given back at once.
+    # A storage that is replaced by another is released at once.
     watched = np.arange(4.0).view(Watched)
     gone, tensor = weakref.ref(watched), dl.from_numpy(watched).torch()
     del watched

@@ -1,4 +1,4 @@
-"""Producers that lie, change their minds, or call back: refused, or harmless."""
+"""Producers whose interfaces are wrong, change while they are read, or call dlbridge: no import crashes."""
 
 import ctypes
 import subprocess
@@ -14,7 +14,7 @@ VERSIONED = {"max_version": (1, 0)}
 
 
 class Shown:
-    """Has an `__array_interface__` as given."""
+    """An object with the given `__array_interface__`."""
 
     def __init__(self, **interface):
         self.memory = np.arange(8, dtype=np.float32)
@@ -273,7 +273,7 @@ def test_capsules_of_other_names_are_refused():
 
 
 def test_interfaces_that_change_while_they_are_read():
-    """Each key is read once; the objects behind the values are kept."""
+    """Checks that each key is read once, and that the objects of the values are kept."""
 
     class Changes(dict):
         def __getitem__(self, key):

@@ -1,4 +1,4 @@
-"""PyTorch moves the memory of a tensor that others share: every use of it afterwards is an error."""
+"""After PyTorch moved the memory of a shared tensor, every use of the Tensor raises BufferError."""
 
 import copy
 import gc
@@ -71,7 +71,7 @@ def test_moved_memory_is_an_error_for_every_use(move):
 
 
 def test_the_memory_of_a_tensor_that_got_another_storage_is_kept():
-    """NumPy's arrays were made before, and know nothing of it."""
+    """Checks an array of NumPy that was made before the move."""
     tensor = torch.full((COUNT,), 7.0)
     shared = dl.from_dlpack(tensor)
     array = shared.numpy()
@@ -164,7 +164,7 @@ def test_tensor_and_storage_are_released_with_the_last_handle():
 
 
 def in_child(program):
-    """A crash ends the child only."""
+    """Runs a program in a child process, which may crash."""
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 0, f"exit status {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
 

@@ -1,6 +1,6 @@
-"""NumPy's own tests of DLPack, with dlbridge in between.
+"""NumPy's own tests of DLPack, run with dlbridge as producer and consumer.
 
-They are copied out of the installed NumPy when this runs, and see another `np`:
+The tests of the installed NumPy are loaded with another `np`:
 
 * two hops: an array goes to dlbridge, and from there to NumPy, for each `np.from_dlpack`;
 * substitution: dlbridge imports instead of NumPy, and exports instead of the arrays.
@@ -15,7 +15,7 @@ import pytest
 
 import dlbridge as dl
 
-# Where we differ on purpose, and why.
+# Intended differences of dlbridge, and their reasons.
 DEVIATIONS = {
     "two hops": {},
     "substitution": {
@@ -26,7 +26,7 @@ DEVIATIONS = {
 
 
 class TwoHops:
-    """NumPy, but for one function."""
+    """NumPy with another `from_dlpack`."""
 
     def __getattr__(self, name):
         return getattr(np, name)
@@ -47,14 +47,14 @@ class Bridged(np.ndarray):
 
     @classmethod
     def owning(cls, array):
-        """A copy that owns its memory, so that it is what views of it refer to."""
+        """A copy that owns its memory, so that it is the base of its views."""
         new = np.ndarray.__new__(cls, array.shape, array.dtype)
         new[...] = array
         return new
 
 
 class Substitution:
-    """NumPy, but dlbridge imports, and exports whatever new arrays there are."""
+    """NumPy whose `from_dlpack` is that of dlbridge, and whose new arrays dlbridge exports."""
 
     def __getattr__(self, name):
         known = getattr(np, name)

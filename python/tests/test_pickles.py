@@ -1,4 +1,4 @@
-"""Pickles that were tampered with, buffers of other kinds, and copies by Python's own modules."""
+"""Pickles with unusual tensors, invalid contents and other buffers, and copies by the module `copy`."""
 
 import copy
 import copyreg
@@ -49,7 +49,7 @@ def test_odd_tensors_survive_pickling(tensor, protocol):
 
 
 class Refuses:
-    """An out-of-band buffer that is none."""
+    """An object that is no buffer."""
 
 
 def out_of_band(tensor):
@@ -186,7 +186,7 @@ def test_the_class_of_a_tensor_stays():
 
 
 def test_methods_of_other_objects():
-    """Descriptors of the class check whom they are called with."""
+    """Checks that the methods of the class refuse objects of other types."""
     for name, method in vars(dl.Tensor).items():
         if not hasattr(method, "__get__") or name in ("__new__", "__init_subclass__"):
             continue
@@ -211,7 +211,7 @@ def test_copies_by_pythons_modules():
 
 
 def test_pickling_while_the_buffers_change():
-    """`__reduce_ex__` is called with any number; the buffer callback may do what it wants."""
+    """Pickles with any protocol number, and with a callback that changes the buffers."""
     owner = np.arange(3.0)
     tensor = dl.from_numpy(owner)
 

@@ -1,4 +1,4 @@
-"""Pictures of Pillow, through `__array_interface__`."""
+"""Images of Pillow, through `__array_interface__`."""
 
 import numpy as np
 import pytest

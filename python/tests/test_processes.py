@@ -20,8 +20,8 @@ import dlbridge as dl
 HERE = Path(__file__).absolute().parent
 NAMES = f"from {Path(__file__).stem} import *; "
 
-# What is made of an array of shape (4, 6), and the strides that come back if not the same: elements
-# that have gaps between them, or share memory, are copied first.
+# Layouts of parts of an array of shape (4, 6), and the strides after a round trip if they differ: elements
+# with gaps between them, or that share memory, are copied first.
 LAYOUTS = {
     "row-major": (lambda a: a, None),
     "column-major": (lambda a: a.T, None),
@@ -46,7 +46,7 @@ def array_of(layout, dtype="float32", writable=True):
 
 
 def address(buffer):
-    """Of the lowest byte."""
+    """The address of the lowest byte."""
     array = buffer if isinstance(buffer, np.ndarray) else np.frombuffer(buffer, np.uint8)
     return np.lib.array_utils.byte_bounds(array)[0]
 
@@ -61,7 +61,7 @@ def assert_same(tensor, array, strides=None, readonly=False):
 
 
 def python(*arguments):
-    """What a new interpreter prints."""
+    """Runs a new interpreter, and returns what it prints."""
     ran = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0, f"exit status {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout.strip()
@@ -69,7 +69,7 @@ def python(*arguments):
 
 @pytest.fixture(autouse=True, scope="module")
 def environment():
-    """New interpreters find this file, and the package that is tested."""
+    """Lets new interpreters find this file, and the package that is tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{HERE}{os.pathsep}{Path(dl.__file__).absolute().parents[1]}")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -116,7 +116,7 @@ def test_pickle_out_of_band_buffers(layout):
     for kind in (bytes, bytearray, pickle.PickleBuffer):
         given = kind(raw)
         back = pickle.loads(pickled, buffers=[given])
-        # What was read-only comes back so, even from a bytearray.
+        # A read-only tensor comes back read-only, even from a bytearray.
         assert_same(back, array, strides, readonly=tensor.readonly or kind is bytes)
         assert address(back.numpy()) == address(given) or not array.size
         if kind is bytearray:
@@ -142,7 +142,7 @@ def test_round_trip_through_another_process():
 
 
 def lie(data=b"x" * 12, code=2, bits=32, lanes=1, shape=(3,), strides=None):
-    """What a pickle makes of bytes and a description."""
+    """The tensor that a pickle makes from bytes and a description."""
     description = code, bits, lanes, False, list(shape), list(strides or (1,) * len(shape))
     return dl._dlbridge._rebuild(data, description)
 
@@ -208,7 +208,7 @@ def test_pickles_that_exceed_their_memory_are_refused():
 
 
 def use(tensor):
-    """Uses a tensor in all ways that look at its elements. They may refuse."""
+    """Calls all functions that read the elements of a tensor. They may raise exceptions."""
     ways = [
         repr,
         dl.Tensor.numpy,
@@ -235,7 +235,7 @@ def test_pickles_with_unusual_layouts_are_safe(parts):
 
 
 def doubled(tensor):
-    """What a worker does: answers with a new tensor, and with the strides and the process that it saw."""
+    """Runs in a worker: returns a new tensor, the strides that it saw, and its process."""
     array = tensor.numpy()
     return dl.from_numpy(np.asarray(array + array)), tensor.stride(), os.getpid()
 
@@ -272,7 +272,7 @@ def test_multiprocessing_and_joblib(method):
 
 
 def increased(name):
-    """What a worker does to shared memory: adds one to each of 8 numbers, and tells what they were."""
+    """Runs in a worker: adds one to each of 8 numbers in shared memory, and returns what they were."""
     memory = shared_memory.SharedMemory(name)
     tensor = dl.from_dlpack(memory.buf[:64].cast("q"))
     were = tensor.tolist()
@@ -318,7 +318,7 @@ def test_dask_workers():
     with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
         workers = list(client.scheduler_info()["workers"])
         for tensor in some_tensors():
-            # The second worker has it of the first.
+            # The second worker gets the tensor from the first.
             sent = client.scatter(tensor, workers=workers[:1])
             answers = client.gather(
                 [client.submit(doubled, sent, workers=[w], pure=False) for w in workers]
@@ -330,7 +330,7 @@ def test_dask_workers():
 
 
 class Worker:
-    """Has a tensor out of Ray's object store, in a process of its own."""
+    """Gets a tensor from Ray's object store, in its own process."""
 
     def look(self, box):
         ray = pytest.importorskip("ray")

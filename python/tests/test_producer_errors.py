@@ -1,4 +1,4 @@
-"""Errors of producers reach the caller as they are, and each is asked once."""
+"""Exceptions of producers reach the caller unchanged, and each producer is called once."""
 
 import warnings
 
@@ -48,7 +48,7 @@ def test_arrays_of_arrow():
 
 
 class Producer:
-    """Counts how often it is asked, and raises what it is given."""
+    """Counts calls of its `__dlpack__`, and raises the given exception."""
 
     def __init__(self, error, device_error=None):
         self.asked, self.error, self.device_error = 0, error, device_error

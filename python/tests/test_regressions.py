@@ -1,4 +1,4 @@
-"""Programs that once broke it, or were meant to: each ran into a crash, wrong values or a wait without end."""
+"""Programs that made an earlier version of dlbridge crash, hang or give wrong values."""
 
 import gc
 import subprocess
@@ -14,7 +14,7 @@ import dlbridge as dl
 
 
 def run(code, seconds=60):
-    """A program in a process of its own, which must come to its end in peace; gives what it prints."""
+    """Runs a program in its own process, which must exit with status 0; returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=seconds, check=False
     )
@@ -22,7 +22,7 @@ def run(code, seconds=60):
     return done.stdout
 
 
-# -- who keeps the memory
+# -- owners of memory
 # --------------------------------------------------------------------------------------
 
 
@@ -96,7 +96,7 @@ def test_weak_proxies_of_array_interface_objects():
 
 
 def test_nested_releases_may_end_in_any_order():
-    """As with greenlets: each pair of owners that interleave so once took a level away for ever."""
+    """Releases end in another order than they began, as with greenlets."""
     greenlet = pytest.importorskip("greenlet")
 
     class SwitchingArray(np.ndarray):
@@ -126,7 +126,7 @@ def test_nested_releases_may_end_in_any_order():
     assert gone() is None
 
 
-# -- other values
+# -- values
 # ----------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Strides that reach no element: those of dimensions of size 1, and all strides of a tensor without elements."""
+"""Strides without meaning: those of dimensions of size 1, and all strides of a tensor without elements."""
 
 import ctypes as C
 

@@ -1,4 +1,4 @@
-"""Constructors of tables: given a tensor, they make columns of its values, or refuse it."""
+"""Libraries of tables make a column from a tensor, or refuse the tensor."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ COLUMNS = {
 }
 
 
-# They take a sequence, which a tensor is not, as it has no indexing.
+# These take a sequence. A tensor is none, because it has no indexing.
 MAY_REFUSE = ("pandas.Index", "pandas.array", "polars.Series", "polars column")
 
 

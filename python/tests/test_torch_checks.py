@@ -1,4 +1,4 @@
-"""PyTorch's tensors that are no plain strided buffers: each kind, through each function that takes an array.
+"""PyTorch tensors that are not plain strided buffers: each kind, in each function that takes an array.
 
 A child process makes the tensors, because reading the wrong memory ends it.
 """
@@ -137,20 +137,20 @@ for kind, (source, message) in json.loads(sys.argv[1]).items():
 
 
 def in_child(program, *arguments, seconds=300):
-    """What a program prints in a process of its own, which must end well."""
+    """Runs a program in its own process, which must exit with status 0; returns what it prints."""
     command = [sys.executable, "-c", PREAMBLE + program, *arguments]
     run = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     assert run.returncode == 0, (run.returncode, run.stderr)
     return run.stdout
 
 
-# A PyTorch whose C++ objects are not known to dlbridge: only its Python functions are asked.
+# A PyTorch whose C++ objects dlbridge does not know, so that it calls the Python functions.
 OTHER_VERSION = "torch.__version__ = '9.9.9'\n"
 
 
 @pytest.fixture(scope="module", params=["", OTHER_VERSION], ids=["known", "other version"])
 def refusals(request):
-    """How a process of its own ends for each kind, and what it says."""
+    """The exit status and the output of a process for each kind."""
     lines = in_child(request.param + REFUSALS, json.dumps(KINDS)).splitlines()
     return {kind: (status, told) for kind, status, told in map(json.loads, lines)}
 
@@ -199,7 +199,7 @@ def test_classes_with_a_dispatch_function_are_shared():
 
 
 class ReadOnly(torch.Tensor):
-    """Looks like PyTorch's wrapper of read-only memory: it allows an export, and refuses everything else."""
+    """Like PyTorch's wrapper of read-only memory, it allows an export and refuses everything else."""
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):

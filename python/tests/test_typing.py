@@ -11,7 +11,7 @@ import pytest
 import dlbridge as dl
 from examples import DOCSTRINGS, blocks_of, find
 
-# Python shows __buffer__ from 3.12 on; a cached function seems to take anything.
+# Python has `__buffer__` from 3.12 on. mypy takes a cached function for one with any arguments.
 ALLOWED = "dlbridge.Tensor.__buffer__\ndlbridge.matrix.load\n"
 
 

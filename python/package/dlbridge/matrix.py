@@ -1,4 +1,4 @@
-"""What works with what: exchanges tensors with every array library installed, and checks each exchange.
+"""Exchanges tensors with every array library that is installed, and checks each exchange.
 
 Run it as `python -m dlbridge.matrix`. For every library, memory layout, element type and `copy=`, an array is
 converted, in both directions, and the result is checked: its type and shape, the bytes of every element, their
@@ -73,7 +73,7 @@ COPIES = (None, False, True)
 
 @dataclass(frozen=True)
 class View:
-    """Memory as an array describes it; strides are in elements. `dtype` is None if a type has no name."""
+    """An array's description of its memory; strides are in elements. `dtype` is None for a type without a name."""
 
     address: int
     shape: tuple[int, ...]
@@ -95,7 +95,7 @@ _new_capsule = _CAPSULE(("PyCapsule_New", ctypes.pythonapi))
 
 
 class Memory:
-    """A DLPack producer of no library: fourteen elements, aligned to 64 bytes, and a layout of some of them."""
+    """A DLPack producer without a library: a layout of some of fourteen elements, aligned to 64 bytes."""
 
     def __init__(self, dtype: DType, layout: str) -> None:
         self.dtype, (shape, strides, self.start) = dtype.name, LAYOUTS[layout]
@@ -136,12 +136,14 @@ class Memory:
         return _new_capsule(ctypes.addressof(self.managed), b"dltensor_versioned", None)
 
 
-memory_of = cache(Memory)  # Never freed: without a deleter, no consumer tells when it is done.
+memory_of = cache(
+    Memory
+)  # Never freed: without a deleter, no consumer says when it has released the memory.
 
 
 @cache
 def load(module: str) -> Any:
-    """Imports a library; None when it is not installed, or broken."""
+    """Imports a library; None if it is not installed or cannot be imported."""
     try:
         return importlib.import_module(module)
     except (ImportError, OSError):
@@ -158,7 +160,7 @@ def make_numpy(memory: Memory) -> Any:
 
 
 def look_at_numpy(array: Any) -> View:
-    """For an array of NumPy, or an object that NumPy takes as one, such as a memoryview."""
+    """The view of a NumPy array, or of an object that NumPy takes as one, such as a memoryview."""
     seen = load("numpy").asarray(array)
     strides = tuple(stride // seen.itemsize for stride in seen.strides)
     return View(seen.ctypes.data, seen.shape, strides, seen.dtype.name, not seen.flags.writeable)
@@ -175,7 +177,7 @@ def look_at_torch(tensor: Any) -> View:
 
 
 def to_jax(source: Any, copy: bool | None = None) -> Any:
-    """Enables 64-bit types: without them, JAX copies such arrays to 32-bit types."""
+    """Imports into JAX with 64-bit types enabled; otherwise JAX converts them to 32 bits."""
     with load("jax").enable_x64(True):
         return load("jax").dlpack.from_dlpack(source, copy=copy)
 
@@ -213,7 +215,7 @@ def make_strict(memory: Memory) -> Any:
 
 @dataclass(frozen=True)
 class Library:
-    """How to make and inspect its arrays; `read_only` is None if it depends on the memory."""
+    """How to make and inspect a library's arrays; `read_only` is None if it depends on the memory."""
 
     name: str
     module: str
@@ -265,7 +267,7 @@ WAYS = WAYS_IN | WAYS_OUT
 
 @dataclass(frozen=True)
 class Rule:
-    """The outcome of some conversions for some layouts or types, if it is not to share or copy as asked."""
+    """The outcome of some conversions for some layouts or types, if it differs from the requested one."""
 
     ways: str
     where: str
@@ -387,7 +389,7 @@ RULES = [
 
 @dataclass
 class Case:
-    """One exchange. Once it was run: its outcome, the expected one, and the reason that a rule gives."""
+    """One exchange. After it ran: its outcome, the expected one, and the reason that a rule gives."""
 
     way: str
     layout: str
@@ -465,7 +467,7 @@ S shared  C copied  E empty, so neither  s, c, e: and read-only  x refused  - no
 
 
 def table(title: str, cases: Sequence[Case]) -> Iterator[str]:
-    """For every way one row per layout, one column per type, and why cells are not just S and C."""
+    """The report: for every conversion one row per layout and one column per type, and reasons."""
     yield f"\n{title}"
     for way, of_way in itertools.groupby(cases, lambda case: case.way):
         rows = list(of_way)

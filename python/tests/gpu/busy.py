@@ -1,4 +1,4 @@
-"""Streams that are kept busy, so that work on others which does not wait for them comes too early."""
+"""Busy streams, so that work on other streams runs too early unless it waits for them."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ SECONDS = 0.2
 
 @cache
 def cycles():
-    """How many cycles the device spins in `SECONDS`."""
+    """The number of cycles for which the device spins in `SECONDS`."""
     torch.cuda._sleep(1_000_000)
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
@@ -22,7 +22,7 @@ def cycles():
 
 
 def hold(stream=None):
-    """Has a stream of PyTorch's (its current one) do nothing for a while."""
+    """Keeps a stream of PyTorch (by default the current one) busy for `SECONDS`."""
     with torch.cuda.stream(stream):
         torch.cuda._sleep(cycles())
 

@@ -1,11 +1,11 @@
-"""What tests on a CUDA device need. Where there is none, or a library is missing, they are skipped."""
+"""Fixtures of the tests on a CUDA device, which are skipped if the device or a library is missing."""
 
 import gc
 import os
 
 import pytest
 
-# JAX would take most of the device's memory for itself.
+# Without this, JAX would allocate most of the device's memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
@@ -15,7 +15,7 @@ def device():
     if not torch.cuda.is_available():
         pytest.skip("PyTorch finds no CUDA device")
     yield
-    # What a test left on its streams is no matter of the next one.
+    # Work that a test left on its streams must not affect the next test.
     gc.collect()
     torch.cuda.synchronize()
 

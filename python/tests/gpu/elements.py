@@ -1,4 +1,4 @@
-"""Elements of any type, their bytes, and objects that show them in one way only."""
+"""Elements of any type, their bytes, and objects that export them through one protocol only."""
 
 import math
 
@@ -14,18 +14,18 @@ NARROW = ["bfloat16", "float8_e4m3fn", "float8_e5m2"]
 
 
 def elements(shape, dtype, device="cuda"):
-    """A row-major tensor whose bytes differ from their neighbours'."""
+    """A row-major tensor in which neighbouring bytes differ."""
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     size = math.prod(shape) * dtype.itemsize
     numbers = (
         torch.arange(251).mul(37).remainder(251).to(torch.uint8)
-    )  # no chunk ends where the numbers repeat
+    )  # so that the period of the numbers is no multiple of a chunk
     raw = numbers.remainder(2 if dtype == torch.bool else 251).repeat(size // 251 + 1)[:size]
     return raw.view(dtype).reshape(shape).to(device)
 
 
 def bits(tensor):
-    """A tensor's bytes in row-major order, where it is."""
+    """A tensor's bytes in row-major order, on its device."""
     # A single element may be contiguous with any stride, which view() minds: a clone has those of
     # its shape.
     return tensor.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)

@@ -1,4 +1,4 @@
-"""Memory of a device goes from library to library, and stays where it is."""
+"""Libraries share memory of a device, which does not move."""
 
 import itertools
 import pickle

@@ -1,4 +1,4 @@
-"""Consumers on one stream see what producers write on another, and memory is not used again too early.
+"""Consumers on one stream see what producers write on another, and memory is not reused too early.
 
 Every case runs a second time with the exchange left out of the order of streams. If that goes well too, nothing was
 at stake: the case is skipped.

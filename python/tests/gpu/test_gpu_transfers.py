@@ -1,4 +1,4 @@
-"""Copies between host and device, and on a device, equal PyTorch's bit for bit."""
+"""Copies between host and device, and on a device, equal PyTorch's copies bit for bit."""
 
 import ctypes
 import random

@@ -6,7 +6,7 @@ import importlib.util
 import pathlib
 import sys
 
-NAME = "dlbridge_conformance"  # of this package where the package around it is not imported
+NAME = "dlbridge_conformance"  # the name of this package if the package around it is not imported
 
 
 def main() -> int:

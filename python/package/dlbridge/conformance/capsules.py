@@ -1,4 +1,4 @@
-"""What a producer exports: a capsule, its struct, and the rules that both keep."""
+"""Checks of an export: the capsule, its struct, and their rules."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Found(Exception):
 
 
 def array_of(library: Library, kind: str = "plain") -> Any:
-    """An array of this kind, or the end of the check."""
+    """Returns an array of this kind, or ends the check."""
     assert library.make is not None
     try:
         return library.make(kind)
@@ -40,7 +40,7 @@ def array_of(library: Library, kind: str = "plain") -> Any:
 
 
 def capsule_of(array: Any, **asked: Any) -> Any:
-    """A capsule, or the end of the check."""
+    """Returns a capsule, or ends the check."""
     try:
         return array.__dlpack__(**asked)
     except SystemError as error:
@@ -50,7 +50,7 @@ def capsule_of(array: Any, **asked: Any) -> Any:
 
 
 def device_of(array: Any) -> tuple[int, int]:
-    """What the array says of its device. An index that is no number counts as 0."""
+    """The device of the array, by its `__dlpack_device__`. An index that is no number counts as 0."""
     try:
         kind, index = array.__dlpack_device__()
         return int(kind), index if isinstance(index, int) else 0
@@ -59,7 +59,7 @@ def device_of(array: Any) -> tuple[int, int]:
 
 
 class Export:
-    """What a consumed capsule held. Its destructor must not call the deleter."""
+    """The struct of a consumed capsule, whose destructor must not call the deleter."""
 
     def __init__(self, array: Any, **asked: Any) -> None:
         capsule = capsule_of(array, **asked)  # the only reference to it

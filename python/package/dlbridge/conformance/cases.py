@@ -1,4 +1,4 @@
-"""The cases for consumers: what the struct says, what is proper, and which text says so."""
+"""The cases for consumers: the struct, the proper outcome, and the text that defines it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KINDS: tuple[tuple[str, dict[str, Any]], ...] = (("legacy", {"legacy": True}), (
 
 
 def versions() -> Iterator[Case]:
-    """What the struct's version says."""
+    """Cases of the struct's version."""
     same = (
         VERSION + "within a major version, structs are read alike, whatever the minor version is."
     )
@@ -86,7 +86,7 @@ LAYOUTS: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None, str]] = {
 
 
 def layouts() -> Iterator[Case]:
-    """Strides, and the offset to the first element."""
+    """Cases of strides, and of the offset to the first element."""
     for kind, fields in KINDS:
         for name, (shape, strides, why) in LAYOUTS.items():
             values = {**fields, "shape": shape, "strides": strides}
@@ -102,7 +102,7 @@ def layouts() -> Iterator[Case]:
 
 
 def ownership() -> Iterator[Case]:
-    """Flags, the deleter and its context, and who drops what when."""
+    """Cases of flags, of the deleter and its context, and of the order of releases."""
     yield Case(
         "flags/read-only",
         ACCEPT,
@@ -146,7 +146,7 @@ DEVICES = {
 
 
 def devices() -> Iterator[Case]:
-    """Where the memory lies."""
+    """Cases of devices."""
     text = PYTHON + "a consumer raises BufferError for devices that it does not support. "
     for name, (device, why) in DEVICES.items():
         host = device[0] in (1, 3, 11, 13)
@@ -164,7 +164,7 @@ def devices() -> Iterator[Case]:
         yield Case(f"device/query-{name}", EITHER, why + "cannot know.", {"query": query})
 
 
-# Name, code, and bits: those of existing types, then others.
+# Name, code and bits of types that exist, then of others.
 DTYPES = {
     **{f"int{bits}": (0, bits) for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": (1, bits) for bits in (8, 16, 32, 64)},
@@ -192,7 +192,7 @@ ODD_BITS |= {"bool1": (6, 1), "bool64": (6, 64), "float8_e5m2-of-16-bits": (12, 
 
 
 def dtypes() -> Iterator[Case]:
-    """Element types."""
+    """Cases of element types."""
     for name, (code, bits) in DTYPES.items():
         why = DTYPE + "an existing type." + ODD
         yield Case(f"dtype/{name}", EITHER, why, {"dtype": (code, bits, 1)})
@@ -219,7 +219,7 @@ def dtypes() -> Iterator[Case]:
 
 
 def shapes() -> Iterator[Case]:
-    """Sizes, also of empty tensors."""
+    """Cases of sizes, also of empty tensors."""
     many = {f"{n}-dimensions": (1,) * n for n in (32, 33, 64, 65, 70, 100_000)}
     for name, shape in {"0-d": (), "1": (1,), "2x3": (2, 3), **many}.items():
         yield Case(f"shape/{name}", EITHER, TENSOR + "`ndim` is any int32." + ODD, {"shape": shape})
@@ -236,7 +236,7 @@ def shapes() -> Iterator[Case]:
 
 
 def hostile() -> Iterator[Case]:
-    """Numbers that describe no memory. A consumer sees it from the struct alone."""
+    """Cases of numbers that describe no memory, which the struct alone shows."""
     size = "Sizes are not negative (C++ and Python: a size is a count)."
     span = "C: no object has more than PTRDIFF_MAX bytes, and no address is beyond SIZE_MAX."
     wild: dict[str, tuple[dict[str, Any], str]] = {
@@ -268,7 +268,7 @@ def hostile() -> Iterator[Case]:
 
 
 def protocols() -> Iterator[Case]:
-    """How the struct is handed over."""
+    """Cases of the call of `__dlpack__`."""
     text = (
         ARRAY_API + "a consumer calls again without the keywords that the producer does not know."
     )

@@ -20,7 +20,7 @@ PROPER, FAULTS, USAGE = 0, 1, 2  # exit statuses
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """The parser of the arguments."""
     made = argparse.ArgumentParser(
         prog="python -m dlbridge.conformance",
         description="Runs hostile and odd DLPack structs against array libraries.",
@@ -58,7 +58,7 @@ def chosen(options: argparse.Namespace) -> dict[str, Case]:
 
 
 def tested(options: argparse.Namespace) -> list[Tested]:
-    """The libraries to test. All that are installed, if none is named."""
+    """The libraries to test: the named ones, or all that are installed."""
     own = [Tested(path, consumer=path) for path in options.consumer]
     own += [Tested(path, producer=path) for path in options.producer]
     named = options.libraries or [
@@ -68,7 +68,7 @@ def tested(options: argparse.Namespace) -> list[Tested]:
 
 
 def problem(options: argparse.Namespace, cases: dict[str, Case], libraries: list[Tested]) -> str:
-    """What is wrong with the arguments."""
+    """The error message for wrong arguments, if there is an error."""
     for pattern in options.case:
         if not fnmatch.filter(CASES, pattern):
             return f"no case is named {pattern}; --list lists them"
@@ -86,7 +86,7 @@ def problem(options: argparse.Namespace, cases: dict[str, Case], libraries: list
 
 
 def names_for(library: Tested, cases: dict[str, Case]) -> list[str]:
-    """The cases that there are for this library."""
+    """The cases for this library."""
     skipped = "export/" if library.consumer else "import/" if library.producer else " "
     return [name for name in cases if not name.startswith(skipped)]
 
@@ -110,7 +110,7 @@ def run(library: Tested, names: Sequence[str], seconds: float) -> tuple[str, lis
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives the exit status."""
+    """Runs the command, and returns the exit status."""
     options = parser().parse_args(arguments)
     cases, libraries = chosen(options), tested(options)
     wrong = problem(options, cases, libraries)

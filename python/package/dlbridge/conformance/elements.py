@@ -1,4 +1,4 @@
-"""Reads the elements of an array that is known only by a protocol."""
+"""Reads the elements of an array through a protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Elements = tuple[tuple[int, ...], bytes]  # the shape, and every element's bytes
 
 
 def gathered(address: int, shape: Sequence[int], strides: Iterable[int], itemsize: int) -> Elements:
-    """Elements in memory; strides in bytes."""
+    """Reads elements from memory; `strides` are in bytes."""
     if 0 in shape:
         return tuple(shape), b""
     steps = tuple(strides)
@@ -23,7 +23,7 @@ def gathered(address: int, shape: Sequence[int], strides: Iterable[int], itemsiz
 
 
 def read_any(result: Any) -> Elements:
-    """What the buffer protocol, `__array_interface__` or `__dlpack__` of a result says."""
+    """Reads the elements of a result through the buffer protocol, `__array_interface__` or `__dlpack__`."""
     try:
         view = memoryview(result)
     except TypeError:
@@ -38,7 +38,7 @@ def read_any(result: Any) -> Elements:
 
 
 def read_interface(interface: Any) -> Elements:
-    """Memory that an `__array_interface__` describes."""
+    """Reads the memory that an `__array_interface__` describes."""
     shape, itemsize = tuple(interface["shape"]), int(interface["typestr"][2:])
     return gathered(
         interface["data"][0], shape, interface.get("strides") or dense(shape, itemsize), itemsize

@@ -1,4 +1,4 @@
-"""The cases for producers: what is asked of an array, and what its capsule must hold."""
+"""The cases for producers: the arguments of `__dlpack__`, and the contents of the capsule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKS: dict[str, Check] = {}
 
 
 def case(name: str, why: str, allowed: str = EITHER) -> Callable[[Listed], Listed]:
-    """Lists a check under this name."""
+    """Registers a check under this name."""
 
     def add(check: Listed) -> Listed:
         PRODUCER_CASES[f"export/{name}"] = Case(name, allowed, why)

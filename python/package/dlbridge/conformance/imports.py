@@ -1,4 +1,4 @@
-"""A consumer meets a hostile or odd struct. Runs in the worker."""
+"""Runs the cases for consumers, in the worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .structs import PADDED, Legacy, Producer, Versioned, new_capsule
 from .verdicts import Outcome
 
 NOT_READABLE = "not readable"
-CONTEXT = 0x5EED  # the producer's own; consumers do not look at it
+CONTEXT = 0x5EED  # for the producer; consumers do not read it
 RELEASE_SECONDS = 1.0  # how long a library may take to call the deleter
 
 
@@ -74,12 +74,14 @@ def producer_of(case: Case) -> Producer:
     if case.protocol == BOOLS:
         producer.memory[producer.FIRST : producer.FIRST + 3] = [1, 0, 1]
     if case.protocol in ANSWERS:
-        producer.answers = [ANSWERS[case.protocol](producer)] * 10  # some ask again
+        producer.answers = [
+            ANSWERS[case.protocol](producer)
+        ] * 10  # for consumers that call it again
     return producer
 
 
 def elements(producer: Producer) -> Elements | None:
-    """What the producer's struct describes; `None` for elements that are not whole bytes."""
+    """The elements that the producer's struct describes; `None` if they are not whole bytes."""
     tensor, struct = producer.struct.tensor, producer.struct
     bits = tensor.bits * tensor.lanes
     if isinstance(struct, Versioned) and struct.flags & PADDED and tensor.bits < 8:
@@ -106,7 +108,7 @@ def meet(library: Library, case: Case) -> Outcome:
     if producer.deleted > expected:
         return Outcome(verdicts.DOUBLE_FREED, f"deleter called {producer.deleted} times; {outcome}")
     if producer.deleted < expected and NOT_READABLE in outcome.detail:
-        # The attempt to read may be what keeps the result.
+        # The attempt to read may keep the result alive.
         return meet(library, dataclasses.replace(case, read=False))
     if producer.deleted < expected:
         return Outcome(verdicts.LEAKED, f"deleter never called; {outcome}")
@@ -124,7 +126,7 @@ def release(producer: Producer) -> None:
 
 
 def consumed(library: Library, case: Case, producer: Producer) -> Outcome:
-    """Gives the producer to the library, reads the result and drops it."""
+    """Passes the producer to the library, reads the result and drops it."""
     consume = library.consume
     assert consume is not None
     expected = elements(producer) if case.read and case.allowed != REFUSE else None
@@ -152,7 +154,7 @@ def consumed(library: Library, case: Case, producer: Producer) -> Outcome:
 
 
 def again(consume: Any, producer: Producer) -> Outcome:
-    """Gives the consumed capsule once more, while the first result lives."""
+    """Passes the consumed capsule again, while the first result lives."""
     try:
         consume(producer)
     except Exception as error:
@@ -161,13 +163,13 @@ def again(consume: Any, producer: Producer) -> Outcome:
 
 
 def refused(case: Case, producer: Producer, error: BaseException) -> Outcome:
-    """What an exception of the consumer means."""
+    """The outcome for an exception of the consumer."""
     if isinstance(producer, Asked) and producer.declined:
         return Outcome(verdicts.NOT_APPLICABLE, "asks for DLManagedTensor only")
     if case.protocol == "consumed-twice":
         return Outcome(verdicts.NOT_APPLICABLE, f"not consumed once: {described(error)}")
     if isinstance(error, SystemError) and producer.pending:
-        error = producer.pending[0]  # it was on its way when the deleter was called, and got lost
+        error = producer.pending[0]  # it was pending when the deleter was called, and was lost
     if isinstance(error, SystemError) or not isinstance(error, Exception):
         return Outcome(verdicts.WRONG_ERROR, described(error))
     newer = any(asked.get("max_version") for asked in producer.asked)
@@ -178,7 +180,7 @@ def refused(case: Case, producer: Producer, error: BaseException) -> Outcome:
 def compared(
     library: Library, result: Any, producer: Producer, expected: Elements | None
 ) -> Outcome:
-    """Compares the result with what the struct described."""
+    """Compares the result with the elements that the struct described."""
     if expected is None:
         return Outcome(verdicts.ACCEPTED, "values not compared")
     early = producer.deleted
@@ -199,7 +201,7 @@ def described(error: BaseException) -> str:
 
 
 def shown(elements: Elements) -> str:
-    """A shape and some bytes."""
+    """Describes a shape and some bytes."""
     shape, raw = elements
     more = "…" if len(raw) > 16 else ""
     sizes = shape if len(shape) < 9 else f"of {len(shape)} sizes"

@@ -21,7 +21,7 @@ BIG = 1 << 20  # int32 elements of an array that shows in the memory of the proc
 
 @dataclass(frozen=True)
 class Library:
-    """`make(kind)` gives an array of one of `KINDS`, or raises if the library has none."""
+    """A library. `make(kind)` returns an array of one of `KINDS`, or raises if the library has none."""
 
     name: str
     distribution: str
@@ -35,11 +35,11 @@ class Library:
         return self.name.replace("-", "_")
 
     def installed(self) -> bool:
-        """Whether the library can be found; nothing is imported."""
+        """Whether the library is installed; nothing is imported."""
         return importlib.util.find_spec(self.module) is not None
 
     def prepare(self) -> None:
-        """Imports what is tested."""
+        """Imports the library."""
         os.environ.setdefault("JAX_ENABLE_X64", "1")  # else JAX has no types of 64 bits
         if ":" in self.name:
             function(self.name)
@@ -135,7 +135,7 @@ def read_tvm_ffi(tensor: Any) -> Elements:
 
 
 def make_tvm_ffi(kind: str) -> Any:
-    """tvm-ffi makes no arrays; these are NumPy's, imported."""
+    """tvm-ffi makes no arrays, so it imports arrays of NumPy."""
     if kind == "read-only":
         raise NotImplementedError("tvm-ffi has no such tensors")
     return load("tvm_ffi").from_dlpack(make_numpy(kind))
@@ -157,7 +157,7 @@ def read_dlbridge(tensor: Any) -> Elements:
 
 
 def make_dlbridge(kind: str) -> Any:
-    """dlbridge makes no arrays; these are NumPy's, imported."""
+    """dlbridge makes no arrays, so it imports arrays of NumPy."""
     return load("dlbridge").from_dlpack(make_numpy(kind))
 
 
@@ -251,7 +251,7 @@ def function(path: str) -> Callable[..., Any]:
 
 
 def library(name: str, consumer: str = "", producer: str = "") -> Library:
-    """The library of this name, or one made of a user's own functions."""
+    """The library of this name, or one that consists of a user's functions."""
     if not consumer and not producer:
         return BY_NAME[name]
 

@@ -1,4 +1,4 @@
-"""The cases for producers that look at who frees what, when, and on which thread."""
+"""The cases for producers about the release of memory: when, and on which thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lifetime = TypeVar("Lifetime", bound=Callable[[Library, dict[str, Any]], Outcome
 
 
 def both(name: str, why: str) -> Callable[[Lifetime], Lifetime]:
-    """Lists a check twice: for legacy and for versioned capsules."""
+    """Registers a check twice: for legacy and for versioned capsules."""
 
     def add(check: Lifetime) -> Lifetime:
         case(f"{name}/legacy", PYTHON + why)(lambda library: check(library, {}))
@@ -43,7 +43,7 @@ def array_first(library: Library, asked: dict[str, Any]) -> Outcome:
     device = export.device[0]
     del array
     gc.collect()
-    others = [bytearray(b"\xee" * 24) for _ in range(1000)]  # takes memory that was freed
+    others = [bytearray(b"\xee" * 24) for _ in range(1000)]  # reuses freed memory
     try:
         return export.compare(expected) if device == 1 else Outcome(verdicts.ACCEPTED)
     finally:
@@ -93,7 +93,7 @@ def exception(library: Library, asked: dict[str, Any]) -> Outcome:
     array = array_of(library)
     capsule_of(array, **asked)
     try:
-        # The tuple is dropped with the capsule in it while the exception is on its way.
+        # The tuple and the capsule in it are dropped while the exception propagates.
         (array.__dlpack__(**asked), 1 // len(()))
     except ZeroDivisionError:
         return Outcome(verdicts.ACCEPTED)
@@ -109,7 +109,7 @@ def deleter_on_other_thread(library: Library, asked: dict[str, Any]) -> Outcome:
     export = Export(array_of(library), **asked)
     thread = threading.Thread(
         target=export.free
-    )  # without the lock, as every call of a deleter here
+    )  # without the GIL, like every call of a deleter in this module
     thread.start()
     thread.join()
     return Outcome(verdicts.ACCEPTED)
@@ -122,7 +122,7 @@ def deleter_on_foreign_thread(library: Library, asked: dict[str, Any]) -> Outcom
         raise Found(verdicts.NOT_APPLICABLE, "there are no POSIX threads here")
     export = Export(array_of(library), **asked)
     if export.struct.deleter:
-        # `void (*)(void *)` stands in for `void *(*)(void *)`: what the thread returns is not read.
+        # The type should be `void *(*)(void *)`, but nothing reads the result of the thread.
         thread, run = C.c_ulong(), C.c_void_p(export.struct.deleter)
         struct = C.c_void_p(C.addressof(export.struct))
         assert system is not None and system.pthread_create(C.byref(thread), None, run, struct) == 0
@@ -140,7 +140,7 @@ def resident() -> int:
 
 
 def growth(library: Library, use: Callable[[Any], None]) -> Outcome:
-    """Fails if the memory of arrays stays after they were exported and dropped."""
+    """Fails if arrays leak memory when they are exported and dropped."""
     use(array_of(library, "big"))
     gc.collect()
     before = resident()

@@ -30,7 +30,7 @@ class Findings:
     results: Sequence[Result]
 
     def title(self) -> str:
-        """What was tested, where and when."""
+        """The libraries, the machine and the date."""
         versions = ", ".join(f"{name} {version}".strip() for name, version in self.versions.items())
         where = f"CPython {platform.python_version()}, {platform.system()} {platform.machine()}"
         return f"{versions}; {where}; {datetime.date.today()}"
@@ -45,7 +45,7 @@ class Findings:
                 yield case, row
 
     def counts(self, library: str) -> Counter[str]:
-        """How many cases of a library have which verdict."""
+        """The number of cases of a library for each verdict."""
         return Counter(r.outcome.verdict for r in self.results if r.library == library)
 
     def faults(self) -> Iterator[Result]:
@@ -76,19 +76,19 @@ class Known:
         return result
 
     def unused(self) -> list[str]:
-        """The lines for which no fault was found."""
+        """The lines that match no fault."""
         return [" ".join(line) for line in dict.fromkeys(self.lines) if line not in self.used]
 
 
 def listing(cases: Mapping[str, Case]) -> Iterator[str]:
-    """Names, what is proper, and why."""
+    """The list of cases: names, proper outcomes, and reasons."""
     for name, case in cases.items():
         yield f"{name}: {case.allowed}"
         yield indented(case.why)
 
 
 def indented(text: str) -> str:
-    """A paragraph, four columns to the right."""
+    """A paragraph, indented by four columns."""
     return textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    ")
 
 
@@ -110,7 +110,7 @@ SHORT = {  # proper outcomes in small letters, faults in capitals
 
 
 def cell(result: Result | None) -> str:
-    """What the table says of a result: a crash by its signal, a known fault in parentheses."""
+    """The cell for a result: a crash by its signal, a known fault in parentheses."""
     if result is None:
         return ""
     first = result.outcome.detail.replace(";", " ").split(" ")[0]
@@ -140,7 +140,7 @@ def table(findings: Findings, only_bad: bool) -> Iterator[str]:
 
 
 def summary(findings: Findings) -> Iterator[tuple[str, list[int]]]:
-    """For each verdict that there is, how many cases of each library have it."""
+    """One row for each verdict that occurs: the number of cases of each library."""
     counts = [findings.counts(library) for library in findings.versions]
     for verdict in VERDICTS:
         numbers = [count[verdict] for count in counts]
@@ -149,7 +149,7 @@ def summary(findings: Findings) -> Iterator[tuple[str, list[int]]]:
 
 
 def text(findings: Findings, only_bad: bool) -> Iterator[str]:
-    """What the command prints."""
+    """The report as text."""
     yield findings.title()
     yield ""
     yield from table(findings, only_bad)
@@ -166,7 +166,7 @@ def text(findings: Findings, only_bad: bool) -> Iterator[str]:
 
 
 def markdown(findings: Findings) -> Iterator[str]:
-    """Two tables: how many cases have which verdict, and all faults."""
+    """The report as two Markdown tables: numbers of cases by verdict, and all faults."""
     libraries = [f"{name} {version}".strip() for name, version in findings.versions.items()]
     yield findings.title()
     yield ""
@@ -207,7 +207,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
 
 
 def write(options: argparse.Namespace, findings: Findings) -> None:
-    """Writes what the options ask for."""
+    """Writes the reports that the options name."""
     if options.json:
         document = json.dumps(as_json(findings), indent=1)
         if options.json == "-":

@@ -1,4 +1,4 @@
-"""The parent process: hands cases to workers, and starts another worker after a crash or a hang."""
+"""The parent process: sends cases to workers, and starts another worker after a crash or a hang."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_SECONDS = 120.0  # for a worker to import its library
 
 @dataclass(frozen=True)
 class Tested:
-    """A library's name, or a name for functions of a user's own, given as `module:function`."""
+    """The name of a library, or a name for a user's functions, which are given as `module:function`."""
 
     name: str
     consumer: str = ""
@@ -35,7 +35,7 @@ class WorkerError(Exception):
 
 
 class Silence(Exception):
-    """A worker said nothing in time."""
+    """A worker did not answer in time."""
 
 
 class Worker:
@@ -67,7 +67,7 @@ class Worker:
         self.version = str(ready["ready"])
 
     def listen(self) -> None:
-        """Puts what the child says into a queue; an empty line when it is gone."""
+        """Puts the child's answers into a queue, and an empty line when the child has ended."""
         assert self.process.stdout is not None
         with self.process.stdout as answers:
             for line in answers:
@@ -86,7 +86,7 @@ class Worker:
         return answer
 
     def run(self, case: str, seconds: float) -> Outcome:
-        """The outcome of a case. After a crash or a hang, the worker is gone."""
+        """The outcome of a case. After a crash or a hang, the worker has ended."""
         assert self.process.stdin is not None
         self.written = self.errors.seek(0, 2)
         try:
@@ -103,20 +103,20 @@ class Worker:
         return Outcome(answer["verdict"], answer["detail"])
 
     def death(self) -> str:
-        """How the child died, and what it wrote last."""
+        """The signal or exit status of the child, and its last output."""
         status = self.process.returncode
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         return "; ".join(filter(None, [how, self.last_words()]))
 
     def last_words(self) -> str:
-        """What a C++ exception said, or the last line that the child wrote to standard error."""
+        """The message of a C++ exception, or the last line that the child wrote to standard error."""
         self.errors.seek(self.written)
         lines = self.errors.read().decode(errors="replace").strip().splitlines() or [""]
         said = [line for line in lines if "what():" in line]
         return (said or lines[-1:])[0].strip()[:160]
 
     def stop(self, patience: float = 0) -> None:
-        """Ends the child, after some seconds of patience with one that is ending by itself."""
+        """Ends the child. A child that is exiting gets some seconds to do so."""
         try:
             self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -143,7 +143,7 @@ class Run:
             self.worker.errors.close()
 
     def outcome(self, case: str) -> Outcome:
-        """The outcome of a case. A crash after other faults is tried again alone."""
+        """The outcome of a case. After a crash that followed other faults, the case runs again alone."""
         outcome, suspects = self.once(case)
         if outcome.verdict != verdicts.CRASHED or not suspects:
             return outcome

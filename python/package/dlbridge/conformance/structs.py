@@ -1,4 +1,4 @@
-"""DLPack's structs and capsules in ctypes, and a producer whose struct says what it is told to say."""
+"""DLPack's structs and capsules in ctypes, and a producer whose struct has any given contents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 READ_ONLY, IS_COPIED, PADDED = 1, 2, 4  # bits of `flags`
 HOST = frozenset({1, 3, 11})  # device types whose memory the host reads: CPU, CUDA host, ROCm host
-POISON = 0xEE  # what a deleter leaves in memory that a consumer must not read any more
+POISON = 0xEE  # the byte with which a deleter overwrites the memory
 
 
 class DLTensor(C.Structure):
@@ -70,7 +70,7 @@ class Versioned(C.Structure):
 
 
 Managed = Legacy | Versioned
-Deleter = C.CFUNCTYPE(None, C.c_void_p)  # called without the interpreter's lock
+Deleter = C.CFUNCTYPE(None, C.c_void_p)  # called without the GIL
 Destructor = C.PYFUNCTYPE(None, C.c_void_p)
 
 
@@ -83,7 +83,7 @@ new_capsule = interpreter("PyCapsule_New", C.py_object, C.c_void_p, C.c_char_p, 
 name_of = interpreter("PyCapsule_GetName", C.c_char_p, C.py_object)
 pointer_of = interpreter("PyCapsule_GetPointer", C.c_void_p, C.py_object, C.c_char_p)
 set_name = interpreter("PyCapsule_SetName", C.c_int, C.py_object, C.c_char_p)
-# The same for a capsule that is being destroyed, to which no new reference may be made.
+# The same function for a capsule that is being destroyed, to which no new reference may be made.
 _dying_name = interpreter("PyCapsule_GetName", C.c_char_p, C.c_void_p)
 _dying_pointer = interpreter("PyCapsule_GetPointer", C.c_void_p, C.c_void_p, C.c_char_p)
 _any_call = interpreter("Py_IsInitialized", C.c_int)
@@ -96,13 +96,13 @@ def opened(capsule: object) -> Managed:
 
 
 def call_deleter(struct: Managed) -> None:
-    """Calls the struct's deleter, if it has one, without the interpreter's lock."""
+    """Calls the struct's deleter, if it has one, without the GIL."""
     if struct.deleter:
         Deleter(struct.deleter)(C.addressof(struct))
 
 
 def _destroy(capsule: int) -> None:
-    """What the Python specification asks of a capsule's destructor."""
+    """The destructor of a capsule, as DLPack's specification for Python describes it."""
     for struct_type in (Legacy, Versioned):
         if _dying_name(capsule) == struct_type.name:
             address = _dying_pointer(capsule, struct_type.name)
@@ -132,7 +132,7 @@ def aligned_memory(size: int) -> C.Array[C.c_ubyte]:
 
 
 class Producer:
-    """A DLPack producer whose struct says what it is told to say, and whose deleter counts its calls.
+    """A DLPack producer whose struct has the given contents, and whose deleter counts its calls.
 
     Named arguments beyond the listed ones set fields of the `DLTensor` (`data`, `ndim`, `sizes`,
     `steps`, `byte_offset`) after it was filled in. `destructor` gives the capsule a destructor, as the
@@ -192,9 +192,9 @@ class Producer:
         self.capsule = new_capsule(C.addressof(self.struct), struct_type.name, finish)
 
     def delete(self, address: int) -> None:
-        """The deleter: notes the call, and an exception that was on its way when it came."""
+        """The deleter: records the call, and an exception that is pending."""
         try:
-            _any_call()  # raises an exception that is on its way
+            _any_call()  # raises a pending exception
         except BaseException as error:
             self.pending.append(error)
         self.threads.append(threading.get_ident())
@@ -207,7 +207,7 @@ class Producer:
 
     @property
     def deleted(self) -> int:
-        """How often the deleter was called."""
+        """The number of calls of the deleter."""
         return len(self.threads)
 
     def __dlpack__(self, **asked: Any) -> Any:

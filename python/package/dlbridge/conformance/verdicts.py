@@ -1,4 +1,4 @@
-"""What a case can come to, and what of it is proper."""
+"""The verdicts, and which of them are proper for a case."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict, and what else is known."""
+    """A verdict with details."""
 
     verdict: str
     detail: str = ""

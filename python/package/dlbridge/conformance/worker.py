@@ -1,4 +1,4 @@
-"""The child process: runs cases of one library, and says before and after each what it does.
+"""The child process: runs cases of one library, and reports the start and the end of each.
 
 Requests are lines on standard input, each the name of a case. Answers are lines of JSON on a file
 descriptor of their own, because libraries write to standard output.
@@ -36,7 +36,7 @@ def run_case(tested: Library, name: str) -> Outcome:
 
 
 def prepare(tested: Library) -> None:
-    """Imports what the library needs, and makes and reads an array, so that no case is the first."""
+    """Imports the library, and makes and reads an array, so that no case does this first."""
     with contextlib.suppress(ImportError):
         import resource
 
@@ -46,7 +46,7 @@ def prepare(tested: Library) -> None:
         with contextlib.suppress(Exception):
             tested.read(tested.make("plain"))
     gc.collect()
-    gc.freeze()  # what was imported is not looked at in every case
+    gc.freeze()  # collections need not visit the imported modules
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -74,4 +74,4 @@ def main(arguments: Sequence[str]) -> None:
         )
         say(ends=name, verdict=outcome.verdict, detail=detail)
     answers.flush()
-    os._exit(0)  # what libraries do at the end of a process is not tested
+    os._exit(0)  # the exit handlers of libraries are not tested
