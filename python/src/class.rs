@@ -28,9 +28,9 @@ use crate::torch_owner::TorchOwner;
 /// The garbage collector finds a cycle through a Tensor and the array that it was made from if
 /// nothing else holds that memory.
 ///
-/// `torch.asarray(t)` and `torch.frombuffer(t)` silently give wrong numbers, because they read the
-/// bytes of `t` without its shape and element type. Use `t.torch()`, `torch.from_dlpack(t)` or
-/// `torch.as_tensor(t)`.
+/// `torch.asarray(t)` silently gives wrong numbers, because PyTorch reads the bytes of `t` without
+/// its shape and element type; `torch.frombuffer(t, dtype=...)` loses the shape. Use `t.torch()`,
+/// `torch.from_dlpack(t)` or `torch.as_tensor(t)`.
 ///
 /// >>> array = np.array([[1.0, 2.0], [3.0, 4.0]])
 /// >>> tensor = dl.from_numpy(array)
