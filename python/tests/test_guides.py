@@ -200,6 +200,49 @@ if __name__ == "__main__":
     assert run.returncode == 0, run.stderr
 
 
+SEND = """
+import multiprocessing, torch, dlbridge as dl
+
+def nothing(_):
+    pass
+
+def moved_by(send):
+    x = torch.zeros(3)
+    tensor = dl.from_dlpack(x)
+    send(x)
+    try:
+        tensor.numpy()
+    except BufferError:
+        return True
+    return False
+
+def start(method):
+    def send(x):
+        child = multiprocessing.get_context(method).Process(target=nothing, args=(x,))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+    return send
+
+def exchange(put, get):
+    def send(x):
+        put(x)
+        get()[0] = 5.0
+        assert x[0] == 5.0
+    return send
+
+if __name__ == "__main__":
+    queue, (reader, writer) = multiprocessing.Queue(), multiprocessing.Pipe()
+    assert moved_by(exchange(queue.put, queue.get))
+    assert moved_by(exchange(writer.send, reader.recv))
+    assert moved_by(start("spawn")) and not moved_by(start("fork"))
+"""
+
+
+def test_what_moves_a_tensor_of_pytorch_to_shared_memory(tmp_path):
+    run_as_program(SEND, tmp_path)
+
+
 class Samples(torch.utils.data.Dataset):
     def __init__(self, sample):
         self.sample = sample
