@@ -321,7 +321,7 @@ def test_broadcasts_larger_than_memory():
 
 ASKED = [  # device of the producer, options of the caller, what the producer is asked besides a version
     ((1, 0), {}, {}),
-    ((1, 0), {"copy": True}, {}),  # on the host we copy
+    ((1, 0), {"copy": True}, {}),  # dlbridge copies host memory itself
     ((1, 0), {"copy": False}, {"copy": False}),
     ((3, 0), {"device": "cpu"}, {}),
     ((2, 0), {}, {"stream": 1}),

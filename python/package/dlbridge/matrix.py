@@ -1,10 +1,9 @@
 """Exchanges tensors with every array library that is installed, and checks each exchange.
 
 Run it as `python -m dlbridge.matrix`. For every library, memory layout, element type and `copy=`, an array is
-converted, in both directions, and the result is checked: its type and shape, the bytes of every element, their
-addresses (the same if the memory is shared, others if it was copied), and whether it may be written. `RULES`
-list the cases in which another outcome than sharing or copying is expected, and why. A case with an outcome that
-is not expected is reported as WRONG, and the exit status is 1.
+converted in both directions. The result's type, shape, bytes, addresses (equal if the memory is shared, different if
+it was copied) and read-only flag are checked. `RULES` lists the cases whose expected outcome is neither shared nor
+copied, with the reasons. If a case has an unexpected outcome, it is reported as WRONG, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -462,7 +461,7 @@ def run(library: Library) -> Iterator[Case]:
 LETTERS = {NONE: "-", "shared": "S", "copied": "C", "empty": "E"}
 LETTERS |= {f"{outcome} read-only": letter.lower() for outcome, letter in LETTERS.items()}
 LEGEND = """
-In a cell: copy= left out, copy=False, copy=True (where there is no copy=, tensor.clone() is handed over).
+In a cell: copy= left out, copy=False, copy=True (a consumer without copy= gets tensor.clone()).
 S shared  C copied  E empty, so neither  s, c, e: and read-only  x refused  - not representable  ! WRONG"""
 
 

@@ -1,7 +1,7 @@
 """Consumers on one stream see what producers write on another, and memory is not reused too early.
 
-Every case runs a second time with the exchange left out of the order of streams. If that goes well too, nothing was
-at stake: the case is skipped.
+Every case runs a second time without the exchange's order of streams. If it gives the same result, the case cannot
+detect a missing order, and is skipped.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def decide(case):
 
 
 def out_of_order(alias):
-    """A tensor of ours that takes the memory to be ready."""
+    """A tensor of dlbridge that regards the memory as ready."""
     return dl.from_dlpack(alias.__dlpack__(stream=-1, max_version=(1, 0)))
 
 
@@ -351,7 +351,8 @@ def test_dlbridge_memory_is_reused_only_after_its_consumers(
 
 @pytest.mark.parametrize("read", READERS)
 def test_torch_memory_is_reused_only_after_its_consumers(libraries, read):
-    """PyTorch does not know who else reads its memory: we have its default stream wait before we let go."""
+    """PyTorch does not know who else reads its memory, so dlbridge makes PyTorch's default stream wait before it
+    releases the memory."""
 
     def case(ordered):
         old, new = float(next(NEW)), float(next(NEW))

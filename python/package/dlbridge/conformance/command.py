@@ -29,14 +29,16 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("libraries", nargs="*", metavar="library", help=f"{', '.join(BY_NAME)} (all installed)")
     add("--consumer", action="append", default=[], metavar="MODULE:FUNCTION",
-        help="also test this function, which makes an array of a producer")  # fmt: skip
+        help="also test this function, which imports a producer")  # fmt: skip
     add("--producer", action="append", default=[], metavar="MODULE:FUNCTION",
-        help="also test the arrays that this function gives")  # fmt: skip
+        help="also test the arrays that this function returns")  # fmt: skip
     add("--consumers", action="store_true", help="only cases that import")
     add("--producers", action="store_true", help="only cases that export")
     add("--case", action="append", default=[], metavar="NAME",
-        help="only this case; * and ? stand for any text and any letter")  # fmt: skip
-    add("--list", action="store_true", help="list the cases, what is proper, and why")
+        help="only this case; * matches any text, ? any letter")  # fmt: skip
+    add(
+        "--list", action="store_true", help="list the cases, their proper outcomes, and the reasons"
+    )
     add("--known", metavar="FILE", help="known faults: lines with a library and a case")
     add("--only-bad", action="store_true", help="print only faults")
     add("--json", metavar="FILE", help="write the results as JSON (- for standard output)")

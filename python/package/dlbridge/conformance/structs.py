@@ -135,8 +135,8 @@ class Producer:
     """A DLPack producer whose struct has the given contents, and whose deleter counts its calls.
 
     Named arguments beyond the listed ones set fields of the `DLTensor` (`data`, `ndim`, `sizes`,
-    `steps`, `byte_offset`) after it was filled in. `destructor` gives the capsule a destructor, as the
-    Python specification asks; without one, a capsule that is not consumed keeps its struct forever.
+    `steps`, `byte_offset`) after it was filled in. `destructor` gives the capsule a destructor, as DLPack's
+    specification for Python demands. Without one, a capsule that is not consumed leaks its struct.
     """
 
     FIRST = (
