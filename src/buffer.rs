@@ -1,12 +1,12 @@
-//! Fresh host memory.
+//! Allocation of host memory.
 
 use std::alloc::{Layout as Allocation, alloc, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use crate::{Error, Result};
 
-/// Alignment (bytes) of memory that this crate allocates: what DLPack recommends, and more than the
-/// 64 bytes that JAX needs to share it.
+/// Alignment (bytes) of memory that this crate allocates. DLPack recommends 256 bytes; JAX needs 64
+/// to use memory without a copy.
 pub(crate) const ALIGNMENT_BYTES: usize = 256;
 
 /// Minimum size (bytes) of a buffer for asking the system for huge pages. With small pages, the
@@ -14,43 +14,45 @@ pub(crate) const ALIGNMENT_BYTES: usize = 256;
 const HUGE_PAGE_MIN_BYTES: usize = 4 << 20;
 
 /// Minimum size (bytes) of an allocation from another allocator for asking for huge pages. glibc
-/// maps so large an allocation apart from its heap. In a heap, huge pages do harm: whenever a part
-/// of one is given back, it has to be split, which takes long.
+/// maps allocations of this size apart from its heap. In a heap, huge pages do harm: when the heap
+/// gives back a part of one, the system has to split the page, which takes long.
 const ADVISE_MIN_BYTES: usize = 32 << 20;
 
 /// Size and alignment (bytes) of a huge page.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Fresh host memory.
+/// Host memory that this crate allocated.
 pub(crate) struct Buffer {
     data: NonNull<u8>,
-    /// Where the allocation begins: at the data, or before it.
+    /// The beginning of the allocation: the address of the data, or a lower one.
     start: NonNull<u8>,
     allocation: Allocation,
 }
 
-// SAFETY: a buffer is plain memory that only its owner reaches.
+// SAFETY: only the buffer reaches its memory, and memory may be used and freed on any thread.
 unsafe impl Send for Buffer {}
 
 impl Buffer {
-    /// Memory of unspecified content.
+    /// Allocates memory with unspecified content.
     pub(crate) fn uninit(bytes: usize) -> Result<Self> {
         let allocation = Allocation::from_size_align(bytes.max(1), alignment(bytes));
-        // SAFETY: the size is at least 1.
+        // SAFETY: `alloc` requires a size above 0; it is at least 1 by `max`.
         Self::allocated(bytes, allocation.ok(), |allocation| unsafe { alloc(allocation) })
     }
 
-    /// Memory full of zeros. Large memory comes from the system like that and is not touched.
+    /// Allocates memory full of zeros. The system provides large memory as zeros, so that it is not
+    /// written here.
     pub(crate) fn zeroed(bytes: usize) -> Result<Self> {
-        // Allocators ask the system for zeros only at the alignment that they have anyway.
+        // With a larger alignment than their own, allocators write the zeros themselves. So the
+        // memory is allocated without one, and aligned below.
         let allocation_size = bytes.max(1).saturating_add(alignment(bytes));
         let allocation = Allocation::from_size_align(allocation_size, 1);
-        // SAFETY: the size is at least 1.
+        // SAFETY: `alloc_zeroed` requires a size above 0; it is at least 1 by `max`.
         Self::allocated(bytes, allocation.ok(), |allocation| unsafe { alloc_zeroed(allocation) })
     }
 
-    /// Memory for `bytes` from `allocate`. The allocation is aligned for `bytes` already, or is
-    /// larger than `bytes` by that alignment.
+    /// Gets memory for `bytes` from `allocate`. Either `allocation` has the alignment of a buffer
+    /// of `bytes`, or its size exceeds `bytes` by that alignment.
     fn allocated(
         bytes: usize,
         allocation: Option<Allocation>,
@@ -61,7 +63,8 @@ impl Buffer {
         let Some(start) = NonNull::new(allocate(allocation)) else { return Err(out_of_memory) };
         let alignment = alignment(bytes);
         let skipped = start.addr().get().wrapping_neg() % alignment;
-        // SAFETY: nothing is skipped of aligned memory; other memory is larger by the alignment.
+        // SAFETY: `skipped` bytes lie within the allocation: `skipped` is 0 if the allocation is
+        // aligned, and otherwise the allocation is larger than `bytes` by the alignment.
         let data = unsafe { start.add(skipped) };
         if bytes >= HUGE_PAGE_MIN_BYTES {
             advise(data.as_ptr(), bytes);
@@ -76,17 +79,18 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: allocated with this very layout by `allocated`, and dropped once.
+        // SAFETY: `allocated` got `start` from the allocator with `allocation` as its layout, and
+        // this is the only call: a buffer is dropped once.
         unsafe { dealloc(self.start.as_ptr(), self.allocation) }
     }
 }
 
-/// Alignment of a buffer of `bytes` bytes.
+/// Returns the alignment (bytes) of a buffer of `bytes` bytes.
 fn alignment(bytes: usize) -> usize {
     if bytes >= HUGE_PAGE_MIN_BYTES { HUGE_PAGE_BYTES } else { ALIGNMENT_BYTES }
 }
 
-/// Asks for huge pages in fresh memory from another allocator, if it is large enough.
+/// Asks for huge pages in new memory from another allocator, if it is large enough.
 pub(crate) fn advise_huge_pages(data: *mut u8, bytes: usize) {
     if bytes >= ADVISE_MIN_BYTES {
         advise(data, bytes);
@@ -99,8 +103,8 @@ fn advise(data: *mut u8, bytes: usize) {
     const PAGE_BYTES: usize = 4 << 10;
     let skipped = data.align_offset(PAGE_BYTES);
     let whole = bytes.saturating_sub(skipped) / PAGE_BYTES * PAGE_BYTES;
-    // SAFETY: whole pages within the memory; advice changes no content. If it is refused, small
-    // pages do as well.
+    // SAFETY: the range consists of whole pages within the memory, by the arithmetic above, and
+    // `MADV_HUGEPAGE` changes no content. The memory works with small pages if the call fails.
     unsafe { libc::madvise(data.wrapping_add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
 }
 

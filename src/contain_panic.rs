@@ -1,11 +1,11 @@
-//! No panic passes into C code that called a deleter.
+//! Containment of panics: C code that called a deleter never sees one.
 
 #![forbid(unsafe_code)]
 
 use std::panic;
 
-/// Runs code that may drop owners from outside this crate, where no panic may pass. A panic ends
-/// here. Its payload may panic when it is dropped, and so may that payload; then it is leaked.
+/// Runs code that may drop owners from outside this crate, and contains a panic. The payload of a
+/// panic may panic when it is dropped, and so may the payload of that panic; a third one is leaked.
 pub(crate) fn contain_panic(run: impl FnOnce()) {
     let caught = |run: &mut dyn FnMut()| panic::catch_unwind(panic::AssertUnwindSafe(run)).err();
     let mut run = Some(run);

@@ -1,18 +1,31 @@
-//! What a buffer looks like: where its first element is, its layout, element type and device.
+//! The description of a buffer: address of the first element, layout, element type and device.
+
+mod queries;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use crate::{DType, Device, Element, Error, Layout, Result};
 
-/// Where a buffer's first element is, and how to reach the others.
+/// The description of a buffer: address of the first element, layout, element type and device.
 ///
-/// Describes memory; owns none and promises nothing about it. The promise is made when a descriptor
-/// goes into [`Tensor::from_raw_parts`](crate::Tensor::from_raw_parts).
+/// A descriptor owns no memory, and the memory need not exist. The caller guarantees that it does
+/// when a descriptor is passed to [`Tensor::from_raw_parts`](crate::Tensor::from_raw_parts).
 ///
-/// Invariants: the element type has a size; the bytes from the lowest element to the highest fit an
-/// `isize` and, for host memory, the address space; a buffer with elements has an address;
-/// `byte_offset` is 0 on devices whose addresses can be computed: the host, CUDA, ROCm and oneAPI.
+/// Invariants: The element type has a size. The bytes from the lowest element to the highest fit an
+/// `isize` and, for host memory, the address space. A buffer with elements has an address.
+/// `byte_offset` is 0 on devices where a pointer is an address: the host, CUDA, ROCm and oneAPI.
+///
+/// ```
+/// use dlbridge::{DType, Descriptor, Device, Layout};
+///
+/// let mut pixels = [0_u16; 12];
+/// let rows = Layout::new(&[3, 2], &[4, 1])?; // three rows of two pixels, four pixels apart
+/// let described = Descriptor::new(pixels.as_mut_ptr().cast(), rows, DType::U16, Device::CPU)?;
+/// assert_eq!(described.nbytes(), 12); // 6 elements of 2 bytes
+/// assert_eq!(described.span().1, 20); // and the gaps between the rows
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Descriptor {
     data: *mut c_void,
@@ -25,23 +38,32 @@ pub struct Descriptor {
 
 // SAFETY: a descriptor is an address and some numbers; no method reads through the address.
 unsafe impl Send for Descriptor {}
-// SAFETY: as above.
+// SAFETY: a shared reference only gives out the address and the numbers, and nothing changes them.
 unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
     /// Describes memory whose first element (index 0 in every dimension) is at `data`.
     ///
+    /// ```
+    /// use dlbridge::{DType, Descriptor, Device, Error, Layout};
+    ///
+    /// let (nowhere, layout) = (std::ptr::null_mut(), Layout::contiguous(&[2, 3])?);
+    /// let error = Descriptor::new(nowhere, layout, DType::F32, Device::CPU).unwrap_err();
+    /// assert!(matches!(error, Error::InvalidDescriptor { field, .. } if field == "data"));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::InvalidDescriptor`] when `data` is NULL although there are elements, or the element
-    /// type has no size; [`Error::Overflow`] when the elements do not fit the address space.
+    /// [`Error::InvalidDescriptor`] if `data` is NULL although there are elements, or if the
+    /// element type has no size; [`Error::Overflow`] if the elements do not fit the address space.
     #[inline]
     pub fn new(data: *mut c_void, layout: Layout, dtype: DType, device: Device) -> Result<Self> {
         Self::with_byte_offset(data, 0, layout, dtype, device)
     }
 
-    /// Describes memory whose first element is `byte_offset` bytes behind `data`. On devices whose
-    /// memory has addresses the offset is added; elsewhere `data` is a handle, and the offset is
-    /// kept beside it.
+    /// Describes memory whose first element is `byte_offset` bytes behind `data`. If `data` is an
+    /// address, the offset is added to it. If `data` is the handle of a buffer, the descriptor
+    /// keeps the offset.
     ///
     /// # Errors
     /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] for an offset that exceeds an
@@ -61,16 +83,38 @@ impl Descriptor {
         Self { data, byte_offset, layout, dtype, device, padded: false }.checked()
     }
 
-    /// Says that elements narrower than a byte take a byte each, instead of being packed; of no
-    /// consequence for others.
+    /// Changes the description to elements that take a byte each instead of being packed.
+    ///
+    /// The change applies to elements that are narrower than a byte; others stay as they are.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Descriptor, Device, Layout};
+    ///
+    /// let mut bytes = [0_u8; 4];
+    /// let float4 = DType::scalar(17, 4); // kDLFloat4_e2m1fn
+    /// let layout = Layout::contiguous(&[4])?;
+    /// let packed = Descriptor::new(bytes.as_mut_ptr().cast(), layout, float4, Device::CPU)?;
+    /// assert_eq!(packed.nbytes(), 2);
+    /// assert_eq!(packed.padded()?.nbytes(), 4);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Overflow`] when the elements do not fit the address space that way.
+    /// [`Error::Overflow`] if the padded elements do not fit the address space.
     pub fn padded(self) -> Result<Self> {
         Self { padded: self.dtype.bits < 8, ..self }.checked()
     }
 
-    /// The same elements as elements of another type.
+    /// Changes the element type; address, layout (in elements) and device stay.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Tensor};
+    ///
+    /// let floats = Tensor::zeros::<f32>([2, 3])?;
+    /// let bits = floats.descriptor().clone().with_dtype(DType::U32)?;
+    /// assert_eq!((bits.dtype(), bits.data_ptr()), (DType::U32, floats.data_ptr()));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -78,7 +122,7 @@ impl Descriptor {
         Self { dtype, padded: self.padded && dtype.bits < 8, ..self }.checked()
     }
 
-    /// For host memory whose owner guarantees the invariants already.
+    /// Describes host memory whose owner guarantees the invariants: a `Vec`, a slice, an array.
     #[inline]
     pub(crate) fn from_checked<T: Element>(data: *mut T, layout: Layout) -> Self {
         Self::on_host(data.cast(), layout, T::DTYPE)
@@ -88,10 +132,10 @@ impl Descriptor {
         Self { data, byte_offset: 0, layout, dtype, device: Device::CPU, padded: false }
     }
 
-    /// For memory whose elements lie within an allocation that exists.
+    /// Describes memory whose elements lie within an allocation that exists.
     ///
     /// # Errors
-    /// [`Error::InvalidDescriptor`] when `data` is NULL although there are elements.
+    /// [`Error::InvalidDescriptor`] if `data` is NULL although there are elements.
     #[cfg(feature = "torch")]
     #[inline]
     pub(crate) fn from_allocated(
@@ -108,18 +152,18 @@ impl Descriptor {
         }
     }
 
-    /// The same description with another pointer to the same address.
+    /// Replaces the pointer by another pointer to the same address.
     #[cfg(feature = "ndarray")]
     #[inline]
     pub(crate) fn with_ptr<T>(self, data: *mut T) -> Self {
         Self { data: data.cast(), ..self }
     }
 
-    /// For new host memory of this layout and element type: how many bytes it needs, and where
-    /// among them the first element begins.
+    /// Returns the number of bytes that new host memory of this layout and element type needs, and
+    /// the offset of the first element in it.
     ///
     /// # Errors
-    /// [`Error::InvalidDescriptor`] when the element type has no size; [`Error::Overflow`].
+    /// [`Error::InvalidDescriptor`] if the element type has no size; [`Error::Overflow`].
     pub(crate) fn allocation_size(layout: &Layout, dtype: DType) -> Result<(usize, usize)> {
         dtype_has_size(dtype)?;
         let bits = dtype.element_bits();
@@ -130,28 +174,29 @@ impl Descriptor {
         }
     }
 
-    /// For host memory that was allocated with [`allocation_size`](Self::allocation_size) for these
-    /// elements.
+    /// Describes host memory that was allocated with [`allocation_size`](Self::allocation_size) for
+    /// these elements.
     pub(crate) fn in_new_allocation(data: *mut u8, layout: Layout, dtype: DType) -> Self {
         Self::on_host(data.cast(), layout, dtype)
     }
 
-    /// For new host memory that holds the elements of this descriptor in another layout.
+    /// Describes new host memory that holds the elements of this descriptor in another layout.
     pub(crate) fn relocated(&self, data: *mut u8, layout: Layout) -> Self {
         Self { data: data.cast(), byte_offset: 0, layout, device: Device::CPU, ..*self }
     }
 
-    /// The same elements, on no device: host code and devices refuse them.
+    /// Changes the device to device type 0, which no device has: host code and devices refuse it.
     pub(crate) fn detached(&self) -> Self {
         Self { device: Device { device_type: 0, index: 0 }, ..self.clone() }
     }
 
-    /// Whether the elements are on no device.
+    /// Returns true for a [`detached`](Self::detached) description.
     pub(crate) fn is_detached(&self) -> bool {
         self.device.device_type == 0
     }
 
-    /// The same for memory of another device.
+    /// Describes new memory of a device that holds the elements of this descriptor in another
+    /// layout.
     #[cfg(feature = "cuda")]
     pub(crate) fn relocated_to_device(
         &self,
@@ -167,8 +212,9 @@ impl Descriptor {
         if self.is_ordinary() { Ok(self) } else { self.checked_exactly() }
     }
 
-    /// Whether the invariants hold as they mostly do: elements of whole bytes, all addresses within
-    /// the lower half of the address space. `false` says nothing.
+    /// Returns true if the invariants hold in the usual case: elements of whole bytes, all
+    /// addresses in the lower half of the address space. If the result is false, they may hold
+    /// nevertheless.
     #[inline]
     fn is_ordinary(&self) -> bool {
         let inside = || {
@@ -202,127 +248,7 @@ impl Descriptor {
         Ok(self)
     }
 
-    /// Address of the first element; of no meaning when there are no elements. On devices whose
-    /// buffers have handles instead of addresses (Metal, OpenCL, Vulkan, WebGPU) it is the handle,
-    /// and the first element is [`byte_offset`](Self::byte_offset) bytes behind the buffer's
-    /// beginning.
-    #[inline]
-    pub fn data_ptr(&self) -> *mut c_void {
-        self.data
-    }
-
-    /// Distance in bytes of the first element from the beginning of a buffer that has a handle
-    /// instead of an address; 0 for all other memory.
-    #[inline]
-    pub fn byte_offset(&self) -> usize {
-        self.byte_offset
-    }
-
-    /// Whether all elements of `part`, if it has any, are among the bytes from the lowest element
-    /// of this description to the highest, on the same device.
-    ///
-    /// ```
-    /// use dlbridge::Tensor;
-    ///
-    /// let tensor = Tensor::from_vec(vec![1_u8, 2, 3], [3])?;
-    /// assert!(tensor.descriptor().contains(tensor.descriptor()));
-    /// # Ok::<(), dlbridge::Error>(())
-    /// ```
-    pub fn contains(&self, part: &Self) -> bool {
-        if part.layout.is_empty() || part.device != self.device {
-            return part.device == self.device;
-        }
-        let (Some(whole), Some(inner)) = (self.byte_range(), part.byte_range()) else {
-            return false;
-        };
-        (self.device.has_addresses() || self.data == part.data)
-            && whole.0 <= inner.0
-            && inner.1 <= whole.1
-    }
-
-    /// First byte and end of the elements: as addresses, or counted from the beginning of a buffer
-    /// that has a handle. `None` when there are no elements.
-    fn byte_range(&self) -> Option<(i128, i128)> {
-        let (low, end) = self.byte_extent()?;
-        let first = match self.device.has_addresses() {
-            true => self.data.addr() as i128,
-            false => self.byte_offset as i128,
-        };
-        Some((first + low, first + end))
-    }
-
-    /// Shape and strides.
-    #[inline]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// Element type.
-    #[inline]
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    /// Where the memory is.
-    #[inline]
-    pub fn device(&self) -> Device {
-        self.device
-    }
-
-    /// Whether elements narrower than a byte take a byte each.
-    #[inline]
-    pub fn is_padded(&self) -> bool {
-        self.padded
-    }
-
-    /// Bits that one element takes in memory.
-    fn stored_bits(&self) -> u32 {
-        Self::bits_in_memory(self.dtype, self.padded)
-    }
-
-    /// Bits that one element takes in memory, where those below a byte are `padded` or packed.
-    pub(crate) fn bits_in_memory(dtype: DType, padded: bool) -> u32 {
-        if padded && dtype.bits < 8 { 8 * u32::from(dtype.lanes) } else { dtype.element_bits() }
-    }
-
-    /// Bytes that one element takes in memory, or `None` for packed elements below a byte.
-    pub(crate) fn itemsize(&self) -> Option<usize> {
-        let bits = self.stored_bits();
-        bits.is_multiple_of(8).then_some((bits / 8) as usize)
-    }
-
-    /// Bytes of all elements, gaps between them left out.
-    pub fn nbytes(&self) -> usize {
-        // The elements lie within the address space, or overlap: then the product may exceed it.
-        let bits = self.layout.len() as u128 * u128::from(self.stored_bits());
-        usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX)
-    }
-
-    /// Address and number of the bytes from the lowest element to the highest. On devices whose
-    /// buffers have handles, the address means nothing.
-    pub fn span(&self) -> (*mut u8, usize) {
-        let start = self.data.cast::<u8>();
-        let Some((low, end)) = self.byte_extent() else { return (start, 0) };
-        (start.wrapping_offset(low as isize), (end - low) as usize)
-    }
-
-    /// The bytes from the lowest element to the highest, on the host; a dangling address and no
-    /// bytes when there are no elements.
-    pub(crate) fn host_span(&self, target: &'static str) -> Result<NonNull<[u8]>> {
-        self.require_host(target)?;
-        let (start, bytes) = self.span();
-        // With elements there is an address: the invariant of a descriptor.
-        let start = NonNull::new(start).filter(|_| bytes > 0).unwrap_or(NonNull::dangling());
-        Ok(NonNull::slice_from_raw_parts(start, bytes))
-    }
-
-    /// Distances from the first element to the lowest byte and to the end of the highest, or `None`
-    /// when there are no elements.
-    fn byte_extent(&self) -> Option<(i128, i128)> {
-        byte_extent(&self.layout, self.stored_bits())
-    }
-
-    /// The error for host code that asks for elements on another device.
+    /// Fails unless the elements are in host memory. `target` is what they were to become.
     #[inline]
     pub(crate) fn require_host(&self, target: &'static str) -> Result<()> {
         if self.device.is_host() {
@@ -332,7 +258,7 @@ impl Descriptor {
         }
     }
 
-    /// The error for another element type than the one asked for.
+    /// Fails unless the elements have the type `T`.
     #[inline]
     pub(crate) fn require_dtype<T: Element>(&self) -> Result<()> {
         if self.dtype == T::DTYPE {
@@ -341,8 +267,9 @@ impl Descriptor {
         Err(Error::DTypeMismatch { expected: T::DTYPE, found: self.dtype })
     }
 
-    /// The address of the first `T`: on the host, of the right type, aligned; dangling when there
-    /// are no elements. Bools are not looked at.
+    /// Returns the address of the first element after three checks: the memory is on the host, its
+    /// element type is that of `T`, and the address is aligned. Without elements, the address
+    /// dangles. Bytes of type `bool` are not checked.
     #[inline]
     pub(crate) fn host_ptr<T: Element>(&self, target: &'static str) -> Result<NonNull<T>> {
         self.require_host(target)?;
@@ -361,8 +288,8 @@ impl Descriptor {
     }
 }
 
-/// Distances in bytes from the first element to the lowest byte and to the end of the highest one,
-/// for elements of `bits` bits; `None` when there are no elements.
+/// Returns the distances (bytes) from the first element to the lowest byte and to the end of the
+/// highest element, for elements of `bits` bits; `None` if there are no elements.
 fn byte_extent(layout: &Layout, bits: u32) -> Option<(i128, i128)> {
     let ((low, high), bits) = (layout.extent()?, i128::from(bits));
     Some((
@@ -371,8 +298,8 @@ fn byte_extent(layout: &Layout, bits: u32) -> Option<(i128, i128)> {
     ))
 }
 
-/// The address that is `byte_offset` bytes behind `data`, and 0; the two as they are where `data`
-/// is a handle. Without an address there is nothing to be behind.
+/// Returns the address that is `byte_offset` bytes behind `data`, and 0. If `data` is a handle, the
+/// two are returned unchanged. NULL stays NULL, without an offset.
 fn offset_from(
     data: *mut c_void,
     byte_offset: u64,

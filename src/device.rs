@@ -1,4 +1,4 @@
-//! Where memory lives.
+//! Devices: the type and the index that say where memory is.
 
 #![forbid(unsafe_code)]
 
@@ -6,12 +6,23 @@ use std::fmt;
 
 /// A device, as DLPack describes it: a type and an index.
 ///
-/// Types that this crate does not know are carried along but never read.
+/// A tensor may be on a device whose type this crate does not know. This crate passes such a
+/// tensor on, but reads none of its memory.
+///
+/// ```
+/// use dlbridge::{Device, Tensor};
+///
+/// let tensor = Tensor::zeros::<f32>([2, 3])?;
+/// assert_eq!(tensor.device(), Device::CPU);
+/// assert_eq!(Device::cuda(1).to_string(), "cuda:1"); // the names are PyTorch's
+/// assert_eq!(Device { device_type: 10, index: 0 }.to_string(), "rocm:0"); // kDLROCM is 10
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Device {
-    /// A `DLDeviceType` of DLPack.
+    /// The type, as a number of DLPack's enum `DLDeviceType`.
     pub device_type: i32,
-    /// Which of several; 0 for host memory.
+    /// The number of the device among those of its type; 0 for host memory.
     pub index: i32,
 }
 
@@ -29,21 +40,37 @@ const DEVICE_TYPE_TPU_HOST: i32 = 20;
 impl Device {
     /// Ordinary host memory.
     pub const CPU: Self = Self { device_type: DEVICE_TYPE_CPU, index: 0 };
-    /// Host memory pinned by CUDA.
+    /// Host memory that CUDA page-locked.
     pub const CUDA_HOST: Self = Self { device_type: DEVICE_TYPE_CUDA_HOST, index: 0 };
-    /// Host memory pinned by ROCm.
+    /// Host memory that ROCm page-locked.
     pub const ROCM_HOST: Self = Self { device_type: DEVICE_TYPE_ROCM_HOST, index: 0 };
     /// The Metal device.
     pub const METAL: Self = Self { device_type: DEVICE_TYPE_METAL, index: 0 };
     /// The Vulkan device.
     pub const VULKAN: Self = Self { device_type: DEVICE_TYPE_VULKAN, index: 0 };
 
-    /// The CUDA device of this index.
+    /// Returns the CUDA device with this index. The device need not exist.
+    ///
+    /// ```
+    /// use dlbridge::Device;
+    ///
+    /// let device = Device::cuda(0);
+    /// assert_eq!((device.device_type, device.index), (2, 0)); // kDLCUDA is 2
+    /// ```
     pub const fn cuda(index: i32) -> Self {
         Self { device_type: DEVICE_TYPE_CUDA, index }
     }
 
-    /// Whether the host may read the memory: plain memory and memory pinned for CUDA, ROCm or TPUs.
+    /// Returns true for memory that host code may read.
+    ///
+    /// That is ordinary memory, and memory that is page-locked for CUDA, ROCm or TPUs.
+    ///
+    /// ```
+    /// use dlbridge::Device;
+    ///
+    /// assert!(Device::CPU.is_host() && Device::CUDA_HOST.is_host());
+    /// assert!(!Device::cuda(0).is_host());
+    /// ```
     pub const fn is_host(self) -> bool {
         matches!(
             self.device_type,
@@ -53,9 +80,9 @@ impl Device {
 }
 
 impl Device {
-    /// Whether memory of the device has addresses, which can be computed with. Elsewhere an address
-    /// may be the handle of a buffer (OpenCL, Vulkan, Metal, WebGPU), and adding to it would give
-    /// the handle of nothing.
+    /// Returns true if a pointer to memory of the device is an address, to which an offset can be
+    /// added. On other devices (OpenCL, Vulkan, Metal, WebGPU) the pointer may be the handle of a
+    /// buffer, and the sum of a handle and an offset is not a handle.
     pub(crate) const fn has_addresses(self) -> bool {
         matches!(
             self.device_type,
@@ -70,7 +97,8 @@ impl Device {
         )
     }
 
-    /// The CUDA device that the memory is on: device memory, or managed memory that belongs to it.
+    /// Returns the CUDA device that the memory is on: the device of device memory, or the device
+    /// that managed memory belongs to.
     pub(crate) const fn on_cuda(self) -> Option<Self> {
         match self.device_type {
             DEVICE_TYPE_CUDA | DEVICE_TYPE_CUDA_MANAGED => Some(Self::cuda(self.index)),
@@ -80,7 +108,7 @@ impl Device {
 }
 
 impl fmt::Display for Device {
-    /// The name that PyTorch uses where it has one, e.g. `cuda:0`.
+    /// Writes the name that PyTorch uses if it has one, for example `cuda:0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { device_type, index } = *self;
         let name = match device_type {

@@ -1,8 +1,8 @@
-//! A slot in which the layer of a device keeps what it knows about memory of that device.
+//! A slot for the state that the CUDA layer keeps for memory of a device.
 //!
-//! Most memory is on the host, and pays one word for the empty slot.
+//! Most memory is on the host. For it, the empty slot costs one word.
 //!
-//! Invariant: the slot is set at most once, and what is in it stays until the slot is dropped.
+//! Invariant: the slot is set at most once, and its content stays until the slot is dropped.
 
 use std::any::Any;
 #[cfg(feature = "cuda")]
@@ -12,7 +12,7 @@ use std::ptr;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
-/// An `Arc` of the type that the layer of the device knows.
+/// An `Arc` of a type that the CUDA layer knows.
 type State = Box<dyn Any + Send + Sync>;
 
 /// A slot that is empty or holds an `Arc`, and is never emptied.
@@ -20,7 +20,7 @@ type State = Box<dyn Any + Send + Sync>;
 pub(crate) struct DeviceStateCell(AtomicPtr<State>);
 
 impl DeviceStateCell {
-    /// What is in the slot, if that is a `T`.
+    /// Returns the content of the slot, if it is a `T`.
     #[cfg(feature = "cuda")]
     pub(crate) fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let state = self.0.load(Ordering::Acquire);
@@ -30,7 +30,7 @@ impl DeviceStateCell {
         state.downcast_ref::<Arc<T>>().map(Arc::clone)
     }
 
-    /// What is in the slot; `state`, which is put there first, if the slot is empty.
+    /// Puts `state` in the slot if the slot is empty, and returns the content of the slot.
     #[cfg(feature = "cuda")]
     pub(crate) fn get_or_set<T: Send + Sync + 'static>(&self, state: Arc<T>) -> Arc<T> {
         let new: *mut State = Box::into_raw(Box::new(Box::new(Arc::clone(&state)) as State));
@@ -56,7 +56,7 @@ impl Drop for DeviceStateCell {
     }
 }
 
-/// Frees what a slot holds. Apart from `drop`, so that dropping an empty slot stays small.
+/// Frees the content of a slot. A function of its own, so that the code of `drop` stays small.
 #[cold]
 #[inline(never)]
 fn release(state: *mut State) {

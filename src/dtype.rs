@@ -1,4 +1,4 @@
-//! Element types: as DLPack describes them, and as Rust knows them.
+//! Element types, as DLPack describes them, and the Rust types that tensors can hold.
 
 #![forbid(unsafe_code)]
 
@@ -9,17 +9,28 @@ use num_complex::Complex;
 
 use crate::Scalar;
 
-/// The type of an element, as DLPack describes it: a type code, a width in bits, and a number of
-/// lanes.
+/// The type of an element, as DLPack describes it: type code, width in bits, and number of lanes.
 ///
-/// Types that this crate does not know are carried along but never read.
+/// A tensor may have an element type that this crate does not know. This crate passes such a tensor
+/// on, but neither reads nor copies its elements.
+///
+/// ```
+/// use dlbridge::{DType, Tensor};
+///
+/// let tensor = Tensor::zeros::<half::bf16>([2])?;
+/// assert_eq!(tensor.dtype(), DType::BF16);
+/// assert_eq!(DType::BF16.to_string(), "bfloat16"); // the names are those of NumPy and PyTorch
+/// let float4 = DType { code: 17, bits: 4, lanes: 2 }; // kDLFloat4_e2m1fn is 17
+/// assert_eq!(float4.to_string(), "float4_e2m1fnx2");
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DType {
-    /// Type code: a `DLDataTypeCode` of DLPack.
+    /// The type code, as a number of DLPack's enum `DLDataTypeCode`.
     pub code: u8,
-    /// Width of one number in bits; a complex number counts whole.
+    /// The width of one number in bits. For a complex number, both parts together.
     pub bits: u8,
-    /// Numbers per element: 1 except in vector types.
+    /// The number of numbers in one element: 1 except for vector types.
     pub lanes: u16,
 }
 
@@ -32,7 +43,7 @@ const COMPLEX: u8 = 5;
 const BOOL: u8 = 6;
 const BCOMPLEX: u8 = 18;
 
-/// Types from DLPack's type code 7 on: their names and the only width that they may have.
+/// The types with DLPack's type codes 7 to 17: name, and the only width (bits) that DLPack allows.
 const NARROW_FLOATS: [(&str, u8); 11] = [
     ("float8_e3m4", 8),
     ("float8_e4m3", 8),
@@ -84,17 +95,40 @@ impl DType {
     /// `isize`.
     const ISIZE: Self = Self::scalar(INT, isize::BITS as u8);
 
-    /// A type of one lane.
+    /// Returns the type with this type code, this width in bits, and one lane.
+    ///
+    /// ```
+    /// use dlbridge::DType;
+    ///
+    /// assert_eq!(DType::scalar(2, 32), DType::F32); // kDLFloat is 2
+    /// assert_eq!(DType::scalar(10, 8).to_string(), "float8_e4m3fn");
+    /// ```
     pub const fn scalar(code: u8, bits: u8) -> Self {
         Self { code, bits, lanes: 1 }
     }
 
-    /// Bits of one element, all lanes together.
+    /// Returns the size of one element in bits: the width times the number of lanes.
+    ///
+    /// ```
+    /// use dlbridge::DType;
+    ///
+    /// assert_eq!(DType::C64.element_bits(), 64);
+    /// assert_eq!(DType { lanes: 4, ..DType::F32 }.element_bits(), 128);
+    /// ```
     pub const fn element_bits(self) -> u32 {
         self.bits as u32 * self.lanes as u32
     }
 
-    /// Bytes of one element, or `None` for elements that do not fill whole bytes.
+    /// Returns the size of one element in bytes.
+    ///
+    /// The result is `None` if the size is not a positive multiple of 8 bits.
+    ///
+    /// ```
+    /// use dlbridge::DType;
+    ///
+    /// assert_eq!(DType::F64.itemsize(), Some(8));
+    /// assert_eq!(DType::scalar(17, 4).itemsize(), None); // two float4_e2m1fn share a byte
+    /// ```
     pub const fn itemsize(self) -> Option<usize> {
         match self.element_bits() {
             0 => None,
@@ -103,8 +137,16 @@ impl DType {
         }
     }
 
-    /// Whether DLPack 1.3, or what follows it, defines this type; others are carried but never read
-    /// or copied.
+    /// Returns true if DLPack defines this type, in version 1.3 or in its development since.
+    ///
+    /// This crate copies elements of these types only.
+    ///
+    /// ```
+    /// use dlbridge::DType;
+    ///
+    /// assert!(DType::F16.is_known());
+    /// assert!(!DType::scalar(2, 24).is_known()); // no float has 24 bits
+    /// ```
     pub const fn is_known(self) -> bool {
         let width_fits = match self.code {
             INT | UINT => matches!(self.bits, 1..=64),
@@ -121,7 +163,7 @@ impl DType {
         width_fits && self.lanes > 0 && self.code != OPAQUE
     }
 
-    /// Whether this is a narrow float of a width that DLPack forbids consumers to accept.
+    /// Returns true for a narrow float of a width that DLPack forbids consumers to accept.
     #[inline]
     pub(crate) const fn has_wrong_width(self) -> bool {
         match self.narrow_float() {
@@ -140,7 +182,7 @@ impl DType {
 }
 
 impl fmt::Display for DType {
-    /// The name that NumPy and PyTorch use where they have one.
+    /// Writes the name that NumPy and PyTorch use if they have one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, bits, lanes } = *self;
         match code {
@@ -172,15 +214,19 @@ mod sealed {
 
 /// A Rust type that a tensor can hold.
 ///
-/// Implemented for `u8` to `u64`, `i8` to `i64`, `usize`, `isize`, `half::f16`, `half::bf16`,
-/// `f32`, `f64`, `bool`, `Complex<f32>` and `Complex<f64>`, and closed: unsafe code of this crate
-/// relies on [`DTYPE`](Self::DTYPE) having the size of `Self`, and on every bit pattern being valid
-/// for every type except `bool`, whose bytes are checked before a `bool` is made of them.
+/// The trait is implemented for `u8` to `u64`, `i8` to `i64`, `usize`, `isize`, `half::f16`,
+/// `half::bf16`, `f32`, `f64`, `bool`, `Complex<f32>` and `Complex<f64>`. Other crates cannot
+/// implement it. Unsafe code of this crate relies on two facts: [`DTYPE`](Self::DTYPE) has the size
+/// of `Self`, and every bit pattern is valid for every type except `bool`. The bytes of a `bool`
+/// buffer are checked before this crate reads them as `bool`.
 ///
-/// Two Rust types may have one element type: on 64-bit machines `usize` is `uint64`, as `u64` is,
-/// and `isize` is `int64` (on 32-bit machines `uint32` and `int32`). Views and copies are of
-/// whichever of the two is asked for. The original container is given back as what it began as: a
-/// tensor of a `Vec<usize>` refuses `into_vec::<u64>()`, and `to_vec::<u64>()` copies it.
+/// Two Rust types may have the same `DTYPE`: on 64-bit machines `usize` and `u64` both have
+/// `uint64`, and `isize` and `i64` both have `int64`. (On 32-bit machines it is `uint32` and
+/// `int32`.) Views and copies may have either of the two types. [`Tensor::into_vec`] gives back
+/// only the type that the `Vec` had: for a tensor that was made from a `Vec<usize>`,
+/// `into_vec::<u64>()` is an error, and `to_vec::<u64>()` copies.
+///
+/// [`Tensor::into_vec`]: crate::Tensor::into_vec
 ///
 /// ```
 /// use dlbridge::{DType, Tensor};
@@ -194,7 +240,7 @@ mod sealed {
 pub trait Element:
     sealed::Sealed + Copy + Default + PartialEq + Into<Scalar> + fmt::Debug + Send + Sync + 'static
 {
-    /// How DLPack describes this type.
+    /// DLPack's description of this type.
     const DTYPE: DType;
 }
 

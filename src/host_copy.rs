@@ -1,26 +1,26 @@
-//! Copies and checks of the elements that a descriptor describes, on the host.
+//! Copies and checks of described elements on the host.
 //!
-//! The engine in `copy` knows pointers, layouts and item sizes only; this module says which
-//! elements it may be used for.
+//! The copy engine in `copy` knows only pointers, layouts and item sizes. This module checks which
+//! elements it can copy.
 
 use crate::buffer::{Buffer, advise_huge_pages};
 use crate::copy::{self, Memory, Strided};
 use crate::shared_buffer::SharedBuffer;
 use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Result};
 
-/// Refuses elements that no copy can move: those of types that DLPack does not define, and packed
-/// ones below a byte unless they are contiguous.
+/// Refuses elements that cannot be copied: those whose type DLPack does not define, and packed ones
+/// that are not contiguous.
 pub(crate) fn require_copyable(source: &Descriptor) -> Result<()> {
     let dtype = source.dtype();
     let whole = source.itemsize().is_some() || source.layout().is_contiguous();
     if dtype.is_known() && whole { Ok(()) } else { Err(unsupported(dtype)) }
 }
 
-/// The layout of a deep copy of these elements.
+/// Returns the layout of a deep copy of these elements.
 ///
 /// # Errors
 /// Those of [`require_copyable`] and [`Layout::cloned`]; [`Error::UnsupportedDType`] for packed
-/// elements below a byte whose copy would not be contiguous.
+/// elements whose copy would not be contiguous.
 pub(crate) fn layout_of_copy(source: &Descriptor, format: MemoryFormat) -> Result<Layout> {
     let layout = source.layout().cloned(format)?;
     require_copyable(source)?;
@@ -57,13 +57,15 @@ pub(crate) unsafe fn copy_elements(
         // SAFETY: the caller guarantees readable source elements, writable target elements, and
         // that the two share no byte.
         Some(itemsize) => unsafe { copy::strided(from, to, itemsize, memory) },
-        // SAFETY: packed elements are contiguous (`require_copyable`), so these are all their
-        // bytes.
+        // SAFETY: packed elements are contiguous on both sides: `require_copyable` checked the
+        // source, and the caller guarantees it of `layout`. So `nbytes` is the size of both. The
+        // caller guarantees that the source is readable, that the target is writable, and that they
+        // are disjoint.
         None => unsafe { data.copy_to_nonoverlapping(target, source.nbytes()) },
     }
 }
 
-/// Copies the elements into new memory, laid out as `format` says.
+/// Copies the elements into new memory, in the order that `format` names.
 ///
 /// # Errors
 /// [`Error::UnsupportedDevice`] for memory that is not on the host, those of [`layout_of_copy`],
@@ -77,11 +79,11 @@ pub(crate) unsafe fn deep_copy(source: &Descriptor, format: MemoryFormat) -> Res
         return Err(Error::UnsupportedDevice { device: source.device(), target: "host copies" });
     }
     let buffer = Buffer::uninit(source.nbytes())?;
-    // SAFETY: checked, and readable as the caller guarantees; the new buffer is large enough,
-    // because the clone of a layout with elements is dense.
+    // SAFETY: `layout_of_copy` called `require_copyable`, and the caller guarantees that the
+    // elements are readable. The new buffer has room for all elements of `layout`, which is dense.
     unsafe { copy_elements(source, buffer.as_ptr(), &layout, Memory::Fresh) };
     let descriptor = source.relocated(buffer.as_ptr(), layout);
-    // SAFETY: the buffer is new, and its elements were written just above.
+    // SAFETY: only `buffer` reaches its memory, and all elements were written just above.
     Ok(unsafe { SharedBuffer::copied(buffer, descriptor) })
 }
 
@@ -101,22 +103,23 @@ pub(crate) unsafe fn to_vec<T: Element>(source: &Descriptor) -> Result<Vec<T>> {
     vec.try_reserve_exact(layout.len()).map_err(|_| Error::OutOfMemory { bytes })?;
     let target = vec.as_mut_ptr().cast::<u8>();
     advise_huge_pages(target, bytes);
-    // SAFETY: readable as the caller guarantees, and of a known element type; the new memory has
-    // room for all elements.
+    // SAFETY: the caller guarantees that the elements are readable. The type of `T` can be copied,
+    // and the `Vec` has room for all elements of `layout`, which is contiguous.
     unsafe { copy_elements(source, target, &layout, Memory::Fresh) };
     if T::DTYPE == DType::BOOL {
-        // SAFETY: these bytes were just written, and no other code can reach them.
+        // SAFETY: these bytes were written just above, and only `vec` reaches them.
         if let Some(value) = unsafe { copy::find_invalid_bool(target, &layout) } {
             return Err(Error::InvalidBool { value });
         }
     }
-    // SAFETY: all elements were written, and bools were checked.
+    // SAFETY: `copy_elements` wrote all elements. Every bit pattern is a valid `T`, except for
+    // `bool`, whose bytes were checked just above.
     unsafe { vec.set_len(layout.len()) };
     Ok(vec)
 }
 
-/// Checks every element to be 0 or 1 if `T` is `bool`. Earlier checks are not remembered, because
-/// the bytes may have changed since.
+/// Checks that every byte is 0 or 1, if `T` is `bool`. The result of a check is not kept, because
+/// the bytes may change later.
 ///
 /// # Errors
 /// [`Error::InvalidBool`].
@@ -127,7 +130,7 @@ pub(crate) unsafe fn check_bools<T: Element>(source: &Descriptor) -> Result<()> 
     if T::DTYPE != DType::BOOL {
         return Ok(());
     }
-    // SAFETY: the caller guarantees readable elements; bools take a byte each.
+    // SAFETY: the caller guarantees readable elements of type `bool`, which take a byte each.
     match unsafe { copy::find_invalid_bool(source.data_ptr().cast(), source.layout()) } {
         None => Ok(()),
         Some(value) => Err(Error::InvalidBool { value }),

@@ -1,9 +1,9 @@
-//! One tensor buffer, many runtimes, no copies unless you ask.
+//! Moves tensors between libraries without copying their elements.
 //!
-//! dlbridge moves strided buffers between [`ndarray`](::ndarray) arrays, libtorch tensors
-//! ([`tch`](https://docs.rs/tch)) and anything that speaks
-//! [DLPack](https://dmlc.github.io/dlpack/latest/). Ownership decides who may read, who may write
-//! and who frees; copies happen only where a name says so.
+//! dlbridge exchanges strided buffers between [`ndarray`](::ndarray) arrays, libtorch tensors
+//! ([`tch`](https://docs.rs/tch)) and every library that supports
+//! [DLPack](https://dmlc.github.io/dlpack/latest/). Ownership decides who may read and write a
+//! buffer, and who releases it. A method copies elements only if its name says so.
 //!
 //! ```
 //! use dlbridge::{ArrayExt, NdArray, Tensor};
@@ -18,144 +18,154 @@
 //! matrix.get_mut()?[[0, 0]] = 5.0;                  // the only handle may write
 //!
 //! let copy = matrix.to_tensor()?;                   // `to_` copies
-//! let array = matrix.into_array()?;                 // the array it began as
+//! let array = matrix.into_array()?;                 // the array from above
 //! assert_eq!(array.as_ptr(), address);
 //! assert_eq!(copy.to_list()?.to_string(), "[[5.0, 2.0], [3.0, 4.0]]");
 //! # Ok::<(), dlbridge::Error>(())
 //! ```
 //!
-//! With the feature `torch`, `array.into_torch()?` and `tensor.into_ndarray::<f32, Ix2>()?` do the
-//! same for libtorch tensors, and `tensor.as_ndarray_mut::<f32, Ix2>()?` sees a tensor as an array
-//! without giving it up. `examples/tour.rs` goes through everything that a Python user knows from
-//! NumPy and PyTorch.
+//! With the feature `torch`, `array.into_torch()?` moves an array into a libtorch tensor, and
+//! `tensor.into_ndarray::<f32, Ix2>()?` moves a libtorch tensor into an array.
+//! `tensor.as_ndarray_mut::<f32, Ix2>()?` borrows a libtorch tensor as an array.
+//! `examples/tour.rs` shows the counterparts of the methods that Python users know from NumPy and
+//! PyTorch.
 //!
-//! # The verb says the cost
+//! # The method prefix says what is copied
 //!
-//! | verb | meaning | data copied | on failure |
+//! | method | what it does | elements copied | if it fails |
 //! |---|---|---|---|
 //! | `into_x(self)` | moves the buffer | never | the source comes back inside [`Rejected`] |
-//! | `as_x(&self)`, `as_x_mut(&mut self)` | borrows | never | error |
-//! | `share_x(&self)` | one more owner of the same memory | never | error |
-//! | `to_x(&self)` | deep copy into another type or onto another device | always | error |
-//! | `deep_clone(&self)` | deep copy into the same type: torch's `clone` | always | error |
-//! | `into_device(self)`, `cpu`, `cuda`, `pin` | returned unchanged if already there, else one copy | only then | the source comes back |
-//! | `lend_x(&mut self, closure)` | moves in for the closure, and back | never, unless a clone escapes | error |
+//! | `as_x(&self)`, `as_x_mut(&mut self)` | borrows the buffer | never | error |
+//! | `share_x(&self)` | makes one more owner of the same memory | never | error |
+//! | `to_x(&self)` | makes a deep copy, in another type or on another device | always | error |
+//! | `deep_clone(&self)` | makes a deep copy in the same type, as torch's `clone` does | always | error |
+//! | `into_device(self)`, `cpu`, `cuda`, `pin` | returns the tensor unchanged if it is there already, and otherwise a copy | unless it is there already | the source comes back inside [`Rejected`] |
+//! | `lend_x(&mut self, closure)` | moves the buffer for the duration of the closure | only if the closure keeps a handle | error |
 //!
-//! There is no other copy, cast or device move. Owning handles are not `Clone`. A name ending in
-//! `_unchecked` is `unsafe`: the caller guarantees what cannot be checked.
+//! Three further methods copy: [`Tensor::from_slice`], [`Tensor::copy_into`] and, if there is
+//! another handle, `NdArray::make_mut`. No method converts elements to another type. Owning handles
+//! are not `Clone`. A method whose name ends in `_unchecked` is `unsafe`: its caller guarantees
+//! what this crate cannot check.
 //!
-//! # Who owns what
+//! # Ownership
 //!
 //! ```text
-//!  Vec · Array · tch::Tensor · DLManagedTensor* · C callback        the owner: dropped exactly once
-//!         └──► storage (shared: owner + Access) ◄── Tensor = storage + address + layout + type + device
-//!                                               ◄── Tensor (share) · NdArray · Exported
+//!  Vec · Array · tch::Tensor · DLManagedTensor* · C callback     the owner: dropped exactly once
+//!         └──► storage (owner + Access) ◄── Tensor = storage + address + layout + dtype + device
+//!                                       ◄── Tensor (share) · NdArray · Exported
 //! ```
 //!
-//! [`Access`] says what is known about other ways to reach the memory. `Exclusive` memory may be
-//! written through its only handle, `ReadOnly` memory is not written at all, and `Aliased` memory,
-//! which code outside this crate may hold, is written only through `unsafe` functions.
+//! [`Access`] says who can reach the memory. `Exclusive` memory is written only through its only
+//! handle. `ReadOnly` memory is never written. `Aliased` memory can be reached by code outside this
+//! crate, and only `unsafe` functions of this crate write it.
 //!
 //! # Guarantees
 //!
-//! * An owner is dropped once: after success, refusal, panic, on any thread. (An owner that panics
-//!   while it is dropped by Rust code unwinds as usual; in a C or C++ deleter the panic ends.)
-//! * Safe code gets a writable view, or hands memory to a side that writes, only through the only
-//!   handle to memory that is proved to be reachable in no other way.
-//! * A view's lifetime is tied to its handle; a handle keeps the memory.
+//! * An owner is dropped exactly once, on any thread: after success, after an error, and after a
+//!   panic.
+//! * Safe code may write memory, or move it to a library that writes it, only if it has the only
+//!   handle, and if nothing else can reach the memory.
+//! * A view cannot outlive the handle that it borrows from. A handle keeps the memory.
 //! * Bytes are always checked to be 0 or 1 before they are read as Rust `bool`.
-//! * Descriptions from outside are checked before anything is read: bad input is an [`Error`] that
-//!   names field and value, never a panic.
-//! * No panic crosses into C: an owner that panics in a deleter is contained.
-//! * libtorch never sees what makes it abort (negative strides, sizes beyond the address space).
-//! * A libtorch tensor is taken only if all its dispatch keys are those of ordinary CPU and CUDA
-//!   tensors, and its elements lie within a storage that has memory. The error for any other tensor
-//!   names the key or the layout.
+//! * Descriptions from other libraries are checked before any element is read. For bad input the
+//!   result is an [`Error`] that names the field and its value, never a panic.
+//! * No panic passes into C or C++ code. If an owner panics in a deleter, the deleter contains the
+//!   panic. If an owner panics while Rust code drops it, the panic unwinds as usual.
+//! * libtorch never gets an input that makes it abort: negative strides, or sizes that exceed the
+//!   address space.
+//! * A libtorch tensor is accepted only if all its dispatch keys are those of ordinary CPU and CUDA
+//!   tensors, and if its elements lie within a storage that has memory. The error for any other
+//!   tensor names the key or the layout.
 //!
 //! # Limits
 //!
 //! * A DLPack struct's pointer and bounds cannot be validated, so importing one is `unsafe`.
-//! * A consumer may ignore `READ_ONLY`; libtorch does, so it is never given read-only memory.
-//! * `tch::Tensor` is `Send` and cheaply cloned through `&self`, so safe code can race libtorch
-//!   against itself; methods that take such a tensor by reference (`to_…`, `share_dlpack`) read
-//!   what they find and take part in the race.
-//! * libtorch moves a storage to other memory when one of its tensors is resized beyond it
-//!   (`resize_`), takes over another storage (`set_source_tensor_`, `set_data`), or when a lazy
-//!   clone is written. No safe view is affected: it borrows the only tensor of its storage. The
-//!   methods `as_ndarray_unchecked`, `into_tensor_unchecked` and `share_torch_unchecked` have it in
-//!   their contracts, and cannot detect it. A struct from `share_dlpack` keeps the memory that it
-//!   names, and no longer sees what the tensor writes. A tensor from `into_torch` leaves the memory
-//!   of the array, which is released.
+//! * A consumer may ignore the flag `READ_ONLY`. libtorch does, so this crate never gives read-only
+//!   memory to libtorch.
+//! * `tch::Tensor` is `Send`, and `shallow_clone` makes a second handle through `&self`. Safe code
+//!   can thus let two threads write and read the same libtorch tensor at the same time. Methods
+//!   that take a libtorch tensor by reference (`to_…`, `share_dlpack`) then take part in the race.
+//! * libtorch moves a tensor to other memory when `resize_` enlarges it, when `set_source_tensor_`
+//!   or `set_data` gives it another storage, and when a lazy clone is written. Safe views are not
+//!   affected, because each borrows the only tensor of its storage. The methods
+//!   `as_ndarray_unchecked`, `into_tensor_unchecked` and `share_torch_unchecked` cannot detect such
+//!   a move: their callers must exclude it. A struct from `share_dlpack` keeps the memory that it
+//!   names, and later writes to the moved tensor do not reach that memory. If a tensor from
+//!   `into_torch` is moved, the memory of the array is released.
 //! * Memory that libtorch allocated and never wrote (`Tensor::empty`) reads as arbitrary numbers.
-//! * A thread whose rayon pool has ended (in the pool's `exit_handler`, or because it was made with
-//!   `use_current_thread` and dropped) copies alone, but offers helpers to that pool all the same:
-//!   a rayon that was built with debug assertions ends the process there, as on any `rayon::spawn`.
-//! * A large copy puts a buffer of 80 KiB on the stack of every thread that takes part, threads of
-//!   the caller's rayon pool included. Threads whose stack is too small for it end the process:
-//!   a `ThreadPoolBuilder::stack_size` of 1 MiB is enough.
-//! * A buffer that another library wrapped in a DLPack struct of its own and gave back is wrapped
-//!   once more, and so is one whose struct was changed in between.
-//! * An owner that panics while it is dropped during another panic ends the process, as in all
-//!   Rust.
+//! * A thread copies alone if its rayon pool has ended: in the pool's `exit_handler`, or after a
+//!   pool that was made with `use_current_thread` was dropped. The copy still offers work to that
+//!   pool. A rayon that was built with debug assertions then aborts the process, as it does for
+//!   every `rayon::spawn` on that thread.
+//! * A large copy uses 80 KiB of stack on every thread that takes part, including threads of the
+//!   caller's rayon pool. A thread with a smaller stack aborts the process. A
+//!   `ThreadPoolBuilder::stack_size` of 1 MiB is enough.
+//! * A struct of this crate is unwrapped when it comes back. If another library wrapped the buffer
+//!   in a struct of its own, or if the struct was changed, the buffer is wrapped once more.
+//! * If an owner panics while it is dropped during another panic, Rust aborts the process.
 //!
 //! # Copies
 //!
-//! Every deep copy, whatever the two layouts, goes through one engine: dimensions are sorted and
-//! coalesced, units of 1 to 16 bytes are transposed in registers, and large targets are put
-//! together in a near cache and written in whole lines past the others. It reads and writes
-//! elements only, never the gaps between them. Figures are in `docs/benchmarks`.
+//! One copy engine makes all deep copies, for every pair of layouts. It sorts the dimensions by
+//! stride and merges those that can be stepped through as one. It transposes elements of 1 to 16
+//! bytes in registers. For large targets, it collects the elements in a buffer that fits the core's
+//! own cache, and writes that buffer to memory with non-temporal stores, in whole cache lines. It
+//! reads and writes only elements, never the gaps between them. `docs/benchmarks` has measurements.
 //!
-//! With the feature `parallel`, threads of the rayon pool that the caller is in, or of the global
-//! pool, help with copies from 1 MiB on. The caller's thread copies, too. It runs no other job
-//! meanwhile, and waits only for threads that are copying, so it may hold any lock. The child of a
-//! fork copies alone.
+//! With the feature `parallel`, copies of at least 1 MiB use several threads: those of the rayon
+//! pool that the caller is in, or of the global pool. The caller's thread takes part. It runs no
+//! other job meanwhile, and waits only for threads that are copying, so the caller may hold any
+//! lock. In the child process of a fork, the caller's thread copies alone.
 //!
 //! # CUDA
 //!
-//! With the feature `cuda`, [`Tensor::to_device`] and similar methods copy between the host and the
-//! devices of a CUDA driver, which is looked for when it is first needed. Host code never reads
-//! device memory: it gets [`Error::NotOnCpu`], which names [`Tensor::cpu`].
+//! With the feature `cuda`, [`Tensor::to_device`] and similar methods copy between the host and
+//! CUDA devices. The CUDA driver is loaded when it is first needed. Host code never reads device
+//! memory. If it tries, the result is [`Error::NotOnCpu`], which names [`Tensor::cpu`].
 //!
-//! * Work on device memory is put on a stream, and the order of streams is kept: a copy comes after
-//!   what was put on the memory's streams before, what arrives on the host is there when the call
-//!   returns, and what arrives on a device is there in the order of the copy's stream, which is the
-//!   legacy default one unless a method whose name ends in `_on` is given another.
-//! * A DLPack export is ready on the legacy default stream; one of a handle that is `with_stream` a
-//!   stream is ready on that. When the use ends, the device waits for what is on the stream by then
-//!   before it uses the memory for something else; the host waits for nothing. Memory that came in
-//!   counts as filled in the order of the legacy default stream (`wait_stream` names another), and
-//!   is released in that order.
-//! * Memory comes from the default pool of the driver's stream-ordered allocator, in the device's
-//!   primary context, which libtorch and the CUDA runtime use too. The thread's current device
-//!   stays what it is.
-//! * What crosses the bus crosses once: gaps are left out and broadcast elements sent one time,
-//!   because a side that has them is packed first. Pageable memory goes through a pair of
-//!   page-locked buffers that is kept; page-locked memory ([`Tensor::pin`]) directly, and with
-//!   `start_to_device` while the host does other things.
-//! * A stream on which a CUDA graph is being captured is refused. While a blocking stream captures,
-//!   the driver refuses the legacy default stream.
+//! * All work on device memory is put on a CUDA stream. A copy starts after the earlier work on the
+//!   streams of its memory. A copy to the host is complete when the method returns. A copy to a
+//!   device is complete in the order of the copy's stream. That is the legacy default stream, or
+//!   the stream that was passed to a method whose name ends in `_on`.
+//! * The elements of a DLPack export are ready on the legacy default stream. If the handle was
+//!   given a stream with `with_stream`, they are ready on that stream. When the export is released,
+//!   the device, not the host, waits for the work that is then on the stream, before it uses the
+//!   memory again. Imported memory counts as written on the legacy default stream; `wait_stream`
+//!   names another one. Imported memory is released in the order of the legacy default stream.
+//! * Device memory comes from the default pool of the driver's stream-ordered allocator, in the
+//!   device's primary context, which libtorch and the CUDA runtime use, too. The calling thread's
+//!   current device stays unchanged.
+//! * Every element is sent over the bus once: memory with gaps or with broadcast elements is packed
+//!   on its own side first, so that neither gaps nor repeated elements are sent. Pageable host
+//!   memory is copied through two page-locked buffers, which this crate keeps. Page-locked memory
+//!   ([`Tensor::pin`]) is copied directly, and `start_to_device` copies it while the host does
+//!   other work.
+//! * A stream on which a CUDA graph is being captured is an error. While a blocking stream
+//!   captures, the driver refuses work on the legacy default stream.
 //! * A stream that other code made must live until the memory that was made or used on it is
 //!   released.
 //!
 //! # Features
 //!
-//! * `cuda`: the above, through cudarc. Needs nothing at build time; at run time a driver of CUDA
-//!   11.2 or newer. (In the packages for C and Python it is on.)
+//! * `cuda`: copies to, from and between CUDA devices, through cudarc. It needs nothing at build
+//!   time, and a driver of CUDA 11.2 or newer at run time. The packages for C and Python have this
+//!   feature.
 //! * `ndarray` (on by default): conversions to and from ndarray 0.17.
 //! * `parallel` (on by default): large copies use several threads, through rayon.
-//! * `torch`: conversions to and from libtorch 2.11 to 2.13 through tch 0.24 to 0.26. Needs
-//!   libtorch and a C++20 compiler at build time. Programs that use CUDA through tch link
-//!   libtorch's part for it, which linkers leave out because nothing calls it by name:
-//!   `-Wl,--no-as-needed,-ltorch_cuda`.
+//! * `torch`: conversions to and from libtorch 2.11 to 2.13, through tch 0.24 to 0.26. It needs
+//!   libtorch and a C++20 compiler at build time. A program that uses CUDA through tch must link
+//!   `libtorch_cuda`. Linkers omit that library by default, because no symbol of it is used:
+//!   pass `-Wl,--no-as-needed,-ltorch_cuda`.
 //!
 //! # C and C++
 //!
-//! The package `dlbridge-capi` beside this crate is its C ABI: `dlbridge.h`, `dlbridge.hpp` and
-//! `dlbridge/torch.hpp` in `include/`. [`Error::status`] is what its functions return.
+//! The package `dlbridge-capi` is the C ABI of this crate: `dlbridge.h`, `dlbridge.hpp` and
+//! `dlbridge/torch.hpp` in `include/`. Its functions return the number that [`Error::status`]
+//! gives.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Refusals give the source back, and a tensor's layout is stored inline.
+// `Rejected` contains the source, and a tensor contains its layout.
 #![allow(clippy::result_large_err)]
 
 mod contain_panic;
@@ -187,13 +197,13 @@ mod cuda;
 mod descriptor;
 #[expect(unsafe_code, reason = "publishes an address between threads")]
 mod device_state;
-#[expect(unsafe_code, reason = "consumes and hands out raw DLPack structs")]
+#[expect(unsafe_code, reason = "consumes and gives out raw DLPack structs")]
 mod dlpack;
 #[expect(unsafe_code, reason = "reads and writes described memory")]
 mod host_copy;
-#[expect(unsafe_code, reason = "shares a value between threads that no shared reference reaches")]
+#[expect(unsafe_code, reason = "makes a value `Sync` that no shared reference gives access to")]
 mod rejected;
-#[expect(unsafe_code, reason = "its constructors say what is true of memory")]
+#[expect(unsafe_code, reason = "its constructors rely on facts about memory")]
 mod shared_buffer;
 #[expect(unsafe_code, reason = "shares owners between threads and with C++")]
 mod storage;

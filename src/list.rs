@@ -1,4 +1,4 @@
-//! Elements as nested lists of ordinary values: what Python's `tolist` gives.
+//! Elements as nested lists of values, as Python's `tolist` gives them.
 
 #![forbid(unsafe_code)]
 
@@ -6,9 +6,9 @@ use std::fmt;
 
 use crate::{Error, Layout, Result, Scalar};
 
-/// The elements of a tensor as nested lists; one of rank 0 is a single [`Scalar`].
+/// The elements of a tensor as nested lists. A tensor of rank 0 is a single [`Scalar`].
 ///
-/// Shows itself as Python shows a list:
+/// `Display` writes it as Python writes a list:
 ///
 /// ```
 /// use dlbridge::{List, Scalar, Tensor};
@@ -20,17 +20,17 @@ use crate::{Error, Layout, Result, Scalar};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum List {
-    /// An element.
+    /// The value of one element.
     Scalar(Scalar),
-    /// The slices along one dimension.
+    /// One entry for each index of one dimension.
     Items(Vec<List>),
 }
 
-/// Lists nest at most this deep, as NumPy's do.
+/// The highest rank that can become nested lists; NumPy has the same limit.
 const MAX_DEPTH: usize = 64;
 
 impl List {
-    /// Nests elements in row-major order by shape.
+    /// Nests elements, which come in row-major order, by shape.
     pub(crate) fn nest<T: Into<Scalar>>(
         layout: &Layout,
         elements: impl Iterator<Item = T>,
@@ -39,7 +39,8 @@ impl List {
             let (found, limit) = (layout.ndim(), MAX_DEPTH);
             return Err(Error::TooManyDimensions { found, limit, target: "nested lists" });
         }
-        // Every list finds its own room; this is to fail before the first does, not after the last.
+        // Every list allocates for itself. This reserves the sum first, so that a lack of memory is
+        // noticed before the first list is made.
         let mut slices = 1_usize;
         let lists = layout.shape().iter().fold(1_usize, |lists, &size| {
             slices = slices.saturating_mul(usize::try_from(size).unwrap_or(usize::MAX));

@@ -1,14 +1,23 @@
-//! A refused move: what was to be moved comes back together with the reason.
+//! The error of a method that consumes its argument: the argument, and the reason.
 
 use std::fmt;
 
 use crate::Error;
 
-/// The error of a method that consumes its argument: why it failed, and the argument itself.
+/// The error of a method that consumes its argument: the reason, and the argument itself.
 ///
-/// `?` in a function that returns [`Error`], or an error type that is `From<Error>` or
-/// `From<Rejected<V>>`, drops the value and keeps the error. `Rejected` is `Send` and `Sync` for
-/// every value that is `Send`, so `?` into `anyhow::Error` works too.
+/// `Display` writes the reason, with all its values; the argument is not shown. `Rejected<V>` is
+/// `Send` if `V` is. It is `Sync` for every `V`, because no method gives access to the argument
+/// through `&Rejected<V>`. An argument is therefore never used by two threads at the same time.
+///
+/// What `?` does depends on the error type of the function:
+///
+/// | error type | what `?` does |
+/// |---|---|
+/// | [`Error`] | keeps the reason, drops the argument |
+/// | `Box<dyn std::error::Error + Send + Sync>` | keeps both; `downcast` gives the `Rejected<V>` back |
+/// | `anyhow::Error` | keeps both; `downcast` gives the `Rejected<V>` back |
+/// | an enum of your own | does not compile before you add the `impl` that is shown below |
 ///
 /// ```
 /// use dlbridge::{Error, Tensor};
@@ -18,15 +27,17 @@ use crate::Error;
 /// assert_eq!(rejected.into_value().len(), 5); // the Vec is not lost
 /// ```
 ///
-/// With an error type of your own, written with `thiserror`, one more variant keeps `?` working:
+/// An error enum that is written with `thiserror` needs one `impl` beside its `#[from]`. It covers
+/// the arguments of all methods:
 ///
 /// ```
 /// #[derive(Debug, thiserror::Error)]
 /// enum ModelError {
 ///     #[error(transparent)]
-///     Exchange(#[from] dlbridge::Error),
+///     Exchange(#[from] dlbridge::Error), // for methods that borrow their argument
 /// }
 ///
+/// // For methods that consume their argument. It drops the argument.
 /// impl<V> From<dlbridge::Rejected<V>> for ModelError {
 ///     fn from(rejected: dlbridge::Rejected<V>) -> Self {
 ///         Self::Exchange(rejected.into_error())
@@ -43,11 +54,12 @@ pub struct Rejected<V> {
     error: Error,
 }
 
-/// A value that no shared reference reaches.
+/// A value that cannot be reached through a shared reference.
 struct Unshared<V>(V);
 
-// SAFETY: the field is private to this module, whose methods move the value out and never borrow it
-// from a `&Unshared`. So threads that share an `Unshared` cannot use the value at the same time.
+// SAFETY: `Sync` requires that threads which share a `&Unshared<V>` cannot race. The field is
+// private to this module, and no function of this module reads it through a shared reference: only
+// methods that take `self` by value reach it. A shared reference thus gives no access to the value.
 unsafe impl<V> Sync for Unshared<V> {}
 
 impl<V> Rejected<V> {
@@ -55,22 +67,52 @@ impl<V> Rejected<V> {
         Self { value: Unshared(value), error }
     }
 
-    /// Why the value was not moved.
+    /// Returns the reason why the argument was not moved.
+    ///
+    /// ```
+    /// use dlbridge::{Error, Tensor};
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let rejected = tensor.into_vec::<f64>().unwrap_err();
+    /// assert!(matches!(rejected.error(), Error::DTypeMismatch { .. }));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn error(&self) -> &Error {
         &self.error
     }
 
-    /// Gives back why the value was not moved, and drops the value.
+    /// Gives the reason, and drops the argument.
+    ///
+    /// ```
+    /// use dlbridge::{Error, Tensor};
+    ///
+    /// fn counts(tensor: Tensor) -> Result<Vec<i64>, Error> {
+    ///     tensor.into_vec().map_err(|rejected| rejected.into_error()) // `?` does the same
+    /// }
+    /// assert!(counts(Tensor::zeros::<f32>([2])?).is_err());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn into_error(self) -> Error {
         self.error
     }
 
-    /// Gives back what was to be moved: the same elements in the same memory.
+    /// Gives the argument back. Its elements are the same, in the same memory.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1_u8, 2, 3], [3])?;
+    /// let other = tensor.share();
+    /// let rejected = tensor.into_vec::<u8>().unwrap_err(); // another handle holds the memory
+    /// drop(other);
+    /// assert_eq!(rejected.into_value().into_vec::<u8>()?, [1, 2, 3]); // the second attempt
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn into_value(self) -> V {
         self.value.0
     }
 
-    /// Gives back what was to be moved, and why it was not.
+    /// Gives both: the argument and the reason.
     ///
     /// ```
     /// let rejected = dlbridge::Tensor::from_vec(vec![1_u8; 5], [2, 3]).unwrap_err();
@@ -82,7 +124,7 @@ impl<V> Rejected<V> {
         (self.value.0, self.error)
     }
 
-    /// The same refusal around another form of the value.
+    /// Replaces the argument by `wrap` of it, and keeps the reason.
     #[cfg(feature = "ndarray")]
     pub(crate) fn map<R>(self, wrap: impl FnOnce(V) -> R) -> Rejected<R> {
         Rejected::new(wrap(self.value.0), self.error)

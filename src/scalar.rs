@@ -6,7 +6,15 @@ use std::fmt;
 
 use num_complex::Complex;
 
-/// One element, whatever its type: the value that Python would show.
+/// The value of one element of any type, as Python would show it.
+///
+/// ```
+/// use dlbridge::Scalar;
+///
+/// assert_eq!(Scalar::from(7_u8), Scalar::UInt(7)); // narrow types are widened exactly
+/// assert_eq!(Scalar::from(true).to_string(), "True");
+/// assert_eq!(Scalar::from(1e16).to_string(), "1e+16");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scalar {
     /// A boolean.
@@ -15,9 +23,9 @@ pub enum Scalar {
     Int(i64),
     /// An unsigned integer.
     UInt(u64),
-    /// Any real floating-point number; narrow ones are widened exactly.
+    /// A real floating-point number of any width.
     Float(f64),
-    /// Any complex number.
+    /// A complex number of any width.
     Complex(Complex<f64>),
 }
 
@@ -38,7 +46,7 @@ scalars! {
     Float(f64): half::f16, half::bf16, f32, f64;
 }
 
-// The standard library has no such `From`: it allows for machines of more than 64 bits.
+// The standard library has no `From<usize>` for `u64`, because `usize` may have more than 64 bits.
 const _: () = assert!(usize::BITS <= u64::BITS);
 
 impl From<usize> for Scalar {
@@ -73,7 +81,7 @@ impl fmt::Display for Scalar {
             Self::UInt(value) => value.fmt(f),
             Self::Float(value) => write_float(f, value, true),
             Self::Complex(Complex { re, im }) => {
-                // Python leaves out a real part of +0 and then the parentheses too.
+                // Python omits a real part of +0, and the parentheses with it.
                 let imaginary_only = re == 0.0 && re.is_sign_positive();
                 if !imaginary_only {
                     f.write_str("(")?;
@@ -89,7 +97,7 @@ impl fmt::Display for Scalar {
     }
 }
 
-/// The shortest digits that read back as the same number, spelled as Python spells them.
+/// Writes the shortest digits that read back as the same number, in Python's form.
 fn write_float(f: &mut fmt::Formatter<'_>, value: f64, point: bool) -> fmt::Result {
     if value.is_nan() {
         return f.write_str("nan");

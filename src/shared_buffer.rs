@@ -4,9 +4,9 @@
 //! byte from the lowest to the highest element, the bytes between the elements included.
 //!
 //! Invariant of a [`SharedBuffer`]: as long as its storage lives, the bytes of the buffer are
-//! initialised and valid for reads, and for writes if the storage's state says so; what the state
-//! says of the memory is true of all of them. Constructors are `unsafe`, because only their callers
-//! can know this; what is derived from a buffer keeps it.
+//! initialised and valid for reads, and for writes if the storage's state allows them. The state is
+//! true of all of these bytes. The constructors are `unsafe`, because only their callers can
+//! guarantee this. The methods keep the invariant.
 
 use crate::storage::{Storage, StorageOwner, StorageState};
 use crate::{Descriptor, Layout};
@@ -27,7 +27,7 @@ impl SharedBuffer {
         Self { storage, descriptor }
     }
 
-    /// Memory that only `owner` reaches.
+    /// Makes a buffer of memory that only `owner` reaches.
     ///
     /// # Safety
     /// * `owner` keeps the bytes of the buffer initialised and valid for reads and writes, and
@@ -38,18 +38,18 @@ impl SharedBuffer {
         Self { storage: unsafe { Storage::exclusive(owner) }, descriptor }
     }
 
-    /// Memory that this crate allocated just now for a copy, all of whose elements were written or
-    /// will be before the buffer is given out.
+    /// Makes a buffer of memory that this crate allocated for a copy.
     ///
     /// # Safety
-    /// * As for [`exclusive`](Self::exclusive).
+    /// * As for [`exclusive`](Self::exclusive), except that the elements may be written later,
+    ///   before other code gets the buffer.
     #[inline]
     pub(crate) unsafe fn copied(owner: impl StorageOwner, descriptor: Descriptor) -> Self {
         // SAFETY: the caller guarantees that only `owner` reaches the memory.
         Self { storage: unsafe { Storage::copied(owner) }, descriptor }
     }
 
-    /// Memory that code outside this crate may reach.
+    /// Makes a buffer of memory that code outside this crate may reach.
     ///
     /// # Safety
     /// * `owner` keeps the bytes of the buffer initialised and valid for reads, and for writes if
@@ -63,7 +63,7 @@ impl SharedBuffer {
         Self { storage: Storage::aliased(owner, writable), descriptor }
     }
 
-    /// Another reference to the same memory.
+    /// Makes another reference to the same memory.
     #[inline]
     pub(crate) fn share(&self) -> Self {
         Self { storage: self.storage.share(), descriptor: self.descriptor.clone() }
@@ -94,7 +94,7 @@ impl SharedBuffer {
         self.storage.state()
     }
 
-    /// Whether this is the only reference to memory that nothing else reaches.
+    /// Returns true if this is the only reference to memory that nothing else reaches.
     #[inline]
     pub(crate) fn is_exclusive(&mut self) -> bool {
         self.state() == StorageState::Exclusive && self.storage.is_unique()
@@ -111,7 +111,7 @@ impl SharedBuffer {
         self.storage
     }
 
-    /// The owner, if this is the only reference and the owner is of type `O`.
+    /// Gives the owner, if this is the only reference and the owner has the type `O`.
     #[cfg(feature = "ndarray")]
     #[inline]
     pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
@@ -122,8 +122,8 @@ impl SharedBuffer {
         }
     }
 
-    /// Forgets where the elements are: the result is on no device, so no one looks at them. For
-    /// host memory that a device may still be writing after a failure.
+    /// Changes the device to no device, so that no code reads the elements. This is for host memory
+    /// that a device may still be writing after a failure.
     pub(crate) fn detach(&mut self) {
         self.descriptor = self.descriptor.detached();
     }

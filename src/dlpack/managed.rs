@@ -1,10 +1,11 @@
-//! DLPack's two owning structs, what they have in common, and the box that ours live in.
+//! DLPack's two owning structs, their common operations, and the box of structs that this crate
+//! makes.
 //!
 //! Invariants:
-//! * A struct that this crate makes is the first field of an [`ExportedBox`], and only such a
-//!   struct carries the address of our marker as its context. That is how it is recognised when it
-//!   comes back.
-//! * Nothing behind a struct from elsewhere is read before its version.
+//! * A struct that this crate makes is the first field of an [`ExportedBox`]. Only such a struct
+//!   has the address of this crate's marker as its context, by which it is recognised when it comes
+//!   back.
+//! * The version of a struct is read before any other field.
 
 use std::ffi::c_void;
 use std::mem::offset_of;
@@ -32,8 +33,8 @@ pub(crate) const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64
 mod sealed {
     use super::*;
 
-    /// What a struct says of itself, read once: it may be changed by code that does not own it any
-    /// more.
+    /// The fields of a struct, which were read once, because code that gave the struct away may
+    /// still write it.
     pub struct Contents {
         pub(in crate::dlpack) context: *mut c_void,
         pub(in crate::dlpack) tensor: DLTensor,
@@ -45,13 +46,14 @@ mod sealed {
     #[derive(Clone, Copy)]
     pub struct Token(pub(in crate::dlpack) ());
 
-    /// What the two structs have in common.
+    /// The common operations of the two structs.
     pub trait Sealed: Sized + 'static {
         fn new(tensor: DLTensor, flags: u64, _: Token) -> Self;
         /// # Safety
         /// * `this` points to a valid struct of a version whose fields are known.
         unsafe fn read(this: *const Self) -> Contents;
-        /// What [`read`](Self::read) finds as the flags of a struct that was made with `flags`.
+        /// Returns the flags that [`read`](Self::read) finds in a struct that was made with
+        /// `flags`.
         fn shown_flags(flags: u64) -> u64;
         /// # Safety
         /// * `this` points to a struct that is valid up to its version.
@@ -60,25 +62,42 @@ mod sealed {
         /// * `this` points to a struct that is valid up to its deleter.
         unsafe fn deleter(this: *const Self) -> Option<unsafe extern "C" fn(*mut Self)>;
         /// # Safety
-        /// * As for `deleter`, and no other code uses the struct during the call.
+        /// * `this` points to a struct that is valid up to its deleter, and no other code uses the
+        ///   struct during the call.
         unsafe fn set_deleter(this: *mut Self, deleter: Option<unsafe extern "C" fn(*mut Self)>);
         /// The deleter of structs of this type that this crate made.
         const DELETER: unsafe extern "C" fn(*mut Self);
-        /// The deleter that stands in a struct from elsewhere as long as this crate holds the
-        /// struct. It releases nothing.
+        /// The deleter that a struct of another library has while this crate owns the struct. It
+        /// releases nothing.
         const CONSUMED: unsafe extern "C" fn(*mut Self);
-        /// Its address marks structs of this type that this crate made.
+        /// Returns the address that marks structs of this type that this crate made.
         fn marker(_: Token) -> *mut c_void;
     }
 }
 
 /// An owning struct of DLPack: [`DLManagedTensorVersioned`] or the older [`DLManagedTensor`].
+///
+/// The trait is implemented for these two types. Other crates cannot implement it.
+///
+/// ```
+/// use dlbridge::{Exported, Imported, ManagedStruct, Tensor};
+///
+/// /// Takes a struct of either type back, and makes a tensor of it if possible.
+/// fn take_back<M: ManagedStruct>(exported: Exported<M>) -> dlbridge::Result<Imported<M>> {
+///     // SAFETY: an `Exported` owns a valid struct, which `into_raw` gives out.
+///     Ok(unsafe { Imported::new(exported.into_raw()) }?)
+/// }
+/// let tensor = Tensor::zeros::<f32>([2, 3])?.into_aliased()?;
+/// assert!(matches!(take_back(tensor.share_dlpack())?, Imported::Tensor(_)));
+/// assert!(matches!(take_back(tensor.share_dlpack_legacy()?)?, Imported::Tensor(_)));
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 pub trait ManagedStruct: sealed::Sealed {}
 
 impl ManagedStruct for DLManagedTensorVersioned {}
 impl ManagedStruct for DLManagedTensor {}
 
-// Atomics, so that no two statics may share an address.
+// They are atomics, because immutable statics of equal value may get the same address.
 static VERSIONED: AtomicU8 = AtomicU8::new(0);
 static LEGACY: AtomicU8 = AtomicU8::new(0);
 
@@ -97,7 +116,8 @@ impl sealed::Sealed for DLManagedTensorVersioned {
     const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_versioned;
 
     unsafe fn read(this: *const Self) -> Contents {
-        // SAFETY: the caller guarantees a valid struct. Volatile, so that it is read once.
+        // The read is volatile, so that the compiler does not read the struct twice.
+        // SAFETY: the caller guarantees a valid struct of a version whose fields are known.
         let Self { manager_ctx, flags, dl_tensor, .. } = unsafe { this.read_volatile() };
         Contents { context: manager_ctx, tensor: dl_tensor, flags }
     }
@@ -140,9 +160,10 @@ impl sealed::Sealed for DLManagedTensor {
     const CONSUMED: unsafe extern "C" fn(*mut Self) = consumed_legacy;
 
     unsafe fn read(this: *const Self) -> Contents {
-        // SAFETY: the caller guarantees a valid struct. Volatile, so that it is read once.
+        // The read is volatile, so that the compiler does not read the struct twice.
+        // SAFETY: the caller guarantees a valid struct.
         let Self { manager_ctx, dl_tensor, .. } = unsafe { this.read_volatile() };
-        // The older struct cannot say that its memory may be written.
+        // The older struct has no flag that allows writing.
         Contents { context: manager_ctx, tensor: dl_tensor, flags: READ_ONLY }
     }
 
@@ -165,22 +186,22 @@ impl sealed::Sealed for DLManagedTensor {
     }
 }
 
-/// What a struct of this crate's own making keeps.
+/// The contents of a struct that this crate makes.
 pub(crate) struct Payload {
-    /// The stream that the consumer uses the memory on. First, because the use ends before the
-    /// memory is released.
+    /// The stream that the consumer uses the memory on. It is the first field, because the use must
+    /// end before the memory is released.
     pub(crate) stream_use: StreamUse,
     pub(crate) buffer: SharedBuffer,
 }
 
-/// A struct of this crate's own making, what it keeps, and the numbers that it points to: not the
-/// buffer's own, because the struct's owner may write them.
+/// A struct that this crate makes, the sizes and strides that it points to, and its payload. The
+/// sizes and strides are copies of the buffer's, because the struct's owner may write them.
 #[repr(C)]
 pub(super) struct ExportedBox<M> {
     pub(super) managed: M,
     pub(super) shown: Layout,
     pub(super) payload: Payload,
-    /// As they were written.
+    /// The flags that the struct was made with.
     pub(super) flags: u64,
 }
 
@@ -188,22 +209,25 @@ pub(super) struct ExportedBox<M> {
 const _: () = assert!(offset_of!(ExportedBox<DLManagedTensorVersioned>, managed) == 0);
 const _: () = assert!(offset_of!(ExportedBox<DLManagedTensor>, managed) == 0);
 
-// Neither generic nor inline, so that each has one address: it helps to recognise our structs.
+// Neither function is generic or inlined, so that each has one address, by which `consume`
+// recognises structs of this crate.
 
 #[inline(never)]
 unsafe extern "C" fn delete_versioned(managed: *mut DLManagedTensorVersioned) {
-    // SAFETY: a deleter is called once, with the struct that it stands in, which is ours.
+    // SAFETY: the struct's owner calls its deleter once, with the struct itself. Only structs that
+    // this crate made have this deleter.
     unsafe { delete(managed) };
 }
 
 #[inline(never)]
 unsafe extern "C" fn delete_legacy(managed: *mut DLManagedTensor) {
-    // SAFETY: a deleter is called once, with the struct that it stands in, which is ours.
+    // SAFETY: the struct's owner calls its deleter once, with the struct itself. Only structs that
+    // this crate made have this deleter.
     unsafe { delete(managed) };
 }
 
-/// How often the deleter of a consumed struct was called. Counted because functions that do nothing
-/// may come to share one address.
+/// The numbers of calls of the deleters of consumed structs. The two functions count, because the
+/// linker may give functions with equal code the same address.
 static MISUSES: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 #[inline(never)]
@@ -223,8 +247,8 @@ unsafe fn delete<M: ManagedStruct>(managed: *mut M) {
         return;
     }
     contain_panic(|| {
-        // SAFETY: the caller guarantees that the struct is the first field of such a box, whose
-        // address came from `Box::into_raw`, and that it is not used afterwards.
+        // SAFETY: the caller guarantees that the struct is the first field of an `ExportedBox`,
+        // whose address came from `Box::into_raw`, and that it is not used afterwards.
         drop(unsafe { Box::from_raw(managed.cast::<ExportedBox<M>>()) });
     });
 }

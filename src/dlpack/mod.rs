@@ -1,9 +1,9 @@
-//! DLPack's structs, handed out and consumed: both the versioned one and the older one.
+//! Export and import of DLPack's structs, both the versioned one and the older one.
 //!
-//! [`managed`] has what the two structs have in common, [`exported`] makes structs of our buffers,
-//! [`validate`] reads descriptions from elsewhere, and [`imported`] consumes structs. Nothing
-//! behind a struct from elsewhere is read before its version, and no array before its length and
-//! address were checked.
+//! [`managed`] has the common operations of the two structs. [`exported`] makes structs of this
+//! crate's buffers. [`validate`] reads and checks descriptions of other libraries, and [`imported`]
+//! consumes their structs. The version of a struct is read before any other field. Shape and
+//! strides are read only after their length and address were checked.
 
 #![deny(
     clippy::arithmetic_side_effects,

@@ -1,19 +1,36 @@
-//! Descriptions in DLPack's form, which may say anything, checked before they are used.
+//! Checks of descriptions of other libraries, before they are used.
 
 use super::managed::PADDED;
 use crate::ffi::{DLDataType, DLTensor};
 use crate::{DType, Descriptor, Device, Error, Layout, Result};
 
 impl Descriptor {
-    /// Reads a description in DLPack's form. Shape and strides are copied, each number is read
-    /// once, and the copy is what is checked; of `flags`, only `IS_SUBBYTE_TYPE_PADDED` means
-    /// something here.
+    /// Reads and checks a `DLTensor`.
     ///
-    /// Strides may be NULL (row-major), and `byte_offset` is honoured: it is added to the address,
-    /// or kept where `data` is the handle of a buffer ([`byte_offset`](Self::byte_offset)).
+    /// Every size and every stride is read once, and the copies are checked. Strides may be NULL,
+    /// which means row-major. `byte_offset` is added to `data` if `data` is an address. If `data`
+    /// is the handle of a buffer, the descriptor keeps the offset: see
+    /// [`byte_offset`](Self::byte_offset). Of `flags`, only `IS_SUBBYTE_TYPE_PADDED` is used.
+    ///
+    /// ```
+    /// use dlbridge::{Descriptor, Error, Tensor};
+    ///
+    /// let tensor = Tensor::zeros::<f32>([2, 3])?;
+    /// let mut described = tensor.as_dl_tensor();
+    /// // SAFETY: shape and strides point into `tensor`, which lives.
+    /// let descriptor = unsafe { Descriptor::from_dl_tensor(&described, 0) }?;
+    /// assert_eq!(descriptor.layout(), tensor.layout());
+    ///
+    /// described.dtype.bits = 0;
+    /// // SAFETY: shape and strides point into `tensor`, which lives.
+    /// let error = unsafe { Descriptor::from_dl_tensor(&described, 0) }.unwrap_err();
+    /// assert!(matches!(error, Error::InvalidDescriptor { field, .. } if field == "dtype.bits"));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description that cannot be right.
+    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description with values that
+    /// cannot be right.
     ///
     /// # Safety
     /// * `shape` and `strides` each point to `ndim` numbers that are valid for reads during the
@@ -22,7 +39,7 @@ impl Descriptor {
         let DLTensor { data, byte_offset, .. } = *tensor;
         let DLDataType { code, bits, lanes } = tensor.dtype;
         let dtype = DType { code, bits, lanes };
-        // SAFETY: the caller guarantees `ndim` numbers behind both addresses.
+        // SAFETY: the caller guarantees that `shape` and `strides` point to `ndim` numbers.
         let layout = unsafe { Layout::from_dl_tensor(tensor) }.map_err(|error| {
             error.with_element_bits(Self::bits_in_memory(dtype, flags & PADDED != 0))
         })?;
@@ -43,11 +60,25 @@ impl Descriptor {
 }
 
 impl Layout {
-    /// Reads shape and strides of a description in DLPack's form. They are copied, each number is
-    /// read once, and the copy is what is checked. NULL strides mean row-major.
+    /// Reads and checks the shape and the strides of a `DLTensor`.
+    ///
+    /// Every size and every stride is read once, and the copies are checked. NULL strides mean
+    /// row-major.
+    ///
+    /// ```
+    /// use dlbridge::{Layout, Tensor};
+    ///
+    /// let tensor = Tensor::zeros::<f32>([2, 3])?;
+    /// let mut described = tensor.as_dl_tensor();
+    /// described.strides = std::ptr::null_mut();
+    /// // SAFETY: the shape points into `tensor`, which lives, and `strides` is NULL.
+    /// assert_eq!(unsafe { Layout::from_dl_tensor(&described) }?.strides(), [3, 1]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for what cannot be right.
+    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a shape or strides with values that
+    /// cannot be right.
     ///
     /// # Safety
     /// * As for [`Descriptor::from_dl_tensor`].
@@ -64,14 +95,16 @@ impl Layout {
         if rank > 0 && !strides.is_aligned() {
             return Err(invalid("strides", address(strides), "the address is misaligned"));
         }
-        // SAFETY: not NULL and aligned, or of rank 0; the caller guarantees `ndim` numbers.
+        // SAFETY: checked just above: `shape` is not NULL and is aligned, unless the rank is 0. The
+        // caller guarantees that it points to `ndim` numbers.
         let sizes = unsafe { numbers(shape, rank) };
         if strides.is_null() {
-            // Not allowed since DLPack 1.2, yet NumPy and PyTorch take it for row-major in all
-            // versions.
+            // DLPack does not allow NULL since version 1.2, but NumPy and PyTorch read it as
+            // row-major in all versions.
             return Self::copied_contiguous(rank, sizes);
         }
-        // SAFETY: as above.
+        // SAFETY: checked just above: `strides` is aligned and not NULL, unless the rank is 0. The
+        // caller guarantees that it points to `ndim` numbers.
         let steps = unsafe { numbers(strides, rank) };
         Self::copied(rank, sizes, steps)
     }
@@ -86,14 +119,15 @@ pub(super) fn invalid(field: &str, value: String, reason: &'static str) -> Error
     Error::InvalidDescriptor { field: field.into(), value, reason }
 }
 
-/// The numbers from `start` on, each read once: the compiler may not read a volatile number again,
-/// should another thread write it meanwhile.
+/// Reads `count` numbers from `start` on, each of them once. The reads are volatile, so that the
+/// compiler does not read a number twice: another thread may write it meanwhile.
 ///
 /// # Safety
 /// * `start` is aligned, and points to `count` numbers that are valid for reads until the iterator
 ///   is dropped.
 #[inline]
 unsafe fn numbers(start: *const i64, count: usize) -> impl Iterator<Item = i64> {
-    // SAFETY: within the `count` numbers that the caller guarantees.
+    // SAFETY: `index` is below `count`, and the caller guarantees `count` aligned, readable
+    // numbers.
     (0..count).map(move |index| unsafe { start.wrapping_add(index).read_volatile() })
 }

@@ -1,18 +1,27 @@
-//! The layout of a deep copy: row-major, channels-last, or the source's own order of dimensions as
+//! The layout of a deep copy: row-major, channels-last, or in the order of the source's strides, as
 //! PyTorch keeps it.
 
 use super::contiguity::is_dense;
 use super::{Dims, Layout, Scratch, TORCH_RANK};
 use crate::{Error, Result};
 
-/// How a deep copy lays out its elements; the names are PyTorch's.
+/// The order of the elements in a deep copy. The names are PyTorch's.
+///
+/// ```
+/// use dlbridge::{Layout, MemoryFormat, Tensor};
+///
+/// let nchw = Tensor::zeros::<u8>([1, 3, 2, 2])?;
+/// let nhwc = nchw.deep_clone_with(MemoryFormat::ChannelsLast)?;
+/// assert_eq!((nchw.strides(), nhwc.strides()), (&[12, 4, 2, 1][..], &[12, 1, 6, 3][..]));
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MemoryFormat {
-    /// Keeps the order of the source's strides and closes its gaps, as `torch.clone` does.
+    /// The order of the source's strides, without gaps, as `torch.clone` gives it.
     #[default]
     Preserve,
-    /// Row-major.
+    /// Row-major order.
     Contiguous,
     /// NHWC: for shape (N, C, H, W), channels have stride 1.
     ChannelsLast,
@@ -21,12 +30,21 @@ pub enum MemoryFormat {
 }
 
 impl Layout {
-    /// The layout of a deep copy.
+    /// Returns the layout that a deep copy of a buffer with this layout has.
     ///
-    /// `Preserve` is the rule of `torch.clone`: a layout that is empty, or dense and without
-    /// overlap, is kept as it is; any other has its dimensions ordered by stride and is then laid
-    /// out densely. Negative strides, which torch does not have, count by magnitude and come out
-    /// positive.
+    /// `Preserve` follows the rule of `torch.clone`: a layout that is empty, or dense and without
+    /// overlap, keeps its strides. For any other layout, the dimensions are sorted by stride, and
+    /// the copy is dense in that order. Negative strides, which torch does not have, are sorted by
+    /// magnitude, and the copy's strides are positive.
+    ///
+    /// ```
+    /// use dlbridge::{Layout, MemoryFormat};
+    ///
+    /// let columns = Layout::new(&[2, 3], &[1, 4])?; // column-major, with gaps
+    /// assert_eq!(columns.cloned(MemoryFormat::Preserve)?.strides(), [1, 2]);
+    /// assert_eq!(columns.cloned(MemoryFormat::Contiguous)?.strides(), [3, 1]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::RankMismatch`] for the channels-last formats when the rank is not 4 or 5.
@@ -63,7 +81,7 @@ impl Layout {
     }
 }
 
-/// Dimensions from the fastest to the slowest: channels, then the spatial ones, then the batch.
+/// Returns the dimensions by ascending stride: channels, the spatial dimensions, the batch.
 fn channels_last(expected: usize, rank: usize) -> Result<Scratch<usize>> {
     if rank != expected {
         return Err(Error::RankMismatch { expected, found: rank });
@@ -71,7 +89,7 @@ fn channels_last(expected: usize, rank: usize) -> Result<Scratch<usize>> {
     Ok(std::iter::once(1).chain((2..rank).rev()).chain([0]).collect())
 }
 
-/// Dimensions from the fastest to the slowest, in the order that libtorch gives them.
+/// Returns the dimensions by ascending stride, in the order that libtorch gives them.
 ///
 /// This is libtorch's algorithm on purpose, step by step, so that `deep_clone` and `torch.clone`
 /// give the same strides: an insertion sort that starts from the last dimension, compares by stride
@@ -104,8 +122,8 @@ fn order_by_stride(shape: &[i64], strides: &[i64]) -> Scratch<usize> {
     order
 }
 
-/// How libtorch compares two dimensions: by stride, then by size; a stride of 0 equals every other,
-/// and of two equal strides the smaller size in front is left where it is.
+/// Compares two dimensions as libtorch does: by stride, where a stride of 0 is equal to every
+/// other. Among equal strides, `before` is greater if its size is larger, and otherwise equal.
 fn compare_as_torch(
     shape: &[i64],
     strides: &[i64],

@@ -1,10 +1,19 @@
-//! Whether the elements of a layout have gaps between them, and whether they overlap.
+//! Checks for gaps between the elements of a layout, and for overlapping elements.
 
 use super::{Layout, Scratch};
 
 impl Layout {
-    /// Whether the elements lie one after the other in row-major order. Strides of dimensions
-    /// of size 1 do not matter, nor do any strides when there are no elements.
+    /// Returns true if the elements follow each other in row-major order, without gaps.
+    ///
+    /// The strides of dimensions of size 1 are ignored, and all strides if there are no elements.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// assert!(Layout::new(&[2, 3], &[3, 1])?.is_contiguous());
+    /// assert!(!Layout::new(&[2, 3], &[4, 1])?.is_contiguous()); // a gap behind each row
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1_i64;
         self.is_empty()
@@ -15,9 +24,20 @@ impl Layout {
             })
     }
 
-    /// Whether two indices may reach the same element. Layouts whose dimensions interleave count as
-    /// overlapping even where no element is reached twice; `ndarray` draws the line in the same
-    /// place.
+    /// Returns true if two indices may reach the same element.
+    ///
+    /// The result is also true for dimensions that interleave: that is, if a stride is not larger
+    /// than the distance that all dimensions with smaller strides reach together. `ndarray` has the
+    /// same rule.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// assert!(!Layout::contiguous(&[2, 3])?.overlaps());
+    /// assert!(Layout::new(&[2, 3], &[0, 1])?.overlaps()); // both rows are the same elements
+    /// assert!(Layout::new(&[3, 2], &[2, 3])?.overlaps()); // 0 3, 2 5, 4 7: interleaved
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn overlaps(&self) -> bool {
         if self.is_empty() {
             return false;
@@ -40,7 +60,8 @@ impl Layout {
     }
 }
 
-/// Whether some order of the dimensions has neither gaps nor overlaps. Strides are not negative.
+/// Returns true if the dimensions, in some order, have neither gaps nor overlaps. The caller
+/// guarantees that no stride is negative.
 pub(super) fn is_dense(shape: &[i64], strides: &[i64]) -> bool {
     let mut dims: Scratch<(i64, i64)> =
         strides.iter().copied().zip(shape.iter().copied()).filter(|&(_, size)| size > 1).collect();

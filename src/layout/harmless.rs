@@ -1,25 +1,24 @@
-//! Strides that reach no element, made harmless where a layout is made.
+//! Replacement of strides that take part in no address, when a layout is made.
 //!
-//! The strides of a layout without elements, and those of dimensions of size 1, take part in no
-//! address. Other libraries look at them nevertheless: PyTorch refuses negative ones, OpenCV and
-//! JAX sort dimensions by them, and code that multiplies a stride by its size overflows. So a
-//! layout has none that could do harm, and code that reads strides needs no exception for them:
+//! The strides of a layout without elements and of dimensions of size 1 take part in no address.
+//! Other libraries read them nevertheless: PyTorch refuses negative strides, OpenCV and JAX sort
+//! dimensions by stride, and code that multiplies a stride by a size may overflow. A layout
+//! therefore contains only harmless strides, and code that reads strides needs no special case:
 //!
-//! * a layout without elements has the strides of a row-major one;
-//! * a dimension of size 1 keeps a stride that is positive and not greater than the number of
-//!   elements from the lowest to the highest. Such strides are hints: a channels-last image with
-//!   one channel differs from a row-major one in nothing else. Any other stride is replaced by the
-//!   size times the stride of the next dimension (1 for the last, and at least 1), which is what
-//!   `torch.unsqueeze` gives, and what row-major order has.
+//! * A layout without elements has the strides of a row-major layout.
+//! * A dimension of size 1 keeps a stride that is positive and not greater than the number of
+//!   elements from the lowest to the highest. Such a stride is a hint: only the strides tell a
+//!   channels-last image with one channel from a row-major one. Any other stride is replaced by the
+//!   size times the stride of the next dimension (by 1 for the last dimension, and at least by 1).
+//!   `torch.unsqueeze` gives the same stride, and row-major order has it.
 //!
-//! `torch.clone` keeps or makes strides by a rule of its own (see `clone_layout`), which gives
-//! harmless strides for harmless ones.
+//! The rule of `torch.clone` (see `clone_layout`) gives harmless strides if it gets harmless ones.
 
 use super::{Dims, Layout};
 
 impl Layout {
-    /// A layout of these dimensions, with harmless strides where they reach no element. `len` is
-    /// the product of the sizes.
+    /// Returns a layout with these dimensions, in which strides that take part in no address are
+    /// harmless. `len` is the product of the sizes.
     #[inline]
     pub(super) fn harmless(dims: Dims, len: usize) -> Self {
         let mut layout = Self { dims, len };

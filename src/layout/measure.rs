@@ -1,12 +1,12 @@
-//! How many elements a layout has, and how far they reach: arithmetic that is checked once, when a
-//! layout is made.
+//! The number of a layout's elements and their distances from the first one. Both are checked once,
+//! when a layout is made.
 
 use super::Layout;
 use crate::{Error, Result};
 
-/// Number of elements in the usual case: there are some, and neither their number nor the distance
-/// of any of them from the first exceeds 63 bits. `None` means "not the usual case"; the caller
-/// then checks the shape and the strides in more detail.
+/// Returns the number of elements in the usual case: there is at least one element, and neither the
+/// number of elements nor the distance of any element from the first exceeds 63 bits. `None` means
+/// "not the usual case"; the caller then checks the shape and the strides in more detail.
 #[inline]
 pub(super) fn measure(shape: &[i64], strides: &[i64]) -> Option<usize> {
     let (mut count, mut low, mut high) = (1_i64, 0_i64, 0_i64);
@@ -47,7 +47,7 @@ pub(super) fn check_sizes(shape: &[i64]) -> Result<()> {
     Ok(())
 }
 
-/// The product of sizes that are not negative; `None` if it does not fit an `isize`.
+/// Returns the product of sizes that are not negative, or `None` if it does not fit an `isize`.
 pub(super) fn element_count(shape: &[i64]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
@@ -59,8 +59,18 @@ pub(super) fn element_count(shape: &[i64]) -> Option<usize> {
 }
 
 impl Layout {
-    /// Distances of the lowest and the highest element from the first, in elements;
-    /// `None` when there are no elements.
+    /// Returns the distances from the first element to the lowest and to the highest, in elements.
+    ///
+    /// The first element is the one with index 0 in every dimension. The result is `None` if there
+    /// are no elements.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// assert_eq!(Layout::contiguous(&[2, 3])?.extent(), Some((0, 5)));
+    /// assert_eq!(Layout::new(&[3, 2], &[-2, 1])?.extent(), Some((-4, 1)));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[inline]
     pub fn extent(&self) -> Option<(i64, i64)> {
         if self.is_empty() {
@@ -76,7 +86,8 @@ impl Layout {
         Some((low, high))
     }
 
-    /// The same before the distances are known to fit an `i64`; `None` if they do not.
+    /// As [`extent`](Self::extent), for distances that may not fit an `i64`: then the result is
+    /// `None`. Without elements it is (0, 0).
     pub(super) fn extent_i128(&self) -> Option<(i128, i128)> {
         let (mut low, mut high) = (0_i128, 0_i128);
         if self.is_empty() {

@@ -1,11 +1,10 @@
-//! Shape and strides: what a buffer looks like, with checked arithmetic throughout.
+//! The shape and the strides of a buffer, with checked arithmetic throughout.
 //!
-//! Invariants of a [`Layout`], established by its constructors:
-//! * shape and strides are of one length, which fits an `i32`; no size is negative;
-//! * the number of elements fits an `isize` (it is 0 when any size is 0, whatever the others);
-//! * the distance of every element from the first fits an `i64`;
-//! * strides that reach no element are harmless, whatever the numbers were that came in: see
-//!   [`harmless`].
+//! Invariants of a [`Layout`], which its constructors establish:
+//! * Shape and strides have the same length, which fits an `i32`. No size is negative.
+//! * The number of elements fits an `isize`. (It is 0 if any size is 0.)
+//! * The distance from the first element to every other element fits an `i64`.
+//! * Strides that take part in no element's address are harmless: see [`harmless`].
 
 #![forbid(unsafe_code)]
 #![deny(
@@ -30,16 +29,26 @@ use measure::{check_sizes, element_count, measure};
 use crate::tuple::Tuple;
 use crate::{Error, Result};
 
-/// Up to this rank a layout needs no allocation of its own.
+/// The highest rank for which a layout needs no heap allocation.
 const INLINE_RANK: usize = 4;
 
 /// The highest rank that libtorch's operations support.
 pub(crate) const TORCH_RANK: usize = 64;
 
-/// A list with one entry per dimension, which seldom needs an allocation.
+/// A list with one entry per dimension, which needs an allocation only for ranks above 6.
 type Scratch<T> = SmallVec<[T; 6]>;
 
 /// Shape and strides of a buffer, both in elements.
+///
+/// ```
+/// use dlbridge::Layout;
+///
+/// let layout = Layout::contiguous(&[2, 3])?;
+/// assert_eq!((layout.shape(), layout.strides()), (&[2, 3][..], &[3, 1][..]));
+/// let transposed = Layout::new(&[3, 2], &[1, 3])?;
+/// assert!(layout.is_contiguous() && !transposed.is_contiguous());
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Layout {
     dims: Dims,
@@ -58,7 +67,7 @@ enum Dims {
 }
 
 impl Dims {
-    /// `rank` sizes and strides, all of them 0.
+    /// Returns `rank` sizes and strides, all of them 0.
     #[inline]
     fn zeroed(rank: usize) -> Self {
         if rank <= INLINE_RANK {
@@ -68,7 +77,7 @@ impl Dims {
         }
     }
 
-    /// `rank` sizes and strides from elsewhere. Each number is taken once.
+    /// Collects `rank` sizes and strides. Each number is read once.
     #[inline]
     fn collect(
         rank: usize,
@@ -82,21 +91,21 @@ impl Dims {
         dims
     }
 
-    /// This shape, with strides that grow in the given order of dimensions and leave no gaps.
+    /// Returns this shape with strides that grow in the given order of dimensions, without gaps.
     fn dense(shape: &[i64], order: impl Iterator<Item = usize>) -> Self {
         let mut dims = Self::collect(shape.len(), shape.iter().copied(), std::iter::empty());
         dims.set_dense(order);
         dims
     }
 
-    /// Sets strides that grow in the given order of dimensions and leave no gaps.
+    /// Sets strides that grow in the given order of dimensions, without gaps.
     fn set_dense(&mut self, order: impl Iterator<Item = usize>) {
         let (sizes, strides) = self.split_mut();
         let mut step = 1_i64;
         for dimension in order {
             if let (Some(size), Some(stride)) = (sizes.get(dimension), strides.get_mut(dimension)) {
                 *stride = step;
-                // Only a shape without elements can saturate, and there strides mean nothing.
+                // Only a shape without elements can saturate, where strides have no meaning.
                 step = step.saturating_mul((*size).max(1));
             }
         }
@@ -142,12 +151,13 @@ impl std::fmt::Debug for Layout {
 }
 
 impl Layout {
-    /// A layout of any strides: positive, negative, zero.
+    /// Returns a layout with these strides, which may be positive, negative or zero.
     ///
-    /// The strides of a layout without elements, and those of dimensions of size 1, reach nothing.
-    /// Numbers that another library might trip over are replaced there: an empty layout becomes
-    /// row-major, and a dimension of size 1 gets the stride that `torch.unsqueeze` gives unless its
-    /// own is positive and does not lead outside the elements.
+    /// The strides of a layout without elements and of dimensions of size 1 take part in no
+    /// element's address, but other libraries may refuse them or overflow. Such strides are
+    /// replaced: a layout without elements becomes row-major. A dimension of size 1 gets the stride
+    /// that `torch.unsqueeze` gives, unless its own stride is positive and at most the number of
+    /// elements from the lowest to the highest.
     ///
     /// ```
     /// use dlbridge::Layout;
@@ -172,8 +182,8 @@ impl Layout {
         Self::copied(shape.len(), shape.iter().copied(), strides.iter().copied())
     }
 
-    /// Copies `rank` sizes and strides, each of which is taken once, and then checks the copy: the
-    /// numbers may change where they come from.
+    /// Copies `rank` sizes and strides, each of which is read once, and then checks the copy. Other
+    /// code may change the originals during the call.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -204,7 +214,15 @@ impl Layout {
         Ok(Self::harmless(layout.dims, len))
     }
 
-    /// The row-major layout without gaps.
+    /// Returns the row-major layout without gaps.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// assert_eq!(Layout::contiguous(&[2, 3, 4])?.strides(), [12, 4, 1]);
+    /// assert!(Layout::contiguous(&[2, -1]).is_err()); // no size is negative
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -212,7 +230,7 @@ impl Layout {
         Self::copied_contiguous(shape.len(), shape.iter().copied())
     }
 
-    /// The row-major layout of `rank` sizes, each of which is taken once.
+    /// Returns the row-major layout of `rank` sizes, each of which is read once.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -228,8 +246,8 @@ impl Layout {
         Ok(Self { dims, len })
     }
 
-    /// A layout of `rank` sizes and strides and of `len` elements. The caller guarantees that `len`
-    /// is the product of the sizes, and that sizes and distances are as a layout's are.
+    /// Returns a layout of `rank` sizes and strides. The caller guarantees that `len` is the
+    /// product of the sizes, and that sizes and distances meet the invariants of a layout.
     #[inline]
     pub(crate) fn from_checked(
         shape: impl Iterator<Item = i64>,
@@ -240,38 +258,69 @@ impl Layout {
         Self::harmless(Dims::collect(rank, shape, strides), len)
     }
 
-    /// Sizes of the dimensions.
+    /// Returns the size of each dimension.
+    ///
+    /// ```
+    /// assert_eq!(dlbridge::Layout::contiguous(&[2, 3])?.shape(), [2, 3]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[inline]
     pub fn shape(&self) -> &[i64] {
         self.dims.split().0
     }
 
-    /// Steps between neighbours in each dimension, in elements.
+    /// Returns the stride of each dimension: the distance to the next index, in elements.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// let broadcast = Layout::new(&[2, 3], &[0, 1])?; // both rows are the same three elements
+    /// assert_eq!(broadcast.strides(), [0, 1]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[inline]
     pub fn strides(&self) -> &[i64] {
         self.dims.split().1
     }
 
-    /// Addresses of the sizes and of the strides, for structs that DLPack shares with other code.
+    /// Returns the addresses of the sizes and of the strides, for DLPack structs.
     #[inline]
     pub(crate) fn as_mut_ptrs(&mut self) -> (*mut i64, *mut i64) {
         let (shape, strides) = self.dims.split_mut();
         (shape.as_mut_ptr(), strides.as_mut_ptr())
     }
 
-    /// Number of dimensions.
+    /// Returns the number of dimensions.
+    ///
+    /// ```
+    /// assert_eq!(dlbridge::Layout::contiguous(&[])?.ndim(), 0); // a single element
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[inline]
     pub fn ndim(&self) -> usize {
         self.shape().len()
     }
 
-    /// Number of elements.
+    /// Returns the number of elements: the product of the sizes.
+    ///
+    /// ```
+    /// use dlbridge::Layout;
+    ///
+    /// assert_eq!(Layout::new(&[2, 3], &[0, 1])?.len(), 6); // equal addresses are counted, too
+    /// assert_eq!(Layout::contiguous(&[])?.len(), 1);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are no elements.
+    /// Returns true if there are no elements, because some size is 0.
+    ///
+    /// ```
+    /// assert!(dlbridge::Layout::contiguous(&[2, 0])?.is_empty());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -282,7 +331,7 @@ impl Layout {
         self.shape().iter().copied().zip(self.strides().iter().copied())
     }
 
-    /// The error for a layout whose elements, of `element_bits` bits, exceed the address space.
+    /// Returns the error for elements of `element_bits` bits that exceed the address space.
     pub(crate) fn overflow(&self, element_bits: Option<u32>) -> Error {
         let (shape, strides) = (self.shape().into(), self.strides().into());
         Error::Overflow { shape, strides, element_bits }

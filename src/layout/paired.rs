@@ -1,5 +1,6 @@
-//! Dimensions of two layouts of the same shape that are stepped through together, as a strided copy
-//! does: outermost first by the strides of the target, and as few of them as possible.
+//! The dimensions of two layouts of the same shape, for a strided copy, which steps through both
+//! layouts together. They are sorted by the strides of the target, the largest first, and merged
+//! into as few dimensions as possible.
 //!
 //! A copy from the transpose of a contiguous (4, 3, 2) array into a contiguous (2, 3, 4) one, with
 //! strides in elements:
@@ -15,13 +16,13 @@
 //!
 //! A copy between two contiguous arrays becomes one dimension, whatever their rank.
 //!
-//! Everything here is arithmetic. Strides and offsets are in bytes or in elements, as the caller
-//! likes, but in the same unit throughout one list.
+//! This module is arithmetic only. The caller chooses whether strides and offsets are in bytes or
+//! in elements; all numbers of one list have the same unit.
 
 use smallvec::SmallVec;
 
-/// One dimension of a source and of a target: how many indices it has, and how far the next index
-/// is from one index, on either side.
+/// One dimension of a source and of a target: the number of its indices, and its stride in the
+/// source and in the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PairedDim {
     pub(crate) count: usize,
@@ -30,13 +31,13 @@ pub(crate) struct PairedDim {
 }
 
 impl PairedDim {
-    /// A dimension that does not change where anything is.
+    /// A dimension with a single index.
     pub(crate) const ONE: Self = Self { count: 1, source: 0, target: 0 };
 
-    /// The same dimension counted from its other end, and how far that end is from this one.
+    /// Returns this dimension counted from its other end, and the offset of that end.
     #[inline]
     fn flipped(self) -> (Self, PairedOffset) {
-        // Both products are offsets of an element, which fit.
+        // Both products are offsets of an element, so they fit an `isize`.
         let last = self.count.wrapping_sub(1).cast_signed();
         let offset = PairedOffset {
             source: last.wrapping_mul(self.source),
@@ -46,19 +47,19 @@ impl PairedDim {
         (Self { source, target, ..self }, offset)
     }
 
-    /// This dimension and `inner` as one, if one step of this is as far as `inner.count` steps of
-    /// `inner` on both sides.
+    /// Merges this dimension and `inner`, if one step of this dimension is as long as `inner.count`
+    /// steps of `inner`, in the source and in the target.
     #[inline]
     fn coalesced(self, inner: Self) -> Option<Self> {
         let whole = |stride: isize| stride.checked_mul(inner.count.cast_signed());
         let as_one =
             whole(inner.source) == Some(self.source) && whole(inner.target) == Some(self.target);
-        // The number of elements fits.
+        // The number of elements fits an `isize`.
         as_one.then(|| Self { count: self.count.wrapping_mul(inner.count), ..inner })
     }
 }
 
-/// An offset on either side.
+/// An offset in the source, and an offset in the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PairedOffset {
     pub(crate) source: isize,
@@ -67,24 +68,23 @@ pub(crate) struct PairedOffset {
 
 /// Paired dimensions, the outermost first.
 ///
-/// What the methods keep: the pairs of source and target offsets that the dimensions reach, counted
-/// from `start`, are those of the layouts that the list was made from, each as often as before. The
-/// methods rely on the caller for one thing: all these offsets, and the number of elements, fit an
-/// `isize`.
+/// Invariant: the pairs of source and target offsets that the dimensions reach, counted from
+/// `start`, are those of the layouts that the list was made from, and each pair occurs as often as
+/// there. The caller guarantees that all these offsets, and the number of elements, fit an `isize`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PairedDims {
     pub(crate) dims: SmallVec<[PairedDim; 6]>,
-    /// Offset of the first pair from the first element of the layouts. Not 0 on a side whose
-    /// strides were negated.
+    /// Offset of the first pair from the first element of the layouts. It is 0 unless a dimension
+    /// was counted from its other end.
     pub(crate) start: PairedOffset,
 }
 
 impl PairedDims {
-    /// Inserts the dimensions of two layouts of one shape, but those of size 1: see
-    /// [`insert`](Self::insert). Strides are multiplied by `scale`, the size of an element if they
-    /// are to be in bytes.
+    /// Inserts the dimensions of two layouts of the same shape, except those of size 1: see
+    /// [`insert`](Self::insert). Strides are multiplied by `scale`. With the size of an element as
+    /// `scale`, the list is in bytes.
     ///
-    /// No size is 0 or negative.
+    /// The caller guarantees that every size is positive.
     #[inline]
     pub(crate) fn insert_strides(
         &mut self,
@@ -93,7 +93,8 @@ impl PairedDims {
         target: &[i64],
         scale: usize,
     ) {
-        // All offsets fit an `isize`, and so do the strides of dimensions that are not of size 1.
+        // All offsets fit an `isize`, so the strides of dimensions with two or more indices do,
+        // too.
         #[expect(clippy::cast_possible_truncation, reason = "fits, see above")]
         let scaled = |stride: i64| (stride as isize).wrapping_mul(scale.cast_signed());
         #[expect(
@@ -110,9 +111,9 @@ impl PairedDims {
         }
     }
 
-    /// Inserts a dimension where it belongs in the order of the target's strides: outside all of
-    /// smaller stride, inside those of equal stride. A negative target stride is negated first, by
-    /// counting the dimension from its other end.
+    /// Inserts a dimension in the order of the target's strides: before all dimensions with a
+    /// smaller stride, and behind those with an equal one. A dimension with a negative target
+    /// stride is counted from its other end first, which negates the stride.
     #[inline]
     pub(crate) fn insert(&mut self, dim: PairedDim) {
         let dim = if dim.target < 0 { self.flip(dim) } else { dim };
@@ -121,8 +122,8 @@ impl PairedDims {
         self.dims.insert(index, dim);
     }
 
-    /// Counts a dimension, which is not in the list at the moment, from its other end: moves the
-    /// start there, and returns the dimension with both strides negated.
+    /// Counts a dimension that is not in the list from its other end: moves the start there, and
+    /// returns the dimension with both strides negated.
     #[inline]
     pub(crate) fn flip(&mut self, dim: PairedDim) -> PairedDim {
         let (flipped, offset) = dim.flipped();
@@ -133,12 +134,12 @@ impl PairedDims {
     /// Moves the start.
     #[inline]
     pub(crate) fn advance(&mut self, offset: PairedOffset) {
-        // The start is the offset of an element, which fits.
+        // The start is the offset of an element, so it fits an `isize`.
         self.start.source = self.start.source.wrapping_add(offset.source);
         self.start.target = self.start.target.wrapping_add(offset.target);
     }
 
-    /// Makes one dimension of neighbours that step on both sides as if they were one.
+    /// Merges neighbouring dimensions that step through both layouts as one dimension would.
     #[inline]
     pub(crate) fn coalesce(&mut self) {
         self.dims.dedup_by(|inner, outer| match outer.coalesced(*inner) {

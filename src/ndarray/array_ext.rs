@@ -1,4 +1,4 @@
-//! Conversions that any array has.
+//! Conversions of every kind of array.
 
 use ::ndarray::{ArrayBase, Data, Dimension};
 
@@ -6,11 +6,32 @@ use ::ndarray::{ArrayBase, Data, Dimension};
 use crate::{Access, Error};
 use crate::{Descriptor, Element, Layout, List, MemoryFormat, Result, Tensor, host_copy};
 
-/// Conversions that any ndarray array has: owned, shared, or a view.
+/// Conversions of every kind of ndarray array: owned arrays, shared arrays and views.
 ///
-/// `to_` methods copy; `into_` methods move and exist for arrays that own their memory.
+/// The `to_` methods copy. The `into_` method moves, and exists for arrays that own their memory.
+///
+/// ```
+/// use dlbridge::ArrayExt;
+/// use ndarray::{array, s};
+///
+/// let matrix = array![[1, 2, 3], [4, 5, 6]];
+/// let column = matrix.slice(s![.., 1]).to_tensor()?; // a copy of a view
+/// assert_eq!(column.to_vec::<i32>()?, [2, 5]);
+/// let tensor = matrix.into_tensor(); // moved
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 pub trait ArrayExt {
-    /// Copies the elements into a new tensor, in the order of their strides.
+    /// Copies the elements into a new tensor, which keeps the order of the strides.
+    ///
+    /// ```
+    /// use dlbridge::ArrayExt;
+    /// use ndarray::array;
+    ///
+    /// let matrix = array![[1.0, 2.0], [3.0, 4.0]];
+    /// let transposed = matrix.t().to_tensor()?;
+    /// assert_eq!(transposed.strides(), [1, 2]); // column-major, as the view is
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
@@ -18,14 +39,36 @@ pub trait ArrayExt {
 
     /// Copies the elements into nested lists, as Python's `tolist` does.
     ///
+    /// ```
+    /// use dlbridge::ArrayExt;
+    /// use ndarray::array;
+    ///
+    /// assert_eq!(array![[1.5, 2.0]].t().to_list()?.to_string(), "[[1.5], [2.0]]");
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// More than 64 dimensions; [`Error::OutOfMemory`].
+    /// [`Error::TooManyDimensions`] beyond 64; [`Error::OutOfMemory`].
     fn to_list(&self) -> Result<List>;
 
-    /// Moves the array into a tensor. Nothing is copied; layout, strides and all stay as they are.
+    /// Moves the array into a tensor. Nothing is copied, and the strides stay as they are.
     ///
-    /// An `Array` becomes [`Access::Exclusive`]; an `ArcArray` too if no other handle shares it,
-    /// else [`Access::ReadOnly`].
+    /// The memory of an `Array` is [`Access::Exclusive`]. The memory of an `ArcArray` is
+    /// [`Access::ReadOnly`] if another `ArcArray` shares it, and otherwise [`Access::Exclusive`].
+    ///
+    /// ```
+    /// use dlbridge::{Access, ArrayExt};
+    /// use ndarray::array;
+    ///
+    /// let array = array![1.0, 2.0];
+    /// let address = array.as_ptr();
+    /// let tensor = array.into_tensor();
+    /// assert_eq!(tensor.data_ptr().cast_const().cast(), address);
+    ///
+    /// let shared = array![1.0, 2.0].into_shared();
+    /// assert_eq!(shared.clone().into_tensor().access(), Access::ReadOnly);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     fn into_tensor(self) -> Tensor
     where
         Self: Sized + Into<Tensor>,
@@ -36,7 +79,8 @@ pub trait ArrayExt {
 
 impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
     fn to_tensor(&self) -> Result<Tensor> {
-        // SAFETY: the array keeps its elements readable.
+        // SAFETY: `deep_copy` requires readable elements. They belong to the array, which is
+        // borrowed during the call.
         let copied = unsafe { host_copy::deep_copy(&describe(self), MemoryFormat::Preserve) };
         copied.map(Tensor::from_buffer)
     }
@@ -46,12 +90,13 @@ impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
     }
 }
 
-/// Describes the elements of an array. For reading, unless the array owns them.
+/// Describes the elements of an array. The address may be written through only if the array owns
+/// the elements.
 #[inline]
 pub(crate) fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(
     array: &ArrayBase<S, D>,
 ) -> Descriptor {
-    // ndarray's own invariants keep sizes and strides within an isize.
+    // By ndarray's invariants, sizes and strides fit an `isize`.
     let shape = array.shape().iter().map(|&size| size as i64);
     let strides = array.strides().iter().map(|&stride| stride as i64);
     Descriptor::from_checked(

@@ -1,9 +1,9 @@
-//! ndarray: arrays in and out, without copies.
+//! Conversions between tensors and ndarray's arrays, without copies.
 //!
-//! [`views`] builds array views of described memory, [`owned`] moves arrays in and gives them back,
-//! [`nd_array`] is an array that owns its elements through a tensor, and [`array_ext`] is what any
-//! array can do. The methods of `Tensor` that name ndarray's types are in [`tensor`]: the tensor
-//! itself does not know its adapters.
+//! [`views`] builds array views of described memory. [`owned`] moves arrays into tensors and gives
+//! them back. [`nd_array`] has the array that owns its elements through a tensor, and [`array_ext`]
+//! the conversions of every kind of array. The methods of `Tensor` that name ndarray's types are in
+//! [`tensor`], because the module of `Tensor` is a layer below this one.
 
 mod array_ext;
 mod nd_array;

@@ -15,14 +15,26 @@ use super::views::is_same;
 use crate::Error;
 use crate::{Access, Element, List, Rejected, Result, Tensor};
 
-/// An array that owns its elements through a [`Tensor`]: what `into_ndarray` gives.
+/// An array that owns its elements through a [`Tensor`]: the result of `into_ndarray`.
 ///
-/// Dereferences to [`ArrayRef`], so everything that reads an ndarray works on it. Writing goes
-/// through [`get_mut`](Self::get_mut) and [`make_mut`](Self::make_mut), named after those of `Arc`.
-/// It is not `Clone`; [`share`](Self::share) makes another handle,
-/// [`to_tensor`](ArrayExt::to_tensor) and `to_owned` copy.
+/// It dereferences to [`ArrayRef`], so all methods that read an ndarray work on it. To write, call
+/// [`get_mut`](Self::get_mut) or [`make_mut`](Self::make_mut), which are named after those of
+/// `Arc`. The type is not `Clone`: [`share`](Self::share) makes another handle to the same
+/// elements, and [`to_tensor`](ArrayExt::to_tensor) and ndarray's `to_owned` copy them.
+///
+/// ```
+/// use dlbridge::{NdArray, Tensor};
+/// use ndarray::{Axis, Ix2, array};
+///
+/// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0, 4.0], [2, 2])?;
+/// let mut matrix: NdArray<f32, Ix2> = tensor.into_ndarray()?; // the same memory
+/// assert_eq!(matrix.sum_axis(Axis(0)), array![4.0, 6.0]);
+/// matrix.get_mut()?[[0, 0]] = 10.0;
+/// assert_eq!(matrix[[0, 0]], 10.0);
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 pub struct NdArray<T: Element, D: Dimension> {
-    /// Borrows from `tensor`; given out only as long as `self` is borrowed.
+    /// A view of the elements of `tensor`. It is given out only as long as `self` is borrowed.
     view: ArrayView<'static, T, D>,
     tensor: Tensor,
 }
@@ -35,19 +47,43 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
         Self { view, tensor }
     }
 
-    /// The elements to write to, if this is the only handle. Nothing is copied.
+    /// Borrows the elements for writing, if this is the only handle. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use ndarray::Ix1;
+    ///
+    /// let mut array = Tensor::from_vec(vec![1, 2, 3], [3])?.into_ndarray::<i32, Ix1>()?;
+    /// array.get_mut()?.mapv_inplace(|value| 2 * value);
+    /// let other = array.share();
+    /// assert!(array.get_mut().is_err()); // `other` may be reading
+    /// assert_eq!(other.to_vec(), [2, 4, 6]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// When the memory is not [`Access::Exclusive`], there is another handle, or some element is
-    /// reached twice.
+    /// [`Error::Aliased`], [`Error::ReadOnly`] or [`Error::NotUnique`] unless this is the only
+    /// handle to [`Access::Exclusive`] memory; [`Error::SelfOverlap`] if two indices may reach the
+    /// same element; [`Error::InvalidBool`].
     pub fn get_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
         self.tensor.as_ndarray_mut()
     }
 
-    /// The elements to write to; copied first if [`get_mut`](Self::get_mut) would refuse.
+    /// Borrows the elements for writing. They are copied first if [`get_mut`](Self::get_mut) fails.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use ndarray::Ix1;
+    ///
+    /// let mut array = Tensor::from_vec(vec![1, 2, 3], [3])?.into_ndarray::<i32, Ix1>()?;
+    /// let other = array.share();
+    /// array.make_mut()?[0] = 10; // copies, because there are two handles
+    /// assert_eq!((array[0], other[0]), (10, 1));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] when there is no room for the copy; [`Error::InvalidBool`].
+    /// [`Error::OutOfMemory`] if there is no memory for the copy; [`Error::InvalidBool`].
     pub fn make_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
         if self.tensor.writable::<T>("ndarray").is_err() {
             *self = self.tensor.deep_clone()?.into_ndarray()?;
@@ -55,51 +91,96 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
         self.get_mut()
     }
 
-    /// Another handle to the same elements. Nothing is copied.
+    /// Makes another handle to the same elements. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use ndarray::Ix1;
+    ///
+    /// let array = Tensor::from_vec(vec![1, 2, 3], [3])?.into_ndarray::<i32, Ix1>()?;
+    /// let other = array.share();
+    /// assert_eq!(other.as_ptr(), array.as_ptr());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[must_use]
     pub fn share(&self) -> Self {
         Self { view: self.view.clone(), tensor: self.tensor.share() }
     }
 
-    /// The tensor that owns the elements.
+    /// Borrows the tensor that owns the elements.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Tensor};
+    /// use ndarray::Ix2;
+    ///
+    /// let array = Tensor::zeros::<f32>([2, 3])?.into_ndarray::<f32, Ix2>()?;
+    /// assert_eq!(array.as_tensor().dtype(), DType::F32);
+    /// let for_consumer = array.as_tensor().share_dlpack();
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn as_tensor(&self) -> &Tensor {
         &self.tensor
     }
 
     /// Moves the elements back into a tensor. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use ndarray::Ix1;
+    ///
+    /// let array = Tensor::from_vec(vec![1, 2, 3], [3])?.into_ndarray::<i32, Ix1>()?;
+    /// assert_eq!(array.into_tensor().into_vec::<i32>()?, [1, 2, 3]); // the Vec from above
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     pub fn into_tensor(self) -> Tensor {
         self.tensor
     }
 
-    /// The `Array` that the memory began as, its `Vec` and all. Nothing is copied.
+    /// Gives back the `Array` or the `Vec` that the tensor was made from, as an `Array`.
+    ///
+    /// Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::{ArrayExt, Error, Tensor};
+    /// use ndarray::{Ix1, Ix2, array};
+    ///
+    /// let matrix = array![[1, 2], [3, 4]].into_tensor().into_ndarray::<i32, Ix2>()?;
+    /// assert_eq!(matrix.into_array()?, array![[1, 2], [3, 4]]);
+    ///
+    /// let zeros = Tensor::zeros::<i32>([2])?.into_ndarray::<i32, Ix1>()?; // not made from either
+    /// let rejected = zeros.into_array().unwrap_err();
+    /// assert!(matches!(rejected.error(), Error::NotOriginal { .. }));
+    /// assert_eq!(rejected.into_value().to_owned(), array![0, 0]); // a copy
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NotOriginal`] when the memory did not begin as an `Array<T, _>` or a `Vec<T>`,
-    /// [`Error::NotUnique`] when there is another handle, [`Error::Aliased`] or [`Error::ReadOnly`]
-    /// by [`Access`], [`Error::InvalidBool`]. The array comes back inside the error;
-    /// `to_owned()` copies instead.
+    /// [`Error::NotOriginal`] unless the tensor was made from an `Array<T, _>` or a `Vec<T>` and
+    /// has all of its elements; [`Error::NotUnique`] if there is another handle; [`Error::Aliased`]
+    /// or [`Error::ReadOnly`] by [`Access`]; [`Error::InvalidBool`]. The array comes back inside
+    /// the error.
     #[inline]
     pub fn into_array(mut self) -> Result<Array<T, D>, Rejected<Self>>
     where
         D: 'static,
     {
         let Self { view, tensor } = &mut self;
-        // The owner is only given out when there is no other handle.
+        // `owner_mut` gives the owner only if there is no other handle.
         if tensor.access() == Access::Exclusive
             && tensor.owner_mut::<Array<T, D>>().is_some_and(|array| is_same(array, view))
             && tensor.require_bools_in_span::<T>().is_ok()
         {
             return Ok(Sealed::recover(self.tensor, Token(())));
         }
-        // SAFETY: a refused tensor keeps its elements where they are; at most its owner changed from
-        // an array to that array's `Vec`.
+        // SAFETY: if `into_other_original` fails, it gives back a tensor of the same elements at
+        // the same addresses; at most the owner changed from an array to the `Vec` of that array.
         unsafe { self.replace_tensor(Tensor::into_other_original) }
     }
 
-    /// Turns the tensor into something else. If that fails, the array comes back inside the error.
+    /// Converts the tensor. If that fails, the array comes back inside the error.
     ///
     /// # Safety
-    /// * On failure `replace` gives back a tensor of the same elements at the same addresses.
+    /// * If `replace` fails, it gives back a tensor of the same elements at the same addresses.
     pub(crate) unsafe fn replace_tensor<R>(
         self,
         replace: impl FnOnce(Tensor) -> Result<R, Rejected<Tensor>>,
@@ -139,7 +220,7 @@ impl<T: Element, D: Dimension> ArrayExt for NdArray<T, D> {
     }
 }
 
-/// Moves the elements back. Nothing is copied.
+/// Moves the elements back into a tensor. Nothing is copied.
 impl<T: Element, D: Dimension> From<NdArray<T, D>> for Tensor {
     fn from(array: NdArray<T, D>) -> Self {
         array.tensor

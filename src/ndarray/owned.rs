@@ -1,4 +1,4 @@
-//! Arrays that own their memory: moved into tensors, and given back.
+//! Moves of arrays that own their memory into tensors, and back.
 
 use std::any::{Any, TypeId};
 
@@ -21,17 +21,32 @@ mod sealed {
 
     pub trait Sealed: Sized {
         type Item: Element;
-        /// The array of this very type that a tensor owns, which is not shared and whose bytes were
-        /// looked at.
+        /// Gives back the array of this type that `tensor` was made from. The caller has checked
+        /// that there is no other handle, and that the bytes of type `bool` are 0 or 1.
         fn recover(tensor: Tensor, _: Token) -> Self;
-        /// Moves the array out; one without elements (of rank 0: with one) stays behind.
+        /// Moves the array out, and leaves an array without elements (of rank 0: with one).
         fn take(&mut self, _: Token) -> Self;
-        /// The row-major array of these elements.
+        /// Makes a row-major array of these elements.
         fn from_elements(elements: Vec<Self::Item>, layout: &Layout, _: Token) -> Result<Self>;
     }
 }
 
-/// An array that owns its memory: `Array` or `ArcArray`. Closed to others.
+/// An array that owns its memory: `Array` or `ArcArray`.
+///
+/// The trait is implemented for these two types, with an [`Element`] type. Other crates cannot
+/// implement it.
+///
+/// ```
+/// use dlbridge::{OwnedArray, Tensor};
+/// use ndarray::array;
+///
+/// /// Moves every owned array into a tensor.
+/// fn collect<A: OwnedArray>(arrays: Vec<A>) -> Vec<Tensor> {
+///     arrays.into_iter().map(Into::into).collect()
+/// }
+/// let tensors = collect(vec![array![1.0, 2.0], array![3.0]]);
+/// assert_eq!(tensors[0].shape(), [2]);
+/// ```
 pub trait OwnedArray: sealed::Sealed + Into<Tensor> {}
 
 impl<T: Element, D: Dimension + 'static> OwnedArray for Array<T, D> {}
@@ -78,8 +93,9 @@ impl<T: Element, D: Dimension + 'static> sealed::Sealed for ArcArray<T, D> {
     }
 }
 
-// SAFETY: `take_vec` returns the array's own `Vec`; the hook that other threads may call at the
-// same time is the default one.
+// SAFETY: `OwnerHooks` requires that `take_vec` returns the `Vec` that keeps the elements, and that
+// the hooks that take `&self` may run on several threads. The first is the array's own `Vec`; the
+// others are the default ones, which do not use the array.
 unsafe impl<T: Element, D: Dimension + 'static> OwnerHooks for Array<T, D> {
     fn take_vec(&mut self, wanted: TypeId) -> Option<Box<dyn Any>> {
         if wanted != TypeId::of::<Vec<T>>() {
@@ -90,31 +106,33 @@ unsafe impl<T: Element, D: Dimension + 'static> OwnerHooks for Array<T, D> {
     }
 }
 
-/// Moves the array in. Nothing is copied.
+/// Moves the array into a tensor. Nothing is copied.
 impl<T: Element, D: Dimension + 'static> From<Array<T, D>> for Tensor {
     #[inline]
     fn from(mut array: Array<T, D>) -> Self {
-        // The address that may be written through, which `describe` would not give.
+        // The address of `as_mut_ptr` may be written through, but not the one that `describe`
+        // gives.
         let data = array.as_mut_ptr();
         let descriptor = describe(&array).with_ptr(data);
-        // SAFETY: the array is not used except through the storage.
+        // SAFETY: the storage owns the array, so only the storage reaches its memory.
         let storage = unsafe { Storage::exclusive_with_hooks(array) };
-        // SAFETY: the array keeps these elements, which are its own.
+        // SAFETY: the array in the storage keeps these elements initialised and writable.
         Self::from_buffer(unsafe { SharedBuffer::new(storage, descriptor) })
     }
 }
 
-/// Moves the array in. Nothing is copied; the tensor is read-only if another handle shares the
-/// array.
+/// Moves the array into a tensor. Nothing is copied. The memory is read-only if another `ArcArray`
+/// shares it.
 impl<T: Element, D: Dimension + 'static> From<ArcArray<T, D>> for Tensor {
     fn from(array: ArcArray<T, D>) -> Self {
         match array.try_into_owned_nocopy() {
             Ok(array) => array.into(),
             Err(array) => {
                 let descriptor = describe(&array);
-                // SAFETY: other handles copy before they write, because this one is counted.
+                // SAFETY: no code writes the memory: every other `ArcArray` copies before it
+                // writes, because the one in the storage counts as a handle.
                 let storage = unsafe { Storage::read_only(array) };
-                // SAFETY: the array keeps these elements, which are its own.
+                // SAFETY: the array in the storage keeps these elements initialised.
                 Self::from_buffer(unsafe { SharedBuffer::new(storage, descriptor) })
             }
         }

@@ -24,31 +24,68 @@ macro_rules! for_each_rank_type {
 }
 
 impl Tensor {
-    /// The elements as an array view, borrowed from this handle. Nothing is copied.
+    /// Borrows the elements as an array view. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Layout, Tensor};
+    /// use ndarray::{Ix1, Ix2, array};
+    ///
+    /// let columns = Layout::new(&[2, 3], &[1, 2])?; // any strides
+    /// let tensor = Tensor::zeros_with(columns, DType::F32)?;
+    /// assert_eq!(tensor.as_ndarray::<f32, Ix2>()?.strides(), [1, 2]);
+    /// assert!(tensor.as_ndarray::<f32, Ix1>().is_err()); // the rank is 2
+    /// assert!(tensor.as_ndarray::<f64, Ix2>().is_err()); // no cast
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// When the memory is not on the host, of another element type or rank, misaligned,
-    /// [`Access::Aliased`] and not trusted, or holds an invalid bool.
+    /// [`Error::NotOnCpu`], [`Error::DTypeMismatch`], [`Error::RankMismatch`],
+    /// [`Error::Misaligned`]; [`Error::Aliased`] for [`Access::Aliased`] memory that is not
+    /// trusted; [`Error::InvalidBool`]; [`Error::Overflow`] for a shape without elements that
+    /// ndarray cannot count.
     pub fn as_ndarray<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>> {
         let data = self.readable::<T>("ndarray")?;
-        // SAFETY: `readable` gave an aligned address of valid elements that nothing writes while
-        // `self` is borrowed.
+        // SAFETY: `readable` checked that the address is aligned and the elements are valid, and
+        // that nothing writes them while `self` is borrowed.
         unsafe { view(data, self.layout()) }
     }
 
-    /// The elements as an array view to write to, borrowed from this handle. Nothing is copied.
+    /// Borrows the elements as an array view that may be written. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use ndarray::{Ix2, array};
+    ///
+    /// let mut tensor = Tensor::from_vec(vec![1, 2, 3, 4], [2, 2])?;
+    /// tensor.as_ndarray_mut::<i32, Ix2>()?.row_mut(0).fill(0);
+    /// assert_eq!(tensor.into_vec::<i32>()?, [0, 0, 3, 4]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As for [`as_ndarray`](Self::as_ndarray), and when the memory is not [`Access::Exclusive`],
-    /// there is another handle, or some element is reached twice.
+    /// As for [`as_ndarray`](Self::as_ndarray); [`Error::Aliased`], [`Error::ReadOnly`] or
+    /// [`Error::NotUnique`] unless this is the only handle to [`Access::Exclusive`] memory;
+    /// [`Error::SelfOverlap`] if two indices may reach the same element.
     pub fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
         let data = self.writable::<T>("ndarray")?;
-        // SAFETY: `writable` gave an aligned address of valid elements that only `self` reaches,
-        // each of them once.
+        // SAFETY: `writable` checked that the address is aligned and the elements are valid, that
+        // only `self` reaches them, and that no two indices reach the same one.
         unsafe { view_mut(data, self.layout()) }
     }
 
     /// Moves the tensor into an array that owns it. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::{NdArray, Tensor};
+    /// use ndarray::{Ix1, Ix2, IxDyn, array};
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0, 4.0], [2, 2])?;
+    /// let rejected = tensor.into_ndarray::<f32, Ix1>().unwrap_err(); // the rank is 2
+    /// let matrix: NdArray<f32, Ix2> = rejected.into_value().into_ndarray()?;
+    /// assert_eq!(matrix.dot(&array![1.0, 1.0]), array![3.0, 7.0]);
+    /// let any_rank: NdArray<f32, IxDyn> = matrix.into_tensor().into_ndarray()?;
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`as_ndarray`](Self::as_ndarray). The tensor comes back inside the error.
@@ -58,10 +95,11 @@ impl Tensor {
             Ok(data) => data,
             Err(error) => return Err(Rejected::new(self, error)),
         };
-        // SAFETY: `readable` gave an aligned address of valid elements, which the tensor keeps; the
-        // returned view lives only as long as its tensor is borrowed.
+        // SAFETY: `readable` checked that the address is aligned and the elements are valid. The
+        // tensor keeps them, and `NdArray` gives the view out only as long as its tensor is
+        // borrowed.
         match unsafe { view(data, self.layout()) } {
-            // SAFETY: the view covers the elements of this tensor.
+            // SAFETY: the view was made of the elements of this tensor, and `readable` allowed it.
             Ok(view) => Ok(unsafe { NdArray::new(view, self) }),
             Err(error) => Err(Rejected::new(self, error)),
         }
@@ -69,17 +107,30 @@ impl Tensor {
 
     /// Copies the elements into a new row-major `Array`.
     ///
+    /// The access state does not matter.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use ndarray::{Ix2, array};
+    ///
+    /// let tensor = Tensor::from_vec(vec![1, 2, 3, 4], [2, 2])?.into_aliased()?;
+    /// assert!(tensor.as_ndarray::<i32, Ix2>().is_err()); // other code may write the memory
+    /// assert_eq!(tensor.to_ndarray::<i32, Ix2>()?, array![[1, 2], [3, 4]]); // a copy is allowed
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// When the memory is not on the host, of another element type or rank, or holds an invalid
-    /// bool; [`Error::OutOfMemory`].
+    /// [`Error::NotOnCpu`], [`Error::DTypeMismatch`], [`Error::RankMismatch`],
+    /// [`Error::InvalidBool`], [`Error::OutOfMemory`], and [`Error::Overflow`] for a shape without
+    /// elements that ndarray cannot count.
     pub fn to_ndarray<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
         self.descriptor().require_host("ndarray")?;
         dimensions::<D>(self.layout())?;
         row_major(self.to_vec()?, self.layout())
     }
 
-    /// The array that the memory began as, where that was not of rank type `D` or is seen through
-    /// another layout now.
+    /// Gives back the array that the tensor was made from, if the array's rank type was not `D`, or
+    /// the `Vec` of it.
     #[cold]
     pub(crate) fn into_other_original<T: Element, D: Dimension>(
         mut self,
@@ -106,7 +157,7 @@ impl Tensor {
         }
     }
 
-    /// Refuses to give a container of `T`s back while others reach it, or where a `bool` is none.
+    /// Fails unless this is the only handle to exclusive memory of type `T`, with valid bools.
     #[inline]
     fn check_container<T: Element>(&mut self) -> Result<()> {
         self.descriptor().host_ptr::<T>("ndarray")?;
@@ -114,7 +165,7 @@ impl Tensor {
         self.require_bools_in_span::<T>()
     }
 
-    /// Whether the owner is an array of exactly these elements in this layout.
+    /// Returns true if the owner is an array of exactly these elements in this layout.
     fn is_whole_array<T: Element, D: Dimension + 'static>(&mut self) -> bool {
         let (data, layout) = (self.data_ptr().cast::<T>(), self.layout().clone());
         let Some(array) = self.owner_mut::<Array<T, D>>() else { return false };
@@ -124,7 +175,7 @@ impl Tensor {
     }
 }
 
-/// Whether two layouts reach the same elements from the same first one.
+/// Returns true if two layouts reach the same elements from the same first element.
 fn is_same_layout(one: &Layout, other: &Layout) -> bool {
     let mut dims = one.shape().iter().zip(one.strides().iter().zip(other.strides()));
     one.shape() == other.shape()

@@ -1,8 +1,8 @@
 //! Array views of described memory.
 //!
-//! Invariant: views are built by [`view`] and [`view_mut`], which meet ndarray's own invariants:
-//! not NULL, aligned, in bounds, the product of the non-zero sizes within an `isize`, strides of
-//! dimensions of size 0 or 1 zeroed.
+//! Invariant: [`view`] and [`view_mut`] build all views, and meet ndarray's own invariants. The
+//! address is not NULL and is aligned, all elements are in bounds, the product of the sizes that
+//! are not 0 fits an `isize`, and dimensions of size 0 or 1 have the stride 0.
 
 use std::ptr::NonNull;
 
@@ -10,7 +10,7 @@ use ::ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, ShapeBuilder, S
 
 use crate::{Error, Layout, Result};
 
-/// Sizes and strides as ndarray keeps them, strides by magnitude.
+/// Returns the sizes and the magnitudes of the strides as ndarray keeps them.
 #[inline]
 pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
     let rank = layout.ndim();
@@ -21,7 +21,7 @@ pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
         _ => {}
     }
     if layout.is_empty() {
-        // ndarray counts the elements of the dimensions that are not empty.
+        // ndarray requires that the product of the sizes that are not 0 fits an `isize`.
         let sizes = layout.shape().iter().filter(|&&size| size != 0);
         let product = sizes.copied().try_fold(1_i64, i64::checked_mul);
         if product.is_none_or(|product| isize::try_from(product).is_err()) {
@@ -38,7 +38,7 @@ pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
     Ok((dim, strides))
 }
 
-/// The row-major array of these elements.
+/// Makes a row-major array of these elements.
 pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> Result<Array<T, D>> {
     let (found, (dim, _)) = (elements.len(), dimensions::<D>(layout)?);
     Array::from_shape_vec(dim, elements).map_err(|_| Error::LengthMismatch {
@@ -48,8 +48,8 @@ pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> R
     })
 }
 
-/// What ndarray builds a view of: a shape with strides by magnitude, the lowest element, and
-/// whether that is another than the first.
+/// Returns what ndarray builds a view from: a shape with the magnitudes of the strides, the address
+/// of the lowest element, and true if that is not the first element.
 #[inline]
 fn positive<T, D: Dimension>(
     data: NonNull<T>,
@@ -57,13 +57,13 @@ fn positive<T, D: Dimension>(
 ) -> Result<(StrideShape<D>, *mut T, bool)> {
     let (dim, strides) = dimensions::<D>(layout)?;
     let below = layout.extent().map_or(0, |(low, _)| low);
-    // Strides of empty shapes do not matter, but ndarray checks them for overlap.
+    // Without elements the strides have no meaning, but ndarray would check them for overlap.
     let shape = if layout.is_empty() { dim.into() } else { dim.strides(strides) };
-    // The distance to the lowest element is within the tensor's memory.
+    // The lowest element lies within the tensor's memory.
     Ok((shape, data.as_ptr().wrapping_offset(below as isize), below != 0))
 }
 
-/// The axes to turn round after a view of positive strides was built.
+/// Returns the axes with negative strides, which are inverted after the view was built.
 fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
     let dims = layout.shape().iter().zip(layout.strides()).enumerate();
     let inverted = dims.filter(|&(_, (&size, &stride))| size > 1 && stride < 0);
@@ -105,7 +105,7 @@ pub(crate) unsafe fn view_mut<'a, T, D: Dimension>(
     Ok(view)
 }
 
-/// Whether two arrays are the same elements in the same layout.
+/// Returns true if two arrays are the same elements in the same layout.
 #[inline]
 pub(super) fn is_same<T, D: Dimension>(array: &Array<T, D>, seen: &ArrayView<'_, T, D>) -> bool {
     let same_strides = || {

@@ -1,4 +1,4 @@
-//! What may be done with a tensor's memory.
+//! The access state of a tensor's memory: who can reach it, and who may write it.
 
 use super::Tensor;
 use crate::storage::StorageState;
@@ -6,44 +6,56 @@ use crate::{Error, Rejected, Remedy, Result};
 
 const WRITE_TO_CLONE: Error = Error::ReadOnly { remedy: Remedy::WriteToClone };
 
-/// What is known about other ways to reach a tensor's memory, and what a handle may do with it.
+/// The access state of a tensor's memory: who can reach it, and what a handle may do with it.
 ///
 /// | state | view in safe code | write in safe code | export writable | move into libtorch |
 /// |---|---|---|---|---|
 /// | `Exclusive` | yes | the only handle | [`into_dlpack`](Tensor::into_dlpack) of the only handle | the only handle |
 /// | `ReadOnly` | yes | no | no | no: libtorch would write it |
 /// | `Aliased { trusted: true, .. }` | yes | no | if `writable` | device memory: the only handle, if `writable`; host memory: no |
-/// | `Aliased { trusted: false, .. }` | no; copies are allowed | no | if `writable` | as above |
+/// | `Aliased { trusted: false, .. }` | no; copies are allowed | no | if `writable` | as for `trusted: true` |
 ///
-/// `unsafe` functions go further: [`assume_exclusive`](Tensor::assume_exclusive) and
-/// [`assume_read_only`](Tensor::assume_read_only) replace `Aliased` by a guarantee of the caller,
-/// and [`copy_into_unchecked`](Tensor::copy_into_unchecked) writes to any memory that is not
-/// read-only.
+/// Three `unsafe` functions rely on a guarantee of the caller instead:
+/// [`assume_exclusive`](Tensor::assume_exclusive) and
+/// [`assume_read_only`](Tensor::assume_read_only) replace the state `Aliased`, and
+/// [`copy_into_unchecked`](Tensor::copy_into_unchecked) writes to any memory that is not read-only.
+///
+/// ```
+/// use dlbridge::{Access, Tensor};
+///
+/// let mut tensor = Tensor::from_vec(vec![1_u8, 2], [2])?; // only this handle reaches the Vec
+/// assert_eq!(tensor.access(), Access::Exclusive);
+/// tensor.as_slice_mut::<u8>()?[0] = 5;
+/// let mut aliased = tensor.into_aliased()?; // other code may write the memory from now on
+/// assert!(aliased.as_slice_mut::<u8>().is_err() && aliased.as_slice::<u8>().is_err());
+/// assert_eq!(aliased.to_vec::<u8>()?, [5, 2]); // a copy is allowed
+/// # Ok::<(), dlbridge::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Proved: only this tensor and its [`share`](Tensor::share)s reach the memory.
+    /// Only this handle and the handles made from it by [`share`](Tensor::share) reach the memory.
     Exclusive,
-    /// Proved: no one writes the memory.
+    /// No code writes the memory, in this crate or elsewhere.
     ReadOnly,
     /// Code outside this crate may reach the memory and write it.
     Aliased {
-        /// Whether this crate may write it too.
+        /// True if this crate may write the memory, too.
         writable: bool,
-        /// Whether the caller of an `unsafe` function guaranteed that no one writes this memory
-        /// while views exist.
+        /// True if the caller of an `unsafe` function guaranteed that no other code writes this
+        /// memory while views exist.
         trusted: bool,
     },
 }
 
 impl Tensor {
-    /// What is known about other ways to reach the memory.
+    /// Returns the access state of the memory.
     ///
     /// ```
     /// use dlbridge::{Access, Tensor};
     ///
     /// let tensor = Tensor::from_vec(vec![1_u8, 2], [2])?;
     /// assert_eq!(tensor.access(), Access::Exclusive);
-    /// let tensor = tensor.into_aliased()?; // for code outside that will hold it
+    /// let tensor = tensor.into_aliased()?;
     /// assert_eq!(tensor.access(), Access::Aliased { writable: true, trusted: false });
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
@@ -58,12 +70,20 @@ impl Tensor {
         }
     }
 
-    /// Whether the memory is never written through this crate: it is [`Access::ReadOnly`], or
-    /// aliased and not writable.
+    /// Returns true if this crate must not write the memory.
+    ///
+    /// That is memory with the state [`Access::ReadOnly`], and aliased memory that is not writable.
     ///
     /// ```
-    /// let tensor = dlbridge::Tensor::from_vec(vec![1_u8, 2], [2])?;
-    /// assert!(!tensor.is_read_only());
+    /// use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
+    ///
+    /// static WEIGHTS: [f32; 3] = [1.0, 2.0, 3.0];
+    /// let data = WEIGHTS.as_ptr().cast_mut().cast();
+    /// let described = Descriptor::new(data, Layout::contiguous(&[3])?, DType::F32, Device::CPU)?;
+    /// // SAFETY: a `static` is initialised, lives for the whole program, and is never written.
+    /// let weights = unsafe { Tensor::from_raw_parts(described, false, ()) };
+    /// assert!(weights.is_read_only());
+    /// assert!(!Tensor::zeros::<f32>([3])?.is_read_only());
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     #[inline]
@@ -71,14 +91,16 @@ impl Tensor {
         matches!(self.access(), Access::ReadOnly | Access::Aliased { writable: false, .. })
     }
 
-    /// Whether further owners of the memory, such as the consumers of
-    /// [`share_dlpack`](Self::share_dlpack), may only read it. That is so for memory that is
-    /// [read-only](Self::is_read_only), and for exclusive memory, which only its only handle
-    /// writes.
+    /// Returns true if further owners of the memory may only read it.
+    ///
+    /// A further owner is, for example, the consumer of [`share_dlpack`](Self::share_dlpack). It
+    /// may write only memory that is aliased and writable: memory that is
+    /// [read-only](Self::is_read_only) is not written, and exclusive memory is written only while
+    /// it has one handle.
     ///
     /// ```
     /// let tensor = dlbridge::Tensor::from_vec(vec![1_u8, 2], [2])?;
-    /// assert!(tensor.is_shared_read_only()); // a second owner must not write beside this handle
+    /// assert!(tensor.is_shared_read_only()); // exclusive: a second owner must not write
     /// assert!(!tensor.into_aliased()?.is_shared_read_only());
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
@@ -87,18 +109,30 @@ impl Tensor {
         !matches!(self.access(), Access::Aliased { writable: true, .. })
     }
 
-    /// Gives up what is known about the memory, so that code outside this crate may hold and write
-    /// it: every later DLPack export is writable, if the memory is. Safe code gets no more views of
-    /// the memory through this handle; copies remain possible.
+    /// Changes the state to [`Access::Aliased`]: code outside this crate may write the memory.
+    ///
+    /// If the memory is writable, every later DLPack export is writable, too. Safe code gets no
+    /// views of the memory through this handle any more, but copies remain possible.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1_u8, 2], [2])?.into_aliased()?;
+    /// let for_consumer = tensor.share_dlpack(); // the consumer may write the memory
+    /// assert!(tensor.as_slice::<u8>().is_err()); // so Rust gets no slice of it
+    /// assert_eq!(tensor.to_vec::<u8>()?, [1, 2]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when there is another handle, unless the memory is aliased already. The
+    /// [`Error::NotUnique`] if there is another handle, unless the memory is aliased already. The
     /// tensor comes back inside the error.
     pub fn into_aliased(mut self) -> Result<Self, Rejected<Self>> {
         let writable = !self.is_read_only();
         let state = StorageState::Aliased { writable };
         if !self.buffer.storage().is_aliased_for_good() {
-            // SAFETY: less is claimed than before: the memory may be written exactly if it could.
+            // SAFETY: `set_state` requires that the state is true of the memory. `Aliased` allows
+            // every other user, and `writable` is what the state before said.
             if !unsafe { self.buffer.storage_mut().set_state(state) } {
                 return Err(Rejected::new(self, Error::NotUnique));
             }
@@ -107,10 +141,24 @@ impl Tensor {
         Ok(self)
     }
 
-    /// Declares that no one writes the memory any more, here or elsewhere.
+    /// Changes the state to [`Access::ReadOnly`]: no code writes the memory any more.
+    ///
+    /// ```
+    /// use dlbridge::{Access, DType, Descriptor, Device, Layout, Tensor};
+    ///
+    /// static TABLE: [u8; 3] = [1, 2, 3];
+    /// let data = TABLE.as_ptr().cast_mut().cast();
+    /// let described = Descriptor::new(data, Layout::contiguous(&[3])?, DType::U8, Device::CPU)?;
+    /// // SAFETY: a `static` is initialised, and lives for the whole program.
+    /// let table = unsafe { Tensor::from_raw_parts(described, false, ()) };
+    /// // SAFETY: a `static` that is not `mut` is never written.
+    /// let table = unsafe { table.assume_read_only() }?;
+    /// assert_eq!(table.access(), Access::ReadOnly);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when there is another handle. The tensor comes back inside the error.
+    /// [`Error::NotUnique`] if there is another handle. The tensor comes back inside the error.
     ///
     /// # Safety
     /// * From now on until the memory's owner is dropped, no byte from the lowest to the highest
@@ -121,12 +169,28 @@ impl Tensor {
         unsafe { self.assume(StorageState::ReadOnly) }
     }
 
-    /// Declares that only this handle, and what is made from it, reaches the memory.
+    /// Changes the state to [`Access::Exclusive`]: only this handle reaches the memory.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
+    ///
+    /// let mut pixels = vec![0_u8; 6];
+    /// let data = pixels.as_mut_ptr().cast();
+    /// let layout = Layout::contiguous(&[2, 3])?;
+    /// let described = Descriptor::new(data, layout, DType::U8, Device::CPU)?;
+    /// // SAFETY: the `Vec` keeps 6 initialised bytes at `data`, and moving it does not move them.
+    /// let image = unsafe { Tensor::from_raw_parts(described, true, pixels) };
+    /// // SAFETY: the `Vec` was moved into the tensor, so no other code reaches its bytes.
+    /// let mut image = unsafe { image.assume_exclusive() }?;
+    /// image.as_slice_mut::<u8>()?[0] = 255;
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] when the memory [is read-only](Self::is_read_only): its producer, or the
-    /// caller of [`from_raw_parts`](Self::from_raw_parts), said that it must not be written.
-    /// [`Error::NotUnique`] when there is another handle. The tensor comes back inside the error.
+    /// [`Error::ReadOnly`] if the memory [is read-only](Self::is_read_only), because its producer
+    /// or the caller of [`from_raw_parts`](Self::from_raw_parts) declared that it must not be
+    /// written; [`Error::NotUnique`] if there is another handle. The tensor comes back inside the
+    /// error.
     ///
     /// # Safety
     /// * From now on until the memory's owner is dropped, nothing but this handle, and what is made
@@ -152,7 +216,7 @@ impl Tensor {
         }
     }
 
-    /// Refuses safe views of memory that code outside may write and that no one guarantees.
+    /// Refuses safe views of memory that is aliased and not trusted.
     #[inline]
     pub(crate) fn require_viewable(&self) -> Result<()> {
         match self.access() {
@@ -161,7 +225,7 @@ impl Tensor {
         }
     }
 
-    /// Refuses all but the only handle to memory that nothing else reaches.
+    /// Fails unless this is the only handle to exclusive memory.
     #[inline]
     pub(crate) fn require_exclusive(&mut self) -> Result<()> {
         match self.access() {

@@ -1,4 +1,4 @@
-//! Deep copies into new memory, and copies into memory that exists already.
+//! Deep copies into new memory, and copies into existing memory.
 
 use super::Tensor;
 #[cfg(doc)]
@@ -10,24 +10,45 @@ use crate::host_copy::{self, require_copyable, unsupported};
 use crate::{Device, Error, MemoryFormat, Remedy, Result};
 
 impl Tensor {
-    /// Copies the data into new memory on the same device, as `torch.clone` does: the order of the
-    /// strides is kept, gaps are closed, broadcast and overlapping elements become elements of
-    /// their own. The result is [`Access::Exclusive`]; on the host it is ordinary memory, aligned
-    /// to 256 bytes, from 4 MiB on to 2 MiB.
+    /// Copies the elements into new memory on the same device, as `torch.clone` does.
+    ///
+    /// The copy keeps the order of the strides, but has no gaps. Elements that shared an address
+    /// (broadcast or overlapping ones) become separate elements. The result is
+    /// [`Access::Exclusive`]. A copy on the host is in ordinary memory, aligned to 256 bytes, or to
+    /// 2 MiB if it has 4 MiB or more.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1_i32, 2, 3], [3])?;
+    /// let mut copy = tensor.deep_clone()?;
+    /// copy.as_slice_mut::<i32>()?[0] = 10;
+    /// assert_eq!(tensor.to_vec::<i32>()?, [1, 2, 3]); // memory of its own
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// When the memory is neither on the host nor on a device that [`to_device`](Self::to_device)
-    /// can copy from, the element type is none that DLPack defines, packed elements below a byte
-    /// are not contiguous; [`Error::OutOfMemory`].
+    /// [`Error::UnsupportedDType`] if DLPack does not define the element type, or if packed
+    /// elements are not contiguous; [`Error::OutOfMemory`]; for memory that is not on the host, the
+    /// errors of [`to_device`](Self::to_device).
     pub fn deep_clone(&self) -> Result<Self> {
         self.deep_clone_with(MemoryFormat::Preserve)
     }
 
-    /// Copies the data into new memory on the same device, laid out as `format` says.
+    /// Copies the elements into new memory on the same device, in the order that `format` names.
+    ///
+    /// ```
+    /// use dlbridge::{MemoryFormat, Tensor};
+    ///
+    /// let nchw = Tensor::zeros::<f32>([1, 3, 4, 4])?;
+    /// let nhwc = nchw.deep_clone_with(MemoryFormat::ChannelsLast)?;
+    /// assert_eq!(nhwc.strides(), [48, 1, 12, 3]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As for [`deep_clone`](Self::deep_clone), and [`Error::RankMismatch`] when a channels-last
-    /// format does not fit the rank.
+    /// As for [`deep_clone`](Self::deep_clone), and [`Error::RankMismatch`] unless the rank is 4
+    /// for [`MemoryFormat::ChannelsLast`], or 5 for [`MemoryFormat::ChannelsLast3d`].
     pub fn deep_clone_with(&self, format: MemoryFormat) -> Result<Self> {
         let copied = if self.device().is_host() {
             // SAFETY: the elements of a tensor are readable.
@@ -39,31 +60,61 @@ impl Tensor {
         copied.map(Self::from_buffer)
     }
 
-    /// Copies the data to memory that exists already, element by element, whatever the two layouts.
-    /// Nothing between the elements of `target` is touched; of packed elements the last byte is
-    /// copied whole.
+    /// Copies the elements into the existing memory of `target`; the two layouts may differ.
+    ///
+    /// The copy does not write the bytes between the elements of `target`. For packed elements it
+    /// writes the last byte whole.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Layout, Tensor};
+    ///
+    /// let rows = Tensor::from_vec(vec![1_u8, 2, 3, 4, 5, 6], [2, 3])?;
+    /// let mut columns = Tensor::zeros_with(Layout::new(&[2, 3], &[1, 2])?, DType::U8)?;
+    /// rows.copy_into(&mut columns)?; // the output is allocated once, and used many times
+    /// assert_eq!(columns.to_list()?.to_string(), "[[1, 2, 3], [4, 5, 6]]");
+    /// assert!(rows.copy_into(&mut Tensor::zeros::<u8>([3, 2])?).is_err()); // another shape
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// When shapes or element types differ, either memory is on a device that
-    /// [`to_device`](Self::to_device) cannot copy from or to, or `target` is not
-    /// [`Access::Exclusive`], has another handle, or reaches some element twice. After an
-    /// [`Error::Cuda`] that could not be waited for either, `target` is on no device any more,
-    /// because one may still be writing it.
+    /// [`Error::ShapeMismatch`] and [`Error::DTypeMismatch`]; [`Error::Aliased`],
+    /// [`Error::ReadOnly`] or [`Error::NotUnique`] unless `target` is the only handle to
+    /// [`Access::Exclusive`] memory; [`Error::SelfOverlap`] if two indices of `target` may reach
+    /// the same element; [`Error::UnsupportedDType`] as for [`deep_clone`](Self::deep_clone); for
+    /// memory that is not on the host, the errors of [`to_device`](Self::to_device).
+    ///
+    /// After an [`Error::Cuda`], a device may still be writing `target` in host memory. If this
+    /// crate cannot wait for the device either, `target` is then on no device, and every later
+    /// access to it is an error.
     pub fn copy_into(&self, target: &mut Self) -> Result<()> {
         self.check_copy(target)?;
         target.require_exclusive()?;
-        // SAFETY: only `target` reaches its memory, so that is not the memory of `self` either, and
-        // `target` is mutably borrowed.
+        // SAFETY: `copy_into_unchecked` requires that no other code uses the memory of `target`.
+        // `require_exclusive` checked that no other handle and no code outside reaches it, `self`
+        // included, and the mutable borrow of `target` excludes views.
         let copied = unsafe { self.copy_into_unchecked(target) };
         copied.inspect_err(|_| target.detach_if_shared())
     }
 
-    /// As [`copy_into`](Self::copy_into), also into memory that other code can reach.
+    /// As [`copy_into`](Self::copy_into), but `target` may be memory that other code can reach.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let target = Tensor::from_vec(vec![0_u8; 3], [3])?.into_aliased()?;
+    /// let source = Tensor::from_vec(vec![1_u8, 2, 3], [3])?;
+    /// // SAFETY: no other code holds the memory of `target` or of `source`, and there is no view.
+    /// unsafe { source.copy_into_unchecked(&target) }?;
+    /// assert_eq!(target.to_vec::<u8>()?, [1, 2, 3]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// When shapes or element types differ, either memory is on a device that
-    /// [`to_device`](Self::to_device) cannot copy from or to, `target` is read-only or reaches some
-    /// element twice, or the two share memory.
+    /// [`Error::ShapeMismatch`] and [`Error::DTypeMismatch`]; [`Error::ReadOnly`] if `target` is
+    /// read-only; [`Error::SelfOverlap`] if two indices of `target` may reach the same element;
+    /// [`Error::CopyOverlaps`] if the two share memory; [`Error::UnsupportedDType`] as for
+    /// [`deep_clone`](Self::deep_clone); for memory that is not on the host, the errors of
+    /// [`to_device`](Self::to_device).
     ///
     /// # Safety
     /// * During the call, no other code reads or writes an element of `target` (bytes between its
@@ -75,8 +126,25 @@ impl Tensor {
         unsafe { self.copy_elements(target, Memory::Used, None) }
     }
 
-    /// As [`copy_into_unchecked`](Self::copy_into_unchecked), into memory that was allocated just
-    /// now and never touched: where it is large, huge pages are asked for.
+    /// As [`copy_into_unchecked`](Self::copy_into_unchecked), for memory that was just allocated.
+    ///
+    /// If the memory is large and no page of it was touched, the copy is faster, because this
+    /// method asks the system for huge pages first.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
+    ///
+    /// let mut output = vec![0.0_f32; 1000]; // `vec!` takes zeros from the system
+    /// let data = output.as_mut_ptr().cast();
+    /// let layout = Layout::contiguous(&[1000])?;
+    /// let described = Descriptor::new(data, layout, DType::F32, Device::CPU)?;
+    /// // SAFETY: the `Vec` keeps 1000 initialised numbers at `data`, and moving it does not move
+    /// // them.
+    /// let target = unsafe { Tensor::from_raw_parts(described, true, output) };
+    /// // SAFETY: only `target` reaches the `Vec`, and there is no view of it.
+    /// unsafe { Tensor::zeros::<f32>([1000])?.copy_into_new_unchecked(&target) }?;
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`copy_into_unchecked`](Self::copy_into_unchecked).
@@ -103,19 +171,21 @@ impl Tensor {
         self.check_copy(target)?;
         self.check_target(target)?;
         if stream.is_some() || !(self.device().is_host() && target.device().is_host()) {
-            // SAFETY: of one shape and element type; the target is writable, overlaps neither
-            // itself nor the source, and the caller guarantees that no other code uses it.
+            // SAFETY: `check_copy` checked shape, element type and devices; `check_target` checked
+            // that the target is writable and overlaps neither itself nor the source; the caller
+            // guarantees that no other code uses it.
             return unsafe { cuda::copy_into(&self.buffer, &target.buffer, stream, memory) };
         }
         let (data, layout) = (target.data_ptr().cast(), target.layout());
-        // SAFETY: both are host memory of one shape and element type; the target is writable,
-        // overlaps neither itself nor the source, and the caller guarantees that no other code uses
-        // it.
+        // SAFETY: both are host memory, and `check_copy` checked shape and element type;
+        // `check_target` checked that the source can be copied, and that the target is writable and
+        // overlaps neither itself nor the source; the caller guarantees that no other code uses it.
         unsafe { host_copy::copy_elements(self.descriptor(), data, layout, memory) };
         Ok(())
     }
 
-    /// Whether shapes, element types and devices are such that elements can be copied to `target`.
+    /// Checks that shapes and element types are equal, and that both devices can be copied from and
+    /// to.
     fn check_copy(&self, target: &Self) -> Result<()> {
         if self.shape() != target.shape() {
             let (expected, found) = (target.shape().into(), self.shape().into());
@@ -130,7 +200,7 @@ impl Tensor {
         [self.device(), target.device()].into_iter().try_for_each(reachable)
     }
 
-    /// Whether `target` can be written, and overlaps neither itself nor this tensor.
+    /// Checks that `target` may be written, and that it overlaps neither itself nor this tensor.
     fn check_target(&self, target: &Self) -> Result<()> {
         if target.is_read_only() {
             return Err(Error::ReadOnly { remedy: Remedy::WriteToClone });
@@ -151,8 +221,8 @@ impl Tensor {
         Ok(())
     }
 
-    /// After a copy into this memory failed: if a device may still be writing the memory, which
-    /// another handle then keeps, host code must not read it any more.
+    /// Detaches this memory after a copy into it failed, if a device may still be writing it: then
+    /// another handle keeps the memory. Host code must not read such memory.
     pub(super) fn detach_if_shared(&mut self) {
         if self.device().is_host() && !self.buffer.storage_mut().is_unique() {
             self.buffer.detach();

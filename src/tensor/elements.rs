@@ -1,4 +1,4 @@
-//! Elements as slices, vectors, lists and single values.
+//! The elements of a tensor as slices, vectors, lists and single values.
 
 use std::ptr::NonNull;
 
@@ -8,13 +8,14 @@ use crate::{DType, Descriptor, Element, Error, List, Rejected, Remedy, Result, h
 
 const NO_VEC: Error = Error::NotOriginal { target: "a Vec", remedy: Remedy::CopyToVec };
 
-/// Whether a `Vec` has exactly these elements.
+/// Returns true if `vec` consists of exactly the `len` elements at `data`.
 fn is_all_of<T>(vec: &[T], data: NonNull<T>, len: usize) -> bool {
     vec.len() == len && (len == 0 || vec.as_ptr() == data.as_ptr())
 }
 
 impl Tensor {
-    /// Address of the first `T` for a safe view that reads: all checks but rank and contiguity.
+    /// Returns the address of the first element for a safe view that reads, after all checks except
+    /// those of rank and contiguity.
     #[inline]
     pub(crate) fn readable<T: Element>(&self, target: &'static str) -> Result<NonNull<T>> {
         let data = self.descriptor().host_ptr::<T>(target)?;
@@ -25,7 +26,8 @@ impl Tensor {
         Ok(data)
     }
 
-    /// Address of the first `T` for a safe view that writes: all checks but rank and contiguity.
+    /// Returns the address of the first element for a safe view that writes, after all checks
+    /// except those of rank and contiguity.
     #[inline]
     pub(crate) fn writable<T: Element>(&mut self, target: &'static str) -> Result<NonNull<T>> {
         let data = self.descriptor().host_ptr::<T>(target)?;
@@ -39,29 +41,32 @@ impl Tensor {
         Ok(data)
     }
 
-    /// Makes every byte between the lowest and the highest element 0 or 1, where `T` is `bool`, so
-    /// that they may become part of a `Vec<bool>`.
+    /// Replaces every byte from the lowest to the highest element that is not 0 by 1, if the
+    /// element type is `bool`. The bytes may then become part of a `Vec<bool>`.
     #[cfg(feature = "torch")]
     pub(crate) fn normalise_bools(&mut self) {
         if self.dtype() != DType::BOOL || self.require_exclusive().is_err() {
             return;
         }
         if let Ok(mut span) = self.descriptor().host_span("Vec") {
-            // SAFETY: the span of host memory that only this handle reaches; bytes have any value.
+            // SAFETY: `require_exclusive` checked that only this handle reaches the bytes, which
+            // are initialised: the invariant of `SharedBuffer`. The mutable borrow excludes views.
             let bytes = unsafe { span.as_mut() };
             bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
         }
     }
 
-    /// Looks at every byte between the lowest and the highest element where `T` is `bool`: those in
-    /// the gaps come back to safe code too when the whole container does.
+    /// Checks that every byte from the lowest to the highest element is 0 or 1, if `T` is `bool`.
+    /// The bytes in the gaps are checked, too, because they are part of the container that is given
+    /// back.
     pub(crate) fn require_bools_in_span<T: Element>(&mut self) -> Result<()> {
         if T::DTYPE != DType::BOOL || self.is_empty() {
             return Ok(());
         }
         self.require_exclusive()?;
         let span = self.descriptor().host_span("Vec")?;
-        // SAFETY: the span of host memory that only this handle reaches; bytes have any value.
+        // SAFETY: `require_exclusive` checked that only this handle reaches the bytes, which are
+        // initialised: the invariant of `SharedBuffer`.
         let bytes = unsafe { span.as_ref() };
         match bytes.iter().find(|&&byte| byte > 1) {
             None => Ok(()),
@@ -69,12 +74,21 @@ impl Tensor {
         }
     }
 
-    /// The elements as a slice, borrowed from this handle. Nothing is copied.
+    /// Borrows the elements as a slice. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1_i64, 2, 3, 4], [2, 2])?;
+    /// assert_eq!(tensor.as_slice::<i64>()?, [1, 2, 3, 4]); // the rows follow each other
+    /// assert!(tensor.as_slice::<u64>().is_err()); // no cast
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// When the memory is not on the host, of another type, misaligned, not
-    /// [contiguous](Self::is_contiguous), [aliased](crate::Access) and not trusted, or holds an
-    /// invalid bool.
+    /// [`Error::NotOnCpu`], [`Error::DTypeMismatch`], [`Error::Misaligned`]; [`Error::Aliased`] for
+    /// [aliased](crate::Access) memory that is not trusted; [`Error::InvalidBool`];
+    /// [`Error::NotContiguous`] unless the tensor [is contiguous](Self::is_contiguous).
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         let data = self.readable::<T>("slice")?;
         if !self.is_contiguous() {
@@ -85,11 +99,23 @@ impl Tensor {
         Ok(unsafe { std::slice::from_raw_parts(data.as_ptr(), self.len()) })
     }
 
-    /// The elements as a slice to write to, borrowed from this handle. Nothing is copied.
+    /// Borrows the elements as a slice that may be written. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let mut tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// tensor.as_slice_mut::<f32>()?[1] = 5.0;
+    /// let other = tensor.share();
+    /// assert!(tensor.as_slice_mut::<f32>().is_err()); // `other` may be reading
+    /// assert_eq!(other.as_slice::<f32>()?, [1.0, 5.0]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As for [`as_slice`](Self::as_slice), and when the memory is not
-    /// [`Access::Exclusive`](crate::Access::Exclusive) or there is another handle.
+    /// As for [`as_slice`](Self::as_slice); [`Error::Aliased`], [`Error::ReadOnly`] or
+    /// [`Error::NotUnique`] unless this is the only handle to
+    /// [`Access::Exclusive`](crate::Access::Exclusive) memory.
     pub fn as_slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         let data = self.writable::<T>("slice")?;
         if !self.is_contiguous() {
@@ -100,15 +126,31 @@ impl Tensor {
         Ok(unsafe { std::slice::from_raw_parts_mut(data.as_ptr(), self.len()) })
     }
 
-    /// The `Vec` that was moved in. Nothing is copied.
+    /// Gives back the `Vec` that the tensor was made from. Nothing is copied.
+    ///
+    /// The tensor may also have been made from an `Array`; then the result is the array's `Vec`.
+    ///
+    /// ```
+    /// use dlbridge::{Error, Tensor};
+    ///
+    /// let vec = vec![1.0_f32, 2.0, 3.0, 4.0];
+    /// let address = vec.as_ptr();
+    /// let tensor = Tensor::from_vec(vec, [2, 2])?;
+    /// assert_eq!(tensor.into_vec::<f32>()?.as_ptr(), address);
+    ///
+    /// let rejected = Tensor::zeros::<f32>([2])?.into_vec::<f32>().unwrap_err();
+    /// assert!(matches!(rejected.error(), Error::NotOriginal { .. })); // it never was a Vec
+    /// assert_eq!(rejected.into_value().to_vec::<f32>()?, [0.0, 0.0]); // a copy is one
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NotOriginal`] when the owner is no `Vec<T>` of exactly these elements, and no `Array`
-    /// of them that was moved in;
-    /// [`Error::NotUnique`] when there is another handle, [`Error::Aliased`] or [`Error::ReadOnly`]
-    /// by [`Access`](crate::Access); [`Error::DTypeMismatch`], [`Error::NotOnCpu`],
-    /// [`Error::Misaligned`], [`Error::InvalidBool`]. The tensor comes back inside the error; if
-    /// the owner was an `Array` with gaps, it is the `Vec` of that array from now on.
+    /// [`Error::NotOriginal`] unless the owner is a `Vec<T>` of exactly these elements, or an
+    /// `Array` whose `Vec<T>` has exactly these elements; [`Error::NotUnique`] if there is another
+    /// handle; [`Error::Aliased`] or [`Error::ReadOnly`] by [`Access`](crate::Access);
+    /// [`Error::DTypeMismatch`], [`Error::NotOnCpu`], [`Error::Misaligned`],
+    /// [`Error::InvalidBool`]. The tensor comes back inside the error. If its owner was an `Array`
+    /// with gaps, the owner is then the `Vec` of that array.
     pub fn into_vec<T: Element>(mut self) -> Result<Vec<T>, Rejected<Self>> {
         match self.check_vec::<T>() {
             Ok(()) => match self.into_storage().into_owner() {
@@ -120,7 +162,7 @@ impl Tensor {
         }
     }
 
-    /// Whether the owner is a `Vec<T>` of exactly these elements in this order.
+    /// Checks that the owner is a `Vec<T>` of exactly these elements in this order.
     fn check_vec<T: Element>(&mut self) -> Result<()> {
         let data = self.descriptor().host_ptr::<T>("Vec")?;
         if self.buffer.storage().owner_is::<Vec<T>>() {
@@ -134,7 +176,7 @@ impl Tensor {
         self.require_bools_in_span::<T>()
     }
 
-    /// The `Vec` of an owner that is not a `Vec` itself but keeps its elements in one.
+    /// Gives the `Vec` of an owner that is not a `Vec` itself but keeps its elements in one.
     #[cold]
     fn into_vec_of_owner<T: Element>(mut self) -> Result<Vec<T>, Rejected<Self>> {
         let checked = self.descriptor().host_ptr::<T>("Vec").and_then(|data| {
@@ -146,7 +188,8 @@ impl Tensor {
             Ok(data) => data,
             Err(error) => return Err(Rejected::new(self, error)),
         };
-        // SAFETY: if there is a `Vec`, the tensor's buffer is dropped below, and not used before.
+        // SAFETY: `take_vec` requires that the storage is not used afterwards. If it gives a `Vec`,
+        // the tensor is dropped below, and only its descriptor is used before.
         let Some(mut vec) = (unsafe { self.buffer.storage_mut().take_vec::<T>() }) else {
             return Err(Rejected::new(self, NO_VEC));
         };
@@ -157,27 +200,47 @@ impl Tensor {
         let first = data.addr().get().wrapping_sub(vec.as_ptr().addr());
         let data = vec.as_mut_ptr().wrapping_byte_add(if self.is_empty() { 0 } else { first });
         let descriptor = Descriptor::from_checked(data, self.layout().clone());
-        // SAFETY: the `Vec` is the memory that the tensor's owner kept, which was exclusive; its
-        // elements are where they were.
+        // SAFETY: the `Vec` keeps the memory that the tensor's owner kept, at the same address, and
+        // `require_exclusive` checked that nothing else reaches it.
         let buffer = unsafe { SharedBuffer::exclusive(vec, descriptor) };
         Err(Rejected::new(Self::from_buffer(buffer), NO_VEC))
     }
 
     /// Copies the elements into a new `Vec`, in row-major order.
     ///
+    /// Layout, alignment and access of the tensor may be any.
+    ///
+    /// ```
+    /// use dlbridge::{ArrayExt, Tensor};
+    /// use ndarray::array;
+    ///
+    /// let transposed = array![[1, 2], [3, 4]].reversed_axes().into_tensor();
+    /// assert_eq!(transposed.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// When the memory is not on the host, of another type or holds an invalid bool, and
-    /// [`Error::OutOfMemory`]. Layout, alignment and access do not matter.
+    /// [`Error::NotOnCpu`], [`Error::DTypeMismatch`], [`Error::InvalidBool`],
+    /// [`Error::OutOfMemory`].
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { host_copy::to_vec(self.descriptor()) }
     }
 
-    /// The only element.
+    /// Returns the element of a tensor that has exactly one.
+    ///
+    /// ```
+    /// use dlbridge::{Error, Tensor};
+    ///
+    /// assert_eq!(Tensor::from_vec(vec![7_i64], [1, 1])?.item::<i64>()?, 7);
+    /// let two = Tensor::zeros::<i64>([2])?;
+    /// assert!(matches!(two.item::<i64>(), Err(Error::LengthMismatch { found: 2, .. })));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] when there is not exactly one, and what
-    /// [`to_vec`](Self::to_vec) says.
+    /// [`Error::LengthMismatch`] unless there is exactly one element, and those of
+    /// [`to_vec`](Self::to_vec).
     pub fn item<T: Element>(&self) -> Result<T> {
         let length =
             || Error::LengthMismatch { shape: self.shape().into(), expected: 1, found: self.len() };
@@ -189,9 +252,20 @@ impl Tensor {
 
     /// Copies the elements into nested lists, as Python's `tolist` does.
     ///
+    /// The element type need not be known when the program is compiled.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let mask = Tensor::from_vec(vec![true, false, false, true], [2, 2])?;
+    /// assert_eq!(mask.to_list()?.to_string(), "[[True, False], [False, True]]");
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// When the memory is not on the host, its type is none of [`Element`]'s, there are more than
-    /// 64 dimensions; [`Error::InvalidBool`], [`Error::OutOfMemory`].
+    /// [`Error::NotOnCpu`]; [`Error::UnsupportedDType`] unless the element type is that of an
+    /// [`Element`]; [`Error::TooManyDimensions`] beyond 64; [`Error::InvalidBool`],
+    /// [`Error::OutOfMemory`].
     pub fn to_list(&self) -> Result<List> {
         self.descriptor().require_host("list")?;
         fn list_of<T: Element>(tensor: &Tensor) -> Result<List> {

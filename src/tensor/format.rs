@@ -1,4 +1,4 @@
-//! How a tensor shows itself.
+//! `Debug` for tensors.
 
 #![forbid(unsafe_code)]
 
@@ -6,11 +6,11 @@ use std::fmt;
 
 use super::Tensor;
 
-/// The most elements whose values are shown.
+/// Maximum number of elements whose values are shown.
 const DEBUG_MAX_ELEMENTS: usize = 1000;
 
 impl fmt::Debug for Tensor {
-    /// Shows the values where safe code may read them, and shape, type and device always.
+    /// Writes the values if safe code may read them, and always shape, element type and device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tensor(")?;
         if self.len() <= DEBUG_MAX_ELEMENTS

@@ -1,13 +1,13 @@
 //! The tensor: an owning handle to one strided buffer on one device.
 //!
 //! Invariants:
-//! * The elements are as [`SharedBuffer`] says: initialised and readable as long as the handle
-//!   lives.
-//! * `trusted` is set by [`Tensor::from_trusted_buffer`] only, whose callers pass on the guarantee
-//!   that the caller of a public `unsafe` function gave.
+//! * The elements are initialised and readable as long as the handle lives: the invariant of
+//!   [`SharedBuffer`].
+//! * Only [`Tensor::from_trusted_buffer`] sets `trusted`. Its callers pass on the guarantee that
+//!   the caller of a public `unsafe` function gave.
 //!
-//! The fields are private to this folder. The layers above (`ndarray`, `torch`) build and take
-//! apart tensors with the methods below, which keep what is known about the memory.
+//! The fields are private to this folder. The layers above (`ndarray`, `torch`) build tensors and
+//! take them apart with the methods below, which keep the access state.
 
 mod access;
 mod copies;
@@ -15,12 +15,11 @@ mod devices;
 mod dlpack;
 mod elements;
 mod format;
+mod queries;
 #[cfg(feature = "cuda")]
 mod streams;
 #[cfg(feature = "cuda")]
 mod transfer;
-
-use std::ffi::c_void;
 
 pub use access::Access;
 pub use dlpack::Imported;
@@ -31,16 +30,15 @@ use crate::buffer::Buffer;
 use crate::cuda::{self, StreamUse};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageOwner};
-use crate::{
-    DType, Descriptor, Device, Element, Error, Layout, MemoryFormat, Rejected, Result, host_copy,
-};
+use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Rejected, Result, host_copy};
 
 /// An owning handle to one strided buffer on one device.
 ///
-/// Every conversion goes through a tensor, and none copies unless its name says so. A handle is not
-/// `Clone`: [`share`](Self::share) makes another handle to the same memory,
-/// [`deep_clone`](Self::deep_clone) copies the data. The memory is released when the last handle,
-/// and the last object made from one, is gone.
+/// Every conversion goes through a tensor, and copies only if the name of the method says so. A
+/// handle is not `Clone`: [`share`](Self::share) makes another handle to the same memory, and
+/// [`deep_clone`](Self::deep_clone) copies the elements. The memory is released when the last
+/// handle to it is dropped. `NdArray`, DLPack structs and libtorch tensors that were made from a
+/// handle count as handles.
 ///
 /// ```
 /// use dlbridge::Tensor;
@@ -55,24 +53,24 @@ use crate::{
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 pub struct Tensor {
-    /// The stream that this handle is used on. First, because the use ends before the memory is
-    /// released.
+    /// The stream that this handle is used on. It is the first field, because the use must end
+    /// before the memory is released.
     stream_use: StreamUse,
     buffer: SharedBuffer,
-    /// Whether the caller of an `unsafe` function guaranteed that no one writes aliased memory
-    /// while views exist. Of no meaning for other memory.
+    /// True if the caller of an `unsafe` function guaranteed that no other code writes aliased
+    /// memory while views exist. It has no meaning for other memory.
     trusted: bool,
 }
 
-/// For the layers above.
+/// Methods for the layers above.
 impl Tensor {
-    /// A handle for which no one guarantees more than the buffer's state says.
+    /// Makes a handle from a buffer. If the memory is aliased, it is not trusted.
     #[inline]
     pub(crate) fn from_buffer(buffer: SharedBuffer) -> Self {
         Self { stream_use: StreamUse::NONE, buffer, trusted: false }
     }
 
-    /// A handle whose memory safe code may view even if it is aliased.
+    /// Makes a handle from a buffer that safe code may view even if the memory is aliased.
     ///
     /// # Safety
     /// * No code outside this handle and its shares writes a byte from the lowest to the highest
@@ -89,21 +87,21 @@ impl Tensor {
         &self.buffer
     }
 
-    /// The owner, if this is the only handle and the owner is of type `O`.
+    /// Returns the owner, if this is the only handle and the owner has the type `O`.
     #[inline]
     pub(crate) fn owner_mut<O: StorageOwner>(&mut self) -> Option<&mut O> {
         self.buffer.storage_mut().owner_mut()
     }
 
-    /// Whether this is the only handle; then no other can be made while the borrow lasts.
+    /// Returns true if this is the only handle. Then no other can be made while the borrow lasts.
     #[cfg(feature = "torch")]
     #[inline]
     pub(crate) fn is_only_handle(&mut self) -> bool {
         self.buffer.storage_mut().is_unique()
     }
 
-    /// The owner itself, if this is the only handle and the owner is of type `O`; else the tensor
-    /// as it was.
+    /// Gives the owner, if this is the only handle and the owner has the type `O`, and otherwise
+    /// the tensor as it was.
     #[cfg(feature = "ndarray")]
     #[inline]
     pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
@@ -114,17 +112,17 @@ impl Tensor {
         }
     }
 
-    /// The storage alone; what is known about elements in it is dropped.
+    /// Gives the storage without the description of its elements.
     #[inline]
     pub(crate) fn into_storage(self) -> Storage {
         self.buffer.into_storage()
     }
 
-    /// Turns the buffer into something else. If that fails, the tensor is as it was: what is known
-    /// about the memory, and the stream that the handle is used on, stay with it.
+    /// Converts the buffer. If that fails, the tensor comes back as it was, with `trusted` and with
+    /// the stream that the handle is used on.
     ///
     /// # Safety
-    /// * On failure `replace` gives back the buffer that it got.
+    /// * If `replace` fails, it gives back the buffer that it got.
     #[cfg(feature = "torch")]
     #[inline]
     pub(crate) unsafe fn replace_buffer<R, E>(
@@ -136,7 +134,7 @@ impl Tensor {
         replace(buffer).map_err(restore)
     }
 
-    /// Makes the handle's use of its stream last as long as the memory does.
+    /// Extends the handle's use of its stream to the release of the memory.
     #[cfg(feature = "torch")]
     #[inline]
     pub(crate) fn keep_stream_use(&mut self) {
@@ -145,12 +143,23 @@ impl Tensor {
 }
 
 impl Tensor {
-    /// Moves a `Vec` in and sees it as a row-major tensor of this shape. Nothing is copied;
+    /// Moves a `Vec` into a row-major tensor of this shape. Nothing is copied.
+    ///
     /// [`into_vec`](Self::into_vec) gives the `Vec` back.
     ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1_u8, 2, 3, 4, 5, 6], [2, 3])?;
+    /// assert_eq!((tensor.shape(), tensor.strides()), (&[2, 3][..], &[3, 1][..]));
+    /// let rejected = Tensor::from_vec(vec![1_u8, 2, 3, 4, 5], [2, 3]).unwrap_err();
+    /// assert_eq!(rejected.into_value(), [1, 2, 3, 4, 5]); // the Vec is not lost
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::LengthMismatch`] when the shape has another number of elements, or what
-    /// [`Layout::contiguous`] says of the shape. The `Vec` comes back inside the error.
+    /// [`Error::LengthMismatch`] if the shape has another number of elements, and those of
+    /// [`Layout::contiguous`]. The `Vec` comes back inside the error.
     pub fn from_vec<T: Element>(
         mut data: Vec<T>,
         shape: impl AsRef<[i64]>,
@@ -158,8 +167,8 @@ impl Tensor {
         match layout_for(data.len(), shape.as_ref()) {
             Ok(layout) => {
                 let descriptor = Descriptor::from_checked(data.as_mut_ptr(), layout);
-                // SAFETY: the `Vec` keeps its elements, all of which the layout reaches, and is not
-                // used except through the storage.
+                // SAFETY: the `Vec` keeps its initialised elements, and the layout reaches exactly
+                // these. The storage owns the `Vec`, so nothing else reaches the memory.
                 Ok(Self::from_buffer(unsafe { SharedBuffer::exclusive(data, descriptor) }))
             }
             Err(error) => Err(Rejected::new(data, error)),
@@ -168,29 +177,58 @@ impl Tensor {
 
     /// Copies a slice into a new row-major tensor of this shape.
     ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let samples = [0.5_f32, 0.25, 0.125];
+    /// let tensor = Tensor::from_slice(&samples, [1, 3])?; // `samples` stays where it is
+    /// assert_ne!(tensor.data_ptr().cast_const().cast(), samples.as_ptr());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`from_vec`](Self::from_vec), and [`Error::OutOfMemory`].
     pub fn from_slice<T: Element>(data: &[T], shape: impl AsRef<[i64]>) -> Result<Self> {
         let layout = layout_for(data.len(), shape.as_ref())?;
         let source = Descriptor::from_checked(data.as_ptr().cast_mut(), layout);
-        // SAFETY: the elements of the slice are readable.
+        // SAFETY: `deep_copy` requires readable elements. The layout reaches exactly the elements
+        // of the slice, which is borrowed during the call.
         unsafe { host_copy::deep_copy(&source, MemoryFormat::Preserve) }.map(Self::from_buffer)
     }
 
-    /// A new row-major tensor of zeros (`false` for `bool`).
+    /// Makes a row-major tensor of zeros (`false` for `bool`) on the host.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let mut output = Tensor::zeros::<f32>([2, 3])?; // new memory, which only `output` reaches
+    /// output.as_slice_mut::<f32>()?[0] = 1.0;
+    /// assert_eq!(output.to_list()?.to_string(), "[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]");
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// What [`Layout::contiguous`] says of the shape, and [`Error::OutOfMemory`].
+    /// Those of [`Layout::contiguous`], and [`Error::OutOfMemory`].
     pub fn zeros<T: Element>(shape: impl AsRef<[i64]>) -> Result<Self> {
         Self::zeros_with(Layout::contiguous(shape.as_ref())?, T::DTYPE)
     }
 
-    /// A new tensor of zeros on the host, of this layout and element type. Bytes in gaps between
-    /// elements are zeros too. Large memory comes from the system as zeros that cost nothing until
-    /// they are touched.
+    /// Makes a tensor of zeros on the host with this layout and this element type.
+    ///
+    /// The bytes in gaps between elements are zeros, too. The system provides large memory as
+    /// zeros, so that this method does not write it.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Layout, Tensor};
+    ///
+    /// let columns = Layout::new(&[2, 3], &[1, 2])?; // column-major
+    /// let tensor = Tensor::zeros_with(columns, DType::scalar(10, 8))?; // float8_e4m3fn
+    /// assert_eq!((tensor.strides(), tensor.nbytes()), (&[1, 2][..], 6));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::UnsupportedDType`] for types that DLPack does not define,
+    /// [`Error::UnsupportedDType`] for an element type that DLPack does not define,
     /// [`Error::InvalidDescriptor`] for one without a size, [`Error::Overflow`],
     /// [`Error::OutOfMemory`].
     pub fn zeros_with(layout: Layout, dtype: DType) -> Result<Self> {
@@ -201,17 +239,36 @@ impl Tensor {
         let memory = Buffer::zeroed(bytes)?;
         let data = memory.as_ptr().wrapping_add(first);
         let descriptor = Descriptor::in_new_allocation(data, layout, dtype);
-        // SAFETY: the allocation is new, zeroed, and has as many bytes as the layout needs.
+        // SAFETY: the allocation is new and zeroed, and `allocation_size` gave the number of bytes
+        // that the layout needs. Only `memory` reaches it.
         Ok(Self::from_buffer(unsafe { SharedBuffer::copied(memory, descriptor) }))
     }
 
-    /// Wraps memory that the caller describes. Nothing is copied; `owner` is dropped once, on the
-    /// thread that drops the last handle.
+    /// Makes a tensor of memory that the caller describes. Nothing is copied.
     ///
-    /// The result is [`Access::Aliased`] and trusted: it may be read through safe views, and
-    /// written only through `unsafe` functions, until the caller guarantees more with
-    /// [`assume_exclusive`](Self::assume_exclusive) or
-    /// [`assume_read_only`](Self::assume_read_only).
+    /// The thread that drops the last handle drops `owner`, once.
+    ///
+    /// The result is [`Access::Aliased`] and trusted: safe views may read it, and only `unsafe`
+    /// functions write it. [`assume_exclusive`](Self::assume_exclusive) and
+    /// [`assume_read_only`](Self::assume_read_only) change the state on a further guarantee of the
+    /// caller.
+    ///
+    /// ```
+    /// use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
+    /// use std::sync::Arc;
+    ///
+    /// let weights: Arc<[f32]> = vec![1.0, 2.0, 3.0, 4.0].into();
+    /// let data = weights.as_ptr().cast_mut().cast();
+    /// let layout = Layout::contiguous(&[2, 2])?;
+    /// let described = Descriptor::new(data, layout, DType::F32, Device::CPU)?;
+    /// // SAFETY: `owner`, a clone of the `Arc`, keeps the four initialised numbers at `data`,
+    /// // moving it does not move them, and an `Arc<[f32]>` that was cloned is never written.
+    /// let tensor = unsafe { Tensor::from_raw_parts(described, false, Arc::clone(&weights)) };
+    /// assert_eq!(tensor.as_slice::<f32>()?, &weights[..]); // the same memory
+    /// drop(tensor); // drops the clone of the `Arc`
+    /// assert_eq!(Arc::strong_count(&weights), 1);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Safety
     /// *The bytes of the tensor* are those of the elements of `descriptor` and, for host memory,
@@ -220,8 +277,8 @@ impl Tensor {
     /// * Until `owner` is dropped, all bytes of the tensor are initialised and valid for reads, and
     ///   for writes if `writable`; nothing else is needed to keep them so.
     /// * Moving `owner` leaves the address of `descriptor` valid. It does for a `Vec`, an `Arc` and
-    ///   raw pointers; a `Box` or a `&mut` of the memory is an exclusive claim each time it is
-    ///   moved, which ends the use of pointers made before.
+    ///   raw pointers. It does not for a `Box` or a `&mut` of the memory: by Rust's aliasing rules,
+    ///   each move of them invalidates the pointers that were made before.
     /// * No other code writes a byte of the tensor while a Rust view of the memory (an `ArrayView`,
     ///   a slice, an [`NdArray`](crate::NdArray)) lives or a call of this crate reads it.
     /// * The bytes of a tensor of type `bool` are 0 and 1 as long as such a view lives.
@@ -231,15 +288,33 @@ impl Tensor {
         writable: bool,
         owner: impl Send + 'static,
     ) -> Self {
-        // SAFETY: the caller guarantees that `owner` keeps the elements.
+        // SAFETY: the caller guarantees that `owner` keeps the bytes of the tensor initialised and
+        // valid for reads, and for writes if `writable`.
         let buffer = unsafe { SharedBuffer::aliased(owner, descriptor, writable) };
-        // SAFETY: the caller guarantees that no one writes while views exist.
+        // SAFETY: the caller guarantees that no other code writes while views exist.
         unsafe { Self::from_trusted_buffer(buffer) }
     }
 
-    /// Wraps a part of this tensor's memory, or all of it, described in another way. Nothing is
-    /// copied; `owner` keeps this tensor's memory. As [`from_raw_parts`](Self::from_raw_parts), but
-    /// work of this crate on device memory keeps one order of streams for both tensors.
+    /// Makes a tensor of this tensor's memory with another description. Nothing is copied.
+    ///
+    /// `descriptor` describes all of the memory or a part of it, and `owner` keeps the memory: for
+    /// example, another handle to it. This method works as
+    /// [`from_raw_parts`](Self::from_raw_parts), but on device memory this crate orders its work on
+    /// both tensors together.
+    ///
+    /// ```
+    /// use dlbridge::{Descriptor, Layout, Tensor};
+    ///
+    /// let rows = Tensor::from_vec(vec![1_u8, 2, 3, 4, 5, 6], [2, 3])?;
+    /// let transposed = Layout::new(&[3, 2], &[1, 3])?;
+    /// let transposed = Descriptor::new(rows.data_ptr(), transposed, rows.dtype(), rows.device())?;
+    /// assert!(rows.descriptor().contains(&transposed));
+    /// // SAFETY: the part lies within the memory of `rows`, another handle to which is the owner;
+    /// // while there are two handles, none of them writes.
+    /// let columns = unsafe { rows.share_as_unchecked(transposed, false, rows.share()) };
+    /// assert_eq!(columns.to_vec::<u8>()?, [1, 4, 2, 5, 3, 6]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     ///
     /// # Safety
     /// * As for [`from_raw_parts`](Self::from_raw_parts); this tensor's descriptor
@@ -258,100 +333,23 @@ impl Tensor {
         view
     }
 
-    /// Sizes of the dimensions, in elements.
-    #[inline]
-    pub fn shape(&self) -> &[i64] {
-        self.layout().shape()
-    }
-
-    /// Steps between neighbours in each dimension, in elements; possibly negative or zero.
-    #[inline]
-    pub fn strides(&self) -> &[i64] {
-        self.layout().strides()
-    }
-
-    /// Number of dimensions.
-    #[inline]
-    pub fn ndim(&self) -> usize {
-        self.layout().ndim()
-    }
-
-    /// Number of elements.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.layout().len()
-    }
-
-    /// Whether there are no elements.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.layout().is_empty()
-    }
-
-    /// Bytes of all elements, without the gaps between them.
-    pub fn nbytes(&self) -> usize {
-        self.descriptor().nbytes()
-    }
-
-    /// Address of the first element, layout, element type and device.
-    #[inline]
-    pub fn descriptor(&self) -> &Descriptor {
-        self.buffer.descriptor()
-    }
-
-    /// Shape and strides.
-    #[inline]
-    pub fn layout(&self) -> &Layout {
-        self.buffer.layout()
-    }
-
-    /// Element type.
-    #[inline]
-    pub fn dtype(&self) -> DType {
-        self.descriptor().dtype()
-    }
-
-    /// The device that the memory is on.
-    #[inline]
-    pub fn device(&self) -> Device {
-        self.descriptor().device()
-    }
-
-    /// Whether this is the only handle to the memory at this moment. Another thread that holds a
-    /// handle may change that at once; methods that need the only handle check for themselves.
-    pub fn is_unique(&self) -> bool {
-        self.buffer.storage().looks_unique()
-    }
-
-    /// Whether the elements lie one after the other in row-major order.
-    pub fn is_contiguous(&self) -> bool {
-        self.layout().is_contiguous()
-    }
-
-    /// Address of the first element; of no meaning when there are no elements (it may be NULL or
-    /// misaligned). For memory that is not on the host it is an address of that device, or the
-    /// handle of a buffer ([`Descriptor::byte_offset`]). Code that writes through it is responsible
-    /// for doing so only while no other code reads or writes, and only to memory that may be
-    /// written.
-    #[inline]
-    pub fn data_ptr(&self) -> *mut c_void {
-        self.descriptor().data_ptr()
-    }
-
-    /// The owner of the memory, if it has type `O`: the one that was passed to
-    /// [`from_raw_parts`](Self::from_raw_parts), for example. Otherwise `None`.
+    /// Makes another handle to the same memory. Nothing is copied.
     ///
-    /// # Safety
-    /// * The caller neither reads nor writes a byte of the tensor's memory through the owner: the
-    ///   memory may have writers, and Rust views.
-    pub unsafe fn owner_unchecked<O: Send + Sync + 'static>(&self) -> Option<&O> {
-        // SAFETY: `O` is `Sync`, so a shared reference to it may be used on any thread; the caller
-        // does not reach the memory through it.
-        unsafe { self.buffer.storage().owner_ref_unchecked() }
-    }
-
-    /// Another handle to the same memory. Nothing is copied; while there are several handles, none
-    /// may write.
+    /// While there are several handles, none of them may write.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 2.0], [2])?;
+    /// let other = tensor.share();
+    /// assert_eq!(other.data_ptr(), tensor.data_ptr());
+    /// let sum: f32 = std::thread::scope(|threads| {
+    ///     let reader = threads.spawn(move || other.as_slice::<f32>().map(|all| all.iter().sum()));
+    ///     reader.join().expect("no panic")
+    /// })?;
+    /// assert_eq!(sum, 3.0);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub fn share(&self) -> Self {
