@@ -47,6 +47,7 @@
 /* Generated from capi/src by `cargo xtask bindings`; do not edit. */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "dlpack/dlpack.h"
 
@@ -147,6 +148,146 @@ typedef struct dlb_tensor dlb_tensor;
 typedef int32_t dlb_status;
 
 /**
+ * What the caller can do about an error: one of DLB_REMEDY_*. Numbers may be added.
+ */
+typedef int32_t dlb_remedy;
+
+/**
+ * No remedy is known.
+ */
+#define DLB_REMEDY_NONE 0
+
+/**
+ * Copy the tensor to the host.
+ */
+#define DLB_REMEDY_COPY_TO_CPU 1
+
+/**
+ * Make the tensor on the host, and copy it to the device.
+ */
+#define DLB_REMEDY_COPY_TO_DEVICE 2
+
+/**
+ * Copy the data into new memory of any layout.
+ */
+#define DLB_REMEDY_CLONE 3
+
+/**
+ * Copy the data into new row-major memory.
+ */
+#define DLB_REMEDY_CLONE_CONTIGUOUS 4
+
+/**
+ * Copy from a deep copy of the source.
+ */
+#define DLB_REMEDY_CLONE_SOURCE 5
+
+/**
+ * Write to a deep copy instead.
+ */
+#define DLB_REMEDY_WRITE_TO_CLONE 6
+
+/**
+ * Free the other handles to the memory, or copy the data.
+ */
+#define DLB_REMEDY_DROP_OTHER_HANDLES 7
+
+/**
+ * Copy the data; in Rust the caller may guarantee instead that no other code writes it.
+ */
+#define DLB_REMEDY_CLONE_OR_ASSUME 8
+
+/**
+ * Copy the elements into a container of the program.
+ */
+#define DLB_REMEDY_COPY_TO_VEC 9
+
+/**
+ * Copy the elements into an array of the program.
+ */
+#define DLB_REMEDY_COPY_TO_NDARRAY 10
+
+/**
+ * Export DLPack's versioned struct instead of the older one, or a deep copy.
+ */
+#define DLB_REMEDY_EXPORT_VERSIONED 11
+
+/**
+ * Have the producer export a struct of DLPack 1.x.
+ */
+#define DLB_REMEDY_EXPORT_VERSION_1 12
+
+/**
+ * Use a build of the library with CUDA.
+ */
+#define DLB_REMEDY_ENABLE_CUDA 13
+
+/**
+ * Copy the elements into a new libtorch tensor.
+ */
+#define DLB_REMEDY_COPY_TO_TORCH 14
+
+/**
+ * Copy the elements of the libtorch tensor.
+ */
+#define DLB_REMEDY_COPY_FROM_TORCH 15
+
+/**
+ * Release what else holds the libtorch tensor's memory, or copy its elements.
+ */
+#define DLB_REMEDY_DROP_TORCH_OWNERS 16
+
+/**
+ * Move the libtorch tensor to the CPU.
+ */
+#define DLB_REMEDY_MOVE_TORCH_TO_CPU 17
+
+/**
+ * Make the sparse libtorch tensor dense.
+ */
+#define DLB_REMEDY_TO_DENSE 18
+
+/**
+ * Dequantize the libtorch tensor.
+ */
+#define DLB_REMEDY_DEQUANTIZE 19
+
+/**
+ * Apply the libtorch tensor's lazy negation.
+ */
+#define DLB_REMEDY_RESOLVE_NEG 20
+
+/**
+ * Apply the libtorch tensor's lazy conjugation.
+ */
+#define DLB_REMEDY_RESOLVE_CONJ 21
+
+/**
+ * Detach the libtorch tensor from autograd.
+ */
+#define DLB_REMEDY_DETACH 22
+
+/**
+ * Pad the nested libtorch tensor.
+ */
+#define DLB_REMEDY_TO_PADDED_TENSOR 23
+
+/**
+ * Copy the lazy libtorch tensor into memory of its own.
+ */
+#define DLB_REMEDY_CLONE_TORCH 24
+
+/**
+ * Cast the libtorch tensor to another element type.
+ */
+#define DLB_REMEDY_CAST_TORCH 25
+
+/**
+ * Copy the libtorch tensor's elements into an ordinary tensor.
+ */
+#define DLB_REMEDY_MAKE_ORDINARY 26
+
+/**
  * The call succeeded.
  */
 #define DLB_OK 0
@@ -188,7 +329,7 @@ typedef int32_t dlb_status;
 #define DLB_ERROR_READ_ONLY 7
 
 /**
- * The host cannot read the memory. The message names the device, and how to copy from it.
+ * The host cannot read the memory. The message names the device.
  */
 #define DLB_ERROR_NOT_ON_CPU 8
 
@@ -274,11 +415,29 @@ DLB_API uint64_t dlb_capabilities(void);
 DLB_API dlb_status dlb_error_status(const dlb_error *error);
 
 /**
- * Returns the message, UTF-8 text that names the argument and the value; "" for NULL.
+ * Returns what went wrong and what the caller can do, in one sentence of UTF-8 that names the
+ * argument and the value; "" for NULL. It is dlb_error_fact() and, after "; ", the remedy in C's
+ * words.
  *
  * Ownership: borrows `error`; returns a view that is valid until dlb_error_free().
  */
 DLB_API const char *dlb_error_message(const dlb_error *error);
+
+/**
+ * Returns what went wrong without a remedy, for programs that print remedies of their own; "" for
+ * NULL.
+ *
+ * Ownership: borrows `error`; returns a view that is valid until dlb_error_free().
+ */
+DLB_API const char *dlb_error_fact(const dlb_error *error);
+
+/**
+ * Returns what the caller can do: one of DLB_REMEDY_*; DLB_REMEDY_NONE if there is no remedy, and
+ * for NULL.
+ *
+ * Ownership: borrows `error`.
+ */
+DLB_API dlb_remedy dlb_error_remedy(const dlb_error *error);
 
 /**
  * Frees an error; does nothing for NULL.
@@ -293,6 +452,17 @@ DLB_API void dlb_error_free(dlb_error *error);
  * Ownership: returns a static view.
  */
 DLB_API const char *dlb_status_name(dlb_status status);
+
+/**
+ * Writes the name of an element type, as NumPy and PyTorch spell it: "float32", "bfloat16",
+ * "float8_e4m3fn", with lanes "float32x4". Returns the length of the whole name in bytes, without
+ * the NUL. Writes at most `size` bytes, the last of them NUL, so a result of `size` or more means
+ * that the name was cut off. Writes nothing if `buffer` is NULL or `size` is 0. Every name fits
+ * into 48 bytes.
+ *
+ * Ownership: borrows `buffer`.
+ */
+DLB_API size_t dlb_dtype_name(DLDataType dtype, char *buffer, size_t size);
 
 /**
  * Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted

@@ -38,7 +38,8 @@
 
 namespace dlbridge {
 
-/// The exception of a call that failed: a status, and the message of the library.
+/// The exception of a call that failed: a status, and a message. The message is a fact and, if there
+/// is a remedy, "; " and the remedy in C++'s words.
 ///
 /// ```cpp
 /// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3});
@@ -51,15 +52,64 @@ namespace dlbridge {
 /// ```
 class Error : public std::runtime_error {
 public:
-  Error(dlb_status status, const std::string &message)
-      : std::runtime_error(message), status_(status) {}
+  Error(dlb_status status, const std::string &fact, dlb_remedy remedy = DLB_REMEDY_NONE)
+      : std::runtime_error(message(fact, remedy)), status_(status), remedy_(remedy) {}
 
   /// One of DLB_ERROR_*.
   dlb_status status() const noexcept { return status_; }
 
+  /// What the caller can do: one of DLB_REMEDY_*.
+  dlb_remedy remedy() const noexcept { return remedy_; }
+
+  /// C++'s words for one of DLB_REMEDY_*; "" for DLB_REMEDY_NONE and unknown numbers.
+  static const char *remedy_text(dlb_remedy remedy) noexcept {
+    switch (remedy) {
+    case DLB_REMEDY_COPY_TO_CPU: return "copy it to the host with to_device(dlbridge::cpu)";
+    case DLB_REMEDY_COPY_TO_DEVICE: return "make it on the host, and copy it with to_device()";
+    case DLB_REMEDY_CLONE: return "copy it with clone()";
+    case DLB_REMEDY_CLONE_CONTIGUOUS: return "copy it with clone(MemoryFormat::contiguous)";
+    case DLB_REMEDY_CLONE_SOURCE: return "copy from a clone() of the source";
+    case DLB_REMEDY_WRITE_TO_CLONE: return "write to a clone() instead";
+    case DLB_REMEDY_DROP_OTHER_HANDLES: return "destroy it first, or copy with clone()";
+    case DLB_REMEDY_CLONE_OR_ASSUME: return "copy it with clone()";
+    case DLB_REMEDY_COPY_TO_VEC: return "copy it with to_vector()";
+    case DLB_REMEDY_COPY_TO_NDARRAY: return "copy it with to_vector()";
+    case DLB_REMEDY_EXPORT_VERSIONED: return "export it with share_dlpack(), or export a clone()";
+    case DLB_REMEDY_EXPORT_VERSION_1: return "have the producer export DLPack 1.x";
+    case DLB_REMEDY_ENABLE_CUDA: return "link a library that was built with the Cargo feature cuda";
+    case DLB_REMEDY_COPY_TO_TORCH: return "pass a clone() to into_torch()";
+    case DLB_REMEDY_COPY_FROM_TORCH: return "pass a clone() to from_torch()";
+    case DLB_REMEDY_DROP_TORCH_OWNERS:
+      return "release the other owner first, or pass a clone() to from_torch()";
+    case DLB_REMEDY_MOVE_TORCH_TO_CPU: return "use cpu() first";
+    case DLB_REMEDY_TO_DENSE: return "use to_dense() first";
+    case DLB_REMEDY_DEQUANTIZE: return "use dequantize() first";
+    case DLB_REMEDY_RESOLVE_NEG: return "use resolve_neg() first";
+    case DLB_REMEDY_RESOLVE_CONJ: return "use resolve_conj() first";
+    case DLB_REMEDY_DETACH: return "use detach() first";
+    case DLB_REMEDY_TO_PADDED_TENSOR: return "use to_padded_tensor() first, or convert its parts";
+    case DLB_REMEDY_CLONE_TORCH: return "use clone() first";
+    case DLB_REMEDY_CAST_TORCH: return "use to() first";
+    case DLB_REMEDY_MAKE_ORDINARY: return "copy its elements into an ordinary tensor first";
+    default: return "";
+    }
+  }
+
 private:
+  static std::string message(const std::string &fact, dlb_remedy remedy) {
+    const std::string text = remedy_text(remedy);
+    return text.empty() ? fact : fact + "; " + text;
+  }
+
   dlb_status status_;
+  dlb_remedy remedy_;
 };
+
+/// The name of an element type, as NumPy and PyTorch spell it: "float32", with lanes "float32x4".
+inline std::string dtype_name(DLDataType dtype) {
+  char name[48];
+  return std::string(name, dlb_dtype_name(dtype, name, sizeof name));
+}
 
 namespace detail {
 
@@ -87,7 +137,7 @@ template <class Function> void call(Function &&function) {
   const dlb_status status = function(&error);
   if (status == DLB_OK) return;
   const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
-  throw Error(status, dlb_error_message(error));
+  throw Error(status, dlb_error_fact(error), dlb_error_remedy(error));
 }
 
 /// Calls `function(&out, &error)`, which calls a function of the library. Returns `out`, or throws
@@ -323,8 +373,8 @@ public:
                       const std::vector<std::int64_t> &strides = {}, DLDevice device = cpu) {
     if (!strides.empty() && strides.size() != shape.size()) {
       throw Error(DLB_ERROR_INVALID_ARGUMENT,
-                  "there must be as many strides as dimensions: " + std::to_string(strides.size()) +
-                      " and " + std::to_string(shape.size()));
+                  "there must be as many strides as dimensions: expected " +
+                      std::to_string(shape.size()) + ", found " + std::to_string(strides.size()));
     }
     std::vector<std::int64_t> sizes(shape), steps(strides);
     DLTensor desc = describe(nullptr, dtype, sizes);
@@ -651,26 +701,25 @@ private:
     if (empty ? count == 0 : fits && left == 1) return;
     std::string text;
     for (const std::int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+    if (shape.size() == 1) text += ",";
     throw Error(DLB_ERROR_LAYOUT,
-                "shape [" + text + "] has another number of elements than the vector, which has " +
+                "shape (" + text + ") has another number of elements than the vector, which has " +
                     std::to_string(count));
   }
 
   template <class T> void require_type() const {
     if (is<T>()) return;
-    const auto text = [](DLDataType type) {
-      return "(" + std::to_string(type.code) + ", " + std::to_string(type.bits) + ", " +
-             std::to_string(type.lanes) + ")";
-    };
-    throw Error(DLB_ERROR_DTYPE, "expected elements of type (code, bits, lanes) " +
-                                     text(dtype_of<T>()) + ", found " + text(dtype()));
+    throw Error(DLB_ERROR_DTYPE,
+                "expected " + dtype_name(dtype_of<T>()) + ", found " + dtype_name(dtype()));
   }
 
   /// Returns `data` as the address of a `T`. Throws Error unless it is aligned for one.
   template <class T, class Void> static T *aligned(Void *data) {
     if (reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0) return static_cast<T *>(data);
-    throw Error(DLB_ERROR_LAYOUT, "the address is not a multiple of " + std::to_string(alignof(T)) +
-                                      ", the alignment of its elements: clone() the tensor");
+    throw Error(DLB_ERROR_LAYOUT,
+                "the address is not a multiple of " + std::to_string(alignof(T)) +
+                    ", the alignment of " + dtype_name(dtype_of<std::remove_const_t<T>>()),
+                DLB_REMEDY_CLONE);
   }
 };
 

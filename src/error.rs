@@ -272,7 +272,13 @@ impl fmt::Display for Fact<'_> {
             Error::NotUnique => f.write_str("another handle holds the same memory"),
             Error::Aliased => f.write_str("code outside dlbridge may write the memory"),
             Error::InvalidBool { value } => write!(f, "byte {value} is not a valid bool (0 or 1)"),
-            Error::ReadOnly { .. } => f.write_str("the memory is read-only"),
+            Error::ReadOnly { remedy } => f.write_str(match remedy {
+                Remedy::ExportVersioned => {
+                    "the memory is read-only, which DLPack's older struct cannot say"
+                }
+                Remedy::CopyToTorch => "the memory is read-only, and libtorch would write it",
+                _ => "the memory is read-only",
+            }),
             Error::NotOriginal { target, .. } => {
                 write!(f, "the tensor does not own {target} of exactly its elements")
             }
@@ -388,8 +394,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// What went wrong, with values and without a remedy: for programs that print remedies of their
-    /// own.
+    /// What went wrong, without a remedy: for programs that print remedies of their own.
     ///
     /// ```
     /// use dlbridge::{Error, Remedy};

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use dlbridge::{Error, MemoryFormat};
+use dlbridge::{Error, MemoryFormat, Remedy};
 
 use crate::device::require_reachable;
 use crate::error::{
@@ -121,7 +121,7 @@ pub extern "C" fn dlb_tensor_copy_into(
         require_reachable("source", source.device())?;
         require_reachable("target", target.device())?;
         if !target_handle.is_writable() {
-            return Err(Error::ReadOnly { remedy: "" }).argument("target");
+            return Err(Error::ReadOnly { remedy: Remedy::WriteToClone }).argument("target");
         }
         stream::run_on(stream_device, stream, |stream| match stream {
             // SAFETY: the caller of the C function guarantees that no other code uses the target's

@@ -219,8 +219,8 @@ pub(crate) fn require_available(argument: &str, device: Device) -> Result<(), Fa
     device.check_available().map_err(|error| match error {
         Error::UnsupportedDevice { .. } => {
             let is_cpu = device.device_type == Device::CPU.device_type;
-            let remedy = if is_cpu { " (the host's index is 0)" } else { "" };
-            let message = format!("{argument}: dlbridge cannot copy to or from {device}{remedy}");
+            let hint = if is_cpu { " (the host's index is 0)" } else { "" };
+            let message = format!("{argument}: dlbridge cannot copy to or from {device}{hint}");
             Failure::new(DLB_ERROR_DEVICE, message)
         }
         error => describe(argument, &error),

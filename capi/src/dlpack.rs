@@ -4,11 +4,9 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{DLManagedTensor, DLManagedTensorVersioned};
-use dlbridge::{Error, Imported, ManagedStruct, ManagedTensor, Rejected, Tensor};
+use dlbridge::{Imported, ManagedStruct, ManagedTensor};
 
-use crate::error::{
-    DLB_ERROR_READ_ONLY, Failure, InArgument, Required, describe, dlb_error, dlb_status, guard,
-};
+use crate::error::{Failure, InArgument, Required, dlb_error, dlb_status, guard};
 use crate::handle::{Handle, HandleSource, dlb_tensor};
 
 /// Consumes a struct. A struct that is refused stays with the caller: its deleter is not called.
@@ -30,19 +28,6 @@ unsafe fn import<M: ManagedStruct>(
             let _stays_with_the_caller = source.into_raw();
             Err(error).argument("source")
         }
-    }
-}
-
-/// The failure for a tensor that the older struct cannot describe.
-#[cold]
-fn refuse_legacy_export(rejected: Rejected<Tensor>) -> Failure {
-    match rejected.into_error() {
-        Error::ReadOnly { .. } => Failure::new(
-            DLB_ERROR_READ_ONLY,
-            "tensor: the memory is read-only, which the older struct cannot say: use \
-             dlb_tensor_share_dlpack(), or export a dlb_tensor_clone()",
-        ),
-        error => describe("tensor", &error),
     }
 }
 
@@ -175,7 +160,7 @@ pub extern "C" fn dlb_tensor_share_dlpack_legacy(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        let exported = tensor.share_tensor().into_dlpack_legacy().map_err(refuse_legacy_export)?;
+        let exported = tensor.share_tensor().into_dlpack_legacy().argument("tensor")?;
         out.write(exported.into_raw());
         Ok(())
     })
@@ -196,7 +181,7 @@ pub extern "C" fn dlb_tensor_into_dlpack_legacy(
         // SAFETY: the caller of the C function owns the handle, which lives until it is consumed
         // below.
         let shared = unsafe { tensor.as_ref() }.share_tensor();
-        let exported = shared.into_dlpack_legacy().map_err(refuse_legacy_export)?;
+        let exported = shared.into_dlpack_legacy().argument("tensor")?;
         out.write(exported.into_raw());
         // SAFETY: the caller gives up the handle on success, and nothing can fail any more.
         drop(unsafe { Handle::from_raw(tensor) });

@@ -6,7 +6,9 @@ use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dlbridge::Error;
+use dlbridge::{Error, Remedy};
+
+use crate::remedy::{self, DLB_REMEDY_NONE, dlb_remedy};
 
 /// The result of a call: DLB_OK or one of DLB_ERROR_*. A value is never given a second meaning; 9
 /// and 12 are reserved.
@@ -29,7 +31,7 @@ pub const DLB_ERROR_DEVICE: dlb_status = 5;
 pub const DLB_ERROR_LAYOUT: dlb_status = 6;
 /// The memory may not be written.
 pub const DLB_ERROR_READ_ONLY: dlb_status = 7;
-/// The host cannot read the memory. The message names the device, and how to copy from it.
+/// The host cannot read the memory. The message names the device.
 pub const DLB_ERROR_NOT_ON_CPU: dlb_status = 8;
 /// There is not enough memory for the elements, on the host or on the device.
 pub const DLB_ERROR_OUT_OF_MEMORY: dlb_status = 10;
@@ -44,7 +46,11 @@ pub const DLB_ERROR_PANIC: dlb_status = 255;
 /// The reason why a call failed: a status and a message. The caller owns it.
 pub struct dlb_error {
     status: dlb_status,
+    remedy: dlb_remedy,
+    /// The argument, what is wrong with it, and the remedy in C's words.
     message: CString,
+    /// The message without the remedy.
+    fact: CString,
 }
 
 /// Returns the status that the failed call returned; DLB_OK for NULL.
@@ -71,12 +77,32 @@ pub extern "C" fn dlb_error_status(error: Option<&dlb_error>) -> dlb_status {
     error.map_or(DLB_OK, |error| error.status)
 }
 
-/// Returns the message, UTF-8 text that names the argument and the value; "" for NULL.
+/// Returns what went wrong and what the caller can do, in one sentence of UTF-8 that names the
+/// argument and the value; "" for NULL. It is dlb_error_fact() and, after "; ", the remedy in C's
+/// words.
 ///
 /// Ownership: borrows `error`; returns a view that is valid until dlb_error_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_error_message(error: Option<&dlb_error>) -> *const c_char {
     error.map_or(c"", |error| error.message.as_c_str()).as_ptr()
+}
+
+/// Returns what went wrong without a remedy, for programs that print remedies of their own; "" for
+/// NULL.
+///
+/// Ownership: borrows `error`; returns a view that is valid until dlb_error_free().
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_error_fact(error: Option<&dlb_error>) -> *const c_char {
+    error.map_or(c"", |error| error.fact.as_c_str()).as_ptr()
+}
+
+/// Returns what the caller can do: one of DLB_REMEDY_*; DLB_REMEDY_NONE if there is no remedy, and
+/// for NULL.
+///
+/// Ownership: borrows `error`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_error_remedy(error: Option<&dlb_error>) -> dlb_remedy {
+    error.map_or(DLB_REMEDY_NONE, |error| error.remedy)
 }
 
 /// Frees an error; does nothing for NULL.
@@ -117,13 +143,20 @@ fn name(status: dlb_status) -> &'static CStr {
 /// Why the body of a function failed: becomes a status and an error object.
 pub(crate) struct Failure {
     status: dlb_status,
-    message: String,
+    fact: String,
+    remedy: Option<Remedy>,
 }
 
 impl Failure {
     #[cold]
-    pub(crate) fn new(status: dlb_status, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+    pub(crate) fn new(status: dlb_status, fact: impl Into<String>) -> Self {
+        Self { status, fact: fact.into(), remedy: None }
+    }
+
+    /// The same failure with another remedy.
+    #[cold]
+    pub(crate) fn with_remedy(self, remedy: Option<Remedy>) -> Self {
+        Self { remedy, ..self }
     }
 
     #[cold]
@@ -143,8 +176,7 @@ impl Failure {
     }
 }
 
-/// Turns an error of the `dlbridge` crate into a failure that names an argument, with remedies in
-/// terms of C.
+/// Turns an error of the `dlbridge` crate into a failure that names an argument.
 pub(crate) trait InArgument<T> {
     fn argument(self, name: &str) -> Result<T, Failure>;
 }
@@ -159,24 +191,8 @@ impl<T, E: Into<Error>> InArgument<T> for Result<T, E> {
 /// The failure for an error about `argument`.
 #[cold]
 pub(crate) fn describe(argument: &str, error: &Error) -> Failure {
-    let text = match error {
-        Error::NotOnCpu { device, .. } => {
-            format!(
-                "the memory is on {device}: copy it to the host with dlb_tensor_to_device() first"
-            )
-        }
-        Error::ReadOnly { .. } => {
-            "the memory is read-only: write to a dlb_tensor_clone() of it".to_owned()
-        }
-        Error::CopyOverlaps => {
-            "shares memory with `source`: copy through a dlb_tensor_clone()".to_owned()
-        }
-        Error::SelfOverlap { shape, strides } => {
-            format!("shape {shape:?} with strides {strides:?} overlaps itself or interleaves")
-        }
-        error => error.to_string(),
-    };
-    Failure::new(error.status(), format!("{argument}: {text}"))
+    Failure::new(error.status(), format!("{argument}: {}", error.fact()))
+        .with_remedy(error.remedy())
 }
 
 /// Refuses NULL.
@@ -223,13 +239,22 @@ pub(crate) fn contain<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 
 #[cold]
 fn report(failure: Failure, error: Option<&mut MaybeUninit<*mut dlb_error>>) -> dlb_status {
-    let Failure { status, message } = failure;
+    let Failure { status, fact, remedy } = failure;
     if let Some(error) = error {
-        // Messages of this crate have no NUL; that of a panic or of a driver may.
-        let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
-        error.write(Box::into_raw(Box::new(dlb_error { status, message })));
+        let remedy = remedy::number(remedy);
+        let message = match remedy {
+            DLB_REMEDY_NONE => fact.clone(),
+            remedy => format!("{fact}; {}", remedy::words(remedy)),
+        };
+        let (message, fact) = (c_string(&message), c_string(&fact));
+        error.write(Box::into_raw(Box::new(dlb_error { status, remedy, message, fact })));
     }
     status
+}
+
+/// Facts of this crate have no NUL; that of a panic or of a driver may.
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -301,7 +326,7 @@ mod tests {
             (Error::UnsupportedDevice { device, target }, DLB_ERROR_DEVICE),
             (Error::RankMismatch { expected: 1, found: 2 }, DLB_ERROR_LAYOUT),
             (Error::CopyOverlaps, DLB_ERROR_LAYOUT),
-            (Error::ReadOnly { remedy: "" }, DLB_ERROR_READ_ONLY),
+            (Error::ReadOnly { remedy: Remedy::WriteToClone }, DLB_ERROR_READ_ONLY),
             (Error::NotUnique, DLB_ERROR_READ_ONLY),
             (Error::NotOnCpu { device, target }, DLB_ERROR_NOT_ON_CPU),
             (Error::OutOfMemory { bytes: 1 }, DLB_ERROR_OUT_OF_MEMORY),

@@ -15,6 +15,33 @@ pub const DLB_MEMORY_FORMAT_CHANNELS_LAST_3D: u32 = 3;
 pub const DLB_STREAM_NO_SYNC: i32 = -1;
 pub const DLB_STREAM_LEGACY_DEFAULT: u32 = 1;
 pub const DLB_STREAM_PER_THREAD_DEFAULT: u32 = 2;
+pub const DLB_REMEDY_NONE: u32 = 0;
+pub const DLB_REMEDY_COPY_TO_CPU: u32 = 1;
+pub const DLB_REMEDY_COPY_TO_DEVICE: u32 = 2;
+pub const DLB_REMEDY_CLONE: u32 = 3;
+pub const DLB_REMEDY_CLONE_CONTIGUOUS: u32 = 4;
+pub const DLB_REMEDY_CLONE_SOURCE: u32 = 5;
+pub const DLB_REMEDY_WRITE_TO_CLONE: u32 = 6;
+pub const DLB_REMEDY_DROP_OTHER_HANDLES: u32 = 7;
+pub const DLB_REMEDY_CLONE_OR_ASSUME: u32 = 8;
+pub const DLB_REMEDY_COPY_TO_VEC: u32 = 9;
+pub const DLB_REMEDY_COPY_TO_NDARRAY: u32 = 10;
+pub const DLB_REMEDY_EXPORT_VERSIONED: u32 = 11;
+pub const DLB_REMEDY_EXPORT_VERSION_1: u32 = 12;
+pub const DLB_REMEDY_ENABLE_CUDA: u32 = 13;
+pub const DLB_REMEDY_COPY_TO_TORCH: u32 = 14;
+pub const DLB_REMEDY_COPY_FROM_TORCH: u32 = 15;
+pub const DLB_REMEDY_DROP_TORCH_OWNERS: u32 = 16;
+pub const DLB_REMEDY_MOVE_TORCH_TO_CPU: u32 = 17;
+pub const DLB_REMEDY_TO_DENSE: u32 = 18;
+pub const DLB_REMEDY_DEQUANTIZE: u32 = 19;
+pub const DLB_REMEDY_RESOLVE_NEG: u32 = 20;
+pub const DLB_REMEDY_RESOLVE_CONJ: u32 = 21;
+pub const DLB_REMEDY_DETACH: u32 = 22;
+pub const DLB_REMEDY_TO_PADDED_TENSOR: u32 = 23;
+pub const DLB_REMEDY_CLONE_TORCH: u32 = 24;
+pub const DLB_REMEDY_CAST_TORCH: u32 = 25;
+pub const DLB_REMEDY_MAKE_ORDINARY: u32 = 26;
 pub const DLB_OK: u32 = 0;
 pub const DLB_ERROR_NULL_POINTER: u32 = 1;
 pub const DLB_ERROR_INVALID_ARGUMENT: u32 = 2;
@@ -42,6 +69,8 @@ pub struct dlb_tensor {
 }
 #[doc = " The result of a call: DLB_OK or one of DLB_ERROR_*. A value is never given a second meaning; 9\n and 12 are reserved."]
 pub type dlb_status = i32;
+#[doc = " What the caller can do about an error: one of DLB_REMEDY_*. Numbers may be added."]
+pub type dlb_remedy = i32;
 unsafe extern "C" {
     #[doc = " Returns the version of the library's ABI: DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR of its header. A\n program can use a library of the same major version and the same or a greater minor version;\n while the major version is 0, it can use only a library of the same major and minor version.\n\n Ownership: none.\n\n Example of the functions for versions and capabilities:\n\n ```c\n uint32_t abi = dlb_abi_version();\n assert(abi == (DLB_ABI_MAJOR << 16 | DLB_ABI_MINOR)); // else the library fits another header\n printf(\"dlbridge %s, ABI %u.%u\\n\", dlb_version(), (unsigned)abi >> 16, (unsigned)abi & 0xffff);\n printf(\"copies to and from CUDA: %s\\n\", dlb_capabilities() & DLB_CAP_CUDA ? \"yes\" : \"no\");\n ```"]
     pub fn dlb_abi_version() -> u32;
@@ -59,8 +88,16 @@ unsafe extern "C" {
     pub fn dlb_error_status(error: *const dlb_error) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Returns the message, UTF-8 text that names the argument and the value; \"\" for NULL.\n\n Ownership: borrows `error`; returns a view that is valid until dlb_error_free()."]
+    #[doc = " Returns what went wrong and what the caller can do, in one sentence of UTF-8 that names the\n argument and the value; \"\" for NULL. It is dlb_error_fact() and, after \"; \", the remedy in C's\n words.\n\n Ownership: borrows `error`; returns a view that is valid until dlb_error_free()."]
     pub fn dlb_error_message(error: *const dlb_error) -> *const ::std::os::raw::c_char;
+}
+unsafe extern "C" {
+    #[doc = " Returns what went wrong without a remedy, for programs that print remedies of their own; \"\" for\n NULL.\n\n Ownership: borrows `error`; returns a view that is valid until dlb_error_free()."]
+    pub fn dlb_error_fact(error: *const dlb_error) -> *const ::std::os::raw::c_char;
+}
+unsafe extern "C" {
+    #[doc = " Returns what the caller can do: one of DLB_REMEDY_*; DLB_REMEDY_NONE if there is no remedy, and\n for NULL.\n\n Ownership: borrows `error`."]
+    pub fn dlb_error_remedy(error: *const dlb_error) -> dlb_remedy;
 }
 unsafe extern "C" {
     #[doc = " Frees an error; does nothing for NULL.\n\n Ownership: consumes `error`."]
@@ -69,6 +106,14 @@ unsafe extern "C" {
 unsafe extern "C" {
     #[doc = " Returns the name of a status, such as \"DLB_ERROR_LAYOUT\"; \"DLB_ERROR_UNKNOWN\" for other numbers.\n\n Ownership: returns a static view."]
     pub fn dlb_status_name(status: dlb_status) -> *const ::std::os::raw::c_char;
+}
+unsafe extern "C" {
+    #[doc = " Writes the name of an element type, as NumPy and PyTorch spell it: \"float32\", \"bfloat16\",\n \"float8_e4m3fn\", with lanes \"float32x4\". Returns the length of the whole name in bytes, without\n the NUL. Writes at most `size` bytes, the last of them NUL, so a result of `size` or more means\n that the name was cut off. Writes nothing if `buffer` is NULL or `size` is 0. Every name fits\n into 48 bytes.\n\n Ownership: borrows `buffer`."]
+    pub fn dlb_dtype_name(
+        dtype: DLDataType,
+        buffer: *mut ::std::os::raw::c_char,
+        size: usize,
+    ) -> usize;
 }
 unsafe extern "C" {
     #[doc = " Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted\n references: the new one may be the same pointer, and each is freed once.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().\n\n Example of the functions on handles:\n\n ```c\n static float rows[] = {0, 1, 2, 3, 4, 5}; // 2 rows of 3 numbers, which outlive every handle\n int64_t shape[] = {2, 3}, transposed_shape[] = {3, 2}, transposed_strides[] = {1, 3};\n DLTensor desc = {rows, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL, *second, *transpose = NULL;\n dlb_status status = dlb_tensor_from_memory(&desc, 0, NULL, NULL, &tensor, NULL);\n assert(status == DLB_OK);\n second = dlb_tensor_share(tensor);\n dlb_tensor_free(tensor); // `second` keeps the memory\n\n desc.shape = transposed_shape;\n desc.strides = transposed_strides;\n status = dlb_tensor_share_as(second, &desc, &transpose, NULL);\n assert(status == DLB_OK);\n assert(dlb_tensor_view(transpose)->data == rows && dlb_tensor_view(transpose)->shape[0] == 3);\n assert(dlb_tensor_is_contiguous(second) && !dlb_tensor_is_contiguous(transpose));\n assert(dlb_tensor_nbytes(transpose) == 24 && dlb_tensor_flags(transpose) == 0);\n dlb_tensor_free(transpose);\n dlb_tensor_free(second);\n ```"]

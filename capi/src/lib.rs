@@ -14,7 +14,7 @@
 //! The documentation of the first function of each group has an example in C. `cargo xtask
 //! bindings` writes the documentation to `dlbridge.h`, and the tests run the examples from there.
 //!
-//! Modules import from those before them only: {library, error} → {handle, stream} → {tensor,
+//! Modules import from those before them only: {library, remedy} → error → dtype → {handle, stream} → {tensor,
 //! dlpack, device} → {memory, copy}.
 
 #![allow(non_camel_case_types, reason = "the types of a C header")]
@@ -22,7 +22,11 @@
 // The header declares the functions in this order; the empty lines keep rustfmt from sorting.
 pub mod library;
 
+pub mod remedy;
+
 pub mod error;
+
+pub mod dtype;
 
 pub mod handle;
 

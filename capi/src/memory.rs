@@ -5,15 +5,16 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::{
-    DLDataType, DLPACK_FLAG_BITMASK_IS_COPIED, DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED,
+    DLPACK_FLAG_BITMASK_IS_COPIED, DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED,
     DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor, kDLCUDA, kDLCUDAHost, kDLCUDAManaged,
 };
-use dlbridge::{DType, Descriptor, Device, Error, Layout, Tensor};
+use dlbridge::{Descriptor, Device, Error, Layout, Remedy, Tensor};
 
 use crate::device::{from_dlpack, require_available};
+use crate::dtype;
 use crate::error::{
-    DLB_ERROR_DEVICE, DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, dlb_error,
-    dlb_status, guard,
+    DLB_ERROR_DEVICE, DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, describe,
+    dlb_error, dlb_status, guard,
 };
 use crate::handle::{Handle, dlb_tensor};
 
@@ -129,13 +130,13 @@ pub extern "C" fn dlb_tensor_empty(
         // SAFETY: `shape` and `strides` of `desc` have `ndim` numbers each: the caller of the C
         // function guarantees that.
         let layout = unsafe { Layout::from_dl_tensor(desc) };
-        let DLDataType { code, bits, lanes } = desc.dtype;
-        let dtype = DType { code, bits, lanes };
+        let dtype = dtype::from_dlpack(desc.dtype);
         let sized = |error: Error| error.with_element_bits(dtype.element_bits());
         let layout = layout.map_err(sized).argument("desc")?;
         if layout.overlaps() {
             let (shape, strides) = (layout.shape().into(), layout.strides().into());
-            return Err(Error::SelfOverlap { shape, strides }).argument("desc");
+            let error = describe("desc", &Error::SelfOverlap { shape, strides });
+            return Err(error.with_remedy(None)); // there is no tensor yet
         }
         let tensor = Tensor::zeros_with(layout, dtype).argument("desc")?;
         out.write(Handle::from_tensor(tensor).into_raw());
@@ -146,10 +147,9 @@ pub extern "C" fn dlb_tensor_empty(
 /// Refuses devices on which `dlb_tensor_empty` makes no memory.
 fn require_cpu(device: Device) -> Result<(), Failure> {
     if [kDLCUDA, kDLCUDAHost, kDLCUDAManaged].contains(&device.device_type.cast_unsigned()) {
-        let message = format!(
-            "desc: new memory is made on the host, not on {device}: use dlb_tensor_to_device()"
-        );
-        return Err(Failure::new(DLB_ERROR_DEVICE, message));
+        let fact = format!("desc: new memory is made on the host, not on {device}");
+        let failure = Failure::new(DLB_ERROR_DEVICE, fact);
+        return Err(failure.with_remedy(Some(Remedy::CopyToDevice)));
     }
     require_available("desc", device)
 }
@@ -191,7 +191,7 @@ pub extern "C" fn dlb_tensor_data_mut(
         let tensor = unsafe { tensor.as_ref() };
         let data = host_ptr(tensor)?;
         if !tensor.is_writable() {
-            return Err(Error::ReadOnly { remedy: "" }).argument("tensor");
+            return Err(Error::ReadOnly { remedy: Remedy::WriteToClone }).argument("tensor");
         }
         out.write(data);
         Ok(())
@@ -204,5 +204,5 @@ fn host_ptr(tensor: &dlb_tensor) -> Result<*mut c_void, Failure> {
     if device.is_host() {
         return Ok(tensor.view().data);
     }
-    Err(Error::NotOnCpu { device, target: "C" }).argument("tensor")
+    Err(Error::NotOnCpu { device, target: "host pointer" }).argument("tensor")
 }

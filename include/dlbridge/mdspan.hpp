@@ -65,7 +65,8 @@ void require_unique_elements(const std::array<std::int64_t, Rank> &shape,
       throw Error(DLB_ERROR_LAYOUT,
                   "stride " + std::to_string(stride) +
                       " is zero, negative, or makes elements overlap, which std::layout_stride "
-                      "does not have: clone() the tensor");
+                      "does not have",
+                  DLB_REMEDY_CLONE_CONTIGUOUS);
     }
   }
 }

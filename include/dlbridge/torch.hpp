@@ -31,32 +31,40 @@ DLBRIDGE_HIDDEN inline void free_handle(void *handle) noexcept {
   dlb_tensor_free(static_cast<dlb_tensor *>(handle));
 }
 
-/// Returns why a tensor is not a plain strided buffer, and how to make one of it.
-inline std::string refusal(const torch_plain::Finding &found) {
+/// The error for a tensor that is not a plain strided buffer.
+inline Error refusal(const torch_plain::Finding &found) {
   const std::string name = found.name == nullptr ? "" : found.name;
+  const auto refused = [](const std::string &reason, dlb_remedy remedy) {
+    return Error(DLB_ERROR_UNSUPPORTED, "the libtorch tensor " + reason, remedy);
+  };
   switch (found.reason) {
-  case DLB_TORCH_UNDEFINED: return "is undefined; there is nothing to convert";
+  case DLB_TORCH_UNDEFINED: return refused("is undefined", DLB_REMEDY_NONE);
   case DLB_TORCH_KEY:
-    return "has the dispatch key " + name +
-           ", which no ordinary tensor has; make an ordinary tensor of it first";
+    return refused("has the dispatch key " + name + ", which no ordinary tensor has",
+                   DLB_REMEDY_MAKE_ORDINARY);
   case DLB_TORCH_BACKEND:
-    return "is of the backend " + name +
-           ", and only the CPU and CUDA are supported; move it to the CPU first";
-  case DLB_TORCH_LAYOUT: return "has the layout " + name + "; use to_dense() first";
-  case DLB_TORCH_NESTED: return "is nested; convert its parts, or use to_padded_tensor()";
-  case DLB_TORCH_QUANTIZED: return "is quantized; use dequantize() first";
-  case DLB_TORCH_ZERO: return "is a zero tensor, which has no memory; use clone() first";
-  case DLB_TORCH_NEGATIVE: return "has its negative bit set; use resolve_neg() first";
-  case DLB_TORCH_CONJUGATE: return "has its conjugate bit set; use resolve_conj() first";
-  case DLB_TORCH_REQUIRES_GRAD: return "requires grad; use detach() first";
-  case DLB_TORCH_NO_STORAGE: return "has no storage; copy it into an ordinary tensor first";
-  case DLB_TORCH_COPY_ON_WRITE: return "is a lazy clone; use clone() first";
+    return refused("is of the backend " + name + ", and only the CPU and CUDA are supported",
+                   DLB_REMEDY_MOVE_TORCH_TO_CPU);
+  case DLB_TORCH_LAYOUT: return refused("has the layout " + name, DLB_REMEDY_TO_DENSE);
+  case DLB_TORCH_NESTED: return refused("is nested", DLB_REMEDY_TO_PADDED_TENSOR);
+  case DLB_TORCH_QUANTIZED: return refused("is quantized", DLB_REMEDY_DEQUANTIZE);
+  case DLB_TORCH_ZERO:
+    return refused("is a zero tensor, which has no memory", DLB_REMEDY_CLONE_TORCH);
+  case DLB_TORCH_NEGATIVE: return refused("has its negative bit set", DLB_REMEDY_RESOLVE_NEG);
+  case DLB_TORCH_CONJUGATE: return refused("has its conjugate bit set", DLB_REMEDY_RESOLVE_CONJ);
+  case DLB_TORCH_REQUIRES_GRAD: return refused("requires grad", DLB_REMEDY_DETACH);
+  case DLB_TORCH_NO_STORAGE: return refused("has no storage", DLB_REMEDY_MAKE_ORDINARY);
+  case DLB_TORCH_COPY_ON_WRITE: return refused("is a lazy clone", DLB_REMEDY_CLONE_TORCH);
   case DLB_TORCH_NO_ACCESS:
-    return "has a storage that refuses access to its memory; copy it into an ordinary tensor first";
-  case DLB_TORCH_NO_MEMORY: return "has elements, but its storage has no memory";
-  case DLB_TORCH_SIZES: return "has sizes, strides or an offset that are negative or too large";
-  case DLB_TORCH_SHORT_STORAGE: return "reaches beyond its storage; use clone() of a smaller view";
-  default: return "has a type of element that DLPack does not have (of odd width); use to() first";
+    return refused("has a storage that refuses access to its memory", DLB_REMEDY_MAKE_ORDINARY);
+  case DLB_TORCH_NO_MEMORY:
+    return refused("has elements, but its storage has no memory", DLB_REMEDY_NONE);
+  case DLB_TORCH_SIZES:
+    return refused("has sizes, strides or an offset that are negative or too large",
+                   DLB_REMEDY_NONE);
+  case DLB_TORCH_SHORT_STORAGE: return refused("reaches beyond its storage", DLB_REMEDY_NONE);
+  default:
+    return refused("has an element type that DLPack does not have", DLB_REMEDY_CAST_TORCH);
   }
 }
 
@@ -77,9 +85,7 @@ inline bool has_view(const dlb_tensor *handle, const DLTensor &desc) noexcept {
 inline DLTensor describe_torch(const at::Tensor &tensor) {
   torch_plain::Plain plain{};
   const torch_plain::Finding found = torch_plain::read_plain(tensor, &plain);
-  if (found.reason != DLB_TORCH_PLAIN) {
-    throw Error(DLB_ERROR_UNSUPPORTED, "the libtorch tensor " + refusal(found));
-  }
+  if (found.reason != DLB_TORCH_PLAIN) throw refusal(found);
   DLTensor desc{};
   desc.data = plain.data;
   desc.device = plain.device;
@@ -99,7 +105,8 @@ inline void require_torch_memory(const Tensor &tensor) {
     if (dlb_tensor_data(tensor.get(), &address, &error) == DLB_OK) return;
     const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
     throw Error(DLB_ERROR_DEVICE,
-                std::string("libtorch's CPU tensors: ") + dlb_error_message(error));
+                std::string("libtorch's CPU tensors: ") + dlb_error_fact(error),
+                dlb_error_remedy(error));
   }
   // A library without CUDA has put no work on a stream, which libtorch would have to wait for.
   if ((dlb_capabilities() & DLB_CAP_CUDA) != 0) tensor.record_stream(DLB_STREAM_LEGACY_DEFAULT);
@@ -114,7 +121,7 @@ inline at::ScalarType torch_dtype(const Tensor &tensor) {
       // at::toScalarType() throws for types that libtorch does not have.
     }
   }
-  throw Error(DLB_ERROR_DTYPE, "libtorch has no such element type");
+  throw Error(DLB_ERROR_DTYPE, "elements of type " + dtype_name(tensor.dtype()) + " are not supported by libtorch");
 }
 
 /// Throws Error for negative strides, except for those of dimensions of size 1 and of tensors
@@ -127,8 +134,8 @@ inline void require_torch_strides(const Tensor &tensor) {
     if (strides[dimension] >= 0 || shape[dimension] <= 1) continue;
     throw Error(DLB_ERROR_LAYOUT,
                 "stride " + std::to_string(strides[dimension]) + " of dimension " +
-                    std::to_string(dimension) +
-                    " is negative, which libtorch does not support: clone() the tensor");
+                    std::to_string(dimension) + " is negative, which libtorch does not support",
+                DLB_REMEDY_COPY_TO_TORCH);
   }
 }
 
@@ -196,13 +203,13 @@ inline at::Tensor into_torch(Tensor &&tensor) {
   const DLTensor &view = tensor.view();
   detail::require_torch_memory(tensor);
   if (tensor.is_read_only()) {
-    throw Error(DLB_ERROR_READ_ONLY,
-                "the memory is read-only, which libtorch ignores: clone() the tensor");
+    throw Error(DLB_ERROR_READ_ONLY, "the memory is read-only, and libtorch would write it",
+                DLB_REMEDY_COPY_TO_TORCH);
   }
   const at::ScalarType dtype = detail::torch_dtype(tensor);
   if (view.ndim > 64) {
     throw Error(DLB_ERROR_LAYOUT, std::to_string(view.ndim) +
-                                      " dimensions are more than the 64 that libtorch can hold");
+                                      " dimensions are more than the 64 that libtorch supports");
   }
   detail::require_torch_strides(tensor);
   const Dims shape = tensor.shape();

@@ -101,8 +101,9 @@ fn new_ndarray<'py>(
     let array = if NDARRAY.is_exact_type_of(array) {
         array
     } else {
-        let (class, _) =
-            NDARRAY.look_up(py).ok_or_else(|| PyTypeError::new_err("NumPy is gone"))?;
+        let (class, _) = NDARRAY
+            .look_up(py)
+            .ok_or_else(|| PyTypeError::new_err("numpy.ndarray cannot be found"))?;
         plain = VIEW
             .get_or_try_init(py, || class.getattr("view").map(Bound::unbind))?
             .bind(py)

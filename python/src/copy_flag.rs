@@ -15,5 +15,5 @@ pub(crate) fn parse_copy(copy: &Bound<'_, PyAny>) -> PyResult<bool> {
     if matches!(class.to_str()?, "numpy.bool" | "numpy.bool_") {
         return copy.is_truthy();
     }
-    Err(PyTypeError::new_err(format!("copy is a bool or None, not '{class}'")))
+    Err(PyTypeError::new_err(format!("copy must be a bool or None, not '{class}'")))
 }

@@ -19,10 +19,9 @@ pub(crate) fn is_known(device: Device) -> bool {
 
 /// Reads what `__dlpack_device__` returns: a tuple of two integers, or of enumerations of them.
 pub(crate) fn from_pair(pair: &Bound<'_, PyAny>) -> PyResult<Device> {
-    let (device_type, index) = pair
-        .cast::<PyTuple>()
-        .ok()
-        .and_then(|pair| pair.extract::<(i32, i32)>().ok())
-        .ok_or_else(|| PyTypeError::new_err("a DLPack device is a tuple of two integers"))?;
+    let (device_type, index) =
+        pair.cast::<PyTuple>().ok().and_then(|pair| pair.extract::<(i32, i32)>().ok()).ok_or_else(
+            || PyTypeError::new_err("a DLPack device must be a tuple of two integers"),
+        )?;
     Ok(Device { device_type, index })
 }

@@ -79,7 +79,7 @@ fn unsupported_target(device: Device, target: TargetDevice) -> PyErr {
 /// Whether the consumer takes a versioned struct: `max_version` is (1, 0) or higher.
 #[inline]
 fn wants_versioned(max_version: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let wrong = || PyTypeError::new_err("max_version is None or a tuple of two integers");
+    let wrong = || PyTypeError::new_err("max_version must be None or a tuple of two integers");
     let version = max_version.cast::<PyTuple>().map_err(|_| wrong())?;
     if version.len() != 2 {
         return Err(wrong());

@@ -36,8 +36,7 @@ fn from_dlpack_with(
     let py = object.py();
     if import::is_capsule(object) {
         return Err(PyValueError::new_err(
-            "a capsule is what its producer made it: device and copy are for objects with \
-             __dlpack__",
+            "device and copy are not supported for a capsule: pass the object with __dlpack__ instead",
         ));
     }
     let target = device.map(TargetDevice::parse).transpose()?;

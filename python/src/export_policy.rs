@@ -42,7 +42,7 @@ impl StrideClass {
 #[cold]
 pub(crate) fn negative_strides(tensor: &Tensor) -> PyErr {
     PyBufferError::new_err(format!(
-        "strides {} are negative, which PyTorch does not survive: leave copy out for a copy, or \
+        "strides {} are negative, which PyTorch does not support: leave copy out for a copy, or \
          share the memory through Tensor.numpy() or the buffer protocol",
         tuple(tensor.strides())
     ))

@@ -379,7 +379,7 @@ impl PyTensor {
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
         if self.tensor().ndim() == 0 {
             return Err(PyTypeError::new_err(
-                "a tensor of 0 dimensions has no elements in a row: use item()",
+                "can't iterate over a tensor of 0 dimensions: use item()",
             ));
         }
         list::to_list(py, self.tensor())?.try_iter()

@@ -46,12 +46,12 @@ fn stream_number(stream: &Bound<'_, PyAny>) -> PyResult<i64> {
     let Some(protocol) = stream.getattr_opt(intern!(stream.py(), "__cuda_stream__"))? else {
         return stream
             .extract::<i64>()
-            .map_err(|_| PyTypeError::new_err("stream is an int or None"));
+            .map_err(|_| PyTypeError::new_err("stream must be an int or None"));
     };
     match protocol.call0()?.extract::<(i64, i64)>()? {
         (0, number) => Ok(number),
         (version, _) => Err(PyBufferError::new_err(format!(
-            "version {version} of __cuda_stream__ is not known"
+            "version {version} of __cuda_stream__ is not supported, only version 0"
         ))),
     }
 }

@@ -192,8 +192,12 @@ impl Tensor {
             return Err(Error::ShapeMismatch { expected, found });
         }
         let padded = [self, target].map(|tensor| tensor.descriptor().is_padded());
-        if self.dtype() != target.dtype() || padded[0] != padded[1] {
+        if self.dtype() != target.dtype() {
             return Err(Error::DTypeMismatch { expected: target.dtype(), found: self.dtype() });
+        }
+        if padded[0] != padded[1] {
+            let target = "copies between packed and padded elements";
+            return Err(Error::UnsupportedDType { dtype: self.dtype(), target });
         }
         let reachable =
             |device: Device| if device.is_host() { Ok(()) } else { device.check_available() };

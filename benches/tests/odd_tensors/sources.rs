@@ -286,8 +286,8 @@ fn from_cpp() -> Vec<Source> {
     let names = [
         ("undefined", "is undefined"),
         ("meta", "backend Meta"),
-        ("int4", "odd width"),
-        ("bits8", "odd width"),
+        ("int4", "an element type that DLPack does not have"),
+        ("bits8", "an element type that DLPack does not have"),
         ("short_storage", "beyond its storage"),
         ("no_memory", "no memory"),
         ("no_access", "refuses access"),

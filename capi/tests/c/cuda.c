@@ -171,7 +171,7 @@ static void driver_errors_are_reported(void) {
         dlb_tensor_into_device(tensor, CUDA, 1, &out, &error));
   CHECK(out == UNTOUCHED(dlb_tensor) && made.deleted == 0);
   SUCCEEDS(dlb_tensor_to_device(tensor, CUDA, 1, &device_tensor, &error));
-  FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device",
+  FAILS(DLB_ERROR_NOT_ON_CPU, "host pointer; copy it to the host with dlb_tensor_to_device",
         dlb_tensor_data_mut(device_tensor, (void **)&out, &error));
   FAILS(DLB_ERROR_CUDA,
         "device: cuda:7 is not available on this machine: the driver has cuda:0 to cuda:1",

@@ -31,7 +31,39 @@ static void statuses_have_names(void) {
 static void a_null_error_is_success(void) {
   CHECK(dlb_error_status(NULL) == DLB_OK);
   CHECK(strcmp(dlb_error_message(NULL), "") == 0);
+  CHECK(strcmp(dlb_error_fact(NULL), "") == 0);
+  CHECK(dlb_error_remedy(NULL) == DLB_REMEDY_NONE);
   dlb_error_free(NULL);
+}
+
+static void facts_and_remedies_are_apart(void) {
+  producer made;
+  dlb_tensor *tensor;
+  void *data;
+  dlb_error *error = NULL;
+  produce(&made);
+  made.managed.flags = DLPACK_FLAG_BITMASK_READ_ONLY;
+  tensor = take(&made);
+  CHECK(dlb_tensor_data_mut(tensor, &data, &error) == DLB_ERROR_READ_ONLY);
+  CHECK(dlb_error_remedy(error) == DLB_REMEDY_WRITE_TO_CLONE);
+  CHECK(strcmp(dlb_error_fact(error), "tensor: the memory is read-only") == 0);
+  CHECK(strcmp(dlb_error_message(error),
+               "tensor: the memory is read-only; write to a dlb_tensor_clone() instead") == 0);
+  dlb_error_free(error);
+  CHECK(dlb_synchronize(CPU, 3, &error) == DLB_ERROR_INVALID_ARGUMENT);
+  CHECK(dlb_error_remedy(error) == DLB_REMEDY_NONE);
+  CHECK(strcmp(dlb_error_fact(error), dlb_error_message(error)) == 0);
+  dlb_error_free(error);
+  dlb_tensor_free(tensor);
+}
+
+static void element_types_have_names(void) {
+  static const DLDataType vector = {kDLFloat, 32, 4}, narrow = {kDLFloat8_e4m3fn, 8, 1};
+  char name[48];
+  CHECK(dlb_dtype_name(vector, name, sizeof name) == 9 && strcmp(name, "float32x4") == 0);
+  CHECK(dlb_dtype_name(narrow, name, sizeof name) == 13 && strcmp(name, "float8_e4m3fn") == 0);
+  CHECK(dlb_dtype_name(F32, name, 6) == 7 && strcmp(name, "float") == 0);
+  CHECK(dlb_dtype_name(F32, NULL, 0) == 7);
 }
 
 /* Calls a function with the argument `name` NULL, with and without `error`: the message names the
@@ -162,6 +194,8 @@ static void views_refuse_null(void) {
 int main(void) {
   statuses_have_names();
   a_null_error_is_success();
+  facts_and_remedies_are_apart();
+  element_types_have_names();
   imports_refuse_null();
   exports_refuse_null();
   copies_refuse_null();

@@ -148,10 +148,10 @@ static void device_memory_has_no_host_address(void) {
   produce(&made);
   made.managed.dl_tensor.device = CUDA;
   tensor = take(&made);
-  FAILS(DLB_ERROR_NOT_ON_CPU, "tensor: the memory is on cuda:0",
+  FAILS(DLB_ERROR_NOT_ON_CPU, "tensor: can't convert cuda:0 device type tensor",
         dlb_tensor_data(tensor, &readable, &error));
   CHECK(readable == UNTOUCHED(void));
-  FAILS(DLB_ERROR_NOT_ON_CPU, "cuda:0: copy it to the host with dlb_tensor_to_device",
+  FAILS(DLB_ERROR_NOT_ON_CPU, "host pointer; copy it to the host with dlb_tensor_to_device",
         dlb_tensor_data_mut(tensor, &data, &error));
   CHECK(data == UNTOUCHED(void));
   dlb_tensor_free(tensor);

@@ -13,7 +13,7 @@ int main() {
   tensor.as_mdspan_mut<float, 2>()[0, 1] = 9;
   CHECK((matrix[0, 1]) == 9);
   THROWS(DLB_ERROR_LAYOUT, "expected 3 dimensions, found 2", (tensor.as_mdspan<float, 3>()));
-  THROWS(DLB_ERROR_DTYPE, "expected elements", (tensor.as_mdspan<double, 2>()));
+  THROWS(DLB_ERROR_DTYPE, "expected float64, found float32", (tensor.as_mdspan<double, 2>()));
 
   Tensor columns = Tensor::empty(dlbridge::dtype_of<float>(), {2, 3}, {1, 2});
   tensor.copy_into(columns);

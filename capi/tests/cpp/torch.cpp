@@ -131,7 +131,7 @@ void tensors_that_are_not_plain_are_refused() {
   REFUSED("requires grad", at::ones({2}).requires_grad_());
   REFUSED("conjugate bit", complex.conj());
   REFUSED("negative bit", at::imag(complex.conj()));
-  REFUSED("has the layout sparse_coo; use to_dense()", plain.to_sparse());
+  REFUSED("has the layout sparse_coo; use to_dense() first", plain.to_sparse());
   REFUSED("has the layout sparse_csr; use to_dense()", plain.to_sparse_csr());
   REFUSED("lazy clone", at::_lazy_clone(plain));
   REFUSED("is quantized", at::quantize_per_tensor(plain, 1.0, 0, at::kQInt8));
@@ -239,9 +239,9 @@ void tensors_that_libtorch_cannot_represent_are_refused() {
   stays(backwards, DLB_ERROR_LAYOUT,
         "stride -1 of dimension 0 is negative"); // libtorch would abort
   Tensor vectors = Tensor::empty({kDLFloat, 32, 4}, {3});
-  stays(vectors, DLB_ERROR_DTYPE, "element type");
+  stays(vectors, DLB_ERROR_DTYPE, "elements of type float32x4 are not supported by libtorch");
   Tensor narrow = Tensor::empty({kDLInt, 4, 1}, {4});
-  stays(narrow, DLB_ERROR_DTYPE, "element type");
+  stays(narrow, DLB_ERROR_DTYPE, "elements of type int4");
   Tensor deep = Tensor::empty<float>(std::vector<std::int64_t>(65, 1));
   stays(deep, DLB_ERROR_LAYOUT, "65 dimensions");
   DLManagedTensorVersioned far = *read_only.share_dlpack();

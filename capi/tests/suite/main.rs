@@ -6,6 +6,7 @@
 
 mod embedding;
 mod examples;
+mod errors;
 mod guide;
 mod install;
 mod programs;

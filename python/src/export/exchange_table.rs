@@ -18,7 +18,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::class::PyTensor;
-use crate::error::{buffer_error, set_panic_error};
+use crate::error::{buffer_error, set_panic_error, text};
 use crate::export_policy::{StrideClass, negative_strides, share_read_only};
 use crate::torch_owner::check_owner_address;
 
@@ -73,7 +73,7 @@ fn tensor_of<'py>(py: Python<'py>, object: *mut c_void) -> PyResult<Bound<'py, P
     // SAFETY: the pointer must be NULL or that of a live object: the table's contract demands it of
     // the caller.
     let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object.cast()) };
-    let object = object.ok_or_else(|| PyTypeError::new_err("there is no tensor"))?;
+    let object = object.ok_or_else(|| PyTypeError::new_err("the pointer to the tensor is NULL"))?;
     object.cast_into::<PyTensor>().map_err(|error| {
         let object = error.into_inner();
         let class = object.get_type().fully_qualified_name();
@@ -130,7 +130,8 @@ unsafe extern "C" fn object_from_managed(
     out: *mut *mut c_void,
 ) -> c_int {
     guarded(|py| {
-        let managed = NonNull::new(managed).ok_or_else(|| PyBufferError::new_err("no tensor"))?;
+        let managed = NonNull::new(managed)
+            .ok_or_else(|| PyBufferError::new_err("the pointer to the DLPack struct is NULL"))?;
         // SAFETY: `managed` must be a valid struct that nothing else owns: the table's contract
         // demands it of the caller. If the struct is refused, it is released. No Rust view of the
         // memory is made in this crate.
@@ -163,8 +164,8 @@ unsafe extern "C" fn allocate(
             unsafe { out.write(exported.into_raw().as_ptr()) };
             return 0;
         }
-        Ok(Err(error @ Error::OutOfMemory { .. })) => (c"MemoryError", error.to_string()),
-        Ok(Err(error)) => (c"BufferError", error.to_string()),
+        Ok(Err(error @ Error::OutOfMemory { .. })) => (c"MemoryError", text(&error)),
+        Ok(Err(error)) => (c"BufferError", text(&error)),
         Err(payload) => {
             // Dropping the payload may panic again.
             std::mem::forget(payload);

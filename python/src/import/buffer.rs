@@ -22,7 +22,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let (len, nbytes) = (usize::try_from(view.len).unwrap_or(0), descriptor.nbytes());
     if nbytes > len {
         return Err(PyBufferError::new_err(format!(
-            "the buffer says that it has {len} bytes, and elements of {nbytes} bytes"
+            "the buffer has {len} bytes, and its elements have {nbytes}"
         )));
     }
     let writable = view.readonly == 0;
@@ -54,7 +54,7 @@ fn layout_of(view: &ffi::Py_buffer, dtype: DType) -> PyResult<Layout> {
     let numbers = |start: *mut isize| unsafe { numbers(start, rank) };
     if numbers(view.suboffsets).is_some_and(|offsets| offsets.iter().any(|&offset| offset >= 0)) {
         return Err(PyBufferError::new_err(
-            "DLPack has no way to say that memory is reached through pointers",
+            "the buffer has suboffsets, which DLPack does not support",
         ));
     }
     // A view without a shape is one-dimensional.
@@ -105,7 +105,7 @@ pub(crate) fn from_bytes(
     let end = skipped.and_then(|skipped| skipped.checked_add(bytes));
     let len = usize::try_from(view.len).unwrap_or(0);
     if bytes > 0 && end.is_none_or(|end| end > len) {
-        return Err(PyValueError::new_err(format!("{len} bytes do not hold all elements")));
+        return Err(PyValueError::new_err(format!("{len} bytes are fewer than the elements need")));
     }
     let writable = view.readonly == 0;
     // SAFETY: the owner must keep the memory that the descriptor describes: the span was checked to

@@ -31,7 +31,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     let stream = interface.get_item("stream")?.filter(|stream| !stream.is_none());
     if !interface.get_item("data")?.is_some_and(|data| data.is_instance_of::<PyTuple>()) {
         return Err(PyValueError::new_err(
-            "a CUDA array interface gives its data as a tuple of address and flag",
+            "the data of a CUDA array interface must be a tuple of address and read-only flag",
         ));
     }
     let tensor = share_described(object, &interface, |address| {
@@ -96,11 +96,11 @@ struct Described {
 impl Described {
     fn read(interface: &Bound<'_, PyDict>) -> PyResult<Self> {
         let required = |key: &str| {
-            let missing = || PyValueError::new_err(format!("an array interface says its {key}"));
+            let missing = || PyValueError::new_err(format!("the array interface has no '{key}'"));
             interface.get_item(key)?.ok_or_else(missing)
         };
         if interface.get_item("mask")?.is_some_and(|mask| !mask.is_none()) {
-            return Err(PyBufferError::new_err("DLPack has no masks"));
+            return Err(PyBufferError::new_err("DLPack does not support masks"));
         }
         let shape: Vec<isize> = required("shape")?.extract()?;
         let typestr: String = required("typestr")?.extract()?;

@@ -88,7 +88,7 @@ fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> 
     } else if NUMPY_NUMBER.is_type_of(object) {
         if request.copy == Some(false) {
             return Err(PyValueError::new_err(
-                "a number of NumPy's has no memory to share: leave copy out",
+                "a NumPy scalar has no memory to share: leave copy out",
             ));
         }
         return numpy::share_number(object);

@@ -114,7 +114,7 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     // `shown`.
     let shown = unsafe { &*shown.cast::<ArrayInterface>() };
     if shown.two != 2 {
-        return Err(PyBufferError::new_err("__array_struct__ shows no array").into());
+        return Err(PyBufferError::new_err("__array_struct__ does not describe an array").into());
     }
     let (dtype, itemsize) = element_type(array, shown)?;
     let rank = usize::try_from(shown.nd).unwrap_or(0);
@@ -229,7 +229,9 @@ pub(super) fn refuse_mask(array: &Bound<'_, PyAny>) -> PyResult<()> {
     let Some(mask) = array.getattr_opt(intern!(array.py(), "mask"))? else { return Ok(()) };
     let Some(any) = mask.getattr_opt(intern!(array.py(), "any"))? else { return Ok(()) };
     if any.call0()?.is_truthy()? {
-        return Err(PyBufferError::new_err("DLPack has no masks: use filled() or compressed()"));
+        return Err(PyBufferError::new_err(
+            "DLPack does not support masks: use filled() or compressed()",
+        ));
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) fn share(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Ten
         // A producer may report pinned memory as plain host memory, and plain as pinned.
         Some(stated) if found != stated && !(found.is_host() && (stated.is_host() || to_host)) => {
             Err(PyBufferError::new_err(format!(
-                "the producer said {stated} and gave memory on {found}"
+                "the producer's __dlpack_device__ says {stated}, and its memory is on {found}"
             )))
         }
         _ => Ok(tensor),

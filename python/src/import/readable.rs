@@ -86,6 +86,6 @@ fn hold_memory(
     let itemsize = usize::try_from(itemsize).unwrap_or(0);
     match base_buffer::span(first, &shape, strides, itemsize) {
         Some(elements) => base_buffer::hold(array, elements),
-        None => Err(PyBufferError::new_err("the array is larger than memory can be")),
+        None => Err(PyBufferError::new_err("the array exceeds the address space")),
     }
 }
