@@ -1,6 +1,9 @@
-//! `cargo xtask check`: format, layers, shape of functions, lints, documentation, generated files.
+//! `cargo xtask check`: format, layers, shape of functions, lints, documentation, examples, generated
+//! files.
 
-use crate::{Outcome, bindings, cargo, format, layers, python, run, setup, shape, unsafe_free};
+use crate::{
+    Outcome, bindings, cargo, examples, format, layers, python, run, setup, shape, unsafe_free,
+};
 
 /// Fails at the first thing that is not as it should be.
 pub(crate) fn everything() -> Outcome {
@@ -31,6 +34,7 @@ pub(crate) fn everything() -> Outcome {
         let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
         run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     }
+    examples::check()?;
     python::lint()?;
     bindings::run(true)
 }

@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod concurrency;
 mod copies;
+mod examples;
 mod fake_cuda;
 mod format;
 mod fuzz;
@@ -43,6 +44,7 @@ cargo xtask COMMAND
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
   shape                    fail on functions that are too long, too nested, or have too many parameters
+  examples                 count public items with an example; fail if a type or too many methods have none
   unsafe-free              fail on files that need no unsafe code and do not forbid it
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         ["bench", part] => bench::run(Some(part)),
         ["layers"] => layers::check(),
         ["shape"] => shape::check(),
+        ["examples"] => examples::check(),
         ["unsafe-free"] => unsafe_free::check(),
         ["bindings"] => bindings::run(false),
         ["gpu-check"] => gpu::check(),
