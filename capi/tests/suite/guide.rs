@@ -1,93 +1,123 @@
-//! Builds and runs the programs of `docs/cpp.md` and the one of `docs/cuda.md`, and compares what
-//! they print with the page.
+//! Builds and runs the programs of `docs/cpp.md`, and compares what they print with the page: under
+//! sanitizers, and with the commands of the page in an empty folder. Does the same with the program
+//! of `docs/cuda.md`, on the fake driver.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::support::{Link, Program, block, libtorch, output_of, root, scratch, skipped};
+use crate::install::{libraries, prefix};
+use crate::support::{
+    Link, Program, is_installed, libtorch, output_of, root, scratch, skipped, succeed,
+};
 use crate::torch;
 
-fn page() -> String {
-    page_of("docs/cpp.md")
+/// A block of code of the page.
+struct Block {
+    language: String,
+    /// The file that the text before the block names; empty for other blocks.
+    file: String,
+    text: String,
 }
 
-fn page_of(file: &str) -> String {
-    fs::read_to_string(root().join(file)).expect("the page")
+/// The blocks of `docs/cpp.md`, in order.
+fn blocks() -> Vec<Block> {
+    let blocks = blocks_of("docs/cpp.md");
+    assert!(blocks.len() > 20, "the page has {} blocks", blocks.len());
+    blocks
 }
 
-/// The part of the page under a heading.
-fn section<'a>(page: &'a str, heading: &str) -> &'a str {
-    let (_, rest) = page.split_once(&format!("\n## {heading}\n")).expect("the heading");
-    rest.split_once("\n## ").map_or(rest, |(section, _)| section)
+fn blocks_of(page: &str) -> Vec<Block> {
+    let page = fs::read_to_string(root().join(page)).expect("the page");
+    let mut parts = page.split("```");
+    let mut before = parts.next().expect("text").to_owned();
+    let mut blocks = Vec::new();
+    while let (Some(block), Some(after)) = (parts.next(), parts.next()) {
+        let (language, text) = block.split_once('\n').expect("a language");
+        let named = before.trim_end().strip_suffix("`:").and_then(|text| text.rsplit_once('`'));
+        let file = named.map_or("", |(_, name)| name).to_owned();
+        blocks.push(Block { language: language.to_owned(), file, text: text.to_owned() });
+        after.clone_into(&mut before);
+    }
+    blocks
 }
 
-/// Writes the first program of a section to a file, and returns what it prints according to the
-/// page.
-fn program(heading: &str) -> (PathBuf, String) {
-    program_of(&page(), heading)
+/// Writes the files of the page to an empty folder. Every program of the page has a name.
+fn write_files(folder: &Path) {
+    for Block { language, file, text } in blocks() {
+        let is_file = !["sh", "text"].contains(&language.as_str());
+        assert_eq!(is_file, !file.is_empty(), "a block in {language}, file `{file}`:\n{text}");
+        if is_file {
+            fs::write(folder.join(file), text).expect("written");
+        }
+    }
 }
 
-/// The same of another page.
-fn program_of(page: &str, heading: &str) -> (PathBuf, String) {
-    let (source, rest) = block(section(page, heading), "cpp");
-    let (printed, _) = block(rest, "text");
-    let file = scratch(&format!("guide-{heading}")).join("program.cpp");
-    fs::write(&file, source).expect("written");
-    (file, printed.to_owned())
+/// What a program prints according to the page.
+fn printed_by(file: &str) -> String {
+    let mut blocks = blocks().into_iter().skip_while(|block| block.file != file);
+    blocks.find(|block| block.language == "text").expect("what it prints").text
 }
 
 #[test]
-fn the_first_program_and_the_frame_print_what_the_page_says() {
-    for (heading, name) in [("A first program", "first"), ("A camera's frame", "frame")] {
-        let (source, printed) = program(heading);
-        let built = Program::new(&format!("guide-{name}"), "c++17", &[]).arguments([source]);
-        assert_eq!(output_of(&mut built.sanitized(Link::Shared)), printed, "{heading}");
+fn the_programs_print_what_the_page_says() {
+    let folder = scratch("guide");
+    write_files(&folder);
+    for name in ["first", "errors", "frame", "threads"] {
+        let file = format!("{name}.cpp");
+        let program =
+            Program::new(&format!("guide-{name}"), "c++17", &[]).arguments([folder.join(&file)]);
+        assert_eq!(output_of(&mut program.sanitized(Link::Shared)), printed_by(&file), "{file}");
     }
 }
 
 #[test]
-fn the_cmake_project_of_the_page_names_the_targets_of_the_package() {
-    let page = page();
-    let (project, _) = block(section(&page, "A first program"), "cmake");
-    let tested = fs::read_to_string(root().join("capi/tests/cmake/CMakeLists.txt")).expect("it");
-    let package = project.lines().find(|line| line.starts_with("find_package")).expect("one");
-    assert!(tested.contains(package), "{package}");
-    let exported = fs::read_to_string(root().join("capi/cmake/dlbridge-config.cmake")).expect("it");
-    for target in ["dlbridge::shared", "dlbridge::static"] {
-        assert!(project.contains(target) && exported.contains(target), "{target}");
-    }
+fn the_host_gets_a_packed_tensor_from_the_plugin() {
+    let folder = scratch("guide-host");
+    write_files(&folder);
+    let plugin = Program::new("guide-plugin", "c11", &[])
+        .arguments(["-shared", "-fPIC", "-fvisibility=hidden"])
+        .arguments([folder.join("plugin.c")])
+        .link(Link::Shared);
+    fs::copy(plugin, folder.join("plugin.so")).expect("copied");
+    let host = Program::new("guide-host", "c++17", &[]).arguments([folder.join("host.cpp")]);
+    let mut host = host.arguments(["-ldl"]).sanitized(Link::Shared);
+    assert_eq!(output_of(host.current_dir(folder)), printed_by("host.cpp"));
 }
 
 #[test]
-fn the_plugin_packs_a_struct_and_releases_what_it_was_given() {
-    let page = page();
-    let (source, _) = block(section(&page, "A plugin"), "c");
-    let folder = scratch("guide-plugin");
-    let (plugin, host) = (folder.join("plugin.c"), folder.join("host.c"));
-    fs::write(&plugin, source).expect("written");
-    fs::write(&host, HOST).expect("written");
-    let program = Program::new("guide-host", "c11", &[])
+fn the_plugin_releases_every_struct_that_it_was_given() {
+    let folder = scratch("guide-plugin-alone");
+    write_files(&folder);
+    fs::write(folder.join("caller.c"), CALLER).expect("written");
+    let program = Program::new("guide-caller", "c11", &[])
         .arguments(["-Icapi/tests/c"])
-        .arguments([plugin, host]);
+        .arguments(["plugin.c", "caller.c"].map(|file| folder.join(file)));
     assert_eq!(output_of(&mut program.sanitized(Link::Shared)), "");
 }
 
-/// Calls the plugin with a good struct and with a bad one.
-const HOST: &str = "
+/// Calls the plugin with a good struct and with bad ones.
+const CALLER: &str = "
 #include \"check.h\"
-dlb_status plugin_pack(DLManagedTensorVersioned *input, DLManagedTensorVersioned **output);
+#include \"plugin.h\"
 int main(void) {
-  producer good, bad;
+  producer good, bad, matrix;
   DLManagedTensorVersioned *output = NULL;
+  char message[100] = \"\";
   produce(&good);
-  CHECK(plugin_pack(&good.managed, &output) == DLB_OK);
-  CHECK(good.deleted == 1 && output != NULL && output->dl_tensor.ndim == good.managed.dl_tensor.ndim);
+  CHECK(plugin_pack(&good.managed, &output, message, sizeof message) == 0);
+  CHECK(good.deleted == 1 && output != NULL && output->dl_tensor.ndim == 3);
   output->deleter(output);
+  output = NULL;
   produce(&bad);
   bad.managed.dl_tensor.ndim = -1;
-  output = NULL;
-  CHECK(plugin_pack(&bad.managed, &output) != DLB_OK);
-  CHECK(bad.deleted == 1 && output == NULL);
+  CHECK(plugin_pack(&bad.managed, &output, message, sizeof message) != 0);
+  CHECK(bad.deleted == 1 && output == NULL && strstr(message, \"ndim\") != NULL);
+  produce(&matrix);
+  matrix.managed.dl_tensor.ndim = 2;
+  CHECK(plugin_pack(&matrix.managed, &output, message, sizeof message) == DLB_ERROR_LAYOUT);
+  CHECK(matrix.deleted == 1 && output == NULL && strcmp(message, \"an image has 3 dimensions\") == 0);
   return 0;
 }
 ";
@@ -102,10 +132,14 @@ fn the_cuda_program_prints_what_its_page_says() {
         );
         return;
     };
-    let (source, printed) = program_of(&page_of("docs/cuda.md"), "C++");
+    let all = blocks_of("docs/cuda.md");
+    let mut blocks = all.iter().skip_while(|block| block.language != "cpp");
+    let source = scratch("guide-cuda").join("program.cpp");
+    fs::write(&source, &blocks.next().expect("a program").text).expect("written");
+    let printed = &blocks.find(|block| block.language == "text").expect("what it prints").text;
     let built = Program::new("guide-cuda", "c++17", &[]).arguments([source]);
     let mut program = built.sanitized(Link::Static);
-    assert_eq!(output_of(program.env("LD_LIBRARY_PATH", fake_cuda)), printed);
+    assert_eq!(&output_of(program.env("LD_LIBRARY_PATH", fake_cuda)), printed);
 }
 
 #[test]
@@ -117,7 +151,100 @@ fn the_libtorch_program_prints_what_the_page_says() {
         );
         return;
     };
-    let (source, printed) = program("libtorch");
-    let program = torch::program("guide-libtorch", &source, &libtorch);
-    assert_eq!(output_of(&mut program.sanitized(Link::Shared)), printed);
+    let folder = scratch("guide-libtorch");
+    write_files(&folder);
+    let program = torch::program("guide-libtorch", &folder.join("convert.cpp"), &libtorch);
+    assert_eq!(output_of(&mut program.sanitized(Link::Shared)), printed_by("convert.cpp"));
+}
+
+/// The home folder of a user who has installed the library as the page says.
+fn home(prefix: &Path) -> PathBuf {
+    let home = scratch("guide-home");
+    let installed = home.join("dlbridge");
+    fs::create_dir(&installed).expect("created");
+    for folder in ["include", "share"] {
+        symlink(prefix.join(folder), installed.join(folder)).expect("linked");
+    }
+    // The page installs with `--libdir lib`.
+    symlink(libraries(prefix), installed.join("lib")).expect("linked");
+    home
+}
+
+#[test]
+fn the_commands_of_the_page_work_in_an_empty_folder() {
+    let Some(prefix) = prefix() else { return };
+    if !is_installed("pkg-config") || cmake().is_none() {
+        skipped("the commands of docs/cpp.md", "there is no pkg-config or no CMake");
+        return;
+    }
+    let (folder, home, libtorch) = (scratch("guide-commands"), home(prefix), libtorch());
+    write_files(&folder);
+    let all = blocks();
+    let mut script = String::new();
+    let mut expected = Vec::new();
+    for pair in all.windows(2).filter(|pair| pair[0].language == "sh") {
+        let commands = &pair[0].text;
+        if commands.contains("cargo cinstall") {
+            assert!(commands.contains("--prefix $HOME/dlbridge --libdir lib"), "{commands}");
+            continue;
+        }
+        if commands.contains("$LIBTORCH") && libtorch.is_none() {
+            skipped("the commands for libtorch in docs/cpp.md", "there is no libtorch");
+            continue;
+        }
+        script += &format!("{commands}\necho '{END}'\n");
+        expected.push((pair[1].language == "text").then(|| pair[1].text.clone()));
+    }
+    let mut shell = Command::new("sh");
+    shell.env("HOME", &home).env_remove("LD_LIBRARY_PATH").env("PATH", path_with_cmake());
+    shell.envs(libtorch.map(|folder| ("LIBTORCH", folder)));
+    let printed = output_of(shell.current_dir(folder).args(["-e", "-c", &script]));
+    let printed: Vec<&str> = printed.split(&format!("{END}\n")).collect();
+    assert_eq!(printed.len(), expected.len() + 1);
+    for (found, expected) in printed.iter().zip(expected) {
+        assert!(expected.is_none_or(|expected| *found == expected), "{found}");
+    }
+}
+
+/// A line that separates the output of commands.
+const END: &str = "== end of a block ==";
+
+/// CMake of the virtual environment, or an installed one.
+fn cmake() -> Option<PathBuf> {
+    let found = [root().join(".venv/bin/cmake"), PathBuf::from("cmake")];
+    let works = |cmake: &PathBuf| Command::new(cmake).arg("--version").output().is_ok();
+    found.into_iter().find(works)
+}
+
+fn path_with_cmake() -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let venv = root().join(".venv/bin");
+    let folders = std::env::split_paths(&path).chain(std::iter::once(venv));
+    std::env::join_paths(folders).expect("a path")
+}
+
+/// The compiler's and the linker's messages in the page's last table are those that they print.
+#[test]
+fn compiler_and_linker_print_the_messages_of_the_page() {
+    let folder = scratch("guide-messages");
+    write_files(&folder);
+    let table = fs::read_to_string(root().join("docs/cpp.md")).expect("the page");
+    let fails = |arguments: &[&str], message: &str| {
+        let mut compiler = Command::new("c++");
+        compiler.current_dir(&folder).args(["-std=c++17", "first.cpp", "-o", "first"]);
+        let output = compiler.args(arguments).output().expect("a compiler");
+        // Linkers differ in their quotation marks.
+        let printed = String::from_utf8_lossy(&output.stderr).replace(['`', '‘', '’'], "'");
+        assert!(!output.status.success() && printed.contains(message), "{printed}");
+        let (in_page, _) = message.split_once("dlb_tensor").unwrap_or((message, ""));
+        assert!(table.contains(in_page), "{message} is not in the page");
+    };
+    let include = format!("-I{}", root().join("include").display());
+    fails(&[], "dlbridge.hpp: No such file or directory");
+    fails(&[&include], "undefined reference to 'dlb_tensor");
+    fails(&[&include, "-L.", "-ldlbridge"], "cannot find -ldlbridge");
+    let archive = crate::support::library().join("libdlbridge.a");
+    let mut compiler = Command::new("c++");
+    compiler.current_dir(&folder).args(["-std=c++17", "first.cpp", &include, "-o", "first"]);
+    succeed(compiler.arg(archive).args(crate::support::SYSTEM_LIBRARIES));
 }

@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 /// The prefix that the library is installed to, once for all tests; `None` without cargo-c.
-fn prefix() -> Option<&'static Path> {
+pub(crate) fn prefix() -> Option<&'static Path> {
     static PREFIX: OnceLock<Option<PathBuf>> = OnceLock::new();
     let prefix = PREFIX.get_or_init(|| {
         if !cargo(&["cinstall", "--version"]).output().is_ok_and(|output| output.status.success()) {
@@ -25,7 +25,7 @@ fn prefix() -> Option<&'static Path> {
 }
 
 /// The folder of the installed libraries: `lib`, or a folder of the system's choice below it.
-fn libraries(prefix: &Path) -> PathBuf {
+pub(crate) fn libraries(prefix: &Path) -> PathBuf {
     let listed = output_of(Command::new("find").arg(prefix).args(["-name", "libdlbridge.a"]));
     Path::new(listed.trim()).parent().expect("installed").to_path_buf()
 }
