@@ -256,7 +256,7 @@ fn copy_into_new_fills_uninitialized_memory() {
         drop(target);
         // SAFETY: this element was left out; all others were written.
         unsafe { new.as_mut_ptr().write(-1) };
-        // SAFETY: as said.
+        // SAFETY: the copy wrote all elements but one, and the line above wrote that one.
         unsafe { new.set_len(count as usize + 1) };
         let side = side as usize;
         assert!((0..side * side).all(|at| new[1 + at] as usize == at % side * side + at / side));

@@ -239,7 +239,7 @@ impl Case {
             // SAFETY: no other code uses the target's memory, of which there are no views.
             unsafe { source.copy_into_new_unchecked(&target) }
         } else {
-            // SAFETY: as above.
+            // SAFETY: no other code uses the target's memory, of which there are no views.
             unsafe { source.copy_into_unchecked(&target) }
         };
         self.unpoison();
@@ -308,7 +308,7 @@ impl Case {
         for (from, to) in self.source.positions(self.item).zip(grid.offsets()) {
             // SAFETY: an element of the clone, if the layout is right, which AddressSanitizer sees.
             let element = unsafe { start.offset(to as isize * self.item as isize) };
-            // SAFETY: as above.
+            // SAFETY: `element` is the address of `item` bytes of the clone, which is alive.
             let element = unsafe { std::slice::from_raw_parts(element, self.item) };
             assert!(element == &self.source_block.bytes()[from..from + self.item], "wrong element");
         }

@@ -79,7 +79,8 @@ impl Block {
 
     /// All bytes, to write to.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; `self` is mutably borrowed.
+        // SAFETY: `new` wrote every byte; `self` is mutably borrowed, and harnesses write through
+        // raw pointers only while they hold no such slice.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.len()) }
     }
 }

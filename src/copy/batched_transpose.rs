@@ -43,7 +43,7 @@ impl BatchedTranspose {
     /// * They are readable from `ends.source` on and writable from `ends.target` on, and no byte is
     ///   both. The processor has the instructions.
     pub(super) unsafe fn copy(&self, ends: Endpoints, count: usize, processor: &Processor) {
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         let done = unsafe { self.shuffle_matrices(ends, count, processor) };
         let copy = processor.copy_tile[self.unit.trailing_zeros() as usize];
         for matrix in done..count {

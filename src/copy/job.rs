@@ -49,11 +49,11 @@ impl Job {
     pub(super) unsafe fn run(&self, plan: &CopyPlan, bytes: usize) {
         #[cfg(feature = "parallel")]
         if bytes >= PARALLEL_MIN_BYTES {
-            // SAFETY: the caller's guarantee for this method is that one's precondition.
+            // SAFETY: the caller guarantees what the called function requires.
             return unsafe { self.run_shared(plan, bytes) };
         }
         let _ = bytes;
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         unsafe { self.run_here(plan) }
     }
 
@@ -61,7 +61,8 @@ impl Job {
     /// * As for [`run`](Self::run).
     #[inline]
     unsafe fn run_here(&self, plan: &CopyPlan) {
-        // SAFETY: the caller's guarantee for this method; `detect` found the instructions.
+        // SAFETY: the caller guarantees that the plan's elements may be read and written; `detect`
+        // found the processor's instructions.
         unsafe { kernels::run(plan, self.ends, self.processor, self.nontemporal) }
     }
 
@@ -74,7 +75,7 @@ impl Job {
     unsafe fn run_shared(&self, plan: &CopyPlan, bytes: usize) {
         let threads = pool::threads();
         if threads == 1 {
-            // SAFETY: the caller's guarantee for this method is that one's precondition.
+            // SAFETY: the caller guarantees what the called function requires.
             return unsafe { self.run_here(plan) };
         }
         let part = (bytes / (PARTS_PER_THREAD * threads)).max(PART_MIN_BYTES);
@@ -82,8 +83,8 @@ impl Job {
         let parts = 1 << halvings;
         let run_part = |number: usize| {
             if let Some(part) = plan.part(number, halvings) {
-                // SAFETY: a part of the plan that the caller's guarantee is for. Each number is
-                // run once, so no byte of the target is written by two threads.
+                // SAFETY: the caller guarantees that the whole plan may run, and this is a part of
+                // it. Each number is run once, so no byte of the target is written by two threads.
                 unsafe { self.run_here(&part) }
             }
         };

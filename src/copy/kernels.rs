@@ -44,9 +44,9 @@ pub(super) unsafe fn run(
         _ => None,
     };
     match stores {
-        // SAFETY: the caller's guarantee, counted from the plan's start.
+        // SAFETY: the caller guarantees the plan's elements, here counted from the plan's start.
         Some(stores) => unsafe { run_through_buffer(plan, ends, processor, stores) },
-        // SAFETY: the caller's guarantee, counted from the plan's start.
+        // SAFETY: the caller guarantees the plan's elements, here counted from the plan's start.
         None => unsafe { run_into(plan, ends, processor, &mut Direct) },
     }
 }
@@ -64,7 +64,7 @@ unsafe fn run_through_buffer(
 ) {
     let mut memory = StoreMemory::new();
     let mut buffer = StoreBuffer::new(&mut memory, stores);
-    // SAFETY: the caller's guarantee for this function is that one's precondition.
+    // SAFETY: the caller guarantees what the called function requires.
     unsafe { run_into(plan, ends, processor, &mut buffer) };
     buffer.finish();
 }
@@ -139,7 +139,7 @@ impl Outer<'_> {
     /// * The loops stay within the memories of the source and of the target.
     #[inline]
     unsafe fn for_each(self, mut body: impl FnMut(Endpoints)) {
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         unsafe { for_each(self.dims, self.ends, &mut body) };
     }
 }
@@ -181,14 +181,14 @@ unsafe fn strided_load<S: Sink>(
         // SAFETY: `load_items` gives the addresses of `count` units on both sides.
         let load =
             move |ends: Endpoints, count| unsafe { load(ends.source, stride, ends.target, count) };
-        // SAFETY: the caller's guarantee for this function; `load` writes all units.
+        // SAFETY: the caller guarantees the plan's units; `load` writes all of them.
         unsafe { load_items(outer, stride, items, sink, load) };
     } else {
         let load = move |ends: Endpoints, count| {
             // SAFETY: `load_items` gives the addresses of `count` runs on both sides.
             unsafe { strided_load_runs(ends.source, stride, ends.target, items.bytes, count) }
         };
-        // SAFETY: the caller's guarantee for this function; `load` writes all runs.
+        // SAFETY: the caller guarantees the plan's runs; `load` writes all of them.
         unsafe { load_items(outer, stride, items, sink, load) };
     }
 }

@@ -67,7 +67,7 @@ impl Sink for Direct {
 
     #[inline(always)]
     unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize) {
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         unsafe { copy_run(ends.source, ends.target, bytes) };
     }
 
@@ -79,7 +79,7 @@ impl Sink for Direct {
         _next_source: isize,
         processor: &Processor,
     ) {
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         unsafe { matrix.copy(ends, processor) };
     }
 }
@@ -116,7 +116,7 @@ impl Sink for StoreBuffer<'_> {
         next_source: isize,
         processor: &Processor,
     ) {
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         unsafe { matrix.copy_through(ends, next_source, processor, self) };
     }
 }

@@ -272,7 +272,7 @@ impl TiledTranspose {
         pitch: isize,
         processor: &Processor,
     ) {
-        // SAFETY: the caller's guarantee for this method is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         let (rows_done, columns_done) = unsafe { self.shuffle_tile(tile, ends, pitch, processor) };
         let (rows, columns) = (tile.rows - rows_done, tile.columns() - columns_done);
         if rows == 0 || columns == 0 {

@@ -24,7 +24,8 @@ pub(super) struct Context {
 // SAFETY: the driver documents that contexts may be used on any thread; the other fields are
 // numbers and a shared reference.
 unsafe impl Send for Context {}
-// SAFETY: as above; no method changes the context, and the driver locks its own state.
+// SAFETY: no method changes the fields, and the driver locks the state of the context itself when
+// several threads use it.
 unsafe impl Sync for Context {}
 
 impl Context {

@@ -180,7 +180,7 @@ unsafe fn run(
         (Location::Device(context), Location::Device(_)) => Some(context.enter()?),
         _ => None,
     };
-    // SAFETY: the caller guarantees it.
+    // SAFETY: the caller guarantees what `DeviceCopy::run` requires of both ends.
     let uses_host_memory = unsafe { copy.run() }?;
     for DeviceSide { tracker, stream } in sides.iter().flatten() {
         tracker.wait_stream(stream)?;
@@ -240,13 +240,14 @@ unsafe fn allocate(
         }
         let memory = Buffer::uninit(bytes)?;
         let descriptor = descriptor(memory.as_ptr());
-        // SAFETY: as above.
+        // SAFETY: new memory of sufficient size; the caller has the elements written.
         return Ok(unsafe { SharedBuffer::copied(memory, descriptor) });
     };
     let memory = DeviceBuffer::new(bytes, stream)?;
     let tracker = StreamTracker::new(memory.alloc_stream(), true);
     let descriptor = descriptor(memory.as_ptr());
-    // SAFETY: as above, for memory that the owner frees after all uses that the tracker knows.
+    // SAFETY: new memory of sufficient size, which the owner frees after all uses that the tracker
+    // knows; the caller has the elements written.
     let buffer =
         unsafe { SharedBuffer::copied(OwnedBuffer::new(memory, Arc::clone(&tracker)), descriptor) };
     buffer.storage().device_state().get_or_set(tracker);
@@ -286,7 +287,8 @@ pub(crate) fn copy_to(
     format: MemoryFormat,
     stream: Option<&Stream>,
 ) -> Result<SharedBuffer> {
-    // SAFETY: both buffers live until the wait below is over, which comes before the result is used.
+    // SAFETY: both buffers live until the wait below is over, which comes before the result is
+    // used.
     let (target, pending) = unsafe { start_copy_to(source, device, format, stream, false) }?;
     pending.wait_for_host_memory(source, &target)?;
     Ok(target)

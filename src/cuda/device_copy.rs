@@ -181,12 +181,15 @@ impl DeviceCopy<'_> {
                 unsafe { strided_copy(source, target, self.itemsize, stream) }?;
                 Ok(false)
             }
-            // SAFETY: the caller guarantees it.
+            // SAFETY: the source has no stream, so it is on the host, and the target is on the
+            // stream's device; the caller guarantees access to both.
             Path::Upload { stream } => unsafe { self.upload(stream) },
-            // SAFETY: the caller guarantees it.
+            // SAFETY: the source is on the stream's device, and the target has no stream, so it is
+            // on the host; the caller guarantees access to both.
             Path::Download { stream } => unsafe { self.download(stream) },
             Path::PeerToPeer { source_stream, target_stream } => {
-                // SAFETY: the caller guarantees it.
+                // SAFETY: the ends are on the devices of these streams; the caller guarantees
+                // access to both.
                 unsafe { self.copy_between_devices(source_stream, target_stream) }?;
                 Ok(false)
             }

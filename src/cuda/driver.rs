@@ -64,7 +64,8 @@ macro_rules! driver {
                 if !unsafe { is_culib_present() } {
                     return Err("there is no driver (libcuda.so.1)");
                 }
-                // SAFETY: as above; the library was found just now, so `culib` does not panic.
+                // SAFETY: NVIDIA's library was loaded just now, so `culib` does not panic, and its
+                // initialisers have run.
                 let library = unsafe { culib() };
                 Ok(Self {
                     $($name: {

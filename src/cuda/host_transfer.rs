@@ -124,7 +124,7 @@ impl HostTransfer<'_> {
             unsafe { driver.copy_to_host(target, source, self.bytes(), stream.raw()) }?;
             return Ok(true);
         }
-        // SAFETY: the caller guarantees it.
+        // SAFETY: the caller lets the host's elements be written and the packed ones be read.
         unsafe { self.download_through_buffers(memory) }?;
         Ok(false)
     }
@@ -141,17 +141,19 @@ impl HostTransfer<'_> {
             let mut pending = None;
             for_each_chunk(host.layout, packed.layout, self.chunk_len(), |chunk| {
                 let Some(buffer) = turns.next() else { unreachable!("a cycle does not end") };
-                // SAFETY: the caller guarantees it for all elements. The host unpacked the last
+                // SAFETY: the caller lets all packed elements be read. The host unpacked the last
                 // chunk of this buffer one turn ago.
                 unsafe { self.download_chunk(&chunk, buffer) }?;
                 match pending.replace((chunk, buffer)) {
-                    // SAFETY: as above; this chunk was put on the stream one turn ago.
+                    // SAFETY: the caller lets all elements on the host be written; `download_chunk`
+                    // put this chunk into `buffer` one turn ago.
                     Some((chunk, buffer)) => unsafe { self.unpack_on_host(&chunk, buffer, memory) },
                     None => Ok(()),
                 }
             })?;
             match pending {
-                // SAFETY: as above; this chunk was the last one.
+                // SAFETY: the caller lets all elements on the host be written; `download_chunk` put
+                // this chunk, the last one, into `buffer`.
                 Some((chunk, buffer)) => unsafe { self.unpack_on_host(&chunk, buffer, memory) },
                 None => Ok(()),
             }

@@ -22,7 +22,8 @@ fn try_all(scenario: fn()) {
     loom::model(move || {
         // SAFETY: the function has this type, and takes any number of devices.
         let reset = unsafe { culib().get::<unsafe extern "C" fn(c_int)>(b"fake_cuda_reset\0") };
-        // SAFETY: as above.
+        // SAFETY: the fake driver has this function with this type, and takes any number of
+        // devices.
         unsafe { reset.expect("the fake CUDA driver on LD_LIBRARY_PATH")(2) };
         scenario();
         let context = stream().context;

@@ -83,7 +83,8 @@ impl Subject for Real {
     }
 
     fn set_state(&mut self, state: StorageState) -> bool {
-        // SAFETY: as in `new`.
+        // SAFETY: no code reads or writes the memory of the test's owner, so every state is true of
+        // it.
         unsafe { self.0.set_state(state) }
     }
 
@@ -92,7 +93,7 @@ impl Subject for Real {
     }
 
     fn reclaim(&mut self) -> bool {
-        // SAFETY: as in `new`.
+        // SAFETY: no code reads or writes the memory of the test's owner.
         unsafe { self.0.reclaim() }
     }
 

@@ -68,7 +68,7 @@ fn shared_out_memory_is_exclusive_again_when_one_reference_is_left() {
     assert!(!unsafe { storage.reclaim() });
     assert_eq!(storage.state(), StorageState::Aliased { writable: true });
     drop(other);
-    // SAFETY: as above.
+    // SAFETY: `other` is gone, and the owner's memory is reached through `storage` only.
     assert!(unsafe { storage.reclaim() });
     assert_eq!(storage.state(), StorageState::Exclusive);
 }

@@ -98,13 +98,13 @@ impl World {
             Object::Versioned(source) => {
                 // SAFETY: the library made the struct, which the harness owns.
                 let deleter = unsafe { source.as_ref() }.deleter.expect("a deleter");
-                // SAFETY: as above; called once.
+                // SAFETY: the deleter of a struct that the harness owns, called once.
                 unsafe { deleter(source.as_ptr()) };
             }
             Object::Legacy(source) => {
                 // SAFETY: the library made the struct, which the harness owns.
                 let deleter = unsafe { source.as_ref() }.deleter.expect("a deleter");
-                // SAFETY: as above; called once.
+                // SAFETY: the deleter of a struct that the harness owns, called once.
                 unsafe { deleter(source.as_ptr()) };
             }
         }

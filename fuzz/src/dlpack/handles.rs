@@ -156,16 +156,16 @@ fn copy_into_it(tensor: Tensor, expected: &Expected, owners: &mut Vec<Owner>) {
 }
 
 fn flags_of(exported: &Exported) -> u64 {
-    // SAFETY: ours, and valid.
+    // SAFETY: dlbridge made the struct, and no code has released it yet.
     unsafe { exported.as_ptr().as_ref() }.flags
 }
 
 /// What the owner of one of our structs may change in it, so that it stays true. Returns whether it
 /// says the same as before.
 fn tamper<M: Kind>(input: &mut Input<'_>, raw: NonNull<M>, expected: &Expected) -> bool {
-    // SAFETY: ours, and valid.
+    // SAFETY: dlbridge made the struct, and no code has released it yet.
     let tensor: *mut DLTensor = unsafe { M::description_of(raw) };
-    // SAFETY: as above; nothing else uses it.
+    // SAFETY: the description is a part of that struct, and no other code uses it meanwhile.
     let tensor = unsafe { &mut *tensor };
     let rank = expected.grid.shape.len();
     match input.byte() % 8 {

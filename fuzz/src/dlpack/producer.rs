@@ -88,7 +88,7 @@ impl<M: Kind> Given<M> {
         // SAFETY: the product was made just above.
         let source = unsafe { &raw mut (*product.as_ptr()).managed };
         let source = NonNull::new(source).expect("a field has an address");
-        // SAFETY: as above.
+        // SAFETY: `source` is the struct in the product that was made above.
         unsafe { M::set_product(source, product.as_ptr().cast()) };
         let has_deleter = description.has_deleter;
         Self { source, first, bytes, position, deleted, has_deleter }

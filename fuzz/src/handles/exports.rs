@@ -21,7 +21,7 @@ pub(crate) fn read(tensor: &DLTensor, place: &Place) -> Vec<u8> {
         // SAFETY: the struct has as many numbers.
         let shape = unsafe { std::slice::from_raw_parts(tensor.shape, rank) };
         assert_eq!(shape, place.grid.shape);
-        // SAFETY: as above.
+        // SAFETY: the struct has `rank` strides as well.
         assert!(place.has_strides(unsafe { std::slice::from_raw_parts(tensor.strides, rank) }));
     }
     let item = place.item();
@@ -38,7 +38,7 @@ pub(crate) fn read(tensor: &DLTensor, place: &Place) -> Vec<u8> {
 impl<L: Library> World<L> {
     /// Checks the flags of an export: of one more owner, or of a handle that moved.
     pub(super) fn check_flags(&mut self, exported: &Exported, place: &Place, moved: bool) {
-        // SAFETY: ours, and valid.
+        // SAFETY: dlbridge made the struct, and no code has released it yet.
         let flags = unsafe { exported.as_ptr().as_ref() }.flags;
         let memory = self.memory(place);
         let exclusive = moved && memory.is_exclusive();
@@ -56,17 +56,17 @@ impl<L: Library> World<L> {
         match input.byte() % 8 {
             0 => self.release(Handle { object: Object::Exported(exported), place }),
             1 | 2 => {
-                // SAFETY: ours, and valid.
+                // SAFETY: dlbridge made the struct, and no code has released it yet.
                 let writable = unsafe { exported.as_ptr().as_ref() }.flags & READ_ONLY == 0;
                 if writable && !self.has_view(place.memory) {
-                    // SAFETY: ours, and valid.
+                    // SAFETY: dlbridge made the struct, and no code has released it yet.
                     let tensor = unsafe { exported.as_ptr().as_ref() }.dl_tensor;
                     self.write_through(input, &tensor, &place);
                 }
                 self.put(Object::Exported(exported), place);
             }
             _ => {
-                // SAFETY: ours, and given up here.
+                // SAFETY: dlbridge made the struct, and the harness gives it up here.
                 let tensor = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
                 self.put(Object::Tensor(tensor), Place { trusted: true, ..place });
             }
@@ -74,7 +74,7 @@ impl<L: Library> World<L> {
     }
 
     pub(super) fn step_legacy(&mut self, exported: Exported<DLManagedTensor>, place: Place) {
-        // SAFETY: ours, and given up here.
+        // SAFETY: dlbridge made the struct, and the harness gives it up here.
         let tensor = unsafe { Tensor::from_dlpack_legacy(exported.into_raw()) }.expect("ours");
         self.put(Object::Tensor(tensor), Place { trusted: true, ..place });
     }

@@ -1,8 +1,8 @@
 //! Sequences of safe calls on `Tensor`, `NdArray`, `Array` and `Exported`, against a model.
 //!
-//! The interpreter keeps a few handles. Each byte sequence makes handles, uses them, and drops them.
-//! The model knows what each memory holds, how many handles it has, and what is known of it; so it
-//! says which calls succeed, and what every handle sees: only the elements that a call writes
+//! The interpreter keeps a few handles. Each byte sequence makes handles, uses them, and drops
+//! them. The model knows what each memory holds, how many handles it has, and what is known of it;
+//! so it says which calls succeed, and what every handle sees: only the elements that a call writes
 //! change, and each owner is dropped once, with the last handle.
 //!
 //! The unsafe functions that take part get what their contracts ask for.
@@ -182,11 +182,11 @@ impl<L: Library> World<L> {
             }
             Object::Array(array) => array.read(),
             Object::Exported(exported) => {
-                // SAFETY: ours, and valid.
+                // SAFETY: dlbridge made the struct, and no code has released it yet.
                 exports::read(unsafe { &exported.as_ptr().as_ref().dl_tensor }, place)
             }
             Object::Legacy(exported) => {
-                // SAFETY: ours, and valid.
+                // SAFETY: dlbridge made the struct, and no code has released it yet.
                 exports::read(unsafe { &exported.as_ptr().as_ref().dl_tensor }, place)
             }
             Object::Other(tensor) => L::read(tensor),

@@ -21,7 +21,7 @@ impl Memory {
     fn run(&self, number: usize) {
         // SAFETY: loom checks that no other access is in progress.
         self.left.with(|left| assert!(!unsafe { *left }, "a part ran after the caller had left"));
-        // SAFETY: as above.
+        // SAFETY: loom checks that no other access to this part is in progress.
         self.parts[number].with_mut(|part| unsafe { *part += 1 });
     }
 }
@@ -38,7 +38,7 @@ fn explore(parts: usize, helpers: usize, offer: fn(Helper)) {
         // SAFETY: loom checks that no other access is in progress.
         memory.left.with_mut(|left| unsafe { *left = true });
         for part in &memory.parts {
-            // SAFETY: as above.
+            // SAFETY: loom checks that no other access to the part is in progress.
             part.with(|part| assert_eq!(unsafe { *part }, 1, "each part runs once"));
         }
     });

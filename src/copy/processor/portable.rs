@@ -43,7 +43,7 @@ pub(super) unsafe fn strided_load<T: Copy>(
 ) {
     // Compilers make better code for a stride that is a constant: the frequent ones are told apart.
     let size = size_of::<T>() as isize;
-    // SAFETY: the caller's guarantee for this function is that one's precondition; `stride` is the
+    // SAFETY: the caller guarantees what the called function requires; `stride` is the
     // caller's in each of the four calls.
     let load = |stride: isize| unsafe { strided_load_by::<T>(source, stride, target, count) };
     match stride {
@@ -128,8 +128,8 @@ pub(in crate::copy) unsafe fn strided_load_runs(
 #[inline]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one of them runs")]
 pub(in crate::copy) unsafe fn copy_run(source: *const u8, target: *mut u8, bytes: usize) {
-    // SAFETY: the caller's guarantee for this function is theirs; each range begins with the size
-    // of its unit.
+    // SAFETY: the caller guarantees what the called functions require; each range begins with the
+    // size of its unit.
     unsafe {
         match bytes {
             0..2 | 128.. => source.copy_to_nonoverlapping(target, bytes),

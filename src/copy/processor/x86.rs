@@ -76,7 +76,7 @@ macro_rules! processor {
                 target: *mut u8,
                 count: usize,
             ) {
-                // SAFETY: the caller's guarantee for this function is that one's precondition.
+                // SAFETY: the caller guarantees what the called function requires.
                 unsafe { super::strided_load::<T>(source, stride, target, count) }
             }
 
@@ -88,14 +88,14 @@ macro_rules! processor {
                 pitch: isize,
                 turns: usize,
             ) {
-                // SAFETY: the caller's guarantee for this function is that one's precondition, and
+                // SAFETY: the caller guarantees what the called function requires, and
                 // this function enables AVX2.
                 unsafe { super::shuffle(plan, source, target, pitch, turns) }
             }
 
             #[target_feature(enable = $features)]
             pub(super) unsafe fn transpose<T: Copy, const N: usize>(tile: &Tile) {
-                // SAFETY: the caller's guarantee for this function is that one's precondition, and
+                // SAFETY: the caller guarantees what the called function requires, and
                 // this function enables AVX2.
                 unsafe { super::transpose::<T, __m256i, N>(tile) }
             }
@@ -270,7 +270,7 @@ unsafe impl Lane for __m256i {
 #[inline(always)]
 unsafe fn transpose<T: Copy, R: Register, const N: usize>(tile: &Tile) {
     if tile.source_row_stride != size_of::<T>() as isize || tile.columns < N || tile.rows < N {
-        // SAFETY: the caller's guarantee for this function is that one's precondition.
+        // SAFETY: the caller guarantees what the called function requires.
         return unsafe { copy_tile::<T>(tile) };
     }
     let wide = N * R::LANES;
