@@ -237,9 +237,9 @@ impl CopyPlan {
     }
 
     /// The part with this number of `2^halvings` parts, which is small enough to be found on every
-    /// thread anew: the plan is cut in halves `halvings` times, and the bits of the number say which
-    /// half to take, the highest bit first. `None` for parts that there are not, because what would
-    /// be cut is too short.
+    /// thread anew: the plan is cut in halves `halvings` times, and the bits of the number say
+    /// which half to take, the highest bit first. `None` for parts that there are not, because what
+    /// would be cut is too short.
     #[cfg(any(feature = "parallel", test))]
     pub(super) fn part(&self, number: usize, halvings: u32) -> Option<Self> {
         let mut plan = self.clone();

@@ -91,8 +91,8 @@ impl Device {
     /// ```
     ///
     /// # Errors
-    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] if `address` is not
-    /// in device memory: it is in host memory, page-locked or not, or in no memory.
+    /// [`Error::CudaUnavailable`], [`Error::Cuda`]; [`Error::InvalidDescriptor`] if `address` is
+    /// not in device memory: it is in host memory, page-locked or not, or in no memory.
     pub fn of_cuda_memory(address: *const c_void) -> Result<Self> {
         let driver = driver::driver(Self::cuda(0))?;
         let ask = |attribute| {

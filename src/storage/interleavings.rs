@@ -1,10 +1,10 @@
 //! Every order of the threads' steps, tried by loom: `cargo xtask loom`.
 //!
-//! loom fails a test if two accesses of the same [`Memory`], or of what a storage knows of it, race:
-//! if one of them is a write and no chain of synchronisation puts one before the other. So each
-//! scenario only accesses memory as a holder of its reference may; that no owner is dropped twice
-//! or never is asserted. The scenarios run on [`Storage`] itself and on the [`Model`], and must
-//! fail on a model that lacks an order or a check.
+//! loom fails a test if two accesses of the same [`Memory`], or of what a storage knows of it,
+//! race: if one of them is a write and no chain of synchronisation puts one before the other. So
+//! each scenario only accesses memory as a holder of its reference may; that no owner is dropped
+//! twice or never is asserted. The scenarios run on [`Storage`] itself and on the [`Model`], and
+//! must fail on a model that lacks an order or a check.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};

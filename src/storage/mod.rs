@@ -121,14 +121,14 @@ struct StorageInner<O: ?Sized> {
     owner: Guarded<O>,
 }
 
-// `shim.cpp` calls the function at the beginning of the context that it was given, and compares what
-// follows.
+// `shim.cpp` calls the function at the beginning of the context that it was given, and compares
+// what follows.
 const _: () = assert!(offset_of!(StorageHeader, release) == 0);
 const _: () = assert!(offset_of!(StorageHeader, copy) == size_of::<*const c_void>());
 const _: () = assert!(offset_of!(StorageInner<()>, header) == 0);
 
-/// Its address tells this copy of the crate from other copies in the same process, whose headers may
-/// be laid out in another way. An atomic is in writable memory, which linkers do not merge.
+/// Its address tells this copy of the crate from other copies in the same process, whose headers
+/// may be laid out in another way. An atomic is in writable memory, which linkers do not merge.
 static THIS_COPY: AtomicU8 = AtomicU8::new(0);
 
 /// The address that the headers of this copy of the crate hold after their release function.

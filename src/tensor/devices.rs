@@ -6,13 +6,14 @@ use crate::Error;
 use crate::shared_buffer::SharedBuffer;
 use crate::{Device, MemoryFormat, Rejected, Result, cuda};
 
-/// Copies and moves between devices. Without the feature `cuda`, and on machines without CUDA, every
-/// device but the host is refused, and the error says which of the two is missing.
+/// Copies and moves between devices. Without the feature `cuda`, and on machines without CUDA,
+/// every device but the host is refused, and the error says which of the two is missing.
 ///
-/// The methods keep the order of streams, so the caller needs no synchronization. A copy from a CUDA
-/// device runs after all work that was put on its legacy default stream before. The result of a copy
-/// to a CUDA device is ready for all work that is put on that stream afterwards. A copy to the host
-/// is complete when the method returns. Methods whose names end in `_on` use another stream.
+/// The methods keep the order of streams, so the caller needs no synchronization. A copy from a
+/// CUDA device runs after all work that was put on its legacy default stream before. The result of
+/// a copy to a CUDA device is ready for all work that is put on that stream afterwards. A copy to
+/// the host is complete when the method returns. Methods whose names end in `_on` use another
+/// stream.
 impl Tensor {
     /// Copies the elements to new memory of a device, even if they are on that device already.
     ///

@@ -12,9 +12,9 @@ impl Tensor {
     /// As [`to_device`](Self::to_device), in the order of `stream`.
     ///
     /// `stream` belongs to the device of the source or to the target device. It is ignored if
-    /// neither of them is a CUDA device. A new tensor on a device is ready in the order of `stream`,
-    /// and keeps a handle to it; other calls of this crate that use the tensor wait for it on the
-    /// device. A copy on the host is complete when the method returns.
+    /// neither of them is a CUDA device. A new tensor on a device is ready in the order of
+    /// `stream`, and keeps a handle to it; other calls of this crate that use the tensor wait for
+    /// it on the device. A copy on the host is complete when the method returns.
     ///
     /// ```
     /// use dlbridge::{Device, Stream, Tensor};
@@ -144,9 +144,9 @@ impl Tensor {
     /// Makes this handle one for work on `stream`, until the handle is dropped.
     ///
     /// Work that is put on `stream` from now on runs after the contents are ready. When the handle,
-    /// or the value that it is moved into, is dropped, the memory counts as used until the work that
-    /// is on `stream` by then is done. The device waits for that work before it uses the memory for
-    /// something else; the host does not wait. For host memory the method does nothing.
+    /// or the value that it is moved into, is dropped, the memory counts as used until the work
+    /// that is on `stream` by then is done. The device waits for that work before it uses the
+    /// memory for something else; the host does not wait. For host memory the method does nothing.
     ///
     /// Memory that this crate did not allocate is released in the order of the legacy default
     /// stream. An owner that frees it on another stream must order the two itself.
@@ -182,14 +182,14 @@ impl Tensor {
 
     /// Makes the contents ready for work on `stream`, until the memory is released.
     ///
-    /// Work that is put on `stream` from now on runs after the contents are ready, and the memory is
-    /// released after the work that is on `stream` by then. This is for kernels of your own on
+    /// Work that is put on `stream` from now on runs after the contents are ready, and the memory
+    /// is released after the work that is on `stream` by then. This is for kernels of your own on
     /// [`data_ptr`](Self::data_ptr). PyTorch's `record_stream` does the second of the two only. For
     /// host memory the method does nothing.
     ///
     /// Each stream stays recorded until the release, and later copies wait for it too. For a use
-    /// that ends earlier, call [`with_stream`](Self::with_stream). An export without either is ready
-    /// on the legacy default stream.
+    /// that ends earlier, call [`with_stream`](Self::with_stream). An export without either is
+    /// ready on the legacy default stream.
     ///
     /// ```
     /// use dlbridge::{Device, Stream, Tensor};
@@ -217,9 +217,9 @@ impl Tensor {
 
     /// Makes later uses of the memory wait for the work that is on `stream` now.
     ///
-    /// This is for memory that other code is still writing on `stream` when it comes in. Memory that
-    /// comes in without this call counts as written in the order of the legacy default stream. For
-    /// host memory the method does nothing.
+    /// This is for memory that other code is still writing on `stream` when it comes in. Memory
+    /// that comes in without this call counts as written in the order of the legacy default stream.
+    /// For host memory the method does nothing.
     ///
     /// ```
     /// use dlbridge::{Device, Stream, Tensor};

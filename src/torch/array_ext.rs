@@ -19,11 +19,10 @@ use crate::{Element, Rejected, Result, Tensor};
 /// use dlbridge::ArrayTorchExt;
 /// use ndarray::array;
 ///
-/// let mut array = array![[1.0_f32, 2.0], [3.0, 4.0]];
-/// let copy = array.to_torch()?;                          // other memory
-/// let sum = array.lend_torch(|tensor| tensor.sum(None).double_value(&[]))?; // the same, for a while
-/// let moved = array.into_torch()?;                       // the same, from now on
-/// assert_eq!((sum, moved == copy), (10.0, true));
+/// let mut array = array![[1.0_f32, 2.0], [3.0, 4.0]]; let copy = array.to_torch()?;
+/// // other memory let sum = array.lend_torch(|tensor| tensor.sum(None).double_value(&[]))?; // the
+/// same, for a while let moved = array.into_torch()?;                       // the same, from now
+/// on assert_eq!((sum, moved == copy), (10.0, true));
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 pub trait ArrayTorchExt {
@@ -147,7 +146,7 @@ fn from_array<A: OwnedArray>(array: A) -> Result<tch::Tensor, Rejected<A>> {
     if let Err(error) = require_movable(&mut tensor) {
         return Err(Rejected::new(A::recover(tensor, Token(())), error));
     }
-    // SAFETY: checked just above.
+    // SAFETY: `require_movable` passed above.
     let moved = unsafe { into_blob(tensor) };
     moved.map_err(|rejected| rejected.map(|tensor| A::recover(tensor, Token(()))))
 }

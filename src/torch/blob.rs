@@ -1,4 +1,4 @@
-//! Buffers of ours as libtorch tensors, and copies in libtorch's own memory.
+//! Libtorch tensors over buffers of this crate, and copies in memory that libtorch allocates.
 
 use std::ffi::c_void;
 
@@ -14,10 +14,10 @@ use crate::shared_buffer::SharedBuffer;
 use crate::storage::Storage;
 use crate::{DType, Descriptor, Device, Error, MemoryFormat, Result, cuda, host_copy};
 
-/// libtorch counts devices in 8 bits.
+/// The largest index of a device in libtorch, which stores it in 8 bits.
 const MAX_INDEX: i32 = 127;
 
-/// Refuses what libtorch cannot hold, before it sees it: its own answer to some is to abort.
+/// Refuses a description that libtorch cannot represent. For some of them libtorch would abort.
 #[inline]
 pub(super) fn require_representable(descriptor: &Descriptor) -> Result<()> {
     let (dtype, device, layout) = (descriptor.dtype(), descriptor.device(), descriptor.layout());
@@ -27,7 +27,7 @@ pub(super) fn require_representable(descriptor: &Descriptor) -> Result<()> {
     if !is_supported(dtype) || descriptor.is_padded() {
         return Err(Error::UnsupportedDType { dtype, target: "libtorch" });
     }
-    // libtorch counts dimensions in 64 bits of a mask here and there.
+    // Some functions of libtorch keep one bit for each dimension in a mask of 64 bits.
     if layout.ndim() > TORCH_RANK {
         return Err(Error::TooManyDimensions {
             found: layout.ndim(),
@@ -48,8 +48,8 @@ fn dl(dtype: DType) -> DLDataType {
     DLDataType { code: dtype.code, bits: dtype.bits, lanes: dtype.lanes }
 }
 
-/// Makes a tensor over the memory of a buffer, of which libtorch holds the reference afterwards. On
-/// failure the buffer comes back.
+/// Makes a libtorch tensor over the memory of a buffer. On success libtorch holds the buffer's
+/// reference to the storage; on failure the buffer comes back.
 ///
 /// # Safety
 /// * [`require_representable`] passed for the buffer's descriptor.
@@ -69,7 +69,7 @@ pub(super) unsafe fn from_buffer(
     unsafe { from_context(context, &descriptor) }.map_err(|error| {
         // SAFETY: on failure libtorch did not take the reference.
         let storage = unsafe { Storage::from_raw(context) };
-        // SAFETY: the two were one buffer.
+        // SAFETY: `into_parts` took the two from one buffer above.
         (unsafe { SharedBuffer::new(storage, descriptor) }, error)
     })
 }
@@ -86,15 +86,15 @@ unsafe fn from_context(context: *mut c_void, descriptor: &Descriptor) -> Result<
     let device =
         DLDevice { device_type: device.device_type.cast_unsigned(), device_id: device.index };
     let (shape, rank) = (layout.shape().as_ptr(), layout.ndim());
-    // SAFETY: `require_representable` and the invariants of a descriptor: sizes, and strides that mean
-    // something, are not negative and stay within the address space. The context begins with a
+    // SAFETY: `require_representable` and the invariants of a descriptor: sizes, and strides that
+    // mean something, are not negative and stay within the address space. The context begins with a
     // `dlb_torch_context` (asserted in `storage`).
     make(|out| unsafe {
         dlb_torch_from_blob(data, shape, strides.as_ptr(), rank, dtype, device, context, out)
     })
 }
 
-/// A libtorch tensor with memory of its own that holds the elements of `source`.
+/// Copies the elements of `source` into a new libtorch tensor, whose memory libtorch allocates.
 ///
 /// # Safety
 /// * The elements of `source` are readable, as far as they are on the host.
@@ -105,11 +105,12 @@ pub(super) unsafe fn copy_of(source: &Descriptor) -> Result<tch::Tensor> {
     host_copy::require_copyable(source)?;
     let (strides, dtype) = (layout.strides(), dl(source.dtype()));
     let (shape, rank) = (layout.shape().as_ptr(), layout.ndim());
-    // SAFETY: `require_representable` passed: sizes, and strides that mean something, are not negative.
+    // SAFETY: `require_representable` passed: sizes, and strides that mean something, are not
+    // negative.
     let tensor = make(|out| unsafe { dlb_torch_empty(shape, strides.as_ptr(), rank, dtype, out) })?;
     let target = tensor.data_ptr().cast::<u8>();
     advise_huge_pages(target, source.nbytes());
-    // SAFETY: new memory of libtorch's, with room for the elements in this layout.
+    // SAFETY: libtorch allocated the memory just above, with room for the elements in this layout.
     unsafe { host_copy::copy_elements(source, target, &layout, Memory::Fresh) };
     Ok(tensor)
 }

@@ -1,5 +1,24 @@
-//! DLPack structs of libtorch's memory. A storage of ours owns the memory first, because libtorch
-//! alone would free or move it whenever a tensor is resized or a lazy clone is written.
+//! DLPack structs of libtorch's memory.
+//!
+//! libtorch frees or moves the memory of a tensor when the tensor is resized or a lazy clone is
+//! written, even if a DLPack struct still names the memory. So the first export makes a [`Storage`]
+//! of this crate the owner of the memory, and libtorch holds one reference to that storage:
+//!
+//! ```text
+//!   before          at::Tensor ──► at::DataPtr { memory, libtorch's deleter }
+//!
+//!   first export    at::Tensor ──► at::DataPtr { memory, context: a reference ─┐ }
+//!   (adopt)                                                                    ▼
+//!                   DLPack struct ─────────────── a reference ────────────► Storage
+//!                                                                    owner: FormerOwner, the
+//!                                                                    DataPtr from before
+//!
+//!   later exports   one more reference each
+//! ```
+//!
+//! While both libtorch and a struct hold the memory, the storage is *shared out*: aliased and
+//! writable. When libtorch's reference is the only one left, `TensorInfo::reclaim` makes the
+//! storage exclusive again.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -11,10 +30,10 @@ use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageState};
 use crate::{Error, Exported, Remedy, Result, Tensor};
 
-/// Makes a DLPack struct that is one more owner of a tensor's memory.
+/// Makes a DLPack struct that is one more owner of the memory of `tensor`.
 pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     let mut info = tensor_info(tensor)?;
-    // SAFETY: the tensor is borrowed.
+    // SAFETY: `tensor`, which was read, is borrowed until this function returns.
     unsafe { info.reclaim() };
     let shared = info.require_alone().err();
     let TensorInfo { descriptor, context, .. } = info;
@@ -34,9 +53,9 @@ pub(super) fn share(tensor: &tch::Tensor) -> Result<Exported> {
     Ok(Tensor::from_buffer(buffer).into_dlpack())
 }
 
-/// One more reference to memory of ours that libtorch holds and goes on writing. `shared` is why
-/// the tensor does not own the memory alone: then another thread may be here too, so nothing is
-/// changed.
+/// One more reference to a storage of this crate whose memory libtorch holds and may write.
+/// `shared` is the reason why the tensor does not own the memory alone. Then another thread may run
+/// this function for the same storage, so nothing is changed.
 fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Storage> {
     match (storage.state(), shared) {
         (StorageState::Aliased { writable: true }, _) => Ok(storage.share()),
@@ -47,8 +66,8 @@ fn share_with_torch(storage: &mut Storage, shared: Option<Error>) -> Result<Stor
     }
 }
 
-/// Makes a storage of ours the owner of memory that a tensor owns alone, and gives the storage's
-/// context.
+/// Makes a new storage the owner of memory that a tensor owns alone. Returns the context of
+/// libtorch's reference to the storage.
 fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
     // SAFETY: the tensor owns the memory alone, and the storage becomes the owner instead.
     let context = unsafe { Storage::exclusive(FormerOwner(None)) }.into_raw();
@@ -72,7 +91,7 @@ fn adopt(tensor: &tch::Tensor) -> Result<NonNull<c_void>> {
     }
 }
 
-/// What kept the memory of a libtorch tensor before this crate did.
+/// The owner that a libtorch tensor's memory had before this crate adopted it.
 struct FormerOwner(Option<NonNull<dlb_torch_memory>>);
 
 // SAFETY: memory of the CPU allocator, which may be freed on any thread.
@@ -81,7 +100,7 @@ unsafe impl Send for FormerOwner {}
 impl Drop for FormerOwner {
     fn drop(&mut self) {
         if let Some(memory) = self.0 {
-            // SAFETY: given by `dlb_torch_adopt`, and freed once.
+            // SAFETY: `dlb_torch_adopt` returned it, and it is freed once, here.
             unsafe { dlb_torch_free_memory(memory.as_ptr()) };
         }
     }

@@ -1,21 +1,30 @@
-//! libtorch: tensors in and out, without copies.
+//! libtorch: conversions of tensors in both directions, without copies.
 //!
-//! [`shim`] calls the C++ part, [`tensor_info`] reads a libtorch tensor, [`blob`] makes libtorch
-//! tensors of our buffers, [`owner`] keeps a libtorch tensor as the owner of its memory, and
-//! [`dtype`] says which element types libtorch has. On them stand the conversions: [`tensor_ext`]
-//! of libtorch tensors, [`tensor`] of ours, [`array_ext`] of arrays, [`scoped`] for the duration of
-//! a closure, and [`export`] into DLPack structs.
+//! ```text
+//!                into_torch (tensor, array_ext)
+//!                lend_torch (scoped)
+//!   Tensor  ───────────────────────────────────►  tch::Tensor
+//!   Array         blob: the memory becomes         │  shim: calls the C++ part
+//!                 an at::DataPtr                   │
+//!           ◄───────────────────────────────────   │  tensor_info: reads and checks it
+//!                into_tensor, into_ndarray         ▼
+//!                as_ndarray_mut (tensor_ext)      DLPack struct: share_dlpack (export)
+//!                owner: keeps the at::Tensor
+//! ```
+//!
+//! [`dtype`] lists the element types that libtorch has.
 //!
 //! Invariants:
-//! * Memory of ours enters libtorch through [`blob::from_buffer`] only, whose context is a
-//!   reference to the memory's `Storage`. Memory that comes back with that context is unwrapped, so
-//!   passing back and forth does not add layers. The context is recognised by the address of its
-//!   deleter and by an address that only this copy of the crate has.
+//! * Memory of this crate enters libtorch through [`blob::from_buffer`] only. The context of the
+//!   memory's deleter is then a reference to the memory's `Storage`. If the memory comes back, the
+//!   storage is used again, so passing back and forth adds no layers. The context is recognised by
+//!   the address of its deleter and by an address that only this copy of the crate has.
 //! * Memory becomes [`Access::Exclusive`](crate::Access::Exclusive) only after libtorch's own
-//!   reference counts, and the deleter of the memory, prove that nothing else reaches it.
-//! * libtorch gets nothing that it would abort on, and nothing of a libtorch tensor is read before
-//!   the tensor was found to be a plain strided buffer: its dispatch keys are all among those of an
-//!   ordinary tensor, its storage has memory, and the elements lie within it.
+//!   reference counts, and the deleter of the memory, prove that no other code reaches it.
+//! * libtorch gets nothing that makes it abort.
+//! * No element of a libtorch tensor is read before the tensor was found to be a plain strided
+//!   buffer: all of its dispatch keys are those of an ordinary tensor, its storage has memory, and
+//!   the elements lie within the storage.
 
 mod array_ext;
 mod blob;

@@ -38,8 +38,8 @@ impl Drop for TorchOwner {
     }
 }
 
-// SAFETY: libtorch's calls on a tensor that no one changes are sound from any thread, and a tensor
-// that came in through safe code has no other handle.
+// SAFETY: libtorch's functions may read a tensor on several threads if no code changes it, and a
+// tensor that came in through safe code has no other handle.
 unsafe impl OwnerHooks for TorchOwner {
     fn copy_to_host(&self) -> Option<NewMemory> {
         // SAFETY: a valid tensor and room for the result.

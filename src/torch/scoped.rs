@@ -1,8 +1,15 @@
 //! An array's memory in libtorch for the duration of a closure.
 //!
-//! The memory moves; no pointer is replaced behind a tensor that a thread may be working on.
-//! Whatever the closure did with the tensor, the array gets back the memory that it gave, if
-//! libtorch does not hold it any more, and else a copy.
+//! ```text
+//!  array ──take──► memory (a Tensor) ──share──► tensor (tch::Tensor) ──► closure
+//!                     │                            │
+//!                     │                            └─ dropped when the closure returns or panics
+//!                     ├─ the only handle again: the array gets the memory back
+//!                     └─ something that the closure kept still holds it: the array gets a copy
+//! ```
+//!
+//! The memory moves; the pointer of a tensor that a thread may be using is never replaced. The
+//! array has no elements while the closure runs.
 
 use super::bindings::dlb_torch_copy;
 use super::blob::from_buffer;
@@ -37,12 +44,13 @@ pub(super) fn lend<A: OwnedArray, R>(
 /// A libtorch tensor over memory that this handle keeps as well.
 fn share_with_libtorch(memory: &mut Tensor) -> Result<tch::Tensor> {
     require_movable(memory)?;
-    // SAFETY: checked; the memory has one handle, which is not used until libtorch is done.
+    // SAFETY: `require_movable` passed; `memory` is the only other handle, and is not used before
+    // the closure has ended.
     unsafe { from_buffer(memory.buffer().share()) }.map_err(|(_, error)| error)
 }
 
-/// The time in which libtorch has an array's memory. It ends once: by name, or on the way out of a
-/// panic.
+/// The time in which libtorch has an array's memory. It ends once: in
+/// [`give_back`](Self::give_back), or when a panic of the closure drops this.
 struct Scope<'a, A: OwnedArray> {
     array: &'a mut A,
     tensor: Option<tch::Tensor>,
@@ -66,13 +74,13 @@ impl<A: OwnedArray> Scope<'_, A> {
 
 impl<A: OwnedArray> Drop for Scope<'_, A> {
     fn drop(&mut self) {
-        // Something is left to do only on the way out of a panic, which cannot return an error.
+        // Only a panic of the closure leaves something to do here, and no error can be returned.
         let _ = self.give_back();
     }
 }
 
-/// Copies elements that libtorch still holds and may be writing on another thread: libtorch itself
-/// copies them, so that the race, if there is one, is its own.
+/// Copies elements that libtorch still holds and may be writing on another thread. libtorch itself
+/// copies them, so if there is a race it is between two threads of libtorch.
 fn copy_shared<T: Element>(memory: Tensor) -> Result<Vec<T>> {
     let len = memory.len();
     let mut elements = Vec::new();

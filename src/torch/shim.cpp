@@ -1,4 +1,4 @@
-// What dlbridge asks of libtorch; see shim.h for the contracts.
+// The functions of libtorch that dlbridge calls; shim.h has their contracts.
 
 #include "shim.h"
 
@@ -44,13 +44,13 @@ template <class Body> char *guarded(Body body) noexcept {
   }
 }
 
-// The deleter of all memory of ours.
+// The deleter of all memory that dlbridge gives to libtorch.
 void release(void *context) noexcept {
   static_cast<dlb_torch_context *>(context)->release(context);
 }
 
-// Whether this very copy of dlbridge made the memory. The address of the deleter does not suffice:
-// a linker may fold functions with the same instructions, also those of two copies of dlbridge.
+// Whether this copy of dlbridge made the memory. The address of the deleter does not suffice: a
+// linker may fold functions with the same instructions, also those of two copies of dlbridge.
 bool is_ours(const at::DataPtr &data, const void *copy) {
   return data.get_deleter() == release && data.get_context() != nullptr &&
          static_cast<const dlb_torch_context *>(data.get_context())->copy == copy;
@@ -64,7 +64,7 @@ const at::Tensor &checked(const at::Tensor &t) {
   return t;
 }
 
-// A reference that is looked at without being counted.
+// A reference whose counts are read without adding one.
 template <class T> class Borrowed {
 public:
   explicit Borrowed(T *target) : pointer_(c10::intrusive_ptr<T>::reclaim(target)) {}
@@ -96,9 +96,10 @@ int32_t why_not_exclusive(const at::Tensor &t, bool ours) {
     if (base.has_storage() && base.storage().unsafeGetStorageImpl() == storage) holders = 2;
   }
   if (!Borrowed<c10::StorageImpl>(storage).has_holders(holders)) return DLB_TORCH_SHARED_STORAGE;
-  // The counts were read relaxed. What others did before they let go happens before what we do now.
+  // The counts were read relaxed. With the fence, all that other holders did before they dropped
+  // their references happens before what this thread does next.
   std::atomic_thread_fence(std::memory_order_acquire);
-  // Memory of another device is not seen by Rust; there the counts are all that matters.
+  // Rust code does not read memory of other devices; there only the counts matter.
   if (ours || !t.is_cpu()) return DLB_TORCH_EXCLUSIVE;
   const at::DataPtr &data = t.storage().data_ptr();
   const bool allocated = data.get_deleter() == c10::GetDefaultCPUAllocator()->raw_deleter() &&

@@ -1,7 +1,7 @@
 /*
- * What dlbridge asks of libtorch, as C. No exception crosses: a function that can fail returns NULL
- * when it succeeded, otherwise a message to free with `dlb_torch_free_message`; it writes its
- * results only on success.
+ * The functions of libtorch that dlbridge calls, as C functions. No exception leaves them. A
+ * function that can fail returns NULL on success, and otherwise a message that the caller frees
+ * with `dlb_torch_free_message`. It writes its results only on success.
  */
 #ifndef DLBRIDGE_TORCH_SHIM_H_
 #define DLBRIDGE_TORCH_SHIM_H_
@@ -13,13 +13,13 @@
 extern "C" {
 #endif
 
-/* An `at::Tensor`, the same thing that a `tch::Tensor` points to. */
+/* An `at::Tensor`; a `tch::Tensor` points to one too. */
 typedef struct dlb_torch_tensor dlb_torch_tensor;
 
-/* What kept a tensor's memory before `dlb_torch_adopt`. */
+/* The owner that a tensor's memory had before `dlb_torch_adopt`. */
 typedef struct dlb_torch_memory dlb_torch_memory;
 
-/* What besides this tensor can reach its memory; 0 when nothing can. */
+/* What besides this tensor can reach its memory; 0 if nothing can. */
 enum {
   DLB_TORCH_EXCLUSIVE = 0,
   DLB_TORCH_SHARED_TENSOR,
@@ -28,47 +28,47 @@ enum {
 };
 
 /*
- * What the context of memory of ours begins with: a function that releases it, and an address that
- * only the copy of dlbridge that made it has.
+ * The beginning of the context of memory that dlbridge owns: a function that releases the context,
+ * and an address that only the copy of dlbridge that made the context has.
  */
 typedef struct {
   void (*release)(void *context);
   const void *copy;
 } dlb_torch_context;
 
-/* What a tensor looks like. `shape` and `strides` live as long as the tensor is not changed. */
+/* The description of a tensor. `shape` and `strides` live as long as the tensor is not changed. */
 typedef struct {
-  void *data; /* first element; NULL when there are none */
+  void *data; /* first element; NULL if there are none */
   const int64_t *shape;
   const int64_t *strides;
   size_t ndim;
-  size_t len; /* elements */
+  size_t len; /* number of elements */
   DLDataType dtype;
   DLDevice device;
-  int32_t plain;     /* DLB_TORCH_PLAIN or a reason; only then does the rest mean anything */
+  int32_t plain;     /* DLB_TORCH_PLAIN or a reason; with a reason only `name` is set */
   int32_t exclusive; /* DLB_TORCH_EXCLUSIVE or a reason */
-  const char *name;  /* with some reasons, the name of what was found: static */
-  void *context;     /* what `dlb_torch_from_blob` was given, if the memory is ours, else NULL */
+  const char *name;  /* with some reasons, the name of what was found: a static string */
+  void *context;     /* the argument of `dlb_torch_from_blob`, if it made the tensor, else NULL */
 } dlb_torch_view;
 
 /*
- * Makes a tensor over memory of ours on the host or a CUDA device, without copying. Strides that
- * mean something are not negative, and the extent in bytes fits an int64_t: libtorch would abort
- * otherwise. Strides that mean nothing become those that libtorch would give.
+ * Makes a tensor over memory of dlbridge on the host or a CUDA device, without copying. Strides
+ * that reach an element are not negative, and the extent in bytes fits an int64_t: libtorch would
+ * abort otherwise. Strides that reach no element become those that libtorch gives its own tensors.
  *
- * `context` points to a `dlb_torch_context`, whose function is called once when libtorch is done
- * with the memory; resizing the tensor gives it other memory. On failure it has not been called.
+ * `context` points to a `dlb_torch_context`. Its function is called once, when libtorch releases
+ * the memory; resizing the tensor gives it other memory. On failure it was not called.
  */
 char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strides, size_t ndim,
                           DLDataType dtype, DLDevice device, void *context, dlb_torch_tensor **out);
 
 /*
- * Reads a tensor and decides whether it is plain and exclusive. Materialises nothing. Memory is
- * ours if its context has the address `copy`.
+ * Reads a tensor and decides whether it is plain and exclusive. Makes no memory for lazy tensors.
+ * `context` is set if the memory's context has the address `copy`.
  */
 char *dlb_torch_read(const dlb_torch_tensor *tensor, const void *copy, dlb_torch_view *out);
 
-/* A new dense CPU tensor of unspecified content; strides that mean something are not negative. */
+/* A new dense CPU tensor of unspecified content; strides that reach an element are not negative. */
 char *dlb_torch_empty(const int64_t *shape, const int64_t *strides, size_t ndim, DLDataType dtype,
                       dlb_torch_tensor **out);
 
@@ -79,15 +79,15 @@ char *dlb_torch_empty(const int64_t *shape, const int64_t *strides, size_t ndim,
  */
 char *dlb_torch_clone(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 
-/* A deep copy on the CPU, on which the copy has arrived. */
+/* A deep copy on the CPU, complete when this returns. */
 char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 
 /* Copies elements, as `target.copy_(source)`, without recording it for autograd. */
 char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target);
 
 /*
- * Puts `context` (as in `dlb_torch_from_blob`) in charge of the memory of an exclusive tensor,
- * which from then on cannot be cloned lazily, and gives back what was in charge before.
+ * Makes `context` (as in `dlb_torch_from_blob`) the owner of the memory of an exclusive tensor, and
+ * returns the owner from before. From then on libtorch cannot clone the tensor lazily.
  */
 char *dlb_torch_adopt(const dlb_torch_tensor *tensor, void *context, dlb_torch_memory **former);
 

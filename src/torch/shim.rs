@@ -13,9 +13,9 @@ pub(super) fn check(message: *mut c_char) -> Result<()> {
 
 #[cold]
 fn failure(message: *mut c_char) -> Error {
-    // SAFETY: a message of the shim is a C string, ours until it is freed.
+    // SAFETY: a message of the shim is a C string, which lives until it is freed below.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
-    // SAFETY: the message is the shim's, and is freed once.
+    // SAFETY: the shim returned the message, which is freed once, here.
     unsafe { dlb_torch_free_message(message) };
     Error::Libtorch(text)
 }

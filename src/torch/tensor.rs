@@ -63,9 +63,8 @@ impl Tensor {
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
-    /// # Errors
-    /// [`Error::NotUnique`] if there is another handle; [`Error::ReadOnly`], because libtorch has no
-    /// read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
+    /// # Errors [`Error::NotUnique`] if there is another handle; [`Error::ReadOnly`], because
+    /// libtorch has no read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
     /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
     /// [`Error::Aliased`] for host memory that other code may reach, until the caller guarantees
     /// with [`assume_exclusive`](Self::assume_exclusive) that none does. The tensor comes back
@@ -79,7 +78,7 @@ impl Tensor {
         self.keep_stream_use();
         match self.into_owner::<TorchOwner>() {
             Ok(owner) => Ok(owner.into_tensor()),
-            // SAFETY: checked just above.
+            // SAFETY: `require_movable` passed at the beginning.
             Err(tensor) => unsafe { into_blob(tensor) },
         }
     }

@@ -98,10 +98,9 @@ pub trait TorchExt: Sized {
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
-    /// # Errors
-    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`];
-    /// [`Error::NotUnique`] or [`Error::ReadOnly`] for memory that came from this crate and of which
-    /// it has another handle.
+    /// # Errors As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`];
+    /// [`Error::NotUnique`] or [`Error::ReadOnly`] for memory that came from this crate and of
+    /// which it has another handle.
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
 
     /// Copies the tensor, in the order of its strides.
@@ -375,8 +374,8 @@ impl TorchExt for tch::Tensor {
     }
 }
 
-/// Makes a [`Tensor`] of a libtorch tensor that owns its memory alone. The memory is exclusive if it
-/// is on the host.
+/// Makes a [`Tensor`] of a libtorch tensor that owns its memory alone. The memory is exclusive if
+/// it is on the host.
 #[inline]
 fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) -> Tensor {
     let storage = match context {
@@ -386,7 +385,8 @@ fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) 
             let mut storage =
                 unsafe { Storage::with_raw(context.as_ptr(), |storage| storage.share()) };
             drop(tensor);
-            // SAFETY: libtorch's counts said that only the tensor, which is gone, reached the memory.
+            // SAFETY: libtorch's counts said that only the tensor, which is gone, reached the
+            // memory.
             unsafe { storage.reclaim() };
             storage
         }

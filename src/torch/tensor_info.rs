@@ -1,4 +1,4 @@
-//! What a libtorch tensor says of itself: read, checked, and never changed.
+//! The description of a libtorch tensor, read and checked. The tensor is never changed.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_void};
@@ -22,7 +22,7 @@ pub(super) struct TensorInfo {
     /// Whether DLPack structs made from the tensor hold its memory too; [`reclaim`](Self::reclaim)
     /// finds out.
     exported: bool,
-    /// The storage that the memory came from, if it is one of ours.
+    /// The storage that the memory came from, if this copy of the crate made it.
     pub(super) context: Option<NonNull<c_void>>,
 }
 
@@ -65,8 +65,8 @@ fn read(tensor: &tch::Tensor) -> Result<dlb_torch_view> {
 }
 
 impl TensorInfo {
-    /// Makes memory of ours that was shared out exclusive again if no DLPack struct made from it is
-    /// left, and notes whether one is. Changes our storage, not the tensor.
+    /// Makes a storage of this crate that was shared out exclusive again, if no DLPack struct holds
+    /// its memory any more, and notes whether one does. Changes the storage, not the tensor.
     ///
     /// # Safety
     /// * The tensor that was read lives.
@@ -90,7 +90,8 @@ impl TensorInfo {
         if self.is_alone() { Ok(()) } else { Err(sharing(self.exclusive)) }
     }
 
-    /// Lets `use_it` work on the storage that the memory came from, if it is one of ours.
+    /// Calls `use_it` with the storage that the memory came from, if this copy of the crate made
+    /// it.
     ///
     /// # Safety
     /// * The tensor lives, and owns its memory alone.
@@ -108,8 +109,8 @@ impl TensorInfo {
     }
 }
 
-/// Refuses tensors whose elements libtorch cannot copy into an ordinary tensor. Lets pass those that
-/// are lazy (conjugated, negated, zero tensors, lazy clones) or require grad.
+/// Refuses tensors whose elements libtorch cannot copy into an ordinary tensor. Accepts tensors
+/// that are conjugated or negated, zero tensors, lazy clones, and tensors that require grad.
 pub(super) fn require_copyable(tensor: &tch::Tensor) -> Result<()> {
     let view = read(tensor)?;
     match view.plain.cast_unsigned() {
@@ -186,8 +187,8 @@ fn name(view: &dlb_torch_view) -> Cow<'_, str> {
     unsafe { CStr::from_ptr(view.name) }.to_string_lossy()
 }
 
-/// Why a tensor does not own its memory alone. If libtorch's counts say that it does, a DLPack struct
-/// holds the memory.
+/// Why a tensor does not own its memory alone. If libtorch's counts say that it does, a DLPack
+/// struct holds the memory.
 #[cold]
 fn sharing(exclusive: u32) -> Error {
     let (reason, remedy) = match exclusive {

@@ -16,8 +16,8 @@ unsafe extern "C" fn count_release(_: *mut c_void) {
     RELEASED.fetch_add(1, Ordering::SeqCst);
 }
 
-/// A context as another copy of this crate makes it: released by the same function, because a linker
-/// may fold the two, but laid out in another way after the first two fields.
+/// A context as another copy of this crate makes it: released by the same function, because a
+/// linker may fold the two, but laid out in another way after the first two fields.
 fn tensor_of_another_copy(values: &mut [f32; 4]) -> tch::Tensor {
     static OTHER_COPY: u8 = 0;
     let context =
