@@ -6,9 +6,9 @@ use super::processor::{Processor, Tile};
 use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
 use crate::layout::paired::PairedDim;
 
-/// Size (bytes) of a group of matrices that a shuffle plan goes through at a time. It goes through
-/// the group once for each of its vectors, so a group must stay in the first-level cache.
-const GROUP_BYTES: usize = 8 << 10;
+/// Size (bytes) of a group of matrices. A shuffle plan reads the whole group once for each vector
+/// of its output, so a group must stay in the first-level cache.
+const SHUFFLE_GROUP_BYTES: usize = 8 << 10;
 
 /// Matrices of `rows` and `columns`, as in the target.
 pub(super) struct BatchedTranspose {
@@ -78,8 +78,8 @@ impl BatchedTranspose {
         let (Some(shuffle), Some(shuffle_plan)) = (processor.shuffle, &self.shuffle) else {
             return 0;
         };
-        let group =
-            (GROUP_BYTES / self.matrix_bytes()).next_multiple_of(shuffle_plan.items_per_turn);
+        let group = (SHUFFLE_GROUP_BYTES / self.matrix_bytes())
+            .next_multiple_of(shuffle_plan.items_per_turn);
         let mut done = 0;
         while count - done >= shuffle_plan.items_per_turn {
             let turns = group.min(count - done) / shuffle_plan.items_per_turn;

@@ -1,4 +1,4 @@
-//! Whether bytes are what Rust calls a `bool`.
+//! Checks that bytes are 0 or 1, the only values of a Rust `bool`.
 
 use crate::Layout;
 use crate::layout::paired::{PairedDim, PairedDims};
@@ -52,13 +52,13 @@ unsafe fn find_in_run(data: *const u8, count: usize, stride: isize) -> Option<u8
     let read = |index: usize, stride: isize| unsafe {
         data.wrapping_offset(index as isize * stride).read()
     };
-    // Together the bytes are neither 0 nor 1 exactly if one of them is not. These loops have no
-    // early exit, so that the compiler can make them look at many bytes at once.
+    // The OR of all bytes exceeds 1 exactly if one of them does. These loops have no early exit, so
+    // that the compiler can check many bytes at once.
     let all = match stride {
         1 => (0..count).fold(0, |all, index| all | read(index, 1)),
         stride => (0..count).fold(0, |all, index| all | read(index, stride)),
     };
-    // The bytes may have changed since: then `all` itself is what was read.
+    // Other code may have changed the bytes since: then the result is the OR of what was read.
     let found = || (0..count).map(|index| read(index, stride)).find(|&byte| byte > 1);
     (all > 1).then(|| found().unwrap_or(all))
 }

@@ -1,5 +1,26 @@
-//! What a copy between two layouts comes down to: a few dimensions to loop over, and a kernel that
-//! runs the inner ones.
+//! The plan of a copy between two layouts: a few dimensions to loop over, and the kernel that runs
+//! the innermost ones.
+//!
+//! A plan is made in five steps. Offsets and strides are in bytes.
+//!
+//! 1. An element is one unit of 1, 2, 4, 8 or 16 bytes, or a dimension of several units.
+//! 2. The dimensions are sorted by the target's stride, the largest outermost. A negative target
+//!    stride is made positive by counting the dimension from its other end.
+//! 3. Neighbouring dimensions are coalesced where the outer one steps exactly over the inner one on
+//!    both sides.
+//! 4. If the innermost dimension is contiguous on both sides, it becomes the *run*.
+//! 5. The innermost dimension, and the one that is closest together in the source, choose the
+//!    [`Kernel`] and become its dimensions.
+//!
+//! For example, the transpose of a contiguous (1000, 2000) array of `f32` into contiguous memory:
+//!
+//! ```text
+//!                     count   source   target
+//!   after steps 1-4    2000        4     4000     closest together in the source
+//!                      1000     8000        4     contiguous in the target
+//!   kernel            TiledTranspose: rows = the first dimension, columns = the second one,
+//!                     one group of columns, run = unit = 4
+//! ```
 //!
 //! Invariants of a [`CopyPlan`]:
 //! * its dimensions and its runs reach every byte of every element once, and nothing else;
@@ -126,8 +147,8 @@ impl CopyPlan {
         self.dims().len() - self.kernel.depth()
     }
 
-    /// Takes units that are contiguous on both sides as one run, and a larger unit if that divides
-    /// the run.
+    /// Makes units that are contiguous on both sides one run, and chooses a larger unit if it
+    /// divides the run.
     fn absorb_run(&mut self) {
         let unit = self.unit as isize;
         if let Some(&inner) = self.dims().last()
@@ -170,8 +191,8 @@ impl CopyPlan {
         };
     }
 
-    /// Takes out the dimension whose elements are closest together in the source, if they are
-    /// closer than those of `columns`. Its source stride becomes positive.
+    /// Removes and returns the dimension whose elements are closest together in the source, if they
+    /// are closer than those of `columns`. Its source stride becomes positive.
     fn take_closer_in_source(&mut self, columns: PairedDim) -> Option<PairedDim> {
         let distance = |dim: &PairedDim| dim.source.unsigned_abs();
         let (index, closest) = (self.dims().iter().enumerate())
@@ -200,7 +221,8 @@ impl CopyPlan {
         contiguous && small && follow
     }
 
-    /// Takes out the dimension that continues `columns` in the target, if the columns are short.
+    /// Removes and returns the dimension that continues `columns` in the target, if the columns are
+    /// short.
     fn take_column_groups(&mut self, columns: PairedDim) -> Option<PairedDim> {
         let bytes = columns.count * self.run;
         let next = *self.dims().last()?;
@@ -208,8 +230,8 @@ impl CopyPlan {
         continues.then(|| self.dims_mut().pop())?
     }
 
-    /// Two plans that do the work of one; or the plan itself where its dimensions are too short to
-    /// be cut.
+    /// Cuts the plan into two plans that do its work; returns the plan itself if its dimensions are
+    /// too short to be cut.
     ///
     /// They are cut after whole lines of the target, counted from the first element. Where it does
     /// not begin on a line, or dimensions outside the cut one do not step by whole lines, the two
@@ -238,8 +260,8 @@ impl CopyPlan {
 
     /// The part with this number of `2^halvings` parts, which is small enough to be found on every
     /// thread anew: the plan is cut in halves `halvings` times, and the bits of the number say
-    /// which half to take, the highest bit first. `None` for parts that there are not, because what
-    /// would be cut is too short.
+    /// which half to take, the highest bit first. `None` if there is no such part, because a plan
+    /// that would be cut is too short.
     #[cfg(any(feature = "parallel", test))]
     pub(super) fn part(&self, number: usize, halvings: u32) -> Option<Self> {
         let mut plan = self.clone();

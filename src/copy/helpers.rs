@@ -1,4 +1,4 @@
-//! How threads share a copy: the thread that wants it runs its parts together with helpers.
+//! How threads share a copy: the caller's thread runs the parts of the copy together with helpers.
 //!
 //! ```text
 //!   caller                     unclaimed parts           helper (a job of the pool)
@@ -37,11 +37,12 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// What runs a part, given its number.
 type Work<'w> = dyn Fn(usize) + Sync + 'w;
 
-/// How many more helpers a helper offers when it begins: waking them is shared work, too.
+/// Number of helpers that a helper offers when it begins, so that waking threads is shared work
+/// too.
 const OFFERS_PER_HELPER: usize = 2;
 
-/// How often the caller looks whether all parts are finished before it blocks: being woken takes
-/// longer than what is left of most parts. (Not once in a loom model, where polling has no end.)
+/// How many times the caller checks whether all parts are finished before it blocks. Being woken
+/// takes longer than the rest of most parts. (0 in a loom model, where polling would not end.)
 const SPINS_BEFORE_BLOCKING: usize = if cfg!(all(loom, test)) { 0 } else { 1000 };
 
 /// Runs `work` once for each number below `parts`, on this thread and on up to `helpers` others,
@@ -71,9 +72,9 @@ struct Shared {
     process: u32,
     /// Valid until `finished` is `parts`.
     work: *const Work<'static>,
-    /// What the first part that panicked did so with.
+    /// The payload of the first part that panicked.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// Goes with the lock of `panic`.
+    /// Notified with the lock of `panic` held.
     all_finished: Condvar,
 }
 
@@ -204,7 +205,7 @@ impl Drop for Part<'_> {
     }
 }
 
-/// The thread that the work belongs to. It cannot leave before all parts are finished.
+/// The thread that called [`share_out`]. It cannot leave before all parts are finished.
 struct Caller<'w> {
     shared: Arc<Shared>,
     work: PhantomData<&'w Work<'w>>,

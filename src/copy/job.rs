@@ -1,4 +1,4 @@
-//! Who runs a plan: this thread alone, or this thread and helpers.
+//! Runs a plan: on this thread alone, or on this thread and helpers.
 
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
@@ -16,11 +16,11 @@ const PARALLEL_MIN_BYTES: usize = 1 << 20;
 #[cfg(feature = "parallel")]
 const PART_MIN_BYTES: usize = PARALLEL_MIN_BYTES / 4;
 
-/// How many parts there are for each thread, so that all of them are busy to the end.
+/// Minimum number of parts for each thread, so that all threads are busy until the end.
 #[cfg(feature = "parallel")]
 const PARTS_PER_THREAD: usize = 4;
 
-/// What is the same for all parts of a copy.
+/// The facts that are the same for all parts of a copy.
 pub(super) struct Job {
     ends: Endpoints,
     processor: &'static Processor,
@@ -40,7 +40,7 @@ impl Job {
         Self { ends, processor: processor::detect(), nontemporal }
     }
 
-    /// Copies what a plan of `bytes` bytes says. Large plans are shared with threads of the rayon
+    /// Runs a plan that copies `bytes` bytes. Large plans are shared with threads of the rayon
     /// pool that the caller is in, or of the global one.
     ///
     /// # Safety

@@ -1,6 +1,6 @@
-//! Runs plans: loops over the outer dimensions, with a kernel inside them for the inner ones. There
-//! is one function for each kernel, whether it writes straight to the target or through the store
-//! buffer.
+//! Runs plans: loops over the outer dimensions, and a kernel inside them for the inner dimensions.
+//! There is one function for each kernel. A [`Sink`] decides whether it writes directly to the
+//! target or through the store buffer.
 
 use std::ops::Range;
 
@@ -13,18 +13,18 @@ use super::store_buffer::{Items, StoreBuffer, StoreMemory};
 use super::tiled_transpose::TiledTranspose;
 use crate::layout::paired::PairedDim;
 
-/// Minimum size (bytes) of a transpose whose target rows compete for the same sets of the caches,
-/// to be put together in the store buffer.
+/// Minimum size (bytes) of a transpose that goes through the store buffer because its target rows
+/// compete for the same sets of the caches.
 const CONFLICT_MIN_BYTES: usize = 32 << 10;
 
-/// Rows of the target compete for the same sets if their stride is a multiple of 2 to this power,
-/// in bytes.
+/// Rows of the target compete for the same sets if their stride is a multiple of 2 to this power
+/// (bytes).
 const CONFLICT_STRIDE_LOG2: u32 = 9;
 
-/// Minimum number of rows for a conflict: fewer fit the ways of a set.
+/// Minimum number of rows for a conflict. Fewer rows fit the ways of a set.
 const CONFLICT_MIN_ROWS: usize = 16;
 
-/// Copies what a plan says: with non-temporal stores if asked to, where the processor has them.
+/// Runs a plan, with non-temporal stores if `nontemporal` and the processor has them.
 ///
 /// # Safety
 /// * At the offsets from `ends` that the plan names, elements are readable in the source and

@@ -1,4 +1,5 @@
-//! The copy engine: moves elements between any two layouts of one shape.
+//! The copy engine: copies elements between any two layouts of one shape. `docs/copy-engine.md`
+//! describes all of it.
 //!
 //! A copy is planned ([`copy_plan`]: dimensions are ordered and coalesced, and one of five kernels
 //! is chosen), run by several threads where it is large ([`job`]), and run by kernels
@@ -13,16 +14,16 @@
 //! ([`helpers`]):
 //!
 //! ```text
-//!   caller    part 0   part 1   part 2   part 3   waits ▌ returns
-//!   helper A         begins  part 7   part 6   part 5 ──┘
+//!   caller    part 0   part 1   part 2   part 3   part 4   waits ▌ returns
+//!   helper A         begins  part 7   part 6   part 5 ────────────┘
 //!   helper B                                                  begins: no part is left
 //! ```
 //!
-//! The wait is blocked: the caller's thread runs no other job of the pool, which `rayon::join`
-//! would let it do. Such a job could write or free the memory that is being copied, because what
-//! makes the copy sound is often that this very thread is busy, or could want a lock that the
-//! caller holds. No helper waits for anything, so the wait ends whatever locks are held, and all
-//! of a copy is done by the caller alone where no helper begins.
+//! While the caller waits, its thread runs no other job of the pool. (`rayon::join` would run one.)
+//! Such a job could write or free the memory that is being copied, because a copy is often sound
+//! only because this thread is busy with it. It could also wait for a lock that the caller holds. A
+//! helper waits for nothing, so the caller's wait ends whatever locks are held. If no helper
+//! begins, the caller runs all parts.
 
 mod batched_transpose;
 mod bools;
@@ -50,15 +51,16 @@ pub(crate) use bools::find_invalid_bool;
 
 use crate::Layout;
 
-/// Minimum size (bytes) of a target in used memory for non-temporal stores: such targets exceed the
-/// caches that a core does not share with others.
+/// Minimum size (bytes) of a target in used memory for non-temporal stores. Such targets exceed the
+/// private caches of a core.
 const NONTEMPORAL_MIN_BYTES: usize = 4 << 20;
 
-/// The same for fresh memory, which the system has just filled with zeros that are still in the
-/// caches. There, non-temporal stores only pay for the scattered writes of a tiled transpose.
+/// Minimum size (bytes) of a target in fresh memory for non-temporal stores. The system has just
+/// filled such memory with zeros, which are still in the caches, so non-temporal stores only pay
+/// for the scattered writes of a tiled transpose.
 const NONTEMPORAL_MIN_BYTES_FRESH: usize = 16 << 20;
 
-/// Where the memory of a target comes from.
+/// Whether the memory of a target was used before.
 #[derive(Clone, Copy)]
 pub(crate) enum Memory {
     /// Just allocated.
@@ -100,8 +102,8 @@ pub(crate) unsafe fn strided(
         }
     };
     let ends = Endpoints { source: source.data, target: target.data };
-    // SAFETY: the caller says that all elements of both layouts are readable and writable, and none
-    // of their bytes both: the plan reaches these bytes and no others.
+    // SAFETY: the caller guarantees that the source's elements are readable, that the target's are
+    // writable, and that no byte belongs to both; the plan reaches these bytes and no others.
     unsafe { Job::new(ends, nontemporal).run(&plan, bytes) }
 }
 

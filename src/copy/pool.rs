@@ -7,23 +7,22 @@ use std::sync::{Arc, LazyLock};
 
 use super::helpers::Helper;
 
-/// Maximum number of helpers that wait in one queue. Where all threads of a pool are busy, or are
-/// not there any more because the process is the child of a fork, its queues would grow with every
-/// copy.
+/// Maximum number of helpers that wait in one queue. If all threads of a pool are busy, or do not
+/// exist because the process is the child of a fork, its queues would grow with every copy.
 const QUEUED_HELPERS_MAX: usize = 256;
 
-/// How many helpers wait in the queue of the global pool that threads outside of pools put theirs
-/// into.
+/// Number of helpers in the queue of the global pool that threads outside of pools use.
 static QUEUED_FROM_OUTSIDE: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
 thread_local! {
-    /// How many helpers wait in the queue of this thread, if it is one of a pool. Each queue has a
-    /// number of its own: a pool whose threads never come to its helpers must not take them from
-    /// other pools.
+    /// Number of helpers in the queue of this thread, if it is a thread of a pool. Each queue is
+    /// counted by itself: a pool that never runs its helpers must not keep other pools from getting
+    /// some.
     static QUEUED_HERE: Arc<AtomicUsize> = Arc::default();
 }
 
-/// The process that uses pools: the one that asked first, 0 before that, or [`NO_PROCESS`].
+/// The process that uses pools: the one that called [`threads`] first, 0 before that, or
+/// [`NO_PROCESS`].
 ///
 /// The child of a fork must not even offer helpers. It inherits the pools without their threads,
 /// and maybe with locks that these threads held: rayon takes one to wake a thread, and a child
@@ -46,7 +45,7 @@ pub(super) fn threads() -> usize {
     pool_size().unwrap_or_else(without_pools)
 }
 
-/// Gives up pools for good.
+/// Makes every later copy of this process run on one thread.
 fn without_pools() -> usize {
     PROCESS.store(NO_PROCESS, Ordering::Relaxed);
     1
@@ -63,7 +62,7 @@ fn pool_size() -> Option<usize> {
 /// the child of a fork, and the parent may have started the pool without copying anything.
 fn is_pool_here() -> bool {
     let Some(size) = pool_size() else { return false };
-    // Systems without this folder do not tell.
+    // Systems without this folder do not tell how many threads there are.
     std::fs::read_dir("/proc/self/task").map_or(true, |threads| threads.count() >= size)
 }
 

@@ -1,12 +1,20 @@
-//! Plans for shuffling bytes where a dimension is small: pixels into planes (deinterleaving),
-//! planes into pixels (interleaving), many tiny matrices (transposing). Whole vectors of the target
-//! are put together from vectors of the source with byte shuffles (`pshufb`).
+//! Plans for shuffling bytes if a dimension is small: pixels become planes (deinterleaving), planes
+//! become pixels (interleaving), or many tiny matrices are transposed. Each vector of the target is
+//! the OR of byte shuffles (`pshufb`) of some vectors of the source.
 //!
-//! Deinterleaving RGB pixels of one byte, as an example: the three outputs are 16 reds, 16 greens
-//! and 16 blues. Each of them has three inputs, the vectors at 0, 16 and 32 of the source, because
-//! 16 pixels take 48 bytes. For the reds, the byte indices into the first input are 0, 3, 6, 9, 12
-//! and 15 in front; the bytes that come from the other inputs are marked as empty, and the results
-//! of the three shuffles are joined by OR.
+//! For example, one turn of deinterleaving RGB pixels of one byte copies 16 pixels, 48 bytes. The
+//! vector of the reds has three inputs, which begin 0, 18 and 32 bytes into the source:
+//!
+//! ```text
+//!   source     R G B R G B R G B R G B R G B R G B R G B R G B ...    red i is byte 3 * i
+//!   input 0    0 3 6 9 12 15 . . . . . . . . . .
+//!   input 18   . . . . . . 0 3 6 9 12 15 . . . .
+//!   input 32   . . . . . . . . . . . . 4 7 10 13
+//!   output     R R R R R R R R R R R R R R R R                        the OR of the three
+//! ```
+//!
+//! A number is the index of a byte in the input, and a dot is [`EMPTY`]: the shuffle writes 0
+//! there. The vectors of the greens and the blues have inputs of their own.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +29,7 @@ pub(super) const SHUFFLE_MIN_BYTES: usize = 4 << 10;
 /// Maximum number of output vectors of a plan. Larger plans would take long to make.
 const MAX_VECTORS: usize = 64;
 
-/// Byte index of a shuffle where nothing is taken: `pshufb` writes 0 for a set highest bit.
+/// Index for a byte that comes from another input: `pshufb` writes 0 if the highest bit is set.
 const EMPTY: u8 = 0x80;
 
 /// What to do in one turn, which is repeated along both sides.
@@ -81,7 +89,7 @@ impl Output {
 }
 
 impl ShufflePlan {
-    /// Takes contiguous pixels of `planes` units apart, into `planes` rows.
+    /// Copies contiguous pixels of `planes` units to `planes` rows, one for each unit of a pixel.
     pub(super) fn deinterleave(planes: usize, unit: usize) -> Self {
         let span = planes * VECTOR_BYTES;
         let output = |plane: usize| {
@@ -98,7 +106,7 @@ impl ShufflePlan {
         }
     }
 
-    /// Puts `planes` planes, which lie `distance` bytes apart, together to contiguous pixels.
+    /// Copies `planes` planes, which are `distance` bytes apart, to contiguous pixels.
     pub(super) fn interleave(planes: usize, distance: isize, unit: usize) -> Self {
         let source = |byte: usize| {
             let (pixel, plane) = (byte / unit / planes, byte / unit % planes);

@@ -1,4 +1,4 @@
-//! Two ways for kernels to write: straight to the target, or through a store buffer.
+//! Two ways for kernels to write: directly to the target, or through a store buffer.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::tiled_transpose::TiledTranspose;
 /// where it is in the source.
 const UNBUFFERED_RUN_MIN_BYTES: usize = APPEND_MAX_BYTES / 2;
 
-/// Where a kernel writes what it has read.
+/// Where a kernel writes the elements that it has read.
 pub(super) trait Sink {
     /// Writes items that are contiguous from `target` on. `write` is called with ranges of items,
     /// and with an address to write each range to.
@@ -51,7 +51,7 @@ pub(super) trait Sink {
     );
 }
 
-/// Straight to the target.
+/// Writes directly to the target.
 pub(super) struct Direct;
 
 impl Sink for Direct {

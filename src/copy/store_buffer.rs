@@ -1,5 +1,19 @@
-//! A buffer on the way to the target: what a kernel writes is put together here, in a near cache,
-//! and then written to the target in whole cache lines. Non-temporal stores are only fast that way.
+//! A buffer between a kernel and the target.
+//!
+//! A kernel writes pieces of any size. Non-temporal stores are only fast for whole cache lines. So
+//! the pieces are collected in this buffer, which fits the L2 cache, and are written to the target
+//! in whole lines:
+//!
+//! ```text
+//!   append:   | filled ........................ | new piece |      |
+//!             ^ goes to `target`                ^ `reserve` returns this address
+//!
+//!   full:     | whole lines: sent | rest |    the rest moves to the front and waits for more
+//!
+//!   new piece does not continue the others in the target: everything is sent first (`flush`)
+//! ```
+//!
+//! A transpose uses the empty buffer as scratch memory instead ([`StoreBuffer::scratch`]).
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -21,8 +35,8 @@ pub(super) struct Items {
     pub(super) bytes: usize,
 }
 
-/// Memory for a buffer. It is large, and belongs into a stack frame that only copies through the
-/// buffer have. It begins on a cache line.
+/// Memory for a buffer. It is large, so it is only in the stack frame of copies that use the
+/// buffer. It begins on a cache line.
 #[repr(align(64))]
 pub(super) struct StoreMemory(MaybeUninit<[u8; STORE_BUFFER_BYTES]>);
 
@@ -104,7 +118,7 @@ impl<'a> StoreBuffer<'a> {
             self.flush();
             self.target = target;
         } else if self.filled + bytes > STORE_BUFFER_BYTES {
-            // What does not fill a line waits for more.
+            // Bytes that do not fill a line stay in the buffer.
             let rest = (self.target.addr() + self.filled) % CACHE_LINE_BYTES;
             self.send(self.filled - rest);
         }
@@ -127,7 +141,7 @@ impl<'a> StoreBuffer<'a> {
         self.start()
     }
 
-    /// Writes everything to where it goes, and waits for the stores.
+    /// Writes everything to the target, and orders the stores before later ones.
     pub(super) fn finish(&mut self) {
         self.flush();
         (self.stores.fence)();
@@ -141,7 +155,7 @@ impl<'a> StoreBuffer<'a> {
         self.send(self.filled);
     }
 
-    /// Writes the first `bytes`, of those that there are, to where they go.
+    /// Writes the first `bytes` of the `filled` ones to the target.
     fn send(&mut self, bytes: usize) {
         if bytes == 0 {
             return;

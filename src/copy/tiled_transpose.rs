@@ -1,13 +1,26 @@
-//! Copies of a matrix whose rows and columns are swapped, tile by tile: see
-//! [`tile_grid`](super::tile_grid) for how the tiles lie.
+//! Copies of a matrix whose rows and columns are swapped, tile by tile. [`tile_grid`] describes how
+//! a matrix is cut into tiles.
 //!
-//! Within a tile, small squares are transposed in registers ([`Processor::copy_tile`]). Where there
-//! are only few rows, or few columns, the matrix is an image whose pixels are taken apart or put
-//! together; then most of it is copied with byte shuffles.
+//! Within a tile, small squares are transposed in registers ([`Processor::copy_tile`]). A matrix
+//! with few rows or few columns is an image: its pixels become planes, or planes become pixels.
+//! Most of such a matrix is copied with byte shuffles ([`ShufflePlan`]).
 //!
-//! A large matrix goes through the store buffer, tile by tile: the tile is transposed into the
-//! buffer, and from there each share of a row is written to the target in whole cache lines. While
-//! rows leave the buffer, what the next tile will read is prefetched, a few columns per row.
+//! A large matrix goes through the store buffer:
+//!
+//! ```text
+//!   source                    store buffer (L2 cache)               target
+//!   +-----------+  transpose  +----------------------+  row by row  +---------------------------+
+//!   | tile k    | ----------> | rows of tile k,      | -----------> | shares of rows,           |
+//!   +-----------+  in squares | `pitch` bytes apart  |  `stores`    | in whole cache lines      |
+//!   +-----------+             +----------------------+              +---------------------------+
+//!   | tile k+1  | <--- prefetch: for each row that is written, a part of the columns of tile k+1,
+//!   +-----------+      so that they are in the cache when the tile is transposed
+//! ```
+//!
+//! Short rows that are contiguous in the target need no grid: many of them are transposed into the
+//! buffer at once ([`TiledTranspose::append_rows`]).
+//!
+//! [`tile_grid`]: super::tile_grid
 
 use std::ops::Range;
 

@@ -2,7 +2,33 @@
 //!
 //! A [`Storage`] is one reference to a reference-counted [`StorageInner`], which holds the owner of
 //! some memory and what is known about other ways to reach that memory. The owner is dropped once,
-//! with the last reference.
+//! with the last reference, on the thread that drops that reference.
+//!
+//! ```text
+//!   Storage ──┐                             ┌─ StorageHeader  release function, THIS_COPY, type of
+//!   Storage ──┼──► Arc<StorageInner<O>> ────┤                 the owner, facts, device state
+//!   libtorch ─┘    (a thin pointer there)   └─ owner: O       out of reach of shared references
+//! ```
+//!
+//! The states, and the calls that lead from one to another. Each call needs the only reference, so
+//! no other reference sees a state change:
+//!
+//! ```text
+//!                        share_out
+//!      Exclusive ────────────────────► Aliased { writable: true }, shared out: libtorch and DLPack
+//!          ▲     ◄────────────────────   structs hold the memory
+//!          │             reclaim
+//!          │
+//!          │  set_state, whose caller guarantees the new state
+//!          ▼
+//!      ReadOnly  ◄───────────────────►  Aliased { writable }, for good
+//! ```
+//!
+//! | state | what safe code may do |
+//! |---|---|
+//! | `Exclusive` | read through every reference; write through the only one |
+//! | `ReadOnly` | read through every reference |
+//! | `Aliased` | copy the elements; the layer above may allow more (`Access::Aliased::trusted`) |
 //!
 //! Invariants:
 //! * No shared reference to the inner struct reaches the owner (that is what makes the inner struct
@@ -105,7 +131,7 @@ struct StorageHeader {
     device_state: DeviceStateCell,
 }
 
-/// What is known about the memory: read through any reference, written through the only one.
+/// What is known about the memory. Any reference may read it; only the only reference writes it.
 #[derive(Clone, Copy)]
 struct Facts {
     state: StorageState,
@@ -204,7 +230,7 @@ impl Storage {
     /// * Nothing but `owner` reaches the memory that it keeps, which may be written.
     #[inline]
     pub(crate) unsafe fn copied<O: StorageOwner>(owner: O) -> Self {
-        // SAFETY: the caller guarantees it for this very owner.
+        // SAFETY: the caller guarantees that nothing but `owner` reaches the memory.
         unsafe { Self::exclusive(owner) }.marked_as_copied()
     }
 
@@ -320,7 +346,7 @@ impl Storage {
     }
 
     /// Makes shared-out memory exclusive again if this is the only reference. Returns whether the
-    /// memory is not shared out (any more).
+    /// memory is not shared out afterwards.
     #[cfg(any(feature = "torch", test))]
     ///
     /// # Safety
@@ -384,7 +410,7 @@ impl Storage {
         owner.downcast_ref()
     }
 
-    /// Has an owner that can do so copy its elements to the host ([`OwnerHooks::copy_to_host`]).
+    /// Lets the owner copy its elements to the host, if it can ([`OwnerHooks::copy_to_host`]).
     pub(crate) fn copy_to_host(&self) -> Option<NewMemory> {
         (self.0.header.owner_type.copy_to_host)(&self.0.owner.0)
     }

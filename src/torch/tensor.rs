@@ -63,7 +63,8 @@ impl Tensor {
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
-    /// # Errors [`Error::NotUnique`] if there is another handle; [`Error::ReadOnly`], because
+    /// # Errors
+    /// [`Error::NotUnique`] if there is another handle; [`Error::ReadOnly`], because
     /// libtorch has no read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
     /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
     /// [`Error::Aliased`] for host memory that other code may reach, until the caller guarantees

@@ -98,7 +98,8 @@ pub trait TorchExt: Sized {
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
-    /// # Errors As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`];
+    /// # Errors
+    /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`];
     /// [`Error::NotUnique`] or [`Error::ReadOnly`] for memory that came from this crate and of
     /// which it has another handle.
     fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;

@@ -1,4 +1,4 @@
-//! What the copy engine wants of a processor: a table of functions, one table for each set of
+//! The functions that the copy engine needs of a processor: one table of them for each set of
 //! instructions.
 
 #![forbid(unsafe_code)]
@@ -17,7 +17,7 @@ pub(in crate::copy) struct Tile {
     pub(in crate::copy) target_row_stride: isize,
 }
 
-/// Loads `count` units that lie `stride` bytes apart, and writes them side by side.
+/// Loads `count` units that are `stride` bytes apart, and writes them side by side.
 ///
 /// # Safety
 /// * `count` units are readable from `source` on, `stride` bytes apart, and as many writable from
@@ -50,7 +50,7 @@ pub(in crate::copy) struct Stores {
     pub(in crate::copy) copy: unsafe fn(source: *const u8, target: *mut u8, bytes: usize),
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
-    /// Asks for memory that will be read soon; any address will do.
+    /// Prefetches memory that will be read soon. Any address is allowed.
     pub(in crate::copy) prefetch: fn(*const u8),
 }
 
@@ -59,9 +59,9 @@ pub(in crate::copy) struct Stores {
 pub(in crate::copy) struct Processor {
     pub(in crate::copy) strided_load: [StridedLoad; 5],
     pub(in crate::copy) copy_tile: [CopyTile; 5],
-    /// `None` where there is no instruction that shuffles the bytes of a vector.
+    /// `None` if no instruction shuffles the bytes of a vector.
     pub(in crate::copy) shuffle: Option<Shuffle>,
-    /// Non-temporal stores, which bypass the caches and spare reading the target's old content.
-    /// `None` where there are none.
+    /// Non-temporal stores, which bypass the caches and do not read the target's old content.
+    /// `None` if the processor has none.
     pub(in crate::copy) nontemporal: Option<Stores>,
 }

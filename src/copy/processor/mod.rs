@@ -1,5 +1,5 @@
-//! What depends on the instructions of a processor: the innermost work of a copy, in portable Rust
-//! ([`portable`]) and with vector instructions ([`x86`]).
+//! The code that depends on the instructions of a processor: the innermost loops of a copy, in
+//! portable Rust ([`portable`]) and with vector instructions ([`x86`]).
 //!
 //! Every function reads and writes whole elements and nothing else, so it may run beside code that
 //! writes to the gaps between them. Nothing needs to be aligned.

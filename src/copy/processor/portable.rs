@@ -1,5 +1,5 @@
-//! The innermost work of a copy in portable Rust: right on every target, and the base of what other
-//! files compile for certain instructions.
+//! The innermost loops of a copy in portable Rust. They work on every target, and other files
+//! compile some of them for certain instructions.
 
 use std::mem::MaybeUninit;
 
@@ -7,7 +7,7 @@ use super::interface::{Stores, Tile};
 use crate::copy::endpoints::Endpoints;
 use crate::layout::paired::PairedDim;
 
-/// The functions that are right on every target.
+/// The functions that work on every target.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 pub(in crate::copy) static PORTABLE: super::interface::Processor = super::interface::Processor {
     strided_load: [
@@ -28,7 +28,7 @@ pub(in crate::copy) static PORTABLE: super::interface::Processor = super::interf
     nontemporal: None,
 };
 
-/// Ordinary stores: what they write goes through the caches.
+/// Ordinary stores, which go through the caches.
 pub(in crate::copy) static CACHED_STORES: Stores =
     Stores { copy: copy_run, fence: || {}, prefetch: |_| {} };
 
@@ -41,7 +41,8 @@ pub(super) unsafe fn strided_load<T: Copy>(
     target: *mut u8,
     count: usize,
 ) {
-    // Compilers make better code for a stride that is a constant: the frequent ones are told apart.
+    // Compilers make better code for a constant stride, so the frequent ones have calls of their
+    // own.
     let size = size_of::<T>() as isize;
     // SAFETY: the caller guarantees what the called function requires; `stride` is the
     // caller's in each of the four calls.
@@ -161,7 +162,7 @@ unsafe fn copy_run_by<T: Copy>(source: *const u8, target: *mut u8, bytes: usize)
     }
 }
 
-/// Copies units of `unit` bytes one by one, wherever they are.
+/// Copies units of `unit` bytes one by one, at any strides on both sides.
 ///
 /// # Safety
 /// * Every unit that `rows` and `columns` reach is readable from `ends.source` on and writable from

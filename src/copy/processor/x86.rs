@@ -161,7 +161,8 @@ unsafe trait Register: Lane {
     /// # Safety
     /// * 16 bytes are writable.
     unsafe fn store_lane(self, lane: usize, target: *mut u8);
-    /// Units of `size` bytes from the lower half of each lane, of `self` and `other` in turns.
+    /// Units of `size` bytes from the lower halves of the lanes: those of `self` and of `other`
+    /// alternate.
     fn zip_low(self, other: Self, size: usize) -> Self;
     /// The same from the upper half.
     fn zip_high(self, other: Self, size: usize) -> Self;
@@ -229,7 +230,7 @@ register!(
     _mm256_unpackhi_epi8 _mm256_unpackhi_epi16 _mm256_unpackhi_epi32 _mm256_unpackhi_epi64
 );
 
-/// A register that can be taken apart.
+/// A register whose lanes can be read.
 ///
 /// # Safety
 /// * Its methods are called only where the processor has the instructions.
@@ -317,8 +318,14 @@ unsafe fn squares<T: Copy, R: Register, const N: usize>(tile: &Tile, column: usi
         // SAFETY: another of these `N` columns.
         *unit = unsafe { R::load(source.offset(column as isize * tile.source_column_stride)) };
     }
-    // Taking turns between the two halves of the registers as often as N can be halved exchanges
-    // rows and columns.
+    // Each round zips register `index` with register `index + N / 2`: their units alternate in the
+    // results. After log2(N) rounds rows and columns are exchanged. For N = 4, with the columns
+    // a, b, c and d of the source:
+    //
+    //     a0 a1 a2 a3    zip a, c    a0 c0 a1 c1    zip registers    a0 b0 c0 d0
+    //     b0 b1 b2 b3    zip b, d    a2 c2 a3 c3    0, 2 and 1, 3    a1 b1 c1 d1
+    //     c0 c1 c2 c3                b0 d0 b1 d1                     a2 b2 c2 d2
+    //     d0 d1 d2 d3                b2 d2 b3 d3                     a3 b3 c3 d3
     for _ in 0..N.trailing_zeros() {
         let before = units;
         for index in 0..N / 2 {
@@ -369,7 +376,7 @@ unsafe fn shuffle(
     }
 }
 
-/// Puts a vector of each turn together from a number of inputs that fits the registers.
+/// Writes a vector of each turn, which has as many inputs as fit the registers.
 ///
 /// # Safety
 /// * Inputs are readable and vectors writable for each turn; the processor has AVX2.
@@ -433,7 +440,7 @@ unsafe fn shuffle_from_many(
     });
 }
 
-/// Two turns at once, one for each lane. An odd last one comes twice.
+/// Calls `body` with two turns at once, one for each lane. The last of an odd number comes twice.
 #[inline(always)]
 fn for_each_pair(turns: usize, mut body: impl FnMut(isize, isize)) {
     for turn in (0..turns).step_by(2) {
@@ -457,7 +464,7 @@ unsafe fn load_indices(input: &Input) -> __m256i {
     unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(input.indices.as_ptr().cast())) }
 }
 
-/// Adds to `bytes` what `indices` take from a vector of either turn.
+/// Adds to `bytes` the bytes that `indices` choose from a vector of either turn.
 ///
 /// # Safety
 /// * 16 bytes are readable at `one` and at `other`; the processor has AVX2.
