@@ -1,10 +1,11 @@
 //! Bounce buffers: page-locked memory through which ordinary host memory is copied to a device and
 //! back. While the device works on one buffer of a pair, the host works on the other.
 //!
-//! Invariant: the host touches a buffer only after the device is done with it, and the device only
-//! after the host is, and after its own earlier work on the buffer. Within one copy the stream and
-//! [`BounceBuffer::wait`] see to that; between copies, a pair is idle only when the copy that used
-//! it succeeded, and then the events of both buffers mark all that the device still does with them.
+//! Invariant: the host uses a buffer only after the device has finished its work on it. The device
+//! uses a buffer only after the host has finished, and after its own earlier work on the buffer.
+//! Within one copy the stream and [`BounceBuffer::wait`] ensure this. Between copies, a pair
+//! becomes idle only if the copy that used it succeeded or its stream was waited for, and then the
+//! events of both buffers mark the end of all work of the device on them.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +22,7 @@ use crate::Result;
 /// be at full speed.
 pub(super) const BOUNCE_BUFFER_BYTES: usize = 4 << 20;
 
-/// A pair, which is used in turns.
+/// A pair of buffers, which are used in turns.
 pub(super) type BounceBuffers = [BounceBuffer; 2];
 
 /// The pairs that no copy is using, by the index of their device.
@@ -29,7 +30,7 @@ static IDLE: Mutex<BTreeMap<i32, Vec<BounceBuffers>>> = Mutex::new(BTreeMap::new
 
 pub(super) struct BounceBuffer {
     memory: PinnedBuffer,
-    /// The end of the device's work on the memory.
+    /// The event at the end of the device's work on the memory.
     device_done: Event,
 }
 

@@ -1,4 +1,4 @@
-//! Cuts a copy between host and device into chunks that fit a bounce buffer.
+//! Cuts a copy between host and device into chunks that fit into a bounce buffer.
 //!
 //! On the device the elements are packed: dense, in some order of the dimensions. A chunk is a
 //! range of one dimension with all of the dimensions inside it, so that it is contiguous there, and

@@ -1,7 +1,9 @@
 //! The devices' primary contexts, which libtorch and the CUDA runtime use too.
 //!
-//! Invariants: a context is retained once, when its device is first used, and as long as the
-//! process lives; the caller's current context is current again when a call of this crate returns.
+//! Invariants:
+//! * a context is retained once, when its device is first used, until the process ends;
+//! * while a context is entered, no code from outside this crate runs on the thread. Afterwards the
+//!   caller's own context is current again.
 
 use std::cell::Cell;
 use std::ffi::c_int;

@@ -39,7 +39,7 @@ pub(crate) fn tracker_of(buffer: &SharedBuffer) -> Result<Option<Arc<StreamTrack
 pub(crate) struct PendingCopy {
     /// Whether a device still reads or writes the host's memory.
     uses_host_memory: bool,
-    /// The event behind the last work of the copy. `None` if no one waits for it.
+    /// The event behind the last work of the copy. `None` if no caller waits for it.
     done: Option<Event>,
     streams: CopyStreams,
 }
@@ -95,8 +95,8 @@ impl DeviceSide {
     }
 }
 
-/// Puts a copy of the elements of `source` to those of `target` on `streams`. If `watch`, the
-/// result can tell when the copy is done.
+/// Puts a copy of the elements of `source` to those of `target` on `streams`. If `watch` is true,
+/// the result can tell when the copy is done.
 ///
 /// # Safety
 /// * The two have one shape and element type; the target may be written, overlaps neither itself
@@ -174,8 +174,9 @@ unsafe fn run(
     sides: &[Option<DeviceSide>; 2],
     watch: bool,
 ) -> Result<(bool, Option<Event>)> {
-    // Between devices no code from outside this crate runs from here on, so one context can stay
-    // entered. A host copy may run such code, so there each call of the driver enters by itself.
+    // A copy between devices runs no code from outside this crate from here on, so one context can
+    // stay entered. A copy of host memory may run such code, so there each call of the driver
+    // enters the context by itself.
     let _entered = match (copy.source.location, copy.target.location) {
         (Location::Device(context), Location::Device(_)) => Some(context.enter()?),
         _ => None,
@@ -254,8 +255,8 @@ unsafe fn allocate(
     Ok(buffer)
 }
 
-/// Starts to copy a buffer to new memory of a device. If `watch`, the pending copy can tell when it
-/// is done.
+/// Starts to copy a buffer to new memory of a device. If `watch` is true, the pending copy can tell
+/// when it is done.
 ///
 /// # Safety
 /// * The caller waits for the pending copy before it gives host memory out, and keeps both buffers
@@ -300,10 +301,10 @@ pub(crate) fn is_pinned(descriptor: &Descriptor) -> bool {
     memory::is_pinned(start, bytes)
 }
 
-/// Makes memory ready for work on the legacy default stream, as every export without a stream is.
+/// Makes memory ready for work on the legacy default stream. Every export without a stream is.
 pub(crate) fn record_default_stream(buffer: &SharedBuffer) -> Result<()> {
-    // Devices that are not CUDA's have no streams that are known here, nor have CUDA's without a
-    // driver.
+    // Devices of other vendors have no streams that this crate knows. Without a driver a CUDA
+    // device has none either.
     let Ok(Location::Device(context)) = Location::of(buffer.descriptor().device()) else {
         return Ok(());
     };
@@ -312,7 +313,7 @@ pub(crate) fn record_default_stream(buffer: &SharedBuffer) -> Result<()> {
     tracker.record_stream(&default).or_else(|_| tracker.record_stream_blocking(&default))
 }
 
-/// Has the memory of `view` use the tracker of `base`, whose memory it is a part of.
+/// Makes `view`, a part of the memory of `base`, use the tracker of `base`.
 pub(crate) fn share_tracker(view: &SharedBuffer, base: &SharedBuffer) {
     if let Ok(Location::Device(context)) = Location::of(base.descriptor().device())
         && let Ok(tracker) = tracker(base, context)

@@ -1,7 +1,8 @@
 //! Copies to, from, on and between devices: on which streams, and through which memory.
 //!
-//! A copy takes one of these paths. What goes over the bus is *packed*: every element once (those
-//! of broadcast dimensions are not repeated), without gaps, in the order of the target's strides.
+//! A copy takes one of these paths. Elements that go over the bus are *packed*: every element once
+//! (those of broadcast dimensions are not repeated), without gaps, in the order of the target's
+//! strides.
 //!
 //! ```text
 //! OnDevice    source ──strided copy──► target
@@ -13,13 +14,14 @@
 //! PeerToPeer  source ──pack──► packed ──over the bus──► arrival ──unpack──► target
 //! ```
 //!
-//! `pack` and `unpack` are strided copies on the device that the memory is on, and are left out
-//! where the elements lie there packed already: then `packed` is the source's own memory, and
-//! `arrival` the target's. Otherwise these are temporary buffers, which are freed in the order of
-//! the stream of their device. `pack` drops gaps and repetitions, `unpack` restores them; a
-//! download to a target that repeats elements does so on the host, through one more buffer.
+//! `pack` and `unpack` are strided copies on the device that the memory is on. They are left out if
+//! the elements are packed there already: then `packed` is the source's own memory, and `arrival`
+//! the target's. Otherwise `packed` and `arrival` are temporary buffers, which are freed in the
+//! order of the stream of their device. `pack` drops gaps and repetitions, and `unpack` restores
+//! them. If a download has a source with repetitions, the host restores them, through one more
+//! buffer.
 //!
-//! Everything on one device is put on one stream, so that it needs no further order. A copy between
+//! All work on one device is put on one stream, so it needs no further order. A copy between
 //! two devices has a stream on each: the source's stream waits for the target's before it writes
 //! there, and the target's stream waits for the source's before it unpacks.
 //!
@@ -37,7 +39,7 @@ use crate::buffer::Buffer;
 use crate::copy::Memory;
 use crate::{Device, Error, Layout, MemoryFormat, Result};
 
-/// Where memory is, as far as copies are concerned.
+/// Where memory is: copies know the host and CUDA devices.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Location {
     Host,
@@ -345,7 +347,7 @@ impl DeviceCopy<'_> {
 
 /// Packed elements on a device.
 enum PackedMemory {
-    /// The memory of one end of the copy, where the elements lie packed already.
+    /// The memory of one end of the copy, in which the elements are packed already.
     Own(*mut u8),
     /// Freed in the order of the stream that it was allocated on, when it is dropped.
     Temporary(DeviceBuffer),
@@ -377,7 +379,7 @@ struct PackedLayouts {
     source: Layout,
     /// Packed memory: dense, in the order of the target's strides, of the shape of `source`.
     packed: Layout,
-    /// Packed memory seen in the shape of the target: broadcast dimensions have stride 0.
+    /// Packed memory in the shape of the target: broadcast dimensions have stride 0.
     repeated: Layout,
     /// Whether some dimension is broadcast.
     repeats: bool,

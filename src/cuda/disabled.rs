@@ -1,4 +1,4 @@
-//! Replaces `cuda` if the feature is off: the same names, which refuse CUDA devices.
+//! Replaces `cuda` without the feature `cuda`: the same names, which refuse CUDA devices.
 
 use crate::copy::Memory;
 use crate::shared_buffer::SharedBuffer;
@@ -21,7 +21,7 @@ impl StreamUse {
     pub(crate) fn keep_until_release(self) {}
 }
 
-/// Whether the order of streams is kept with memory of a device: of none.
+/// Whether the order of streams is kept for memory of a device. False for every device.
 pub(crate) fn tracks(_device: Device) -> bool {
     false
 }

@@ -1,9 +1,9 @@
 //! CUDA's driver: the library is loaded when it is first needed; its functions return this crate's
 //! errors.
 //!
-//! cudarc finds the library and declares the types. Its own functions are not used: they end the
-//! process if the driver lacks one of them, and they read the driver's answer as a Rust enum, which
-//! a newer driver may answer outside of.
+//! cudarc finds the library and declares the types. Its own functions are not used: they abort the
+//! process if the driver lacks one of them, and they read result codes as a Rust enum, although a
+//! newer driver may return codes that the enum does not have.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;

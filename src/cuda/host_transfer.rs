@@ -1,8 +1,9 @@
 //! Copies between host memory and packed memory of a device, over the bus.
 //!
-//! If the host memory is page-locked and laid out like the packed memory, the device reads or
-//! writes it by itself, and may go on after the call. Otherwise the elements go chunk by chunk
-//! through a pair of bounce buffers, 0 and 1 (`put 0`: a copy to buffer 0 is put on the stream):
+//! If the host memory is page-locked and has the layout of the packed memory, the device reads or
+//! writes it directly, and may continue after the call returns. Otherwise the elements go chunk by
+//! chunk through a pair of bounce buffers, 0 and 1 (`put 0`: a copy to buffer 0 is put on the
+//! stream):
 //!
 //! ```text
 //! upload     host   pack 0   pack 1   wait 0, pack 0   wait 1, pack 1   ...

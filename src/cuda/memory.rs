@@ -1,4 +1,4 @@
-//! New memory: of a device, in the order of a stream; and page-locked memory of the host.
+//! New memory: device memory, in the order of a stream, and page-locked host memory.
 
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
@@ -14,7 +14,7 @@ use super::tracker::StreamTracker;
 use crate::sync::Arc;
 use crate::{Device, Error, Result};
 
-/// Memory of a device, from its driver's stream-ordered allocator and default pool.
+/// Device memory from the default pool of the driver's stream-ordered allocator.
 pub(super) struct DeviceBuffer {
     address: u64,
     /// The stream in whose order the memory was allocated, and in whose order it is freed. Other
@@ -49,8 +49,8 @@ impl DeviceBuffer {
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         let context = self.alloc_stream.context;
-        // If a graph is being captured on the stream, each replay would free the memory again:
-        // better to leak it.
+        // If a graph is being captured on the stream, each launch of the graph would free the
+        // memory again. Then the memory is leaked.
         if self.address != 0
             && self.alloc_stream.refuse_capture().is_ok()
             && let Ok(_entered) = context.enter()
@@ -85,7 +85,7 @@ impl Drop for OwnedBuffer {
     }
 }
 
-/// Page-locked host memory, which devices read and write by themselves.
+/// Page-locked host memory, which devices read and write directly.
 pub(super) struct PinnedBuffer {
     data: NonNull<u8>,
     /// `None` if nothing was allocated.
@@ -130,7 +130,7 @@ impl Drop for PinnedBuffer {
 }
 
 /// Whether host memory is page-locked, by this crate or by other code. Only the first and the last
-/// byte are looked at, because memory is locked as a whole allocation. `false` if there is no CUDA.
+/// byte are checked, because whole allocations are locked. `false` if there is no CUDA.
 pub(super) fn is_pinned(start: *const u8, bytes: usize) -> bool {
     let Ok(driver) = driver(Device::CUDA_HOST) else { return false };
     let is_locked = |byte: *const u8| {

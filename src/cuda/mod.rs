@@ -1,7 +1,6 @@
-//! CUDA: memory of devices, and copies to them, from them and between them, in the order of
-//! streams.
+//! CUDA: memory of devices, and copies to, from and between devices, in the order of streams.
 //!
-//! The layers, of which each imports from those above it only:
+//! The layers. Each imports only from layers above it in this list:
 //!
 //! ```text
 //! driver            NVIDIA's library, loaded at run time
@@ -9,15 +8,15 @@
 //! stream            streams and events
 //! tracker           which streams use which memory (recorded_streams: the list, and its lock)
 //! memory            allocations that are freed in the order of a stream; page-locked memory
-//! strided_copy      a copy on one device, by a kernel
+//! strided_copy      a copy on one device, by the driver or by a kernel
 //! host_transfer     a copy over the bus, directly or through bounce_buffers, in chunks
-//! device_copy       any copy: a plan of those two
-//! copies            the same for buffers that are tracked
+//! device_copy       a copy between any two locations, made of the two above
+//! copies            copies between buffers: new memory, and what waits for what
 //! ```
 //!
 //! Invariants:
-//! * work on a device's memory is put on a stream that waits for what the memory's tracker knows,
-//!   and the tracker's allocation stream waits for the work afterwards;
+//! * work on a device's memory is put on a stream that waits for all streams that the memory's
+//!   tracker knows, and the tracker's allocation stream waits for the work afterwards;
 //! * no call returns while a device may still read or write host memory that this crate does not
 //!   keep, or device memory that other code owns, because its owner may free it at any time.
 //!   [`Transfer`](crate::Transfer) returns earlier, and keeps both.

@@ -1,9 +1,9 @@
 //! The streams that a tracker has recorded, behind a lock.
 //!
-//! Dropping a [`Stream`] may drop an owner, which is code outside this crate: it may panic, block,
-//! or come back to the same tracker. No such code runs while the lock is held: the lock's guard
-//! never leaves this module, nothing here waits for a stream, and a method that removes streams
-//! returns them, so that they are dropped by its caller, when the lock is free again.
+//! Dropping a [`Stream`] may drop an owner, which runs code outside this crate. That code may
+//! panic, block, or call the same tracker. It never runs while the lock is held: the lock's guard
+//! never leaves this module, no function here waits for a stream, and a method that removes streams
+//! returns them, so the caller drops them after the lock is free.
 
 #![forbid(unsafe_code)]
 
@@ -15,10 +15,10 @@ use smallvec::SmallVec;
 use super::stream::Stream;
 use crate::sync::{Mutex, MutexGuard};
 
-/// A list of streams, which seldom needs an allocation.
+/// A list of streams. One stream needs no allocation.
 pub(super) type Streams = SmallVec<[Stream; 1]>;
 
-/// Streams, each once, and why each is recorded.
+/// The recorded streams, each once, with the reasons why it is recorded.
 #[derive(Default)]
 pub(super) struct RecordedStreams(Mutex<SmallVec<[Recorded; 1]>>);
 
@@ -61,8 +61,8 @@ impl RecordedStreams {
         }
     }
 
-    /// Ends one use on `stream`. Returns the stream if that was what it was recorded for, so that
-    /// it is not recorded any more.
+    /// Ends one use on `stream`. If there is no other reason to record the stream, removes and
+    /// returns it.
     #[must_use = "the stream may have an owner: drop it where no lock is held"]
     pub(super) fn end_use(&self, stream: &Stream) -> Option<Stream> {
         let mut list = self.lock();
@@ -73,7 +73,7 @@ impl RecordedStreams {
         if is_needed { None } else { Some(list.swap_remove(index).stream) }
     }
 
-    /// Removes `stream`, whatever it is recorded for.
+    /// Removes `stream`, for whatever reasons it is recorded.
     #[must_use = "the stream may have an owner: drop it where no lock is held"]
     pub(super) fn remove(&self, stream: &Stream) -> Option<Stream> {
         let mut list = self.lock();

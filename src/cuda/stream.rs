@@ -29,7 +29,8 @@ use crate::{Device, Error, Result};
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 ///
-/// [array API]: https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
+/// [array API]:
+/// https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
 #[derive(Clone)]
 pub struct Stream {
     pub(super) context: &'static Context,

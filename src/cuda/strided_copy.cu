@@ -19,7 +19,7 @@ struct alignas(16) Unit16 {
   unsigned long long low, high;
 };
 
-/* Neighbouring threads write neighbouring units, where the target has such. */
+/* Neighbouring threads write neighbouring units, if the target is contiguous. */
 #define DLBRIDGE_STRIDED_COPY(name, Unit)                                                          \
   extern "C" __global__ void name(const Unit *from, Unit *to, const KernelDims dims) {             \
     const unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;                    \

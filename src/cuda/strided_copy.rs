@@ -24,9 +24,11 @@ const PTX: &str = concat!(include_str!("strided_copy.ptx"), "\0");
 /// The number of dimensions that a kernel's parameter has room for: `DLBRIDGE_RANK`.
 const MAX_RANK: usize = 64;
 
+/// Number of GPU threads in a thread block.
 const THREADS_PER_BLOCK: u64 = 256;
 
-/// Enough thread blocks to keep a multiprocessor busy; further units are left to the same threads.
+/// Maximum number of thread blocks for each multiprocessor: enough to keep it busy. If there are
+/// more units than threads, each thread copies several.
 const BLOCKS_PER_MULTIPROCESSOR: u64 = 8;
 
 /// The kernels of one device, for units of 1, 2, 4, 8 and 16 bytes.
@@ -48,7 +50,7 @@ impl Kernels {
             return Ok(*kernels);
         }
         let kernels = Self::load(context)?;
-        // If another thread was quicker, its module serves both.
+        // If another thread loaded the module first, that module is used.
         Ok(*loaded().entry(context.index).or_insert(kernels))
     }
 

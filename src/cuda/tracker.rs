@@ -1,14 +1,14 @@
-//! Stream order: which work on a device's memory comes before which.
+//! The order of streams: which work on a device's memory runs before which.
 //!
 //! A CUDA stream is a queue: the device does what is put on one stream in that order, and does the
 //! work of different streams in any order, unless a stream is told to wait for another one
 //! ([`Stream::wait_for`]). The host waits for none of this. Memory on which several streams work
 //! needs such waits, and this module keeps count of which ones.
 //!
-//! There is one [`StreamTracker`] for the memory of a storage and of all its views. It knows
-//! * the *allocation stream*: the contents are there in the order of this stream, and memory that
-//!   this crate allocated is freed in its order. For memory that came in it is the legacy default
-//!   stream, unless `wait_stream` says more;
+//! There is one [`StreamTracker`] for the memory of a storage and of all its views. It has
+//! * the *allocation stream*: the contents are ready in the order of this stream, and memory that
+//!   this crate allocated is freed on it. For memory that came in it is the legacy default stream,
+//!   which `wait_stream` can make wait for another one;
 //! * the *recorded streams*: all other streams on which the memory is in use.
 //!
 //! The life of a copy on a stream `s`, and of a consumer's use on a stream `c`:
@@ -28,15 +28,17 @@
 //! ```
 //!
 //! Invariants:
-//! * what this crate puts on a stream comes after all that was put on the allocation stream and on
-//!   the recorded streams before, and the allocation stream comes after it;
-//! * when a use ends, and when the memory is released, the allocation stream comes after all that
+//! * work that this crate puts on a stream runs after all work that was put on the allocation
+//!   stream
+//!   and on the recorded streams before, and the allocation stream waits for it;
+//! * when a use ends, and when the memory is released, the allocation stream waits for all work
+//!   that
 //!   is on those streams by then. Memory that this crate allocated is freed on the allocation
 //!   stream, or never if some stream could not be waited for;
 //! * a stream stays recorded until the allocation stream waits for it, so that a wait that failed
 //!   is tried again at the release;
 //! * no stream is dropped or waited for while the list of recorded streams is locked:
-//!   [`RecordedStreams`] sees to that.
+//!   [`RecordedStreams`] ensures it.
 
 #![forbid(unsafe_code)]
 
@@ -87,7 +89,7 @@ impl StreamTracker {
         self.alloc_stream.wait_for(stream)
     }
 
-    /// Makes the contents ready on `stream`, which is recorded until the memory is released.
+    /// Makes the contents ready on `stream`, and records it until the memory is released.
     pub(crate) fn record_stream(&self, stream: &Stream) -> Result<()> {
         self.order_after_users(stream)?;
         self.record_until_release(stream);
@@ -146,7 +148,7 @@ impl StreamTracker {
     /// Orders the allocation stream after all recorded streams, which are not recorded any more.
     /// Returns false if some could not be waited for.
     pub(super) fn join_all(&self) -> bool {
-        // An owner of a stream may panic when it is dropped, so all are waited for first.
+        // The owner of a stream may panic when it is dropped, so all streams are joined first.
         let users = self.recorded.take_all();
         users.iter().filter(|user| !self.join(user)).count() == 0
     }
