@@ -53,7 +53,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
-/// Takes a struct in again, as code on another thread does that got it from a producer.
+/// Imports a struct again, as code on another thread does that received it from a producer.
 fn imported(exported: Exported) -> Tensor {
     // SAFETY: the struct is ours, and no other code consumed it.
     unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("valid")

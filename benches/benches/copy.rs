@@ -59,7 +59,7 @@ impl Case {
         }
     }
 
-    /// The suite for `n` elements, more or less.
+    /// The suite for about `n` elements.
     fn all(n: usize) -> Vec<Self> {
         let side = n.isqrt() / 64 * 64;
         let t = "2-D transposes";
@@ -147,12 +147,12 @@ fn suite<T: Unit>(name: &str, numpy_name: &str, numpy: &mut NumPy) {
     }
 }
 
-/// What an element type needs for all contenders.
+/// The operations that all contenders need for an element type.
 trait Unit: Element + Copy + Default + Send + Sync + 'static {}
 
 impl<T: Element + Copy + Default + Send + Sync + 'static> Unit for T {}
 
-/// One layout of one element type, with a source and a target for everybody.
+/// One layout of one element type, with a source and a target for each contender.
 struct Bench<'a, T: Unit> {
     case: &'a Case,
     numpy: &'a mut NumPy,
@@ -165,7 +165,7 @@ impl<'a, T: Unit> Bench<'a, T> {
         let mut source = vec![T::default(); case.reach()];
         let bytes = source.as_mut_ptr().cast::<u8>();
         for index in 0..source.len() * size_of::<T>() {
-            // Pages that were never written would all be one page of zeros.
+            // Before the first write, the system maps all pages of new memory to one page of zeros.
             // SAFETY: a byte of the vector; every element type takes 0 and 1 in any byte.
             unsafe { bytes.wrapping_add(index).write((index % 7 == 0).into()) };
         }
@@ -219,7 +219,7 @@ impl<'a, T: Unit> Bench<'a, T> {
     }
 }
 
-/// One source, as each contender sees it.
+/// One source, in the form that each contender takes.
 struct Sources<'a, T: Unit> {
     shape: &'a [usize],
     /// Strides of a contiguous target.
@@ -359,7 +359,7 @@ impl NumPy {
         answer.trim_end().to_owned()
     }
 
-    /// Measured over there, in nanoseconds.
+    /// The times that the process measured, in nanoseconds.
     fn contender(&mut self, memory: &'static str) -> Contender<'_> {
         let run = move |_| Duration::from_nanos(self.ask(memory).parse().expect("a number"));
         Contender { name: "NumPy", run: Box::new(run) }

@@ -1,4 +1,4 @@
-"""NumPy's turns in benches/benches/copy.rs: one line in asks for something, one line out answers."""
+"""Measures NumPy for benches/benches/copy.rs: each line of input is a request, answered by one line of output."""
 
 import sys
 import time

@@ -1,5 +1,5 @@
 //! What dlbridge's benchmarks and tests compare with: libtorch called from C++ (the baseline), and
-//! a stopwatch that measures contenders in turns.
+//! a stopwatch for several contenders.
 
 mod stopwatch;
 
@@ -126,8 +126,8 @@ pub fn dispatch_keys() -> i32 {
     unsafe { hostile_keys() }
 }
 
-/// A tensor of 3 by 4 numbers from 0 to 11, or a window of 2 by 2 of them, that has one dispatch key
-/// beside those of an ordinary tensor, and the key's name.
+/// A tensor of 3 by 4 numbers from 0 to 11, or a window of 2 by 2 of them, that has one dispatch
+/// key beside those of an ordinary tensor, and the key's name.
 pub fn with_key(index: i32, window: bool) -> (tch::Tensor, String) {
     let mut name = std::ptr::null();
     // SAFETY: `name` has room for a pointer; the result is a new `at::Tensor`.

@@ -1,4 +1,5 @@
-//! Measures contenders in turns, so that noise of the machine meets all of them alike.
+//! Measures contenders one after another in each round, so that noise of the machine affects all of
+//! them equally.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,7 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Runs the contenders in turns for `rounds` rounds, `count` operations each. Returns the median
+/// Runs `rounds` rounds; in each round, each contender makes `count` operations. Returns the median
 /// time of one operation for each contender, in nanoseconds.
 pub fn race(contenders: &mut [Contender<'_>], rounds: usize, count: usize) -> Vec<f64> {
     let mut times = vec![Vec::with_capacity(rounds); contenders.len()];

@@ -23,7 +23,7 @@ proptest! {
         let layout = Layout::new(&shape, &strides).expect("small");
         for (format, contiguous) in [(MemoryFormat::Preserve, false), (MemoryFormat::Contiguous, true)] {
             let ours = layout.cloned(format).expect("any rank");
-            // Where strides reach nothing, a layout keeps only harmless ones; libtorch keeps any.
+            // A layout replaces strides that reach no element; libtorch keeps them.
             prop_assert_eq!(ours.strides(), theirs(&shape, layout.strides(), contiguous));
         }
     }

@@ -1,5 +1,5 @@
-//! Tensors that are more than a plain strided buffer, made in C++: each refused before its memory
-//! is read, with a remedy, and given back.
+//! Tensors that are not plain strided buffers, made in C++. Each is refused before its memory is
+//! read, and comes back with an error that has a remedy.
 
 use dlbridge::{ArrayTorchExt, Error, Exported, Tensor, TorchExt};
 use dlbridge_benches::{Blob, hostile};

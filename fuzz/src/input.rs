@@ -23,8 +23,8 @@ impl<'a> Input<'a> {
         self.rest.is_empty()
     }
 
-    /// True for about one input in `n`, whatever its bytes say: for what takes so long that the
-    /// fuzzer must not come to prefer it.
+    /// True for about one input in `n`, whatever its bytes are. For slow steps that the fuzzer must
+    /// not learn to prefer.
     pub(crate) fn is_one_in(&self, n: u64) -> bool {
         self.hash.is_multiple_of(n)
     }
@@ -41,7 +41,7 @@ impl<'a> Input<'a> {
         self.byte() & 1 == 1
     }
 
-    /// Whether the next byte is a multiple of `n`, less one: never true for the byte 0.
+    /// Whether the next byte plus one is a multiple of `n`. False for the byte 0.
     pub(crate) fn seldom(&mut self, n: u8) -> bool {
         self.byte() % n == n - 1
     }

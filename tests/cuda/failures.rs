@@ -152,7 +152,7 @@ impl Sources {
     }
 }
 
-/// What may fail; returns the copy that it makes, if it makes one.
+/// The actions that may fail. Each returns the copy that it makes, if it makes one.
 type Action = fn(&Sources) -> Result<Option<Tensor>, Error>;
 
 const ACTIONS: [(&str, Action); 10] = [
@@ -186,7 +186,7 @@ const ACTIONS: [(&str, Action); 10] = [
     }),
 ];
 
-/// What became of an action during which a call of the driver was to fail.
+/// The outcome of an action during which a call of the driver fails.
 struct Outcome {
     /// Whether the call was made, and failed.
     injected: bool,

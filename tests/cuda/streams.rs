@@ -16,7 +16,7 @@ fn copies_wait_for_the_stream_given_to_wait_stream() {
     let writer = ExternalStream::new(0);
     let old = memory(0, &[4], &[1], DType::U8, &[1, 2, 3, 4]);
     writer.write(&old, &[5, 6, 7, 8]);
-    // dlbridge was not told of the write, so it reads in the order of the default stream.
+    // There was no call of `wait_stream`, so dlbridge reads in the order of the default stream.
     assert_eq!(elements(&old.to_device(Device::CPU).expect("a copy")), [1, 2, 3, 4]);
     writer.synchronize();
     writer.write(&old, &[9, 10, 11, 12]);
@@ -121,7 +121,7 @@ fn copies_wait_for_sources_written_on_another_stream() {
     session.check();
 }
 
-/// A consumer may write what it was given.
+/// A consumer may write the memory that it received.
 #[test]
 fn copies_wait_for_recorded_consumers() {
     let session = Session::new();
@@ -293,8 +293,9 @@ fn capturing_streams_are_refused_and_never_waited_for() {
     assert_eq!(session.depth(), 0);
 }
 
-/// Consumers on several threads read one tensor on streams of their own, and each ends its use while
-/// the others come and go. The last one frees the memory; only then are the streams destroyed.
+/// Consumers on several threads read one tensor on streams of their own, and each ends its use
+/// while the others come and go. The last one frees the memory; only then are the streams
+/// destroyed.
 #[test]
 fn uses_end_on_many_threads_while_the_tensor_is_dropped() {
     let session = Session::new();

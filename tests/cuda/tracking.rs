@@ -1,4 +1,4 @@
-//! Which streams a storage remembers, and when its memory is freed.
+//! Which streams are recorded for a storage, and when its memory is freed.
 
 use dlbridge::{DType, Descriptor, Device, Layout, Stream, Tensor};
 

@@ -1,4 +1,4 @@
-//! libtorch: conversions both ways, and who owns the memory.
+//! libtorch: conversions in both directions, and the ownership of the memory.
 
 mod attacks;
 mod conversions;
@@ -14,7 +14,7 @@ mod sequences;
 mod shared_copies;
 mod support;
 
-/// What the fuzz target `handles` is made of: not all of it is used here.
+/// The modules of the fuzz target `handles`, not all of which are used here.
 #[allow(dead_code)]
 #[path = "../../fuzz/src/elements.rs"]
 mod elements;

@@ -1,4 +1,4 @@
-//! Memory of dlbridge's inside libtorch: who drops it, and who may write it.
+//! Memory of dlbridge inside libtorch: which code drops it, and which code may write it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What is refused before libtorch sees it.
+//! Tensors and arrays that are refused before libtorch gets them.
 
 use dlbridge::{
     ArrayExt, ArrayTorchExt, DType, Descriptor, Device, Error, Layout, Tensor, TorchExt,
@@ -110,7 +110,7 @@ fn other_dtypes_and_ranks_are_refused() {
 
 #[test]
 fn reinterpreted_bytes_are_checked() {
-    // A Vec<u8> has no alignment to speak of.
+    // A Vec<u8> may be aligned to 1 byte only.
     let mut array = ndarray::Array1::from_vec(vec![0_u8; 20]);
     let odd = 1 + array.as_ptr().align_offset(4);
     array.slice_collapse(s![odd..odd + 16]);

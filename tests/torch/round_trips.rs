@@ -53,7 +53,7 @@ fn through<T: Element, D: Dimension + 'static, E: Dimension + 'static>(one: T) {
             // SAFETY: nothing writes the tensor meanwhile.
             let view = unsafe { torch.as_ndarray_unchecked::<T, E>() }.expect("plain");
             assert_eq!(view, other);
-            // DLPack, shared by libtorch and moved by us.
+            // DLPack, shared by libtorch and moved by dlbridge.
             let exported = torch.share_dlpack().expect("alone");
             // SAFETY: a struct of dlbridge, made just above; nothing writes the memory meanwhile.
             let tensor = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");

@@ -1,6 +1,6 @@
 //! Sequences of safe calls with libtorch in the process, against a model: the interpreter of the
 //! fuzz target `handles`, whose sequences move memory into libtorch and back as well. Sanitizers
-//! cannot go there, so that the inputs are proptest's, which shrinks those that fail.
+//! cannot instrument libtorch, so proptest makes the inputs, and shrinks those that fail.
 
 use dlbridge::{DType, Tensor, TorchExt};
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! Tensors of every kind that libtorch has × every conversion, whole and as a window with an
 //! offset: each is refused with its reason, or gives the values that libtorch gives.
 //!
-//! Every case runs in a process of its own, because what goes wrong here ends the process. The
+//! Every case runs in a process of its own, because a failure here ends the process. The
 //! program runs without the test harness, which has threads: the children come from `fork`.
 //! Arguments select sources by a part of their names.
 
@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 
 use sources::Source;
 
-/// What a child says in its last line.
+/// The last line that a child prints.
 const RIGHT: &str = "right";
 const ABSENT: &str = "this libtorch makes no such tensor";
 

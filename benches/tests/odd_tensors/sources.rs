@@ -1,5 +1,5 @@
-//! Tensors of every kind: one for each dispatch key, what tch's `internal_` functions make that
-//! differs from an ordinary tensor, and what only C++ code can make.
+//! Tensors of every kind: one for each dispatch key, tensors of tch's `internal_` functions that
+//! differ from ordinary ones, and tensors that only C++ code can make.
 
 use dlbridge_benches::{dispatch_keys, hostile, with_key};
 use tch::kind::{FLOAT_CPU, INT64_CPU};
@@ -99,7 +99,7 @@ fn complex() -> Tensor {
     Tensor::complex(&plain(), &plain())
 }
 
-/// What only looks odd: conversions must give its values.
+/// Tensors that look odd but are plain: conversions must give their values.
 fn ordinary() -> Vec<Source> {
     let ordinary = |name, make| source(name, None, true, make);
     vec![
@@ -134,7 +134,7 @@ fn ordinary() -> Vec<Source> {
     ]
 }
 
-/// What libtorch computes when it is read: only copies can be made.
+/// Tensors that libtorch computes when they are read: only copies can be made.
 fn lazy() -> Vec<Source> {
     vec![
         source("requires grad", Some("requires grad"), true, || {
@@ -253,7 +253,7 @@ fn levels_of_u8() -> Tensor {
     plain().to_kind(Kind::Uint8)
 }
 
-/// Tensors whose sizes say nothing about memory.
+/// Tensors whose sizes do not describe memory.
 fn without_memory() -> Vec<Source> {
     let mut huge = source("huge zero tensor", Some("zero tensor"), true, || None);
     huge.window = Box::new(|| {
@@ -281,7 +281,7 @@ fn without_memory() -> Vec<Source> {
     ]
 }
 
-/// What tch has no function for.
+/// Tensors for which tch has no function.
 fn from_cpp() -> Vec<Source> {
     let names = [
         ("undefined", "is undefined"),

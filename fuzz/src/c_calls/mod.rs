@@ -1,8 +1,8 @@
 //! Sequences of calls of the C library, with NULL and wild arguments, against a model.
 //!
-//! The harness keeps what `dlbridge.h` asks of its caller: handles are valid and freed once, and
-//! shapes and strides have `ndim` numbers. Everything else may be wrong, and has to be refused with
-//! a status and an error object.
+//! The harness satisfies what `dlbridge.h` requires of its caller: handles are valid and freed
+//! once, and shapes and strides have `ndim` numbers. Everything else may be wrong, and has to be
+//! refused with a status and an error object.
 
 mod call;
 mod create;

@@ -75,7 +75,7 @@ impl World {
         self.handles.push(handle);
     }
 
-    /// A part of the memory, or what is none.
+    /// A part of the memory, or a description that reaches outside of it.
     fn share_as(&mut self, input: &mut Input<'_>, tensor: &dlb_tensor, handle: &Handle) {
         let (mut grid, dtype) = (grid(input), handle.place.dtype);
         let view = dlb_tensor_view(Some(tensor)).expect("not NULL");

@@ -1,4 +1,4 @@
-//! What a tensor has to be when a struct was accepted, and every way to look at it.
+//! The properties that a tensor must have after its struct was accepted, and every way to read it.
 
 use dlbridge::{Access, DType, Element, Error, MemoryFormat, Tensor};
 use half::{bf16, f16};
@@ -9,7 +9,7 @@ use super::description::{Data, Description};
 use super::producer::{Given, Kind};
 use crate::elements::Grid;
 
-/// Elements that are looked at one by one.
+/// Maximum number of elements that are compared one by one.
 const MAX_COUNT: i64 = 1 << 12;
 
 /// What is true of every tensor that has the elements of a struct.
@@ -56,7 +56,7 @@ impl Expected {
         self.grid.count().expect("accepted") as usize
     }
 
-    /// Looks at a tensor in every way.
+    /// Reads a tensor in every way, and compares it with what is expected.
     pub(super) fn check(&self, tensor: &Tensor) {
         self.check_description(tensor);
         assert_eq!(tensor.access(), self.access);
@@ -73,7 +73,7 @@ impl Expected {
         assert_eq!((tensor.dtype(), tensor.device()), (dtype, device));
         assert_eq!(tensor.shape(), self.grid.shape);
         assert_eq!((tensor.len(), tensor.is_empty()), (self.count(), self.count() == 0));
-        // Strides that lead nowhere mean nothing.
+        // Strides that reach no element may differ.
         let strides = tensor.strides().iter().zip(&self.grid.strides).zip(&self.grid.shape);
         for ((found, expected), &size) in strides {
             assert!(size <= 1 || tensor.is_empty() || found == expected, "{:?}", tensor.strides());

@@ -1,4 +1,4 @@
-//! What a DLPack struct says, true or not, and whether an importer has to refuse it.
+//! The description in a DLPack struct, true or not, and whether an importer must refuse it.
 
 #![forbid(unsafe_code)]
 
@@ -55,7 +55,7 @@ pub(crate) enum Data {
     /// Memory that the harness allocates for the elements.
     Allocated,
     Null,
-    /// An address with nothing behind it.
+    /// An address without memory.
     Address(usize),
 }
 
@@ -167,7 +167,7 @@ impl Description {
             return Verdict::Refuse;
         }
         let Some((low, end)) = extent else {
-            // The offset of memory that does not exist is of no meaning.
+            // Without memory, the offset has no meaning.
             return if self.byte_offset == 0 { Verdict::Accept } else { Verdict::Either };
         };
         if self.data == Data::Null || end - low > isize::MAX as i128 {

@@ -76,7 +76,7 @@ fn step(input: &mut Input<'_>, owner: Owner, expected: &Expected, owners: &mut V
     }
 }
 
-/// Puts a tensor into the list if it is as expected, and else looks at it and drops it.
+/// Adds a tensor to the list if it is as expected; otherwise checks it and drops it.
 fn keep(tensor: Tensor, as_before: bool, expected: &Expected, owners: &mut Vec<Owner>) {
     if as_before {
         expected.check_description(&tensor);
@@ -160,8 +160,8 @@ fn flags_of(exported: &Exported) -> u64 {
     unsafe { exported.as_ptr().as_ref() }.flags
 }
 
-/// What the owner of one of our structs may change in it, so that it stays true. Returns whether it
-/// says the same as before.
+/// Changes a struct that dlbridge made as its owner may, so that its description stays true.
+/// Returns whether the description is the same as before.
 fn tamper<M: Kind>(input: &mut Input<'_>, raw: NonNull<M>, expected: &Expected) -> bool {
     // SAFETY: dlbridge made the struct, and no code has released it yet.
     let tensor: *mut DLTensor = unsafe { M::description_of(raw) };

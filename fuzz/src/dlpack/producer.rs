@@ -1,4 +1,4 @@
-//! DLPack structs that say what a description says, and count the calls of their deleters.
+//! DLPack structs made from a description, which count the calls of their deleters.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut, without_provenance_mut};
@@ -109,7 +109,7 @@ impl<M: Kind> Given<M> {
     /// # Safety
     /// * Nothing else has the struct.
     pub(crate) unsafe fn release(self) {
-        // SAFETY: the caller guarantees it.
+        // SAFETY: the caller guarantees that no other code has the struct.
         unsafe { free(self.source) };
     }
 
@@ -185,7 +185,7 @@ pub(crate) trait Kind: ManagedStruct {
     unsafe fn import_managed(
         source: NonNull<Self>,
     ) -> Result<Imported<Self>, Rejected<Exported<Self>>> {
-        // SAFETY: the caller guarantees it.
+        // SAFETY: the caller guarantees what `Tensor::from_dlpack` requires.
         unsafe { Imported::new(source) }
     }
 }
@@ -205,7 +205,7 @@ impl Kind for DLManagedTensorVersioned {
     }
 
     unsafe fn import(source: NonNull<Self>) -> Result<Tensor, Rejected<Exported<Self>>> {
-        // SAFETY: the caller guarantees it.
+        // SAFETY: the caller guarantees what `Tensor::from_dlpack` requires.
         unsafe { Tensor::from_dlpack(source) }
     }
 
@@ -235,7 +235,7 @@ impl Kind for DLManagedTensor {
     }
 
     unsafe fn import(source: NonNull<Self>) -> Result<Tensor, Rejected<Exported<Self>>> {
-        // SAFETY: the caller guarantees it.
+        // SAFETY: the caller guarantees what `Tensor::from_dlpack_legacy` requires.
         unsafe { Tensor::from_dlpack_legacy(source) }
     }
 

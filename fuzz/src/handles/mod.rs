@@ -5,7 +5,7 @@
 //! so it says which calls succeed, and what every handle sees: only the elements that a call writes
 //! change, and each owner is dropped once, with the last handle.
 //!
-//! The unsafe functions that take part get what their contracts ask for.
+//! Calls of unsafe functions satisfy the contracts of the functions.
 
 mod arrays;
 mod create;

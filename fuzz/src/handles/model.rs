@@ -1,4 +1,4 @@
-//! The model: what memory holds, and what each handle to it may do.
+//! The model: the elements in each memory, and what each handle to it may do.
 
 #![forbid(unsafe_code)]
 
@@ -101,7 +101,7 @@ pub(crate) enum State {
     Aliased { writable: bool },
 }
 
-/// What keeps memory, as far as it can be asked back.
+/// The owner of memory, if the interpreter can get it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeper {
     Vec,
@@ -111,7 +111,7 @@ pub(crate) enum Keeper {
 
 /// Memory that handles share.
 pub(crate) struct Memory {
-    /// What it holds.
+    /// The bytes in it.
     pub(crate) bytes: Vec<u8>,
     /// Its address.
     pub(crate) base: usize,
@@ -219,13 +219,13 @@ impl Place {
         self.is_empty() || (memory.base + self.first).is_multiple_of(align)
     }
 
-    /// Whether the elements lie one after the other in row-major order.
+    /// Whether the elements are contiguous in row-major order.
     pub(crate) fn is_contiguous(&self) -> bool {
         let dense = Grid::row_major(self.grid.shape.clone());
         self.grid.offsets() == dense.offsets()
     }
 
-    /// Whether strides say the same, where they lead somewhere.
+    /// Whether strides are equal in dimensions with several elements.
     pub(crate) fn has_strides(&self, strides: &[i64]) -> bool {
         let mut pairs = self.grid.shape.iter().zip(self.grid.strides.iter().zip(strides));
         self.is_empty() || pairs.all(|(&size, (one, other))| size <= 1 || one == other)

@@ -131,7 +131,7 @@ impl<L: Library> World<L> {
         }
     }
 
-    /// Whether safe code may look at the elements.
+    /// Whether safe code may view the elements.
     fn is_viewable(&mut self, place: &Place) -> bool {
         let memory = self.memory(place);
         let trusted = place.trusted || !matches!(memory.state, State::Aliased { .. });
