@@ -255,10 +255,10 @@ sys.last = Last()
 weakref.finalize(tensor, print, "finalized")
 atexit.register(lambda: sys.views.append(torch.from_dlpack(tensor.clone())))
 torch.kept = torch.from_dlpack(tensor), np.asarray(memoryview(tensor))
-def forever():
+def use():
     while True:
         memoryview(tensor), tensor.__dlpack__(), tensor.clone(), dl.from_numpy(np.zeros(3))
-for _ in range(3): threading.Thread(target=forever, daemon=True).start()
+for _ in range(3): threading.Thread(target=use, daemon=True).start()
 import time; time.sleep(0.2)
 """
     done = subprocess.run(

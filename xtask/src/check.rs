@@ -1,8 +1,9 @@
-//! `cargo xtask check`: format, layers, shape of functions, lints, documentation, examples, generated
-//! files.
+//! `cargo xtask check`: format, layers, shape of functions, prose, lints, documentation, examples,
+//! and generated files.
 
 use crate::{
-    Outcome, bindings, cargo, examples, format, layers, python, run, setup, shape, unsafe_free,
+    Outcome, bindings, cargo, examples, format, layers, prose, python, run, setup, shape,
+    unsafe_free,
 };
 
 /// Fails at the first thing that is not as it should be.
@@ -11,6 +12,7 @@ pub(crate) fn everything() -> Outcome {
     format::check()?;
     layers::check()?;
     shape::check()?;
+    prose::check()?;
     unsafe_free::check()?;
     for selection in [
         &["--no-default-features"][..],

@@ -19,8 +19,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 
 /// The Rust files that git knows, relative to the workspace.
 pub(crate) fn rust_files() -> Outcome<Vec<String>> {
+    files(&["*.rs"])
+}
+
+/// The files that git knows and that match one of the patterns (or all files, if there is none),
+/// relative to the workspace.
+pub(crate) fn files(patterns: &[&str]) -> Outcome<Vec<String>> {
     let mut list = Command::new("git");
-    let listed = list.args(["ls-files", "*.rs"]).current_dir(root()).output()?;
+    let listed = list.arg("ls-files").args(patterns).current_dir(root()).output()?;
     succeeded(&list, Ok(listed.status))?;
     let listed = String::from_utf8(listed.stdout)?;
     // A file that was deleted and not committed is listed too.

@@ -1,4 +1,4 @@
-//! The commands of dlbridge's README and CI. Rust only; Python serves to fetch libtorch.
+//! The commands `cargo xtask …` that developers and CI run.
 
 mod bench;
 mod bindings;
@@ -15,6 +15,7 @@ mod gpu;
 #[cfg(feature = "bindgen")]
 mod kernel;
 mod layers;
+mod prose;
 mod python;
 mod setup;
 mod shape;
@@ -45,6 +46,7 @@ cargo xtask COMMAND
   layers                   print the layers of modules; fail where modules import each other in a circle
   shape                    fail on functions that are too long, too nested, or have too many parameters
   examples                 count public items with an example; fail if a type or too many methods have none
+  prose                    fail on vague words, and on comments that are too wide
   unsafe-free              fail on files that need no unsafe code and do not forbid it
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         ["layers"] => layers::check(),
         ["shape"] => shape::check(),
         ["examples"] => examples::check(),
+        ["prose"] => prose::check(),
         ["unsafe-free"] => unsafe_free::check(),
         ["bindings"] => bindings::run(false),
         ["gpu-check"] => gpu::check(),
