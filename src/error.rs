@@ -329,7 +329,7 @@ fn write_layout_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
             write!(f, "expected {expected} dimensions, found {found}")
         }
         Error::TooManyDimensions { found, limit, target } => {
-            write!(f, "{found} dimensions are more than the {limit} that {target} supports")
+            write!(f, "{found} dimensions are more than the {limit} of {target}")
         }
         Error::ShapeMismatch { expected, found } => {
             write!(f, "expected shape {}, found {}", Tuple(expected), Tuple(found))

@@ -129,15 +129,19 @@ fn of_owners() -> Vec<(&'static str, Error)> {
     let other = shared.share();
     let not_unique = shared.as_slice_mut::<f32>().expect_err("not alone");
     drop(other);
-    let zeros = || Tensor::zeros::<f32>([2]).expect("small");
-    let array = zeros().into_ndarray::<f32, Ix1>().expect_err("no Array");
+    let of_other_code = || {
+        let tensor = foreign(0x1000, contiguous(&[2]), DType::F32, Device::CPU);
+        // SAFETY: the test reads and writes no element.
+        unsafe { tensor.assume_exclusive() }.expect("the only handle")
+    };
+    let array = of_other_code().into_ndarray::<f32, Ix1>().expect("a view").into_array();
     vec![
         ("ReadOnly", read_only.as_slice_mut::<f32>().expect_err("read-only")),
         ("ReadOnly", read_only.share_dlpack_legacy().map(drop).expect_err("read-only")),
         ("NotUnique", not_unique),
         ("Aliased", aliased.as_slice::<f32>().expect_err("may be written")),
-        ("NotOriginal", zeros().into_vec::<f32>().expect_err("no Vec").into_error()),
-        ("NotOriginal", array.into_error()),
+        ("NotOriginal", of_other_code().into_vec::<f32>().expect_err("no Vec").into_error()),
+        ("NotOriginal", array.expect_err("no Array").into_error()),
     ]
 }
 
@@ -164,7 +168,7 @@ fn of_libtorch() -> Vec<(&'static str, Error)> {
         ("NegativeStride", backwards.into_torch().expect_err("backwards").into_error()),
         ("ReadOnly (libtorch)", read_only.into_torch().expect_err("read-only").into_error()),
         ("NotPlainTensor", refused(tch::Tensor::new())),
-        ("NotPlainTensor", refused(matrix().to_sparse(None::<&[i64]>, [], None))),
+        ("NotPlainTensor", refused(matrix().to_sparse_csr(None))),
         ("NotPlainTensor", refused(quantized)),
         ("NotPlainTensor", refused(complex.imag())),
         ("NotPlainTensor", refused(complex)),

@@ -22,7 +22,7 @@ fn what_is_more_than_a_strided_buffer_is_refused_with_a_remedy() {
         ("negative", "resolve_neg()"),
         ("quantized", "dequantize()"),
         ("lazy_clone", "lazy clone"),
-        ("meta", "backend Meta"),
+        ("meta", "device meta"),
         ("zero", "zero tensor"),
         ("no_memory", "no memory"),
         ("no_access", "refuses access"),

@@ -43,6 +43,7 @@ inline Error refusal(const torch_plain::Finding &found) {
     return refused("has the dispatch key " + name + ", which no ordinary tensor has",
                    DLB_REMEDY_MAKE_ORDINARY);
   case DLB_TORCH_BACKEND:
+    if (name == "Meta") return refused("is on the device meta, which has no memory", DLB_REMEDY_NONE);
     return refused("is of the backend " + name + ", and only the CPU and CUDA are supported",
                    DLB_REMEDY_MOVE_TORCH_TO_CPU);
   case DLB_TORCH_LAYOUT: return refused("has the layout " + name, DLB_REMEDY_TO_DENSE);
@@ -209,7 +210,7 @@ inline at::Tensor into_torch(Tensor &&tensor) {
   const at::ScalarType dtype = detail::torch_dtype(tensor);
   if (view.ndim > 64) {
     throw Error(DLB_ERROR_LAYOUT, std::to_string(view.ndim) +
-                                      " dimensions are more than the 64 that libtorch supports");
+                                      " dimensions are more than the 64 of libtorch");
   }
   detail::require_torch_strides(tensor);
   const Dims shape = tensor.shape();

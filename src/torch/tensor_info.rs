@@ -144,6 +144,10 @@ fn refusal(view: &dlb_torch_view) -> Error {
         }
         DLB_TORCH_BACKEND => {
             let backend = name(view);
+            if backend == "Meta" {
+                let reason = "is on the device meta, which has no memory".into();
+                return Error::NotPlainTensor { reason, remedy: None };
+            }
             let reason =
                 format!("is of the backend {backend}, and only the CPU and CUDA are supported");
             return not_plain(reason, Remedy::MoveTorchToCpu);

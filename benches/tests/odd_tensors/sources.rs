@@ -285,7 +285,7 @@ fn without_memory() -> Vec<Source> {
 fn from_cpp() -> Vec<Source> {
     let names = [
         ("undefined", "is undefined"),
-        ("meta", "backend Meta"),
+        ("meta", "device meta"),
         ("int4", "an element type that DLPack does not have"),
         ("bits8", "an element type that DLPack does not have"),
         ("short_storage", "beyond its storage"),

@@ -112,7 +112,7 @@ static void impossible_descriptions_are_refused(void) {
   dlb_tensor *out = UNTOUCHED(dlb_tensor);
 #define REFUSED(status, text) FAILS(status, text, dlb_tensor_empty(&desc, &out, &error))
   REFUSED(DLB_ERROR_LAYOUT,
-          "desc: shape [2, 3] with strides [0, 1] overlaps itself or interleaves");
+          "desc: shape (2, 3) with strides (0, 1) overlaps itself or interleaves");
   desc.strides = NULL, desc.ndim = -1;
   REFUSED(DLB_ERROR_INVALID_ARGUMENT, "desc: ndim = -1");
   desc.ndim = 2, shape[0] = -5;

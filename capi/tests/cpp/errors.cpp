@@ -49,7 +49,8 @@ void show_descriptions() {
 void show_devices() {
   Tensor tensor = Tensor::from_vector(std::vector<float>{1, 2}, {2});
   SHOW("UnsupportedDevice", tensor.to_device({kDLMetal, 0}));
-  SHOW("NotOnCpu", foreign(0x1000, cuda).data<float>());
+  const Tensor far = foreign(0x1000, cuda);
+  SHOW("NotOnCpu", far.data<float>());
   SHOW("New memory", Tensor::empty<float>({2}, {}, cuda));
   SHOW("Stream", tensor.clone(MemoryFormat::preserve, 3));
 }
@@ -67,9 +68,10 @@ void show_layouts() {
   SHOW("Misaligned", odd.data<float>());
   SHOW("ReadOnly", read_only.data_mut<float>());
   SHOW("ReadOnly", read_only.share_dlpack_legacy());
-  DLTensor desc = tensor.view();
+  const Tensor whole = foreign(0x1000, dlbridge::cpu);
+  DLTensor desc = whole.view();
   desc.byte_offset = 4;
-  SHOW("Part of a tensor", tensor.share_as(desc));
+  SHOW("Part of a tensor", whole.share_as(desc));
   Tensor moved = std::move(tensor);
   SHOW("Moved tensor", tensor.shape());
 }

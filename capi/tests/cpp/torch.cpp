@@ -135,7 +135,7 @@ void tensors_that_are_not_plain_are_refused() {
   REFUSED("has the layout sparse_csr; use to_dense()", plain.to_sparse_csr());
   REFUSED("lazy clone", at::_lazy_clone(plain));
   REFUSED("is quantized", at::quantize_per_tensor(plain, 1.0, 0, at::kQInt8));
-  REFUSED("backend Meta", at::empty({2}, at::device(at::kMeta)));
+  REFUSED("device meta", at::empty({2}, at::device(at::kMeta)));
   const at::Tensor zeros = at::_efficientzerotensor({std::int64_t{1} << 46}, at::kFloat);
   REFUSED("zero tensor", zeros.narrow(0, std::int64_t{1} << 45, 2));
   CHECK(from_torch(zeros.narrow(0, 1, 2).clone()).to_vector<float>() == (std::vector<float>{0, 0}));
