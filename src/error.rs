@@ -16,7 +16,7 @@ use crate::{DType, Device, Remedy};
 /// fn sum(tensor: &Tensor) -> Result<f32> {
 ///     Ok(tensor.as_slice::<f32>()?.iter().sum())
 /// }
-/// assert_eq!(sum(&Tensor::from_vec(vec![1.0, 2.0], [2])?)?, 3.0);
+/// assert_eq!(sum(&Tensor::from_vec(vec![1.0_f32, 2.0], [2])?)?, 3.0);
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;

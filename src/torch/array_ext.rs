@@ -19,10 +19,11 @@ use crate::{Element, Rejected, Result, Tensor};
 /// use dlbridge::ArrayTorchExt;
 /// use ndarray::array;
 ///
-/// let mut array = array![[1.0_f32, 2.0], [3.0, 4.0]]; let copy = array.to_torch()?;
-/// // other memory let sum = array.lend_torch(|tensor| tensor.sum(None).double_value(&[]))?; // the
-/// same, for a while let moved = array.into_torch()?;                       // the same, from now
-/// on assert_eq!((sum, moved == copy), (10.0, true));
+/// let mut array = array![[1.0_f32, 2.0], [3.0, 4.0]];
+/// let copy = array.to_torch()?;                          // other memory
+/// let sum = array.lend_torch(|tensor| tensor.sum(None).double_value(&[]))?; // the same, for a while
+/// let moved = array.into_torch()?;                       // the same, from now on
+/// assert_eq!((sum, moved == copy), (10.0, true));
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 pub trait ArrayTorchExt {
