@@ -258,7 +258,7 @@ impl fmt::Display for Fact<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Error::UnsupportedVersion { major, minor } => {
-                write!(f, "DLPack version {major}.{minor} is not supported, only versions 1.x are")
+                write!(f, "DLPack version {major}.{minor} is not supported")
             }
             Error::InvalidDescriptor { field, value, reason } => {
                 write!(f, "{field} = {value}: {reason}")
@@ -323,7 +323,17 @@ fn write_device_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> Option<fmt::R
 fn write_layout_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
     match error {
         Error::Overflow { shape, strides, element_bits } => {
-            write_overflow(f, shape, strides, *element_bits)
+            write!(f, "shape {}", Tuple(shape))?;
+            if !strides.is_empty() {
+                write!(f, " with strides {}", Tuple(strides))?;
+            }
+            match *element_bits {
+                None => f.write_str(" exceeds the address space, whatever its elements"),
+                Some(bits) if bits % 8 == 0 => {
+                    write!(f, " and {}-byte elements exceeds the address space", bits / 8)
+                }
+                Some(bits) => write!(f, " and {bits}-bit elements exceeds the address space"),
+            }
         }
         Error::RankMismatch { expected, found } => {
             write!(f, "expected {expected} dimensions, found {found}")
@@ -357,25 +367,6 @@ fn write_layout_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
             write!(f, "address {address:#x} is not a multiple of {align}, the alignment of {dtype}")
         }
         _ => unreachable!("the other facts are in `Fact` and `write_device_fact`"),
-    }
-}
-
-fn write_overflow(
-    f: &mut fmt::Formatter<'_>,
-    shape: &[i64],
-    strides: &[i64],
-    element_bits: Option<u32>,
-) -> fmt::Result {
-    write!(f, "shape {}", Tuple(shape))?;
-    if !strides.is_empty() {
-        write!(f, " with strides {}", Tuple(strides))?;
-    }
-    match element_bits {
-        None => f.write_str(" exceeds the address space, whatever its elements"),
-        Some(bits) if bits % 8 == 0 => {
-            write!(f, " and {}-byte elements exceeds the address space", bits / 8)
-        }
-        Some(bits) => write!(f, " and {bits}-bit elements exceeds the address space"),
     }
 }
 

@@ -43,7 +43,8 @@ inline Error refusal(const torch_plain::Finding &found) {
     return refused("has the dispatch key " + name + ", which no ordinary tensor has",
                    DLB_REMEDY_MAKE_ORDINARY);
   case DLB_TORCH_BACKEND:
-    if (name == "Meta") return refused("is on the device meta, which has no memory", DLB_REMEDY_NONE);
+    if (name == "Meta")
+      return refused("is on the device meta, which has no memory", DLB_REMEDY_NONE);
     return refused("is of the backend " + name + ", and only the CPU and CUDA are supported",
                    DLB_REMEDY_MOVE_TORCH_TO_CPU);
   case DLB_TORCH_LAYOUT: return refused("has the layout " + name, DLB_REMEDY_TO_DENSE);
@@ -64,8 +65,7 @@ inline Error refusal(const torch_plain::Finding &found) {
     return refused("has sizes, strides or an offset that are negative or too large",
                    DLB_REMEDY_NONE);
   case DLB_TORCH_SHORT_STORAGE: return refused("reaches beyond its storage", DLB_REMEDY_NONE);
-  default:
-    return refused("has an element type that DLPack does not have", DLB_REMEDY_CAST_TORCH);
+  default: return refused("has an element type that DLPack does not have", DLB_REMEDY_CAST_TORCH);
   }
 }
 
@@ -105,8 +105,7 @@ inline void require_torch_memory(const Tensor &tensor) {
     dlb_error *error = nullptr;
     if (dlb_tensor_data(tensor.get(), &address, &error) == DLB_OK) return;
     const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
-    throw Error(DLB_ERROR_DEVICE,
-                std::string("libtorch's CPU tensors: ") + dlb_error_fact(error),
+    throw Error(DLB_ERROR_DEVICE, std::string("libtorch's CPU tensors: ") + dlb_error_fact(error),
                 dlb_error_remedy(error));
   }
   // A library without CUDA has put no work on a stream, which libtorch would have to wait for.
@@ -122,7 +121,8 @@ inline at::ScalarType torch_dtype(const Tensor &tensor) {
       // at::toScalarType() throws for types that libtorch does not have.
     }
   }
-  throw Error(DLB_ERROR_DTYPE, "elements of type " + dtype_name(tensor.dtype()) + " are not supported by libtorch");
+  throw Error(DLB_ERROR_DTYPE,
+              "elements of type " + dtype_name(tensor.dtype()) + " are not supported by libtorch");
 }
 
 /// Throws Error for negative strides, except for those of dimensions of size 1 and of tensors
@@ -209,8 +209,8 @@ inline at::Tensor into_torch(Tensor &&tensor) {
   }
   const at::ScalarType dtype = detail::torch_dtype(tensor);
   if (view.ndim > 64) {
-    throw Error(DLB_ERROR_LAYOUT, std::to_string(view.ndim) +
-                                      " dimensions are more than the 64 of libtorch");
+    throw Error(DLB_ERROR_LAYOUT,
+                std::to_string(view.ndim) + " dimensions are more than the 64 of libtorch");
   }
   detail::require_torch_strides(tensor);
   const Dims shape = tensor.shape();

@@ -134,7 +134,8 @@ static void invalid_copies_are_refused(void) {
   produce(&to), to.managed.dl_tensor.device.device_type = kDLOpenCL;
   REFUSED(DLB_ERROR_DEVICE, "target: dlbridge cannot copy to or from opencl:0");
   produce(&to), to.managed.dl_tensor.data = from.data, to.strides[2] = 3, to.strides[1] = 1;
-  REFUSED(DLB_ERROR_LAYOUT, "target: source and target of the copy share memory; copy from a dlb_tensor_clone()");
+  REFUSED(DLB_ERROR_LAYOUT,
+          "target: source and target of the copy share memory; copy from a dlb_tensor_clone()");
 #undef REFUSED
   produce(&to), to.managed.dl_tensor.device = CUDA;
   target = take(&to); /* the stream is one of the device, which may be source or target */
@@ -143,10 +144,12 @@ static void invalid_copies_are_refused(void) {
   FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 0: on CUDA",
         dlb_tensor_copy_into(source, target, 0, &error));
   dlb_tensor_free(target);
-  FAILS(DLB_ERROR_LAYOUT, "target: source and target of the copy share memory; copy from a dlb_tensor_clone()",
+  FAILS(DLB_ERROR_LAYOUT,
+        "target: source and target of the copy share memory; copy from a dlb_tensor_clone()",
         dlb_tensor_copy_into(source, source, 0, &error));
   shared = dlb_tensor_share(source);
-  FAILS(DLB_ERROR_LAYOUT, "target: source and target of the copy share memory; copy from a dlb_tensor_clone()",
+  FAILS(DLB_ERROR_LAYOUT,
+        "target: source and target of the copy share memory; copy from a dlb_tensor_clone()",
         dlb_tensor_copy_into(source, shared, 0, &error));
   FAILS(DLB_ERROR_INVALID_ARGUMENT, "stream = 2", dlb_tensor_copy_into(source, shared, 2, &error));
   dlb_tensor_free(shared);

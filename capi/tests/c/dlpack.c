@@ -95,7 +95,8 @@ static void legacy_structs(void) {
   SUCCEEDS(dlb_tensor_from_dlpack_legacy(&made.legacy, &tensor, &error));
   CHECK(dlb_tensor_flags(tensor) == DLPACK_FLAG_BITMASK_READ_ONLY); /* as for NumPy */
   CHECK(dlb_tensor_view(tensor)->data == made.data);
-  FAILS(DLB_ERROR_READ_ONLY, "tensor: the memory is read-only, which DLPack's older struct cannot say",
+  FAILS(DLB_ERROR_READ_ONLY,
+        "tensor: the memory is read-only, which DLPack's older struct cannot say",
         dlb_tensor_share_dlpack_legacy(tensor, &shared, &error));
   FAILS(DLB_ERROR_READ_ONLY, "; export it with dlb_tensor_share_dlpack()",
         dlb_tensor_into_dlpack_legacy(tensor, &moved, &error));

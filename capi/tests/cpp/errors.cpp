@@ -14,8 +14,8 @@ constexpr DLDevice cuda{kDLCUDA, 0};
 Tensor foreign(std::uintptr_t address, DLDevice device, std::uint64_t flags = 0,
                std::int64_t stride = 1) {
   std::int64_t shape[] = {2}, strides[] = {stride};
-  const DLTensor desc{reinterpret_cast<void *>(address), device, 1, dlbridge::dtype_of<float>(),
-                      shape, strides, 0};
+  const DLTensor desc{
+      reinterpret_cast<void *>(address), device, 1, dlbridge::dtype_of<float>(), shape, strides, 0};
   return Tensor::from_memory(desc, std::unique_ptr<int>(), flags);
 }
 

@@ -14,8 +14,8 @@ int main() {
   const at::Tensor complex = at::ones({2}, at::kComplexFloat);
   SHOW("NegativeStride", into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {2}, {-1})));
   std::int64_t shape[] = {2};
-  const DLTensor desc{plain.data_ptr(), dlbridge::cpu, 1, dlbridge::dtype_of<float>(), shape,
-                      nullptr,          0};
+  const DLTensor desc{
+      plain.data_ptr(), dlbridge::cpu, 1, dlbridge::dtype_of<float>(), shape, nullptr, 0};
   Tensor read_only =
       Tensor::from_memory(desc, std::unique_ptr<int>(), DLPACK_FLAG_BITMASK_READ_ONLY);
   SHOW("ReadOnly (libtorch)", into_torch(std::move(read_only)));

@@ -153,7 +153,9 @@ void moves_between_devices() {
   theirs.deleter = nullptr;
   theirs.dl_tensor.device = {kDLCUDA, 0};
   tensor = Tensor::from_dlpack(Exported(&theirs));
-  THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0 device type tensor to host pointer; copy it to the host with to_device(dlbridge::cpu)",
+  THROWS(DLB_ERROR_NOT_ON_CPU,
+         "cuda:0 device type tensor to host pointer; copy it to the host with "
+         "to_device(dlbridge::cpu)",
          tensor.data<float>());
   THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", tensor.data_mut<float>());
   tensor = Tensor();

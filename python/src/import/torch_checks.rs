@@ -193,7 +193,11 @@ impl TorchChecks {
         } else if has("Meta") {
             "is on the device meta, which has no memory".to_owned()
         } else {
-            format!("is not a plain strided buffer (dispatch keys: {})", keys.join(", "))
+            format!(
+                "is not a plain strided buffer (dispatch keys: {}): copy its elements into an \
+                 ordinary tensor first",
+                keys.join(", ")
+            )
         };
         Ok(PyBufferError::new_err(format!("can't share a tensor that {what}")))
     }
