@@ -52,15 +52,15 @@ static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VER
 
 namespace dlbridge::torch_plain {
 
-// What was found about a tensor: one of DLB_TORCH_*, and with DLB_TORCH_KEY, DLB_TORCH_BACKEND and
-// DLB_TORCH_LAYOUT a name, which is static.
+// The result of a check: one of DLB_TORCH_*. With DLB_TORCH_KEY, DLB_TORCH_BACKEND and
+// DLB_TORCH_LAYOUT it has a name, which is a static string.
 struct Finding {
   int32_t reason = DLB_TORCH_PLAIN;
   const char *name = nullptr;
 };
 
-// The memory and the element type of a plain tensor. `data` is the first element, NULL when there
-// are none.
+// The memory and the element type of a plain tensor. `data` is the address of the first element, or
+// NULL if there are no elements.
 struct Plain {
   void *data;
   size_t elements;
@@ -68,8 +68,8 @@ struct Plain {
   DLDevice device;
 };
 
-// The dispatch keys of ordinary tensors. Libtorch gives every tensor the keys for autograd and
-// autocast of its backend, and inference tensors only the latter.
+// Returns the dispatch keys of ordinary tensors. libtorch gives every tensor the autograd and
+// autocast keys of its backend; inference tensors have the autocast keys only.
 inline c10::DispatchKeySet ordinary_keys() {
   using c10::DispatchKey;
   return c10::DispatchKeySet({DispatchKey::CPU, DispatchKey::CUDA, DispatchKey::AutogradCPU,
@@ -77,7 +77,7 @@ inline c10::DispatchKeySet ordinary_keys() {
                               DispatchKey::AutocastCPU, DispatchKey::AutocastCUDA});
 }
 
-// PyTorch's name for the layout of a sparse or opaque tensor.
+// Returns PyTorch's name for the layout of a sparse or opaque tensor.
 inline const char *layout_name(const at::Tensor &t) {
   try {
     switch (t.layout()) {
@@ -90,27 +90,27 @@ inline const char *layout_name(const at::Tensor &t) {
     default: break;
     }
   } catch (const c10::Error &) {
-    // The tensor does not say.
+    // Some tensors have no layout: libtorch throws.
   }
   return "opaque";
 }
 
-// Names what `keys` has beyond the keys of an ordinary tensor. Calls no code of the tensor's, which
-// may be Python code.
+// Returns a finding that names a key of `keys` that no ordinary tensor has. Calls no function that
+// a tensor subclass can replace, because such a function may be Python code.
 inline Finding name_keys(const at::Tensor &t, c10::DispatchKeySet keys) {
   using c10::DispatchKey, c10::DispatchKeySet;
   const DispatchKeySet extra =
       DispatchKeySet::from_raw_repr(keys.raw_repr() & ~ordinary_keys().raw_repr());
-  // Of a backend its own name says more than the autograd and autocast keys that come with it.
+  // The key of a backend is named rather than the autograd and autocast keys that come with it.
   const DispatchKeySet left =
       extra - c10::autocast_dispatch_keyset - DispatchKeySet(DispatchKey::AutogradOther);
-  // libtorch's clone() resolves these three, so what cannot be resolved is named first.
+  // libtorch's clone() resolves these three keys, so other keys are named first.
   const DispatchKeySet lazy(
       {DispatchKey::Conjugate, DispatchKey::Negative, DispatchKey::ZeroTensor});
   const DispatchKey key = (left - lazy).highestFunctionalityKey();
   switch (key) {
   case DispatchKey::Undefined: break;
-  case DispatchKey::PythonTLSSnapshot: // comes with `Python`, which says more
+  case DispatchKey::PythonTLSSnapshot: // comes with the key `Python`, which is named instead
     return {DLB_TORCH_KEY, c10::toString(DispatchKey::Python)};
   case DispatchKey::AutogradNestedTensor:
   case DispatchKey::NestedTensor: return {DLB_TORCH_NESTED};
@@ -132,14 +132,14 @@ inline Finding name_keys(const at::Tensor &t, c10::DispatchKeySet keys) {
   return {DLB_TORCH_KEY, c10::toString(extra.highestFunctionalityKey())};
 }
 
-// Whether the tensor is an ordinary one, which may require gradients, and why not. Says nothing
-// about its memory.
+// Returns why a tensor is not an ordinary one, or DLB_TORCH_PLAIN. An ordinary tensor may require
+// gradients. Does not check the memory.
 inline Finding why_not_ordinary(const at::Tensor &t) {
   if (!t.defined()) return {DLB_TORCH_UNDEFINED};
   const c10::DispatchKeySet keys = t.key_set();
   const bool cpu = keys.has_all(c10::DispatchKeySet(c10::DispatchKey::CPU));
   const bool cuda = keys.has_all(c10::DispatchKeySet(c10::DispatchKey::CUDA));
-  // An allow-list: a key that a later libtorch adds is refused, not overlooked.
+  // This is an allow-list, so a key that a later libtorch adds is refused.
   if (cpu == cuda || (keys.raw_repr() & ~ordinary_keys().raw_repr()) != 0) {
     return name_keys(t, keys);
   }
@@ -147,7 +147,7 @@ inline Finding why_not_ordinary(const at::Tensor &t) {
   return {};
 }
 
-// Writes DLPack's name for the element type. Returns false if DLPack has none, or one of another
+// Writes the DLPack element type. Returns false if DLPack has no such type, or only one of another
 // width.
 inline bool describe_dtype(const at::Tensor &t, DLDataType *out) {
   switch (t.scalar_type()) {
@@ -165,21 +165,23 @@ inline bool describe_dtype(const at::Tensor &t, DLDataType *out) {
   }
   try {
     *out = at::getDLDataType(t);
-    // libtorch calls its 1- to 7-bit integers 8-bit ones; the way back tells them apart.
+    // getDLDataType() gives 8 bits for libtorch's integers of 1 to 7 bits; the conversion back
+    // detects them.
     return at::toScalarType(*out) == t.scalar_type();
   } catch (const c10::Error &) {
     return false;
   }
 }
 
-// How many elements there are, and how many bytes of the storage they reach.
+// The number of elements, and the number of bytes from the start of the storage to their end.
 struct Reach {
   uint64_t elements = 1;
   uint64_t bytes = 0;
 };
 
-// Writes what a tensor reaches. Returns false if sizes, strides or the offset are negative, or too
-// large to count. Trusts neither libtorch's own counts, whose products wrap around, nor its flags.
+// Writes the reach of a tensor. Returns false if a size, a stride or the offset is negative, or if
+// a product overflows. Does not use libtorch's own counts, whose products wrap around, nor its
+// flags.
 inline bool measure(const at::Tensor &t, Reach *out) {
   const at::IntArrayRef sizes = t.sizes(), strides = t.strides();
   bool negative = t.storage_offset() < 0, empty = false, overflow = false;
@@ -205,7 +207,7 @@ inline bool measure(const at::Tensor &t, Reach *out) {
          !c10::mul_overflows(last, static_cast<uint64_t>(t.itemsize()), &out->bytes);
 }
 
-// As `measure`, and false for sizes that are symbols, of which libtorch throws.
+// Does what `measure` does, and returns false for symbolic sizes, for which libtorch throws.
 inline bool is_countable(const at::Tensor &t, Reach *out) {
   try {
     return measure(t, out);
@@ -214,7 +216,7 @@ inline bool is_countable(const at::Tensor &t, Reach *out) {
   }
 }
 
-// Whether a storage copies its memory when it is first written.
+// Returns whether a storage copies its memory when it is first written.
 template <class Storage> bool is_lazy(const Storage &storage) {
   if constexpr (requires { storage.has_materializer(); }) {
     if (storage.has_materializer()) return true;
@@ -222,14 +224,15 @@ template <class Storage> bool is_lazy(const Storage &storage) {
   return c10::impl::cow::is_cow_data_ptr(storage.data_ptr());
 }
 
-// Why the elements of an ordinary tensor cannot be reached, and where its storage begins.
+// Returns why the elements of an ordinary tensor cannot be reached, or DLB_TORCH_PLAIN. Writes the
+// start of the storage to `start`.
 inline Finding find_memory(const at::Tensor &t, const Reach &reach, void **start) {
   if (!t.has_storage()) return {DLB_TORCH_NO_STORAGE};
   try {
     c10::StorageImpl &storage = *t.storage().unsafeGetStorageImpl();
     if (is_lazy(storage)) return {DLB_TORCH_COPY_ON_WRITE};
     *start = storage.mutable_data_ptr().get();
-    // The start itself: an offset would hide that there is no memory.
+    // The check uses the start: with an offset the address would not be NULL.
     if (reach.elements != 0 && *start == nullptr) return {DLB_TORCH_NO_MEMORY};
     if (reach.bytes > storage.nbytes()) return {DLB_TORCH_SHORT_STORAGE};
   } catch (const c10::Error &) {
@@ -238,7 +241,8 @@ inline Finding find_memory(const at::Tensor &t, const Reach &reach, void **start
   return {};
 }
 
-// Reads a tensor if it is a plain strided buffer, or finds why it is none. Changes nothing.
+// Writes memory and element type of a tensor if it is a plain strided buffer; otherwise returns the
+// reason. Does not change the tensor.
 inline Finding read_plain(const at::Tensor &t, Plain *out) {
   if (const Finding found = why_not_ordinary(t); found.reason != DLB_TORCH_PLAIN) return found;
   if (t.requires_grad()) return {DLB_TORCH_REQUIRES_GRAD};
@@ -259,7 +263,8 @@ inline Finding read_plain(const at::Tensor &t, Plain *out) {
   return {};
 }
 
-// Whether libtorch may read the elements of a tensor to copy them: clone() believes the sizes.
+// Returns whether libtorch can copy the elements of a tensor without reading other memory. (clone()
+// does not compare the sizes with the storage.)
 inline bool is_copyable(const at::Tensor &t) {
   switch (why_not_ordinary(t).reason) {
   case DLB_TORCH_ZERO: return true; // has no memory that is read
@@ -281,7 +286,7 @@ inline bool is_copyable(const at::Tensor &t) {
   }
 }
 
-// The number of elements from the first one to the last one in memory; 0 if there are none.
+// Returns the number of elements from the first to the last one in memory; 0 if there are none.
 inline int64_t elements_spanned(at::IntArrayRef shape, at::IntArrayRef strides) {
   for (const int64_t size : shape) {
     if (size == 0) return 0;
@@ -293,7 +298,7 @@ inline int64_t elements_spanned(at::IntArrayRef shape, at::IntArrayRef strides) 
   return elements;
 }
 
-// `a * b`, or 1 where that is too large: for strides that mean nothing.
+// Returns `a * b`, or 1 if the product is too large: for strides that reach no element.
 inline int64_t stride_product(int64_t a, int64_t b) {
   uint64_t product = 0;
   const bool too_large =
@@ -302,15 +307,15 @@ inline int64_t stride_product(int64_t a, int64_t b) {
   return too_large ? 1 : static_cast<int64_t>(product);
 }
 
-// More dimensions than this do not get into libtorch, which counts them in masks of 64 bits.
+// The maximum number of dimensions in libtorch, which represents sets of dimensions as 64 bits.
 constexpr size_t max_dims = 64;
 
-// Strides as libtorch itself could have given them. A stride means nothing in a dimension of size 1
-// and in a tensor without elements, but code that compares strides sees it all the same. A tensor
-// without elements gets the strides of a contiguous one. A dimension of size 1 keeps a stride from
-// 1 to the number of elements that the tensor spans: an image with one channel is "channels last"
-// by nothing else. Any other stride becomes the size times the stride of the next dimension, as of
-// a contiguous tensor and of `unsqueeze`.
+// Strides that libtorch's own tensors could have. A stride in a dimension of size 1, or of a tensor
+// without elements, reaches no element, but code that compares strides reads it. A tensor without
+// elements gets the strides of a contiguous tensor. A dimension of size 1 keeps a stride from 1 to
+// the number of elements that the tensor spans, because only this stride tells whether an image
+// with one channel is "channels last". Any other stride becomes the size times the stride of the
+// next dimension, which is what contiguous tensors and `unsqueeze` have.
 class OrdinaryStrides {
 public:
   OrdinaryStrides(at::IntArrayRef shape, at::IntArrayRef given) : count_(shape.size()) {
@@ -332,9 +337,9 @@ private:
   size_t count_;
 };
 
-// A description of a tensor over memory of the host or of a CUDA device that libtorch can use. The
-// strides that mean something are not negative, and the extent in bytes fits an int64_t: libtorch
-// would abort otherwise.
+// A description of a tensor over memory of the host or of a CUDA device that libtorch can use.
+// Strides that reach elements must not be negative, and the extent in bytes must fit an int64_t:
+// otherwise libtorch aborts.
 struct Blob {
   void *data;
   at::IntArrayRef shape;
@@ -343,12 +348,12 @@ struct Blob {
   at::Device device;
 };
 
-// The deleter of a storage that does not own its context yet.
+// The deleter of a storage before it owns its context.
 inline void release_nothing(void *) noexcept {}
 
-// Makes a tensor that calls release(context) when libtorch no longer needs the memory. Does what
-// `at::for_blob().context()` does, without its detours through dispatch and tracing. Resizing the
-// tensor moves it to memory of libtorch. On failure the caller still owns `context`.
+// Makes a tensor that calls release(context) when libtorch releases the memory. Does what
+// `at::for_blob().context()` does, without dispatch and tracing. Resizing the tensor moves it to
+// memory of libtorch. On failure the caller still owns `context`.
 inline std::unique_ptr<at::Tensor> from_blob(const Blob &blob, void *context,
                                              void (*release)(void *)) {
   const bool cpu = blob.device.is_cpu();
@@ -359,8 +364,8 @@ inline std::unique_ptr<at::Tensor> from_blob(const Blob &blob, void *context,
   const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(blob.dtype);
   const int64_t bytes =
       elements_spanned(blob.shape, blob.strides) * static_cast<int64_t>(type.itemsize());
-  // A storage that refused to grow would leave a tensor that reaches beyond it. This one may grow,
-  // into memory of libtorch.
+  // Resizing a tensor changes its sizes before its storage. If the storage refused to grow, the
+  // tensor would reach beyond it. So this storage may grow, into memory of libtorch.
   auto storage = c10::make_intrusive<c10::StorageImpl>(
       c10::StorageImpl::use_byte_size_t(), bytes,
       at::DataPtr(blob.data, context, release_nothing, blob.device), allocator,
@@ -370,7 +375,7 @@ inline std::unique_ptr<at::Tensor> from_blob(const Blob &blob, void *context,
       c10::Storage(std::move(storage)), c10::DispatchKeySet(key), type));
   tensor->unsafeGetTensorImpl()->set_sizes_and_strides(blob.shape,
                                                        OrdinaryStrides(blob.shape, blob.strides));
-  // Nothing can fail any more: the storage takes the context.
+  // All steps that can fail have succeeded: from here on the storage owns the context.
   const bool exchanged =
       storage_impl->mutable_data_ptr().compare_exchange_deleter(release_nothing, release);
   TORCH_CHECK(exchanged, "the deleter was replaced");
