@@ -20,8 +20,8 @@
  *     through each of its handles unless it is read-only. The caller makes sure that no thread
  *     writes memory while another thread reads or writes it.
  *  7. Release callbacks and DLPack deleters run once, on the thread that frees the last handle,
- *     which may be any thread. They must not throw, unwind, or use the handle that is being released; they may call the
- *     library and free other handles.
+ *     which may be any thread. They must not throw, unwind, or use the handle that is being
+ *     released; they may call the library and free other handles.
  *  8. Strings are UTF-8 and end with NUL.
  *  9. A bug inside the library gives DLB_ERROR_PANIC, or NULL, 0 or false where no status is
  *     returned; free the handles that were passed to the call. If a handle cannot be allocated,
@@ -760,7 +760,8 @@ DLB_API dlb_status dlb_tensor_data_mut(dlb_tensor *tensor, void **out, dlb_error
  * assert(status == DLB_OK);
  * status =
  *     dlb_tensor_clone(source, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, NULL);
- * assert(status == DLB_OK && dlb_tensor_view(clone)->strides[0] == 3); // row-major, may be written
+ * assert(status == DLB_OK && dlb_tensor_view(clone)->strides[0] == 3); // row-major
+ * assert(dlb_tensor_flags(clone) == 0);                                // the clone may be written
  *
  * // A target that is allocated once serves for many copies.
  * desc.strides = NULL;

@@ -41,7 +41,8 @@ pub const DLB_MEMORY_FORMAT_CHANNELS_LAST_3D: i32 = 3;
 /// assert(status == DLB_OK);
 /// status =
 ///     dlb_tensor_clone(source, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, NULL);
-/// assert(status == DLB_OK && dlb_tensor_view(clone)->strides[0] == 3); // row-major, may be written
+/// assert(status == DLB_OK && dlb_tensor_view(clone)->strides[0] == 3); // row-major
+/// assert(dlb_tensor_flags(clone) == 0);                                // the clone may be written
 ///
 /// // A target that is allocated once serves for many copies.
 /// desc.strides = NULL;
