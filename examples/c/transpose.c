@@ -1,8 +1,8 @@
 /*
- * A buffer from malloc becomes a tensor. Its transpose is cloned, and the clone is exported as a
- * DLPack struct and imported again.
+ * Wraps a buffer from malloc as a tensor, clones its transpose, exports the clone as a DLPack
+ * struct, and imports the struct again. With an argument, such as -3, shows an error.
  *
- *     cc transpose.c $(pkg-config --cflags --libs dlbridge) && ./a.out
+ *     cc transpose.c $(pkg-config --cflags --libs dlbridge) -o transpose && ./transpose
  */
 #include <dlbridge.h>
 
@@ -44,21 +44,21 @@ int main(int count, char **arguments) {
   dlb_error *error = NULL;
   int i;
   if (buffer == NULL) return 1;
-  if (count > 1) shape[0] = atoi(arguments[1]); /* try -3, to see an error */
+  if (count > 1) shape[0] = atoi(arguments[1]); /* -3 is not a valid size */
   for (i = 0; i < 6; ++i) buffer[i] = (float)i;
 
-  /* Nothing is copied. dlbridge will call release(buffer) once. */
+  /* No data is copied. dlbridge calls release(buffer) once, when the last handle is freed. */
   desc.data = buffer;
   require(dlb_tensor_from_memory(&desc, 0, buffer, release, &transpose, &error), &error);
   print("the transpose", transpose);
 
-  /* The clone has memory of its own, in row-major order. */
+  /* The clone is a copy in new memory, in row-major order. */
   require(
       dlb_tensor_clone(transpose, DLB_MEMORY_FORMAT_CONTIGUOUS, DLB_STREAM_NO_SYNC, &clone, &error),
       &error);
   dlb_tensor_free(transpose);
 
-  /* The clone moves into a struct for any DLPack consumer; here dlbridge consumes it again. */
+  /* The clone moves into a DLPack struct, for any consumer. Here dlbridge itself consumes it. */
   require(dlb_tensor_into_dlpack(clone, &managed, &error), &error);
   require(dlb_tensor_from_dlpack(managed, &back, &error), &error);
   print("the clone, back", back);

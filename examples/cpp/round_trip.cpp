@@ -1,5 +1,8 @@
-// A libtorch tensor goes through dlbridge and back inside a C++ libtorch program: no data is
-// copied, and both sides see what the other writes.
+// Shares a libtorch tensor with dlbridge, moves a std::vector into libtorch, and clones a
+// transpose. No data is copied except by clone().
+//
+//     cmake -S . -B build -DCMAKE_PREFIX_PATH=PREFIX -DLIBTORCH=FOLDER && cmake --build build
+//     build/round_trip
 #include <torch/torch.h>
 
 #include <dlbridge/torch.hpp>
@@ -9,7 +12,7 @@
 int main() {
   const torch::Tensor image = torch::arange(12, torch::kFloat).view({3, 4});
 
-  // Out of libtorch: the dlbridge tensor is another owner of the same memory.
+  // From libtorch: the dlbridge tensor is another owner of the same memory.
   dlbridge::Tensor shared = dlbridge::from_torch(image.t());
   std::cout << "shape (" << shared.shape()[0] << ", " << shared.shape()[1] << "), strides ("
             << shared.strides()[0] << ", " << shared.strides()[1] << "), "
@@ -18,7 +21,7 @@ int main() {
   shared.data_mut<float>()[0] = 100;
   std::cout << "libtorch sees the " << image[0][0].item<float>() << "\n";
 
-  // A vector into libtorch: it is moved, and destroyed when libtorch no longer needs it.
+  // To libtorch: the vector is moved, and destroyed when libtorch releases the memory.
   std::vector<float> values{1, 2, 3, 4};
   const float *address = values.data();
   dlbridge::Tensor ours = dlbridge::Tensor::from_vector(std::move(values), {2, 2});
@@ -28,12 +31,12 @@ int main() {
             << ", its square:\n"
             << matrix.matmul(matrix) << "\n";
 
-  // Only clone() and functions named to_... copy data.
+  // Only clone(), copy_into() and functions whose names begin with to_ copy data.
   const torch::Tensor copy = dlbridge::into_torch(shared.clone(dlbridge::MemoryFormat::contiguous));
   std::cout << "the transpose, copied: contiguous " << copy.is_contiguous() << ", equal "
             << copy.equal(image.t()) << "\n";
 
-  // A tensor that cannot be converted is refused with the reason.
+  // from_torch() refuses a tensor that it cannot convert; the message has the reason.
   try {
     dlbridge::from_torch(torch::ones({2}, torch::requires_grad()));
   } catch (const dlbridge::Error &error) {

@@ -155,3 +155,14 @@ fn the_libtorch_example_runs() {
         assert!(printed.lines().any(|found| found == line), "{line} is not in\n{printed}");
     }
 }
+
+#[test]
+fn the_list_of_examples_is_complete() {
+    let list = std::fs::read_to_string(root().join("examples/README.md")).expect("the list");
+    let mut files = Command::new("git");
+    files.current_dir(root()).args(["ls-files", "examples", "python/examples"]);
+    for file in output_of(&mut files).lines().filter(|file| !file.ends_with("README.md")) {
+        let name = file.strip_prefix("examples/").unwrap_or(file);
+        assert!(list.contains(&format!("{name})")), "examples/README.md does not link {file}");
+    }
+}
