@@ -1,5 +1,5 @@
-# Accepts a request for this version or an older one of the same 0.minor: other minor versions are
-# incompatible.
+# Compares the version of the library, not that of its ABI. Accepts a request for this version or an
+# older version with the same 0.minor: other minor versions are incompatible.
 set(PACKAGE_VERSION "0.1.0")
 
 set(PACKAGE_VERSION_COMPATIBLE FALSE)

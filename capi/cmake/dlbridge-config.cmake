@@ -1,13 +1,13 @@
-# find_package(dlbridge), for Linux and other ELF systems: defines the targets dlbridge::shared and
-# dlbridge::static, if the library is installed, and dlbridge::dlbridge, which is the shared library
-# if there is one, and otherwise the static one.
+# find_package(dlbridge), for Linux and other ELF systems. Defines the targets dlbridge::shared and
+# dlbridge::static for the libraries that are installed, and dlbridge::dlbridge, which is the shared
+# library if it is installed, and otherwise the static library.
 
 get_filename_component(dlbridge_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
 
-# Finds the libraries of the prefix that this file is installed to.
+# Finds the libraries in the prefix in which this file is installed.
 foreach(variant IN ITEMS shared static)
   string(TOUPPER ${variant} suffix)
-  # A cached result may be of another prefix.
+  # A cached result may come from another prefix.
   unset(dlbridge_${variant}_LIBRARY CACHE)
   find_library(dlbridge_${variant}_LIBRARY
     NAMES ${CMAKE_${suffix}_LIBRARY_PREFIX}dlbridge${CMAKE_${suffix}_LIBRARY_SUFFIX}
@@ -26,7 +26,7 @@ foreach(variant IN ITEMS shared static)
   endif()
 endforeach()
 
-# The libraries that a program needs besides the static one. A shared library names them itself.
+# The system libraries that the static library needs. The shared library names them itself.
 if(TARGET dlbridge::static)
   set_target_properties(dlbridge::static PROPERTIES
     INTERFACE_COMPILE_DEFINITIONS DLB_STATIC
