@@ -287,8 +287,8 @@ public:
   /// Returns the handle of the C library, which this object still owns.
   dlb_tensor *get() noexcept { return handle_.get(); }
   const dlb_tensor *get() const noexcept { return handle_.get(); }
-  /// Gives the handle to the caller, who frees it with dlb_tensor_free(). This object is empty
-  /// then.
+  /// Returns the handle, which the caller owns then and frees with dlb_tensor_free(). This object
+  /// is empty after the call.
   dlb_tensor *release() noexcept { return handle_.release(); }
 
   /// @}
