@@ -20,9 +20,9 @@ use crate::{Element, Rejected, Result, Tensor};
 /// use ndarray::array;
 ///
 /// let mut array = array![[1.0_f32, 2.0], [3.0, 4.0]];
-/// let copy = array.to_torch()?;                          // other memory
-/// let sum = array.lend_torch(|tensor| tensor.sum(None).double_value(&[]))?; // the same, for a while
-/// let moved = array.into_torch()?;                       // the same, from now on
+/// let copy = array.to_torch()?; // other memory
+/// let sum = array.lend_torch(|tensor| tensor.sum(None).double_value(&[]))?; // its memory, lent
+/// let moved = array.into_torch()?; // its memory, moved
 /// assert_eq!((sum, moved == copy), (10.0, true));
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
