@@ -35,8 +35,10 @@ pub extern "C" fn dlb_dtype_name(dtype: DLDataType, buffer: *mut c_char, size: u
             // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, of which
             // `written` and the NUL are at most `size`; `name` is a local array, which holds them.
             unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), written) };
-            // SAFETY: same as above; `written` is below `size`.
-            unsafe { buffer.cast::<u8>().add(written).write(0) };
+            let end = buffer.cast::<u8>().wrapping_add(written);
+            // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, and `written`
+            // is below `size`.
+            unsafe { end.write(0) };
         }
         len
     })

@@ -1,5 +1,7 @@
 //! What the caller can do about an error: numbers, and C's words for them.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::Remedy;
 
 /// What the caller can do about an error: one of DLB_REMEDY_*. Numbers may be added.
