@@ -237,6 +237,14 @@ mod sealed {
 /// assert_eq!(tokens.into_vec::<usize>()?, [3, 1, 2]);
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an element type of dlbridge",
+    label = "not an element type",
+    note = "the element types are `bool`, `u8` to `u64`, `i8` to `i64`, `usize`, `isize`, `f32`, \
+            `f64`, and `f16`, `bf16` of `half` 2, `Complex<f32>`, `Complex<f64>` of `num-complex` 0.4",
+    note = "convert the elements to one of these types first, for example with `array.mapv(…)` or \
+            `vec.into_iter().map(…).collect()`"
+)]
 pub trait Element:
     sealed::Sealed + Copy + Default + PartialEq + Into<Scalar> + fmt::Debug + Send + Sync + 'static
 {

@@ -1,4 +1,5 @@
-//! Programs that must not compile: views that outlive their owner, and two writers.
+//! Programs that must not compile: views that outlive their owner, two writers, and types that
+//! dlbridge cannot convert. The expected messages are in the `.stderr` files.
 
 // The programs need no libtorch; building it once more for them would take minutes.
 #![cfg(not(feature = "torch"))]

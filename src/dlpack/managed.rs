@@ -92,6 +92,11 @@ mod sealed {
 /// assert!(matches!(take_back(tensor.share_dlpack_legacy()?)?, Imported::Tensor(_)));
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not one of dlbridge's declarations of DLPack's owning structs",
+    label = "not `DLManagedTensorVersioned` or `DLManagedTensor` of `dlbridge::ffi`",
+    note = "a pointer to another crate's declaration of the same C struct can be cast: `pointer.cast()`"
+)]
 pub trait ManagedStruct: sealed::Sealed {}
 
 impl ManagedStruct for DLManagedTensorVersioned {}

@@ -2,6 +2,7 @@
 
 use ::ndarray::{ArrayBase, Data, Dimension};
 
+use super::owned::OwnedArray;
 #[cfg(doc)]
 use crate::{Access, Error};
 use crate::{Descriptor, Element, Layout, List, MemoryFormat, Result, Tensor, host_copy};
@@ -20,6 +21,12 @@ use crate::{Descriptor, Element, Layout, List, MemoryFormat, Result, Tensor, hos
 /// let tensor = matrix.into_tensor(); // moved
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an array of ndarray 0.17 with an element type of dlbridge",
+    label = "not an array of ndarray 0.17",
+    note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \
+            row-major order: `Tensor::from_vec(array.into_raw_vec_and_offset().0, shape)`"
+)]
 pub trait ArrayExt {
     /// Copies the elements into a new tensor, which keeps the order of the strides.
     ///
@@ -71,7 +78,7 @@ pub trait ArrayExt {
     /// ```
     fn into_tensor(self) -> Tensor
     where
-        Self: Sized + Into<Tensor>,
+        Self: OwnedArray,
     {
         self.into()
     }

@@ -47,6 +47,13 @@ mod sealed {
 /// let tensors = collect(vec![array![1.0, 2.0], array![3.0]]);
 /// assert_eq!(tensors[0].shape(), [2]);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an array of ndarray 0.17 that owns its memory",
+    label = "not an `Array` or `ArcArray` of ndarray 0.17 with an element type of dlbridge",
+    note = "if it is a view, copy it: call `to_tensor()` or `to_torch()`, or `to_owned()` first",
+    note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \
+            row-major order: `Tensor::from_vec(array.into_raw_vec_and_offset().0, shape)`"
+)]
 pub trait OwnedArray: sealed::Sealed + Into<Tensor> {}
 
 impl<T: Element, D: Dimension + 'static> OwnedArray for Array<T, D> {}

@@ -26,6 +26,12 @@ use crate::{Element, Rejected, Result, Tensor};
 /// assert_eq!((sum, moved == copy), (10.0, true));
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an array of ndarray 0.17 with an element type of dlbridge",
+    label = "not an array of ndarray 0.17",
+    note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \
+            row-major order: `Tensor::from_vec(array.into_raw_vec_and_offset().0, shape)`"
+)]
 pub trait ArrayTorchExt {
     /// Copies the elements into a new libtorch tensor: Python's `torch.tensor(a)`.
     ///

@@ -34,6 +34,11 @@ use crate::{Element, Error, Exported, List, Rejected, Remedy, Result, Tensor, ho
 /// assert_eq!((array[[0, 0]], copy[[0, 0]]), (5.0, 1.0));
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `tch::Tensor` of the tch version that dlbridge uses",
+    label = "not a `tch::Tensor`",
+    note = "`cargo tree` shows the versions of tch; dlbridge and the program must use the same one"
+)]
 pub trait TorchExt: Sized {
     /// Moves the tensor. Nothing is copied.
     ///
