@@ -31,7 +31,8 @@ fn of_another_version() -> Error {
     let source = vector().into_dlpack().into_raw();
     // SAFETY: the struct was exported above, and no other code has it.
     unsafe { (*source.as_ptr()).version.major = 2 };
-    // SAFETY: same as above; only the version is wrong.
+    // SAFETY: the struct was exported by this function, and no other code has it. The import reads
+    // the version first, and nothing else of a struct of another version.
     let rejected = unsafe { Tensor::from_dlpack(source) }.expect_err("of another version");
     let (exported, error) = rejected.into_parts();
     let source = exported.into_raw();

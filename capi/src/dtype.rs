@@ -36,8 +36,8 @@ pub extern "C" fn dlb_dtype_name(dtype: DLDataType, buffer: *mut c_char, size: u
             // `written` and the NUL are at most `size`; `name` is a local array, which holds them.
             unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), written) };
             let end = buffer.cast::<u8>().wrapping_add(written);
-            // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, and `written`
-            // is below `size`.
+            // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, and
+            // `written` is below `size`.
             unsafe { end.write(0) };
         }
         len

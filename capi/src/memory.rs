@@ -39,8 +39,8 @@ unsafe impl Send for PointerOwner {}
 impl Drop for PointerOwner {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            // SAFETY: the caller of `dlb_tensor_from_memory` guarantees that `release` may be called
-            // once with `owner`, and this owner is dropped once.
+            // SAFETY: the caller of `dlb_tensor_from_memory` guarantees that `release` may be
+            // called once with `owner`, and this owner is dropped once.
             unsafe { release(self.owner) };
         }
     }

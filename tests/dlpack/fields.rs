@@ -344,6 +344,7 @@ fn copies_refuse_unreachable_devices() {
             .to_device(third)
             .is_err_and(|error| matches!(error, Error::UnsupportedDevice { .. }))
     );
-    let message = target.to_device(Device::cuda(99)).expect_err("no machine has 100 devices").to_string();
+    let message =
+        target.to_device(Device::cuda(99)).expect_err("no machine has 100 devices").to_string();
     assert!(message.starts_with("cuda:99 ") && message.contains("this "), "{message}");
 }

@@ -1,5 +1,5 @@
-//! `docs/errors.md`: the texts of errors in every language. The tests of each language compare their
-//! lines of the page, or write them if `DLBRIDGE_BLESS` is set.
+//! `docs/errors.md`: the texts of errors in every language. The tests of each language compare
+//! their lines of the page, or write them if `DLBRIDGE_BLESS` is set.
 
 use std::path::Path;
 
@@ -30,7 +30,8 @@ fn block(page: &str, key: &str) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
-/// Compares the lines of a language with `texts`: the section of each, and what the program printed.
+/// Compares the lines of a language with `texts`: the section of each text, and what the program
+/// printed.
 ///
 /// # Panics
 /// When the page has other lines, unless `DLBRIDGE_BLESS` is set: then the page is changed.

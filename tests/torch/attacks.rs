@@ -1,5 +1,5 @@
-//! What safe code can do with tch's safe functions to reach memory that dlbridge holds as its own, or
-//! to make dlbridge read memory that a tensor does not have.
+//! What safe code can do with tch's safe functions to reach memory that dlbridge holds as its own,
+//! or to make dlbridge read memory that a tensor does not have.
 
 use dlbridge::{ArrayTorchExt, Error, NdArray, TorchExt};
 use ndarray::{Ix1, Ix2, array};

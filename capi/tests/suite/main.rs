@@ -5,8 +5,8 @@
 //! is not installed prints `skipped`, and passes.
 
 mod embedding;
-mod examples;
 mod errors;
+mod examples;
 mod guide;
 mod install;
 mod programs;
