@@ -152,7 +152,9 @@ impl fmt::Display for Remedy {
             Self::Dequantize => "use dequantize() first",
             Self::ResolveNeg => "use resolve_neg() first",
             Self::ResolveConj => "use resolve_conj() first",
-            Self::Detach => "use detach() first",
+            Self::Detach => {
+                "detach() it and drop the original, or copy with to_tensor() or to_ndarray()"
+            }
             Self::ToPaddedTensor => "use to_padded_tensor() first, or convert its parts",
             Self::CloneTorch => "use copy() first, or copy with to_tensor()",
             Self::CastTorch => "use to_kind() first",

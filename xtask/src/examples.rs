@@ -19,7 +19,9 @@ const MIN_PERCENT: usize = 80;
 /// Counts the examples of the crate, or says why that is not possible here.
 pub(crate) fn check() -> Outcome {
     if !nightly_is_new_enough() {
-        eprintln!("\nskipped: counting examples needs a nightly toolchain that is as new as the stable one");
+        eprintln!(
+            "\nskipped: counting examples needs a nightly toolchain that is as new as the stable one"
+        );
         return Ok(());
     }
     let folder = root().join("target/rustdoc-json");
