@@ -42,8 +42,8 @@
 //! | `into_device(self)`, `cpu`, `cuda`, `pin` | returns the tensor unchanged if it is there already, and otherwise a copy | unless it is there already | the source comes back inside [`Rejected`] |
 //! | `lend_x(&mut self, closure)` | moves the buffer for the duration of the closure | only if the closure keeps a handle | error |
 //!
-//! Three further methods copy: [`Tensor::from_slice`], [`Tensor::copy_into`] and, if there is
-//! another handle, `NdArray::make_mut`. No method converts elements to another type. Owning handles
+//! Three further methods copy: [`Tensor::from_slice`], [`Tensor::copy_into`] and, if `get_mut`
+//! fails, `NdArray::make_mut`. No method converts elements to another type. Owning handles
 //! are not `Clone`. A method whose name ends in `_unchecked` is `unsafe`: its caller guarantees
 //! what this crate cannot check.
 //!

@@ -2,6 +2,9 @@
 //! boxed `dyn Error`, and an enum of `thiserror`. The message keeps all values of the reason, and
 //! the first two keep the argument.
 
+// `Rejected` contains the argument.
+#![allow(clippy::result_large_err)]
+
 use std::error::Error as StdError;
 
 use dlbridge::{NdArray, Rejected, Tensor};
