@@ -22,7 +22,7 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--package", "dlbridge-fuzz"]))?;
     fuzz::in_tests()?;
     // With it, debug and release.
-    count.run(&mut cargo(&["test", "--features", "torch"]))?;
+    count.run(&mut cargo(&["test", "--features", "torch", "--lib", "--tests", "--examples"]))?;
     count.run(&mut cargo(&["test", "--features", "torch", "--release", "--tests"]))?;
     count.run(&mut cargo(&["test", "--package", "dlbridge-benches"]))?;
     under_valgrind()?;
