@@ -39,7 +39,7 @@ fn from_dlpack_with(
             "device and copy are not supported for a capsule: pass the object with __dlpack__ instead",
         ));
     }
-    let target = device.map(TargetDevice::parse).transpose()?;
+    let target = device.map(|device| TargetDevice::parse(device, "from_dlpack()")).transpose()?;
     let copy = copy.map(parse_copy).transpose()?;
     let tensor = import::share_as(object, Request { target, copy })?;
     if let Some(target) = target

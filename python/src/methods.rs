@@ -114,11 +114,14 @@ impl PyTensor {
 
     /// Address of the first element; an arbitrary number if there are no elements.
     ///
+    /// Raises BufferError if PyTorch moved the memory since it was shared.
+    ///
     /// >>> array = np.arange(6.0)
     /// >>> dl.from_numpy(array[1:]).data_ptr() - array.ctypes.data
     /// 8
-    fn data_ptr(&self) -> usize {
-        self.tensor().data_ptr().addr()
+    fn data_ptr(&self, py: Python<'_>) -> PyResult<usize> {
+        check_owner_address(py, self.tensor())?;
+        Ok(self.tensor().data_ptr().addr())
     }
 
     /// Whether the elements lie one after the other in row-major order.
@@ -255,10 +258,12 @@ impl PyTensor {
 
     /// Returns this tensor if it is on `device`, and a copy there otherwise.
     ///
-    /// `cpu` and `cuda` describe the copy. With `copy=True`, the result is always a copy.
+    /// `cpu` and `cuda` describe the copy. With `copy=True`, the result is always a copy. The
+    /// element type does not change: `t.torch().to(torch.float16)` and
+    /// `t.numpy().astype("float16")` cast.
     ///
-    /// Raises ValueError for names other than 'cpu', 'cuda' and 'cuda:N', and BufferError for other
-    /// devices of DLPack.
+    /// Raises ValueError for names other than 'cpu', 'cuda' and 'cuda:N', TypeError for element
+    /// types, and BufferError for other devices of DLPack.
     ///
     /// >>> tensor = dl.tensor(np.zeros(3))
     /// >>> tensor.to("cpu") is tensor, tensor.to("cpu", copy=True) is tensor
@@ -269,7 +274,7 @@ impl PyTensor {
         device: &Bound<'py, PyAny>,
         copy: bool,
     ) -> PyResult<Bound<'py, Self>> {
-        let moved = Self::moved(slf, TargetDevice::parse(device)?)?;
+        let moved = Self::moved(slf, TargetDevice::parse(device, "to()")?)?;
         if !copy || !moved.is(slf) {
             return Ok(moved);
         }

@@ -32,8 +32,8 @@ impl TargetDevice {
     }
 
     /// Reads `"cpu"`, `"cuda"`, `"cuda:1"`, `(2, 1)`, or an object whose `str` is one of these,
-    /// such as `torch.device`.
-    pub(crate) fn parse(device: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// such as `torch.device`. `function` is the name of the caller, for error messages.
+    pub(crate) fn parse(device: &Bound<'_, PyAny>, function: &str) -> PyResult<Self> {
         if device.is_instance_of::<PyTuple>() {
             return device::from_pair(device).map(Self::from_device);
         }
@@ -46,13 +46,7 @@ impl TargetDevice {
             ("cpu", None | Some(Some(_))) => Ok(Self::HOST),
             ("cuda", None) => Ok(Self::cuda(None)),
             ("cuda", Some(Some(index))) => Ok(Self::cuda(Some(index))),
-            _ if text.starts_with("torch.") => Err(PyTypeError::new_err(format!(
-                "to() moves between devices and does not cast to {text}: use torch().to() or \
-                 numpy().astype()"
-            ))),
-            _ => Err(PyValueError::new_err(format!(
-                "device '{text}' is not supported: expected 'cpu', 'cuda' or 'cuda:N'"
-            ))),
+            _ => Err(no_device_error(text, function)),
         }
     }
 
@@ -66,7 +60,7 @@ impl TargetDevice {
                     return Err(PyValueError::new_err(message));
                 }
             },
-            Err(_) => Self::parse(device)?,
+            Err(_) => Self::parse(device, "cuda()")?,
         };
         if target.is_cuda() {
             Ok(target)
@@ -98,6 +92,29 @@ impl TargetDevice {
         host || (self.device_type == device.device_type
             && self.index.is_none_or(|index| index == device.index))
     }
+}
+
+#[cold]
+fn no_device_error(text: &str, function: &str) -> PyErr {
+    // `str(numpy.float32)` is "<class 'numpy.float32'>".
+    let name = text.strip_prefix("<class '").map_or(text, |name| name.trim_end_matches("'>"));
+    let name = name.trim_start_matches("torch.").trim_start_matches("numpy.");
+    if !text.starts_with("torch.") && !is_dtype(name) {
+        return PyValueError::new_err(format!(
+            "device '{text}' is not supported: expected 'cpu', 'cuda' or 'cuda:N'"
+        ));
+    }
+    PyTypeError::new_err(format!(
+        "{function} takes a device, not a dtype: cast with torch().to(torch.{name}) or \
+         numpy().astype('{name}')"
+    ))
+}
+
+/// Whether `name` is that of an element type, such as `float16`, `int8` or `complex64`.
+fn is_dtype(name: &str) -> bool {
+    const KINDS: [&str; 6] = ["bool", "int", "uint", "float", "bfloat", "complex"];
+    let kind = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    KINDS.contains(&kind) || name.starts_with("float8_")
 }
 
 impl fmt::Display for TargetDevice {

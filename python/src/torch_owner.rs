@@ -125,20 +125,15 @@ fn owner_of(tensor: &Tensor) -> Option<&TorchOwner> {
 
 #[cold]
 fn moved_error(from: Place, to: Place) -> PyErr {
-    let what = if from.address == to.address {
+    let how = if from.address == to.address {
         format!(
-            "PyTorch moved the memory of the torch.Tensor and back to {:#x}, where its storage has \
-             {} bytes, not {}, since it was shared",
+            "away and back to {:#x}, where its storage has {} bytes, not {}",
             to.address, to.size, from.size
         )
     } else {
-        format!(
-            "PyTorch moved the memory of the torch.Tensor from {:#x} to {:#x} since it was shared",
-            from.address, to.address
-        )
+        format!("from {:#x} to {:#x}", from.address, to.address)
     };
     PyBufferError::new_err(format!(
-        "{what}, as resize_(), share_memory_(), set_(), tensor.data = ... and sending it to \
-         another process do: share the tensor again"
+        "PyTorch moved the memory of this tensor ({how}): call dlbridge.from_dlpack(x) again"
     ))
 }
