@@ -494,8 +494,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f", {module} {load(module).__version__ if load(module) else 'not installed'}", end="")
     print()
     inward, outward = ([case for case in cases if case.way in ways] for ways in (WAYS_IN, WAYS_OUT))
+    print(LEGEND)
     print(*table("Arrays into dlbridge: dlbridge.from_dlpack(array, copy=...)", inward), sep="\n")
-    print(*table("Tensors out of dlbridge", outward), LEGEND, sep="\n")
+    print(*table("Tensors out of dlbridge", outward), sep="\n")
     print(*(case for case in cases if verbose or case.wrong), sep="\n")
     counts = ", ".join(
         f"{count} {got}" for got, count in Counter(case.got for case in cases).most_common()
