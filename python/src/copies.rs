@@ -1,7 +1,7 @@
-//! Copies between arrays of any library.
+//! Copies of an array into a new one of the same library.
 
-use dlbridge::{Error, MemoryFormat, Tensor};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use dlbridge::{MemoryFormat, Tensor};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,8 +9,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::class::PyTensor;
-use crate::clone::{clone, clone_as, detach_if_large};
-use crate::error::{buffer_error, copy_error};
+use crate::clone::{clone_as, detach_if_large};
+use crate::error::buffer_error;
 use crate::export::buffer::memoryview;
 use crate::export::numpy;
 use crate::import::{self, Readable};
@@ -82,7 +82,7 @@ fn copy_within_library<'py>(
     // Python code has run since the source was imported, and may have moved its memory.
     check_owner_address(py, &source)?;
     check_owner_address(py, &target)?;
-    detach_if_large(py, &source, &target, copy).map_err(copy_error)?;
+    detach_if_large(py, &source, &target, copy).map_err(buffer_error)?;
     Ok(new)
 }
 
@@ -178,40 +178,4 @@ fn to_library_of<'py>(
         return memoryview(tensor.as_any());
     }
     Ok(tensor.into_any())
-}
-
-/// Copies elements from one array to another: `dlbridge.copyto`.
-pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = target.py();
-    let to = import::share_to_write(target)?;
-    let from = import::readable(source, MemoryFormat::Preserve)?.tensor;
-    if to.is_shared_read_only() {
-        return Err(PyValueError::new_err("copy destination is read-only"));
-    }
-    // Python code has run since the arrays were imported, and may have moved their memory.
-    check_owner_address(py, &from)?;
-    check_owner_address(py, &to)?;
-    match copy_elements(py, &from, &to) {
-        // The arrays share memory, so the elements are first copied to new memory.
-        Err(Error::CopyOverlaps) => {
-            copy_elements(py, &clone(py, &from)?, &to).map_err(copy_error)?
-        }
-        copied => copied.map_err(copy_error)?,
-    }
-    if TORCH_TENSOR.is_type_of(target) {
-        // This tells autograd that the values it saved of the tensor are out of date.
-        let graph = py.import(intern!(py, "torch.autograd.graph"))?;
-        graph.call_method1(intern!(py, "increment_version"), (target,))?;
-    }
-    Ok(())
-}
-
-fn copy_elements(py: Python<'_>, from: &Tensor, to: &Tensor) -> Result<(), Error> {
-    let copy = || {
-        // SAFETY: `to` must be writable, and no Rust view of it may exist: `copy_to` checked that
-        // it is not read-only, and no Rust view of the memory is made in this crate. Python code
-        // that uses the memory meanwhile races, as it does with every other library.
-        unsafe { from.copy_into_unchecked(to) }
-    };
-    detach_if_large(py, from, to, copy)
 }

@@ -2,7 +2,7 @@
 //! `ValueError` and `TypeError` for wrong arguments, `RuntimeError` if CUDA itself fails.
 
 use dlbridge::{Error, Remedy};
-use pyo3::exceptions::{PyBufferError, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyMemoryError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -60,25 +60,6 @@ fn words(remedy: Remedy) -> &'static str {
         // The enum is `#[non_exhaustive]`: a test finds remedies without words.
         _ => "",
     }
-}
-
-/// The exception for a copy between two arrays that do not fit each other.
-#[cold]
-pub(crate) fn copy_error(error: Error) -> PyErr {
-    PyValueError::new_err(match error {
-        Error::ShapeMismatch { expected, found } => {
-            format!("dst has shape {}, src has {}", tuple(&expected), tuple(&found))
-        }
-        Error::DTypeMismatch { expected, found } => {
-            format!("dst has elements of type {expected}, src has {found}: cast one of them first")
-        }
-        Error::SelfOverlap { shape, strides } => format!(
-            "the elements of dst share memory (shape {}, strides {}): copy to a contiguous array",
-            tuple(&shape),
-            tuple(&strides)
-        ),
-        error => return buffer_error(error),
-    })
 }
 
 /// `numbers` as Python prints a tuple of them.

@@ -1,7 +1,6 @@
 //! The functions of the module.
 
 use dlbridge::MemoryFormat;
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 
 use crate::class::PyTensor;
@@ -82,16 +81,7 @@ pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 #[pyo3(name = "tensor", signature = (x, /))]
 pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let py = x.py();
-    let source = import::readable(x, MemoryFormat::Preserve).map_err(|error| {
-        if !error.is_instance_of::<PyAttributeError>(py) {
-            return error;
-        }
-        let class =
-            x.get_type().fully_qualified_name().map(|name| name.to_string()).unwrap_or_default();
-        PyTypeError::new_err(format!(
-            "expected an array of any library, got '{class}': numpy.array() makes one"
-        ))
-    })?;
+    let source = import::readable(x, MemoryFormat::Preserve)?;
     clone_tensor(py, &source.tensor).map(PyTensor::new)
 }
 
@@ -104,7 +94,7 @@ pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 /// copy of an object that has only the buffer protocol is a memoryview, and the copy of any other
 /// object is a Tensor.
 ///
-/// Raises BufferError and AttributeError as `from_dlpack` does.
+/// Raises BufferError as `from_dlpack` does, and TypeError for objects that are not arrays.
 ///
 /// >>> dl.clone(np.arange(3))
 /// array([0, 1, 2])
@@ -118,7 +108,7 @@ pub(crate) fn clone<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 
 /// Returns `x` if its elements lie in row-major order, and a row-major copy otherwise.
 ///
-/// The copy is a new array of the same library, as `clone` makes it.
+/// The copy is a new array of the same library, as `clone` makes it, and the errors are the same.
 ///
 /// >>> array = np.zeros((2, 3))
 /// >>> dl.contiguous(array) is array, dl.contiguous(array.T).flags.c_contiguous
@@ -136,8 +126,11 @@ pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
 /// and the bytes between the elements of `dst` are not written. A copy to a CUDA device is complete
 /// in the order of its legacy default stream.
 ///
-/// Raises ValueError if shapes or types differ, if `dst` is read-only, and if elements of `dst`
-/// share memory.
+/// Raises ValueError if shapes or element types differ, if `dst` is read-only or a NumPy scalar,
+/// and if elements of `dst` share memory; TypeError if an argument is not an array; and BufferError
+/// if an argument cannot be shared: for example a PyTorch tensor that requires gradient, is sparse,
+/// or was moved by PyTorch. The text names the argument. MemoryError, RuntimeError and exceptions
+/// of a producer are passed on.
 ///
 /// >>> target = torch.zeros(3, 2)
 /// >>> dl.copyto(target, np.arange(6, dtype=np.float32).reshape(2, 3).T)
@@ -148,5 +141,5 @@ pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
 #[pyfunction]
 #[pyo3(signature = (dst, src, /))]
 pub(crate) fn copyto(dst: &Bound<'_, PyAny>, src: &Bound<'_, PyAny>) -> PyResult<()> {
-    copies::copy_to(dst, src)
+    crate::copyto::copy_to(dst, src)
 }

@@ -11,7 +11,8 @@
 //! lib
 //! functions  dlpack_method
 //! methods  dlpack_import  dlpack_export
-//! transfer  copies  pickle
+//! transfer  copies  copyto  pickle
+//! copyto_errors
 //! import/  export/
 //! class
 //! target_device  stream  export_policy  clone  byte_strides  numpy_asarray
@@ -30,6 +31,8 @@ mod class;
 mod clone;
 mod copies;
 mod copy_flag;
+mod copyto;
+mod copyto_errors;
 mod detached;
 mod device;
 mod dlpack_export;

@@ -144,14 +144,11 @@ NEGATIVE = torch.tensor([1 + 2j, 3 + 4j]).conj().imag
 )
 def test_torch_subclasses_are_checked_like_tensors(tensor):
     assert tensor.tolist() == [-2.0, -4.0]
-    for take in (
-        dl.from_dlpack,
-        dl.tensor,
-        dl.clone,
-        lambda t: dl.copyto(t, np.ones(2, np.float32)),
-    ):
+    for take in (dl.from_dlpack, dl.tensor, dl.clone):
         with pytest.raises(BufferError, match="resolve_neg"):
             take(tensor)
+    with pytest.raises(BufferError, match="negative bit set: pass a plain"):
+        dl.copyto(tensor, np.ones(2, np.float32))
     with pytest.raises(BufferError, match="below a byte"):
         dl.from_dlpack(torch.nn.Parameter(torch.empty(2, dtype=torch.uint4), requires_grad=False))
 
@@ -204,7 +201,7 @@ def test_subclasses_that_report_a_wrong_dtype_are_refused():
 
 
 def test_copyto_refuses_numpy_scalars():
-    with pytest.raises(ValueError, match="no memory to share"):
+    with pytest.raises(ValueError, match="dst: a NumPy scalar cannot be written"):
         dl.copyto(np.float64(3), np.array(9.0))
     with pytest.raises(ValueError, match="no memory to share"):
         dl.from_dlpack(np.float64(3), copy=False)

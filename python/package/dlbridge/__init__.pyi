@@ -147,6 +147,8 @@ class Tensor:
     def data_ptr(self) -> int:
         """Address of the first element; an arbitrary number if there are no elements.
 
+        Raises BufferError if PyTorch moved the memory since it was shared.
+
         >>> array = np.arange(6.0)
         >>> dl.from_numpy(array[1:]).data_ptr() - array.ctypes.data
         8
@@ -251,10 +253,12 @@ class Tensor:
     def to(self, device: _Device, *, copy: builtins.bool = False) -> Tensor:
         """Returns this tensor if it is on `device`, and a copy there otherwise.
 
-        `cpu` and `cuda` describe the copy. With `copy=True`, the result is always a copy.
+        `cpu` and `cuda` describe the copy. With `copy=True`, the result is always a copy. The
+        element type does not change: `t.torch().to(torch.float16)` and
+        `t.numpy().astype("float16")` cast.
 
-        Raises ValueError for names other than 'cpu', 'cuda' and 'cuda:N', and BufferError for other
-        devices of DLPack.
+        Raises ValueError for names other than 'cpu', 'cuda' and 'cuda:N', TypeError for element
+        types, and BufferError for other devices of DLPack.
 
         >>> tensor = dl.tensor(np.zeros(3))
         >>> tensor.to("cpu") is tensor, tensor.to("cpu", copy=True) is tensor
@@ -449,7 +453,7 @@ def clone(x: _Array, /) -> _Array:
     copy of an object that has only the buffer protocol is a memoryview, and the copy of any other
     object is a Tensor.
 
-    Raises BufferError and AttributeError as `from_dlpack` does.
+    Raises BufferError as `from_dlpack` does, and TypeError for objects that are not arrays.
 
     >>> dl.clone(np.arange(3))
     array([0, 1, 2])
@@ -463,7 +467,7 @@ def contiguous(x: _Buffer, /) -> Any: ...
 def contiguous(x: _Array, /) -> _Array:
     """Returns `x` if its elements lie in row-major order, and a row-major copy otherwise.
 
-    The copy is a new array of the same library, as `clone` makes it.
+    The copy is a new array of the same library, as `clone` makes it, and the errors are the same.
 
     >>> array = np.zeros((2, 3))
     >>> dl.contiguous(array) is array, dl.contiguous(array.T).flags.c_contiguous
@@ -478,8 +482,11 @@ def copyto(dst: Any, src: Any, /) -> None:
     and the bytes between the elements of `dst` are not written. A copy to a CUDA device is complete
     in the order of its legacy default stream.
 
-    Raises ValueError if shapes or types differ, if `dst` is read-only, and if elements of `dst`
-    share memory.
+    Raises ValueError if shapes or element types differ, if `dst` is read-only or a NumPy scalar,
+    and if elements of `dst` share memory; TypeError if an argument is not an array; and BufferError
+    if an argument cannot be shared: for example a PyTorch tensor that requires gradient, is sparse,
+    or was moved by PyTorch. The text names the argument. MemoryError, RuntimeError and exceptions
+    of a producer are passed on.
 
     >>> target = torch.zeros(3, 2)
     >>> dl.copyto(target, np.arange(6, dtype=np.float32).reshape(2, 3).T)

@@ -3,6 +3,7 @@
 mod base_buffer;
 mod buffer;
 mod capsule;
+mod copy_errors;
 mod interface;
 pub(crate) mod numpy;
 mod protocol;
@@ -54,6 +55,7 @@ pub(crate) fn share_as(object: &Bound<'_, PyAny>, request: Request) -> PyResult<
 /// `__dlpack__` makes.
 pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     share_as(object, Request { target: None, copy: Some(false) })
+        .map_err(|error| copy_errors::target_error(object, error))
 }
 
 /// Shares the memory of an object that is not of a known class.

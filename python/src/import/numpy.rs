@@ -77,6 +77,15 @@ impl Refused {
         })
     }
 
+    /// The exception for an array that was to be written. A remedy that copies would not help.
+    pub(crate) fn into_write_error(self) -> PyErr {
+        PyBufferError::new_err(match self {
+            Self::ByteOrder => "DLPack only supports native byte order",
+            Self::Strides => "DLPack only supports strides which are a multiple of itemsize",
+            refused => return refused.into_export_error(),
+        })
+    }
+
     /// The exception that `torch.from_numpy` raises.
     pub(crate) fn into_conversion_error(self) -> PyErr {
         match self {

@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{base_buffer, numpy, share};
+use super::{base_buffer, copy_errors, numpy, share};
 use crate::known_types::NDARRAY;
 use crate::numpy_asarray::numpy_asarray;
 use crate::release::BufferGuard;
@@ -29,7 +29,7 @@ pub(crate) fn readable<'py>(
 ) -> PyResult<Readable<'py>> {
     let error = match share(object) {
         Ok(tensor) => return Ok(Readable { tensor, copied: None }),
-        Err(error) => error,
+        Err(error) => copy_errors::source_error(object, error),
     };
     let py = object.py();
     if !error.is_instance_of::<PyBufferError>(py) {

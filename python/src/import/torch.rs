@@ -12,7 +12,7 @@ use pyo3::types::PyType;
 
 use super::protocol::{self, Request};
 use super::torch_checks::{
-    TensorClass, TorchChecks, no_memory_error, refuse_sub_byte, without_torch_function,
+    Refusal, TensorClass, TorchChecks, no_memory_error, refuse_sub_byte, without_torch_function,
 };
 use crate::error::buffer_error;
 use crate::known_types::TORCH_TENSOR;
@@ -157,6 +157,15 @@ pub(super) fn share_derived(tensor: &Bound<'_, PyAny>, request: Request) -> PyRe
         })?;
     }
     Ok(shared)
+}
+
+/// Why a `torch.Tensor` is not a plain strided buffer; `None` if it is one.
+#[cold]
+pub(super) fn refusal(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Refusal>> {
+    let exact = TORCH_TENSOR.is_exact_type_of(tensor);
+    let class = if exact { TensorClass::Exact } else { TensorClass::Derived };
+    let checks = TorchChecks::get(tensor.py())?;
+    without_torch_function(tensor.py(), || checks.refusal(tensor, class))
 }
 
 /// Whether a class derived from `base`, which is `torch.Tensor`, has a `__torch_function__` of its

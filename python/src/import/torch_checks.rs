@@ -51,6 +51,51 @@ pub(super) enum TensorClass {
     Derived,
 }
 
+/// What a tensor was to be used for, which decides the words of its refusal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Share,
+    /// Its elements were to be read once.
+    CopyFrom,
+    CopyTo,
+}
+
+/// Why a tensor is not a plain strided buffer.
+pub(super) struct Refusal {
+    fact: String,
+    remedy: Option<&'static str>,
+    /// Whether the remedy gives a tensor of the same memory. Otherwise it copies.
+    remedy_shares: bool,
+}
+
+impl Refusal {
+    fn new(fact: impl Into<String>, remedy: Option<&'static str>, remedy_shares: bool) -> Self {
+        Self { fact: fact.into(), remedy, remedy_shares }
+    }
+
+    #[cold]
+    pub(super) fn error(&self, purpose: Purpose) -> PyErr {
+        PyBufferError::new_err(self.text(purpose))
+    }
+
+    pub(super) fn text(&self, purpose: Purpose) -> String {
+        let use_of = match purpose {
+            Purpose::Share => "share",
+            Purpose::CopyFrom => "copy",
+            Purpose::CopyTo => "copy to",
+        };
+        let remedy = match self.remedy {
+            // A copy to a temporary tensor would not reach this one.
+            _ if purpose == Purpose::CopyTo && !self.remedy_shares => {
+                Some("pass a plain strided tensor")
+            }
+            remedy => remedy,
+        };
+        let remedy = remedy.map(|remedy| format!(": {remedy}")).unwrap_or_default();
+        format!("can't {use_of} a tensor that {}{remedy}", self.fact)
+    }
+}
+
 /// Functions of PyTorch, looked up once.
 pub(super) struct TorchChecks {
     dispatch_keys: Py<PyAny>,
@@ -126,6 +171,19 @@ impl TorchChecks {
         tensor: &Bound<'_, PyAny>,
         class: TensorClass,
     ) -> PyResult<()> {
+        match self.refusal(tensor, class)? {
+            Some(refusal) => Err(refusal.error(Purpose::Share)),
+            None => Ok(()),
+        }
+    }
+
+    /// Why `tensor` is not a plain strided buffer; `None` if it is one and requires no gradient.
+    #[inline]
+    pub(super) fn refusal(
+        &self,
+        tensor: &Bound<'_, PyAny>,
+        class: TensorClass,
+    ) -> PyResult<Option<Refusal>> {
         let py = tensor.py();
         let keys = match torch_objects(py) {
             // SAFETY: `tensor` must be a `torch.Tensor`, or of a derived class: every caller
@@ -141,14 +199,10 @@ impl TorchChecks {
             TensorClass::Derived => self.plain | self.of_class,
         };
         if keys & !allowed != 0 {
-            return Err(self.refusal(tensor, keys, class)?);
+            return self.refusal_of_keys(tensor, keys, class).map(Some);
         }
-        if self.requires_grad(tensor)? {
-            return Err(PyBufferError::new_err(
-                "can't share a tensor that requires gradient: use tensor.detach()",
-            ));
-        }
-        Ok(())
+        let refused = self.requires_grad(tensor)?;
+        Ok(refused.then(|| Refusal::new("requires gradient", Some("use tensor.detach()"), true)))
     }
 
     #[inline]
@@ -164,10 +218,15 @@ impl TorchChecks {
         if answer.as_ptr() == unsafe { ffi::Py_False() } { Ok(false) } else { answer.is_truthy() }
     }
 
-    /// The error for a tensor of `class` that has the dispatch keys `keys`, of which some are not
+    /// Why a tensor of `class` is refused that has the dispatch keys `keys`, of which some are not
     /// plain.
     #[cold]
-    fn refusal(&self, tensor: &Bound<'_, PyAny>, keys: u64, class: TensorClass) -> PyResult<PyErr> {
+    fn refusal_of_keys(
+        &self,
+        tensor: &Bound<'_, PyAny>,
+        keys: u64,
+        class: TensorClass,
+    ) -> PyResult<Refusal> {
         let py = tensor.py();
         let keys = self.from_raw_repr.bind(py).call1((keys,))?.str()?.to_string();
         let keys: Vec<_> = keys
@@ -177,29 +236,31 @@ impl TorchChecks {
             .filter(|key| class == TensorClass::Exact || !CLASS_KEYS.contains(key))
             .collect();
         let has = |begin: &str| keys.iter().any(|key| key.starts_with(begin));
-        let what = if has("Negative") {
-            "has its negative bit set: use tensor.resolve_neg()".to_owned()
+        let (fact, remedy) = if has("Negative") {
+            ("has its negative bit set".to_owned(), Some("use tensor.resolve_neg()"))
         } else if has("Conjugate") {
-            "has its conjugate bit set: use tensor.resolve_conj()".to_owned()
+            ("has its conjugate bit set".to_owned(), Some("use tensor.resolve_conj()"))
         } else if has("ZeroTensor") {
-            "is zero without memory (dispatch key ZeroTensor): use tensor.clone()".to_owned()
+            let fact = "is zero without memory (dispatch key ZeroTensor)";
+            (fact.to_owned(), Some("use tensor.clone()"))
         } else if has("NestedTensor") {
-            "is nested: share the tensors of tensor.unbind()".to_owned()
+            // The tensors of `unbind()` share the memory.
+            let remedy = Some("use the tensors of tensor.unbind()");
+            return Ok(Refusal::new("is nested", remedy, true));
         } else if has("Quantized") {
-            "is quantized: use tensor.int_repr() or tensor.dequantize()".to_owned()
+            let remedy = "use tensor.int_repr() or tensor.dequantize()";
+            ("is quantized".to_owned(), Some(remedy))
         } else if has("Sparse") || has("Mkldnn") {
             let layout = tensor.getattr(intern!(py, "layout"))?.str()?;
-            format!("has layout {layout}: use tensor.to_dense()")
+            (format!("has layout {layout}"), Some("use tensor.to_dense()"))
         } else if has("Meta") {
-            "is on the device meta, which has no memory".to_owned()
+            ("is on the device meta, which has no memory".to_owned(), None)
         } else {
-            format!(
-                "is not a plain strided buffer (dispatch keys: {}): copy its elements into an \
-                 ordinary tensor first",
-                keys.join(", ")
-            )
+            let fact =
+                format!("is not a plain strided buffer (dispatch keys: {})", keys.join(", "));
+            (fact, Some("copy its elements into an ordinary tensor first"))
         };
-        Ok(PyBufferError::new_err(format!("can't share a tensor that {what}")))
+        Ok(Refusal::new(fact, remedy, false))
     }
 
     /// The storage of `tensor`. Refuses a tensor that has none, or one without memory.
