@@ -112,12 +112,109 @@ def test_what_jax_shares_copies_and_refuses():
     assert jnp.from_dlpack(wide).dtype == "float32"
 
 
-def test_broadcast_memory_is_read_only_for_others():
-    tensor = dl.from_numpy(np.broadcast_to(np.zeros(3), (2, 3)))
-    assert not np.from_dlpack(tensor).flags.writeable
-    shared = dl.from_dlpack(torch.zeros(3).expand(2, 3))
-    with pytest.raises(ValueError):
-        dl.copyto(shared, np.zeros((2, 3), np.float32))
+BROADCAST = {
+    "NumPy": lambda: dl.from_numpy(np.broadcast_to(np.zeros(3, np.float32), (2, 3))),
+    "PyTorch": lambda: dl.from_dlpack(torch.zeros(3).expand(2, 3)),
+}
+
+
+def what_is_made(expression, tensor):
+    """What an expression gives for broadcast memory, in the words of the guide."""
+    space = {"t": tensor, "np": np, "torch": torch, "dl": dl}
+    space["src"] = space["dst"] = np.zeros((2, 3), np.float32)
+    try:
+        made = eval(expression, space)
+    except (BufferError, ValueError) as error:
+        return f"`{type(error).__name__}`"
+    if isinstance(made, bool):
+        return f"`{made}`"
+    if made is None or made.__class__ is dl.Tensor:
+        return "one element per index"
+    if isinstance(made, memoryview):
+        return "read-only view" if made.readonly else "writable view"
+    if isinstance(made, np.ndarray) and not made.flags.writeable:
+        assert made.ctypes.data == tensor.data_ptr()
+        return "read-only view"
+    made[0, 1] = 5.0
+    assert tensor.tolist() == [[0.0, 5.0, 0.0]] * 2
+    return "writable view"
+
+
+@pytest.mark.parametrize(
+    ("expression", "column", "library"),
+    [
+        (expression, column, library)
+        for expressions, *columns in rows_of("Read-only memory and negative strides")
+        for expression in re.findall("`(.*?)`", expressions)
+        for column, library in zip(columns, BROADCAST, strict=True)
+        if expression != "expression"
+    ],
+)
+def test_what_broadcast_memory_gives(expression, column, library):
+    assert what_is_made(expression, BROADCAST[library]()) == column
+    clone = BROADCAST[library]().clone()
+    assert clone.stride() == (3, 1) and not clone.readonly
+
+
+def test_sending_a_torch_tensor_leaves_ours_the_old_memory():
+    tensor = dl.tensor(np.zeros(3))
+    x = tensor.torch()
+    ForkingPickler.dumps(x)
+    x[0] = 5.0
+    assert x.is_shared() and tensor.tolist() == [0.0] * 3
+
+
+CLOSED = """
+import sys, numpy as np, dlbridge as dl
+from multiprocessing import shared_memory
+memory = shared_memory.SharedMemory(create=True, size=64)
+array = np.ndarray(8, np.int64, buffer=memory.buf)
+tensor = dl.from_numpy(array)
+try:
+    memory.close()
+except BufferError:
+    del tensor
+memory.close()
+memory.unlink()
+print("closed", flush=True)
+array[0]
+"""
+
+
+def test_an_array_alone_does_not_keep_shared_memory_open():
+    run = subprocess.run([sys.executable, "-c", CLOSED], capture_output=True, text=True)
+    assert run.stdout == "closed\n" and run.returncode < 0, run.stderr
+
+
+def ring_with(line):
+    """The program of the ring with another line in its decoder."""
+    (ring, _) = blocks_of(GUIDE, "A ring of buffers")
+    start = '    """Your decoder'
+    assert ring.count(start) == 1
+    if "kill" in line:
+        ring = ring.replace("timeout=60", "timeout=20")
+    return ring.replace(start, f"    if index == 9:\n        {line}\n{start}")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("raise OSError('no such image')", "RuntimeError: Traceback"),
+        ("import os; os.kill(os.getpid(), 9)", "queue.Empty"),
+    ],
+)
+def test_the_ring_ends_if_a_worker_fails(line, reason, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(ring_with(line))
+    command = [sys.executable, str(program)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 1 and reason in run.stderr, run.stderr
+    assert ("no such image" in run.stderr) == ("OSError" in line)
+
+
+def test_the_shown_cast_keeps_float32():
+    pixels = np.zeros(3, np.uint8)
+    assert (pixels / np.float32(255)).dtype == np.float32 and (pixels / 255).dtype == np.float64
 
 
 def test_pytorch_ignores_that_memory_is_read_only():
