@@ -38,8 +38,8 @@
 
 namespace dlbridge {
 
-/// The exception of a call that failed: a status, and a message. The message is a fact and, if there
-/// is a remedy, "; " and the remedy in C++'s words.
+/// The exception of a call that failed: a status, and a message. The message is a fact and, if
+/// there is a remedy, "; " and the remedy in C++'s words.
 ///
 /// ```cpp
 /// dlbridge::Tensor tensor = dlbridge::Tensor::empty<float>({2, 3});

@@ -148,7 +148,11 @@ def lie(data=b"x" * 12, code=2, bits=32, lanes=1, shape=(3,), strides=None):
 
 
 LIES = [
-    (ValueError, "fewer than the elements need", "data=b'x' * 11; data=b'', shape=(); bits=64; lanes=65535"),
+    (
+        ValueError,
+        "fewer than the elements need",
+        "data=b'x' * 11; data=b'', shape=(); bits=64; lanes=65535",
+    ),
     (
         ValueError,
         "fewer than the elements need",
