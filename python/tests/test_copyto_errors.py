@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from producer import HostileProducer
 
 import dlbridge as dl
+from producer import HostileProducer
 
 
 def error_of(dst, src):
