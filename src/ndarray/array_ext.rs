@@ -2,10 +2,11 @@
 
 use ::ndarray::{ArrayBase, Data, Dimension};
 
+use super::description::describe;
 use super::owned::OwnedArray;
 #[cfg(doc)]
 use crate::{Access, Error};
-use crate::{Descriptor, Element, Layout, List, MemoryFormat, Result, Tensor, host_copy};
+use crate::{Element, List, MemoryFormat, Result, Tensor, host_copy};
 
 /// Conversions of every kind of ndarray array: owned arrays, shared arrays and views.
 ///
@@ -95,19 +96,4 @@ impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
     fn to_list(&self) -> Result<List> {
         List::nest(describe(self).layout(), self.iter().copied())
     }
-}
-
-/// Describes the elements of an array. The address may be written through only if the array owns
-/// the elements.
-#[inline]
-pub(crate) fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(
-    array: &ArrayBase<S, D>,
-) -> Descriptor {
-    // By ndarray's invariants, sizes and strides fit an `isize`.
-    let shape = array.shape().iter().map(|&size| size as i64);
-    let strides = array.strides().iter().map(|&stride| stride as i64);
-    Descriptor::from_checked(
-        array.as_ptr().cast_mut(),
-        Layout::from_checked(shape, strides, array.ndim(), array.len()),
-    )
 }

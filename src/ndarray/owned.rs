@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 
 use ::ndarray::{ArcArray, Array, Dimension};
 
-use super::array_ext::describe;
+use super::description::describe;
 use super::views::row_major;
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{OwnerHooks, Storage};

@@ -4,7 +4,7 @@ use ::ndarray::{
     Array, ArrayView, ArrayViewMut, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn,
 };
 
-use super::array_ext::describe;
+use super::description::describe;
 use super::nd_array::NdArray;
 use super::owned::{Sealed, Token};
 use super::views::{dimensions, row_major, view, view_mut};
