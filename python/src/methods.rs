@@ -233,7 +233,7 @@ impl PyTensor {
     /// >>> tensor.cpu() is tensor
     /// True
     fn cpu<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        Self::moved(slf, TargetDevice::HOST)
+        transfer::moved(slf, TargetDevice::HOST)
     }
 
     /// Returns this tensor if it is on CUDA device `device`, and a copy there otherwise.
@@ -253,7 +253,7 @@ impl PyTensor {
         slf: &Bound<'py, Self>,
         device: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
-        Self::moved(slf, device.map_or(Ok(TargetDevice::cuda(None)), TargetDevice::parse_cuda)?)
+        transfer::moved(slf, device.map_or(Ok(TargetDevice::cuda(None)), TargetDevice::parse_cuda)?)
     }
 
     /// Returns this tensor if it is on `device`, and a copy there otherwise.
@@ -274,7 +274,7 @@ impl PyTensor {
         device: &Bound<'py, PyAny>,
         copy: bool,
     ) -> PyResult<Bound<'py, Self>> {
-        let moved = Self::moved(slf, TargetDevice::parse(device, "to()")?)?;
+        let moved = transfer::moved(slf, TargetDevice::parse(device, "to()")?)?;
         if !copy || !moved.is(slf) {
             return Ok(moved);
         }
@@ -493,16 +493,5 @@ impl PyTensor {
         }
         repr += &format!(", dtype={}, device={}", this.dtype(), this.device());
         repr + if this.is_shared_read_only() { ", readonly)" } else { ")" }
-    }
-}
-
-impl PyTensor {
-    /// The tensor itself if it is on `target`; otherwise a copy there.
-    fn moved<'py>(slf: &Bound<'py, Self>, target: TargetDevice) -> PyResult<Bound<'py, Self>> {
-        let this = slf.get().tensor();
-        if target.includes(this.device()) {
-            return Ok(slf.clone());
-        }
-        Self::new(transfer::to_target(slf.py(), this.share(), target)?).into_bound(slf.py())
     }
 }

@@ -13,6 +13,18 @@ use crate::import::torch;
 use crate::target_device::TargetDevice;
 use crate::torch_owner::check_owner_address;
 
+/// The tensor itself if it is on `target`; otherwise a copy there.
+pub(crate) fn moved<'py>(
+    tensor: &Bound<'py, PyTensor>,
+    target: TargetDevice,
+) -> PyResult<Bound<'py, PyTensor>> {
+    let this = tensor.get().tensor();
+    if target.includes(this.device()) {
+        return Ok(tensor.clone());
+    }
+    PyTensor::new(to_target(tensor.py(), this.share(), target)?).into_bound(tensor.py())
+}
+
 /// Copies a tensor to `target`. PyTorch makes the copies that dlbridge does not: from ROCm devices.
 pub(crate) fn to_target(py: Python<'_>, tensor: Tensor, target: TargetDevice) -> PyResult<Tensor> {
     check_owner_address(py, &tensor)?;
