@@ -23,12 +23,15 @@ use crate::{Element, List, MemoryFormat, Result, Tensor, host_copy};
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an array of ndarray 0.17 with an element type of dlbridge",
+    message = "`{Self}` is not an array of ndarray 0.17",
     label = "not an array of ndarray 0.17",
     note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \
             row-major order: `Tensor::from_vec(array.into_raw_vec_and_offset().0, shape)`"
 )]
 pub trait ArrayExt {
+    /// The type of the elements. The methods need it to be an [`Element`].
+    type Elem;
+
     /// Copies the elements into a new tensor, which keeps the order of the strides.
     ///
     /// ```
@@ -43,7 +46,9 @@ pub trait ArrayExt {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    fn to_tensor(&self) -> Result<Tensor>;
+    fn to_tensor(&self) -> Result<Tensor>
+    where
+        Self::Elem: Element;
 
     /// Copies the elements into nested lists, as Python's `tolist` does.
     ///
@@ -57,7 +62,9 @@ pub trait ArrayExt {
     ///
     /// # Errors
     /// [`Error::TooManyDimensions`] beyond 64; [`Error::OutOfMemory`].
-    fn to_list(&self) -> Result<List>;
+    fn to_list(&self) -> Result<List>
+    where
+        Self::Elem: Element;
 
     /// Moves the array into a tensor. Nothing is copied, and the strides stay as they are.
     ///
@@ -85,15 +92,23 @@ pub trait ArrayExt {
     }
 }
 
-impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
-    fn to_tensor(&self) -> Result<Tensor> {
+impl<T, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
+    type Elem = T;
+
+    fn to_tensor(&self) -> Result<Tensor>
+    where
+        T: Element,
+    {
         // SAFETY: `deep_copy` requires readable elements. They belong to the array, which is
         // borrowed during the call.
         let copied = unsafe { host_copy::deep_copy(&describe(self), MemoryFormat::Preserve) };
         copied.map(Tensor::from_buffer)
     }
 
-    fn to_list(&self) -> Result<List> {
+    fn to_list(&self) -> Result<List>
+    where
+        T: Element,
+    {
         List::nest(describe(self).layout(), self.iter().copied())
     }
 }

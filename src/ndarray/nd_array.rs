@@ -211,6 +211,8 @@ impl<T: Element + fmt::Display, D: Dimension> fmt::Display for NdArray<T, D> {
 }
 
 impl<T: Element, D: Dimension> ArrayExt for NdArray<T, D> {
+    type Elem = T;
+
     fn to_tensor(&self) -> Result<Tensor> {
         self.tensor.deep_clone()
     }

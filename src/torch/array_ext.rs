@@ -27,12 +27,15 @@ use crate::{Element, Rejected, Result, Tensor};
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an array of ndarray 0.17 with an element type of dlbridge",
+    message = "`{Self}` is not an array of ndarray 0.17",
     label = "not an array of ndarray 0.17",
     note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \
             row-major order: `Tensor::from_vec(array.into_raw_vec_and_offset().0, shape)`"
 )]
 pub trait ArrayTorchExt {
+    /// The type of the elements. The methods need it to be an [`Element`].
+    type Elem;
+
     /// Copies the elements into a new libtorch tensor: Python's `torch.tensor(a)`.
     ///
     /// The copy's dimensions have the order of the array's strides. libtorch allocates its memory.
@@ -50,7 +53,9 @@ pub trait ArrayTorchExt {
     /// # Errors
     /// [`Error::TooManyDimensions`] beyond 64; [`Error::Libtorch`] if libtorch cannot allocate the
     /// memory.
-    fn to_torch(&self) -> Result<tch::Tensor>;
+    fn to_torch(&self) -> Result<tch::Tensor>
+    where
+        Self::Elem: Element;
 
     /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied;
     /// the array's memory is released when libtorch is done with it. `resize_` beyond the memory,
@@ -110,14 +115,21 @@ pub trait ArrayTorchExt {
     }
 }
 
-impl<T: Element, S: Data<Elem = T>, D: Dimension> ArrayTorchExt for ArrayBase<S, D> {
-    fn to_torch(&self) -> Result<tch::Tensor> {
+impl<T, S: Data<Elem = T>, D: Dimension> ArrayTorchExt for ArrayBase<S, D> {
+    type Elem = T;
+
+    fn to_torch(&self) -> Result<tch::Tensor>
+    where
+        T: Element,
+    {
         // SAFETY: the array keeps its elements readable.
         unsafe { copy_of(&describe(self)) }
     }
 }
 
 impl<T: Element, D: Dimension> ArrayTorchExt for NdArray<T, D> {
+    type Elem = T;
+
     fn to_torch(&self) -> Result<tch::Tensor> {
         self.as_tensor().to_torch()
     }

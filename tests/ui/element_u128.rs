@@ -1,4 +1,4 @@
-use dlbridge::{OwnedArray, Tensor};
+use dlbridge::{ArrayExt, OwnedArray, Tensor};
 
 fn moved(array: impl OwnedArray) -> Tensor {
     array.into()
@@ -7,4 +7,6 @@ fn moved(array: impl OwnedArray) -> Tensor {
 fn main() {
     Tensor::from_vec(vec![1_u128, 2], [2]).unwrap();
     moved(ndarray::array![1_u128, 2]);
+    ndarray::array![1_u128, 2].to_tensor().unwrap();
+    ndarray::array![1_u128, 2].into_tensor();
 }
