@@ -28,7 +28,7 @@ use crate::Scalar;
 pub struct DType {
     /// The type code, as a number of DLPack's enum `DLDataTypeCode`.
     pub code: u8,
-    /// The width of one number in bits. For a complex number, both parts together.
+    /// The width of one number in bits. For a complex number, the width of both parts together.
     pub bits: u8,
     /// The number of numbers in one element: 1 except for vector types.
     pub lanes: u16,

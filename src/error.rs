@@ -21,7 +21,7 @@ use crate::{DType, Device, Remedy};
 /// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation was refused. Variants carry the values needed to mend the call.
+/// The reason why an operation failed, with the values that the caller needs to correct the call.
 ///
 /// [`Display`](fmt::Display) prints the [`fact`](Self::fact), then the [`remedy`](Self::remedy) if
 /// there is one. Shapes, strides and element types are printed as Python prints them.
@@ -38,7 +38,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Error {
-    /// The DLPack struct is of a major version that this crate does not know.
+    /// The DLPack struct has a major version that this crate does not know.
     UnsupportedVersion {
         /// Major version found.
         major: u32,
@@ -62,8 +62,8 @@ pub enum Error {
         shape: Vec<i64>,
         /// Strides in elements; empty if the layout was to be row-major.
         strides: Vec<i64>,
-        /// Bits of one element, if the failed operation knew it: a [`Layout`](crate::Layout) does
-        /// not.
+        /// Bits of one element; `None` if the operation has no element type, as for a
+        /// [`Layout`](crate::Layout).
         element_bits: Option<u32>,
     },
 
@@ -95,17 +95,17 @@ pub enum Error {
     NotOnCpu {
         /// Where the memory is.
         device: Device,
-        /// What the tensor was to become.
+        /// The target of the conversion.
         target: &'static str,
     },
 
-    /// The device is CUDA's, and this build was made without the feature `cuda`.
+    /// The device is a CUDA device, and this build does not have the feature `cuda`.
     CudaNotEnabled {
         /// The device.
         device: Device,
     },
 
-    /// The device is CUDA's, and this machine does not have it, or no driver for it.
+    /// The device is a CUDA device, and this machine has no such device, or no driver.
     CudaUnavailable {
         /// The device.
         device: Device,
@@ -113,13 +113,13 @@ pub enum Error {
         reason: String,
     },
 
-    /// CUDA's driver refused a call, or reports that earlier work failed.
+    /// CUDA's driver refused a call, or reported that earlier work failed.
     Cuda {
         /// The driver's function.
         call: &'static str,
         /// The `CUresult` that it returned.
         code: i32,
-        /// The driver's name and words for it.
+        /// The driver's name and description of that result.
         message: String,
     },
 
@@ -167,8 +167,8 @@ pub enum Error {
         strides: Vec<i64>,
     },
 
-    /// Several indices reach the same element, or dimensions interleave so that they might, so the
-    /// elements cannot be written.
+    /// Elements may overlap, so they cannot be written: two indices reach the same element, or
+    /// dimensions interleave so that two indices might.
     SelfOverlap {
         /// Shape in elements.
         shape: Vec<i64>,
@@ -217,9 +217,9 @@ pub enum Error {
         value: u8,
     },
 
-    /// The tensor does not own a container of the type asked for that has exactly its elements.
+    /// The tensor does not own a container of the requested type with exactly its elements.
     NotOriginal {
-        /// The container asked for, with its article.
+        /// The requested container, with its article.
         target: &'static str,
         /// What the caller can do.
         remedy: Remedy,
@@ -235,7 +235,7 @@ pub enum Error {
 
     /// The libtorch tensor is more than a plain strided buffer.
     NotPlainTensor {
-        /// What it is, with the name of its dispatch key or layout if that is the reason.
+        /// What the tensor is, with its dispatch key or layout if that is the reason.
         reason: Cow<'static, str>,
         /// What the caller can do, if anything.
         remedy: Option<Remedy>,
@@ -246,7 +246,7 @@ pub enum Error {
 
     /// The allocator had no memory left.
     OutOfMemory {
-        /// Bytes asked for.
+        /// Requested bytes.
         bytes: usize,
     },
 }
@@ -385,7 +385,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// What went wrong, without a remedy: for programs that print remedies of their own.
+    /// Returns the text without a remedy, for programs that print remedies of their own.
     ///
     /// ```
     /// use dlbridge::{Error, Remedy};
@@ -398,7 +398,7 @@ impl Error {
         Fact(self)
     }
 
-    /// What the caller can do about the error; `None` if that depends on what the caller wants.
+    /// Returns what the caller can do; `None` if that depends on the purpose of the call.
     ///
     /// ```
     /// use dlbridge::{Error, Remedy};
@@ -440,9 +440,9 @@ impl Error {
         }
     }
 
-    /// The same error, with the size of an element if it is an [`Error::Overflow`] that does not
-    /// have one: what fails for a [`Layout`](crate::Layout) fails before the element type is known.
-    /// `bits` of 0 change nothing: such an element type has no size.
+    /// Adds the size of an element to an [`Error::Overflow`] that has none; keeps other errors. The
+    /// error of a [`Layout`](crate::Layout) has none, because a layout has no element type. If
+    /// `bits` is 0, the method changes nothing: such an element type has no size.
     ///
     /// ```
     /// use dlbridge::Layout;
@@ -460,7 +460,7 @@ impl Error {
         self
     }
 
-    /// The status that the C library returns for this error: a `DLB_ERROR_…` of `dlbridge.h`.
+    /// Returns the status of the C library for this error: a `DLB_ERROR_…` of `dlbridge.h`.
     ///
     /// ```
     /// assert_eq!(dlbridge::Error::CopyOverlaps.status(), 6); // DLB_ERROR_LAYOUT

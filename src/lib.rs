@@ -42,10 +42,11 @@
 //! | `into_device(self)`, `cpu`, `cuda`, `pin` | returns the tensor unchanged if it is there already, and otherwise a copy | unless it is there already | the source comes back inside [`Rejected`] |
 //! | `lend_x(&mut self, closure)` | moves the buffer for the duration of the closure | only if the closure keeps a handle | error |
 //!
-//! Three further methods copy: [`Tensor::from_slice`], [`Tensor::copy_into`] and, if `get_mut`
-//! fails, `NdArray::make_mut`. No method converts elements to another type. Owning handles
-//! are not `Clone`. A method whose name ends in `_unchecked` is `unsafe`: its caller guarantees
-//! what this crate cannot check.
+//! These methods copy, too: [`Tensor::from_slice`], [`Tensor::copy_into`] and the methods whose
+//! names begin with `copy_into_`, `Tensor::start_to_device`, and, if `get_mut` fails,
+//! `NdArray::make_mut`. No method converts elements to another type. Owning handles are not
+//! `Clone`. A method whose name ends in `_unchecked` is `unsafe`: its caller guarantees what this
+//! crate cannot check.
 //!
 //! # Ownership
 //!
@@ -98,7 +99,7 @@
 //!   pool. A rayon that was built with debug assertions then aborts the process, as it does for
 //!   every `rayon::spawn` on that thread.
 //! * A large copy uses 80 KiB of stack on every thread that takes part, including threads of the
-//!   caller's rayon pool. A thread with a smaller stack aborts the process. A
+//!   caller's rayon pool. If the stack of a thread is too small, the process aborts. A
 //!   `ThreadPoolBuilder::stack_size` of 1 MiB is enough.
 //! * A struct of this crate is unwrapped when it comes back. If another library wrapped the buffer
 //!   in a struct of its own, or if the struct was changed, the buffer is wrapped once more.
@@ -108,9 +109,10 @@
 //!
 //! One copy engine makes all deep copies, for every pair of layouts. It sorts the dimensions by
 //! stride and merges those that can be stepped through as one. It transposes elements of 1 to 16
-//! bytes in registers. For large targets, it collects the elements in a buffer that fits the core's
-//! own cache, and writes that buffer to memory with non-temporal stores, in whole cache lines. It
-//! reads and writes only elements, never the gaps between them. `docs/benchmarks` has measurements.
+//! bytes in registers. For targets of 4 MiB or more in used memory, it collects the elements in a
+//! buffer that fits the core's own cache, and writes that buffer to memory with non-temporal
+//! stores, in whole cache lines. It reads and writes only elements, never the gaps between them.
+//! `docs/benchmarks` has measurements.
 //!
 //! With the feature `parallel`, copies of at least 1 MiB use several threads: those of the rayon
 //! pool that the caller is in, or of the global pool. The caller's thread takes part. It runs no

@@ -4,11 +4,11 @@
 
 use std::fmt;
 
-/// What the caller can do about an [`Error`](crate::Error). [`Display`](fmt::Display) prints it in
-/// Rust's words.
+/// What the caller can do about an [`Error`](crate::Error). [`Display`](fmt::Display) prints the
+/// remedy with the names of Rust's methods.
 ///
-/// The number of a variant is that of the `DLB_REMEDY_…` in `dlbridge.h`. C, C++ and Python print
-/// words of their own for each variant.
+/// The number of a variant is that of the `DLB_REMEDY_…` in `dlbridge.h`. C, C++ and Python print a
+/// text of their own for each variant.
 ///
 /// ```
 /// use dlbridge::{Remedy, Tensor};
@@ -47,7 +47,7 @@ pub enum Remedy {
     CopyToVec = 9,
     /// Copy the elements into a new ndarray array.
     CopyToNdarray = 10,
-    /// Export DLPack's versioned struct instead of the older one, or a deep copy.
+    /// Export DLPack's versioned struct instead of the older one, or export a deep copy.
     ExportVersioned = 11,
     /// Have the producer export a struct of DLPack 1.x.
     ExportVersion1 = 12,
@@ -57,7 +57,7 @@ pub enum Remedy {
     CopyToTorch = 14,
     /// Copy the elements of the libtorch tensor.
     CopyFromTorch = 15,
-    /// Drop what else holds the libtorch tensor's memory, or copy its elements.
+    /// Drop the other owners of the libtorch tensor's memory, or copy its elements.
     DropTorchOwners = 16,
     /// Move the libtorch tensor to the CPU.
     MoveTorchToCpu = 17,

@@ -79,7 +79,7 @@ const LEGACY_DEFAULT: i64 = 1;
 const PER_THREAD_DEFAULT: i64 = 2;
 
 impl Stream {
-    /// A new stream, which waits for no other stream unless a call makes it wait.
+    /// Makes a new stream, which waits for no other stream unless a call makes it wait.
     ///
     /// It is destroyed with the last handle to it; tensors that were made on it hold handles.
     ///
@@ -109,7 +109,7 @@ impl Stream {
         })
     }
 
-    /// The legacy default stream: the default of PyTorch, CuPy and the CUDA runtime.
+    /// Returns the legacy default stream: the default of PyTorch, CuPy and the CUDA runtime.
     ///
     /// Work on it runs after all work that was put on blocking streams before, and work that is put
     /// on blocking streams afterwards runs after it. The streams that [`new`](Self::new) makes are
@@ -130,9 +130,9 @@ impl Stream {
         Ok(Self { context: Context::of(cuda(device)?)?, queue: QueueKind::LegacyDefault })
     }
 
-    /// The default stream of the calling thread, whichever thread that is at each use.
+    /// Returns the stream that stands for the default stream of the thread that uses it.
     ///
-    /// Each thread that uses the result uses a stream of its own.
+    /// So each thread that uses the result puts work on a stream of its own.
     ///
     /// ```
     /// use dlbridge::{Device, Stream};
@@ -149,7 +149,7 @@ impl Stream {
         Ok(Self { context: Context::of(cuda(device)?)?, queue: QueueKind::PerThreadDefault })
     }
 
-    /// The stream with this number, which another library may have made.
+    /// Returns the stream with this number, which another library may have made.
     ///
     /// `owner` is dropped when the last handle to the stream is dropped. It may keep the stream
     /// alive; `()` does nothing.
@@ -199,7 +199,7 @@ impl Stream {
         Ok(Self { context: Context::of(device)?, queue })
     }
 
-    /// The stream's number: 1, 2, or the driver's handle (`CUstream`).
+    /// Returns the stream's number: 1, 2, or the driver's handle (`CUstream`).
     ///
     /// The handle is valid as long as the stream lives.
     ///
@@ -221,7 +221,7 @@ impl Stream {
         }
     }
 
-    /// The device whose queue this is.
+    /// Returns the device whose queue this is.
     ///
     /// ```
     /// use dlbridge::{Device, Stream};

@@ -1,5 +1,4 @@
-//! DLPack's two owning structs, their common operations, and the box of structs that this crate
-//! makes.
+//! DLPack's two owning structs, their common operations, and the box of this crate's structs.
 //!
 //! Invariants:
 //! * A struct that this crate makes is the first field of an [`ExportedBox`]. Only such a struct
@@ -33,8 +32,8 @@ pub(crate) const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64
 mod sealed {
     use super::*;
 
-    /// The fields of a struct, which were read once, because code that gave the struct away may
-    /// still write it.
+    /// The fields of a struct. Each was read once, because code that gave the struct away may still
+    /// write it.
     pub struct Contents {
         pub(in crate::dlpack) context: *mut c_void,
         pub(in crate::dlpack) tensor: DLTensor,

@@ -62,8 +62,8 @@ impl Tensor {
 
     /// Copies the elements into the existing memory of `target`; the two layouts may differ.
     ///
-    /// The copy does not write the bytes between the elements of `target`. For packed elements it
-    /// writes the last byte whole.
+    /// The copy does not write the bytes between the elements of `target`. If elements are narrower
+    /// than a byte and packed, the copy writes all bits of the last byte.
     ///
     /// ```
     /// use dlbridge::{DType, Layout, Tensor};
@@ -96,7 +96,7 @@ impl Tensor {
         copied.inspect_err(|_| target.detach_if_shared())
     }
 
-    /// As [`copy_into`](Self::copy_into), but `target` may be memory that other code can reach.
+    /// Copies as [`copy_into`](Self::copy_into) does, but other code may reach the target's memory.
     ///
     /// ```
     /// use dlbridge::Tensor;
@@ -126,10 +126,10 @@ impl Tensor {
         unsafe { self.copy_elements(target, Memory::Used, None) }
     }
 
-    /// As [`copy_into_unchecked`](Self::copy_into_unchecked), for memory that was just allocated.
+    /// Copies as [`copy_into_unchecked`](Self::copy_into_unchecked) does, into new memory.
     ///
-    /// If the memory is large and no page of it was touched, the copy is faster, because this
-    /// method asks the system for huge pages first.
+    /// If the memory is large and was never accessed, the copy is faster, because this method first
+    /// asks the system for huge pages.
     ///
     /// ```
     /// use dlbridge::{DType, Descriptor, Device, Layout, Tensor};

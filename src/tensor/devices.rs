@@ -81,7 +81,9 @@ impl Tensor {
         self.to_device(device).map_err(|error| Rejected::new(self, error))
     }
 
-    /// Moves to the host: returned unchanged if already there, else one copy. Python's `t.cpu()`.
+    /// Moves to the host: returned unchanged if already there, else one copy.
+    ///
+    /// This is Python's `t.cpu()`.
     ///
     /// ```
     /// use dlbridge::Tensor;
@@ -100,7 +102,7 @@ impl Tensor {
 
     /// Moves to the CUDA device `index`: returned unchanged if already there, else one copy.
     ///
-    /// Python's `t.cuda(index)`.
+    /// This is Python's `t.cuda(index)`.
     ///
     /// ```
     /// use dlbridge::{Device, Tensor};
@@ -120,9 +122,9 @@ impl Tensor {
 
     /// Moves to page-locked host memory: returned unchanged if it is page-locked, else one copy.
     ///
-    /// Devices read and write such memory without help of the processor. Python's
-    /// `t.pin_memory()`. Allocating it is expensive, and it reduces the memory that the system has
-    /// for other uses: allocate little, and use it again.
+    /// This is Python's `t.pin_memory()`. Devices access page-locked memory without help of the
+    /// processor. Its allocation is expensive, and reduces the memory that the system has for other
+    /// uses: allocate few buffers, and use them again.
     ///
     /// ```
     /// use dlbridge::{Device, Tensor};
@@ -140,7 +142,7 @@ impl Tensor {
         if self.is_pinned() { Ok(self) } else { self.into_device(Device::CUDA_HOST) }
     }
 
-    /// Whether the memory is page-locked host memory, whichever code locked it.
+    /// Returns true if the memory is page-locked host memory, no matter which code locked it.
     ///
     /// ```
     /// use dlbridge::{Device, Tensor};
@@ -164,9 +166,9 @@ impl Tensor {
 }
 
 impl Device {
-    /// Whether this build and this machine can copy to and from the device.
+    /// Fails unless this build and this machine can copy to and from the device.
     ///
-    /// For CUDA's managed memory: whether they can copy from it.
+    /// For CUDA's managed memory, the method checks only copies from it.
     ///
     /// ```
     /// use dlbridge::{Device, Error};

@@ -208,7 +208,7 @@ impl Tensor {
 
     /// Copies the elements into a new `Vec`, in row-major order.
     ///
-    /// Layout, alignment and access of the tensor may be any.
+    /// The tensor may have any layout, alignment and access state.
     ///
     /// ```
     /// use dlbridge::{ArrayExt, Tensor};

@@ -215,8 +215,8 @@ impl Tensor {
 
     /// Makes a tensor of zeros on the host with this layout and this element type.
     ///
-    /// The bytes in gaps between elements are zeros, too. The system provides large memory as
-    /// zeros, so that this method does not write it.
+    /// The bytes in gaps between elements are zeros, too. The system fills large memory with zeros
+    /// when it is first used, so this method does not write it.
     ///
     /// ```
     /// use dlbridge::{DType, Layout, Tensor};
@@ -275,7 +275,7 @@ impl Tensor {
     /// every byte from the lowest to the highest element, the bytes between the elements included.
     ///
     /// * Until `owner` is dropped, all bytes of the tensor are initialised and valid for reads, and
-    ///   for writes if `writable`; nothing else is needed to keep them so.
+    ///   for writes if `writable`. `owner` alone keeps them so.
     /// * Moving `owner` leaves the address of `descriptor` valid. It does for a `Vec`, an `Arc` and
     ///   raw pointers. It does not for a `Box` or a `&mut` of the memory: by Rust's aliasing rules,
     ///   each move of them invalidates the pointers that were made before.
@@ -300,7 +300,7 @@ impl Tensor {
     /// `descriptor` describes all of the memory or a part of it, and `owner` keeps the memory: for
     /// example, another handle to it. This method works as
     /// [`from_raw_parts`](Self::from_raw_parts), but on device memory this crate orders its work on
-    /// both tensors together.
+    /// the two tensors as if they were one.
     ///
     /// ```
     /// use dlbridge::{Descriptor, Layout, Tensor};

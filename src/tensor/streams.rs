@@ -9,7 +9,7 @@ use crate::{Device, MemoryFormat, Rejected, Result};
 
 /// With the feature `cuda`: copies in the order of a given stream.
 impl Tensor {
-    /// As [`to_device`](Self::to_device), in the order of `stream`.
+    /// Works as [`to_device`](Self::to_device), in the order of `stream`.
     ///
     /// `stream` belongs to the device of the source or to the target device. It is ignored if
     /// neither of them is a CUDA device. A new tensor on a device is ready in the order of
@@ -36,7 +36,7 @@ impl Tensor {
             .map(Self::from_buffer)
     }
 
-    /// As [`into_device`](Self::into_device), in the order of `stream`.
+    /// Works as [`into_device`](Self::into_device), in the order of `stream`.
     ///
     /// `stream` is used as in [`to_device_on`](Self::to_device_on).
     ///
@@ -62,7 +62,9 @@ impl Tensor {
         self.to_device_on(device, stream).map_err(|error| Rejected::new(self, error))
     }
 
-    /// As [`deep_clone_with`](Self::deep_clone_with), in the order of a stream of the device.
+    /// Works as [`deep_clone_with`](Self::deep_clone_with), in the order of `stream`.
+    ///
+    /// `stream` belongs to the device of this tensor.
     ///
     /// ```
     /// use dlbridge::{Device, MemoryFormat, Stream, Tensor};
@@ -84,7 +86,7 @@ impl Tensor {
         cuda::copy_to(&self.buffer, device, format, Some(stream)).map(Self::from_buffer)
     }
 
-    /// As [`copy_into`](Self::copy_into), in the order of `stream`.
+    /// Works as [`copy_into`](Self::copy_into), in the order of `stream`.
     ///
     /// `stream` belongs to the device of the source or to that of the target.
     ///
@@ -112,7 +114,7 @@ impl Tensor {
         copied.inspect_err(|_| target.detach_if_shared())
     }
 
-    /// As [`copy_into_unchecked`](Self::copy_into_unchecked), in the order of `stream`.
+    /// Works as [`copy_into_unchecked`](Self::copy_into_unchecked), in the order of `stream`.
     ///
     /// `stream` belongs to the device of the source or to that of the target.
     ///
@@ -141,7 +143,7 @@ impl Tensor {
         unsafe { self.copy_elements(target, Memory::Used, Some(stream)) }
     }
 
-    /// Makes this handle one for work on `stream`, until the handle is dropped.
+    /// Registers this handle for use on `stream`, until the handle is dropped.
     ///
     /// Work that is put on `stream` from now on runs after the contents are ready. When the handle,
     /// or the value that it is moved into, is dropped, the memory counts as used until the work
@@ -184,8 +186,8 @@ impl Tensor {
     ///
     /// Work that is put on `stream` from now on runs after the contents are ready, and the memory
     /// is released after the work that is on `stream` by then. This is for kernels of your own on
-    /// [`data_ptr`](Self::data_ptr). PyTorch's `record_stream` does the second of the two only. For
-    /// host memory the method does nothing.
+    /// [`data_ptr`](Self::data_ptr). PyTorch's `record_stream` only delays the release, and does
+    /// not order the work after the contents. For host memory the method does nothing.
     ///
     /// Each stream stays recorded until the release, and later copies wait for it too. For a use
     /// that ends earlier, call [`with_stream`](Self::with_stream). An export without either is

@@ -36,7 +36,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Whether the copy is done, so that [`wait`](Self::wait) returns at once.
+    /// Returns true if the copy is done. Then [`wait`](Self::wait) returns at once.
     ///
     /// ```
     /// use dlbridge::{Device, Stream, Tensor};
@@ -56,9 +56,9 @@ impl Transfer {
         self.pending.is_done()
     }
 
-    /// The new tensor, before the copy is done; `None` if it is on the host.
+    /// Returns the new tensor, before the copy is done; `None` if the tensor is on the host.
     ///
-    /// It is for work that is put on a stream, which runs after the copy.
+    /// Use it for work that is put on a stream, and therefore runs after the copy.
     ///
     /// ```
     /// use dlbridge::{Device, Stream, Tensor};
@@ -117,9 +117,9 @@ impl fmt::Debug for Transfer {
 }
 
 impl Tensor {
-    /// As [`to_device_on`](Self::to_device_on), but may return before the copy is done.
+    /// Copies as [`to_device_on`](Self::to_device_on) does, but may return before the copy is done.
     ///
-    /// PyTorch's `non_blocking=True`. The call returns early if the memory on the host is
+    /// This is PyTorch's `non_blocking=True`. The call returns early if the memory on the host is
     /// page-locked ([`pin`](Self::pin), [`Device::CUDA_HOST`]) and has the strides of the memory on
     /// the device. The device does not use other host memory after the call, nor
     /// [`Access::Aliased`] host memory, which other code may write.

@@ -57,10 +57,11 @@ pub trait ArrayTorchExt {
     where
         Self::Elem: Element;
 
-    /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied;
-    /// the array's memory is released when libtorch is done with it. `resize_` beyond the memory,
-    /// `set_source_tensor_` and `set_data` move the tensor to other memory: then the array's is
-    /// released, and `into_array` gives [`Error::NotOriginal`].
+    /// Moves the array into a libtorch tensor: Python's `torch.from_numpy(a)`. Nothing is copied.
+    ///
+    /// The array's memory is released when libtorch drops its last tensor of it. `resize_` beyond
+    /// the memory, `set_source_tensor_` and `set_data` move the tensor to other memory: then the
+    /// array's memory is released, and `into_array` gives [`Error::NotOriginal`].
     ///
     /// ```
     /// use dlbridge::{ArrayTorchExt, TorchExt};
@@ -86,11 +87,12 @@ pub trait ArrayTorchExt {
 
     /// Lends the array's memory to libtorch for the duration of a closure. Nothing is copied.
     ///
-    /// Whatever the closure does to the tensor, the array has its memory, shape and strides back
-    /// afterwards, also when the closure panics. If something that shares the memory escapes from
-    /// the closure (a `shallow_clone`, a view, a swapped tensor, the handle that an in-place
-    /// operation returns), the memory stays with it and the array gets a row-major copy. The array
-    /// keeps a handle of its own meanwhile, so `as_ndarray_mut` on the tensor is refused.
+    /// Afterwards the array has its memory, shape and strides back, whatever the closure does to
+    /// the tensor, and also if it panics. There is one exception: if a tensor that shares the
+    /// memory outlives the closure (a `shallow_clone`, a view, a swapped tensor, the handle that an
+    /// in-place operation returns), that tensor keeps the memory, and the array gets a row-major
+    /// copy. The array keeps a handle of its own during the closure, so `as_ndarray_mut` on the
+    /// tensor is an error.
     ///
     /// ```
     /// use dlbridge::ArrayTorchExt;
@@ -105,8 +107,9 @@ pub trait ArrayTorchExt {
     /// ```
     ///
     /// # Errors
-    /// As for [`into_torch`](Self::into_torch), before the closure runs; the array is untouched.
-    /// When the copy of an escaped array fails, the array is left without elements.
+    /// As for [`into_torch`](Self::into_torch), before the closure runs; the array is then
+    /// unchanged. If such a tensor keeps the memory and the row-major copy fails, the array has no
+    /// elements afterwards.
     fn lend_torch<R>(&mut self, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R>
     where
         Self: OwnedArray,

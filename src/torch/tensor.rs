@@ -106,7 +106,7 @@ impl Tensor {
         unsafe { copy_of(self.descriptor()) }
     }
 
-    /// Another owner of the same memory, as a libtorch tensor. Nothing is copied.
+    /// Makes a libtorch tensor that is another owner of the same memory. Nothing is copied.
     ///
     /// ```
     /// use dlbridge::Tensor;

@@ -85,10 +85,10 @@ pub trait TorchExt: Sized {
     /// back inside the error.
     fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
 
-    /// A view of the tensor as an array, to read and write. Nothing is copied.
+    /// Borrows the tensor as an array view that may be written. Nothing is copied.
     ///
-    /// This is how safe code shares memory with libtorch: write through the view and drop it; then
-    /// libtorch sees what was written. There is no view from `&self`, because a tensor can be
+    /// This is how safe code shares memory with libtorch: write through the view and drop it. Then
+    /// libtorch reads the written elements. There is no view from `&self`, because a tensor can be
     /// cloned through `&self` and written on another thread.
     ///
     /// ```
@@ -111,8 +111,8 @@ pub trait TorchExt: Sized {
 
     /// Copies the tensor, in the order of its strides.
     ///
-    /// Gradients are not copied; conjugation and negation are carried out, and zero tensors become
-    /// zeros in memory.
+    /// Gradients are not copied. Lazy conjugation and negation are applied to the copy, and the
+    /// copy of a zero tensor has zeros in memory.
     ///
     /// ```
     /// use dlbridge::TorchExt;
@@ -128,7 +128,7 @@ pub trait TorchExt: Sized {
     /// nested, quantized, meta, batched, …); [`Error::Libtorch`].
     fn to_tensor(&self) -> Result<Tensor>;
 
-    /// Copies the elements into a new row-major `Array`. Python's `t.numpy(force=True).copy()`.
+    /// Copies the elements into a new row-major `Array`: Python's `t.numpy(force=True).copy()`.
     ///
     /// ```
     /// use dlbridge::TorchExt;
@@ -160,10 +160,10 @@ pub trait TorchExt: Sized {
     /// [`Error::TooManyDimensions`] beyond 64.
     fn to_list(&self) -> Result<List>;
 
-    /// Another owner of the same memory, as a DLPack struct. Nothing is copied.
+    /// Makes a DLPack struct that is another owner of the same memory. Nothing is copied.
     ///
-    /// The struct may be written, as libtorch's own exports may. Code that dereferences it ensures
-    /// that no other code uses the memory meanwhile.
+    /// The consumer may write the memory, as with libtorch's own exports. Code that dereferences
+    /// the struct's pointer must make sure that no other code uses the memory meanwhile.
     ///
     /// The first export makes this crate the owner of the memory, so that libtorch cannot free it
     /// while a struct is in use. From then on libtorch makes no lazy clones of the tensor, and a
@@ -188,7 +188,7 @@ pub trait TorchExt: Sized {
     /// [`Error::ReadOnly`] for memory that came from this crate and of which it has another handle.
     fn share_dlpack(&self) -> Result<Exported>;
 
-    /// A view of the tensor as an array, without proof that no code writes it.
+    /// Borrows the tensor as an array view, without proof that no code writes the memory.
     ///
     /// ```
     /// use dlbridge::TorchExt;
@@ -215,8 +215,8 @@ pub trait TorchExt: Sized {
     /// * While the call runs and the view lives, no code writes any byte from the lowest to the
     ///   highest element of the tensor: not through this handle, its clones, views and other
     ///   tensors of the same storage, nor outside of libtorch, on any thread.
-    /// * For as long, no code frees, resizes or replaces the memory: `resize_` beyond the storage,
-    ///   `set_source_tensor_`, `set_data`, and the first write to a lazy clone do.
+    /// * During that time, no code frees, resizes or replaces the memory: `resize_` beyond the
+    ///   storage, `set_source_tensor_`, `set_data`, and the first write to a lazy clone do.
     unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
 
     /// Moves the tensor without proof that no other code reaches its memory. Nothing is copied.
