@@ -1,4 +1,4 @@
-//! Containment of panics: C code that called a deleter never sees one.
+//! Containment of panics: none reaches C code that called a deleter.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Why an operation was refused.
+//! The errors of this crate, and their texts.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Copies and checks of described elements on the host.
 //!
-//! The copy engine in `copy` knows only pointers, layouts and item sizes. This module checks which
-//! elements it can copy.
+//! The copy engine in `copy` works on pointers, layouts and item sizes only. This module checks
+//! which elements the engine can copy.
 
 use crate::buffer::{Buffer, advise_huge_pages};
 use crate::copy::{self, Memory, Strided};

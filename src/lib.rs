@@ -64,8 +64,10 @@
 //!
 //! * An owner is dropped exactly once, on any thread: after success, after an error, and after a
 //!   panic.
-//! * Safe code may write memory, or move it to a library that writes it, only if it has the only
-//!   handle, and if nothing else can reach the memory.
+//! * Safe code may write memory, or move it into libtorch, only if it has the only handle, and if
+//!   no other code can reach the memory. There are two exceptions for aliased, writable memory: a
+//!   DLPack export of it is writable, because writing through a struct needs `unsafe`; and CUDA
+//!   memory can be moved into libtorch, because host code has no views of it.
 //! * A view cannot outlive the handle that it borrows from. A handle keeps the memory.
 //! * Bytes are always checked to be 0 or 1 before they are read as Rust `bool`.
 //! * Descriptions from other libraries are checked before any element is read. For bad input the

@@ -2,10 +2,10 @@
 //! describes all of it.
 //!
 //! A copy is planned ([`copy_plan`]: dimensions are ordered and coalesced, and one of five kernels
-//! is chosen), run by several threads where it is large ([`job`]), and run by kernels
-//! ([`kernels`]). Everything works on raw pointers, because the memory may have writers that Rust
-//! does not know, and moves opaque units of bytes. Only bytes of elements are read or written,
-//! never the gaps between them: these may belong to another owner.
+//! is chosen), run by several threads if it is large ([`job`]), and run by kernels ([`kernels`]).
+//! Everything works on raw pointers, because code outside Rust may write the memory, and moves
+//! opaque units of bytes. Only bytes of elements are read or written, never the gaps between them:
+//! these may belong to another owner.
 //!
 //! # How threads share a copy
 //!

@@ -1,8 +1,8 @@
 //! Every order of the steps of threads that use one device's memory: `cargo xtask loom`.
 //!
 //! loom runs the tracker's own code, on the fake CUDA driver of `tests/support/fake-cuda`. That
-//! driver delays work as long as it may, frees memory as early as it may, and keeps a list of what
-//! a real driver would punish: so a wait that is missing in any interleaving shows up there.
+//! driver delays work as long as it may, frees memory as early as it may, and keeps a list of calls
+//! that CUDA does not allow. A wait that is missing in any interleaving appears in this list.
 
 use std::ffi::{CStr, c_char, c_int};
 

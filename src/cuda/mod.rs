@@ -11,15 +11,16 @@
 //! strided_copy      a copy on one device, by the driver or by a kernel
 //! host_transfer     a copy over the bus, directly or through bounce_buffers, in chunks
 //! device_copy       a copy between any two locations, made of the two above
-//! copies            copies between buffers: new memory, and what waits for what
+//! copies            copies between buffers: new memory, and the order of streams
 //! ```
 //!
 //! Invariants:
 //! * work on a device's memory is put on a stream that waits for all streams that the memory's
-//!   tracker knows, and the tracker's allocation stream waits for the work afterwards;
+//!   tracker has recorded, and the tracker's allocation stream waits for the work afterwards;
 //! * no call returns while a device may still read or write host memory that this crate does not
 //!   keep, or device memory that other code owns, because its owner may free it at any time.
-//!   [`Transfer`](crate::Transfer) returns earlier, and keeps both.
+//!   [`Tensor::start_to_device`](crate::Tensor::start_to_device) returns earlier. Its result keeps
+//!   the host memory and the device memory.
 
 mod bounce_buffers;
 mod chunks;
@@ -48,9 +49,9 @@ use std::ffi::{c_int, c_void};
 
 use crate::{Device, Error, Result};
 
-/// With the feature `cuda`.
+/// Methods that need the feature `cuda`.
 impl Device {
-    /// The CUDA device that is current on the calling thread, or `cuda:0` if none is.
+    /// Returns the CUDA device that is current on the calling thread, or `cuda:0` if none is.
     ///
     /// ```
     /// use dlbridge::Device;
@@ -75,7 +76,7 @@ impl Device {
         Ok(Self::cuda(index))
     }
 
-    /// The CUDA device whose memory is at `address`.
+    /// Returns the CUDA device that the memory at `address` belongs to.
     ///
     /// ```
     /// use dlbridge::{Device, Error, Tensor};

@@ -1,8 +1,8 @@
-//! Who owns the memory, and who may write it.
+//! The owner of memory, and the state that says which code may write the memory.
 //!
 //! A [`Storage`] is one reference to a reference-counted [`StorageInner`], which holds the owner of
-//! some memory and what is known about other ways to reach that memory. The owner is dropped once,
-//! with the last reference, on the thread that drops that reference.
+//! some memory and a state that says which other code can reach that memory. The owner is dropped
+//! once, with the last reference, on the thread that drops that reference.
 //!
 //! ```text
 //!   Storage ──┐                             ┌─ StorageHeader  release function, THIS_COPY, type of
