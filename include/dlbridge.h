@@ -7,8 +7,9 @@
  *     failure.
  *  3. Every pointer may be NULL. For a required argument NULL gives DLB_ERROR_NULL_POINTER;
  *     functions whose names end in _free do nothing.
- *  4. Any number of threads may pass the same handle as const dlb_tensor * at once. While one
- *     thread passes a handle as dlb_tensor *, no thread uses that reference for anything else.
+ *  4. Several threads may pass the same handle as const dlb_tensor * at once. While one thread
+ *     passes a handle as dlb_tensor *, no other thread may use that handle. (It may use another
+ *     handle to the same memory, even if both handles are the same pointer: see 6.)
  *  5. The words of ownership: a function "borrows" an argument if it uses the argument during the
  *     call only. It "consumes" an argument if the library owns it after a successful call (after a
  *     failed call the caller still owns the argument, and nothing was released). It "returns new"
@@ -298,7 +299,8 @@ typedef int32_t dlb_remedy;
 #define DLB_ERROR_NULL_POINTER 1
 
 /**
- * A value is invalid: a negative size, unknown flags, an unknown memory format.
+ * A value is invalid: a negative size, unknown flags, an unknown memory format, a number that names
+ * no stream.
  */
 #define DLB_ERROR_INVALID_ARGUMENT 2
 
@@ -345,7 +347,9 @@ typedef int32_t dlb_remedy;
 #define DLB_ERROR_CUDA 11
 
 /**
- * This build of the library does not have the code for the operation; see dlb_capabilities().
+ * This build of the library does not have the code for the operation; see dlb_capabilities(). From
+ * C++ headers also: the library has another ABI, or a libtorch tensor is not a plain strided
+ * buffer.
  */
 #define DLB_ERROR_UNSUPPORTED 13
 
@@ -500,9 +504,10 @@ DLB_API dlb_tensor *dlb_tensor_share(const dlb_tensor *tensor);
  * another element type. No data is copied; `shape` and `strides` of `desc` are. The first element
  * is at `data + byte_offset` of `desc`, and NULL `strides` mean row-major. The device of `desc`
  * must be that of `tensor`, and its elements must lie within the bytes from the lowest to the
- * highest element of `tensor`. On a device whose buffers have handles (Metal, OpenCL, Vulkan,
- * WebGPU), `data` must be the handle of the buffer of `tensor`. The new handle is read-only if
- * `tensor` is read-only. Elements of less than a byte are padded if those of `tensor` are padded.
+ * highest element of `tensor`. On a device where `data` is a buffer object instead of an address
+ * (Metal, OpenCL, Vulkan, WebGPU), `data` must be the buffer object of `tensor`. The new handle is
+ * read-only if `tensor` is read-only. Elements of less than a byte are padded if those of `tensor`
+ * are padded.
  *
  * Ownership: borrows both; returns new, free with dlb_tensor_free().
  */
@@ -523,12 +528,12 @@ DLB_API void dlb_tensor_free(dlb_tensor *tensor);
 /**
  * Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),
  * element type and device; NULL for NULL. `data` is the address of the first element on the
- * tensor's device, or NULL if there are no elements, and `byte_offset` is 0. On a device whose
- * buffers have handles (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` have the values
- * that the tensor was made with. Strides that reach no element (those of dimensions of size 1, and
- * all strides of a tensor without elements) are positive. The memory may be written unless
- * dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write `shape` and
- * `strides`.
+ * tensor's device, or NULL if there are no elements, and `byte_offset` is 0. On a device where
+ * `data` is a buffer object instead of an address (Metal, OpenCL, Vulkan, WebGPU), `data` and
+ * `byte_offset` have the values that the tensor was made with. Strides that reach no element
+ * (those of dimensions of size 1, and all strides of a tensor without elements) are positive. The
+ * memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller
+ * must not write `shape` and `strides`.
  *
  * Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
  */
@@ -566,10 +571,10 @@ DLB_API bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
  * copied during the call and checked in the copy, so later changes of the struct have no effect.
  *
  * A struct that this library made is unwrapped and freed at once, unless it was changed. In any
- * other struct the library writes only the deleter: until the struct is released, it is replaced
- * by a function that does nothing, so that the library can refuse a second import of the struct,
- * and a second call of the deleter has no effect. (A struct without a deleter may be a constant,
- * and is not written.)
+ * other struct the library writes only the field `deleter`: until the struct is released, this
+ * field holds a function that does nothing. So the library can refuse a second import of the
+ * struct, and a second call of the deleter has no effect. (A struct without a deleter may be a
+ * constant, and is not written.)
  *
  * Ownership: consumes `source`; returns new, free with dlb_tensor_free().
  *
@@ -606,8 +611,9 @@ dlb_status dlb_tensor_from_dlpack(struct DLManagedTensorVersioned *source,
 /**
  * Consumes a DLPack struct of the older type, which has neither version nor flags. The memory is
  * read-only, as it is for NumPy, unless this library made the struct and the struct was not
- * changed. (If you know that the memory may be written, pass the struct's `dl_tensor`, and the
- * struct as `owner`, to dlb_tensor_from_memory().) dlb_tensor_from_dlpack() describes the rest.
+ * changed. (If you know that the memory may be written, call dlb_tensor_from_memory() with the
+ * struct's `dl_tensor` as `desc`, the struct as `owner`, and a `release` that calls the struct's
+ * deleter.) The other rules are those of dlb_tensor_from_dlpack().
  *
  * Ownership: consumes `source`; returns new, free with dlb_tensor_free().
  */
@@ -619,7 +625,8 @@ dlb_status dlb_tensor_from_dlpack_legacy(DLManagedTensor *source,
 /**
  * Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct has
  * DLPACK_FLAG_BITMASK_READ_ONLY exactly when the memory is read-only; otherwise its consumer may
- * write the memory, and so may other owners.
+ * write the memory, and so may other owners. For device memory, call dlb_tensor_record_stream()
+ * with the consumer's stream before the consumer uses the memory.
  *
  * Ownership: borrows `tensor`; returns new, call its deleter.
  */

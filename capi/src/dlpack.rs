@@ -39,10 +39,10 @@ unsafe fn import<M: ManagedStruct>(
 /// copied during the call and checked in the copy, so later changes of the struct have no effect.
 ///
 /// A struct that this library made is unwrapped and freed at once, unless it was changed. In any
-/// other struct the library writes only the deleter: until the struct is released, it is replaced
-/// by a function that does nothing, so that the library can refuse a second import of the struct,
-/// and a second call of the deleter has no effect. (A struct without a deleter may be a constant,
-/// and is not written.)
+/// other struct the library writes only the field `deleter`: until the struct is released, this
+/// field holds a function that does nothing. So the library can refuse a second import of the
+/// struct, and a second call of the deleter has no effect. (A struct without a deleter may be a
+/// constant, and is not written.)
 ///
 /// Ownership: consumes `source`; returns new, free with dlb_tensor_free().
 ///
@@ -88,8 +88,9 @@ pub extern "C" fn dlb_tensor_from_dlpack(
 
 /// Consumes a DLPack struct of the older type, which has neither version nor flags. The memory is
 /// read-only, as it is for NumPy, unless this library made the struct and the struct was not
-/// changed. (If you know that the memory may be written, pass the struct's `dl_tensor`, and the
-/// struct as `owner`, to dlb_tensor_from_memory().) dlb_tensor_from_dlpack() describes the rest.
+/// changed. (If you know that the memory may be written, call dlb_tensor_from_memory() with the
+/// struct's `dl_tensor` as `desc`, the struct as `owner`, and a `release` that calls the struct's
+/// deleter.) The other rules are those of dlb_tensor_from_dlpack().
 ///
 /// Ownership: consumes `source`; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -110,7 +111,8 @@ pub extern "C" fn dlb_tensor_from_dlpack_legacy(
 
 /// Makes a DLPack struct that is one more owner of the memory. No data is copied. The struct has
 /// DLPACK_FLAG_BITMASK_READ_ONLY exactly when the memory is read-only; otherwise its consumer may
-/// write the memory, and so may other owners.
+/// write the memory, and so may other owners. For device memory, call dlb_tensor_record_stream()
+/// with the consumer's stream before the consumer uses the memory.
 ///
 /// Ownership: borrows `tensor`; returns new, call its deleter.
 #[unsafe(no_mangle)]

@@ -18,7 +18,8 @@ pub type dlb_status = i32;
 pub const DLB_OK: dlb_status = 0;
 /// A required pointer is NULL.
 pub const DLB_ERROR_NULL_POINTER: dlb_status = 1;
-/// A value is invalid: a negative size, unknown flags, an unknown memory format.
+/// A value is invalid: a negative size, unknown flags, an unknown memory format, a number that names
+/// no stream.
 pub const DLB_ERROR_INVALID_ARGUMENT: dlb_status = 2;
 /// The DLPack major version of the struct is not supported. The struct was not changed: call its
 /// deleter.
@@ -38,7 +39,9 @@ pub const DLB_ERROR_OUT_OF_MEMORY: dlb_status = 10;
 /// CUDA or the device is not available on this machine, or CUDA failed. If CUDA failed, the message
 /// contains the driver's error.
 pub const DLB_ERROR_CUDA: dlb_status = 11;
-/// This build of the library does not have the code for the operation; see dlb_capabilities().
+/// This build of the library does not have the code for the operation; see dlb_capabilities(). From
+/// C++ headers also: the library has another ABI, or a libtorch tensor is not a plain strided
+/// buffer.
 pub const DLB_ERROR_UNSUPPORTED: dlb_status = 13;
 /// The call ran into a bug in the library. Free the handles that were passed to it.
 pub const DLB_ERROR_PANIC: dlb_status = 255;

@@ -48,9 +48,10 @@ pub extern "C" fn dlb_tensor_share(tensor: Option<&dlb_tensor>) -> Option<NonNul
 /// another element type. No data is copied; `shape` and `strides` of `desc` are. The first element
 /// is at `data + byte_offset` of `desc`, and NULL `strides` mean row-major. The device of `desc`
 /// must be that of `tensor`, and its elements must lie within the bytes from the lowest to the
-/// highest element of `tensor`. On a device whose buffers have handles (Metal, OpenCL, Vulkan,
-/// WebGPU), `data` must be the handle of the buffer of `tensor`. The new handle is read-only if
-/// `tensor` is read-only. Elements of less than a byte are padded if those of `tensor` are padded.
+/// highest element of `tensor`. On a device where `data` is a buffer object instead of an address
+/// (Metal, OpenCL, Vulkan, WebGPU), `data` must be the buffer object of `tensor`. The new handle is
+/// read-only if `tensor` is read-only. Elements of less than a byte are padded if those of `tensor`
+/// are padded.
 ///
 /// Ownership: borrows both; returns new, free with dlb_tensor_free().
 #[unsafe(no_mangle)]
@@ -110,12 +111,12 @@ pub extern "C" fn dlb_tensor_free(tensor: Option<NonNull<dlb_tensor>>) {
 
 /// Returns a description of the tensor: address, shape, strides (never NULL unless `ndim` is 0),
 /// element type and device; NULL for NULL. `data` is the address of the first element on the
-/// tensor's device, or NULL if there are no elements, and `byte_offset` is 0. On a device whose
-/// buffers have handles (Metal, OpenCL, Vulkan, WebGPU), `data` and `byte_offset` have the values
-/// that the tensor was made with. Strides that reach no element (those of dimensions of size 1, and
-/// all strides of a tensor without elements) are positive. The memory may be written unless
-/// dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller must not write `shape` and
-/// `strides`.
+/// tensor's device, or NULL if there are no elements, and `byte_offset` is 0. On a device where
+/// `data` is a buffer object instead of an address (Metal, OpenCL, Vulkan, WebGPU), `data` and
+/// `byte_offset` have the values that the tensor was made with. Strides that reach no element
+/// (those of dimensions of size 1, and all strides of a tensor without elements) are positive. The
+/// memory may be written unless dlb_tensor_flags() has DLPACK_FLAG_BITMASK_READ_ONLY. The caller
+/// must not write `shape` and `strides`.
 ///
 /// Ownership: borrows `tensor`; returns a view valid until that handle is consumed or freed.
 #[unsafe(no_mangle)]
