@@ -2,8 +2,9 @@
 // exceptions and accept containers. Header-only; link the C library.
 //
 // Functions whose names begin with from_ and into_ consume an argument that is passed with
-// std::move(), and copy no data. Functions whose names begin with share_ return one more owner of
-// the same memory. clone(), copy_into() and functions whose names begin with to_ copy data.
+// std::move(), and copy no data; only into_device() copies, if the memory is on another device.
+// Functions whose names begin with share_ return one more owner of the same memory, and copy no
+// data. clone(), copy_into() and functions whose names begin with to_ copy data.
 //
 // A call that fails throws dlbridge::Error. An argument is consumed only if the call succeeds:
 // after an exception the caller still owns it, unchanged. Several owners may write the same memory:
@@ -319,8 +320,8 @@ public:
     return tensor;
   }
 
-  /// Consumes a DLPack struct of the older type. The memory is read-only, because the older struct
-  /// cannot say whether it may be written, unless dlbridge made the struct.
+  /// Consumes a DLPack struct of the older type. No data is copied. The older struct cannot say
+  /// whether its memory may be written, so the memory is read-only unless dlbridge made the struct.
   static Tensor from_dlpack(ExportedLegacy &&source) {
     Tensor tensor(create([&](dlb_tensor **out, dlb_error **error) {
       return dlb_tensor_from_dlpack_legacy(source.get(), out, error);
@@ -335,7 +336,7 @@ public:
   ///
   /// The memory must stay at its address when `owner` is moved. The elements of a std::vector and
   /// the object of a std::unique_ptr stay; the elements of a std::array and the characters of a
-  /// short std::string do not.
+  /// short std::string do not. dlb_tensor_from_memory() has the other rules for the memory.
   template <class Owner>
   static Tensor from_memory(const DLTensor &desc, Owner &&owner, std::uint64_t flags = 0) {
     using Object = std::decay_t<Owner>;
@@ -498,8 +499,8 @@ public:
   }
   template <class T, std::size_t Rank> void as_mdspan() const && = delete;
 
-  /// Returns such a view for writing. Throws Error in the cases of as_mdspan(), and for read-only
-  /// memory.
+  /// Returns a std::mdspan through which the elements may be written. Throws Error in the cases of
+  /// as_mdspan(), and for read-only memory.
   template <class T, std::size_t Rank>
   std::mdspan<T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan_mut() & {
     return {data_mut<T>(), detail::mapping<Rank>(shape(), strides(), size() == 0)};
@@ -539,8 +540,9 @@ public:
   /// @name Copies and devices
   ///
   /// ```cpp
-  /// dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3, 4}, {2,
-  /// 2}); dlbridge::Tensor copy = tensor.clone();
+  /// dlbridge::Tensor tensor =
+  ///     dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3, 4}, {2, 2});
+  /// dlbridge::Tensor copy = tensor.clone();
   ///
   /// dlbridge::Tensor columns = dlbridge::Tensor::empty<float>({2, 2}, {1, 2});
   /// tensor.copy_into(columns); // the same elements, in the other order in memory
@@ -561,8 +563,10 @@ public:
     }));
   }
 
-  /// Copies the elements to those of `target`. Throws Error unless shape and element type of both
-  /// are equal; strides may differ.
+  /// Copies the elements to those of `target`. Strides may differ. Throws Error if shapes or
+  /// element types differ, and for a target that is read-only, whose elements overlap or
+  /// interleave, or that shares memory with this tensor. The caller makes sure that no other code
+  /// reads or writes the memory of `target` during the copy.
   void copy_into(Tensor &target, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     detail::call([&](dlb_error **error) {
       return dlb_tensor_copy_into(get(), target.get(), stream, error);
@@ -627,7 +631,8 @@ public:
   /// ```
   /// @{
 
-  /// Makes a DLPack struct that is another owner of the same memory. No data is copied.
+  /// Makes a DLPack struct that is another owner of the same memory. No data is copied. For device
+  /// memory, call record_stream() with the consumer's stream before the consumer uses the memory.
   Exported share_dlpack() const {
     return Exported(detail::output_of<DLManagedTensorVersioned *>(
         [&](DLManagedTensorVersioned **out, dlb_error **error) {

@@ -157,10 +157,10 @@ inline void require_torch_strides(const Tensor &tensor) {
 ///
 /// If the memory came from into_torch(), the result is a handle to dlbridge's own memory, so that
 /// repeated conversions add no owners. Otherwise the result keeps the tensor's storage alive. As
-/// long as the result exists, do not resize the storage, and do not write it after a lazy clone:
-/// libtorch would move the storage to other memory. dlbridge assumes that a CUDA tensor was written
-/// on the legacy default stream: if it was written on another stream, call wait_stream() of the
-/// result.
+/// long as the result exists, do not resize the storage, and do not write to the storage after a
+/// lazy clone of the tensor: libtorch would move the storage to other memory. dlbridge assumes that
+/// a CUDA tensor was written on the legacy default stream: if it was written on another stream,
+/// call wait_stream() of the result.
 ///
 /// A tensor is a plain strided buffer if libtorch's dispatch keys for it are those of ordinary
 /// tensors of the CPU or of CUDA, and no others, its storage has memory, and its elements lie
@@ -193,7 +193,7 @@ inline Tensor from_torch(const at::Tensor &tensor) {
 ///
 /// resize_() of the result to more elements than the memory has, set_() and set_data() move the
 /// result to other memory. Other dlbridge tensors of the same memory (from `tensor.share()` before
-/// this call) keep the first memory, and do not contain what libtorch writes after that.
+/// this call) keep the first memory, and do not see what libtorch writes after the move.
 ///
 /// Throws Error, and leaves `tensor` unchanged: with DLB_ERROR_READ_ONLY for read-only memory,
 /// because libtorch may write all its memory (clone() the tensor); with DLB_ERROR_DEVICE for memory

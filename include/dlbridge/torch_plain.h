@@ -1,7 +1,7 @@
 /*
  * Checks whether a libtorch tensor is a plain strided buffer. dlbridge's Rust code and
- * dlbridge/torch.hpp both use this file, so that they refuse the same tensors. C code sees the
- * reasons only, C++ code the checks too.
+ * dlbridge/torch.hpp both use this file, so that they refuse the same tensors. C code sees only
+ * the reasons; C++ code sees the checks too.
  */
 #ifndef DLBRIDGE_TORCH_PLAIN_H_
 #define DLBRIDGE_TORCH_PLAIN_H_
