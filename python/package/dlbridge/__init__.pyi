@@ -90,7 +90,7 @@ class Tensor:
     def stride(self, dim: int) -> int:
         """Strides of all dimensions, or of dimension `dim`, in elements.
 
-        A stride may be negative or zero.
+        A stride may be negative or zero. Raises IndexError if there is no dimension `dim`.
 
         >>> tensor = dl.from_numpy(np.zeros((2, 3))[::-1])
         >>> tensor.stride(), tensor.stride(0)
@@ -218,7 +218,7 @@ class Tensor:
         ((1, 3), (2, 1))
         """
     def contiguous(self) -> Tensor:
-        """Returns this tensor if its elements lie in row-major order, otherwise such a copy.
+        """Returns this tensor if it is row-major, and a row-major copy otherwise.
 
         >>> tensor = dl.from_numpy(np.zeros((2, 3)))
         >>> tensor.contiguous() is tensor, dl.from_numpy(np.zeros((2, 3)).T).contiguous().stride()
