@@ -4,8 +4,7 @@
 use std::process::Command;
 
 use crate::support::{
-    Link, Program, block, is_installed, library, output_of, root, run_silent, scratch, skipped,
-    succeed,
+    Link, Program, is_installed, library, output_of, root, run_silent, skipped, succeed,
 };
 
 /// Programs of `capi/tests/c`, one for each noun of the header.
@@ -216,22 +215,6 @@ fn deleters_may_run_after_dlclose() {
     // The program is not linked with the library: it loads and unloads it.
     let program = program.arguments(["-ldl"]).without_library();
     run_silent(Command::new(program).arg(library().join("libdlbridge.so")));
-}
-
-#[test]
-fn the_readme_c_example_compiles_and_runs() {
-    let page = std::fs::read_to_string(root().join("README.md")).expect("the page");
-    let (block, _) = block(&page, "c");
-    let source = scratch("readme").join("readme.c");
-    let program = format!(
-        "#include \"check.h\"\nint main(void) {{\n\
-         producer made; DLManagedTensorVersioned *managed = &made.managed; produce(&made);\n\
-         {block}CHECK(made.deleted == 1); return 0; }}\n"
-    );
-    std::fs::write(&source, program).expect("written");
-    let program =
-        Program::new("readme", "c11", &[]).arguments(["-Icapi/tests/c"]).arguments([source]);
-    run_silent(&mut Command::new(program.link(Link::Shared)));
 }
 
 /// The macros of `check.h` and `check.hpp` end a program when their check fails.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Link, Program, block, libtorch, root, scratch, skipped, succeed};
+use crate::support::{Link, Program, libtorch, root, skipped, succeed};
 
 /// A C++ program to compile against libtorch.
 pub(crate) fn program(name: &str, source: &Path, libtorch: &Path) -> Program {
@@ -32,23 +32,4 @@ fn torch_hpp_converts_tensors() {
         Some(libtorch) => run("torch", &root().join("capi/tests/cpp/torch.cpp"), &libtorch),
         None => skipped("dlbridge/torch.hpp", "there is no libtorch (`cargo xtask setup`)"),
     }
-}
-
-#[test]
-fn the_readme_cpp_example_compiles_and_runs() {
-    let Some(libtorch) = libtorch() else {
-        skipped("the README's C++", "there is no libtorch (`cargo xtask setup`)");
-        return;
-    };
-    let page = std::fs::read_to_string(root().join("README.md")).expect("the page");
-    let (block, _) = block(&page, "cpp");
-    let (include, rest) = block.split_once('\n').expect("an include and more");
-    let source = scratch("readme-cpp").join("readme.cpp");
-    let program = format!(
-        "#include <ATen/ATen.h>\n{include}\n#include \"check.hpp\"\nint main() {{\n\
-         const int64_t rows = 2, columns = 3; std::vector<float> values{{0, 1, 2, 3, 4, 5}};\n\
-         {rest}CHECK(copy == (std::vector<float>{{0, 3, 1, 4, 2, 5}})); return 0; }}\n"
-    );
-    std::fs::write(&source, program).expect("written");
-    run("readme", &source, &libtorch);
 }
