@@ -299,8 +299,8 @@ typedef int32_t dlb_remedy;
 #define DLB_ERROR_NULL_POINTER 1
 
 /**
- * A value is invalid: a negative size, unknown flags, an unknown memory format, a number that names
- * no stream.
+ * A value is invalid: a negative size, unknown flags, an unknown memory format, a number that
+ * names no stream.
  */
 #define DLB_ERROR_INVALID_ARGUMENT 2
 

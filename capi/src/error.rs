@@ -18,8 +18,8 @@ pub type dlb_status = i32;
 pub const DLB_OK: dlb_status = 0;
 /// A required pointer is NULL.
 pub const DLB_ERROR_NULL_POINTER: dlb_status = 1;
-/// A value is invalid: a negative size, unknown flags, an unknown memory format, a number that names
-/// no stream.
+/// A value is invalid: a negative size, unknown flags, an unknown memory format, a number that
+/// names no stream.
 pub const DLB_ERROR_INVALID_ARGUMENT: dlb_status = 2;
 /// The DLPack major version of the struct is not supported. The struct was not changed: call its
 /// deleter.
