@@ -77,7 +77,7 @@ public:
     case DLB_REMEDY_COPY_TO_NDARRAY: return "copy it with to_vector()";
     case DLB_REMEDY_EXPORT_VERSIONED: return "export it with share_dlpack(), or export a clone()";
     case DLB_REMEDY_EXPORT_VERSION_1: return "have the producer export DLPack 1.x";
-    case DLB_REMEDY_ENABLE_CUDA: return "link a library that was built with the Cargo feature cuda";
+    case DLB_REMEDY_ENABLE_CUDA: return "use a library that was built with CUDA";
     case DLB_REMEDY_COPY_TO_TORCH: return "pass a clone() to into_torch()";
     case DLB_REMEDY_COPY_FROM_TORCH: return "pass a clone() to from_torch()";
     case DLB_REMEDY_DROP_TORCH_OWNERS:
@@ -129,23 +129,31 @@ inline bool check_abi() {
   return true;
 }
 
+/// Returns the fact of an error without `prefix`: the name of an argument of the C function, which
+/// the C++ function does not have.
+inline std::string fact_without(const std::string &prefix, const dlb_error *error) {
+  const std::string fact = dlb_error_fact(error);
+  return fact.compare(0, prefix.size(), prefix) == 0 ? fact.substr(prefix.size()) : fact;
+}
+
 /// Calls `function(&error)`, which calls a function of the library, and throws the library's error
-/// as Error. The first call checks the ABI.
-template <class Function> void call(Function &&function) {
+/// as Error, without `prefix` in its message. The first call checks the ABI.
+template <class Function> void call(Function &&function, const char *prefix = "tensor: ") {
   static const bool abi_checked = check_abi();
   (void)abi_checked;
   dlb_error *error = nullptr;
   const dlb_status status = function(&error);
   if (status == DLB_OK) return;
   const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
-  throw Error(status, dlb_error_fact(error), dlb_error_remedy(error));
+  throw Error(status, fact_without(prefix, error), dlb_error_remedy(error));
 }
 
 /// Calls `function(&out, &error)`, which calls a function of the library. Returns `out`, or throws
-/// the library's error as Error.
-template <class Output, class Function> Output output_of(Function &&function) {
+/// the library's error as Error, without `prefix` in its message.
+template <class Output, class Function>
+Output output_of(Function &&function, const char *prefix = "tensor: ") {
   Output out = nullptr;
-  call([&](dlb_error **error) { return function(&out, error); });
+  call([&](dlb_error **error) { return function(&out, error); }, prefix);
   return out;
 }
 
@@ -182,6 +190,9 @@ using ExportedLegacy = std::unique_ptr<DLManagedTensor, Release>;
 /// dlbridge::Tensor copy = images.clone(dlbridge::MemoryFormat::channels_last);
 /// assert(copy.strides()[1] == 1 && copy.shape()[1] == 3);
 /// ```
+///
+/// `preserve` keeps the order of the source's strides, without gaps. Its strides are positive, also
+/// where those of the source are negative.
 enum class MemoryFormat : std::int32_t {
   preserve = DLB_MEMORY_FORMAT_PRESERVE,
   contiguous = DLB_MEMORY_FORMAT_CONTIGUOUS,
@@ -253,8 +264,9 @@ namespace dlbridge {
 
 /// A handle to one strided buffer on one device. It can be moved, but not copied: share() returns
 /// another handle to the same memory, clone() copies the data. A handle that was moved from is
-/// empty: it can be assigned to and destroyed; its other functions throw Error or return an empty
-/// result. Several threads may call const functions of the same handle at once.
+/// empty: it can be assigned to and destroyed; share() returns another empty handle, the `noexcept`
+/// functions return 0 or false, and the other functions throw Error with DLB_ERROR_NULL_POINTER.
+/// Several threads may call const functions of the same handle at once.
 ///
 /// ```cpp
 /// std::vector<float> values{1, 2, 3, 4};
@@ -332,7 +344,12 @@ public:
 
   /// Wraps memory that `desc` describes. No data is copied; shape and strides are. `owner` is any
   /// object that keeps the memory valid. It is moved into the tensor, and destroyed once, on the
-  /// thread that destroys the last handle. `flags` are DLPack's.
+  /// thread that destroys the last handle. `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY
+  /// makes the tensor read-only.
+  ///
+  /// Strides count elements, not bytes. Every byte from the lowest to the highest element must be
+  /// valid and initialised, the bytes between the elements included: the library cannot check that.
+  /// Throws Error for a description that is not valid. Throws std::bad_alloc too.
   ///
   /// The memory must stay at its address when `owner` is moved. The elements of a std::vector and
   /// the object of a std::unique_ptr stay; the elements of a std::array and the characters of a
@@ -347,29 +364,23 @@ public:
     static_assert(std::is_nothrow_destructible_v<Object>, "an owner's destructor does not throw");
     static_assert(std::is_nothrow_move_constructible_v<Object>,
                   "an owner whose move may throw: put it into a std::unique_ptr");
-    // The owner is moved into this allocation after everything that can fail has succeeded.
-    auto storage = std::make_unique<std::optional<Object>>();
-    const auto release = [](void *owner) { delete static_cast<std::optional<Object> *>(owner); };
-    Tensor tensor(create([&](dlb_tensor **out, dlb_error **error) {
-      return dlb_tensor_from_memory(&desc, flags, storage.get(), release, out, error);
-    }));
-    storage.release()->emplace(std::move(owner));
-    return tensor;
+    return wrap(desc, std::move(owner), flags, "");
   }
 
   /// Makes a row-major tensor of a vector, which is moved into it. No data is copied. Throws Error
-  /// unless the shape has as many elements as the vector.
+  /// unless the shape has as many elements as the vector. Throws std::bad_alloc too.
   template <class T>
   static Tensor from_vector(std::vector<T> &&values, const std::vector<std::int64_t> &shape) {
     static_assert(!std::is_same_v<T, bool>,
                   "a std::vector<bool> has no array of bools: use std::uint8_t");
     require_size(shape, values.size());
     std::vector<std::int64_t> sizes(shape);
-    return from_memory(describe(values.data(), dtype_of<T>(), sizes), std::move(values));
+    return wrap(describe(values.data(), dtype_of<T>(), sizes), std::move(values), 0, "desc: ");
   }
 
   /// Makes a tensor in new memory of the host with unspecified contents. `device` must be the CPU.
-  /// Without strides the tensor is row-major.
+  /// Without strides the tensor is row-major. Throws Error, with DLB_ERROR_OUT_OF_MEMORY if there
+  /// is not enough memory for the elements. Throws std::bad_alloc too.
   static Tensor empty(DLDataType dtype, const std::vector<std::int64_t> &shape,
                       const std::vector<std::int64_t> &strides = {}, DLDevice device = cpu) {
     if (!strides.empty() && strides.size() != shape.size()) {
@@ -381,8 +392,9 @@ public:
     DLTensor desc = describe(nullptr, dtype, sizes);
     desc.device = device;
     desc.strides = steps.empty() ? nullptr : steps.data();
-    return Tensor(create(
-        [&](dlb_tensor **out, dlb_error **error) { return dlb_tensor_empty(&desc, out, error); }));
+    return Tensor(detail::output_of<dlb_tensor *>(
+        [&](dlb_tensor **out, dlb_error **error) { return dlb_tensor_empty(&desc, out, error); },
+        "desc: "));
   }
 
   /// Makes a tensor in new memory of the host, with elements of the C++ type `T`.
@@ -404,20 +416,17 @@ public:
   /// ```
   /// @{
 
-  // Functions that return a reference into the handle are deleted for temporary tensors.
+  // Functions that return a reference into the handle, or an address in its memory, are deleted for
+  // temporary tensors, which are destroyed at the end of the statement.
   /// Returns the description of the tensor, valid until this handle is moved from or destroyed.
-  const DLTensor &view() const & {
-    const DLTensor *view = dlb_tensor_view(get());
-    if (view == nullptr) throw Error(DLB_ERROR_NULL_POINTER, "the tensor was moved from");
-    return *view;
-  }
-  const DLTensor &view() const && = delete;
+  const DLTensor &view() const & { return *dlb_tensor_view(handle()); }
+  const DLTensor &view() const && = delete; // give the temporary tensor a name
   /// Returns the sizes, in elements.
   Dims shape() const & { return {view().shape, static_cast<std::size_t>(view().ndim)}; }
-  Dims shape() const && = delete;
+  Dims shape() const && = delete; // give the temporary tensor a name
   /// Returns the strides, in elements. They may be negative or zero.
   Dims strides() const & { return {view().strides, static_cast<std::size_t>(view().ndim)}; }
-  Dims strides() const && = delete;
+  Dims strides() const && = delete; // give the temporary tensor a name
   /// Returns the element type.
   DLDataType dtype() const { return view().dtype; }
   /// Returns whether the elements have the C++ type `T`.
@@ -463,7 +472,7 @@ public:
     return aligned<const T>(detail::output_of<const void *>(
         [&](const void **out, dlb_error **error) { return dlb_tensor_data(get(), out, error); }));
   }
-  template <class T> const T *data() const && = delete;
+  template <class T> const T *data() const && = delete; // give the temporary tensor a name
 
   /// Returns the address of the first element, for writing. Throws Error in the cases of data(),
   /// and for read-only memory.
@@ -497,7 +506,8 @@ public:
   std::mdspan<const T, std::dextents<std::int64_t, Rank>, std::layout_stride> as_mdspan() const & {
     return {data<T>(), detail::mapping<Rank>(shape(), strides(), size() == 0)};
   }
-  template <class T, std::size_t Rank> void as_mdspan() const && = delete;
+  template <class T, std::size_t Rank>
+  void as_mdspan() const && = delete; // give the temporary tensor a name
 
   /// Returns a std::mdspan through which the elements may be written. Throws Error in the cases of
   /// as_mdspan(), and for read-only memory.
@@ -529,19 +539,20 @@ public:
   /// the bytes from the lowest to the highest element of this tensor.
   Tensor share_as(const DLTensor &desc) const {
     return Tensor(create([&](dlb_tensor **out, dlb_error **error) {
-      return dlb_tensor_share_as(get(), &desc, out, error);
+      return dlb_tensor_share_as(handle(), &desc, out, error);
     }));
   }
 
-  /// Returns another handle to the same memory. No data is copied.
+  /// Returns another handle to the same memory; an empty handle if this one is empty. No data is
+  /// copied.
   Tensor share() const { return Tensor(dlb_tensor_share(get())); }
 
   /// @}
   /// @name Copies and devices
   ///
   /// ```cpp
-  /// dlbridge::Tensor tensor =
-  ///     dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3, 4}, {2, 2});
+  /// std::vector<float> values{1, 2, 3, 4};
+  /// dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::move(values), {2, 2});
   /// dlbridge::Tensor copy = tensor.clone();
   ///
   /// dlbridge::Tensor columns = dlbridge::Tensor::empty<float>({2, 2}, {1, 2});
@@ -559,7 +570,7 @@ public:
   Tensor clone(MemoryFormat format = MemoryFormat::preserve,
                std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     return Tensor(create([&](dlb_tensor **out, dlb_error **error) {
-      return dlb_tensor_clone(get(), static_cast<std::int32_t>(format), stream, out, error);
+      return dlb_tensor_clone(handle(), static_cast<std::int32_t>(format), stream, out, error);
     }));
   }
 
@@ -569,7 +580,7 @@ public:
   /// reads or writes the memory of `target` during the copy.
   void copy_into(Tensor &target, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     detail::call([&](dlb_error **error) {
-      return dlb_tensor_copy_into(get(), target.get(), stream, error);
+      return dlb_tensor_copy_into(handle(), target.handle("target"), stream, error);
     });
   }
 
@@ -577,7 +588,7 @@ public:
   /// page-locked memory of the host. Throws Error if CUDA or the device is not available.
   Tensor to_device(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) const {
     return Tensor(create([&](dlb_tensor **out, dlb_error **error) {
-      return dlb_tensor_to_device(get(), device, stream, out, error);
+      return dlb_tensor_to_device(handle(), device, stream, out, error);
     }));
   }
 
@@ -585,7 +596,7 @@ public:
   /// already, and otherwise makes one copy. Throws Error if CUDA or the device is not available.
   Tensor into_device(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY_DEFAULT) && {
     Tensor tensor(create([&](dlb_tensor **out, dlb_error **error) {
-      return dlb_tensor_into_device(get(), device, stream, out, error);
+      return dlb_tensor_into_device(handle(), device, stream, out, error);
     }));
     (void)release();
     return tensor;
@@ -609,13 +620,15 @@ public:
   /// waits for the contents. When the memory is released, it is not reused before the work that is
   /// on `stream` at that time is done. Does nothing for host memory.
   void record_stream(std::int64_t stream) const {
-    detail::call([&](dlb_error **error) { return dlb_tensor_record_stream(get(), stream, error); });
+    detail::call(
+        [&](dlb_error **error) { return dlb_tensor_record_stream(handle(), stream, error); });
   }
 
   /// Makes dlbridge wait for a stream: all its work on the memory after this call comes after the
   /// work that is on `stream` at the time of the call. Does nothing for host memory.
   void wait_stream(std::int64_t stream) const {
-    detail::call([&](dlb_error **error) { return dlb_tensor_wait_stream(get(), stream, error); });
+    detail::call(
+        [&](dlb_error **error) { return dlb_tensor_wait_stream(handle(), stream, error); });
   }
 
   /// @}
@@ -636,7 +649,7 @@ public:
   Exported share_dlpack() const {
     return Exported(detail::output_of<DLManagedTensorVersioned *>(
         [&](DLManagedTensorVersioned **out, dlb_error **error) {
-          return dlb_tensor_share_dlpack(get(), out, error);
+          return dlb_tensor_share_dlpack(handle(), out, error);
         }));
   }
 
@@ -644,7 +657,7 @@ public:
   Exported into_dlpack() && {
     Exported exported(detail::output_of<DLManagedTensorVersioned *>(
         [&](DLManagedTensorVersioned **out, dlb_error **error) {
-          return dlb_tensor_into_dlpack(get(), out, error);
+          return dlb_tensor_into_dlpack(handle(), out, error);
         }));
     (void)release();
     return exported;
@@ -655,7 +668,7 @@ public:
   ExportedLegacy share_dlpack_legacy() const {
     return ExportedLegacy(
         detail::output_of<DLManagedTensor *>([&](DLManagedTensor **out, dlb_error **error) {
-          return dlb_tensor_share_dlpack_legacy(get(), out, error);
+          return dlb_tensor_share_dlpack_legacy(handle(), out, error);
         }));
   }
 
@@ -664,7 +677,7 @@ public:
   ExportedLegacy into_dlpack_legacy() && {
     ExportedLegacy exported(
         detail::output_of<DLManagedTensor *>([&](DLManagedTensor **out, dlb_error **error) {
-          return dlb_tensor_into_dlpack_legacy(get(), out, error);
+          return dlb_tensor_into_dlpack_legacy(handle(), out, error);
         }));
     (void)release();
     return exported;
@@ -677,6 +690,28 @@ private:
     void operator()(dlb_tensor *handle) const noexcept { dlb_tensor_free(handle); }
   };
   std::unique_ptr<dlb_tensor, Free> handle_;
+
+  /// Returns the handle. Throws Error, which calls the tensor `name`, if it was moved from.
+  dlb_tensor *handle(const char *name = "tensor") const {
+    if (handle_ != nullptr) return handle_.get();
+    throw Error(DLB_ERROR_NULL_POINTER, std::string("the ") + name + " was moved from");
+  }
+
+  /// Wraps memory, as from_memory() does. Messages of errors do not begin with `prefix`.
+  template <class Owner>
+  static Tensor wrap(const DLTensor &desc, Owner &&owner, std::uint64_t flags, const char *prefix) {
+    using Object = std::decay_t<Owner>;
+    // The owner is moved into this allocation after everything that can fail has succeeded.
+    auto storage = std::make_unique<std::optional<Object>>();
+    const auto release = [](void *owner) { delete static_cast<std::optional<Object> *>(owner); };
+    Tensor tensor(detail::output_of<dlb_tensor *>(
+        [&](dlb_tensor **out, dlb_error **error) {
+          return dlb_tensor_from_memory(&desc, flags, storage.get(), release, out, error);
+        },
+        prefix));
+    storage.release()->emplace(std::move(owner));
+    return tensor;
+  }
 
   /// Returns the new handle that a function of the library makes, or throws its error.
   template <class Function> static dlb_tensor *create(Function &&function) {

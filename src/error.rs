@@ -141,11 +141,11 @@ pub enum Error {
         target: &'static str,
     },
 
-    /// The shape differs from the one needed.
+    /// Source and target of a copy have different shapes.
     ShapeMismatch {
-        /// Shape needed.
+        /// Shape of the target.
         expected: Vec<i64>,
-        /// Shape found.
+        /// Shape of the source.
         found: Vec<i64>,
     },
 
@@ -342,7 +342,7 @@ fn write_layout_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
             write!(f, "{found} dimensions are more than the {limit} of {target}")
         }
         Error::ShapeMismatch { expected, found } => {
-            write!(f, "expected shape {}, found {}", Tuple(expected), Tuple(found))
+            write!(f, "source has shape {}, target has shape {}", Tuple(found), Tuple(expected))
         }
         Error::LengthMismatch { shape, expected, found } => {
             write!(f, "shape {} needs {expected} elements, found {found}", Tuple(shape))

@@ -7,7 +7,8 @@ use dlbridge::{Error, MemoryFormat, Remedy};
 
 use crate::device::require_reachable;
 use crate::error::{
-    DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, dlb_error, dlb_status, guard,
+    DLB_ERROR_INVALID_ARGUMENT, Failure, InArgument, Required, describe, dlb_error, dlb_status,
+    guard,
 };
 use crate::handle::{Handle, dlb_tensor};
 use crate::stream;
@@ -133,9 +134,10 @@ pub extern "C" fn dlb_tensor_copy_into(
             // memory, and this package makes no Rust view of it.
             Some(stream) => unsafe { source.copy_into_unchecked_on(&target, &stream) },
         })
-        .or_else(|error| {
-            let argument = argument_of(&error);
-            Err(error).argument(argument)
+        .map_err(|error| match error {
+            // The fact names both arguments.
+            Error::ShapeMismatch { .. } => Failure::new(error.status(), error.fact().to_string()),
+            error => describe(argument_of(&error), &error),
         })
     })
 }
@@ -143,9 +145,7 @@ pub extern "C" fn dlb_tensor_copy_into(
 /// The argument of `dlb_tensor_copy_into` that an error is about.
 fn argument_of(error: &Error) -> &'static str {
     match error {
-        Error::ShapeMismatch { .. }
-        | Error::DTypeMismatch { .. }
-        | Error::UnsupportedDType { .. } => "source",
+        Error::DTypeMismatch { .. } | Error::UnsupportedDType { .. } => "source",
         _ => "target",
     }
 }

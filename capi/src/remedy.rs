@@ -80,7 +80,7 @@ pub(crate) const fn words(remedy: dlb_remedy) -> &'static str {
             "copy it with dlb_tensor_clone() and DLB_MEMORY_FORMAT_CONTIGUOUS"
         }
         DLB_REMEDY_CLONE_SOURCE => "copy from a dlb_tensor_clone() of `source`",
-        DLB_REMEDY_WRITE_TO_CLONE => "write to a dlb_tensor_clone() instead",
+        DLB_REMEDY_WRITE_TO_CLONE => "write to a copy: dlb_tensor_clone()",
         DLB_REMEDY_DROP_OTHER_HANDLES => "free it first, or copy with dlb_tensor_clone()",
         DLB_REMEDY_CLONE_OR_ASSUME => "copy it with dlb_tensor_clone()",
         DLB_REMEDY_COPY_TO_VEC => "copy it with dlb_tensor_copy_into()",
@@ -89,7 +89,7 @@ pub(crate) const fn words(remedy: dlb_remedy) -> &'static str {
             "export it with dlb_tensor_share_dlpack(), or export a dlb_tensor_clone()"
         }
         DLB_REMEDY_EXPORT_VERSION_1 => "have the producer export DLPack 1.x",
-        DLB_REMEDY_ENABLE_CUDA => "use a library that was built with the Cargo feature cuda",
+        DLB_REMEDY_ENABLE_CUDA => "use a library that was built with CUDA",
         DLB_REMEDY_COPY_TO_TORCH => "pass a dlb_tensor_clone() to libtorch",
         DLB_REMEDY_COPY_FROM_TORCH => "use libtorch's clone() first",
         DLB_REMEDY_DROP_TORCH_OWNERS => "release the other owner first, or use libtorch's clone()",

@@ -105,7 +105,7 @@ inline void require_torch_memory(const Tensor &tensor) {
     dlb_error *error = nullptr;
     if (dlb_tensor_data(tensor.get(), &address, &error) == DLB_OK) return;
     const std::unique_ptr<dlb_error, void (*)(dlb_error *)> owner(error, dlb_error_free);
-    throw Error(DLB_ERROR_DEVICE, std::string("libtorch's CPU tensors: ") + dlb_error_fact(error),
+    throw Error(DLB_ERROR_DEVICE, "libtorch's CPU tensors: " + fact_without("tensor: ", error),
                 dlb_error_remedy(error));
   }
   // A library without CUDA has put no work on a stream, which libtorch would have to wait for.
@@ -199,7 +199,8 @@ inline Tensor from_torch(const at::Tensor &tensor) {
 /// because libtorch may write all its memory (clone() the tensor); with DLB_ERROR_DEVICE for memory
 /// that libtorch cannot reach; with DLB_ERROR_CUDA if CUDA is not available or fails; with
 /// DLB_ERROR_DTYPE for element types that libtorch does not have; with DLB_ERROR_LAYOUT for
-/// negative strides, more than 64 dimensions and sizes whose product libtorch cannot represent.
+/// negative strides (those of a clone() are positive), more than 64 dimensions and sizes whose
+/// product libtorch cannot represent. Throws std::bad_alloc too.
 inline at::Tensor into_torch(Tensor &&tensor) {
   const DLTensor &view = tensor.view();
   detail::require_torch_memory(tensor);

@@ -126,7 +126,7 @@ static void invalid_copies_are_refused(void) {
   REFUSED(DLB_ERROR_LAYOUT,
           "target: shape (2, 3, 4) with strides (12, 2, 1) overlaps itself or interleaves");
   produce(&to), to.shape[0] = 1;
-  REFUSED(DLB_ERROR_LAYOUT, "source: expected shape (1, 3, 4), found (2, 3, 4)");
+  REFUSED(DLB_ERROR_LAYOUT, "source has shape (2, 3, 4), target has shape (1, 3, 4)");
   produce(&to), to.managed.dl_tensor.dtype.code = kDLInt;
   REFUSED(DLB_ERROR_DTYPE, "source: expected int32, found float32");
   produce(&to), to.managed.dl_tensor.device = CUDA;

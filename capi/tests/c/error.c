@@ -48,7 +48,7 @@ static void facts_and_remedies_are_apart(void) {
   CHECK(dlb_error_remedy(error) == DLB_REMEDY_WRITE_TO_CLONE);
   CHECK(strcmp(dlb_error_fact(error), "tensor: the memory is read-only") == 0);
   CHECK(strcmp(dlb_error_message(error),
-               "tensor: the memory is read-only; write to a dlb_tensor_clone() instead") == 0);
+               "tensor: the memory is read-only; write to a copy: dlb_tensor_clone()") == 0);
   dlb_error_free(error);
   CHECK(dlb_synchronize(CPU, 3, &error) == DLB_ERROR_INVALID_ARGUMENT);
   CHECK(dlb_error_remedy(error) == DLB_REMEDY_NONE);

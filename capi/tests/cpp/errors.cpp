@@ -39,6 +39,7 @@ void show_descriptions() {
   exported->version.major = 1;
   SHOW("InvalidDescriptor", Tensor::empty<float>({2, -1}));
   SHOW("InvalidDescriptor", Tensor::empty<float>({2, 3}, {1}));
+  SHOW("SelfOverlap", Tensor::empty<float>({2, 3}, {0, 1}));
   SHOW("Overflow", Tensor::empty<float>({std::int64_t{1} << 62, 8}));
   SHOW("DTypeMismatch", tensor.data<double>());
   SHOW("UnsupportedDType", Tensor::empty({99, 8, 1}, {2}));
@@ -73,7 +74,8 @@ void show_layouts() {
   desc.byte_offset = 4;
   SHOW("Part of a tensor", whole.share_as(desc));
   Tensor moved = std::move(tensor);
-  SHOW("Moved tensor", tensor.shape());
+  SHOW("Moved tensor", tensor.clone());
+  SHOW("Moved tensor", (moved.copy_into(tensor), 0));
 }
 
 } // namespace

@@ -8,7 +8,7 @@ int main(int count, char **arguments) {
   if (macro == "CHECK") CHECK(count == 0);
   if (macro == "THROWS without an exception") THROWS(DLB_ERROR_LAYOUT, "", Tensor());
   if (macro == "THROWS with another status") {
-    THROWS(DLB_ERROR_DTYPE, "tensor is NULL", Tensor().clone());
+    THROWS(DLB_ERROR_DTYPE, "moved from", Tensor().clone());
   }
   if (macro == "THROWS with another message") {
     THROWS(DLB_ERROR_NULL_POINTER, "source is NULL", Tensor().clone());

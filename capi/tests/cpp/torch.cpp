@@ -176,11 +176,17 @@ void dispatch_keys_of_other_tensors_are_refused_by_name() {
   const std::vector<std::string> ordinary = {
       "CPU", "Dense", "ADInplaceOrView", "AutogradFunctionality", "AutocastCPU", "AutocastCUDA"};
   const std::vector<std::pair<std::string, std::string>> named = {
-      {"CUDA", "CPU and CUDA at once"},      {"Quantized", "is quantized"},
-      {"Sparse", "has the layout"},          {"SparseCsr", "has the layout"},
-      {"MkldnnCPU", "has the layout"},       {"NestedTensor", "is nested"},
-      {"AutogradNestedTensor", "is nested"}, {"Conjugate", "its conjugate bit"},
-      {"Negative", "its negative bit"},      {"ZeroTensor", "is a zero tensor"}};
+      {"CUDA", "CPU and CUDA at once"},
+      {"Quantized", "is quantized"},
+      {"Sparse", "has the layout"},
+      {"SparseCsr", "has the layout"},
+      {"MkldnnCPU", "has the layout"},
+      {"NestedTensor", "is nested"},
+      {"AutogradNestedTensor", "is nested"},
+      {"Conjugate", "its conjugate bit"},
+      {"Negative", "its negative bit"},
+      {"ZeroTensor", "is a zero tensor"},
+      {"Meta", "the device meta"}};
   for (int index = 0; index < odd_tensors::keys; ++index) {
     const char *name = nullptr;
     (void)odd_tensors::with_key(index, false, &name);
@@ -238,6 +244,8 @@ void tensors_that_libtorch_cannot_represent_are_refused() {
   Tensor backwards = Tensor::empty(dlbridge::dtype_of<float>(), {3}, {-1});
   stays(backwards, DLB_ERROR_LAYOUT,
         "stride -1 of dimension 0 is negative"); // libtorch would abort
+  // The remedy: a copy has positive strides.
+  CHECK(into_torch(backwards.clone()).stride(0) == 1);
   Tensor vectors = Tensor::empty({kDLFloat, 32, 4}, {3});
   stays(vectors, DLB_ERROR_DTYPE, "elements of type float32x4 are not supported by libtorch");
   Tensor narrow = Tensor::empty({kDLInt, 4, 1}, {4});

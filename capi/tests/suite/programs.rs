@@ -229,8 +229,8 @@ fn a_failing_check_ends_the_program() {
     let cpp = [
         ("CHECK", "count == 0"),
         ("THROWS without an exception", "thrown"),
-        ("THROWS with another status", "DLB_ERROR_NULL_POINTER: \"tensor is NULL\""),
-        ("THROWS with another message", "DLB_ERROR_NULL_POINTER: \"tensor is NULL\""),
+        ("THROWS with another status", "DLB_ERROR_NULL_POINTER: \"the tensor was moved from\""),
+        ("THROWS with another message", "DLB_ERROR_NULL_POINTER: \"the tensor was moved from\""),
     ];
     let programs =
         [("c11", "c/failing_check.c", &c[..]), ("c++17", "cpp/failing_check.cpp", &cpp[..])];
