@@ -465,6 +465,15 @@ DLB_API const char *dlb_status_name(dlb_status status);
  * into 48 bytes.
  *
  * Ownership: borrows `buffer`.
+ *
+ * Example:
+ *
+ * ```c
+ * char name[48];
+ * DLDataType dtype = {kDLBfloat, 16, 1};
+ * size_t length = dlb_dtype_name(dtype, name, sizeof name);
+ * assert(length == 8 && name[0] == 'b'); // "bfloat16"
+ * ```
  */
 DLB_API size_t dlb_dtype_name(DLDataType dtype, char *buffer, size_t size);
 

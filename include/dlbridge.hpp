@@ -107,6 +107,11 @@ private:
 };
 
 /// The name of an element type, as NumPy and PyTorch spell it: "float32", with lanes "float32x4".
+///
+/// ```cpp
+/// assert(dlbridge::dtype_name(dlbridge::dtype_of<double>()) == "float64");
+/// assert(dlbridge::dtype_name({kDLBfloat, 16, 1}) == "bfloat16");
+/// ```
 inline std::string dtype_name(DLDataType dtype) {
   char name[48];
   return std::string(name, dlb_dtype_name(dtype, name, sizeof name));

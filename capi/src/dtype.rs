@@ -21,6 +21,15 @@ pub(crate) fn from_dlpack(dtype: DLDataType) -> DType {
 /// into 48 bytes.
 ///
 /// Ownership: borrows `buffer`.
+///
+/// Example:
+///
+/// ```c
+/// char name[48];
+/// DLDataType dtype = {kDLBfloat, 16, 1};
+/// size_t length = dlb_dtype_name(dtype, name, sizeof name);
+/// assert(length == 8 && name[0] == 'b'); // "bfloat16"
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_dtype_name(dtype: DLDataType, buffer: *mut c_char, size: usize) -> usize {
     contain(0, || {

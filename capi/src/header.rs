@@ -108,7 +108,7 @@ unsafe extern "C" {
     pub fn dlb_status_name(status: dlb_status) -> *const ::std::os::raw::c_char;
 }
 unsafe extern "C" {
-    #[doc = " Writes the name of an element type, as NumPy and PyTorch spell it: \"float32\", \"bfloat16\",\n \"float8_e4m3fn\", with lanes \"float32x4\". Returns the length of the whole name in bytes, without\n the NUL. Writes at most `size` bytes, the last of them NUL, so a result of `size` or more means\n that the name was cut off. Writes nothing if `buffer` is NULL or `size` is 0. Every name fits\n into 48 bytes.\n\n Ownership: borrows `buffer`."]
+    #[doc = " Writes the name of an element type, as NumPy and PyTorch spell it: \"float32\", \"bfloat16\",\n \"float8_e4m3fn\", with lanes \"float32x4\". Returns the length of the whole name in bytes, without\n the NUL. Writes at most `size` bytes, the last of them NUL, so a result of `size` or more means\n that the name was cut off. Writes nothing if `buffer` is NULL or `size` is 0. Every name fits\n into 48 bytes.\n\n Ownership: borrows `buffer`.\n\n Example:\n\n ```c\n char name[48];\n DLDataType dtype = {kDLBfloat, 16, 1};\n size_t length = dlb_dtype_name(dtype, name, sizeof name);\n assert(length == 8 && name[0] == 'b'); // \"bfloat16\"\n ```"]
     pub fn dlb_dtype_name(
         dtype: DLDataType,
         buffer: *mut ::std::os::raw::c_char,

@@ -11,9 +11,10 @@ use crate::support::{Link, Program, libtorch, root, scratch, skipped, succeed};
 use crate::{programs, torch};
 
 /// The first function of each group of `dlbridge.h`. Its comment has the example of the group.
-const C_GROUPS: [&str; 8] = [
+const C_GROUPS: [&str; 9] = [
     "dlb_abi_version",          // versions and capabilities
     "dlb_error_status",         // errors
+    "dlb_dtype_name",           // element types
     "dlb_tensor_share",         // handles
     "dlb_tensor_from_dlpack",   // DLPack structs
     "dlb_tensor_from_memory",   // memory
@@ -24,8 +25,9 @@ const C_GROUPS: [&str; 8] = [
 
 /// The classes and functions of `dlbridge.hpp` outside the class `Tensor` that have an example, in
 /// their order.
-const CPP_DECLARATIONS: [&str; 7] = [
+const CPP_DECLARATIONS: [&str; 8] = [
     "class Error",
+    "dtype_name(",
     "using Exported =",
     "enum class MemoryFormat",
     "dtype_of()",
