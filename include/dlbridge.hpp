@@ -10,9 +10,10 @@
 // after an exception the caller still owns it, unchanged. Several owners may write the same memory:
 // the caller makes sure that no thread writes memory while another thread reads or writes it.
 //
-// Compile a plugin that is linked with the static library with -fvisibility=hidden. Without this
-// option two plugins may share inline functions of this header, and one may pass its handles to the
-// library of the other.
+// Compile a plugin with -fvisibility=hidden. If it is linked with the static library, link it with
+// -Wl,--exclude-libs,libdlbridge.a too (CMake's target dlbridge::static does that). Otherwise the
+// plugin exports the functions of this header or of its library, and the dynamic linker may bind
+// them to those of another copy of the library, whose handles may be different.
 //
 // Each class and each group of functions has an example, which the tests run. The examples are
 // statements of a function of a program that includes dlbridge.hpp, <cassert> and <iostream>.

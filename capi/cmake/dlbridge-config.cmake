@@ -26,11 +26,18 @@ foreach(variant IN ITEMS shared static)
   endif()
 endforeach()
 
-# The system libraries that the static library needs. The shared library names them itself.
+# The system libraries that the static library needs. The shared library names them itself. A shared
+# object that contains the static library does not export its functions: otherwise the dynamic linker
+# could bind them to those of another copy of the library.
 if(TARGET dlbridge::static)
+  get_filename_component(archive "${dlbridge_static_LIBRARY}" NAME)
   set_target_properties(dlbridge::static PROPERTIES
     INTERFACE_COMPILE_DEFINITIONS DLB_STATIC
     INTERFACE_LINK_LIBRARIES "gcc_s;util;rt;pthread;m;dl;c")
+  if(NOT WIN32 AND NOT APPLE)
+    set_target_properties(dlbridge::static PROPERTIES
+      INTERFACE_LINK_OPTIONS "LINKER:--exclude-libs,${archive}")
+  endif()
 endif()
 
 if(NOT TARGET dlbridge::dlbridge)

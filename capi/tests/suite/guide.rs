@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::install::{libraries, prefix};
+use crate::install::{exports, libraries, prefix};
 use crate::support::{
     Link, Program, is_installed, libtorch, output_of, root, scratch, skipped, succeed,
 };
@@ -49,7 +49,9 @@ fn write_files(folder: &Path) {
         let is_file = !["sh", "text"].contains(&language.as_str());
         assert_eq!(is_file, !file.is_empty(), "a block in {language}, file `{file}`:\n{text}");
         if is_file {
-            fs::write(folder.join(file), text).expect("written");
+            let path = folder.join(file);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+            fs::write(path, text).expect("written");
         }
     }
 }
@@ -64,7 +66,7 @@ fn printed_by(file: &str) -> String {
 fn the_programs_print_what_the_page_says() {
     let folder = scratch("guide");
     write_files(&folder);
-    for name in ["first", "errors", "frame", "threads"] {
+    for name in ["first", "errors", "frame", "pool", "threads"] {
         let file = format!("{name}.cpp");
         let program =
             Program::new(&format!("guide-{name}"), "c++17", &[]).arguments([folder.join(&file)]);
@@ -84,6 +86,41 @@ fn the_host_gets_a_packed_tensor_from_the_plugin() {
     let host = Program::new("guide-host", "c++17", &[]).arguments([folder.join("host.cpp")]);
     let mut host = host.arguments(["-ldl"]).sanitized(Link::Shared);
     assert_eq!(output_of(host.current_dir(folder)), printed_by("host.cpp"));
+}
+
+/// The host is linked with the shared library, whose functions must not replace those of a plugin
+/// that contains the static library.
+#[test]
+fn a_plugin_with_the_static_library_exports_its_own_functions_only() {
+    let folder = scratch("guide-static");
+    write_files(&folder);
+    for (standard, source) in [("c11", "plugin.c"), ("c++17", "fill/fill.cpp")] {
+        let plugin = Program::new("guide-static-plugin", standard, &[])
+            .arguments(["-shared", "-fPIC", "-fvisibility=hidden"])
+            .arguments(["-Wl,--exclude-libs,libdlbridge.a", "-Wl,-z,nodelete"])
+            .arguments([folder.join(source)])
+            .link(Link::Static);
+        require_own_exports(&plugin);
+        let object = if standard == "c11" { "plugin.so" } else { "fill/build/fill.so" };
+        fs::create_dir_all(folder.join("fill/build")).expect("created");
+        fs::copy(plugin, folder.join(object)).expect("copied");
+    }
+    for host in ["host", "fill_host"] {
+        let file = format!("{host}.cpp");
+        let built = Program::new(&format!("guide-static-{host}"), "c++17", &[])
+            .arguments([folder.join(&file)])
+            .arguments(["-ldl"])
+            .link(Link::Shared);
+        let mut host = Command::new(built);
+        assert_eq!(output_of(host.current_dir(&folder)), printed_by(&file), "{file}");
+    }
+}
+
+/// Checks that a plugin exports its own functions, and none of the library or of `dlbridge.hpp`.
+fn require_own_exports(plugin: &Path) {
+    let exported = exports(plugin);
+    assert!(exported.contains(" T plugin_"), "{exported}");
+    assert!(!exported.contains("dlb_") && !exported.contains("dlbridge"), "{exported}");
 }
 
 #[test]
@@ -198,12 +235,25 @@ fn the_commands_of_the_page_work_in_an_empty_folder() {
     let mut shell = Command::new("sh");
     shell.env("HOME", &home).env_remove("LD_LIBRARY_PATH").env("PATH", path_with_cmake());
     shell.envs(libtorch.map(|folder| ("LIBTORCH", folder)));
-    let printed = output_of(shell.current_dir(folder).args(["-e", "-c", &script]));
+    let printed = output_of(shell.current_dir(&folder).args(["-e", "-c", &script]));
+    require_own_exports(&folder.join("fill/build/fill.so"));
+    require_own_exports(&folder.join("plugin.so")); // linked with the static library, after the shared
     let printed: Vec<&str> = printed.split(&format!("{END}\n")).collect();
     assert_eq!(printed.len(), expected.len() + 1);
     for (found, expected) in printed.iter().zip(expected) {
         assert!(expected.is_none_or(|expected| *found == expected), "{found}");
     }
+}
+
+/// `cargo xtask test` uses the version of cargo-c that the page installs.
+#[test]
+fn the_page_installs_the_cargo_c_that_the_tests_use() {
+    let tools = fs::read_to_string(root().join("xtask/src/tools.rs")).expect("the tools");
+    let (_, rest) = tools.split_once("\"cargo-c\", \"--version\", \"").expect("a version");
+    let (version, _) = rest.split_once('"').expect("its end");
+    let page = fs::read_to_string(root().join("docs/cpp.md")).expect("the page");
+    let command = format!("\ncargo install --locked cargo-c@{version}\n");
+    assert!(page.contains(&command), "docs/cpp.md does not install cargo-c {version}");
 }
 
 /// A line that separates the output of commands.

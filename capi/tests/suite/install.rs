@@ -13,7 +13,7 @@ pub(crate) fn prefix() -> Option<&'static Path> {
     static PREFIX: OnceLock<Option<PathBuf>> = OnceLock::new();
     let prefix = PREFIX.get_or_init(|| {
         if !cargo(&["cinstall", "--version"]).output().is_ok_and(|output| output.status.success()) {
-            skipped("the installed library", "there is no cargo-c (`cargo install cargo-c`)");
+            skipped("the installed library", "there is no cargo-c (docs/cpp.md installs it)");
             return None;
         }
         let prefix = scratch("prefix");
@@ -119,6 +119,11 @@ fn cmake(project: &str, prefix: &Path, arguments: &[String]) -> Option<PathBuf> 
     Some(build)
 }
 
+/// The names that a shared object exports.
+pub(crate) fn exports(object: &Path) -> String {
+    output_of(Command::new("nm").args(["-D", "--defined-only"]).arg(object))
+}
+
 #[test]
 fn cmake_finds_the_shared_and_the_static_library() {
     let Some(prefix) = prefix() else { return };
@@ -131,6 +136,8 @@ fn cmake_finds_the_shared_and_the_static_library() {
             assert_eq!(needs.contains("[libdlbridge.so.0.2]"), shared, "{needs}");
         }
     }
+    let exported = exports(&build.join("plugin.so"));
+    assert!(exported.contains("plugin_make") && !exported.contains("dlb_"), "{exported}");
     let Some(build) = cmake("examples/c", prefix, &[]) else { return };
     assert_eq!(output_of(&mut Command::new(build.join("transpose"))), TRANSPOSE);
 }
