@@ -360,9 +360,9 @@ mod tests {
         ));
         assert!(matches!(describe(64, &[1 << 61], &[1], DType::F64), Err(Error::Overflow { .. })));
         let far = describe(64, &[2], &[1 << 62], DType::F64).expect_err("too far");
-        assert!(far.to_string().contains("and 8-byte elements exceeds"), "{far}");
+        assert!(far.to_string().contains("and 8-byte elements exceed"), "{far}");
         let packed = describe(64, &[1 << 62], &[3], DType::scalar(17, 4));
-        assert!(packed.expect_err("too far").to_string().contains("whatever its elements"));
+        assert!(packed.expect_err("too far").to_string().contains("for every element type"));
         let packed = describe(64, &[2], &[i64::MAX / 2], DType::scalar(17, 32));
         assert!(packed.expect_err("too far").to_string().contains("4-byte elements"));
     }

@@ -328,11 +328,11 @@ fn write_layout_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
                 write!(f, " with strides {}", Tuple(strides))?;
             }
             match *element_bits {
-                None => f.write_str(" exceeds the address space, whatever its elements"),
+                None => f.write_str(" exceeds the address space for every element type"),
                 Some(bits) if bits % 8 == 0 => {
-                    write!(f, " and {}-byte elements exceeds the address space", bits / 8)
+                    write!(f, " and {}-byte elements exceed the address space", bits / 8)
                 }
-                Some(bits) => write!(f, " and {bits}-bit elements exceeds the address space"),
+                Some(bits) => write!(f, " and {bits}-bit elements exceed the address space"),
             }
         }
         Error::RankMismatch { expected, found } => {

@@ -134,7 +134,7 @@ impl fmt::Display for Remedy {
             Self::WriteToClone => "write to a deep_clone() instead",
             Self::DropOtherHandles => "drop it first, or copy with deep_clone()",
             Self::CloneOrAssume => {
-                "copy with deep_clone(), or guarantee that it does not with assume_exclusive() or \
+                "copy with deep_clone(), or exclude such writes with assume_exclusive() or \
                  assume_read_only()"
             }
             Self::CopyToVec => "copy with to_vec()",

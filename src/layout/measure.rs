@@ -118,7 +118,7 @@ mod tests {
         let huge = huge.to_string();
         assert_eq!(
             huge,
-            "shape (4611686018427387904, 8) exceeds the address space, whatever its elements"
+            "shape (4611686018427387904, 8) exceeds the address space for every element type"
         );
         assert!(matches!(Layout::new(&[2], &[]), Err(Error::InvalidDescriptor { .. })));
         assert!(matches!(Layout::new(&[3], &[i64::MAX]), Err(Error::Overflow { .. })));

@@ -211,7 +211,7 @@ fn invalid_fields_are_refused_by_name() {
     ] {
         let error = refused(producer);
         assert!(matches!(error, Error::Overflow { .. }));
-        assert!(error.to_string().contains(" and 4-byte elements exceeds"), "{error}");
+        assert!(error.to_string().contains(" and 4-byte elements exceed"), "{error}");
     }
     let (empty, _) =
         consumed(HostileProducer { data: null_mut(), ..shape_of(&[1 << 62, 1 << 62, 0]) });

@@ -182,13 +182,13 @@ static void invalid_structs_are_refused(void) {
   produce(&made), made.managed.dl_tensor.byte_offset = (uint64_t)1 << 63;
   REFUSED(made, DLB_ERROR_INVALID_ARGUMENT, "source: byte_offset = 9223372036854775808");
   produce(&made), made.shape[0] = big, made.shape[1] = big;
-  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceed the address space");
   produce(&made), made.shape[0] = big, made.managed.dl_tensor.strides = NULL;
-  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceed the address space");
   produce(&made), made.strides[0] = big, made.shape[0] = 3;
-  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceed the address space");
   produce(&made), made.strides[0] = INT64_MIN;
-  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+  REFUSED(made, DLB_ERROR_LAYOUT, "and 4-byte elements exceed the address space");
 }
 
 /* A producer that writes its numbers after it gave the struct away changes no tensor. */

@@ -118,9 +118,9 @@ static void impossible_descriptions_are_refused(void) {
   desc.ndim = 2, shape[0] = -5;
   REFUSED(DLB_ERROR_INVALID_ARGUMENT, "desc: shape[0] = -5");
   shape[0] = (int64_t)1 << 61;
-  REFUSED(DLB_ERROR_LAYOUT, "and 4-byte elements exceeds the address space");
+  REFUSED(DLB_ERROR_LAYOUT, "and 4-byte elements exceed the address space");
   shape[0] = shape[1] = (int64_t)1 << 32;
-  REFUSED(DLB_ERROR_LAYOUT, "shape (4294967296, 4294967296) and 4-byte elements exceeds");
+  REFUSED(DLB_ERROR_LAYOUT, "shape (4294967296, 4294967296) and 4-byte elements exceed");
   shape[1] = 3;
   shape[0] = (int64_t)1 << 57;
   REFUSED(DLB_ERROR_OUT_OF_MEMORY, "desc: out of memory: 1729382256910270464 bytes");
