@@ -62,6 +62,7 @@ fn key(index: i32) -> Source {
         "Conjugate" => Some("conjugate bit"),
         "Negative" => Some("negative bit"),
         "ZeroTensor" => Some("zero tensor"),
+        "Meta" => Some("device meta"),
         other => Some(other),
     };
     Source {
