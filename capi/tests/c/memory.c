@@ -68,7 +68,7 @@ static void wrong_descriptions_release_nothing(void) {
   desc = right, shape[1] = -1;
   REFUSED(0, DLB_ERROR_INVALID_ARGUMENT, "desc: shape[1] = -1");
   shape[1] = INT64_MAX;
-  REFUSED(0, DLB_ERROR_LAYOUT, "exceeds the address space");
+  REFUSED(0, DLB_ERROR_LAYOUT, "exceed the address space");
   shape[1] = 3;
   REFUSED((uint64_t)1 << 3, DLB_ERROR_INVALID_ARGUMENT, "flags = 0x8");
   REFUSED(UINT64_MAX, DLB_ERROR_INVALID_ARGUMENT, "flags = 0xffffffffffffffff");
