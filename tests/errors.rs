@@ -236,12 +236,12 @@ fn facts_name_no_function_and_remedies_are_words_of_rust() {
 /// Python's module is tested from Python, which cannot list remedies.
 #[test]
 fn every_remedy_has_words_in_python() {
-    let (_, table) = include_str!("../python/src/error.rs").split_once("fn words(").expect("it");
+    let (_, table) = include_str!("../pyo3/src/error.rs").split_once("fn words(").expect("it");
     let (table, _) = table.split_once("\n}\n").expect("its end");
     for remedy in Remedy::ALL {
         let name = format!("Remedy::{remedy:?}");
         let is_listed = |after: &str| !after.starts_with(|next: char| next.is_alphanumeric());
-        assert!(table.split(&name).skip(1).any(is_listed), "python/src/error.rs has no {name}");
+        assert!(table.split(&name).skip(1).any(is_listed), "pyo3/src/error.rs has no {name}");
     }
     for foreign in ["dlb_", "deep_clone", "to_vec", "assume_"] {
         assert!(!table.contains(foreign), "{foreign}");

@@ -1,11 +1,9 @@
 //! The functions of the module.
 
-use dlbridge::MemoryFormat;
-use pyo3::prelude::*;
+#![forbid(unsafe_code)]
 
-use crate::class::PyTensor;
-use crate::clone::clone as clone_tensor;
-use crate::{copies, dlpack_import, import};
+use dlbridge_pyo3::PyTensor;
+use pyo3::prelude::*;
 
 /// Returns a Tensor that shares the memory of `x`, an array of any library.
 ///
@@ -38,7 +36,7 @@ pub(crate) fn from_dlpack(
     device: Option<&Bound<'_, PyAny>>,
     copy: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTensor> {
-    dlpack_import::from_dlpack(x, device, copy).map(PyTensor::new)
+    dlbridge_pyo3::from_dlpack(x, device, copy)
 }
 
 /// Returns a Tensor that shares the memory of a NumPy array, read-only if the array is.
@@ -60,7 +58,7 @@ pub(crate) fn from_dlpack(
 #[pyfunction]
 #[pyo3(signature = (array, /))]
 pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-    import::numpy::from_numpy(array).map(PyTensor::new)
+    dlbridge_pyo3::from_numpy(array)
 }
 
 /// Copies `x`, an array that `from_dlpack` takes, into new, writable memory.
@@ -78,11 +76,9 @@ pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 /// >>> tensor.dtype, tensor.tolist(), tensor.data_ptr() == array.ctypes.data
 /// ('int32', [1, 2], False)
 #[pyfunction]
-#[pyo3(name = "tensor", signature = (x, /))]
-pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-    let py = x.py();
-    let source = import::readable(x, MemoryFormat::Preserve)?;
-    clone_tensor(py, &source.tensor).map(PyTensor::new)
+#[pyo3(signature = (x, /))]
+pub(crate) fn tensor(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    dlbridge_pyo3::tensor(x)
 }
 
 /// Returns a copy of `x` as a new array of the same library.
@@ -103,7 +99,7 @@ pub(crate) fn tensor_copy(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 #[pyfunction]
 #[pyo3(signature = (x, /))]
 pub(crate) fn clone<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    copies::copy_of(x, MemoryFormat::Preserve)
+    dlbridge_pyo3::clone(x)
 }
 
 /// Returns `x` if its elements lie in row-major order, and a row-major copy otherwise.
@@ -116,7 +112,7 @@ pub(crate) fn clone<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 #[pyfunction]
 #[pyo3(signature = (x, /))]
 pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    copies::contiguous(x)
+    dlbridge_pyo3::contiguous(x)
 }
 
 /// Copies the elements of `src` into `dst`, an array of the same shape and element type.
@@ -141,5 +137,5 @@ pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
 #[pyfunction]
 #[pyo3(signature = (dst, src, /))]
 pub(crate) fn copyto(dst: &Bound<'_, PyAny>, src: &Bound<'_, PyAny>) -> PyResult<()> {
-    crate::copyto::copy_to(dst, src)
+    dlbridge_pyo3::copyto(dst, src)
 }

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import dlbridge as dl
-from dlbridge._dlbridge import _rebuild
+
 
 ODD = {
     "0-d": lambda: np.array(5.0),
@@ -146,12 +146,12 @@ def test_out_of_band_buffers_hold_the_tensor():
 )
 def test_descriptions_that_reach_beyond_the_buffer_are_refused(description):
     with pytest.raises((BufferError, OverflowError, TypeError, ValueError)):
-        _rebuild(bytearray(24), description)
+        dl.Tensor._rebuild(bytearray(24), description)
 
 
 def test_descriptions_within_the_buffer():
     for shape, strides in ([3], [1]), ([3], [-1]), ([2, 2], [1, 1]), ([0, 9], [5, 7]), ([9], [0]):
-        tensor = _rebuild(bytearray(24), (2, 64, 1, False, shape, strides))
+        tensor = dl.Tensor._rebuild(bytearray(24), (2, 64, 1, False, shape, strides))
         assert tensor.shape == tuple(shape) and set(np.ravel(tensor.tolist())) <= {0.0}
 
 

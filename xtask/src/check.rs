@@ -24,6 +24,7 @@ pub(crate) fn everything() -> Outcome {
         &["--package", "dlbridge-capi", "--no-default-features"],
         &["--package", "dlbridge-benches"],
         &["--package", "dlbridge-fuzz"],
+        &["--package", "dlbridge-pyo3"],
         &["--package", "dlbridge-python"],
         &["--package", "dlbridge-fake-cuda"],
         &["--package", "xtask"],

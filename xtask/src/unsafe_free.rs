@@ -13,8 +13,8 @@ use crate::command::rust_files;
 use crate::{Outcome, root};
 
 /// Where unsafe code may stand at all.
-const FOLDERS: [&str; 5] =
-    ["src/", "capi/src/", "fuzz/src/", "python/src/", "tests/support/fake-cuda/src/"];
+const FOLDERS: [&str; 6] =
+    ["src/", "capi/src/", "fuzz/src/", "pyo3/src/", "python/src/", "tests/support/fake-cuda/src/"];
 
 /// Attributes of PyO3, whose expansion holds unsafe code.
 const UNSAFE_MACROS: [&str; 4] = ["pyclass", "pymethods", "pyfunction", "pymodule"];

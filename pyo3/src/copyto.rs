@@ -11,7 +11,7 @@ use crate::known_types::TORCH_TENSOR;
 use crate::torch_owner::check_owner_address;
 
 /// Copies the elements of `source` to `target`.
-pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
+pub fn copyto(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = target.py();
     let in_target = |error| named(py, "dst", error);
     let in_source = |error| named(py, "src", error);
@@ -39,7 +39,7 @@ pub(crate) fn copy_to(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> P
 
 fn copy_elements(py: Python<'_>, from: &Tensor, to: &Tensor) -> Result<(), Error> {
     let copy = || {
-        // SAFETY: `to` must be writable, and no Rust view of it may exist: `copy_to` checked that
+        // SAFETY: `to` must be writable, and no Rust view of it may exist: `copyto` checked that
         // it is not read-only, and no Rust view of the memory is made in this crate. Python code
         // that uses the memory meanwhile races, as it does with every other library.
         unsafe { from.copy_into_unchecked(to) }

@@ -23,14 +23,16 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::class::PyTensor;
 use crate::known_types::{self, NDARRAY, NUMPY_NUMBER, TORCH_TENSOR};
+use crate::release::ensure_ready;
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 use numpy::Refused;
 
 /// Shares the memory of `object`.
 #[inline]
 pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    ensure_ready(object.py())?;
     if NDARRAY.is_exact_type_of(object) {
         return numpy::share(object).map_err(Refused::into_export_error);
     }
@@ -45,10 +47,10 @@ pub(crate) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 /// Shares the memory of `object`, or has its producer copy it, as `request` says.
 pub(crate) fn share_as(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     if NDARRAY.is_exact_type_of(object) || TORCH_TENSOR.is_exact_type_of(object) {
-        share(object)
-    } else {
-        share_other(object, request)
+        return share(object);
     }
+    ensure_ready(object.py())?;
+    share_other(object, request)
 }
 
 /// Shares the memory of an array that is to be written: of the array itself, not of a copy that its
@@ -60,7 +62,7 @@ pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 
 /// Shares the memory of an object that is not of a known class.
 fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
-    if let Ok(tensor) = object.cast_exact::<PyTensor>() {
+    if let Ok(tensor) = object.cast_exact::<TensorObject>() {
         let tensor = tensor.get().tensor();
         check_owner_address(object.py(), tensor)?;
         return Ok(tensor.share());

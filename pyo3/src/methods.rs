@@ -9,9 +9,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyIterator, PyTuple};
+use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyIterator, PyTuple, PyType};
 
-use crate::class::PyTensor;
 use crate::clone::{clone, clone_as};
 use crate::error::tuple;
 use crate::export::{
@@ -19,11 +18,12 @@ use crate::export::{
 };
 use crate::memory_format::parse_memory_format;
 use crate::target_device::TargetDevice;
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
-use crate::{pickle, transfer};
+use crate::{dlpack_method, pickle, transfer};
 
 #[pymethods]
-impl PyTensor {
+impl TensorObject {
     /// Sizes of the dimensions.
     ///
     /// >>> dl.tensor(np.zeros((2, 3))).shape
@@ -352,6 +352,11 @@ impl PyTensor {
             .map(|host| host.bind(py).clone())
     }
 
+    #[classattr]
+    fn __dlpack__(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        dlpack_method::descriptor(&py.get_type::<Self>())
+    }
+
     /// The table of functions through which C code of other libraries exchanges tensors without a
     /// capsule.
     #[classattr]
@@ -469,6 +474,15 @@ impl PyTensor {
 
     fn __reduce_ex__<'py>(slf: &Bound<'py, Self>, protocol: i32) -> PyResult<Bound<'py, PyTuple>> {
         pickle::reduce(slf, protocol)
+    }
+
+    #[classmethod]
+    fn _rebuild(
+        _class: &Bound<'_, PyType>,
+        bytes: &Bound<'_, PyAny>,
+        description: pickle::Description,
+    ) -> PyResult<Self> {
+        pickle::rebuild(bytes, description)
     }
 
     fn __copy__(slf: &Bound<'_, Self>) -> Py<Self> {

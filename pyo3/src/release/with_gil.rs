@@ -118,7 +118,7 @@ struct AttachedThread(ffi::PyGILState_STATE);
 impl AttachedThread {
     fn new() -> Self {
         // SAFETY: there must be an interpreter, which no other thread ends meanwhile:
-        // `ReleaseInProgress::begin` checked both, and `_close` waits for the release, for
+        // `ReleaseInProgress::begin` checked both, and `close` waits for the release, for
         // `CLOSE_TIMEOUT` at most.
         Self(unsafe { ffi::PyGILState_Ensure() })
     }

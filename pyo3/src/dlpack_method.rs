@@ -14,9 +14,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
-use crate::class::PyTensor;
 use crate::dlpack_export::{ExportArgs, to_capsule};
 use crate::error::set_panic_error;
+use crate::tensor_object::TensorObject;
 
 const DOC: &CStr =
     c"__dlpack__($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)
@@ -110,7 +110,7 @@ unsafe fn call<'py>(
     }
     // SAFETY: the object must be alive during the call: the interpreter keeps it.
     let slf = unsafe { Borrowed::from_ptr(py, slf) };
-    let tensor = slf.cast::<PyTensor>()?;
+    let tensor = slf.cast::<TensorObject>()?;
     // SAFETY: the object must be alive during the call, or NULL: the interpreter keeps it.
     let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
     let mut given = [null_mut::<ffi::PyObject>(); KEYWORDS.len()];
@@ -157,9 +157,8 @@ static DEFINITION: Definition = Definition(ffi::PyMethodDef {
     ml_doc: DOC.as_ptr(),
 });
 
-/// Adds the method to the class.
-pub(crate) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
-    let py = class.py();
+/// The method as an attribute of `class`, which is the class of tensors.
+pub(crate) fn descriptor<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the class must be alive, as a `Bound` is, and the definition must outlive it, as a
     // static does. The interpreter only reads it.
     let method = unsafe {
@@ -167,5 +166,5 @@ pub(crate) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
     };
     // SAFETY: the pointer must be a new reference, or NULL with an exception set:
     // `PyDescr_NewMethod` returns that.
-    class.setattr("__dlpack__", unsafe { Bound::from_owned_ptr_or_err(py, method) }?)
+    unsafe { Bound::from_owned_ptr_or_err(class.py(), method) }
 }

@@ -8,8 +8,8 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::class::PyTensor;
 use crate::dtype;
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 
 /// Shape, and strides in bytes, to which a view points until it is released.
@@ -56,7 +56,7 @@ impl ViewFlags {
 /// # Safety
 /// * `view` is NULL or points to a view that may be written.
 pub(crate) unsafe fn fill_view(
-    tensor: &Bound<'_, PyTensor>,
+    tensor: &Bound<'_, TensorObject>,
     view: *mut ffi::Py_buffer,
     flags: c_int,
 ) -> PyResult<()> {

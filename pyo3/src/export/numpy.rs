@@ -9,12 +9,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::buffer::memoryview;
-use crate::class::PyTensor;
 use crate::dtype;
 use crate::numpy_asarray::numpy_asarray;
+use crate::tensor_object::TensorObject;
 
 /// Makes an array that shares the memory of `tensor`.
-pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, TensorObject>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();
     let this = tensor.get().tensor();
     if !this.device().is_host() {
@@ -39,7 +39,7 @@ pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py
 
 /// Calls `numpy.asarray` with a memoryview of `tensor`. If it were called with the tensor itself
 /// and the tensor exported no buffer, NumPy would call `__array__`, and so this module again.
-fn as_array<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
+fn as_array<'py>(tensor: &Bound<'py, TensorObject>) -> PyResult<Bound<'py, PyAny>> {
     numpy_asarray(&memoryview(tensor.as_any())?)
 }
 
@@ -67,7 +67,7 @@ fn unsupported(dtype: DType, remedy: &str) -> PyErr {
 /// `Tensor.__array__`, which `numpy.asarray` and `numpy.array` call if the buffer protocol is not
 /// enough.
 pub(crate) fn array<'py>(
-    tensor: &Bound<'py, PyTensor>,
+    tensor: &Bound<'py, TensorObject>,
     dtype: Option<&Bound<'py, PyAny>>,
     copy: Option<bool>,
 ) -> PyResult<Bound<'py, PyAny>> {

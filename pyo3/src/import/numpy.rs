@@ -15,7 +15,7 @@ use crate::dtype;
 use crate::error::buffer_error;
 use crate::known_types::NDARRAY;
 use crate::numpy_asarray::numpy_asarray;
-use crate::release::{ArrayOwner, BufferGuard, PyOwner};
+use crate::release::{ArrayOwner, BufferGuard, PyOwner, ensure_ready};
 
 /// NumPy's `PyArrayInterface`, to which `__array_struct__` leads; unchanged since its first
 /// version.
@@ -210,6 +210,7 @@ fn ml_dtypes_type(array: &Bound<'_, PyAny>, size: usize) -> Result<DType, Refuse
 
 /// Shares an array: `dlbridge.from_numpy`.
 pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    ensure_ready(array.py())?;
     if NDARRAY.is_exact_type_of(array) {
         return share(array).map_err(Refused::into_conversion_error);
     }

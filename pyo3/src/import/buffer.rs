@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::byte_strides;
 use crate::dtype;
 use crate::error::buffer_error;
-use crate::release::BufferGuard;
+use crate::release::{BufferGuard, ensure_ready};
 
 /// Shares the buffer that `object` exports.
 pub(super) fn share(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
@@ -90,6 +90,7 @@ pub(crate) fn from_bytes(
     layout: Layout,
     offset: Option<usize>,
 ) -> PyResult<Tensor> {
+    ensure_ready(object.py())?;
     let guard = BufferGuard::new(object, ffi::PyBUF_SIMPLE)?;
     let view = guard.view();
     let describe = |start| {

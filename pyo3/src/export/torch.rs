@@ -8,9 +8,9 @@ use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::class::PyTensor;
 use crate::export_policy::StrideClass;
 use crate::known_types::TORCH_TENSOR;
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 use crate::torch_table::{torch_error, torch_table};
 
@@ -30,7 +30,7 @@ fn has_dtype(dtype: DType) -> bool {
 }
 
 /// Makes a `torch.Tensor` that shares the memory of `tensor`.
-pub(crate) fn to_torch<'py>(tensor: &Bound<'py, PyTensor>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn to_torch<'py>(tensor: &Bound<'py, TensorObject>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();
     let this = tensor.get().tensor();
     check_owner_address(py, this)?;

@@ -41,4 +41,4 @@ pub(crate) use buffer_guard::BufferGuard;
 pub(crate) use pending_exception::PendingException;
 pub(crate) use py_owner::{ArrayOwner, PyOwner};
 pub(crate) use py_owner_pair::PyOwnerPair;
-pub(crate) use shutdown::_close;
+pub(crate) use shutdown::ensure_ready;

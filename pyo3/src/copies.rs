@@ -8,26 +8,30 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::class::PyTensor;
 use crate::clone::{clone_as, detach_if_large};
 use crate::error::buffer_error;
 use crate::export::buffer::memoryview;
 use crate::export::numpy;
 use crate::import::{self, Readable};
 use crate::known_types::{NDARRAY, TORCH_TENSOR};
+use crate::py_tensor::PyTensor;
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 
+/// Copies `object`, an array of any library, into new memory of dlbridge.
+pub fn tensor(object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    let source = import::readable(object, MemoryFormat::Preserve)?;
+    clone_as(object.py(), &source.tensor, MemoryFormat::Preserve).map(PyTensor::from)
+}
+
 /// Copies an array into a new one of the same library.
-pub(crate) fn copy_of<'py>(
-    array: &Bound<'py, PyAny>,
-    format: MemoryFormat,
-) -> PyResult<Bound<'py, PyAny>> {
-    let source = import::readable(array, format)?;
-    copy_within_library(array, source, format)
+pub fn clone<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let source = import::readable(array, MemoryFormat::Preserve)?;
+    copy_within_library(array, source, MemoryFormat::Preserve)
 }
 
 /// Returns a row-major array as it is, and copies any other into a new one of the same library.
-pub(crate) fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let source = import::readable(array, MemoryFormat::Contiguous)?;
     if source.copied.is_none() && source.tensor.is_contiguous() {
         return with_harmless_strides(array, source.tensor);
@@ -50,7 +54,7 @@ fn with_harmless_strides<'py>(
     if strides.iter().all(|&bytes| bytes >= 0 && bytes.checked_rem(itemsize) == Some(0)) {
         return Ok(array.clone());
     }
-    numpy::to_numpy(&PyTensor::new(source).into_bound(array.py())?)
+    numpy::to_numpy(&TensorObject::new(source).into_bound(array.py())?)
 }
 
 fn copy_within_library<'py>(
@@ -69,7 +73,7 @@ fn copy_within_library<'py>(
     } else if TORCH_TENSOR.is_type_of(array) {
         new_torch_tensor(array, &source, format)?
     } else {
-        let clone = PyTensor::new(clone_as(py, &source, format)?).into_bound(py)?;
+        let clone = TensorObject::new(clone_as(py, &source, format)?).into_bound(py)?;
         return to_library_of(array, clone);
     };
     let target = import::share(&new)?;
@@ -155,10 +159,10 @@ fn new_torch_tensor<'py>(
 /// library has no such function.
 fn to_library_of<'py>(
     array: &Bound<'py, PyAny>,
-    tensor: Bound<'py, PyTensor>,
+    tensor: Bound<'py, TensorObject>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
-    if array.is_exact_instance_of::<PyTensor>() {
+    if array.is_exact_instance_of::<TensorObject>() {
         return Ok(tensor.into_any());
     }
     if let Some(namespace) = array.getattr_opt(intern!(py, "__array_namespace__"))? {

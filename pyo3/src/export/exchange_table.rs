@@ -17,9 +17,9 @@ use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::class::PyTensor;
 use crate::error::{buffer_error, set_panic_error, text};
 use crate::export_policy::{StrideClass, negative_strides, share_read_only};
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 
 struct Table(DLPackExchangeAPI);
@@ -69,12 +69,12 @@ fn guarded(run: impl FnOnce(Python<'_>) -> PyResult<()>) -> c_int {
 }
 
 /// `object` as a tensor. Its type is checked, although the table's contract demands a tensor.
-fn tensor_of<'py>(py: Python<'py>, object: *mut c_void) -> PyResult<Bound<'py, PyTensor>> {
+fn tensor_of<'py>(py: Python<'py>, object: *mut c_void) -> PyResult<Bound<'py, TensorObject>> {
     // SAFETY: the pointer must be NULL or that of a live object: the table's contract demands it of
     // the caller.
     let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object.cast()) };
     let object = object.ok_or_else(|| PyTypeError::new_err("the pointer to the tensor is NULL"))?;
-    object.cast_into::<PyTensor>().map_err(|error| {
+    object.cast_into::<TensorObject>().map_err(|error| {
         let object = error.into_inner();
         let class = object.get_type().fully_qualified_name();
         PyTypeError::new_err(format!(
@@ -136,7 +136,7 @@ unsafe extern "C" fn object_from_managed(
         // demands it of the caller. If the struct is refused, it is released. No Rust view of the
         // memory is made in this crate.
         let tensor = unsafe { Tensor::from_dlpack(managed) }.map_err(buffer_error)?;
-        let object = PyTensor::new(tensor).into_bound(py)?;
+        let object = TensorObject::new(tensor).into_bound(py)?;
         // SAFETY: `out` must be writable: the table's contract demands it of the caller.
         unsafe { out.write(object.into_ptr().cast()) };
         Ok(())

@@ -5,24 +5,24 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::class::PyTensor;
 use crate::detached::detached;
 use crate::device::ROCM;
 use crate::error::buffer_error;
 use crate::import::torch;
 use crate::target_device::TargetDevice;
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 
 /// The tensor itself if it is on `target`; otherwise a copy there.
 pub(crate) fn moved<'py>(
-    tensor: &Bound<'py, PyTensor>,
+    tensor: &Bound<'py, TensorObject>,
     target: TargetDevice,
-) -> PyResult<Bound<'py, PyTensor>> {
+) -> PyResult<Bound<'py, TensorObject>> {
     let this = tensor.get().tensor();
     if target.includes(this.device()) {
         return Ok(tensor.clone());
     }
-    PyTensor::new(to_target(tensor.py(), this.share(), target)?).into_bound(tensor.py())
+    TensorObject::new(to_target(tensor.py(), this.share(), target)?).into_bound(tensor.py())
 }
 
 /// Copies a tensor to `target`. PyTorch makes the copies that dlbridge does not: from ROCm devices.
@@ -50,7 +50,7 @@ fn to_target_through_torch(
             tensor.device()
         ))
     })?;
-    let tensor = PyTensor::new(tensor).into_bound(py)?;
+    let tensor = TensorObject::new(tensor).into_bound(py)?;
     let tensor = torch.call_method1(intern!(py, "from_dlpack"), (tensor,))?;
     torch::receive(&tensor.call_method1(intern!(py, "to"), (target.to_string(),))?)
 }

@@ -1,4 +1,4 @@
-//! The class `dlbridge.Tensor`, without its methods.
+//! The Python class `Tensor`, without its methods.
 
 use std::mem::ManuallyDrop;
 
@@ -43,16 +43,16 @@ use crate::torch_owner::TorchOwner;
 /// >>> len(tensor), bytes(tensor) == array.tobytes()
 /// (2, True)
 #[pyclass(frozen, weakref, name = "Tensor", module = "dlbridge")]
-pub(crate) struct PyTensor {
+pub(crate) struct TensorObject {
     /// `Access::Aliased` from the start, because any Python code that has this object may share
     /// its memory with other libraries.
     tensor: ManuallyDrop<Tensor>,
 }
 
-impl Drop for PyTensor {
+impl Drop for TensorObject {
     fn drop(&mut self) {
         // SAFETY: the thread must be attached: the interpreter is when it frees an object, and each
-        // caller of `new` holds a `Python` or `Bound` token.
+        // caller of `new` holds a `Python` or `Bound` token until the value is in an object.
         let py = unsafe { Python::assume_attached() };
         // An exception may be pending, which a deleter of another library could clear.
         let _pending = PendingException::set_aside(py);
@@ -61,7 +61,7 @@ impl Drop for PyTensor {
     }
 }
 
-impl PyTensor {
+impl TensorObject {
     #[inline]
     pub(crate) fn new(tensor: Tensor) -> Self {
         let aliased = match tensor.access() {

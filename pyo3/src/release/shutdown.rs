@@ -1,10 +1,12 @@
 //! Decides which releases may still attach to the interpreter when it ends.
 
+use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -22,9 +24,37 @@ static RELEASES: AtomicUsize = AtomicUsize::new(0);
 /// Longest time that the end of the interpreter waits for releases in progress on other threads.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The interpreter whose objects this module is prepared to release: the main one, or NULL.
+static READY_FOR: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(null_mut());
+
+/// Prepares this module to release objects of the interpreter. Each function that takes memory of
+/// Python calls this first. Raises ImportError in a subinterpreter.
+#[inline]
+pub(crate) fn ensure_ready(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: the thread must be attached to an interpreter, as `py` proves.
+    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    if READY_FOR.load(Ordering::Relaxed) == interpreter {
+        return Ok(());
+    }
+    make_ready(py, interpreter)
+}
+
+#[cold]
+fn make_ready(py: Python<'_>, interpreter: *mut ffi::PyInterpreterState) -> PyResult<()> {
+    // SAFETY: the interpreter must be alive: `ensure_ready` passes the one that this thread is
+    // attached to.
+    if unsafe { ffi::PyInterpreterState_GetID(interpreter) } != 0 {
+        // Releases attach to the main interpreter, which would deadlock in a subinterpreter.
+        return Err(PyImportError::new_err("dlbridge can't be used in subinterpreters"));
+    }
+    py.import("atexit")?.call_method1("register", (wrap_pyfunction!(close, py)?,))?;
+    READY_FOR.store(interpreter, Ordering::Relaxed);
+    Ok(())
+}
+
 /// Called by `atexit`: lets the releases in progress finish, and stops others from beginning.
 #[pyfunction]
-pub(crate) fn _close(py: Python<'_>) {
+fn close(py: Python<'_>) {
     let _first = CLOSING_THREAD.set(thread::current().id());
     CLOSING.store(true, Ordering::SeqCst);
     let start = Instant::now();
@@ -41,7 +71,7 @@ impl ReleaseInProgress {
     /// Counts a release; `None` if this thread may not attach to the interpreter any more.
     #[inline]
     pub(super) fn begin() -> Option<Self> {
-        // The release is counted before CLOSING is read, so that either `_close` sees the count, or
+        // The release is counted before CLOSING is read, so that either `close` sees the count, or
         // this function sees CLOSING.
         RELEASES.fetch_add(1, Ordering::SeqCst);
         let release = Self(());

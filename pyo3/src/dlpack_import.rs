@@ -1,4 +1,4 @@
-//! `dlbridge.from_dlpack`: import, with the arguments `device` and `copy`.
+//! Import, with the arguments `device` and `copy`: `dlbridge.from_dlpack` and `dlbridge.from_numpy`.
 
 #![forbid(unsafe_code)]
 
@@ -7,24 +7,30 @@ use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::class::PyTensor;
 use crate::clone::clone;
 use crate::copy_flag::parse_copy;
 use crate::import::{self, Request};
+use crate::py_tensor::PyTensor;
 use crate::target_device::TargetDevice;
+use crate::tensor_object::TensorObject;
 use crate::transfer;
 
 /// Shares the memory of `object`, or copies it, as `device` and `copy` say.
 #[inline]
-pub(crate) fn from_dlpack(
+pub fn from_dlpack(
     object: &Bound<'_, PyAny>,
     device: Option<&Bound<'_, PyAny>>,
     copy: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Tensor> {
+) -> PyResult<PyTensor> {
     if device.is_none() && copy.is_none() {
-        return import::share(object);
+        return import::share(object).map(PyTensor::from);
     }
-    from_dlpack_with(object, device, copy)
+    from_dlpack_with(object, device, copy).map(PyTensor::from)
+}
+
+/// Shares the memory of a NumPy array, with the errors of `torch.from_numpy`.
+pub fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+    import::numpy::from_numpy(array).map(PyTensor::from)
 }
 
 #[cold]
@@ -55,7 +61,7 @@ fn from_dlpack_with(
     }
     // A producer on another device was asked to make the copy itself.
     let producer_copied = !tensor.device().is_host()
-        && !object.is_exact_instance_of::<PyTensor>()
+        && !object.is_exact_instance_of::<TensorObject>()
         && object.hasattr(intern!(py, "__dlpack__"))?;
     if copy == Some(true) && !producer_copied && tensor.access() != Access::Exclusive {
         return clone(py, &tensor);

@@ -8,21 +8,21 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyTuple};
 
-use crate::class::PyTensor;
 use crate::clone::clone;
 use crate::error::buffer_error;
 use crate::export::buffer::memoryview;
 use crate::export_policy::share_read_only;
 use crate::import;
+use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 
-/// The second argument of `dlbridge._rebuild`: code, bits and lanes of an element, whether it is
+/// The second argument of `Tensor._rebuild`: code, bits and lanes of an element, whether it is
 /// padded, shape and strides.
-type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
+pub(crate) type Description = (u8, u8, u16, bool, Vec<i64>, Vec<i64>);
 
 /// `Tensor.__reduce_ex__`.
 pub(crate) fn reduce<'py>(
-    tensor: &Bound<'py, PyTensor>,
+    tensor: &Bound<'py, TensorObject>,
     protocol: i32,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = tensor.py();
@@ -39,7 +39,7 @@ pub(crate) fn reduce<'py>(
         Some(bytes) => (this, bytes),
         None => {
             // A pickle must not contain the bytes between the elements, which belong to others.
-            copy = PyTensor::new(clone(py, this)?);
+            copy = TensorObject::new(clone(py, this)?);
             let bytes = bytes_of(copy.tensor())
                 .ok_or_else(|| PyBufferError::new_err("can't see the elements as bytes"))?;
             (copy.tensor(), bytes)
@@ -47,7 +47,7 @@ pub(crate) fn reduce<'py>(
     };
     let constant = this.is_shared_read_only();
     let bytes = if constant { share_read_only(&bytes) } else { bytes };
-    let bytes = PyTensor::new(bytes).into_bound(py)?.into_any();
+    let bytes = TensorObject::new(bytes).into_bound(py)?.into_any();
     let bytes = if protocol >= 5 {
         let wrapper = py.import(intern!(py, "pickle"))?.getattr(intern!(py, "PickleBuffer"))?;
         wrapper.call1((bytes,))?
@@ -65,20 +65,22 @@ pub(crate) fn reduce<'py>(
         dense.shape().to_vec(),
         dense.strides().to_vec(),
     );
-    let rebuild = py.import(intern!(py, "dlbridge._dlbridge"))?.getattr(intern!(py, "_rebuild"))?;
+    let rebuild = tensor.get_type().getattr(intern!(py, "_rebuild"))?;
     (rebuild, (bytes, description)).into_pyobject(py)
 }
 
-/// Makes a tensor from a pickle. It shares the bytes that the unpickler passes.
-#[pyfunction]
-pub(crate) fn _rebuild(bytes: &Bound<'_, PyAny>, description: Description) -> PyResult<PyTensor> {
+/// `Tensor._rebuild`: makes a tensor from a pickle. It shares the bytes that the unpickler passes.
+pub(crate) fn rebuild(
+    bytes: &Bound<'_, PyAny>,
+    description: Description,
+) -> PyResult<TensorObject> {
     let (code, bits, lanes, padded, shape, strides) = description;
     let dtype = DType { code, bits, lanes };
     if !dtype.is_known() {
         return Err(PyBufferError::new_err(format!("DLPack has no elements of type {dtype}")));
     }
     let layout = Layout::new(&shape, &strides).map_err(buffer_error)?;
-    import::from_bytes(bytes, dtype, padded, layout, None).map(PyTensor::new)
+    import::from_bytes(bytes, dtype, padded, layout, None).map(TensorObject::new)
 }
 
 /// The elements as plain bytes, the lowest first; `None` unless they lie one after the other in

@@ -6,10 +6,10 @@ use dlbridge::{DType, Error, Tensor};
 use pyo3::exceptions::{PyAttributeError, PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::class::PyTensor;
 use crate::dtype;
 use crate::error::{buffer_error, tuple};
 use crate::known_types::TORCH_TENSOR;
+use crate::tensor_object::TensorObject;
 
 /// `error`, which is about the argument `name`, with this name before its text. An exception that
 /// Python code raised, or of a class of another library, is the producer's, and is passed on.
@@ -82,7 +82,7 @@ impl Methods {
         let has = |name| source.hasattr(name).unwrap_or(false);
         let (src, of_torch) = if TORCH_TENSOR.is_type_of(source) {
             ("src", true)
-        } else if source.is_exact_instance_of::<PyTensor>() {
+        } else if source.is_exact_instance_of::<TensorObject>() {
             if on_host { ("src.numpy()", false) } else { ("src.torch()", true) }
         } else if !on_host {
             return None;
