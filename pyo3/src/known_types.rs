@@ -31,14 +31,14 @@ impl KnownType {
     /// Whether the class is known and is exactly the type of `object`.
     #[inline]
     pub(crate) fn is_exact_type_of(&self, object: &Bound<'_, PyAny>) -> bool {
-        let class = self.known.load(Ordering::Relaxed);
+        let class = self.known.load(Ordering::Acquire);
         // SAFETY: the object must be alive, as a `Bound` is.
         !class.is_null() && class == unsafe { ffi::Py_TYPE(object.as_ptr()) }
     }
 
     /// The class, if its library is loaded, and whether it was unknown until now.
     pub(crate) fn look_up<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyType>, bool)> {
-        let known = self.known.load(Ordering::Relaxed);
+        let known = self.known.load(Ordering::Acquire);
         if !known.is_null() {
             // SAFETY: the pointer must be that of a live object: a reference to the class was
             // leaked.
@@ -51,7 +51,7 @@ impl KnownType {
             .cast_into::<PyType>()
             .ok()
             .filter(|class| class.hasattr(self.member).unwrap_or(false))?;
-        self.known.store(class.as_type_ptr(), Ordering::Relaxed);
+        self.known.store(class.as_type_ptr(), Ordering::Release);
         std::mem::forget(class.clone());
         Some((class, true))
     }
@@ -72,6 +72,6 @@ impl KnownType {
 pub(crate) fn refresh(py: Python<'_>) -> bool {
     [&NDARRAY, &TORCH_TENSOR]
         .into_iter()
-        .filter(|class| class.known.load(Ordering::Relaxed).is_null())
+        .filter(|class| class.known.load(Ordering::Acquire).is_null())
         .any(|class| class.look_up(py).is_some_and(|(_, new)| new))
 }

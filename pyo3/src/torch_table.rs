@@ -21,7 +21,7 @@ static TABLE: AtomicPtr<DLPackExchangeAPI> = AtomicPtr::new(null_mut());
 /// 1.
 #[inline]
 pub(crate) fn torch_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
-    let known = TABLE.load(Ordering::Relaxed);
+    let known = TABLE.load(Ordering::Acquire);
     if !known.is_null() {
         // SAFETY: the pointer must be that of a table that is never freed: `find_table` stored it,
         // and DLPack demands that a published table lives as long as the process.
@@ -49,7 +49,7 @@ fn find_table(py: Python<'_>) -> PyResult<Option<&'static DLPackExchangeAPI>> {
         // with one, and `prev_api` points to an older table or is NULL.
         let DLPackExchangeAPIHeader { version, prev_api } = unsafe { *header };
         if version.major == 1 {
-            TABLE.store(header.cast(), Ordering::Relaxed);
+            TABLE.store(header.cast(), Ordering::Release);
             // SAFETY: the pointer must be that of a table: a header of major version 1 begins one.
             return Ok(Some(unsafe { &*header.cast() }));
         }
