@@ -21,7 +21,7 @@ use crate::torch_owner::check_owner_address;
 /// Copies `object`, an array of any library, into new memory of dlbridge.
 pub fn tensor(object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let source = import::readable(object, MemoryFormat::Preserve)?;
-    clone_as(object.py(), &source.tensor, MemoryFormat::Preserve).map(PyTensor::from)
+    clone_as(object.py(), &source.tensor, MemoryFormat::Preserve).map(PyTensor::from_python)
 }
 
 /// Copies an array into a new one of the same library.
@@ -92,7 +92,7 @@ fn copy_within_library<'py>(
 
 /// A new array like `array`, not written yet. For an array of a derived class it is a plain one,
 /// because a derived class may change what NumPy's functions do.
-fn new_ndarray<'py>(
+pub(crate) fn new_ndarray<'py>(
     array: &Bound<'py, PyAny>,
     format: MemoryFormat,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -157,7 +157,7 @@ fn new_torch_tensor<'py>(
 
 /// Passes `tensor` to `from_dlpack` of the library of `array`; returns `tensor` itself if that
 /// library has no such function.
-fn to_library_of<'py>(
+pub(crate) fn to_library_of<'py>(
     array: &Bound<'py, PyAny>,
     tensor: Bound<'py, TensorObject>,
 ) -> PyResult<Bound<'py, PyAny>> {

@@ -23,14 +23,14 @@ pub fn from_dlpack(
     copy: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTensor> {
     if device.is_none() && copy.is_none() {
-        return import::share(object).map(PyTensor::from);
+        return import::share(object).map(PyTensor::from_python);
     }
-    from_dlpack_with(object, device, copy).map(PyTensor::from)
+    from_dlpack_with(object, device, copy).map(PyTensor::from_python)
 }
 
 /// Shares the memory of a NumPy array, with the errors of `torch.from_numpy`.
 pub fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-    import::numpy::from_numpy(array).map(PyTensor::from)
+    import::numpy::from_numpy(array).map(PyTensor::from_python)
 }
 
 #[cold]

@@ -1,4 +1,4 @@
-//! `Tensor.__dlpack__` as a C function of the interpreter.
+//! `Tensor.__dlpack__` as a C function of the interpreter, and that of other classes.
 //!
 //! Consumers call it for every tensor, with up to four keyword arguments. A method of PyO3 compares
 //! keywords as strings; here they are interned, so that it is enough to compare addresses.
@@ -16,7 +16,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use crate::dlpack_export::{ExportArgs, to_capsule};
 use crate::error::set_panic_error;
-use crate::tensor_object::TensorObject;
+use crate::tensor_source::TensorSource;
 
 const DOC: &CStr =
     c"__dlpack__($self, /, *, stream=None, max_version=None, dl_device=None, copy=None)
@@ -65,9 +65,9 @@ fn keyword(py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<usize> {
 /// The C function. See <https://docs.python.org/3/c-api/structures.html#c.METH_FASTCALL>.
 ///
 /// # Safety
-/// * The interpreter calls it, attached, as a method of a tensor. `arguments` points to `count`
+/// * The interpreter calls it, attached, as a method of an object. `arguments` points to `count`
 ///   positional arguments, followed by one argument for each name in `names`.
-unsafe extern "C" fn dlpack(
+unsafe extern "C" fn dlpack<S: TensorSource>(
     slf: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
@@ -77,7 +77,7 @@ unsafe extern "C" fn dlpack(
     let py = unsafe { Python::assume_attached() };
     let called = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the arguments must be those of the interpreter: this function's contract says so.
-        let capsule = unsafe { call(py, slf, arguments, count, names) };
+        let capsule = unsafe { call::<S>(py, slf, arguments, count, names) };
         capsule.map(Bound::into_ptr).unwrap_or_else(|error| {
             // SAFETY: the thread must be attached: this function's contract says so.
             unsafe { Python::attach_unchecked(|py| error.restore(py)) };
@@ -96,7 +96,7 @@ unsafe extern "C" fn dlpack(
 /// * `arguments`, `count` and `names` are those of a call of [`dlpack`], which the interpreter
 ///   made.
 #[inline]
-unsafe fn call<'py>(
+unsafe fn call<'py, S: TensorSource>(
     py: Python<'py>,
     slf: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
@@ -110,7 +110,6 @@ unsafe fn call<'py>(
     }
     // SAFETY: the object must be alive during the call: the interpreter keeps it.
     let slf = unsafe { Borrowed::from_ptr(py, slf) };
-    let tensor = slf.cast::<TensorObject>()?;
     // SAFETY: the object must be alive during the call, or NULL: the interpreter keeps it.
     let names = unsafe { Borrowed::from_ptr_or_opt(py, names) };
     let mut given = [null_mut::<ffi::PyObject>(); KEYWORDS.len()];
@@ -134,8 +133,8 @@ unsafe fn call<'py>(
         dl_device: argument(dl_device),
         copy: argument(copy),
     };
-    let capsule = || to_capsule(py, tensor.get().tensor(), &args);
-    if args.stream.is_none() && args.dl_device.is_none() && args.copy.is_none() {
+    let capsule = || S::with_tensor(slf, |tensor| to_capsule(py, tensor, &args));
+    if S::OWNS && args.stream.is_none() && args.dl_device.is_none() && args.copy.is_none() {
         // Such an export releases nothing.
         return capsule();
     }
@@ -144,25 +143,32 @@ unsafe fn call<'py>(
     unsafe { Python::attach_unchecked(|_| capsule()) }
 }
 
-struct Definition(ffi::PyMethodDef);
+/// The definition of the method for a class.
+const fn definition<S: TensorSource>() -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: c"__dlpack__".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: dlpack::<S> },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS as c_int,
+        ml_doc: DOC.as_ptr(),
+    }
+}
 
-// SAFETY: shared references must be usable from several threads: the definition holds addresses of
-// statics, and is never written.
-unsafe impl Sync for Definition {}
+/// The method as an attribute of `class`, whose objects `S` is for.
+pub(crate) fn descriptor<'py, S: TensorSource>(
+    class: &Bound<'py, PyType>,
+) -> PyResult<Bound<'py, PyAny>> {
+    method_of(class, const { &definition::<S>() })
+}
 
-static DEFINITION: Definition = Definition(ffi::PyMethodDef {
-    ml_name: c"__dlpack__".as_ptr(),
-    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: dlpack },
-    ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS as c_int,
-    ml_doc: DOC.as_ptr(),
-});
-
-/// The method as an attribute of `class`, which is the class of tensors.
-pub(crate) fn descriptor<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+/// A method as an attribute of `class`.
+pub(crate) fn method_of<'py>(
+    class: &Bound<'py, PyType>,
+    definition: &'static ffi::PyMethodDef,
+) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the class must be alive, as a `Bound` is, and the definition must outlive it, as a
     // static does. The interpreter only reads it.
     let method = unsafe {
-        ffi::PyDescr_NewMethod(class.as_type_ptr(), (&raw const DEFINITION.0).cast_mut())
+        ffi::PyDescr_NewMethod(class.as_type_ptr(), std::ptr::from_ref(definition).cast_mut())
     };
     // SAFETY: the pointer must be a new reference, or NULL with an exception set:
     // `PyDescr_NewMethod` returns that.

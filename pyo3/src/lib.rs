@@ -26,6 +26,7 @@
 // Errors carry the rejected tensor, whose layout is stored inline.
 #![allow(clippy::result_large_err)]
 
+mod argument;
 mod byte_strides;
 mod call;
 mod capsule;
@@ -40,26 +41,35 @@ mod dlpack_export;
 mod dlpack_import;
 mod dlpack_method;
 mod dtype;
+mod elements;
 mod error;
 mod export;
 mod export_policy;
 mod import;
 mod known_types;
+mod like;
 mod memory_format;
 mod methods;
 mod numpy_asarray;
 mod pickle;
+mod producer;
 mod py_tensor;
+mod raise;
 mod release;
 mod stream;
 mod target_device;
 mod tensor_object;
+mod tensor_source;
 mod torch_objects;
 mod torch_owner;
 mod torch_table;
 mod transfer;
 
+pub use argument::Argument;
 pub use copies::{clone, contiguous, tensor};
 pub use copyto::copyto;
 pub use dlpack_import::{from_dlpack, from_numpy};
+pub use like::like;
+pub use producer::{Producer, add_dlpack};
 pub use py_tensor::PyTensor;
+pub use raise::OrRaise;

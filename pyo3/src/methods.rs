@@ -354,14 +354,14 @@ impl TensorObject {
 
     #[classattr]
     fn __dlpack__(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        dlpack_method::descriptor(&py.get_type::<Self>())
+        dlpack_method::descriptor::<Self>(&py.get_type::<Self>())
     }
 
     /// The table of functions through which C code of other libraries exchanges tensors without a
     /// capsule.
     #[classattr]
     fn __dlpack_c_exchange_api__(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        exchange_table::capsule(py)
+        exchange_table::capsule::<Self>(py)
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {

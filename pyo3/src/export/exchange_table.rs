@@ -13,6 +13,7 @@ use dlbridge::ffi::{
     DLPackExchangeAPI, DLPackExchangeAPIHeader, DLPackVersion, DLTensor,
 };
 use dlbridge::{DType, Device, Error, Layout, Tensor};
+use pyo3::Borrowed;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -20,31 +21,34 @@ use pyo3::prelude::*;
 use crate::error::{buffer_error, set_panic_error, text};
 use crate::export_policy::{StrideClass, negative_strides, share_read_only};
 use crate::tensor_object::TensorObject;
+use crate::tensor_source::TensorSource;
 use crate::torch_owner::check_owner_address;
 
-struct Table(DLPackExchangeAPI);
-
-// SAFETY: shared references must be usable from several threads: the table holds addresses of
-// functions, and is never written.
-unsafe impl Sync for Table {}
-
-static TABLE: Table = Table(DLPackExchangeAPI {
-    header: DLPackExchangeAPIHeader {
-        version: DLPackVersion { major: DLPACK_MAJOR_VERSION, minor: DLPACK_MINOR_VERSION },
-        prev_api: std::ptr::null_mut(),
-    },
-    managed_tensor_allocator: Some(allocate),
-    managed_tensor_from_py_object_no_sync: Some(managed_from_object),
-    managed_tensor_to_py_object_no_sync: Some(object_from_managed),
-    dltensor_from_py_object_no_sync: Some(borrowed_from_object),
-    current_work_stream: Some(current_stream),
-});
+/// The table of a class. The class of a borrowed tensor must own it.
+const fn table<S: TensorSource>() -> DLPackExchangeAPI {
+    DLPackExchangeAPI {
+        header: DLPackExchangeAPIHeader {
+            version: DLPackVersion { major: DLPACK_MAJOR_VERSION, minor: DLPACK_MINOR_VERSION },
+            prev_api: std::ptr::null_mut(),
+        },
+        managed_tensor_allocator: Some(allocate),
+        managed_tensor_from_py_object_no_sync: Some(managed_from_object::<S>),
+        managed_tensor_to_py_object_no_sync: Some(object_from_managed),
+        dltensor_from_py_object_no_sync: if S::OWNS {
+            Some(borrowed_from_object::<S>)
+        } else {
+            None
+        },
+        current_work_stream: Some(current_stream),
+    }
+}
 
 /// The capsule that the class publishes as `__dlpack_c_exchange_api__`.
-pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let table = (&raw const TABLE.0).cast_mut().cast::<c_void>();
+pub(crate) fn capsule<S: TensorSource>(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let table: &'static DLPackExchangeAPI = const { &table::<S>() };
+    let table = std::ptr::from_ref(table).cast_mut().cast::<c_void>();
     // SAFETY: the pointer must not be NULL, and the name must outlive the capsule: both are those
-    // of statics.
+    // of constants that live as long as the process.
     let capsule = unsafe { ffi::PyCapsule_New(table, c"dlpack_exchange_api".as_ptr(), None) };
     // SAFETY: the pointer must be a new reference, or NULL with an exception set: `PyCapsule_New`
     // returns that.
@@ -68,29 +72,25 @@ fn guarded(run: impl FnOnce(Python<'_>) -> PyResult<()>) -> c_int {
     })
 }
 
-/// `object` as a tensor. Its type is checked, although the table's contract demands a tensor.
-fn tensor_of<'py>(py: Python<'py>, object: *mut c_void) -> PyResult<Bound<'py, TensorObject>> {
+/// Calls `work` with the tensor of `object`. The type of the object is checked, although the table's
+/// contract demands an object of the class that the table belongs to.
+fn with_tensor_of<S: TensorSource>(
+    py: Python<'_>,
+    object: *mut c_void,
+    work: impl FnOnce(&Tensor) -> PyResult<()>,
+) -> PyResult<()> {
     // SAFETY: the pointer must be NULL or that of a live object: the table's contract demands it of
     // the caller.
-    let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object.cast()) };
+    let object = unsafe { Borrowed::from_ptr_or_opt(py, object.cast()) };
     let object = object.ok_or_else(|| PyTypeError::new_err("the pointer to the tensor is NULL"))?;
-    object.cast_into::<TensorObject>().map_err(|error| {
-        let object = error.into_inner();
-        let class = object.get_type().fully_qualified_name();
-        PyTypeError::new_err(format!(
-            "the exchange table of dlbridge.Tensor takes a dlbridge.Tensor, got '{}'",
-            class.map(|class| class.to_string()).unwrap_or_default()
-        ))
-    })
+    S::with_tensor(object, work)
 }
 
-unsafe extern "C" fn managed_from_object(
+unsafe extern "C" fn managed_from_object<S: TensorSource>(
     object: *mut c_void,
     out: *mut *mut DLManagedTensorVersioned,
 ) -> c_int {
-    guarded(|py| {
-        let tensor = tensor_of(py, object)?;
-        let tensor = tensor.get().tensor();
+    let export = |py: Python<'_>, tensor: &Tensor| {
         check_owner_address(py, tensor)?;
         let exported = match StrideClass::of(tensor) {
             StrideClass::Positive => tensor.share_dlpack(),
@@ -101,13 +101,15 @@ unsafe extern "C" fn managed_from_object(
         // SAFETY: `out` must be writable: the table's contract demands it of the caller.
         unsafe { out.write(exported.into_raw().as_ptr()) };
         Ok(())
-    })
+    };
+    guarded(|py| with_tensor_of::<S>(py, object, |tensor| export(py, tensor)))
 }
 
-unsafe extern "C" fn borrowed_from_object(object: *mut c_void, out: *mut DLTensor) -> c_int {
-    guarded(|py| {
-        let tensor = tensor_of(py, object)?;
-        let tensor = tensor.get().tensor();
+unsafe extern "C" fn borrowed_from_object<S: TensorSource>(
+    object: *mut c_void,
+    out: *mut DLTensor,
+) -> c_int {
+    let export = |py: Python<'_>, tensor: &Tensor| {
         check_owner_address(py, tensor)?;
         match StrideClass::of(tensor) {
             StrideClass::Negative => return Err(negative_strides(tensor)),
@@ -119,10 +121,11 @@ unsafe extern "C" fn borrowed_from_object(object: *mut c_void, out: *mut DLTenso
             }
         }
         // SAFETY: `out` must be writable: the table's contract demands it of the caller, who also
-        // keeps the object alive while it uses the struct.
+        // keeps the object alive while it uses the struct. The object owns the tensor (`S::OWNS`).
         unsafe { out.write(tensor.as_dl_tensor()) };
         Ok(())
-    })
+    };
+    guarded(|py| with_tensor_of::<S>(py, object, |tensor| export(py, tensor)))
 }
 
 unsafe extern "C" fn object_from_managed(

@@ -17,6 +17,14 @@ pub(super) fn source_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     fitting_error(object, &error, Purpose::CopyFrom).unwrap_or(error)
 }
 
+/// The error for an object that cannot be an argument, of which the import raised `error`.
+#[cold]
+pub(super) fn argument_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let is_missing = error.is_instance_of::<PyAttributeError>(object.py())
+        && !object.hasattr(intern!(object.py(), "__dlpack__")).unwrap_or(true);
+    if is_missing { no_array_error(object, Purpose::Share) } else { error }
+}
+
 /// The error for an object that cannot be copied to, of which the import raised `error`.
 #[cold]
 pub(super) fn target_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {

@@ -60,6 +60,12 @@ pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         .map_err(|error| copy_errors::target_error(object, error))
 }
 
+/// Shares the memory of an argument of a function of an extension module.
+#[inline]
+pub(crate) fn share_argument(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    share(object).map_err(|error| copy_errors::argument_error(object, error))
+}
+
 /// Shares the memory of an object that is not of a known class.
 fn share_other(object: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     if let Ok(tensor) = object.cast_exact::<TensorObject>() {

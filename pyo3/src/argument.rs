@@ -1,0 +1,211 @@
+//! Strict reading of one argument, with its name in every message.
+
+#![forbid(unsafe_code)]
+
+use dlbridge::{DType, Device, Tensor};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::copyto_errors::named;
+use crate::error::tuple;
+use crate::import;
+use crate::py_tensor::PyTensor;
+
+/// What a function expects of one array argument.
+#[derive(Clone, Debug)]
+pub struct Argument<'a> {
+    name: &'a str,
+    dtypes: Vec<DType>,
+    ndim: Option<usize>,
+    shape: Option<&'a [i64]>,
+    contiguous: bool,
+    writable: bool,
+    device: Option<Device>,
+}
+
+impl<'a> Argument<'a> {
+    /// An argument of this name, which may be any array.
+    pub fn named(name: &'a str) -> Self {
+        Self {
+            name,
+            dtypes: Vec::new(),
+            ndim: None,
+            shape: None,
+            contiguous: false,
+            writable: false,
+            device: None,
+        }
+    }
+
+    /// Accepts elements of this type. Called several times, it accepts each of the types.
+    #[must_use]
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtypes.push(dtype);
+        self
+    }
+
+    /// Accepts only arrays of this number of dimensions.
+    #[must_use]
+    pub fn ndim(mut self, ndim: usize) -> Self {
+        self.ndim = Some(ndim);
+        self
+    }
+
+    /// Accepts only arrays of this shape; -1 stands for any size.
+    #[must_use]
+    pub fn shape(mut self, shape: &'a [i64]) -> Self {
+        self.shape = Some(shape);
+        self
+    }
+
+    /// Accepts only arrays whose elements lie one after the other in row-major order.
+    #[must_use]
+    pub fn contiguous(mut self) -> Self {
+        self.contiguous = true;
+        self
+    }
+
+    /// Accepts only arrays whose memory may be written.
+    #[must_use]
+    pub fn writable(mut self) -> Self {
+        self.writable = true;
+        self
+    }
+
+    /// Accepts only memory that the host can read.
+    #[must_use]
+    pub fn on_host(self) -> Self {
+        self.on(Device::CPU)
+    }
+
+    /// Accepts only memory of this device.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// Shares the memory of `object`, if it is as expected.
+    pub fn get(&self, object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
+        let shared = if self.writable {
+            import::share_to_write(object)
+        } else {
+            import::share_argument(object)
+        };
+        let tensor = shared.map_err(|error| self.named_error(object.py(), error))?;
+        match self.mismatch(&tensor) {
+            None => Ok(PyTensor::from_python(tensor)),
+            Some(mismatch) => Err(self.error(mismatch)),
+        }
+    }
+
+    /// The first of the expectations that `tensor` does not meet.
+    fn mismatch(&self, tensor: &Tensor) -> Option<Mismatch> {
+        let wrong_shape = |shape: &[i64]| {
+            shape.len() != tensor.ndim()
+                || shape
+                    .iter()
+                    .zip(tensor.shape())
+                    .any(|(&size, found)| size >= 0 && size != *found)
+        };
+        let on = |device: Device| {
+            device == tensor.device() || (device.is_host() && tensor.device().is_host())
+        };
+        if !self.dtypes.is_empty() && !self.dtypes.contains(&tensor.dtype()) {
+            let names: Vec<String> = self.dtypes.iter().map(DType::to_string).collect();
+            return Some(Mismatch::dtype(names.join(" or "), tensor.dtype()));
+        }
+        if let Some(ndim) = self.ndim.filter(|&ndim| ndim != tensor.ndim()) {
+            return Some(Mismatch::ndim(ndim, tensor.shape()));
+        }
+        if let Some(shape) = self.shape.filter(|shape| wrong_shape(shape)) {
+            return Some(Mismatch::shape(shape, tensor.shape()));
+        }
+        if let Some(device) = self.device.filter(|&device| !on(device)) {
+            return Some(Mismatch::device(device, tensor.device()));
+        }
+        if self.contiguous && !tensor.is_contiguous() {
+            return Some(Mismatch::strides(tensor.strides(), tensor.shape()));
+        }
+        (self.writable && tensor.is_shared_read_only()).then(Mismatch::read_only)
+    }
+
+    #[cold]
+    fn error(&self, mismatch: Mismatch) -> PyErr {
+        let Mismatch { is_type, text } = mismatch;
+        let text = format!("{}: {text}", self.name);
+        if is_type { PyTypeError::new_err(text) } else { PyValueError::new_err(text) }
+    }
+
+    /// `error` with the name of the argument: in its text, or, if it is the exception of a
+    /// producer, as a note.
+    #[cold]
+    fn named_error(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        let before = error.value(py).as_ptr();
+        let error = named(py, self.name, error);
+        if error.value(py).as_ptr() == before {
+            let note = format!("while processing '{}'", self.name);
+            // A class may refuse notes; its exception is passed on without one.
+            let _refused = error.value(py).call_method1(intern!(py, "add_note"), (note,));
+        }
+        error
+    }
+}
+
+/// An expectation that an array does not meet.
+struct Mismatch {
+    /// Whether it is about the element type.
+    is_type: bool,
+    text: String,
+}
+
+impl Mismatch {
+    fn new(text: String) -> Self {
+        Self { is_type: false, text }
+    }
+
+    fn dtype(expected: String, found: DType) -> Self {
+        Self { is_type: true, text: format!("expected {expected}, got {found}") }
+    }
+
+    fn ndim(expected: usize, found: &[i64]) -> Self {
+        let plural = if expected == 1 { "" } else { "s" };
+        Self::new(format!(
+            "expected {expected} dimension{plural}, got {} (shape {})",
+            found.len(),
+            tuple(found)
+        ))
+    }
+
+    fn shape(expected: &[i64], found: &[i64]) -> Self {
+        let sizes: Vec<String> = expected
+            .iter()
+            .map(|&size| if size < 0 { "*".to_owned() } else { size.to_string() })
+            .collect();
+        let comma = if sizes.len() == 1 { "," } else { "" };
+        Self::new(format!("expected shape ({}{comma}), got {}", sizes.join(", "), tuple(found)))
+    }
+
+    fn device(expected: Device, found: Device) -> Self {
+        let expected = if expected.is_host() {
+            "host memory".to_owned()
+        } else {
+            format!("memory on {expected}")
+        };
+        Self::new(format!("expected {expected}, got memory on {found}"))
+    }
+
+    fn strides(strides: &[i64], shape: &[i64]) -> Self {
+        Self::new(format!(
+            "expected row-major elements without gaps, got strides {} for shape {}: pass \
+             dlbridge.contiguous(x), x.contiguous() or numpy.ascontiguousarray(x)",
+            tuple(strides),
+            tuple(shape)
+        ))
+    }
+
+    fn read_only() -> Self {
+        Self::new("expected writable memory, got read-only memory".to_owned())
+    }
+}
