@@ -178,6 +178,7 @@ mod dtype;
 mod error;
 mod layout;
 mod list;
+mod movable;
 mod remedy;
 mod scalar;
 mod sync;
@@ -241,6 +242,7 @@ pub use crate::{
     error::{Error, Result},
     layout::{Layout, MemoryFormat},
     list::List,
+    movable::MovableOwner,
     rejected::Rejected,
     remedy::Remedy,
     scalar::Scalar,

@@ -32,8 +32,8 @@
 //!
 //! Invariants:
 //! * No shared reference to the inner struct reaches the owner (that is what makes the inner struct
-//!   `Sync` for owners that are only `Send`), except in [`Storage::owner_ref_unchecked`] and
-//!   [`Storage::copy_to_host`], whose uses are thread-safe.
+//!   `Sync` for owners that are only `Send`), except in [`Storage::owner_ref_unchecked`],
+//!   [`Storage::copy_to_host`] and [`Storage::check_address`], whose uses are thread-safe.
 //! * [`StorageState::Exclusive`] and [`StorageState::ReadOnly`] are proofs. The constructors that
 //!   set them are `unsafe`, and their callers either checked them or pass a guarantee on.
 //! * Weak references are never made, so `Arc::get_mut` succeeds exactly for the only handle.
@@ -45,6 +45,7 @@ use std::sync::atomic::AtomicU8;
 
 use crate::contain_panic::contain_panic;
 use crate::device_state::DeviceStateCell;
+use crate::movable::MovableOwner;
 use crate::sync::Arc;
 use crate::{Descriptor, Result};
 
@@ -99,11 +100,23 @@ struct OwnerType {
     widen: fn(*const c_void) -> *const StorageInner<dyn StorageOwner>,
     take_vec: fn(&mut dyn Any, TypeId) -> Option<Box<dyn Any>>,
     copy_to_host: fn(&dyn Any) -> Option<NewMemory>,
+    check_address: fn(&dyn Any) -> Result<()>,
 }
 
 impl OwnerType {
     const fn plain<O: StorageOwner>() -> Self {
-        Self { widen: widen::<O>, take_vec: |_, _| None, copy_to_host: |_| None }
+        Self {
+            widen: widen::<O>,
+            take_vec: |_, _| None,
+            copy_to_host: |_| None,
+            check_address: |_| Ok(()),
+        }
+    }
+
+    const fn movable<O: MovableOwner>() -> Self {
+        let check_address =
+            |owner: &dyn Any| owner.downcast_ref::<O>().map_or(Ok(()), O::check_address);
+        Self { check_address, ..Self::plain::<O>() }
     }
 
     #[cfg(feature = "ndarray")]
@@ -112,6 +125,7 @@ impl OwnerType {
             widen: widen::<O>,
             take_vec: |owner, wanted| owner.downcast_mut::<O>()?.take_vec(wanted),
             copy_to_host: |owner| owner.downcast_ref::<O>()?.copy_to_host(),
+            check_address: |_| Ok(()),
         }
     }
 }
@@ -170,8 +184,8 @@ struct Guarded<O: ?Sized>(O);
 
 // SAFETY: a shared reference gives no access to the owner: the field is private to this module,
 // which uses it by value, through `&mut`, for its type id, in `Storage::owner_ref_unchecked`, whose
-// caller guarantees that the use is thread-safe, and for `OwnerHooks::copy_to_host`, whose
-// implementation does.
+// caller guarantees that the use is thread-safe, for `OwnerHooks::copy_to_host`, whose
+// implementation does, and for `MovableOwner::check_address`, whose owner is `Sync`.
 unsafe impl<O: ?Sized + Send> Sync for Guarded<O> {}
 
 /// One reference to a storage.
@@ -247,6 +261,13 @@ impl Storage {
     #[inline]
     pub(crate) fn aliased<O: StorageOwner>(owner: O, writable: bool) -> Self {
         Self::new(owner, const { &OwnerType::plain::<O>() }, StorageState::Aliased { writable })
+    }
+
+    /// As [`aliased`](Self::aliased), for an owner whose memory other code may move.
+    #[inline]
+    pub(crate) fn aliased_movable<O: MovableOwner>(owner: O, writable: bool) -> Self {
+        let owner_type = const { &OwnerType::movable::<O>() };
+        Self::new(owner, owner_type, StorageState::Aliased { writable })
     }
 
     /// As [`aliased`](Self::aliased), for an owner with hooks.
@@ -413,6 +434,12 @@ impl Storage {
     /// Lets the owner copy its elements to the host, if it can ([`OwnerHooks::copy_to_host`]).
     pub(crate) fn copy_to_host(&self) -> Option<NewMemory> {
         (self.0.header.owner_type.copy_to_host)(&self.0.owner.0)
+    }
+
+    /// Fails if the owner says that its memory moved ([`MovableOwner::check_address`]).
+    #[inline]
+    pub(crate) fn check_address(&self) -> Result<()> {
+        (self.0.header.owner_type.check_address)(&self.0.owner.0)
     }
 
     /// Turns the reference into a thin pointer, for C++ to keep.

@@ -50,6 +50,7 @@ impl Tensor {
     /// As for [`deep_clone`](Self::deep_clone), and [`Error::RankMismatch`] unless the rank is 4
     /// for [`MemoryFormat::ChannelsLast`], or 5 for [`MemoryFormat::ChannelsLast3d`].
     pub fn deep_clone_with(&self, format: MemoryFormat) -> Result<Self> {
+        self.check_address()?;
         let copied = if self.device().is_host() {
             // SAFETY: the elements of a tensor are readable.
             unsafe { host_copy::deep_copy(self.descriptor(), format) }
@@ -170,6 +171,8 @@ impl Tensor {
     ) -> Result<()> {
         self.check_copy(target)?;
         self.check_target(target)?;
+        self.check_address()?;
+        target.check_address()?;
         if stream.is_some() || !(self.device().is_host() && target.device().is_host()) {
             // SAFETY: `check_copy` checked shape, element type and devices; `check_target` checked
             // that the target is writable and overlaps neither itself nor the source; the caller

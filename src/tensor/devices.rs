@@ -42,6 +42,7 @@ impl Tensor {
         if self.device().is_host() && device == Device::CPU {
             return self.deep_clone();
         }
+        self.check_address()?;
         if device == Device::CPU
             && !cuda::tracks(self.device())
             && !self.descriptor().is_detached()

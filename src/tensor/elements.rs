@@ -223,6 +223,7 @@ impl Tensor {
     /// [`Error::NotOnCpu`], [`Error::DTypeMismatch`], [`Error::InvalidBool`],
     /// [`Error::OutOfMemory`].
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.check_address()?;
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { host_copy::to_vec(self.descriptor()) }
     }

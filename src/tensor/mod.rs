@@ -2,7 +2,9 @@
 //!
 //! Invariants:
 //! * The elements are initialised and readable as long as the handle lives: the invariant of
-//!   [`SharedBuffer`].
+//!   [`SharedBuffer`]. If other code may move the memory ([`MovableOwner`](crate::MovableOwner)),
+//!   they are readable after `check_address` succeeded: each function that copies calls it first,
+//!   and such memory has no safe views.
 //! * Only [`Tensor::from_trusted_buffer`] sets `trusted`. Its callers pass on the guarantee that
 //!   the caller of a public `unsafe` function gave.
 //!
@@ -15,6 +17,7 @@ mod devices;
 mod dlpack;
 mod elements;
 mod format;
+mod movable;
 mod queries;
 #[cfg(feature = "cuda")]
 mod streams;

@@ -32,6 +32,7 @@ impl Tensor {
     /// As for [`to_device`](Self::to_device), and [`Error::InvalidDescriptor`] for a stream of a
     /// third device, or on which a graph is being captured.
     pub fn to_device_on(&self, device: Device, stream: &Stream) -> Result<Self> {
+        self.check_address()?;
         cuda::copy_to(&self.buffer, device, MemoryFormat::Preserve, Some(stream))
             .map(Self::from_buffer)
     }
@@ -82,6 +83,7 @@ impl Tensor {
     /// As for [`deep_clone_with`](Self::deep_clone_with), and [`Error::InvalidDescriptor`] for a
     /// stream of another device.
     pub fn deep_clone_on(&self, format: MemoryFormat, stream: &Stream) -> Result<Self> {
+        self.check_address()?;
         let device = self.device().on_cuda().unwrap_or(self.device());
         cuda::copy_to(&self.buffer, device, format, Some(stream)).map(Self::from_buffer)
     }

@@ -139,6 +139,7 @@ impl Tensor {
     /// # Errors
     /// As for [`to_device_on`](Self::to_device_on).
     pub fn start_to_device(&self, device: Device, stream: &Stream) -> Result<Transfer> {
+        self.check_address()?;
         let format = MemoryFormat::Preserve;
         // SAFETY: the transfer keeps both buffers, and waits before it gives host memory out.
         let started =

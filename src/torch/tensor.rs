@@ -17,6 +17,7 @@ pub(super) fn require_movable(tensor: &mut Tensor) -> Result<()> {
     match tensor.access() {
         // libtorch writes in safe code, and other code may have views of the same memory.
         Access::Aliased { .. } if tensor.device().is_host() => Err(Error::Aliased),
+        Access::Aliased { .. } if tensor.is_only_handle() => tensor.check_address(),
         _ if tensor.is_only_handle() => Ok(()),
         _ => Err(Error::NotUnique),
     }
@@ -102,6 +103,7 @@ impl Tensor {
     /// [`Error::NotOnCpu`], [`Error::UnsupportedDType`], [`Error::TooManyDimensions`] beyond 64;
     /// [`Error::Libtorch`] if libtorch cannot allocate the memory.
     pub fn to_torch(&self) -> Result<tch::Tensor> {
+        self.check_address()?;
         // SAFETY: the elements are readable: the invariant of a tensor.
         unsafe { copy_of(self.descriptor()) }
     }
