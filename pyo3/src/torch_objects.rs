@@ -62,6 +62,13 @@ pub(crate) fn torch_objects(py: Python<'_>) -> Option<&'static TorchObjects> {
     known.or_else(|| find_out(py))
 }
 
+/// How to read PyTorch's objects, if that is known already. The thread need not be attached.
+pub(crate) fn known_torch_objects() -> Option<&'static TorchObjects> {
+    // SAFETY: the pointer must be NULL or that of a value that is never freed: `find_out` stores
+    // only those.
+    unsafe { OBJECTS.load(Ordering::Acquire).as_ref() }
+}
+
 #[cold]
 fn find_out(py: Python<'_>) -> Option<&'static TorchObjects> {
     if TRIES.load(Ordering::Relaxed) <= 0 {

@@ -9,15 +9,15 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
-use dlbridge::Tensor;
 use dlbridge::ffi::DLTensor;
+use dlbridge::{Error, MovableOwner, Tensor};
 use pyo3::exceptions::PyBufferError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::release::PyOwnerPair;
-use crate::torch_objects::torch_objects;
+use crate::torch_objects::{known_torch_objects, torch_objects};
 use crate::torch_table::torch_table;
 
 /// Keeps the memory of a `torch.Tensor`.
@@ -26,6 +26,30 @@ pub(crate) struct TorchOwner {
     objects: PyOwnerPair,
     /// Where the memory was when the tensor was imported.
     place: Place,
+}
+
+impl MovableOwner for TorchOwner {
+    fn check_address(&self) -> Result<(), Error> {
+        let now = match known_torch_objects() {
+            // SAFETY: the object must be a `torch.Tensor`, or of a derived class: the import
+            // checked that, and Python lets no object leave a class with C data of its own.
+            Some(objects) => Some(unsafe { objects.place(self.objects.first()) }),
+            // Without an interpreter no code moves the memory.
+            None => Python::try_attach(|py| {
+                self.described_place(py).map_or((0, 0), |place| (place.address, place.size))
+            }),
+        };
+        match now {
+            Some((address, size)) if self.is_moved(Place { address, size }) => {
+                Err(Error::InvalidDescriptor {
+                    field: "data".to_owned(),
+                    value: format!("{:#x}", self.place.address),
+                    reason: "PyTorch moved the memory of this tensor",
+                })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Where the memory of a `torch.Tensor` is.
@@ -62,8 +86,12 @@ impl TorchOwner {
             }
             None => self.described_place(py)?,
         };
-        let moved = now.address != self.place.address || now.size < self.place.size;
-        Ok(moved.then_some(now))
+        Ok(self.is_moved(now).then_some(now))
+    }
+
+    #[inline]
+    fn is_moved(&self, now: Place) -> bool {
+        now.address != self.place.address || now.size < self.place.size
     }
 
     /// Where the memory is, as PyTorch's table and the storage describe it.

@@ -77,9 +77,9 @@ fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Opti
     let owner = TorchOwner::new(tensor.clone(), storage.object, place);
     // SAFETY: the owner must keep the elements, which may be written: they lie within the storage,
     // as was checked, and the owner holds the storage. PyTorch may free the memory of a storage
-    // that others hold, so each use checks the place first (`check_owner_address`). No Rust view of
-    // the memory is made in this crate.
-    let shared = unsafe { Tensor::from_raw_parts(elements, true, owner) };
+    // that others hold; the owner tells whether it did. Python code that moves or writes the memory
+    // during a copy races, as it does with every other library.
+    let shared = unsafe { Tensor::from_movable_parts(elements, true, owner) };
     if !shared.device().is_host() && !wait_current_stream(py, table, &shared) {
         return Ok(None);
     }
