@@ -495,17 +495,17 @@ impl TensorObject {
         clone(py, self.tensor()).map(Self::new)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
-        const START: &str = "dlbridge.Tensor(";
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let start = format!("{}(", py.get_type::<Self>().fully_qualified_name()?);
         let this = self.tensor();
         let elements = check_owner_address(py, this).ok();
-        let elements = elements.and_then(|()| text::elements(this, START.len()));
+        let elements = elements.and_then(|()| text::elements(this, start.len()));
         let elements = elements.unwrap_or_else(|| "...".to_owned());
-        let mut repr = format!("{START}{elements}");
+        let mut repr = format!("{start}{elements}");
         if elements == "..." || this.is_empty() {
             repr += &format!(", shape={}", tuple(this.shape()));
         }
         repr += &format!(", dtype={}, device={}", this.dtype(), this.device());
-        repr + if this.is_shared_read_only() { ", readonly)" } else { ")" }
+        Ok(repr + if this.is_shared_read_only() { ", readonly)" } else { ")" })
     }
 }

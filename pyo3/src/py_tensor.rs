@@ -4,7 +4,9 @@
 
 use dlbridge::{Access, DType, Device, Element, Tensor};
 use pyo3::Borrowed;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::error::buffer_error;
 use crate::export_policy::share_read_only;
@@ -74,9 +76,16 @@ impl PyTensor {
     ///
     /// Raises ImportError in a subinterpreter.
     pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        ensure_ready(module.py())?;
+        static NAMED: PyOnceLock<()> = PyOnceLock::new();
+        let py = module.py();
+        ensure_ready(py)?;
         module.add_class::<TensorObject>()?;
-        module.getattr("Tensor")?.setattr("__module__", module.name()?)
+        NAMED
+            .get_or_try_init(py, || {
+                let class = py.get_type::<TensorObject>();
+                class.setattr(intern!(py, "__module__"), module.name()?)
+            })
+            .copied()
     }
 }
 

@@ -1,1 +1,133 @@
-//! drops
+//! Tensors are dropped on any thread, in any state of the interpreter.
+
+use std::process::Command;
+
+use dlbridge_pyo3::PyTensor;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::support::Code;
+
+/// Arrays whose last reference is the tensor's. `owner` is what they keep.
+const ARRAYS: [&str; 4] = [
+    "owner_of(lambda: np.arange(3.0))",
+    "owner_of(lambda: torch.arange(3.0))",
+    "owner_of(lambda: __import__('array').array('d', [1, 2, 3]))",
+    "owner_of(lambda: Exporter())",
+];
+
+fn code(py: Python<'_>) -> Code<'_> {
+    let code = Code::new(py);
+    code.run(
+        "released = []\n\
+         class Exporter:\n    \
+             def __dlpack__(self, **options):\n        \
+                 class Array(np.ndarray): pass\n        \
+                 array = np.arange(3.0).view(Array)\n        \
+                 weakref.finalize(array, released.append, 'numpy')\n        \
+                 return np.ndarray.__dlpack__(array, **options)\n\
+         def owner_of(make):\n    \
+             x = make()\n    \
+             if not isinstance(x, Exporter) and type(x) is not np.ndarray:\n        \
+                 weakref.finalize(x, released.append, type(x).__name__)\n    \
+             if type(x) is np.ndarray:\n        \
+                 base = type('Base', (np.ndarray,), {})(3)\n        \
+                 weakref.finalize(base, released.append, 'ndarray')\n        \
+                 x = base.view(np.ndarray)\n    \
+             return x",
+    );
+    code
+}
+
+#[test]
+fn a_detached_thread_drops_the_last_handle() {
+    Python::attach(|py| {
+        for array in ARRAYS {
+            let code = code(py);
+            let tensor: PyTensor = code.eval(array).extract().unwrap();
+            code.check("released == []");
+            py.detach(|| drop(tensor));
+            code.check("len(released) == 1");
+        }
+    });
+}
+
+#[test]
+fn another_thread_drops_the_last_handle() {
+    Python::attach(|py| {
+        for array in ARRAYS {
+            let code = code(py);
+            let tensor: PyTensor = code.eval(array).extract().unwrap();
+            let tensor = tensor.into_tensor(py).unwrap();
+            py.detach(|| {
+                let worker = std::thread::spawn(move || {
+                    let copied = tensor.to_vec::<f64>().or_else(|_| {
+                        tensor.to_vec::<f32>().map(|all| all.into_iter().map(f64::from).collect())
+                    });
+                    copied.map(|all| all.len())
+                });
+                assert_eq!(worker.join().expect("no panic"), Ok(3));
+            });
+            code.check("len(released) == 1");
+        }
+    });
+}
+
+#[test]
+fn a_pending_exception_survives_the_drop() {
+    Python::attach(|py| {
+        for array in ARRAYS {
+            let code = code(py);
+            let tensor: PyTensor = code.eval(array).extract().unwrap();
+            let tensor = tensor.into_tensor(py).unwrap();
+            PyValueError::new_err("pending").restore(py);
+            drop(tensor);
+            let pending = PyErr::take(py).expect("still pending");
+            assert_eq!(pending.value(py).to_string(), "pending");
+            code.check("len(released) == 1");
+        }
+    });
+}
+
+/// What the child process of the next test does: it ends the interpreter while a Rust thread and a
+/// static have tensors, and drops them afterwards.
+#[test]
+#[ignore = "runs in a process of its own: see the next test"]
+fn child_that_drops_after_the_interpreter() {
+    let tensors: Vec<_> = Python::attach(|py| {
+        let code = code(py);
+        let tensors = ARRAYS.map(|array| {
+            let tensor: PyTensor = code.eval(array).extract().unwrap();
+            tensor.into_tensor(py).unwrap()
+        });
+        tensors.into_iter().collect()
+    });
+    let (ended, wait) = std::sync::mpsc::channel::<()>();
+    let worker = std::thread::spawn(move || {
+        wait.recv().expect("the interpreter has ended");
+        drop(tensors);
+    });
+    // SAFETY: the thread must be the one that ends the interpreter, and attached: `Ensure` attaches
+    // it, and nothing uses the interpreter afterwards but the worker, which must leave it alone.
+    unsafe {
+        pyo3::ffi::PyGILState_Ensure();
+        pyo3::ffi::Py_Finalize();
+    }
+    ended.send(()).expect("the worker waits");
+    worker.join().expect("no panic");
+    println!("dropped after the interpreter");
+}
+
+#[test]
+fn drops_after_the_interpreter_has_ended_leak() {
+    let test = "drops::child_that_drops_after_the_interpreter";
+    let output = Command::new(std::env::current_exe().expect("a path"))
+        .args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .output()
+        .expect("the test starts itself");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("dropped after the interpreter"),
+        "{output:?}"
+    );
+}
