@@ -13,6 +13,53 @@ use crate::import;
 use crate::py_tensor::PyTensor;
 
 /// What a function expects of one array argument.
+///
+/// [`get`](Self::get) shares the memory of an object that is as expected. Its exceptions name the
+/// argument:
+///
+/// | expectation | exception | text |
+/// |---|---|---|
+/// | an array | TypeError | `images: expected an array of any library, got 'list': numpy.array() makes one` |
+/// | memory that can be shared | as [`from_dlpack`](crate::from_dlpack) | `images: ` and the text of `from_dlpack` |
+/// | [`dtype`](Self::dtype) | TypeError | `images: expected uint8, got float32` |
+/// | several types | TypeError | `images: expected float32 or float64, got int64` |
+/// | [`ndim`](Self::ndim) | ValueError | `images: expected 4 dimensions, got 2 (shape (2, 3))` |
+/// | [`shape`](Self::shape) | ValueError | `images: expected shape (*, 3), got (2, 4)` |
+/// | [`on_host`](Self::on_host) | ValueError | `images: expected host memory, got memory on cuda:0` |
+/// | [`on`](Self::on) | ValueError | `images: expected memory on cuda:0, got memory on cpu` |
+/// | [`contiguous`](Self::contiguous) | ValueError | `images: expected row-major elements without gaps, got strides (1, 3) for shape (3, 2): …` |
+/// | [`writable`](Self::writable) | ValueError | `images: expected writable memory, got read-only memory` |
+///
+/// The expectations are checked in this order. An exception of the producer's own is passed on,
+/// with the note `while processing 'images'`.
+///
+/// ```
+/// use dlbridge::DType;
+/// use dlbridge_pyo3::Argument;
+/// use pyo3::prelude::*;
+///
+/// #[pyfunction]
+/// fn brightest(py: Python<'_>, images: &Bound<'_, PyAny>) -> PyResult<Option<u8>> {
+///     let images = Argument::named("images")
+///         .dtype(DType::U8)
+///         .ndim(4)
+///         .contiguous()
+///         .on_host()
+///         .get(images)?;
+///     Ok(images.to_vec(py)?.into_iter().max())
+/// }
+/// # fn main() -> PyResult<()> {
+/// # Python::attach(|py| {
+/// # let brightest = wrap_pyfunction!(brightest, py)?;
+/// # let numpy = py.import("numpy")?;
+/// # let error = brightest.call1((numpy.call_method1("ones", (3,))?,)).unwrap_err();
+/// # assert_eq!(error.to_string(), "TypeError: images: expected uint8, got float64");
+/// # let images = numpy.call_method1("ones", ((1, 2, 2, 3), "uint8"))?;
+/// # assert_eq!(brightest.call1((images,))?.extract::<u8>()?, 1);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Argument<'a> {
     name: &'a str,
@@ -26,6 +73,19 @@ pub struct Argument<'a> {
 
 impl<'a> Argument<'a> {
     /// An argument of this name, which may be any array.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// let x = Argument::named("x").get(&x)?; // any array
+    /// assert_eq!(x.shape(), [2, 3]);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn named(name: &'a str) -> Self {
         Self {
             name,
@@ -39,6 +99,20 @@ impl<'a> Argument<'a> {
     }
 
     /// Accepts elements of this type. Called several times, it accepts each of the types.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// let floats = Argument::named("x").dtype(dlbridge::DType::F32).dtype(dlbridge::DType::F64);
+    /// let error = floats.get(&x).map(drop).unwrap_err();
+    /// assert_eq!(error.to_string(), "TypeError: x: expected float32 or float64, got uint8");
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtypes.push(dtype);
@@ -46,6 +120,18 @@ impl<'a> Argument<'a> {
     }
 
     /// Accepts only arrays of this number of dimensions.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// assert!(Argument::named("x").ndim(2).get(&x).is_ok());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn ndim(mut self, ndim: usize) -> Self {
         self.ndim = Some(ndim);
@@ -53,6 +139,18 @@ impl<'a> Argument<'a> {
     }
 
     /// Accepts only arrays of this shape; -1 stands for any size.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// assert!(Argument::named("x").shape(&[-1, 3]).get(&x).is_ok());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn shape(mut self, shape: &'a [i64]) -> Self {
         self.shape = Some(shape);
@@ -60,6 +158,19 @@ impl<'a> Argument<'a> {
     }
 
     /// Accepts only arrays whose elements lie one after the other in row-major order.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// let transposed = py.import("numpy")?.call_method1("transpose", (x,))?;
+    /// assert!(Argument::named("x").contiguous().get(&transposed).is_err());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn contiguous(mut self) -> Self {
         self.contiguous = true;
@@ -67,6 +178,22 @@ impl<'a> Argument<'a> {
     }
 
     /// Accepts only arrays whose memory may be written.
+    ///
+    /// The memory of an array that its `__dlpack__` would copy is not accepted: writes to the copy
+    /// would be lost.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// let bytes = pyo3::types::PyBytes::new(py, b"constant");
+    /// assert!(Argument::named("x").writable().get(&bytes).is_err());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn writable(mut self) -> Self {
         self.writable = true;
@@ -74,12 +201,37 @@ impl<'a> Argument<'a> {
     }
 
     /// Accepts only memory that the host can read.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// assert!(Argument::named("x").on_host().get(&x).is_ok());
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_host(self) -> Self {
         self.on(Device::CPU)
     }
 
     /// Accepts only memory of this device.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// let error = Argument::named("x").on(dlbridge::Device::cuda(0)).get(&x).map(drop).unwrap_err();
+    /// assert_eq!(error.to_string(), "ValueError: x: expected memory on cuda:0, got memory on cpu");
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[must_use]
     pub fn on(mut self, device: Device) -> Self {
         self.device = Some(device);
@@ -87,6 +239,21 @@ impl<'a> Argument<'a> {
     }
 
     /// Shares the memory of `object`, if it is as expected.
+    ///
+    /// Nothing is copied. The type documents what is raised.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::{Argument, PyTensor};
+    /// # use pyo3::prelude::*;
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
+    /// let x = Argument::named("x").ndim(2).on_host().get(&x)?;
+    /// assert_eq!(x.to_vec::<u8>(py)?, [0; 6]);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn get(&self, object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
         let shared = if self.writable {
             import::share_to_write(object)

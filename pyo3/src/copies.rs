@@ -18,19 +18,70 @@ use crate::py_tensor::PyTensor;
 use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 
-/// Copies `object`, an array of any library, into new memory of dlbridge.
+/// Copies `object`, an array of any library, into new memory that only the result reaches.
+///
+/// Unlike [`from_dlpack`](crate::from_dlpack), it takes NumPy arrays of another byte order and with
+/// strides that are no multiple of the element size. The copy keeps the order of the strides.
+///
+/// Raises TypeError for objects that are not arrays, and otherwise as
+/// [`from_dlpack`](crate::from_dlpack).
+///
+/// ```
+/// use pyo3::prelude::*;
+///
+/// # fn main() -> PyResult<()> {
+/// Python::attach(|py| {
+///     let array = py.import("numpy")?.call_method1("arange", (3,))?;
+///     let mut copy = dlbridge_pyo3::tensor(&array)?.into_tensor(py)?;
+///     copy.as_slice_mut::<i64>().expect("exclusive memory")[0] = 7; // `array` does not change
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub fn tensor(object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     let source = import::readable(object, MemoryFormat::Preserve)?;
     clone_as(object.py(), &source.tensor, MemoryFormat::Preserve).map(PyTensor::from_python)
 }
 
-/// Copies an array into a new one of the same library.
+/// Copies an array into a new one of the same library, as [`like`](crate::like) makes it.
+///
+/// The copy keeps the order of the strides and closes gaps. NumPy and PyTorch own its memory.
+///
+/// Raises as [`tensor`].
+///
+/// ```
+/// use pyo3::prelude::*;
+///
+/// # fn main() -> PyResult<()> {
+/// Python::attach(|py| {
+///     let array = py.import("torch")?.call_method1("arange", (3,))?;
+///     let copy = dlbridge_pyo3::clone(&array)?;
+///     assert!(copy.get_type().is(&array.get_type()) && !copy.is(&array));
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub fn clone<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let source = import::readable(array, MemoryFormat::Preserve)?;
     copy_within_library(array, source, MemoryFormat::Preserve)
 }
 
 /// Returns a row-major array as it is, and copies any other into a new one of the same library.
+///
+/// Raises as [`tensor`].
+///
+/// ```
+/// use pyo3::prelude::*;
+///
+/// # fn main() -> PyResult<()> {
+/// Python::attach(|py| {
+///     let array = py.import("numpy")?.call_method1("ones", ((2, 3),))?;
+///     assert!(dlbridge_pyo3::contiguous(&array)?.is(&array));
+///     assert!(!dlbridge_pyo3::contiguous(&array.getattr("T")?)?.is(&array));
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let source = import::readable(array, MemoryFormat::Contiguous)?;
     if source.copied.is_none() && source.tensor.is_contiguous() {

@@ -10,7 +10,26 @@ use crate::import;
 use crate::known_types::TORCH_TENSOR;
 use crate::torch_owner::check_owner_address;
 
-/// Copies the elements of `source` to `target`.
+/// Copies the elements of `source` to `target`, arrays of any libraries, of the same shape and
+/// element type.
+///
+/// Raises ValueError if shapes or element types differ, if `target` is read-only, and if its
+/// elements share memory; TypeError if an argument is not an array; and BufferError if an argument
+/// cannot be shared. The text calls the arguments `dst` and `src`.
+///
+/// ```
+/// use pyo3::prelude::*;
+///
+/// # fn main() -> PyResult<()> {
+/// Python::attach(|py| {
+///     let target = py.import("torch")?.call_method1("zeros", (2,))?;
+///     let source = py.import("numpy")?.call_method1("ones", (2, "float32"))?;
+///     dlbridge_pyo3::copyto(&target, &source)?;
+///     assert_eq!(target.call_method0("tolist")?.extract::<Vec<f32>>()?, [1.0, 1.0]);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub fn copyto(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = target.py();
     let in_target = |error| named(py, "dst", error);

@@ -15,7 +15,32 @@ use crate::target_device::TargetDevice;
 use crate::tensor_object::TensorObject;
 use crate::transfer;
 
-/// Shares the memory of `object`, or copies it, as `device` and `copy` say.
+/// Shares the memory of `object`, or copies it, as `device` and `copy` say: `dlbridge.from_dlpack`.
+///
+/// `object` may be an array of NumPy, PyTorch, JAX or another library with `__dlpack__`; have the
+/// buffer protocol, `__array_interface__` or `__cuda_array_interface__`; or be a DLPack capsule.
+/// Read-only memory stays read-only.
+///
+/// `device` is `"cpu"`, `"cuda"`, `"cuda:1"` or an object with such a `str`, and `copy` a `bool`.
+/// Without them, nothing is copied, except a NumPy scalar.
+///
+/// Raises BufferError for data that cannot be shared, with the reason and, where there is one, the
+/// remedy; ValueError if a copy is needed and `copy` is False; AttributeError for objects that are
+/// not arrays; ImportError in a subinterpreter. Exceptions of the producer are passed on.
+///
+/// ```
+/// use pyo3::prelude::*;
+///
+/// # fn main() -> PyResult<()> {
+/// Python::attach(|py| {
+///     let array = py.import("numpy")?.call_method1("ones", (3,))?;
+///     let shared = dlbridge_pyo3::from_dlpack(&array, None, None)?;
+///     array.set_item(0, 5.0)?;
+///     assert_eq!(shared.to_vec::<f64>(py)?, [5.0, 1.0, 1.0]);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[inline]
 pub fn from_dlpack(
     object: &Bound<'_, PyAny>,
@@ -28,7 +53,23 @@ pub fn from_dlpack(
     from_dlpack_with(object, device, copy).map(PyTensor::from_python)
 }
 
-/// Shares the memory of a NumPy array, with the errors of `torch.from_numpy`.
+/// Shares the memory of a NumPy array, with the errors of `torch.from_numpy`. Nothing is copied.
+///
+/// Raises TypeError if `array` is not a NumPy array, and for element types that DLPack does not
+/// have; ValueError for strides that are no multiple of the element size, and for a byte order that
+/// is not the machine's; and BufferError for a masked array with masked elements.
+///
+/// ```
+/// use pyo3::prelude::*;
+///
+/// # fn main() -> PyResult<()> {
+/// Python::attach(|py| {
+///     let list = pyo3::types::PyList::new(py, [1, 2])?;
+///     assert!(dlbridge_pyo3::from_numpy(&list).is_err()); // strict
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     import::numpy::from_numpy(array).map(PyTensor::from_python)
 }

@@ -1,23 +1,103 @@
-//! Tensors in and out of Rust extension modules for Python.
+//! Tensors in and out of Rust extension modules for Python, without copying.
 //!
-//! Any Python code may reach the memory of an array. So every tensor that comes from Python or goes
-//! there is `Access::Aliased`, the crate uses raw pointers, and it never makes a Rust view of the
-//! memory.
+//! A function that takes a [`PyTensor`] takes an array of NumPy, PyTorch, JAX, CuPy, PyArrow and
+//! every other library that speaks DLPack, the buffer protocol or an array interface. A function
+//! that returns one returns an object that all of these take, and [`like`] gives the caller an
+//! array of the caller's own library.
+//!
+//! ```
+//! use pyo3::prelude::*;
+//!
+//! #[pymodule]
+//! mod filters {
+//!     use dlbridge::DType;
+//!     use dlbridge_pyo3::{Argument, PyTensor, like};
+//!     use ndarray::Ix2;
+//!     use pyo3::prelude::*;
+//!
+//!     /// Divides each row by its sum. The result is an array of the library of `x`.
+//!     #[pyfunction]
+//!     fn normalise<'py>(py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+//!         let rows = Argument::named("x").dtype(DType::F32).ndim(2).on_host().get(x)?;
+//!         let mut rows = rows.to_ndarray::<f32, Ix2>(py)?; // the only copy
+//!         py.detach(|| rows.rows_mut().into_iter().for_each(|mut row| row /= row.sum()));
+//!         like(x, rows)
+//!     }
+//!
+//!     #[pymodule_init]
+//!     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+//!         PyTensor::add_to(module)
+//!     }
+//! }
+//! # fn main() -> PyResult<()> {
+//! # Python::attach(|py| {
+//! # let filters = pyo3::wrap_pymodule!(filters)(py);
+//! # let x = py.import("torch")?.call_method1("ones", ((2, 4),))?;
+//! # let rows = filters.call_method1(py, "normalise", (x,))?.call_method0(py, "tolist")?;
+//! # assert_eq!(rows.extract::<Vec<Vec<f32>>>(py)?, [[0.25; 4]; 2]);
+//! # let x = py.import("numpy")?.call_method1("ones", ((2, 4),))?;
+//! # let error = filters.call_method1(py, "normalise", (x,)).unwrap_err();
+//! # assert_eq!(error.to_string(), "TypeError: x: expected float32, got float64");
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # What there is
+//!
+//! | item | what it does | copies |
+//! |---|---|---|
+//! | [`PyTensor`] as an argument | shares the memory of any array | no |
+//! | [`PyTensor`] as a result | makes an object of the module's class `Tensor` | no |
+//! | `From<Tensor>`, `From<NdArray>`, `From<Array>`, [`PyTensor::from_vec`] | moves memory of Rust in | no |
+//! | [`PyTensor::tensor`], [`PyTensor::into_tensor`] | gives the tensor of the crate `dlbridge` | no |
+//! | [`PyTensor::to_vec`], [`PyTensor::to_ndarray`], [`PyTensor::deep_clone`] | read the elements, safely | yes |
+//! | [`PyTensor::assume_read_only`], [`PyTensor::assume_exclusive`] | read and write the memory itself: `unsafe` | no |
+//! | [`Argument`] | shares the memory if type, rank, layout and device are as expected | no |
+//! | [`like`] | makes an array of the caller's library | for NumPy, and as its table says |
+//! | [`Producer`], [`add_class`], [`add_dlpack`] | make other libraries take objects of the author's class | no |
+//! | [`OrRaise`] | makes Python exceptions of errors of the crate `dlbridge` | |
+//! | [`PyTensor::add_to`] | adds the class `Tensor` to a module | |
+//! | [`from_dlpack`], [`from_numpy`], [`tensor`](fn@tensor), [`clone`], [`contiguous`], [`copyto`] | the functions of the Python package dlbridge | as their names say |
+//!
+//! # Safety
+//!
+//! Any Python code may reach the memory of an array, and other threads may write it. So safe code
+//! gets no Rust view of memory that came from Python or went there: that memory is
+//! [`Access::Aliased`](dlbridge::Access), and not trusted. A copy that runs while another thread
+//! writes the same array has elements of before and after, as in every library of Python. The
+//! [limits](PyTensor#limits) are about memory that PyTorch moves.
+//!
+//! # Threads and the end of the interpreter
+//!
+//! Tensors are `Send` and `Sync`. The last handle may be dropped on any thread, attached or not,
+//! and while an exception is pending. To keep a tensor in a global variable is sound: after the end
+//! of the interpreter its memory is leaked. Subinterpreters are refused with ImportError. Modules
+//! that use this crate need the GIL: leave `gil_used` of `#[pymodule]` true, which is its default.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `ndarray` | yes | conversions from and to ndarray 0.17 |
+//! | `parallel` | yes | large copies use all threads |
+//!
+//! # Layers
 //!
 //! The files form layers: a file uses only files of the layers below it. A folder counts as one
 //! file:
 //!
 //! ```text
 //! lib
-//! py_tensor
-//! methods  dlpack_import
-//! dlpack_method
-//! dlpack_export
-//! transfer  copies  copyto  pickle
+//! methods  producer
+//! dlpack_method  like
+//! dlpack_export  dlpack_import  copies  pickle  elements  argument
+//! transfer  copyto  py_tensor
 //! copyto_errors
 //! import/  export/
-//! tensor_object
-//! target_device  stream  export_policy  clone  byte_strides  numpy_asarray
+//! tensor_source
+//! tensor_object  clone
+//! target_device  stream  export_policy  byte_strides  numpy_asarray  raise
 //! torch_owner
 //! torch_table  torch_objects
 //! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag  memory_format
@@ -70,6 +150,6 @@ pub use copies::{clone, contiguous, tensor};
 pub use copyto::copyto;
 pub use dlpack_import::{from_dlpack, from_numpy};
 pub use like::like;
-pub use producer::{Producer, add_dlpack};
+pub use producer::{Producer, add_class, add_dlpack};
 pub use py_tensor::PyTensor;
 pub use raise::OrRaise;

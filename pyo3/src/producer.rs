@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use dlbridge::Tensor;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyModule, PyTuple};
 use pyo3::{Borrowed, PyClass, ffi, intern};
 
 use crate::dlpack_method::{self, method_of};
@@ -17,9 +17,99 @@ use crate::release::ensure_ready;
 use crate::tensor_object::TensorObject;
 use crate::tensor_source::{TensorSource, wrong_class};
 
-/// A class whose objects other libraries take as tensors.
+/// A class of an extension module whose objects other libraries take as tensors.
+///
+/// [`add_class`] and [`add_dlpack`] give the class `__dlpack__`, with all keywords of DLPack 1.3,
+/// `__dlpack_device__`, and the exchange table for C code, `__dlpack_c_exchange_api__`. So
+/// `numpy.from_dlpack(frame)`, `torch.from_dlpack(frame)` and every function that takes a
+/// [`PyTensor`] share the memory. Derived classes are producers, too.
+///
+/// ```
+/// use dlbridge::Tensor;
+/// use dlbridge_pyo3::{OrRaise, Producer};
+/// use pyo3::prelude::*;
+///
+/// /// An image of a camera.
+/// #[pyclass]
+/// struct Frame {
+///     pixels: Tensor,
+/// }
+///
+/// #[pymethods]
+/// impl Frame {
+///     #[new]
+///     fn new() -> PyResult<Self> {
+///         let pixels = Tensor::from_vec(vec![0_u8; 12], [2, 2, 3]).or_raise()?;
+///         // Python code may write the pixels, so Rust views them no more.
+///         Ok(Self { pixels: pixels.into_aliased().or_raise()? })
+///     }
+/// }
+///
+/// impl Producer for Frame {
+///     fn tensor(slf: &Bound<'_, Self>) -> PyResult<Tensor> {
+///         Ok(slf.try_borrow()?.pixels.share())
+///     }
+/// }
+///
+/// #[pymodule]
+/// mod camera {
+///     use pyo3::prelude::*;
+///
+///     #[pymodule_init]
+///     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+///         dlbridge_pyo3::add_class::<super::Frame>(module)
+///     }
+/// }
+/// # fn main() -> PyResult<()> {
+/// # Python::attach(|py| {
+/// # let frame = pyo3::wrap_pymodule!(camera)(py).getattr(py, "Frame")?.call0(py)?;
+/// # let numpy = py.import("numpy")?.call_method1("from_dlpack", (&frame,))?;
+/// # let torch = py.import("torch")?.call_method1("from_dlpack", (&frame,))?;
+/// # numpy.set_item((1, 1, 2), 7)?;
+/// # assert_eq!(torch.get_item((1, 1, 2))?.extract::<u8>()?, 7);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+///
+/// # Who may write
+///
+/// The rule is that of `From<Tensor>` for [`PyTensor`]: a tensor that is the only handle, and
+/// aliased memory, is writable for the consumer; other memory is read-only for it, because another
+/// handle may have a view. [`Tensor::into_aliased`] shares writable memory with Python.
+///
+/// The garbage collector does not see what a tensor of the class keeps. So if the tensor shares
+/// memory of a Python object which refers to the object of the class, the cycle is never freed.
 pub trait Producer: PyClass {
-    /// The tensor that an object exports.
+    /// The tensor that an object exports, for example a [`share`](Tensor::share) of a field.
+    ///
+    /// It is called for each export, on a thread that is attached to the interpreter. An exception
+    /// is passed on to the consumer; a panic becomes RuntimeError.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use dlbridge_pyo3::{OrRaise, Producer};
+    /// use pyo3::prelude::*;
+    ///
+    /// #[pyclass]
+    /// struct Zeros(i64);
+    ///
+    /// impl Producer for Zeros {
+    ///     /// New memory for each consumer.
+    ///     fn tensor(slf: &Bound<'_, Self>) -> PyResult<Tensor> {
+    ///         Tensor::zeros::<f32>([slf.try_borrow()?.0]).or_raise()
+    ///     }
+    /// }
+    /// # fn main() -> PyResult<()> {
+    /// # Python::attach(|py| {
+    /// # dlbridge_pyo3::add_dlpack::<Zeros>(py)?;
+    /// # let zeros = Bound::new(py, Zeros(3))?;
+    /// # let zeros = py.import("torch")?.call_method1("from_dlpack", (zeros,))?;
+    /// # assert_eq!(zeros.call_method0("tolist")?.extract::<Vec<f32>>()?, [0.0; 3]);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     fn tensor(slf: &Bound<'_, Self>) -> PyResult<Tensor>;
 }
 
@@ -40,8 +130,47 @@ impl<T: Producer> TensorSource for Of<T> {
     }
 }
 
+/// Adds the class `T` to `module`, with the methods that [`add_dlpack`] gives it.
+///
+/// It replaces `module.add_class::<T>()`, so that no class is added without the methods.
+///
+/// Raises as [`add_dlpack`]. [`Producer`] has an example.
+pub fn add_class<T: Producer>(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_dlpack::<T>(module.py())?;
+    module.add_class::<T>()
+}
+
 /// Gives the class `T` the methods and the attribute through which other libraries take its
 /// objects.
+///
+/// It sets `__dlpack__`, `__dlpack_device__` and `__dlpack_c_exchange_api__` of the class, and
+/// replaces those that the class has. It may be called several times.
+///
+/// Raises TypeError for a class that is immutable (`#[pyclass(immutable_type)]`), and ImportError
+/// in a subinterpreter.
+///
+/// ```
+/// use dlbridge::Tensor;
+/// use dlbridge_pyo3::{OrRaise, Producer, PyTensor, add_dlpack};
+/// use pyo3::prelude::*;
+///
+/// #[pyclass]
+/// struct Answer;
+///
+/// impl Producer for Answer {
+///     fn tensor(_: &Bound<'_, Self>) -> PyResult<Tensor> {
+///         Tensor::from_vec(vec![42_i64], [1]).or_raise()
+///     }
+/// }
+/// # fn main() -> PyResult<()> {
+/// Python::attach(|py| {
+///     add_dlpack::<Answer>(py)?;
+///     let answer: PyTensor = Bound::new(py, Answer)?.extract()?;
+///     assert_eq!(answer.to_vec::<i64>(py)?, [42]);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub fn add_dlpack<T: Producer>(py: Python<'_>) -> PyResult<()> {
     ensure_ready(py)?;
     let class = py.get_type::<T>();

@@ -11,11 +11,41 @@ use crate::error::buffer_error;
 ///
 /// A function of Python returns `PyResult`, and `dlbridge::Error` is no `PyErr`.
 /// [`or_raise`](Self::or_raise) converts it, so that `?` works.
+///
+/// ```
+/// use dlbridge_pyo3::{OrRaise, PyTensor};
+/// use pyo3::prelude::*;
+///
+/// #[pyfunction]
+/// fn column_major(py: Python<'_>, x: PyTensor) -> PyResult<PyTensor> {
+///     let transposed = x.deep_clone(py)?.to_ndarray::<f32, ndarray::Ix2>().or_raise()?;
+///     Ok(transposed.reversed_axes().into())
+/// }
+/// # fn main() -> PyResult<()> {
+/// # Python::attach(|py| {
+/// # let x = PyTensor::from_vec(vec![1_u8, 2], [1, 2])?;
+/// # let error = column_major(py, x).map(drop).unwrap_err();
+/// # assert_eq!(error.to_string(), "BufferError: expected float32, found uint8");
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 pub trait OrRaise<T> {
     /// The value, or the Python exception for the error.
     ///
     /// An error becomes `MemoryError` if memory cannot be allocated, `RuntimeError` if CUDA reports
     /// a failure, and `BufferError` otherwise. The text names the remedy in Python's words.
+    ///
+    /// ```
+    /// use dlbridge_pyo3::OrRaise;
+    /// use pyo3::prelude::*;
+    ///
+    /// # Python::attach(|_| {
+    /// let failed = dlbridge::Tensor::from_vec(vec![1_u8, 2, 3], [2]).or_raise();
+    /// let text = failed.map(drop).unwrap_err().to_string();
+    /// assert_eq!(text, "BufferError: shape (2,) needs 2 elements, found 3");
+    /// # });
+    /// ```
     fn or_raise(self) -> PyResult<T>;
 }
 
