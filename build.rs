@@ -12,7 +12,7 @@ mod torch {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    /// Versions of libtorch that dlbridge supports; `shim.cpp` checks the same.
+    /// Versions of libtorch that tch supports. `dlbridge/torch_plain.h` accepts newer ones, too.
     const MINORS: std::ops::RangeInclusive<u32> = 11..=13;
 
     pub(super) fn build() {

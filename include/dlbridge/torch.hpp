@@ -1,5 +1,5 @@
 // libtorch tensors as dlbridge tensors, and back. Header-only: compile it against your libtorch
-// (2.11 to 2.13, C++20), and link libtorch and the C library.
+// (2.11 to 2.15, C++20), and link libtorch and the C library.
 //
 // from_torch() refuses tensors that are not plain strided buffers. into_torch() refuses tensors
 // that libtorch cannot represent or would abort on. dlbridge's Rust functions refuse the same

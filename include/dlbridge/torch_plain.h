@@ -47,8 +47,8 @@ enum {
 #include <c10/util/safe_numerics.h>
 #include <torch/version.h>
 
-static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VERSION_MINOR <= 13,
-              "dlbridge supports libtorch 2.11 to 2.13");
+static_assert(TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 11 && TORCH_VERSION_MINOR <= 15,
+              "dlbridge supports libtorch 2.11 to 2.15");
 
 namespace dlbridge::torch_plain {
 
