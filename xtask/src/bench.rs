@@ -6,6 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::copies::Copies;
+use crate::environment::TVM_FFI;
 use crate::template::fill;
 use crate::{Outcome, cargo, python, root, setup, show};
 
@@ -103,7 +104,7 @@ fn calls() -> Outcome<String> {
 /// Runs the benchmark in Python; returns what it prints.
 fn from_python() -> Outcome<String> {
     let mut bench = python::example("benches/python/host.py")?;
-    setup::ensure_packages(&setup::venv(None), &[python::TVM_FFI])?;
+    setup::ensure_packages(&setup::venv(None), &[TVM_FFI])?;
     output_of(&mut bench)
 }
 

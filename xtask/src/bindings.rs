@@ -14,7 +14,7 @@ use crate::{Outcome, setup};
 pub(crate) fn run(verify: bool) -> Outcome {
     let venv = setup::ensure_package(&setup::venv(None), "libclang==18.1.1")?;
     // With PyTorch from PyPI they are there: its compiler for kernels, and the assembler in Triton.
-    let others = [crate::python::TVM_FFI, "nvidia-cuda-nvrtc==13.0.88", "triton==3.7.1"];
+    let others = [crate::environment::TVM_FFI, "nvidia-cuda-nvrtc==13.0.88", "triton==3.7.1"];
     setup::ensure_packages(&venv, &others)?;
     let clang = setup::site_packages(&venv)?.join("clang/native");
     let mut command =

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use crate::steps::timed;
+
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// The folder of the workspace.
@@ -37,7 +39,7 @@ pub(crate) fn files(patterns: &[&str]) -> Outcome<Vec<String>> {
 /// Shows a command and runs it; fails as it fails.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     show(command);
-    let status = command.status();
+    let status = timed(text(command), || command.status());
     succeeded(command, status)
 }
 
@@ -46,9 +48,12 @@ pub(crate) fn show(command: &Command) {
     eprintln!("\n$ {}", text(command));
 }
 
-fn text(command: &Command) -> String {
+/// The text of a command, for people.
+pub(crate) fn text(command: &Command) -> String {
     let parts = std::iter::once(command.get_program()).chain(command.get_args());
-    parts.map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    let text = parts.map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+    // Paths in the workspace are shown relative to it.
+    text.replace(&format!("{}/", root().display()), "")
 }
 
 /// Fails unless the command ended with success.

@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod concurrency;
 mod copies;
+mod environment;
 mod examples;
 mod fake_cuda;
 mod format;
@@ -19,6 +20,7 @@ mod prose;
 mod python;
 mod setup;
 mod shape;
+mod steps;
 mod template;
 mod test;
 mod tools;
@@ -35,6 +37,7 @@ cargo xtask COMMAND
   setup                    make libtorch ready (LIBTORCH, LIBTORCH_USE_PYTORCH=1, or PyPI's wheel in .venv)
   demo                     setup, then the tour, the edge finder, and the examples in C, C++ and Python
   test                     setup, then every test there is
+  test --python 3.13       the Python suite with this version of CPython (3.11, 3.13), and its libraries
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   loom                     the tests in which loom tries every order of the threads' steps
   tsan                     the tests of threads under ThreadSanitizer
@@ -59,12 +62,13 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         ["setup"] => setup::libtorch_ready(None).map(drop),
         ["demo"] => demo(),
-        ["test"] => test::everything(),
+        ["test"] => steps::report(test::everything),
+        ["test", "--python", version] => steps::report(|| test::on_python(version)),
         ["test", "--libtorch", version] => test::on_libtorch(version),
         ["loom"] => concurrency::loom(),
         ["tsan"] => concurrency::tsan(),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
-        ["check"] => check::everything(),
+        ["check"] => steps::report(check::everything),
         ["format"] => format::write(),
         ["bench"] => bench::run(None),
         ["bench", part] => bench::run(Some(part)),

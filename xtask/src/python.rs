@@ -1,37 +1,28 @@
-//! The Python package: its wheel, the libraries on its other side, its tests.
+//! The Python package: its wheel, the environments that it is installed in, its tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::{self, JoinHandle};
 
+use crate::environment::{Environment, Found, NEWEST, OLDEST};
 use crate::{Outcome, root, run, setup};
 
 const MATURIN: &str = "maturin==1.16.0";
 const RUFF: &str = "ruff==0.17.6";
-/// Its wheel carries upstream's `dlpack.h` too.
-pub(crate) const TVM_FFI: &str = "apache-tvm-ffi==0.1.15.post2";
-
-/// What tests the package, and the libraries that it exchanges with, beside torch and NumPy.
-const PACKAGES: [&str; 11] = [
-    "pytest==9.2.0",
-    "mypy==2.4.1",
-    "abi3audit==0.0.26",
-    "jax[cpu]==0.10.2",
-    TVM_FFI,
-    "ml_dtypes==0.6.0",
-    "array-api-strict==2.6.1",
-    "ray==2.60.0",
-    "joblib==1.6.0",
-    "greenlet==3.5.6",
-    "distributed==2026.8.0",
-];
+const ABI3AUDIT: &str = "abi3audit==0.0.26";
 
 /// Builds the wheel and installs it into our virtual environment, beside torch and NumPy; gives the
 /// folder of its programs.
 pub(crate) fn installed() -> Outcome<PathBuf> {
-    let venv = setup::venv(None);
     let torch = format!("torch=={}", setup::TORCH);
-    let programs = setup::ensure_packages(&venv, &[&torch, "numpy", MATURIN])?.join("bin");
+    let venv = setup::ensure_packages(&setup::venv(None), &[&torch, OLDEST.numpy])?;
+    install(&venv, &built()?)
+}
+
+/// Builds the wheel.
+fn built() -> Outcome<PathBuf> {
+    let programs = setup::ensure_package(&setup::venv(None), MATURIN)?.join("bin");
     let wheels = wheels();
     if wheels.exists() {
         fs::remove_dir_all(&wheels)?;
@@ -42,22 +33,79 @@ pub(crate) fn installed() -> Outcome<PathBuf> {
         .args(["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"])
         .arg(&wheels);
     run(build.arg(root().join("python")))?;
-    let wheel = the_wheel(&wheels)?;
-    run(pip(&programs).args(["install", "--quiet", "--no-deps", "--force-reinstall"]).arg(&wheel))?;
+    the_wheel(&wheels)
+}
+
+/// Installs a wheel; gives the folder of the environment's programs.
+fn install(venv: &Path, wheel: &Path) -> Outcome<PathBuf> {
+    let programs = venv.join("bin");
+    run(pip(&programs).args(["install", "--quiet", "--no-deps", "--force-reinstall"]).arg(wheel))?;
     Ok(programs)
 }
 
-/// The tests of the package, to be run.
-pub(crate) fn tests() -> Outcome<Command> {
-    let programs = installed()?;
-    setup::ensure_packages(&setup::venv(None), &PACKAGES)?;
+/// The environments that the suite runs in, while they are made in the background.
+pub(crate) struct Environments(JoinHandle<Result<Vec<&'static Environment>, String>>);
+
+impl Environments {
+    /// Begins to make the environments: of one version of CPython, or all.
+    pub(crate) fn begin(version: Option<&str>) -> Outcome<Self> {
+        let one = version.map(|version| {
+            let known = Environment::for_version(version);
+            known.ok_or_else(|| format!("no environment is of CPython {version}"))
+        });
+        let wanted = match one.transpose()? {
+            Some(one) => vec![(one, version.map(str::to_owned))],
+            None => vec![(&OLDEST, None), (&NEWEST, None)],
+        };
+        Ok(Self(thread::spawn(move || {
+            let mut ready = Vec::new();
+            for (environment, version) in wanted {
+                let one = make(environment, version.as_deref());
+                ready.extend(one.map_err(|error| error.to_string())?);
+            }
+            Ok(ready)
+        })))
+    }
+
+    /// Waits until they are made.
+    fn ready(self) -> Outcome<Vec<&'static Environment>> {
+        Ok(self.0.join().map_err(|_| "the thread that makes environments panicked")??)
+    }
+}
+
+/// Makes an environment, which must be of `version` if there is one. `None` if it is skipped,
+/// because there is no interpreter for it.
+fn make(
+    environment: &'static Environment,
+    version: Option<&str>,
+) -> Outcome<Option<&'static Environment>> {
+    match environment.find(version) {
+        Found::Interpreter(interpreter) => {
+            environment.ready(&interpreter)?;
+            Ok(Some(environment))
+        }
+        Found::Missing(reason) if version.is_none() && environment.may_be_skipped() => {
+            eprintln!("\nskipped: the Python suite with PyTorch {}: {reason}", environment.torch);
+            Ok(None)
+        }
+        Found::Missing(reason) => Err(reason.into()),
+    }
+}
+
+/// The tests of the package in each environment, to be run: all with the same wheel.
+pub(crate) fn tests(environments: Environments) -> Outcome<Vec<Command>> {
+    let wheel = built()?;
     // The wheel keeps to what every Python from 3.11 on has.
-    let mut audit = Command::new(programs.join("abi3audit"));
-    audit.args(["--strict", "--summary", "--assume-minimum-abi3", "3.11"]);
-    run(audit.arg(the_wheel(&wheels())?))?;
-    let mut tests = Command::new(programs.join("pytest"));
-    tests.arg("python/tests").current_dir(root()).env_remove("LD_LIBRARY_PATH");
-    Ok(tests)
+    let audit = setup::ensure_package(&setup::venv(None), ABI3AUDIT)?.join("bin/abi3audit");
+    let mut audit = Command::new(audit);
+    run(audit.args(["--strict", "--summary", "--assume-minimum-abi3", "3.11"]).arg(&wheel))?;
+    let mut suites = Vec::new();
+    for environment in environments.ready()? {
+        let mut tests = Command::new(install(&environment.path(), &wheel)?.join("pytest"));
+        tests.args(["-rs", "python/tests"]).current_dir(root()).env_remove("LD_LIBRARY_PATH");
+        suites.push(tests);
+    }
+    Ok(suites)
 }
 
 /// An example in Python, to be run.

@@ -5,14 +5,18 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::command::{answers, nightly_is_new_enough};
+use crate::command::{answers, nightly_is_new_enough, text};
+use crate::python::Environments;
+use crate::steps::timed;
 use crate::{
     Outcome, cargo, concurrency, fake_cuda, fuzz, python, root, run, setup, show, succeeded, tools,
 };
 
-/// Runs the whole suite; ends with the sum of what cargo's runs counted.
+/// Runs the whole suite; ends with the sum of what the runs of cargo and pytest counted.
 pub(crate) fn everything() -> Outcome {
     setup::libtorch_ready(None)?;
+    // Installing is reading and writing: it takes place while compilers run.
+    let environments = Environments::begin(None)?;
     let mut count = Count::default();
     // Without libtorch: no Python, no C++.
     count.run(&mut cargo(&["test"]))?;
@@ -30,8 +34,23 @@ pub(crate) fn everything() -> Outcome {
     cuda(&mut count, &fake_cuda)?;
     threads(&mut count, &fake_cuda)?;
     c_library(&mut count, &fake_cuda)?;
-    count.run(python::tests()?.env("DLBRIDGE_FAKE_CUDA", &fake_cuda))?;
+    python_suites(&mut count, environments, &fake_cuda)?;
     count.close()
+}
+
+/// Runs the Python suite in the environment of one version of CPython.
+pub(crate) fn on_python(version: &str) -> Outcome {
+    let environments = Environments::begin(Some(version))?;
+    let mut count = Count::default();
+    python_suites(&mut count, environments, &fake_cuda::folder()?)?;
+    count.close()
+}
+
+fn python_suites(count: &mut Count, environments: Environments, fake_cuda: &Path) -> Outcome {
+    for mut tests in python::tests(environments)? {
+        count.run(tests.env("DLBRIDGE_FAKE_CUDA", fake_cuda))?;
+    }
+    Ok(())
 }
 
 /// The CUDA tests: on the fake driver, and without a driver, as most machines are.
@@ -213,15 +232,17 @@ impl Count {
     /// Runs tests, shows what they print, and adds up what they say at the end.
     fn run(&mut self, command: &mut Command) -> Outcome {
         show(command);
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        if let Some(output) = child.stdout.take() {
-            for line in BufReader::new(output).lines() {
-                let line = line?;
-                println!("{line}");
-                self.add(&line);
+        let status = timed(text(command), || -> std::io::Result<_> {
+            let mut child = command.stdout(Stdio::piped()).spawn()?;
+            if let Some(output) = child.stdout.take() {
+                for line in BufReader::new(output).lines() {
+                    let line = line?;
+                    println!("{line}");
+                    self.add(&line);
+                }
             }
-        }
-        let status = child.wait();
+            child.wait()
+        });
         succeeded(command, status)
     }
 
