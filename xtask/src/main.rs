@@ -97,9 +97,8 @@ fn main() -> ExitCode {
 
 fn demo() -> Outcome {
     setup::libtorch_ready(None)?;
-    for example in ["tour", "edges"] {
-        run(&mut cargo(&["run", "--release", "--features", "cuda,torch", "--example", example]))?;
-    }
+    run(&mut cargo(&["run", "--release", "--features", "cuda,torch", "--example", "tour"]))?;
+    run(&mut cargo(&["run", "--release", "--package", "edges"]))?;
     run(&mut cargo(&["build", "--release", "--package", "dlbridge-capi"]))?;
     let library = root().join("target/release");
     compiled("cc", "examples/c/transpose.c", &library, &[])?;

@@ -1,7 +1,7 @@
 //! Finds the edges of a picture: file → ndarray → libtorch convolutions → ndarray → file, with no
 //! byte copied at either border.
 //!
-//! `cargo run --release --features torch --example edges [PICTURE [RESULT.png]]`
+//! `cargo run --release --package edges [PICTURE [RESULT.png]]`
 //!
 //! Without arguments it draws a picture of its own.
 

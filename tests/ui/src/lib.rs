@@ -1,9 +1,11 @@
 //! Programs that must not compile: views that outlive their owner, two writers, and types that
-//! dlbridge cannot convert. The expected messages are in the `.stderr` files.
+//! dlbridge cannot convert. The expected messages are in the `.stderr` files in `programs/`.
+//!
+//! This is a package of its own because trybuild compiles all dependencies of its package again.
 
-// The programs need no libtorch, and are not run: once, in a debug build without it, is enough.
-#![cfg(all(not(feature = "torch"), debug_assertions))]
+#![forbid(unsafe_code)]
 
+#[cfg(test)]
 #[test]
 fn misuse_does_not_compile() {
     let rustc = std::process::Command::new("rustc").arg("--version").output().expect("rustc");
@@ -11,5 +13,5 @@ fn misuse_does_not_compile() {
         eprintln!("skipped: the expected messages are those of rustc 1.95");
         return;
     }
-    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+    trybuild::TestCases::new().compile_fail("programs/*.rs");
 }
