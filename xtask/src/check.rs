@@ -2,7 +2,7 @@
 //! and generated files.
 
 use crate::{
-    Outcome, bindings, cargo, examples, format, layers, prose, python, run, setup, shape,
+    Outcome, bindings, cargo, examples, format, layers, prose, python, run, setup, shape, torch,
     unsafe_free,
 };
 
@@ -14,24 +14,7 @@ pub(crate) fn everything() -> Outcome {
     shape::check()?;
     prose::check()?;
     unsafe_free::check()?;
-    for selection in [
-        &["--no-default-features"][..],
-        &[],
-        &["--features", "cuda"],
-        &["--features", "torch"],
-        &["--features", "cuda,torch"],
-        &["--package", "dlbridge-capi"],
-        &["--package", "dlbridge-capi", "--no-default-features"],
-        &["--package", "dlbridge-benches"],
-        &["--package", "dlbridge-fuzz"],
-        &["--package", "dlbridge-pyo3"],
-        &["--package", "dlbridge-python"],
-        &["--package", "dlbridge-fake-cuda"],
-        &["--package", "xtask"],
-    ] {
-        let mut clippy = cargo(&["clippy", "--all-targets"]);
-        run(clippy.args(selection).args(["--", "--deny", "warnings"]))?;
-    }
+    clippy()?;
     // `doc-only` is how docs.rs builds: no libtorch.
     for features in ["ndarray", "doc-only,cuda"] {
         let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
@@ -40,4 +23,27 @@ pub(crate) fn everything() -> Outcome {
     examples::check()?;
     python::lint()?;
     bindings::run(true)
+}
+
+/// Runs clippy over every package, and over the core crate with each of its features. `doc-only` is
+/// `torch` without libtorch.
+fn clippy() -> Outcome {
+    let core = [&["--no-default-features"][..], &[], &["--features", "cuda"]];
+    let without_libtorch = ["--features", "doc-only"];
+    // Packages that are linted together need not build their dependencies in several variants.
+    let others = ["capi", "fuzz", "pyo3", "python", "fake-cuda", "ui"]
+        .map(|name| format!("--package=dlbridge-{name}"));
+    let mut others: Vec<_> = others.iter().map(String::as_str).collect();
+    others.push("--package=xtask");
+    let capi = ["--package", "dlbridge-capi", "--no-default-features"];
+    let selections = core.into_iter().chain([&without_libtorch[..], &others, &capi]);
+    let commands = selections.map(|selection| {
+        let mut clippy = cargo(&["clippy"]);
+        clippy.args(selection);
+        clippy
+    });
+    for mut clippy in commands.chain([torch::packages("clippy")]) {
+        run(clippy.args(["--all-targets", "--", "--deny", "warnings"]))?;
+    }
+    Ok(())
 }

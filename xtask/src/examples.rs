@@ -2,37 +2,29 @@
 //! that runs. Fails if a type has none, or if fewer than 80 % of the functions have one.
 //!
 //! Types are structs, enums, unions, traits and type aliases; functions are free functions and the
-//! methods of these types. The list comes from rustdoc's JSON, which only a nightly toolchain
-//! writes. The module `ffi` is left out: its declarations are generated.
+//! methods of these types. The list comes from rustdoc's JSON, which is unstable, so rustdoc runs with
+//! `RUSTC_BOOTSTRAP`. The module `ffi` is left out: its declarations are generated.
 
 use std::collections::HashSet;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::command::nightly_is_new_enough;
-use crate::{Outcome, root, run};
+use crate::{Outcome, cargo, root, run};
 
 /// Minimum share of functions with an example, in percent.
 const MIN_PERCENT: usize = 80;
 
-/// Counts the examples of the crate, or says why that is not possible here.
+/// Counts the examples of the crate.
 pub(crate) fn check() -> Outcome {
-    if !nightly_is_new_enough() {
-        eprintln!(
-            "\nskipped: counting examples needs a nightly toolchain that is as new as the stable one"
-        );
-        return Ok(());
-    }
     let folder = root().join("target/rustdoc-json");
-    let mut rustdoc = Command::new("rustup");
-    rustdoc
-        .args(["run", "nightly", "cargo", "rustdoc", "--lib", "--features", "doc-only,cuda"])
-        .args(["--", "-Zunstable-options", "--output-format=json"])
-        .env("CARGO_TARGET_DIR", &folder)
-        .current_dir(root());
-    run(&mut rustdoc)?;
-    let text = std::fs::read_to_string(folder.join("doc/dlbridge.json"))?;
+    std::fs::create_dir_all(&folder)?;
+    let mut rustdoc = cargo(&["rustdoc", "--lib", "--features", "doc-only,cuda", "--target-dir"]);
+    rustdoc.arg(root().join("target")).args(["--", "-Zunstable-options", "--output-format=json"]);
+    // The variable is for rustdoc only: for rustc it would compile all dependencies again.
+    run(rustdoc.env("RUSTDOC", rustdoc_with_unstable_options(&folder)?))?;
+    let text = std::fs::read_to_string(root().join("target/doc/dlbridge.json"))?;
     let json: Value = serde_json::from_str(&text)?;
     let mut found = Items::default();
     found.visit(&json["index"], &json["root"], "");
@@ -42,6 +34,14 @@ pub(crate) fn check() -> Outcome {
         return Ok(());
     }
     Err(format!("all types and {MIN_PERCENT} % of the functions must have an example").into())
+}
+
+/// Writes a program that runs rustdoc with unstable options; returns its path.
+fn rustdoc_with_unstable_options(folder: &Path) -> Outcome<PathBuf> {
+    let program = folder.join("rustdoc");
+    std::fs::write(&program, "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n")?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    Ok(program)
 }
 
 /// Prints the number of items with an example and the names of those without one; returns the

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, cargo, python, root, run, show, succeeded, template, test};
+use crate::{Outcome, cargo, python, root, run, show, succeeded, template, torch};
 
 /// The script that runs on the machine with the GPU.
 const RUN: &str = include_str!("../templates/gpu-check.sh");
@@ -81,7 +81,7 @@ fn python_tests(folder: &Path) -> Outcome {
 
 /// Builds `tests/torch` as a program, and strips its debug information.
 fn rust_tests(program: &Path) -> Outcome {
-    let (workspace, libtorch, target) = test::workspace_on(LIBTORCH)?;
+    let (workspace, libtorch, target) = torch::workspace_on(LIBTORCH)?;
     let mut build = cargo(&["rustc", "--release", "--features", "cuda,torch", "--test", "torch"]);
     build.arg("--message-format=json-render-diagnostics").current_dir(workspace);
     // No code refers to a symbol of libtorch_cuda.so, so the linker would drop it, and libtorch

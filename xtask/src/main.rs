@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod concurrency;
 mod copies;
+mod count;
 mod environment;
 mod examples;
 mod fake_cuda;
@@ -24,6 +25,7 @@ mod steps;
 mod template;
 mod test;
 mod tools;
+mod torch;
 mod unsafe_free;
 
 use std::path::Path;
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
         ["demo"] => demo(),
         ["test"] => steps::report(test::everything),
         ["test", "--python", version] => steps::report(|| test::on_python(version)),
-        ["test", "--libtorch", version] => test::on_libtorch(version),
+        ["test", "--libtorch", version] => torch::on_libtorch(version),
         ["loom"] => concurrency::loom(),
         ["tsan"] => concurrency::tsan(),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
