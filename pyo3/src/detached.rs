@@ -9,7 +9,8 @@ use pyo3::prelude::*;
 ///
 /// A second handle of each tensor is kept meanwhile, which the attached thread makes and drops. So
 /// a tensor with one handle does not get more while the garbage collector runs, which holds the
-/// GIL; `TensorObject::traverse` relies on that. No other function of the crate detaches with a tensor.
+/// GIL; `TensorObject::traverse` relies on that. No other function of the crate detaches with a
+/// tensor. Other crates detach with handles of their own, and need not use this function.
 pub(crate) fn detached<T: Send, const N: usize>(
     py: Python<'_>,
     tensors: [&Tensor; N],

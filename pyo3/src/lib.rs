@@ -106,6 +106,11 @@
 // Errors carry the rejected tensor, whose layout is stored inline.
 #![allow(clippy::result_large_err)]
 
+/// Runs the README's example.
+#[cfg(all(doctest, feature = "ndarray"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod argument;
 mod byte_strides;
 mod call;

@@ -86,8 +86,11 @@ impl TensorObject {
     /// shown once must be shown again until the collection ends. Both hold, because the number of
     /// handles does not grow from one during a collection: the collection holds the GIL, only
     /// attached threads reach the only handle, through its object, and a thread that detached holds
-    /// a second handle (`detached`). The number may fall during a collection. Then a reference is
-    /// shown that was not shown before; the collector regards its object as in use, which is safe.
+    /// a second handle. In this crate, `detached` keeps one. Code of other crates never borrows the
+    /// handle of an object: a `PyTensor` is a handle of its own (`extract` shares, `into_pyobject`
+    /// moves it into the object), and this class is not public. The number may fall during a
+    /// collection. Then a reference is shown that was not shown before; the collector regards its
+    /// object as in use, which is safe.
     ///
     /// There is no `tp_clear`, so that a tensor never loses its memory while it can be reached.
     /// Like a tuple, a tensor does not change after it was made. So each cycle contains another

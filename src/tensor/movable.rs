@@ -17,32 +17,33 @@ impl Tensor {
     ///
     /// ```
     /// use dlbridge::{DType, Descriptor, Device, Error, Layout, MovableOwner, Tensor};
-    /// use std::sync::{Arc, Mutex};
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::sync::Arc;
     ///
-    /// /// A growable buffer that other code has, too, and its address at first.
-    /// struct Samples { buffer: Arc<Mutex<Vec<u8>>>, address: usize }
+    /// /// Memory of a device driver, which clears the flag before it unmaps the memory.
+    /// struct Mapping(Arc<AtomicBool>);
     ///
-    /// impl MovableOwner for Samples {
+    /// impl MovableOwner for Mapping {
     ///     fn check_address(&self) -> dlbridge::Result<()> {
-    ///         let now = self.buffer.lock().map_or(0, |buffer| buffer.as_ptr().addr());
-    ///         if now == self.address {
+    ///         if self.0.load(Ordering::Acquire) {
     ///             return Ok(());
     ///         }
-    ///         let (field, value) = ("data".to_owned(), format!("{:#x}", self.address));
-    ///         Err(Error::InvalidDescriptor { field, value, reason: "the buffer has grown" })
+    ///         let (field, value) = ("data".to_owned(), "unmapped".to_owned());
+    ///         Err(Error::InvalidDescriptor { field, value, reason: "the driver was closed" })
     ///     }
     /// }
     ///
-    /// let buffer = Arc::new(Mutex::new(vec![1_u8, 2, 3]));
-    /// let data = buffer.lock().unwrap().as_mut_ptr();
-    /// let layout = Layout::contiguous(&[3])?;
-    /// let described = Descriptor::new(data.cast(), layout, DType::U8, Device::CPU)?;
-    /// let owner = Samples { buffer: buffer.clone(), address: data.addr() };
-    /// // SAFETY: the three bytes are initialised, `owner` knows when the buffer moves, and no
-    /// // other thread has the buffer.
-    /// let tensor = unsafe { Tensor::from_movable_parts(described, false, owner) };
+    /// static MAPPED: [u8; 3] = [1, 2, 3];
+    /// let data = MAPPED.as_ptr().cast_mut().cast();
+    /// let described = Descriptor::new(data, Layout::contiguous(&[3])?, DType::U8, Device::CPU)?;
+    /// let is_mapped = Arc::new(AtomicBool::new(true));
+    /// // SAFETY: the three bytes are initialised while the flag is set, and no other thread
+    /// // clears it during a call.
+    /// let tensor = unsafe {
+    ///     Tensor::from_movable_parts(described, false, Mapping(is_mapped.clone()))
+    /// };
     /// assert_eq!(tensor.to_vec::<u8>()?, [1, 2, 3]);
-    /// *buffer.lock().unwrap() = vec![0; 1000];
+    /// is_mapped.store(false, Ordering::Release); // the driver unmaps the memory
     /// assert!(tensor.to_vec::<u8>().is_err());
     /// # Ok::<(), dlbridge::Error>(())
     /// ```

@@ -20,6 +20,8 @@ pub(crate) fn everything() -> Outcome {
         let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
         run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     }
+    let mut doc = cargo(&["doc", "--no-deps", "--package", "dlbridge-pyo3"]);
+    run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     examples::check()?;
     python::lint()?;
     bindings::run(true)

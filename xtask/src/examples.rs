@@ -1,5 +1,6 @@
 //! `cargo xtask examples`: counts the public types and functions whose documentation has an example
-//! that runs. Fails if a type has none, or if fewer than 80 % of the functions have one.
+//! that runs, in each crate that is published. Fails if a type has none, or if fewer than 80 % of
+//! the functions have one.
 //!
 //! Types are structs, enums, unions, traits and type aliases; functions are free functions and the
 //! methods of these types. The list comes from rustdoc's JSON, which is unstable, so rustdoc runs with
@@ -16,18 +17,33 @@ use crate::{Outcome, cargo, root, run};
 /// Minimum share of functions with an example, in percent.
 const MIN_PERCENT: usize = 80;
 
-/// Counts the examples of the crate.
+/// The crates whose examples are counted: package, features, and the name of rustdoc's file.
+const CRATES: [(&str, &str, &str); 2] = [
+    ("dlbridge", "doc-only,cuda", "dlbridge.json"),
+    ("dlbridge-pyo3", "ndarray", "dlbridge_pyo3.json"),
+];
+
+/// Counts the examples of each crate.
 pub(crate) fn check() -> Outcome {
     let folder = root().join("target/rustdoc-json");
     std::fs::create_dir_all(&folder)?;
-    let mut rustdoc = cargo(&["rustdoc", "--lib", "--features", "doc-only,cuda", "--target-dir"]);
-    rustdoc.arg(root().join("target")).args(["--", "-Zunstable-options", "--output-format=json"]);
+    let rustdoc = rustdoc_with_unstable_options(&folder)?;
+    CRATES
+        .into_iter()
+        .try_for_each(|(package, features, file)| check_crate(&rustdoc, package, features, file))
+}
+
+fn check_crate(rustdoc: &Path, package: &str, features: &str, file: &str) -> Outcome {
+    let mut command = cargo(&["rustdoc", "--lib", "--package", package, "--features", features]);
+    command.arg("--target-dir").arg(root().join("target"));
+    command.args(["--", "-Zunstable-options", "--output-format=json"]);
     // The variable is for rustdoc only: for rustc it would compile all dependencies again.
-    run(rustdoc.env("RUSTDOC", rustdoc_with_unstable_options(&folder)?))?;
-    let text = std::fs::read_to_string(root().join("target/doc/dlbridge.json"))?;
+    run(command.env("RUSTDOC", rustdoc))?;
+    let text = std::fs::read_to_string(root().join("target/doc").join(file))?;
     let json: Value = serde_json::from_str(&text)?;
     let mut found = Items::default();
     found.visit(&json["index"], &json["root"], "");
+    println!("{package}");
     let types = report("types", &found.types);
     let functions = report("functions", &found.functions);
     if types == 0 && functions * 100 <= found.functions.len() * (100 - MIN_PERCENT) {

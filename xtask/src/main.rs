@@ -8,6 +8,7 @@ mod command;
 mod concurrency;
 mod copies;
 mod count;
+mod embedded;
 mod environment;
 mod examples;
 mod fake_cuda;

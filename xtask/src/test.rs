@@ -6,7 +6,9 @@ use std::process::Command;
 use crate::command::nightly_is_new_enough;
 use crate::count::Count;
 use crate::python::Environments;
-use crate::{Outcome, cargo, concurrency, fake_cuda, fuzz, python, root, setup, tools, torch};
+use crate::{
+    Outcome, cargo, concurrency, embedded, fake_cuda, fuzz, python, root, setup, tools, torch,
+};
 
 /// Runs the whole suite; ends with the sum of what the runs of cargo and pytest counted.
 pub(crate) fn everything() -> Outcome {
@@ -28,6 +30,9 @@ pub(crate) fn everything() -> Outcome {
     threads(&mut count, &fake_cuda)?;
     c_library(&mut count, &fake_cuda)?;
     python_suites(&mut count, environments, &fake_cuda)?;
+    for mut test in embedded::tests()? {
+        count.run(&mut test)?;
+    }
     count.close()
 }
 
