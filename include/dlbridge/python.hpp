@@ -17,20 +17,13 @@
 
 #include "../dlbridge.hpp"
 
+#include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <new>
 
 namespace dlbridge::python {
 
 namespace detail {
-
-/// Releases one reference to a Python object.
-struct Decref {
-  void operator()(PyObject *object) const noexcept { Py_DECREF(object); }
-};
-/// One reference to a Python object; empty after a call that failed.
-using Object = std::unique_ptr<PyObject, Decref>;
 
 /// Puts a pending exception aside while other code runs, and back at the end.
 class PendingException {
@@ -51,6 +44,17 @@ private:
   PyObject *type_, *value_, *traceback_;
 #endif
 };
+
+/// Releases one reference to a Python object. A pending exception stays: the destructor of a capsule
+/// calls a deleter, which may run Python code.
+struct Decref {
+  void operator()(PyObject *object) const noexcept {
+    const PendingException pending;
+    Py_DECREF(object);
+  }
+};
+/// One reference to a Python object; empty after a call that failed.
+using Object = std::unique_ptr<PyObject, Decref>;
 
 /// Sets the Python exception of the C++ exception that is being handled: BufferError for an Error,
 /// MemoryError if memory cannot be allocated, RuntimeError for others.
@@ -101,13 +105,22 @@ constexpr const char *versioned_name = "dltensor_versioned", *legacy_name = "dlt
 template <class Owner>
 Tensor consume_as(PyObject *capsule, const char *name, const char *used) noexcept {
   using Struct = typename Owner::element_type;
-  auto *managed = static_cast<Struct *>(PyCapsule_GetPointer(capsule, name));
-  if (managed == nullptr) return {};
-  Owner owner(managed);
+  void *address = PyCapsule_GetPointer(capsule, name);
+  if (address == nullptr) return {};
+  if (reinterpret_cast<std::uintptr_t>(address) % alignof(Struct) != 0) {
+    PyErr_SetString(PyExc_BufferError, "the capsule holds a misaligned address");
+    return {};
+  }
+  Owner owner(static_cast<Struct *>(address));
   Tensor tensor = guarded([&] { return Tensor::from_dlpack(std::move(owner)); });
   (void)owner.release(); // consumed, or still the capsule's
-  if (tensor) PyCapsule_SetName(capsule, used);
-  return tensor;
+  if (!tensor) return {};
+  PyCapsule_SetName(capsule, used);
+  const int code = tensor.dtype().code;
+  if (code <= kDLFloat4_e2m1fn) return tensor;
+  tensor = Tensor(); // before the exception: the deleter may run Python code
+  PyErr_Format(PyExc_BufferError, "DLPack has no element type %d", code);
+  return {};
 }
 
 /// Consumes a DLPack capsule.
@@ -283,17 +296,18 @@ inline bool read_request(const Tensor &tensor, PyObject *args, PyObject *keyword
   return is_valid;
 }
 
-/// Returns the tensor as a consumer asks for it: itself, or a copy. Memory with negative strides is
-/// copied, because PyTorch ends the process if it gets them.
-inline Tensor prepared(Tensor tensor, const Request &request) {
+/// Returns the tensor as a consumer asks for it: itself, or a copy, and then sets `copied`. Memory
+/// with negative strides is copied, because PyTorch ends the process if it gets them.
+inline Tensor prepared(Tensor tensor, const Request &request, bool &copied) {
   bool negative = false;
   for (const std::int64_t stride : tensor.strides()) negative = negative || stride < 0;
   if ((negative || request.to_host) && !request.may_copy) {
     throw Error(DLB_ERROR_UNSUPPORTED, negative ? "negative strides cannot be exported without a copy"
                                                 : "the memory is on another device, and copy=False");
   }
+  copied = negative || request.to_host || request.must_copy;
   if (request.to_host) return tensor.to_device(cpu);
-  if (negative || request.must_copy) tensor = tensor.clone();
+  if (copied) tensor = tensor.clone();
   tensor.record_stream(request.stream);
   return tensor;
 }
@@ -304,9 +318,14 @@ inline PyObject *dlpack(PyObject *self, PyObject *args, PyObject *keywords) noex
   Request request;
   if (!read_request(tensor, args, keywords, request)) return nullptr;
   return guarded([&]() -> PyObject * {
-    Tensor exported = prepared(std::move(tensor), request);
-    if (request.versioned) return new_capsule(std::move(exported).into_dlpack(), versioned_name);
-    return new_capsule(std::move(exported).into_dlpack_legacy(), legacy_name);
+    bool copied = false;
+    Tensor exported = prepared(std::move(tensor), request, copied);
+    if (!request.versioned) {
+      return new_capsule(std::move(exported).into_dlpack_legacy(), legacy_name);
+    }
+    Exported owner = std::move(exported).into_dlpack();
+    if (copied) owner->flags |= DLPACK_FLAG_BITMASK_IS_COPIED;
+    return new_capsule(std::move(owner), versioned_name);
   });
 }
 
