@@ -25,6 +25,39 @@ namespace dlbridge::python {
 
 namespace detail {
 
+/// Sets the Python exception of the C++ exception that is being handled: BufferError for an Error,
+/// MemoryError if memory cannot be allocated, RuntimeError for others.
+inline void set_exception() noexcept {
+  try {
+    throw;
+  } catch (const Error &error) {
+    const bool no_memory = error.status() == DLB_ERROR_OUT_OF_MEMORY;
+    PyErr_SetString(no_memory ? PyExc_MemoryError : PyExc_BufferError, error.what());
+  } catch (const std::bad_alloc &) {
+    PyErr_NoMemory();
+  } catch (const std::exception &error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  } catch (...) {
+    PyErr_SetString(PyExc_RuntimeError, "unknown C++ exception");
+  }
+}
+
+} // namespace detail
+
+/// Calls `function`, and returns what it returns. If it throws, sets a Python exception and returns an
+/// empty value: BufferError for an Error, MemoryError if memory cannot be allocated, and RuntimeError
+/// for other C++ exceptions. C++ exceptions must not leave a function that Python calls.
+template <class Function> auto guarded(Function &&function) noexcept -> decltype(function()) {
+  try {
+    return function();
+  } catch (...) {
+    detail::set_exception();
+    return {};
+  }
+}
+
+namespace detail {
+
 /// Puts a pending exception aside while other code runs, and back at the end.
 class PendingException {
 public:
@@ -55,34 +88,6 @@ struct Decref {
 };
 /// One reference to a Python object; empty after a call that failed.
 using Object = std::unique_ptr<PyObject, Decref>;
-
-/// Sets the Python exception of the C++ exception that is being handled: BufferError for an Error,
-/// MemoryError if memory cannot be allocated, RuntimeError for others.
-inline void set_exception() noexcept {
-  try {
-    throw;
-  } catch (const Error &error) {
-    const bool no_memory = error.status() == DLB_ERROR_OUT_OF_MEMORY;
-    PyErr_SetString(no_memory ? PyExc_MemoryError : PyExc_BufferError, error.what());
-  } catch (const std::bad_alloc &) {
-    PyErr_NoMemory();
-  } catch (const std::exception &error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  } catch (...) {
-    PyErr_SetString(PyExc_RuntimeError, "unknown C++ exception");
-  }
-}
-
-/// Calls `function`, and returns what it returns. If it throws, sets the Python exception and
-/// returns an empty value.
-template <class Function> auto guarded(Function &&function) noexcept -> decltype(function()) {
-  try {
-    return function();
-  } catch (...) {
-    set_exception();
-    return {};
-  }
-}
 
 /// Reads a pair of numbers from a Python tuple. Returns false, with an exception set, for others.
 inline bool read_pair(PyObject *pair, const char *name, long (&numbers)[2]) noexcept {

@@ -4,7 +4,7 @@
 //! results are arrays of the same library.
 
 use dlbridge::{DType, Tensor};
-use dlbridge_pyo3::{Argument, OrRaise, Producer, PyTensor, add_dlpack, like};
+use dlbridge_pyo3::{Argument, OrRaise, Producer, PyTensor, add_class, like};
 use ndarray::{ArrayD, Axis, IxDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -68,7 +68,7 @@ fn pixels(images: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 /// the memory of the images.
 #[pyclass(frozen)]
 struct Batch {
-    images: PyTensor,
+    images: Tensor,
     #[pyo3(get)]
     labels: Vec<String>,
 }
@@ -77,32 +77,33 @@ struct Batch {
 impl Batch {
     #[new]
     #[pyo3(signature = (images, labels = Vec::new()))]
-    fn new(images: PyTensor, labels: Vec<String>) -> Self {
-        Self { images, labels }
+    fn new(py: Python<'_>, images: PyTensor, labels: Vec<String>) -> PyResult<Self> {
+        // Python code may write the images, so Rust makes no views of them.
+        Ok(Self { images: images.into_tensor(py)?.into_aliased().or_raise()?, labels })
     }
 
     /// The images, without a copy.
     #[getter]
-    fn images(slf: &Bound<'_, Self>) -> PyResult<PyTensor> {
-        Self::tensor(slf).map(PyTensor::from)
+    fn images(&self) -> PyTensor {
+        self.images.share().into()
     }
 }
 
 impl Producer for Batch {
     fn tensor(slf: &Bound<'_, Self>) -> PyResult<Tensor> {
-        Ok(slf.get().images.tensor(slf.py())?.share())
+        Ok(slf.get().images.share())
     }
 }
 
 #[pymodule]
 mod image_batches {
-    #[pymodule_export]
-    use super::{Batch, channel_means, normalise};
     use super::*;
+    #[pymodule_export]
+    use super::{channel_means, normalise};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        add_dlpack::<Batch>(module.py())?;
+        add_class::<Batch>(module)?;
         PyTensor::add_to(module)
     }
 }
