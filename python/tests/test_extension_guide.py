@@ -20,6 +20,9 @@ BUILT = ROOT / "target/guides"
 CPP = ["C++", "nanobind", "pybind11", "CPython's own interface"]
 BLOCK = re.compile(r"(?:^`([\w./]+)`:\n\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
+# Where programs are searched: the tools of the suite are in the first environment.
+TOOLS = [str(Path(sys.executable).parent), str(ROOT / ".venv/bin"), os.environ.get("PATH", "")]
+
 # Commands that prepare what the tests have already, or make what they make themselves.
 PREPARES = ("cargo new", "cd ", "python3 -m venv", ". .venv", "pip install")
 
@@ -77,6 +80,10 @@ def rust(stage):
     return "\n".join([first, *items, module.replace("{numbers", "{bin_counts, numbers")])
 
 
+def tool(name):
+    return shutil.which(name, path=os.pathsep.join(TOOLS))
+
+
 def environment_for(folder):
     """A virtual environment over this one, as the page makes it."""
     venv = folder / ".venv"
@@ -91,9 +98,8 @@ def environment_for(folder):
 @functools.cache
 def project(stage):
     """Builds the Rust module, and installs it with `maturin develop`; returns the environment."""
-    if shutil.which("cargo") is None:
-        pytest.skip("there is no cargo")
-    pytest.importorskip("maturin")
+    if shutil.which("cargo") is None or tool("maturin") is None:
+        pytest.skip("there is no cargo, or no maturin")
     folder = BUILT / f"{stage}-{sys.version_info.major}.{sys.version_info.minor}" / "scaling"
     write_if_changed(folder.parent / "dlbridge")
     write(folder, blocks())
@@ -102,21 +108,18 @@ def project(stage):
         manifest = folder / "Cargo.toml"
         manifest.write_text(manifest.read_text() + 'numpy = "0.30"\n')
     venv = environment_for(folder)
-    programs = os.pathsep.join([str(venv / "bin"), str(Path(sys.executable).parent)])
-    paths = {"PATH": programs + os.pathsep + os.environ["PATH"], "VIRTUAL_ENV": str(venv)}
-    maturin = f'maturin() {{ {venv}/bin/python -m maturin "$@"; }}\n'
+    paths = {"PATH": os.pathsep.join([str(venv / "bin"), *TOOLS]), "VIRTUAL_ENV": str(venv)}
     target = {"CARGO_TARGET_DIR": str(BUILT / "build"), "PYTHONDONTWRITEBYTECODE": "1"}
-    run(maturin + commands(["A first module"]), folder, **paths, **target)
+    run(commands(["A first module"]), folder, **paths, **target)
     if stage == "last":
         shutil.rmtree(folder / "dist", ignore_errors=True)
         # An unoptimised build is faster to make, and uses the same API.
-        audited = commands(["A wheel for PyPI"]).replace("--release ", "")
-        run(maturin + audited.partition("\nabi3audit")[0], folder, **paths, **target)
+        build, audit = commands(["A wheel for PyPI"]).replace("--release ", "").splitlines()
+        run(build, folder, **paths, **target)
         (wheel,) = (folder / "dist").iterdir()
         assert "-cp311-abi3-" in wheel.name
-        audit = Path(sys.executable).with_name("abi3audit")
-        if audit.exists() or shutil.which("abi3audit"):
-            run("abi3audit" + audited.partition("\nabi3audit")[2], folder, **paths)
+        if tool("abi3audit"):
+            run(audit, folder, **paths)
     return venv
 
 

@@ -2,28 +2,17 @@
 
 With `pytest -p through_extension`, `dlbridge.from_dlpack` passes its argument through the class `Batch` of the example in
 examples/extension. Each exception must name the argument `images`, in its text or in a note. Calls with options, which an
-argument of a function does not have, stay as they are. `TESTS` lists the files for which this makes sense.
+argument of a function does not have, stay as they are.
 """
 
 import functools
 from pathlib import Path
 
 import image_batches
-import pytest
 
 import dlbridge
 
 FOLDER = Path(__file__).parent
-TESTS = [
-    "test_dlpack_structs.py",
-    "test_misbehaving_producers.py",
-    "test_torch_checks.py",
-    "test_producer_errors.py",
-    "test_lifetimes.py",
-    "test_moved_storage.py",
-]
-# The class keeps memory that only this process reaches, so its objects share it read-only.
-SKIPPED = ["test_every_flag[2-read]", "test_every_flag[2-write]"]
 # Texts of programs that tests run in other processes.
 PROGRAMS = ["PREAMBLE", "LYING_BUFFERS"]
 BEGIN = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import through_extension\n"
@@ -58,9 +47,6 @@ def pytest_collection_modifyitems(items):
     for module in {item.module for item in items}:
         for name in set(PROGRAMS) & vars(module).keys():
             setattr(module, name, BEGIN + getattr(module, name))
-    for item in items:
-        if item.name in SKIPPED:
-            item.add_marker(pytest.mark.skip(reason="the class shares this memory read-only"))
 
 
 def pytest_sessionfinish():

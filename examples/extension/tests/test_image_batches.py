@@ -146,7 +146,7 @@ def test_tvm_ffi_takes_a_batch_through_its_table():
 def test_objects_of_the_package_and_of_the_module_are_taken_by_each_other():
     dl = pytest.importorskip("dlbridge")
     images = pixels(4, 5, 3)
-    ours, theirs = ib.Batch(images).images, dl.from_dlpack(images)
+    ours, theirs = ib.Batch(images).images, dl.from_numpy(images)
     assert type(ours) is ib.Tensor and ib.Tensor.__module__.startswith("image_batches")
     assert dl.from_dlpack(ours).data_ptr() == images.ctypes.data
     assert ib.Batch(theirs).images.data_ptr() == images.ctypes.data
