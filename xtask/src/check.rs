@@ -36,7 +36,7 @@ fn clippy() -> Outcome {
     let others = ["capi", "fuzz", "pyo3", "python", "fake-cuda", "ui"]
         .map(|name| format!("--package=dlbridge-{name}"));
     let mut others: Vec<_> = others.iter().map(String::as_str).collect();
-    others.push("--package=xtask");
+    others.extend(["--package=image-batches", "--package=xtask"]);
     let capi = ["--package", "dlbridge-capi", "--no-default-features"];
     let selections = core.into_iter().chain([&without_libtorch[..], &others, &capi]);
     let commands = selections.map(|selection| {

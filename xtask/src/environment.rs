@@ -11,7 +11,14 @@ use crate::{Outcome, root, setup};
 pub(crate) const TVM_FFI: &str = "apache-tvm-ffi==0.1.15.post2";
 
 /// Tools and libraries that both environments have.
-const COMMON: [&str; 4] = ["pytest==9.2.0", TVM_FFI, "ml_dtypes==0.6.0", "array-api-strict==2.6.1"];
+const COMMON: [&str; 6] = [
+    "pytest==9.2.0",
+    TVM_FFI,
+    "ml_dtypes==0.6.0",
+    "array-api-strict==2.6.1",
+    "nanobind==3.1.0",
+    "pybind11==3.1.0",
+];
 
 /// An interpreter, and the libraries that the package exchanges tensors with.
 pub(crate) struct Environment {

@@ -12,18 +12,25 @@ const MATURIN: &str = "maturin==1.16.0";
 const RUFF: &str = "ruff==0.17.6";
 const ABI3AUDIT: &str = "abi3audit==0.0.26";
 
+/// The example of an extension module.
+const EXTENSION: &str = "examples/extension";
+
+/// Tests of the package that are also run through the example.
+const HOSTILE_PRODUCERS: [&str; 5] =
+    ["dlpack_structs", "misbehaving_producers", "torch_checks", "producer_errors", "lifetimes"];
+
 /// Builds the wheel and installs it into our virtual environment, beside torch and NumPy; gives the
 /// folder of its programs.
 pub(crate) fn installed() -> Outcome<PathBuf> {
     let torch = format!("torch=={}", setup::TORCH);
     let venv = setup::ensure_packages(&setup::venv(None), &[&torch, OLDEST.numpy])?;
-    install(&venv, &built()?)
+    install(&venv, &built("python")?)
 }
 
-/// Builds the wheel.
-fn built() -> Outcome<PathBuf> {
+/// Builds the wheel of the package in a folder of the workspace.
+fn built(package: &str) -> Outcome<PathBuf> {
     let programs = setup::ensure_package(&setup::venv(None), MATURIN)?.join("bin");
-    let wheels = wheels();
+    let wheels = root().join("target/wheels").join(package);
     if wheels.exists() {
         fs::remove_dir_all(&wheels)?;
     }
@@ -32,8 +39,17 @@ fn built() -> Outcome<PathBuf> {
     build
         .args(["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"])
         .arg(&wheels);
-    run(build.arg(root().join("python")))?;
+    run(build.arg(root().join(package)))?;
     the_wheel(&wheels)
+}
+
+/// Builds the wheel of a package, and checks that it keeps to what every Python from 3.11 on has.
+fn audited(package: &str) -> Outcome<PathBuf> {
+    let wheel = built(package)?;
+    let audit = setup::ensure_package(&setup::venv(None), ABI3AUDIT)?.join("bin/abi3audit");
+    let mut audit = Command::new(audit);
+    run(audit.args(["--strict", "--summary", "--assume-minimum-abi3", "3.11"]).arg(&wheel))?;
+    Ok(wheel)
 }
 
 /// Installs a wheel; gives the folder of the environment's programs.
@@ -92,20 +108,33 @@ fn make(
     }
 }
 
-/// The tests of the package in each environment, to be run: all with the same wheel.
-pub(crate) fn tests(environments: Environments) -> Outcome<Vec<Command>> {
-    let wheel = built()?;
-    // The wheel keeps to what every Python from 3.11 on has.
-    let audit = setup::ensure_package(&setup::venv(None), ABI3AUDIT)?.join("bin/abi3audit");
-    let mut audit = Command::new(audit);
-    run(audit.args(["--strict", "--summary", "--assume-minimum-abi3", "3.11"]).arg(&wheel))?;
-    let mut suites = Vec::new();
+/// The tests to be run in each environment, all with the same wheels: those of the package, and
+/// those of the example of an extension module.
+pub(crate) fn tests(environments: Environments) -> Outcome<[Vec<Command>; 2]> {
+    let (wheel, example) = (audited("python")?, audited(EXTENSION)?);
+    let mut suites = [Vec::new(), Vec::new()];
     for environment in environments.ready()? {
-        let mut tests = Command::new(install(&environment.path(), &wheel)?.join("pytest"));
+        let venv = environment.path();
+        let pytest = install(&venv, &wheel)?.join("pytest");
+        install(&venv, &example)?;
+        let mut tests = Command::new(&pytest);
         tests.args(["-rs", "python/tests"]).current_dir(root()).env_remove("LD_LIBRARY_PATH");
-        suites.push(tests);
+        suites[0].push(tests);
+        suites[1].push(extension_tests(&pytest));
     }
     Ok(suites)
+}
+
+/// The tests of the example of an extension module, and those of hostile producers, whose arrays go
+/// through that module.
+fn extension_tests(pytest: &Path) -> Command {
+    let mut tests = Command::new(pytest);
+    tests.args(["-p", "through_extension", "-c", "python/pyproject.toml", "--rootdir", "."]);
+    tests.arg(format!("{EXTENSION}/tests"));
+    tests.args(HOSTILE_PRODUCERS.map(|name| format!("python/tests/test_{name}.py")));
+    tests.env("PYTHONPATH", root().join("python/tests"));
+    tests.current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    tests
 }
 
 /// An example in Python, to be run.
@@ -124,12 +153,8 @@ pub(crate) fn lint() -> Outcome {
 pub(crate) fn ruff(arguments: &[&str]) -> Outcome {
     let ruff = setup::ensure_packages(&setup::venv(None), &[RUFF])?.join("bin/ruff");
     let mut ruff = Command::new(ruff);
-    ruff.args(arguments).args([".", "../benches/python"]);
+    ruff.args(arguments).args([".", "../benches/python", "../examples/extension/tests"]);
     run(ruff.current_dir(root().join("python")))
-}
-
-fn wheels() -> PathBuf {
-    root().join("target/wheels")
 }
 
 fn pip(programs: &Path) -> Command {

@@ -45,11 +45,13 @@ pub(crate) fn on_python(version: &str) -> Outcome {
 }
 
 fn python_suites(count: &mut Count, environments: Environments, fake_cuda: &Path) -> Outcome {
-    let mut suites = python::tests(environments)?;
-    for tests in &mut suites {
-        tests.env("DLBRIDGE_FAKE_CUDA", fake_cuda);
+    for mut suites in python::tests(environments)? {
+        for tests in &mut suites {
+            tests.env("DLBRIDGE_FAKE_CUDA", fake_cuda);
+        }
+        count.run_together(suites)?;
     }
-    count.run_together(suites)
+    Ok(())
 }
 
 /// The CUDA tests: on the fake driver, and without a driver, as most machines are.
