@@ -1,4 +1,4 @@
-//! Import, with the arguments `device` and `copy`: `dlbridge.from_dlpack` and `dlbridge.from_numpy`.
+//! Import with the arguments `device` and `copy`: `dlbridge.from_dlpack`, `dlbridge.from_numpy`.
 
 #![forbid(unsafe_code)]
 

@@ -72,8 +72,8 @@ fn guarded(run: impl FnOnce(Python<'_>) -> PyResult<()>) -> c_int {
     })
 }
 
-/// Calls `work` with the tensor of `object`. The type of the object is checked, although the table's
-/// contract demands an object of the class that the table belongs to.
+/// Calls `work` with the tensor of `object`. The type of the object is checked, although the
+/// table's contract demands an object of the class that the table belongs to.
 fn with_tensor_of<S: TensorSource>(
     py: Python<'_>,
     object: *mut c_void,

@@ -1,6 +1,7 @@
 //! Tensors are dropped on any thread, in any state of the interpreter.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlbridge_pyo3::PyTensor;
 use pyo3::exceptions::PyValueError;
@@ -86,6 +87,53 @@ fn a_pending_exception_survives_the_drop() {
             assert_eq!(pending.value(py).to_string(), "pending");
             code.check("len(released) == 1");
         }
+    });
+}
+
+#[pyfunction]
+fn shared(x: PyTensor) -> PyTensor {
+    x
+}
+
+#[test]
+fn the_collector_runs_while_a_detached_thread_makes_and_drops_handles() {
+    Python::attach(|py| {
+        let code = code(py).with("shared", wrap_pyfunction!(shared, py).unwrap());
+        // The array refers to the object, whose tensor keeps the array.
+        code.run(
+            "class Array(np.ndarray): pass\n\
+             array = np.arange(3.0).view(Array)\n\
+             array.tensor = shared(array)\n\
+             weakref.finalize(array, released.append, 'array')",
+        );
+        let tensor: PyTensor = code.eval("array.tensor").extract().unwrap();
+        let tensor = tensor.into_tensor(py).unwrap();
+        code.run("del array");
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            // It is never attached.
+            let worker = threads.spawn(|| {
+                let mut count = 0_u64;
+                while !stop.load(Ordering::Relaxed) {
+                    let handles = [tensor.share(), tensor.share()];
+                    assert_eq!(handles[1].to_vec::<f64>(), Ok(vec![0.0, 1.0, 2.0]));
+                    count += 1;
+                }
+                count
+            });
+            for _ in 0..100 {
+                code.run("gc.collect()");
+                code.check("released == []");
+            }
+            stop.store(true, Ordering::Relaxed);
+            let count = py.detach(|| worker.join().expect("no panic"));
+            assert!(count > 0);
+        });
+        code.run("gc.collect()");
+        code.check("released == []");
+        py.detach(|| drop(tensor));
+        code.run("gc.collect()");
+        code.check("released == ['array']");
     });
 }
 

@@ -66,7 +66,7 @@ fn a_copy_from_python_is_exclusive() {
 }
 
 #[test]
-fn the_author_may_vouch_for_reads_and_writes() {
+fn the_author_may_promise_that_no_other_code_uses_the_memory() {
     Python::attach(|py| {
         let code = Code::new(py);
         for array in ["np.arange(4, dtype=np.float32)", "torch.arange(4.0)"] {

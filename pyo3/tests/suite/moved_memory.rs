@@ -50,7 +50,7 @@ fn handles_of_every_kind_see_the_move() {
         code.run("x = torch.arange(100000.0)");
         let x: PyTensor = code.eval("x").extract().unwrap();
         // SAFETY: no other thread has the tensor, and no view is read after the move.
-        let vouched = unsafe { x.assume_read_only(py) }.unwrap();
+        let promised = unsafe { x.assume_read_only(py) }.unwrap();
         code.run("x.share_memory_()");
         let error = x.tensor(py).map(drop).unwrap_err();
         assert!(described(py, &error).starts_with("BufferError: PyTorch moved the memory"));
@@ -59,10 +59,10 @@ fn handles_of_every_kind_see_the_move() {
         assert!(unsafe { x.assume_read_only(py) }.is_err());
         // SAFETY: refused, because the memory moved.
         assert!(unsafe { x.assume_exclusive(py) }.is_err());
-        // The elements of a handle that was vouched for are not copied either.
-        assert!(is_moved(vouched.to_vec::<f32>()));
+        // Nor are the elements copied through the handle that relies on a promise.
+        assert!(is_moved(promised.to_vec::<f32>()));
         // The same memory after the import through DLPack's struct of this crate.
-        let code = code.with("moved", PyTensor::from(vouched));
+        let code = code.with("moved", PyTensor::from(promised));
         assert!(code.try_eval("moved.tolist()").is_err());
     });
 }

@@ -178,6 +178,26 @@ fn moved_memory_of_pytorch_is_not_exported() {
     });
 }
 
+#[pyclass(immutable_type)]
+struct Immutable;
+
+impl Producer for Immutable {
+    fn tensor(_: &Bound<'_, Self>) -> PyResult<Tensor> {
+        Ok(Tensor::from_vec(vec![1_u8], [1]).expect("one"))
+    }
+}
+
+#[test]
+fn a_class_that_is_immutable_is_refused() {
+    Python::attach(|py| {
+        let error = add_dlpack::<Immutable>(py).unwrap_err();
+        assert_eq!(
+            described(py, &error),
+            "TypeError: cannot set '__dlpack__' attribute of immutable type 'builtins.Immutable'"
+        );
+    });
+}
+
 #[test]
 fn add_dlpack_may_be_called_twice() {
     Python::attach(|py| {
