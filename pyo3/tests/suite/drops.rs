@@ -155,12 +155,11 @@ fn child_that_drops_after_the_interpreter() {
         wait.recv().expect("the interpreter has ended");
         drop(tensors);
     });
-    // SAFETY: the thread must be the one that ends the interpreter, and attached: `Ensure` attaches
-    // it, and nothing uses the interpreter afterwards but the worker, which must leave it alone.
-    unsafe {
-        pyo3::ffi::PyGILState_Ensure();
-        pyo3::ffi::Py_Finalize();
-    }
+    // SAFETY: there must be an interpreter, as the arrays needed one. The thread stays attached.
+    unsafe { pyo3::ffi::PyGILState_Ensure() };
+    // SAFETY: the thread must be attached, as it is since the line above. Nothing uses the
+    // interpreter afterwards but the worker, which is to leave it alone.
+    unsafe { pyo3::ffi::Py_Finalize() };
     ended.send(()).expect("the worker waits");
     worker.join().expect("no panic");
     println!("dropped after the interpreter");

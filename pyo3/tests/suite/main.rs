@@ -1,5 +1,7 @@
 //! Tests of the library from Rust, in an interpreter of their own.
 
+#![expect(clippy::disallowed_methods, reason = "handles of other crates are their own")]
+
 mod arguments;
 mod class;
 mod drops;
