@@ -4,9 +4,9 @@
 // Py_LIMITED_API. docs/extension-modules.md has complete modules, which the tests build and run.
 //
 // No function copies elements, but for those exports that say so. The functions follow CPython's
-// convention: the calling thread is attached to the interpreter (holds the GIL), and a function that
-// fails returns an empty tensor or a null pointer, and sets a Python exception. They throw no C++
-// exception.
+// convention: the calling thread is attached to the interpreter (holds the GIL), and a function
+// that fails returns an empty tensor or a null pointer, and sets a Python exception. They throw no
+// C++ exception.
 //
 // Python code may write the memory of an array at any time, and so may other libraries. The module
 // makes sure that they do not while it uses the elements.
@@ -44,9 +44,10 @@ inline void set_exception() noexcept {
 
 } // namespace detail
 
-/// Calls `function`, and returns what it returns. If it throws, sets a Python exception and returns an
-/// empty value: BufferError for an Error, MemoryError if memory cannot be allocated, and RuntimeError
-/// for other C++ exceptions. C++ exceptions must not leave a function that Python calls.
+/// Calls `function`, and returns what it returns. If it throws, sets a Python exception and returns
+/// an empty value: BufferError for an Error, MemoryError if memory cannot be allocated, and
+/// RuntimeError for other C++ exceptions. C++ exceptions must not leave a function that Python
+/// calls.
 template <class Function> auto guarded(Function &&function) noexcept -> decltype(function()) {
   try {
     return function();
@@ -78,8 +79,8 @@ private:
 #endif
 };
 
-/// Releases one reference to a Python object. A pending exception stays: the destructor of a capsule
-/// calls a deleter, which may run Python code.
+/// Releases one reference to a Python object. A pending exception stays: the destructor of a
+/// capsule calls a deleter, which may run Python code.
 struct Decref {
   void operator()(PyObject *object) const noexcept {
     const PendingException pending;
@@ -152,11 +153,11 @@ inline int is_negative_view(PyObject *object) noexcept {
   return answer ? answer.get() == Py_True : -1;
 }
 
-/// Returns the arguments of `__dlpack__` for memory of this device: dlbridge uses the legacy default
-/// stream.
+/// Returns the arguments of `__dlpack__` for memory of this device: dlbridge uses the legacy
+/// default stream.
 inline Object export_arguments(long device_type) noexcept {
-  Object arguments(Py_BuildValue("{s:(ii)}", "max_version", DLPACK_MAJOR_VERSION,
-                                 DLPACK_MINOR_VERSION));
+  Object arguments(
+      Py_BuildValue("{s:(ii)}", "max_version", DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION));
   const bool cuda = device_type == kDLCUDA, rocm = device_type == kDLROCM;
   if (!arguments || !(cuda || rocm)) return arguments;
   const Object stream(PyLong_FromLong(cuda ? DLB_STREAM_LEGACY_DEFAULT : 0));
@@ -201,9 +202,8 @@ inline Tensor from_object(PyObject *object) noexcept {
   }
   if (const int negative = detail::is_negative_view(object)) {
     if (negative == 1) {
-      PyErr_SetString(PyExc_BufferError,
-                      "the negative bit is set, which DLPack does not have: use "
-                      "tensor.resolve_neg()");
+      PyErr_SetString(PyExc_BufferError, "the negative bit is set, which DLPack does not have: use "
+                                         "tensor.resolve_neg()");
     }
     return {};
   }
@@ -294,9 +294,9 @@ inline bool read_request(const Tensor &tensor, PyObject *args, PyObject *keyword
   if (stream == Py_None) return true;
   request.stream = PyLong_AsLongLong(stream);
   if (request.stream == -1 && PyErr_Occurred() != nullptr) return false;
-  const bool is_valid = own.device_type == kDLCUDA && !request.to_host
-                            ? request.stream >= -1 && request.stream != 0
-                            : request.stream == -1;
+  const bool cuda = own.device_type == kDLCUDA || own.device_type == kDLCUDAManaged;
+  const bool is_valid =
+      cuda && !request.to_host ? request.stream >= -1 && request.stream != 0 : request.stream == -1;
   if (!is_valid) PyErr_SetString(PyExc_ValueError, "stream: the device has no such stream");
   return is_valid;
 }
@@ -307,8 +307,9 @@ inline Tensor prepared(Tensor tensor, const Request &request, bool &copied) {
   bool negative = false;
   for (const std::int64_t stride : tensor.strides()) negative = negative || stride < 0;
   if ((negative || request.to_host) && !request.may_copy) {
-    throw Error(DLB_ERROR_UNSUPPORTED, negative ? "negative strides cannot be exported without a copy"
-                                                : "the memory is on another device, and copy=False");
+    throw Error(DLB_ERROR_UNSUPPORTED, negative
+                                           ? "negative strides cannot be exported without a copy"
+                                           : "the memory is on another device, and copy=False");
   }
   copied = negative || request.to_host || request.must_copy;
   if (request.to_host) return tensor.to_device(cpu);
@@ -375,9 +376,8 @@ inline PyObject *tensor_class() noexcept {
       {"__array__", as_method(array), METH_VARARGS | METH_KEYWORDS,
        "A NumPy array that shares the memory."},
       {nullptr, nullptr, 0, nullptr}};
-  static PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void *>(dealloc)},
-                                {Py_tp_methods, methods},
-                                {0, nullptr}};
+  static PyType_Slot slots[] = {
+      {Py_tp_dealloc, reinterpret_cast<void *>(dealloc)}, {Py_tp_methods, methods}, {0, nullptr}};
   static PyType_Spec spec{"dlbridge.cpp.Tensor", static_cast<int>(sizeof(TensorObject)), 0,
                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   char key[64];
@@ -407,8 +407,7 @@ inline PyObject *into_object(Tensor &&tensor) noexcept {
   PyObject *type = detail::tensor_class();
   if (type == nullptr) return nullptr;
   auto *object_type = reinterpret_cast<PyTypeObject *>(type);
-  const auto allocate =
-      reinterpret_cast<allocfunc>(PyType_GetSlot(object_type, Py_tp_alloc));
+  const auto allocate = reinterpret_cast<allocfunc>(PyType_GetSlot(object_type, Py_tp_alloc));
   PyObject *object = allocate(object_type, 0);
   if (object != nullptr) {
     reinterpret_cast<detail::TensorObject *>(object)->handle = tensor.release();
@@ -417,26 +416,30 @@ inline PyObject *into_object(Tensor &&tensor) noexcept {
 }
 
 /// Returns the tensor as an array of the library of `original`: of NumPy, PyTorch, JAX, or another
-/// library with `__array_namespace__`; for other objects, the object of into_object(). The library's
-/// `from_dlpack` decides whether data is copied: NumPy and PyTorch share the memory.
+/// library with `__array_namespace__`; for other objects, the object of into_object(). The
+/// library's `from_dlpack` decides whether data is copied: NumPy and PyTorch share the memory.
+/// Read-only memory is copied for PyTorch, which has no read-only tensors.
 inline PyObject *like(PyObject *original, Tensor &&tensor) noexcept {
-  detail::Object object(into_object(std::move(tensor)));
-  const detail::Object module(
-      PyObject_GetAttrString(reinterpret_cast<PyObject *>(Py_TYPE(original)), "__module__"));
-  const detail::Object text(object && module ? PyUnicode_AsUTF8String(module.get()) : nullptr);
-  if (!text) return nullptr;
-  std::string name = PyBytes_AsString(text.get());
-  name.resize(std::min(name.find('.'), name.size()));
-  if (name == "jaxlib" || name == "jax") name = "jax.numpy";
-  detail::Object library;
-  if (name == "numpy" || name == "torch" || name == "jax.numpy") {
-    library.reset(PyImport_ImportModule(name.c_str()));
-  } else if (PyObject_HasAttrString(original, "__array_namespace__") == 1) {
-    library.reset(PyObject_CallMethod(original, "__array_namespace__", nullptr));
-  } else {
-    return object.release();
-  }
-  return library ? PyObject_CallMethod(library.get(), "from_dlpack", "O", object.get()) : nullptr;
+  return guarded([&]() -> PyObject * {
+    auto *type = reinterpret_cast<PyObject *>(Py_TYPE(original));
+    const detail::Object module(PyObject_GetAttrString(type, "__module__"));
+    const detail::Object text(module ? PyUnicode_AsUTF8String(module.get()) : nullptr);
+    if (!text) return nullptr;
+    std::string name = PyBytes_AsString(text.get());
+    name.resize(std::min(name.find('.'), name.size()));
+    if (name == "jaxlib" || name == "jax") name = "jax.numpy";
+    if (name == "torch" && tensor.is_read_only()) tensor = tensor.clone();
+    detail::Object object(into_object(std::move(tensor))), library;
+    if (!object) return nullptr;
+    if (name == "numpy" || name == "torch" || name == "jax.numpy") {
+      library.reset(PyImport_ImportModule(name.c_str()));
+    } else if (PyObject_HasAttrString(original, "__array_namespace__") == 1) {
+      library.reset(PyObject_CallMethod(original, "__array_namespace__", nullptr));
+    } else {
+      return object.release();
+    }
+    return library ? PyObject_CallMethod(library.get(), "from_dlpack", "O", object.get()) : nullptr;
+  });
 }
 
 } // namespace dlbridge::python

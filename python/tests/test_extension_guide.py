@@ -135,7 +135,9 @@ def python_blocks(sections):
     return {f"{title}, {index}": text for index, (title, _, _, text) in enumerate(found, start=1)}
 
 
-RUST_SECTIONS = [title for title in dict.fromkeys(block[0] for block in blocks()) if title not in CPP]
+RUST_SECTIONS = [
+    title for title in dict.fromkeys(block[0] for block in blocks()) if title not in CPP
+]
 RUST_BLOCKS, CPP_BLOCKS = python_blocks(RUST_SECTIONS), python_blocks(CPP)
 
 
@@ -193,6 +195,9 @@ static const Tensor &keep(Tensor tensor) {{ return kept = std::move(tensor); }}
 {macro}(shares_{namespace}, module) {{
   module.def("share", [](Tensor tensor) {{ return tensor; }});
   module.def("share_detached", [](Tensor tensor) {{ return tensor; }}, py::call_guard<py::gil_scoped_release>());
+  module.def("like", [](py::object original, Tensor tensor) {{
+    return dlbridge::python::like(original, std::move(tensor));
+  }});
   module.def("reference", keep);
   module.def("forget", [] {{ kept = Tensor(); }});
   module.def("optional", [](std::optional<Tensor> tensor) {{ return tensor.has_value(); }}, {optional});
@@ -286,6 +291,14 @@ assert raised(lambda: tensor.__dlpack__(max_version=1))[0] is TypeError
 assert raised(lambda: tensor.__dlpack__(stream=7))[0] is ValueError
 assert raised(lambda: tensor.__dlpack__(dl_device=(2, 0)))[0] is BufferError
 assert raised(type(tensor))[0] is TypeError
+made = m.like(torch.ones(1), constant)
+made[0, 0] = 9
+assert type(made) is torch.Tensor and constant[0, 0] == 0
+assert m.like(array, array).ctypes.data == array.ctypes.data
+assert m.like(torch.ones(1), array).data_ptr() == array.ctypes.data
+assert type(m.like(b"", array)) is type(tensor) and type(m.like(tensor, array)) is type(tensor)
+strict = sys.modules.get("array_api_strict") or importlib.import_module("array_api_strict")
+assert type(m.like(strict.ones(1), array)) is type(strict.ones(1))
 tensor.__dlpack__(max_version=(1, 0))  # a capsule that is not consumed
 """
 

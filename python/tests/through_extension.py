@@ -8,9 +8,8 @@ argument of a function does not have, stay as they are.
 import functools
 from pathlib import Path
 
-import image_batches
-
 import dlbridge
+import image_batches
 
 FOLDER = Path(__file__).parent
 # Texts of programs that tests run in other processes.
@@ -51,5 +50,3 @@ def pytest_collection_modifyitems(items):
 
 def pytest_sessionfinish():
     assert COUNT, "no test imported an array through the module"
-
-
