@@ -73,11 +73,14 @@ def rust(stage):
     found = [text for _, _, language, text in blocks() if language == "rust"]
     if stage == "first":
         return found[0]
-    # The last `#[pymodule]` replaces the first one.
+    # Later imports and a later `#[pymodule]` replace those of the first section.
     first = found[0].partition("#[pymodule]")[0]
-    items = [text for text in found[1:] if not text.startswith("#[pymodule]")]
+    functions = "".join(line for line in first.splitlines(True) if not line.startswith("use "))
+    (imports,) = [text for text in found[1:] if text.startswith("use ")]
     (module,) = [text for text in found[1:] if text.startswith("#[pymodule]")]
-    return "\n".join([first, *items, module.replace("{numbers", "{bin_counts, numbers")])
+    items = [text for text in found[1:] if text not in (imports, module)]
+    module = module.replace("{numbers", "{bin_counts, numbers")
+    return "\n".join([imports, functions, *items, module])
 
 
 def tool(name):
@@ -104,9 +107,9 @@ def project(stage):
     write_if_changed(folder.parent / "dlbridge")
     write(folder, blocks())
     (folder / "src/lib.rs").write_text(rust(stage))
-    if stage == "last":
-        manifest = folder / "Cargo.toml"
-        manifest.write_text(manifest.read_text() + 'numpy = "0.30"\n')
+    numpy = 'numpy = "0.30"\n' if stage == "last" else ""
+    with (folder / "Cargo.toml").open("a") as manifest:
+        manifest.write(f"{numpy}\n[workspace]\n")  # the project lies within dlbridge's workspace
     venv = environment_for(folder)
     paths = {"PATH": os.pathsep.join([str(venv / "bin"), *TOOLS]), "VIRTUAL_ENV": str(venv)}
     target = {"CARGO_TARGET_DIR": str(BUILT / "build"), "PYTHONDONTWRITEBYTECODE": "1"}

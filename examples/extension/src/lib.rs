@@ -1,7 +1,7 @@
 //! A Python module that prepares batches of images for a model.
 //!
-//! Images are arrays of NumPy, PyTorch, JAX or any other library with DLPack or the buffer protocol;
-//! results are arrays of the same library.
+//! Images are arrays of NumPy, PyTorch, JAX or any other library with DLPack or the buffer
+//! protocol; results are arrays of the same library.
 
 use dlbridge::{DType, Tensor};
 use dlbridge_pyo3::{Argument, OrRaise, Producer, PyTensor, add_class, like};
