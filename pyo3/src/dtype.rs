@@ -35,6 +35,24 @@ pub(crate) fn from_ml_dtypes(name: &str) -> Option<DType> {
     ML_DTYPES.into_iter().find(|dtype| dtype.to_string() == name)
 }
 
+/// The type with this name, as `DType` writes it; `None` if DLPack defines no such type.
+pub(crate) fn from_name(name: &str) -> Option<DType> {
+    let kind = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let code = match kind {
+        "bool" => 6,
+        "int" => 0,
+        "uint" => 1,
+        "float" => 2,
+        "bfloat" => 4,
+        "complex" => 5,
+        "bcomplex" => 18,
+        _ => return from_ml_dtypes(name),
+    };
+    let bits = if kind == name { 8 } else { name[kind.len()..].parse().ok()? };
+    let dtype = DType::scalar(code, bits);
+    (dtype.is_known() && dtype.to_string() == name).then_some(dtype)
+}
+
 /// Whether ml_dtypes has the type.
 pub(crate) fn is_ml_dtypes(dtype: DType) -> bool {
     ML_DTYPES.contains(&dtype)

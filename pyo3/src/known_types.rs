@@ -21,6 +21,9 @@ pub(crate) struct KnownType {
 pub(crate) static NDARRAY: KnownType = KnownType::new("numpy", "ndarray", "__array_struct__");
 /// Base of the types of single elements, such as `numpy.float32`.
 pub(crate) static NUMPY_NUMBER: KnownType = KnownType::new("numpy", "generic", "__array_struct__");
+/// Base of the types of `numpy.dtype("float32")` and others.
+pub(crate) static NUMPY_DTYPE: KnownType = KnownType::new("numpy", "dtype", "newbyteorder");
+pub(crate) static TORCH_DTYPE: KnownType = KnownType::new("torch", "dtype", "is_floating_point");
 pub(crate) static TORCH_TENSOR: KnownType = KnownType::new("torch", "Tensor", "is_neg");
 
 impl KnownType {

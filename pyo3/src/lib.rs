@@ -100,6 +100,8 @@
 //! target_device  stream  export_policy  byte_strides  numpy_asarray  raise
 //! torch_owner
 //! torch_table  torch_objects
+//! dtype_object
+//! dtype_names
 //! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag  memory_format
 //! ```
 
@@ -126,6 +128,8 @@ mod dlpack_export;
 mod dlpack_import;
 mod dlpack_method;
 mod dtype;
+mod dtype_names;
+mod dtype_object;
 mod elements;
 mod error;
 mod export;

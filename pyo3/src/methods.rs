@@ -20,7 +20,7 @@ use crate::memory_format::parse_memory_format;
 use crate::target_device::TargetDevice;
 use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
-use crate::{dlpack_method, pickle, transfer};
+use crate::{dlpack_method, dtype_object, pickle, transfer};
 
 #[pymethods]
 impl TensorObject {
@@ -78,17 +78,20 @@ impl TensorObject {
         self.tensor().nbytes()
     }
 
-    /// Name of the element type, as NumPy and PyTorch spell it.
+    /// The element type: a `str`, which also equals the types of NumPy, PyTorch and JAX.
     ///
-    /// It is a `str`, so it does not equal `numpy.float32` or `torch.float32`.
-    /// `numpy.dtype(t.dtype)` and `getattr(torch, t.dtype)` give the objects of these libraries.
+    /// The text is the name as NumPy and PyTorch spell it. `numpy.dtype(t.dtype)` and
+    /// `getattr(torch, t.dtype)` give the objects of these libraries. The hash is that of the text,
+    /// so sets and dicts find a `str`, but not `torch.float32`.
     ///
     /// >>> tensor = dl.from_dlpack(torch.zeros(3))
     /// >>> tensor.dtype, np.dtype(tensor.dtype), getattr(torch, tensor.dtype)
     /// ('float32', dtype('float32'), torch.float32)
+    /// >>> tensor.dtype == "float32", tensor.dtype == np.float32, tensor.dtype == torch.float32
+    /// (True, True, True)
     #[getter]
-    fn dtype(&self) -> String {
-        self.tensor().dtype().to_string()
+    fn dtype(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        dtype_object::of(py, self.tensor().dtype())
     }
 
     /// Name of the device that the memory is on, for example 'cpu' or 'cuda:0'.

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::dtype_object;
 use crate::error::buffer_error;
 use crate::export_policy::share_read_only;
 use crate::import;
@@ -202,7 +203,8 @@ impl PyTensor {
         self.0.device()
     }
 
-    /// Adds the class of the objects that a [`PyTensor`] becomes to `module`, as `Tensor`.
+    /// Adds the class of the objects that a [`PyTensor`] becomes to `module`, as `Tensor`, and the
+    /// class of their element types, as `DType`.
     ///
     /// The first module that adds the class names it: in `repr`, and in pickles, which find the
     /// class by this name. Further calls add the same class under the name that it has. A package
@@ -241,10 +243,13 @@ impl PyTensor {
         let py = module.py();
         ensure_ready(py)?;
         module.add_class::<TensorObject>()?;
+        let dtypes = dtype_object::class(py)?;
+        module.add("DType", &dtypes)?;
         NAMED
             .get_or_try_init(py, || {
-                let class = py.get_type::<TensorObject>();
-                class.setattr(intern!(py, "__module__"), module.name()?)
+                let name = module.name()?;
+                py.get_type::<TensorObject>().setattr(intern!(py, "__module__"), &name)?;
+                dtypes.setattr(intern!(py, "__module__"), name)
             })
             .copied()
     }

@@ -20,7 +20,8 @@ mod _dlbridge {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         PyTensor::add_to(module)?;
-        // The package shows the class under its own name.
+        // The package shows the classes under its own name.
+        module.getattr("DType")?.setattr("__module__", "dlbridge")?;
         module.getattr("Tensor")?.setattr("__module__", "dlbridge")
     }
 }

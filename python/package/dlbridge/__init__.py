@@ -24,6 +24,7 @@ array([[9., 2.],
 """
 
 from ._dlbridge import (
+    DType,
     Tensor,
     __version__,
     clone,
@@ -35,6 +36,7 @@ from ._dlbridge import (
 )
 
 __all__ = [
+    "DType",
     "Tensor",
     "__version__",
     "clone",

@@ -26,13 +26,14 @@ array([[9., 2.],
 import builtins
 from array import array
 from collections.abc import Iterator
-from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypeVar, final, overload
+from typing import Any, Final, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 import numpy as _np
 import torch as _torch
 
 _Array = TypeVar("_Array")
 _Buffer: TypeAlias = bytes | bytearray | memoryview | array[Any]
+_DType: TypeAlias = str | _np.dtype[Any] | _torch.dtype | type[Any]
 _Device: TypeAlias = str | tuple[int, int] | _torch.device
 _MemoryFormat: TypeAlias = (
     Literal["preserve_format", "contiguous_format", "channels_last", "channels_last_3d"]
@@ -40,6 +41,32 @@ _MemoryFormat: TypeAlias = (
 )
 
 __version__: Final[str]
+
+@final
+class DType(str):
+    """An element type: a `str`, which also equals the types of NumPy, PyTorch and JAX.
+
+    `Tensor.dtype` is a DType. `dtype` is a name such as 'float32', or an object such as
+    `torch.float32`, `numpy.float32`, `numpy.dtype('float32')` or `float`, which NumPy takes as
+    float64. A type equals its name and the objects of all libraries; `numpy.dtype` objects of
+    another byte order are not equal.
+
+    The hash is that of the name. So a set or dict whose keys are `torch.float32` or `numpy.float32`
+    does not find a DType: look for `getattr(torch, dtype)` or `numpy.dtype(dtype)`.
+
+    Pickles contain a reference to this class. `torch.load` accepts it only after
+    `torch.serialization.add_safe_globals([dlbridge.DType])`; `str(dtype)` is a plain `str`.
+
+    Raises TypeError if `dtype` is not an element type that DLPack has.
+
+    >>> dtype = dl.DType(torch.float32)
+    >>> dtype, dtype == np.float32, dtype == torch.float32, dtype == torch.float64
+    ('float32', True, True, False)
+    >>> {"float32": 4}[dtype]
+    4
+    """
+
+    def __new__(cls, dtype: _DType, /) -> Self: ...
 
 @final
 class Tensor:
@@ -117,15 +144,18 @@ class Tensor:
         20
         """
     @property
-    def dtype(self) -> str:
-        """Name of the element type, as NumPy and PyTorch spell it.
+    def dtype(self) -> DType:
+        """The element type: a `str`, which also equals the types of NumPy, PyTorch and JAX.
 
-        It is a `str`, so it does not equal `numpy.float32` or `torch.float32`.
-        `numpy.dtype(t.dtype)` and `getattr(torch, t.dtype)` give the objects of these libraries.
+        The text is the name as NumPy and PyTorch spell it. `numpy.dtype(t.dtype)` and
+        `getattr(torch, t.dtype)` give the objects of these libraries. The hash is that of the text,
+        so sets and dicts find a `str`, but not `torch.float32`.
 
         >>> tensor = dl.from_dlpack(torch.zeros(3))
         >>> tensor.dtype, np.dtype(tensor.dtype), getattr(torch, tensor.dtype)
         ('float32', dtype('float32'), torch.float32)
+        >>> tensor.dtype == "float32", tensor.dtype == np.float32, tensor.dtype == torch.float32
+        (True, True, True)
         """
     @property
     def device(self) -> str:
