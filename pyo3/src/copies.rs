@@ -1,6 +1,6 @@
 //! Copies of an array into a new one of the same library.
 
-use dlbridge::{MemoryFormat, Tensor};
+use dlbridge::{DType, MemoryFormat, Tensor};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::intern;
@@ -9,21 +9,31 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::clone::{clone_as, detach_if_large};
+use crate::dtype_names::parse_dtype;
 use crate::error::buffer_error;
 use crate::export::buffer::memoryview;
 use crate::export::numpy;
 use crate::import::{self, Readable};
 use crate::known_types::{NDARRAY, TORCH_TENSOR};
+use crate::memory_format::{has_memory_format, parse_memory_format, parse_order};
+use crate::numbers;
 use crate::py_tensor::PyTensor;
+use crate::target_device::TargetDevice;
 use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
+use crate::transfer;
 
-/// Copies `object`, an array of any library, into new memory that only the result reaches.
+/// Copies `object` into new memory that only the result reaches: an array of any library, a number,
+/// or nested lists of numbers.
+///
+/// `dtype` is the element type for numbers; an array must have it already. `device` is the device
+/// of the copy.
 ///
 /// Unlike [`from_dlpack`](crate::from_dlpack), it takes NumPy arrays of another byte order and with
 /// strides that are no multiple of the element size. The copy keeps the order of the strides.
 ///
-/// Raises TypeError for objects that are not arrays, and otherwise as
+/// Raises TypeError for objects that are neither arrays nor numbers and for an array of another
+/// element type than `dtype`, and otherwise as
 /// [`from_dlpack`](crate::from_dlpack).
 ///
 /// ```
@@ -32,20 +42,61 @@ use crate::torch_owner::check_owner_address;
 /// # fn main() -> PyResult<()> {
 /// Python::attach(|py| {
 ///     let array = py.import("numpy")?.call_method1("arange", (3,))?;
-///     let mut copy = dlbridge_pyo3::tensor(&array)?.into_tensor(py)?;
+///     let mut copy = dlbridge_pyo3::tensor(&array, None, None)?.into_tensor(py)?;
 ///     copy.as_slice_mut::<i64>().expect("exclusive memory")[0] = 7; // `array` does not change
 ///     Ok(())
 /// })
 /// # }
 /// ```
-pub fn tensor(object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-    let source = import::readable(object, MemoryFormat::Preserve)?;
-    clone_as(object.py(), &source.tensor, MemoryFormat::Preserve).map(PyTensor::from_python)
+pub fn tensor(
+    object: &Bound<'_, PyAny>,
+    dtype: Option<&Bound<'_, PyAny>>,
+    device: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyTensor> {
+    let dtype = dtype.map(parse_dtype).transpose()?;
+    let target = device.map(|device| TargetDevice::parse(device, "tensor()")).transpose()?;
+    let py = object.py();
+    let on_target = |tensor: &Tensor| target.is_none_or(|target| target.includes(tensor.device()));
+    if numbers::is_numbers(object) || dtype.is_some() && numbers::is_numpy_scalar(object) {
+        let tensor = numbers::to_tensor(object, dtype)?;
+        return match target {
+            Some(target) if !on_target(&tensor) => transfer::to_target(py, tensor, target),
+            _ => Ok(tensor),
+        }
+        .map(PyTensor::from_python);
+    }
+    let source = import::readable(object, MemoryFormat::Preserve)?.tensor;
+    if let Some(dtype) = dtype.filter(|&dtype| dtype != source.dtype()) {
+        return Err(cast_error(object, source.dtype(), dtype));
+    }
+    match target {
+        Some(target) if !on_target(&source) => transfer::to_target(py, source, target),
+        _ => clone_as(py, &source, MemoryFormat::Preserve),
+    }
+    .map(PyTensor::from_python)
+}
+
+/// The error for an array of another element type than the one that the caller asked for.
+#[cold]
+fn cast_error(array: &Bound<'_, PyAny>, found: DType, asked: DType) -> PyErr {
+    let remedy = if TORCH_TENSOR.is_type_of(array) {
+        format!("x.to(torch.{asked})")
+    } else if NDARRAY.is_type_of(array) {
+        format!("x.astype('{asked}')")
+    } else if array.is_exact_instance_of::<TensorObject>() {
+        format!("x.torch().to(torch.{asked}) or x.numpy().astype('{asked}')")
+    } else {
+        format!("numpy.asarray(x).astype('{asked}')")
+    };
+    PyTypeError::new_err(format!(
+        "x has elements of type {found}, and tensor() casts only numbers: cast with {remedy}"
+    ))
 }
 
 /// Copies an array into a new one of the same library, as [`like`](crate::like) makes it.
 ///
-/// The copy keeps the order of the strides and closes gaps. NumPy and PyTorch own its memory.
+/// `memory_format` is the name of one of PyTorch's memory formats, or PyTorch's object. Without it,
+/// the copy keeps the order of the strides and closes gaps. NumPy and PyTorch own its memory.
 ///
 /// Raises as [`tensor`].
 ///
@@ -55,18 +106,26 @@ pub fn tensor(object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
 /// # fn main() -> PyResult<()> {
 /// Python::attach(|py| {
 ///     let array = py.import("torch")?.call_method1("arange", (3,))?;
-///     let copy = dlbridge_pyo3::clone(&array)?;
+///     let copy = dlbridge_pyo3::clone(&array, None)?;
 ///     assert!(copy.get_type().is(&array.get_type()) && !copy.is(&array));
 ///     Ok(())
 /// })
 /// # }
 /// ```
-pub fn clone<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn clone<'py>(
+    array: &Bound<'py, PyAny>,
+    memory_format: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let source = import::readable(array, MemoryFormat::Preserve)?;
-    copy_within_library(array, source, MemoryFormat::Preserve)
+    let format = match memory_format {
+        Some(format) => parse_memory_format(&source.tensor, format)?,
+        None => MemoryFormat::Preserve,
+    };
+    copy_within_library(array, source, format)
 }
 
-/// Returns a row-major array as it is, and copies any other into a new one of the same library.
+/// Returns an array as it is if it is laid out as `memory_format` says (row-major if that is
+/// `None`), and copies any other into a new one of the same library.
 ///
 /// Raises as [`tensor`].
 ///
@@ -76,18 +135,25 @@ pub fn clone<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// # fn main() -> PyResult<()> {
 /// Python::attach(|py| {
 ///     let array = py.import("numpy")?.call_method1("ones", ((2, 3),))?;
-///     assert!(dlbridge_pyo3::contiguous(&array)?.is(&array));
-///     assert!(!dlbridge_pyo3::contiguous(&array.getattr("T")?)?.is(&array));
+///     assert!(dlbridge_pyo3::contiguous(&array, None)?.is(&array));
+///     assert!(!dlbridge_pyo3::contiguous(&array.getattr("T")?, None)?.is(&array));
 ///     Ok(())
 /// })
 /// # }
 /// ```
-pub fn contiguous<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn contiguous<'py>(
+    array: &Bound<'py, PyAny>,
+    memory_format: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let source = import::readable(array, MemoryFormat::Contiguous)?;
-    if source.copied.is_none() && source.tensor.is_contiguous() {
+    let format = match memory_format {
+        Some(format) => parse_order(&source.tensor, format)?,
+        None => MemoryFormat::Contiguous,
+    };
+    if source.copied.is_none() && has_memory_format(&source.tensor, format)? {
         return with_harmless_strides(array, source.tensor);
     }
-    copy_within_library(array, source, MemoryFormat::Contiguous)
+    copy_within_library(array, source, format)
 }
 
 /// Returns a row-major array itself. If it is a NumPy array with strides that have no meaning but
@@ -115,12 +181,17 @@ fn copy_within_library<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
     let Readable { tensor: source, copied } = source;
-    if let Some(copied) = copied.filter(|_| NDARRAY.is_type_of(array)) {
-        return Ok(copied);
+    let is_ndarray = NDARRAY.is_type_of(array);
+    // NumPy's copy was made with the order of the strides, or row-major, as the caller asked.
+    if let Some(copied) = &copied
+        && is_ndarray
+        && (format == MemoryFormat::Preserve || has_memory_format(&source, format)?)
+    {
+        return Ok(copied.clone());
     }
     // NumPy and PyTorch can resize arrays, so they must own the memory of the new one.
-    let new = if NDARRAY.is_type_of(array) {
-        new_ndarray(array, format)?
+    let new = if is_ndarray {
+        new_ndarray(copied.as_ref().unwrap_or(array), format)?
     } else if TORCH_TENSOR.is_type_of(array) {
         new_torch_tensor(array, &source, format)?
     } else {
@@ -147,11 +218,13 @@ pub(crate) fn new_ndarray<'py>(
     array: &Bound<'py, PyAny>,
     format: MemoryFormat,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static EMPTY_LIKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static VIEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = array.py();
-    let order =
-        if format == MemoryFormat::Contiguous { intern!(py, "C") } else { intern!(py, "K") };
+    let order = match format {
+        MemoryFormat::Contiguous => intern!(py, "C"),
+        MemoryFormat::Preserve => intern!(py, "K"),
+        _ => return new_channels_last_ndarray(array),
+    };
     let plain;
     let array = if NDARRAY.is_exact_type_of(array) {
         array
@@ -165,7 +238,7 @@ pub(crate) fn new_ndarray<'py>(
             .call1((array, class))?;
         &plain
     };
-    let empty_like = EMPTY_LIKE.import(py, "numpy", "empty_like")?;
+    let empty_like = empty_like(py)?;
     let (none, end) = (py.None(), std::ptr::null_mut::<ffi::PyObject>());
     // SAFETY: the function and its arguments must be alive, as a `Bound` is, and end with NULL.
     let new = unsafe {
@@ -180,6 +253,26 @@ pub(crate) fn new_ndarray<'py>(
     // SAFETY: the pointer must be a new reference, or NULL with an exception set: the interpreter's
     // call functions return that.
     unsafe { Bound::from_owned_ptr_or_err(py, new) }
+}
+
+fn empty_like(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static EMPTY_LIKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    EMPTY_LIKE.import(py, "numpy", "empty_like")
+}
+
+/// A new array of the shape and element type of `array`, whose second dimension has stride 1. It
+/// owns its memory: `numpy.empty_like` takes the order of the strides from another array.
+fn new_channels_last_ndarray<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = array.py();
+    let shape = array.getattr(intern!(py, "shape"))?;
+    let rank = shape.len()?;
+    let axes: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let rows = py.import("numpy")?.call_method1("empty", (vec![2; rank], "u1"))?;
+    let order = rows.call_method1("transpose", (axes,))?;
+    let options = PyDict::new(py);
+    options.set_item("dtype", array.getattr(intern!(py, "dtype"))?)?;
+    options.set_item("shape", shape)?;
+    empty_like(py)?.call((order,), Some(&options))
 }
 
 /// A new tensor like `tensor`, not written yet. For a tensor of a derived class it is a plain one.

@@ -91,8 +91,8 @@
 //! lib
 //! methods  producer
 //! dlpack_method  like
-//! dlpack_export  dlpack_import  copies  pickle  elements  argument
-//! transfer  copyto  py_tensor
+//! dlpack_export  dlpack_import  copies  tensor_copies  pickle  elements  argument
+//! transfer  copyto  py_tensor  element_protocols
 //! copyto_errors
 //! import/  export/
 //! tensor_source
@@ -100,9 +100,10 @@
 //! target_device  stream  export_policy  byte_strides  numpy_asarray  raise
 //! torch_owner
 //! torch_table  torch_objects
-//! dtype_object
+//! dtype_object  numbers/
 //! dtype_names
-//! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag  memory_format
+//! memory_format  tensor_queries
+//! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag
 //! ```
 
 // Errors carry the rejected tensor, whose layout is stored inline.
@@ -130,6 +131,7 @@ mod dlpack_method;
 mod dtype;
 mod dtype_names;
 mod dtype_object;
+mod element_protocols;
 mod elements;
 mod error;
 mod export;
@@ -139,6 +141,7 @@ mod known_types;
 mod like;
 mod memory_format;
 mod methods;
+mod numbers;
 mod numpy_asarray;
 mod pickle;
 mod producer;
@@ -147,7 +150,9 @@ mod raise;
 mod release;
 mod stream;
 mod target_device;
+mod tensor_copies;
 mod tensor_object;
+mod tensor_queries;
 mod tensor_source;
 mod torch_objects;
 mod torch_owner;

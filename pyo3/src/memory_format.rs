@@ -1,10 +1,12 @@
-//! The argument `memory_format=` of `Tensor.clone`.
+//! The argument `memory_format=` of copies.
 
 #![forbid(unsafe_code)]
 
 use dlbridge::{MemoryFormat, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+
+use crate::error::buffer_error;
 
 /// Reads `memory_format=`: the name of one of PyTorch's memory formats, or PyTorch's object, for a
 /// copy of `tensor`.
@@ -33,4 +35,24 @@ pub(crate) fn parse_memory_format(
         ))),
         _ => Ok(format),
     }
+}
+
+/// Reads `memory_format=` of `contiguous`, which needs an order.
+pub(crate) fn parse_order(tensor: &Tensor, format: &Bound<'_, PyAny>) -> PyResult<MemoryFormat> {
+    match parse_memory_format(tensor, format)? {
+        MemoryFormat::Preserve => {
+            Err(PyValueError::new_err("contiguous() does not take 'preserve_format': use clone()"))
+        }
+        format => Ok(format),
+    }
+}
+
+/// Whether the elements lie one after the other in the order of `format`.
+pub(crate) fn has_memory_format(tensor: &Tensor, format: MemoryFormat) -> PyResult<bool> {
+    if format == MemoryFormat::Contiguous || tensor.is_empty() {
+        return Ok(tensor.is_contiguous()); // without elements, every tensor is
+    }
+    let wanted = tensor.layout().cloned(format).map_err(buffer_error)?;
+    let dims = tensor.shape().iter().zip(tensor.strides()).zip(wanted.strides());
+    Ok(dims.into_iter().all(|((&size, stride), wanted)| size == 1 || stride == wanted))
 }

@@ -2,25 +2,21 @@
 
 use std::ffi::c_int;
 
-use dlbridge::{Device, MemoryFormat};
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyIterator, PyTuple, PyType};
+use pyo3::types::{PyComplex, PyDict, PyFloat, PyInt, PyIterator, PyString, PyTuple, PyType};
 
-use crate::clone::{clone, clone_as};
-use crate::error::tuple;
+use crate::clone::clone;
 use crate::export::{
-    array_interface, buffer, bytes, cuda_array_interface, exchange_table, list, numpy, text, torch,
+    array_interface, buffer, bytes, cuda_array_interface, exchange_table, jax, list, numpy, torch,
+    torch_function,
 };
-use crate::memory_format::parse_memory_format;
 use crate::target_device::TargetDevice;
 use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
-use crate::{dlpack_method, dtype_object, pickle, transfer};
+use crate::{dlpack_method, dtype_object, element_protocols, pickle};
+use crate::{tensor_copies, tensor_queries, transfer};
 
 #[pymethods]
 impl TensorObject {
@@ -42,14 +38,7 @@ impl TensorObject {
     /// ((-3, 1), -3)
     #[pyo3(signature = (dim = None))]
     fn stride<'py>(&self, py: Python<'py>, dim: Option<isize>) -> PyResult<Bound<'py, PyAny>> {
-        let strides = self.tensor().strides();
-        let Some(dim) = dim else { return Ok(PyTuple::new(py, strides)?.into_any()) };
-        let rank = isize::try_from(strides.len()).unwrap_or(isize::MAX);
-        let index = usize::try_from(if dim < 0 { dim + rank } else { dim }).ok();
-        let stride = index.and_then(|index| strides.get(index)).ok_or_else(|| {
-            PyIndexError::new_err(format!("dimension {dim} is out of range: the tensor has {rank}"))
-        })?;
-        Ok(stride.into_pyobject(py)?.into_any())
+        tensor_queries::stride(py, self.tensor(), dim)
     }
 
     /// Number of dimensions.
@@ -190,6 +179,22 @@ impl TensorObject {
         list::item(py, self.tensor())
     }
 
+    /// Returns a copy of the bytes of all elements in row-major order, as `bytes(t)` does.
+    ///
+    /// Raises BufferError for memory of another device.
+    ///
+    /// >>> dl.tensor([104, 105], dtype="uint8").tobytes()
+    /// b'hi'
+    fn tobytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        bytes::to_bytes(py, self.tensor())
+    }
+
+    /// Raises AttributeError: in NumPy, `size` is the number of elements, in PyTorch a method.
+    #[getter]
+    fn size(&self) -> PyResult<usize> {
+        Err(tensor_queries::no_size())
+    }
+
     /// Returns a copy in new, writable memory, laid out as `torch.Tensor.clone` lays it out.
     ///
     /// 'preserve_format' keeps the order of the strides and closes gaps, 'contiguous_format' is
@@ -205,24 +210,25 @@ impl TensorObject {
     /// ((1, 3), (2, 1))
     #[pyo3(signature = (*, memory_format = None), text_signature = "($self, *, memory_format='preserve_format')")]
     fn clone(&self, py: Python<'_>, memory_format: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        let format = match memory_format {
-            Some(format) => parse_memory_format(self.tensor(), format)?,
-            None => MemoryFormat::Preserve,
-        };
-        clone_as(py, self.tensor(), format).map(Self::new)
+        tensor_copies::cloned(py, self, memory_format)
     }
 
-    /// Returns this tensor if it is row-major, and a row-major copy otherwise.
+    /// Returns this tensor if its elements lie in this order, and a copy in this order otherwise.
+    ///
+    /// The formats are those of `clone`, except for 'preserve_format'; 'contiguous_format' is
+    /// row-major.
+    ///
+    /// Raises ValueError if the format does not fit the number of dimensions.
     ///
     /// >>> tensor = dl.from_numpy(np.zeros((2, 3)))
     /// >>> tensor.contiguous() is tensor, dl.from_numpy(np.zeros((2, 3)).T).contiguous().stride()
     /// (True, (2, 1))
-    fn contiguous<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        if slf.get().tensor().is_contiguous() {
-            return Ok(slf.clone());
-        }
-        Self::new(clone_as(slf.py(), slf.get().tensor(), MemoryFormat::Contiguous)?)
-            .into_bound(slf.py())
+    #[pyo3(signature = (*, memory_format = None), text_signature = "($self, *, memory_format='contiguous_format')")]
+    fn contiguous<'py>(
+        slf: &Bound<'py, Self>,
+        memory_format: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        tensor_copies::contiguous(slf, memory_format)
     }
 
     /// Returns this tensor if it is on the host, and a copy on the host otherwise.
@@ -277,11 +283,7 @@ impl TensorObject {
         device: &Bound<'py, PyAny>,
         copy: bool,
     ) -> PyResult<Bound<'py, Self>> {
-        let moved = transfer::moved(slf, TargetDevice::parse(device, "to()")?)?;
-        if !copy || !moved.is(slf) {
-            return Ok(moved);
-        }
-        Self::new(clone(slf.py(), slf.get().tensor())?).into_bound(slf.py())
+        tensor_copies::to_device(slf, device, copy)
     }
 
     /// Returns this tensor if it is in page-locked host memory, and a copy there otherwise.
@@ -295,11 +297,7 @@ impl TensorObject {
     /// >>> pinned.device, pinned.is_pinned(), pinned.tolist()
     /// ('cpu', True, [0, 1, 2])
     fn pin_memory<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        let this = slf.get().tensor();
-        if this.is_pinned() {
-            return Ok(slf.clone());
-        }
-        Self::new(transfer::to_pinned(slf.py(), this)?).into_bound(slf.py())
+        tensor_copies::pinned(slf)
     }
 
     /// Whether the memory is page-locked host memory, whichever library locked it.
@@ -346,13 +344,7 @@ impl TensorObject {
     /// >>> dl.tensor(np.zeros(3)).__dlpack_device__()
     /// (1, 0)
     fn __dlpack_device__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        static HOST: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-        let pair = |device: Device| (device.device_type, device.index).into_pyobject(py);
-        if self.tensor().device() != Device::CPU {
-            return pair(self.tensor().device());
-        }
-        HOST.get_or_try_init(py, || pair(Device::CPU).map(Bound::unbind))
-            .map(|host| host.bind(py).clone())
+        tensor_queries::dlpack_device(py, self.tensor())
     }
 
     #[classattr]
@@ -368,13 +360,7 @@ impl TensorObject {
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
-        if self.tensor().len() != 1 {
-            return Err(PyValueError::new_err(format!(
-                "the truth value of a tensor of {} elements is ambiguous: use numpy()",
-                self.tensor().len()
-            )));
-        }
-        list::item(py, self.tensor())?.is_truthy()
+        element_protocols::truth(py, self.tensor())
     }
 
     fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -382,20 +368,16 @@ impl TensorObject {
     }
 
     fn __len__(&self) -> PyResult<usize> {
-        let size = self.tensor().shape().first().and_then(|&size| usize::try_from(size).ok());
-        size.ok_or_else(|| {
-            PyTypeError::new_err("a tensor of 0 dimensions has no length: use item()")
-        })
+        element_protocols::length(self.tensor())
+    }
+
+    fn __getitem__(&self, _index: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(tensor_queries::no_indexing())
     }
 
     /// Iterates over the items of `tolist()`.
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        if self.tensor().ndim() == 0 {
-            return Err(PyTypeError::new_err(
-                "can't iterate over a tensor of 0 dimensions: use item()",
-            ));
-        }
-        list::to_list(py, self.tensor())?.try_iter()
+        element_protocols::iterate(py, self.tensor())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -403,26 +385,49 @@ impl TensorObject {
     }
 
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.get_type::<PyInt>().call1((list::item(py, self.tensor())?,))
+        element_protocols::as_number(self.tensor(), &py.get_type::<PyInt>())
     }
 
     fn __float__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.get_type::<PyFloat>().call1((list::item(py, self.tensor())?,))
+        element_protocols::as_number(self.tensor(), &py.get_type::<PyFloat>())
     }
 
     fn __complex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.get_type::<PyComplex>().call1((list::item(py, self.tensor())?,))
+        element_protocols::as_number(self.tensor(), &py.get_type::<PyComplex>())
     }
 
     fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match list::item(py, self.tensor()) {
-            Ok(number) if number.is_exact_instance_of::<PyInt>() && self.tensor().ndim() == 0 => {
-                Ok(number)
-            }
-            _ => Err(PyTypeError::new_err(
-                "only an integer tensor without dimensions can be an index",
-            )),
+        element_protocols::index(py, self.tensor())
+    }
+
+    /// Formats the only element; without a format, gives what `str` gives.
+    #[pyo3(signature = (format_spec, /))]
+    fn __format__<'py>(
+        &self,
+        py: Python<'py>,
+        format_spec: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if format_spec.is_empty()? {
+            return Ok(self.__repr__(py)?.into_pyobject(py)?.into_any());
         }
+        element_protocols::format(self.tensor(), format_spec)
+    }
+
+    /// Called by functions of PyTorch that get a Tensor: they share its memory, as `torch()` does.
+    ///
+    /// >>> torch.stack([dl.tensor([1, 2]), dl.tensor([3, 4])])
+    /// tensor([[1, 2],
+    ///         [3, 4]])
+    #[classmethod]
+    #[pyo3(signature = (func, _types, args, kwargs = None, /))]
+    fn __torch_function__<'py>(
+        _class: &Bound<'py, PyType>,
+        func: &Bound<'py, PyAny>,
+        _types: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        torch_function::call(func, args, kwargs)
     }
 
     /// Called by JAX functions that take any array, for example `jax.numpy.asarray`.
@@ -431,17 +436,7 @@ impl TensorObject {
     /// >>> jnp.asarray(dl.tensor(np.arange(3, dtype=np.float32)))
     /// Array([0., 1., 2.], dtype=float32)
     fn __jax_array__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let jax = slf.py().import(intern!(slf.py(), "jax.numpy"))?;
-        // JAX before 0.12 can't be told that memory is read-only.
-        match jax.call_method1(intern!(slf.py(), "from_dlpack"), (slf,)) {
-            Err(error)
-                if error.is_instance_of::<PyBufferError>(slf.py())
-                    && slf.get().tensor().is_shared_read_only() =>
-            {
-                jax.call_method1(intern!(slf.py(), "asarray"), (numpy::to_numpy(slf)?,))
-            }
-            shared => shared,
-        }
+        jax::to_jax(slf)
     }
 
     /// Called by `numpy.asarray` and `numpy.array` if the buffer protocol is not enough.
@@ -492,23 +487,13 @@ impl TensorObject {
         slf.clone().unbind()
     }
 
-    #[pyo3(signature = (memo, /))]
-    fn __deepcopy__(&self, py: Python<'_>, memo: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let _unused = memo;
+    #[pyo3(signature = (_memo, /))]
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyDict>) -> PyResult<Self> {
         clone(py, self.tensor()).map(Self::new)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let start = format!("{}(", py.get_type::<Self>().fully_qualified_name()?);
-        let this = self.tensor();
-        let elements = check_owner_address(py, this).ok();
-        let elements = elements.and_then(|()| text::elements(this, start.len()));
-        let elements = elements.unwrap_or_else(|| "...".to_owned());
-        let mut repr = format!("{start}{elements}");
-        if elements == "..." || this.is_empty() {
-            repr += &format!(", shape={}", tuple(this.shape()));
-        }
-        repr += &format!(", dtype={}, device={}", this.dtype(), this.device());
-        Ok(repr + if this.is_shared_read_only() { ", readonly)" } else { ")" })
+        let class = py.get_type::<Self>().fully_qualified_name()?;
+        Ok(element_protocols::repr(py, self.tensor(), &class.to_string()))
     }
 }

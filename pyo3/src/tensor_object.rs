@@ -42,7 +42,7 @@ use crate::torch_owner::TorchOwner;
 /// [[9.0, 2.0], [3.0, 4.0]]
 /// >>> len(tensor), bytes(tensor) == array.tobytes()
 /// (2, True)
-#[pyclass(frozen, weakref, name = "Tensor", module = "dlbridge")]
+#[pyclass(frozen, weakref, mapping, name = "Tensor", module = "dlbridge")] // no sequence for C code
 pub(crate) struct TensorObject {
     /// `Access::Aliased` from the start, because any Python code that has this object may share
     /// its memory with other libraries.

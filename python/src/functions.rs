@@ -61,58 +61,90 @@ pub(crate) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
     dlbridge_pyo3::from_numpy(array)
 }
 
-/// Copies `x`, an array that `from_dlpack` takes, into new, writable memory.
+/// Copies `x` into new, writable memory: an array, a number, or nested lists and tuples of numbers.
 ///
-/// NumPy arrays, buffers and objects with an array interface may have another byte order than the
-/// machine's (the copy has the machine's), and strides that are no multiple of the element size, as
-/// fields of packed records have. The copy keeps the order of the strides and closes gaps. Memory
-/// of a CUDA device is copied on that device. A NumPy scalar becomes a tensor without dimensions.
+/// An array may be any that `from_dlpack` takes. NumPy arrays, buffers and objects with an array
+/// interface may have another byte order than the machine's (the copy has the machine's), and
+/// strides that are no multiple of the element size, as fields of packed records have. The copy
+/// keeps the order of the strides and closes gaps. A NumPy scalar becomes a tensor without
+/// dimensions. The element type of an array does not change: `dtype` must be its own.
 ///
-/// Raises TypeError for objects that are not arrays, lists among them, and BufferError as
-/// `from_dlpack` does.
+/// Numbers get the type that NumPy gives them, which holds them exactly: bool, int64, float64 or
+/// complex128. (PyTorch gives float32 and complex64.) A mixture gets the last of its types in this
+/// order, no numbers get float64, and NumPy scalars that all have one type keep it. With `dtype`,
+/// numbers are converted: floats are rounded, and integers must be in range.
 ///
+/// `dtype` is a name such as 'float32', or a type of NumPy, PyTorch or Python. `device` is 'cpu',
+/// 'cuda', 'cuda:N' or a `torch.device`; without it, the copy is on the device of `x`.
+///
+/// Raises ValueError for ragged lists, and for lists that are nested more than 64 deep;
+/// OverflowError for numbers that are out of range; TypeError for objects that are not arrays or
+/// numbers, for an array of another type than `dtype`, and for numbers that `dtype` has not, such
+/// as 1.5 in int64; and BufferError as `from_dlpack` does.
+///
+/// >>> dl.tensor([[1, 2], [3, 4]], dtype=torch.float32)
+/// dlbridge.Tensor([[1.0, 2.0],
+///                  [3.0, 4.0]], dtype=float32, device=cpu)
 /// >>> array = np.array([1, 2], dtype=">i4")
 /// >>> tensor = dl.tensor(array)
 /// >>> tensor.dtype, tensor.tolist(), tensor.data_ptr() == array.ctypes.data
 /// ('int32', [1, 2], False)
 #[pyfunction]
-#[pyo3(signature = (x, /))]
-pub(crate) fn tensor(x: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-    dlbridge_pyo3::tensor(x)
+#[pyo3(signature = (x, /, *, dtype = None, device = None))]
+pub(crate) fn tensor(
+    x: &Bound<'_, PyAny>,
+    dtype: Option<&Bound<'_, PyAny>>,
+    device: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyTensor> {
+    dlbridge_pyo3::tensor(x, dtype, device)
 }
 
 /// Returns a copy of `x` as a new array of the same library.
 ///
-/// The copy keeps the order of the strides and closes gaps. NumPy and PyTorch own the memory of the
-/// copy. The copy of an array of a derived class is a plain array. NumPy arrays may have the byte
-/// order and the strides that `tensor` takes; their copies have the machine's byte order. An array
-/// of another library is made by that library's own `from_dlpack`, from memory of dlbridge. The
-/// copy of an object that has only the buffer protocol is a memoryview, and the copy of any other
-/// object is a Tensor.
+/// The copy keeps the order of the strides and closes gaps; `memory_format` is another order, as
+/// for `Tensor.clone`. NumPy and PyTorch own the memory of the copy. The copy of an array of a
+/// derived class is a plain array. NumPy arrays may have the byte order and the strides that
+/// `tensor` takes; their copies have the machine's byte order. An array of another library is made
+/// by that library's own `from_dlpack`, from memory of dlbridge. The copy of an object that has
+/// only the buffer protocol is a memoryview, and the copy of any other object is a Tensor.
 ///
-/// Raises BufferError as `from_dlpack` does, and TypeError for objects that are not arrays.
+/// Raises BufferError as `from_dlpack` does, TypeError for objects that are not arrays, and
+/// ValueError if the format does not fit the number of dimensions.
 ///
 /// >>> dl.clone(np.arange(3))
 /// array([0, 1, 2])
 /// >>> dl.clone(torch.arange(3))
 /// tensor([0, 1, 2])
+/// >>> dl.clone(np.zeros((2, 3, 4, 5), np.uint8), memory_format="channels_last").strides
+/// (60, 1, 15, 3)
 #[pyfunction]
-#[pyo3(signature = (x, /))]
-pub(crate) fn clone<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    dlbridge_pyo3::clone(x)
+#[pyo3(signature = (x, /, *, memory_format = None), text_signature = "(x, /, *, memory_format='preserve_format')")]
+pub(crate) fn clone<'py>(
+    x: &Bound<'py, PyAny>,
+    memory_format: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    dlbridge_pyo3::clone(x, memory_format)
 }
 
 /// Returns `x` if its elements lie in row-major order, and a row-major copy otherwise.
 ///
-/// The copy is a new array of the same library, as `clone` makes it, and the errors are the same.
+/// `memory_format` is another order: 'channels_last' for four dimensions, 'channels_last_3d' for
+/// five. The copy is a new array of the same library, as `clone` makes it, and the errors are the
+/// same.
 ///
 /// >>> array = np.zeros((2, 3))
 /// >>> dl.contiguous(array) is array, dl.contiguous(array.T).flags.c_contiguous
 /// (True, True)
+/// >>> images = torch.zeros(2, 3, 4, 5)
+/// >>> dl.contiguous(images, memory_format=torch.channels_last).stride()
+/// (60, 1, 15, 3)
 #[pyfunction]
-#[pyo3(signature = (x, /))]
-pub(crate) fn contiguous<'py>(x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    dlbridge_pyo3::contiguous(x)
+#[pyo3(signature = (x, /, *, memory_format = None), text_signature = "(x, /, *, memory_format='contiguous_format')")]
+pub(crate) fn contiguous<'py>(
+    x: &Bound<'py, PyAny>,
+    memory_format: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    dlbridge_pyo3::contiguous(x, memory_format)
 }
 
 /// Copies the elements of `src` into `dst`, an array of the same shape and element type.

@@ -59,7 +59,8 @@ fn copies_are_the_elements_of_any_layout() {
 fn a_copy_from_python_is_exclusive() {
     Python::attach(|py| {
         let code = Code::new(py);
-        let mut copy = tensor(&code.eval("np.arange(3)")).unwrap().into_tensor(py).unwrap();
+        let mut copy =
+            tensor(&code.eval("np.arange(3)"), None, None).unwrap().into_tensor(py).unwrap();
         copy.as_slice_mut::<i64>().unwrap()[0] = 7;
         assert_eq!(copy.to_vec::<i64>().unwrap(), [7, 1, 2]);
     });

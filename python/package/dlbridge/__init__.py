@@ -23,6 +23,7 @@ array([[9., 2.],
        [3., 4.]])
 """
 
+from ._collate import collate
 from ._dlbridge import (
     DType,
     Tensor,
@@ -40,6 +41,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "clone",
+    "collate",
     "contiguous",
     "copyto",
     "from_dlpack",
@@ -47,6 +49,6 @@ __all__ = [
     "tensor",
 ]
 
-for _function in (clone, contiguous, copyto, from_dlpack, from_numpy, tensor):
+for _function in (clone, collate, contiguous, copyto, from_dlpack, from_numpy, tensor):
     _function.__module__ = __name__
 del _function

@@ -26,7 +26,7 @@ array([[9., 2.],
 import builtins
 from array import array
 from collections.abc import Iterator
-from typing import Any, Final, Literal, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+from typing import Any, Final, Literal, Never, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 import numpy as _np
 import torch as _torch
@@ -232,6 +232,17 @@ class Tensor:
         >>> dl.tensor(np.array([[2.5]])).item()
         2.5
         """
+    def tobytes(self) -> bytes:
+        """Returns a copy of the bytes of all elements in row-major order, as `bytes(t)` does.
+
+        Raises BufferError for memory of another device.
+
+        >>> dl.tensor([104, 105], dtype="uint8").tobytes()
+        b'hi'
+        """
+    @property
+    def size(self) -> Never:
+        """Raises AttributeError: in NumPy, `size` is the number of elements, in PyTorch a method."""
     def clone(self, *, memory_format: _MemoryFormat = "preserve_format") -> Tensor:
         """Returns a copy in new, writable memory, laid out as `torch.Tensor.clone` lays it out.
 
@@ -247,8 +258,13 @@ class Tensor:
         >>> tensor.clone().stride(), tensor.clone(memory_format="contiguous_format").stride()
         ((1, 3), (2, 1))
         """
-    def contiguous(self) -> Tensor:
-        """Returns this tensor if it is row-major, and a row-major copy otherwise.
+    def contiguous(self, *, memory_format: _MemoryFormat = "contiguous_format") -> Tensor:
+        """Returns this tensor if its elements lie in this order, and a copy in this order otherwise.
+
+        The formats are those of `clone`, except for 'preserve_format'; 'contiguous_format' is
+        row-major.
+
+        Raises ValueError if the format does not fit the number of dimensions.
 
         >>> tensor = dl.from_numpy(np.zeros((2, 3)))
         >>> tensor.contiguous() is tensor, dl.from_numpy(np.zeros((2, 3)).T).contiguous().stride()
@@ -392,6 +408,18 @@ class Tensor:
         >>> jnp.asarray(dl.tensor(np.arange(3, dtype=np.float32)))
         Array([0., 1., 2.], dtype=float32)
         """
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, /
+    ) -> Any:
+        """Called by functions of PyTorch that get a Tensor: they share its memory, as `torch()` does.
+
+        >>> torch.stack([dl.tensor([1, 2]), dl.tensor([3, 4])])
+        tensor([[1, 2],
+                [3, 4]])
+        """
+    def __format__(self, format_spec: str, /) -> str:
+        """Formats the only element; without a format, gives what `str` gives."""
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __bool__(self) -> builtins.bool: ...
     def __bytes__(self) -> bytes: ...
@@ -453,17 +481,31 @@ def from_numpy(array: _np.ndarray[Any, Any], /) -> Tensor:
     [2.0, 1.0, 7.0]
     """
 
-def tensor(x: Any, /) -> Tensor:
-    """Copies `x`, an array that `from_dlpack` takes, into new, writable memory.
+def tensor(x: Any, /, *, dtype: _DType | None = None, device: _Device | None = None) -> Tensor:
+    """Copies `x` into new, writable memory: an array, a number, or nested lists and tuples of numbers.
 
-    NumPy arrays, buffers and objects with an array interface may have another byte order than the
-    machine's (the copy has the machine's), and strides that are no multiple of the element size, as
-    fields of packed records have. The copy keeps the order of the strides and closes gaps. Memory
-    of a CUDA device is copied on that device. A NumPy scalar becomes a tensor without dimensions.
+    An array may be any that `from_dlpack` takes. NumPy arrays, buffers and objects with an array
+    interface may have another byte order than the machine's (the copy has the machine's), and
+    strides that are no multiple of the element size, as fields of packed records have. The copy
+    keeps the order of the strides and closes gaps. A NumPy scalar becomes a tensor without
+    dimensions. The element type of an array does not change: `dtype` must be its own.
 
-    Raises TypeError for objects that are not arrays, lists among them, and BufferError as
-    `from_dlpack` does.
+    Numbers get the type that NumPy gives them, which holds them exactly: bool, int64, float64 or
+    complex128. (PyTorch gives float32 and complex64.) A mixture gets the last of its types in this
+    order, no numbers get float64, and NumPy scalars that all have one type keep it. With `dtype`,
+    numbers are converted: floats are rounded, and integers must be in range.
 
+    `dtype` is a name such as 'float32', or a type of NumPy, PyTorch or Python. `device` is 'cpu',
+    'cuda', 'cuda:N' or a `torch.device`; without it, the copy is on the device of `x`.
+
+    Raises ValueError for ragged lists, and for lists that are nested more than 64 deep;
+    OverflowError for numbers that are out of range; TypeError for objects that are not arrays or
+    numbers, for an array of another type than `dtype`, and for numbers that `dtype` has not, such
+    as 1.5 in int64; and BufferError as `from_dlpack` does.
+
+    >>> dl.tensor([[1, 2], [3, 4]], dtype=torch.float32)
+    dlbridge.Tensor([[1.0, 2.0],
+                     [3.0, 4.0]], dtype=float32, device=cpu)
     >>> array = np.array([1, 2], dtype=">i4")
     >>> tensor = dl.tensor(array)
     >>> tensor.dtype, tensor.tolist(), tensor.data_ptr() == array.ctypes.data
@@ -471,37 +513,65 @@ def tensor(x: Any, /) -> Tensor:
     """
 
 @overload
-def clone(x: _Buffer, /) -> memoryview: ...
+def clone(x: _Buffer, /, *, memory_format: _MemoryFormat = "preserve_format") -> memoryview: ...
 @overload
-def clone(x: _Array, /) -> _Array:
+def clone(x: _Array, /, *, memory_format: _MemoryFormat = "preserve_format") -> _Array:
     """Returns a copy of `x` as a new array of the same library.
 
-    The copy keeps the order of the strides and closes gaps. NumPy and PyTorch own the memory of the
-    copy. The copy of an array of a derived class is a plain array. NumPy arrays may have the byte
-    order and the strides that `tensor` takes; their copies have the machine's byte order. An array
-    of another library is made by that library's own `from_dlpack`, from memory of dlbridge. The
-    copy of an object that has only the buffer protocol is a memoryview, and the copy of any other
-    object is a Tensor.
+    The copy keeps the order of the strides and closes gaps; `memory_format` is another order, as
+    for `Tensor.clone`. NumPy and PyTorch own the memory of the copy. The copy of an array of a
+    derived class is a plain array. NumPy arrays may have the byte order and the strides that
+    `tensor` takes; their copies have the machine's byte order. An array of another library is made
+    by that library's own `from_dlpack`, from memory of dlbridge. The copy of an object that has
+    only the buffer protocol is a memoryview, and the copy of any other object is a Tensor.
 
-    Raises BufferError as `from_dlpack` does, and TypeError for objects that are not arrays.
+    Raises BufferError as `from_dlpack` does, TypeError for objects that are not arrays, and
+    ValueError if the format does not fit the number of dimensions.
 
     >>> dl.clone(np.arange(3))
     array([0, 1, 2])
     >>> dl.clone(torch.arange(3))
     tensor([0, 1, 2])
+    >>> dl.clone(np.zeros((2, 3, 4, 5), np.uint8), memory_format="channels_last").strides
+    (60, 1, 15, 3)
     """
 
 @overload
-def contiguous(x: _Buffer, /) -> Any: ...
+def contiguous(x: _Buffer, /, *, memory_format: _MemoryFormat = "contiguous_format") -> Any: ...
 @overload
-def contiguous(x: _Array, /) -> _Array:
+def contiguous(x: _Array, /, *, memory_format: _MemoryFormat = "contiguous_format") -> _Array:
     """Returns `x` if its elements lie in row-major order, and a row-major copy otherwise.
 
-    The copy is a new array of the same library, as `clone` makes it, and the errors are the same.
+    `memory_format` is another order: 'channels_last' for four dimensions, 'channels_last_3d' for
+    five. The copy is a new array of the same library, as `clone` makes it, and the errors are the
+    same.
 
     >>> array = np.zeros((2, 3))
     >>> dl.contiguous(array) is array, dl.contiguous(array.T).flags.c_contiguous
     (True, True)
+    >>> images = torch.zeros(2, 3, 4, 5)
+    >>> dl.contiguous(images, memory_format=torch.channels_last).stride()
+    (60, 1, 15, 3)
+    """
+
+def collate(batch: list[Any], /) -> Any:
+    """Joins samples to a batch as PyTorch's `default_collate` does, and also takes Tensors.
+
+    It is for `torch.utils.data.DataLoader(..., collate_fn=dlbridge.collate)`. Samples may be what
+    `default_collate` takes, Tensors, and tuples, lists and dicts of these. Tensors of equal shape
+    become one `torch.Tensor` with a new first dimension: PyTorch copies their elements once, in a
+    worker process into shared memory. Read-only memory and negative strides cost a second copy.
+
+    PyTorch is imported when this function is called. Nothing is registered in PyTorch, so
+    `default_collate` itself still refuses Tensors.
+
+    Raises the exceptions of PyTorch, for example RuntimeError for different shapes; TypeError for
+    element types that PyTorch does not have; and ImportError if there is no PyTorch.
+
+    >>> samples = [(dl.tensor([1, 2]), "a"), (dl.tensor([3, 4]), "b")]
+    >>> dl.collate(samples)
+    [tensor([[1, 2],
+            [3, 4]]), ('a', 'b')]
     """
 
 def copyto(dst: Any, src: Any, /) -> None:
