@@ -1,4 +1,4 @@
-"""The Python blocks of the README files and of docs/python.md run, and what the guide claims holds."""
+"""The Python blocks of the README files and of the guides run, and what the guides claim holds."""
 
 import copy
 import os
@@ -17,7 +17,8 @@ import dlbridge as dl
 from examples import blocks_of, imports, sections_of
 
 GUIDE = "docs/python.md"
-PAGES = ["README.md", "python/README.md", GUIDE]
+PROCESSES = "docs/python-processes.md"
+PAGES = ["README.md", "python/README.md", GUIDE, PROCESSES]
 BLOCKS = {
     f"{page}: {title or 'start'}, block {number}": block
     for page in PAGES
@@ -49,11 +50,12 @@ def test_the_block_runs(name, tmp_path):
         exec(compile(block, name, "exec"), {"__name__": "block"})
 
 
-def test_the_guide_has_no_blocks_that_are_not_run():
-    fences = [text for _, text in sections_of(GUIDE)]
+@pytest.mark.parametrize(("page", "others"), [(GUIDE, {"sh"}), (PROCESSES, set())])
+def test_the_guide_has_no_blocks_that_are_not_run(page, others):
+    fences = [text for _, text in sections_of(page)]
     opened = re.findall("^```(.+)$", "".join(fences), re.MULTILINE)
-    assert set(opened) == {"python", "sh"}
-    assert opened.count("python") == len(blocks_of(GUIDE))
+    assert set(opened) == {"python", *others}
+    assert opened.count("python") == len(blocks_of(page))
 
 
 def rows_of(title):
@@ -188,7 +190,7 @@ def test_an_array_alone_does_not_keep_shared_memory_open():
 
 def ring_with(line):
     """The program of the ring with another line in its decoder."""
-    (ring, _) = blocks_of(GUIDE, "A ring of buffers")
+    (ring, _) = blocks_of(PROCESSES, "A ring of buffers")
     start = '    """Your decoder'
     assert ring.count(start) == 1
     if "kill" in line:
