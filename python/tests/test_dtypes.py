@@ -46,7 +46,9 @@ def test_a_dtype_is_a_str(name):
     assert np.dtype(dtype) == np.dtype(name) and getattr(torch, dtype) is getattr(torch, name)
     assert np.zeros(2, dtype=dtype).dtype == name
     assert json.loads(json.dumps({"dtype": dtype})) == {"dtype": name}
-    assert dtype.startswith(name[:3]) and dtype + "!" == name + "!" and sorted([dtype, ""])[1] == name
+    assert (
+        dtype.startswith(name[:3]) and dtype + "!" == name + "!" and sorted([dtype, ""])[1] == name
+    )
     assert (dtype < "zzz") and not (dtype < "") and dtype >= name and name <= dtype
 
 
@@ -129,7 +131,12 @@ def test_types_that_only_look_alike_are_not_equal():
 
 
 def test_python_types_are_those_of_numpy():
-    for python, name in [(bool, "bool"), (int, "int64"), (float, "float64"), (complex, "complex128")]:
+    for python, name in [
+        (bool, "bool"),
+        (int, "int64"),
+        (float, "float64"),
+        (complex, "complex128"),
+    ]:
         assert np.dtype(name) == python and dtype_of(name) == python and python == dtype_of(name)
         assert dtype_of("float32") != python
 
@@ -144,10 +151,28 @@ def test_the_class_makes_dtypes():
         made = dl.DType(given)
         assert type(made) is dl.DType and made == "float32" == made
     assert dl.DType(float) == "float64" and dl.DType("bfloat16") == torch.bfloat16
-    for wrong in ["f4", "float", "", "float32\0", "flöat32", "float24", "float32x4", "x" * 10_000, "\ud800"]:
+    for wrong in [
+        "f4",
+        "float",
+        "",
+        "float32\0",
+        "flöat32",
+        "float24",
+        "float32x4",
+        "x" * 10_000,
+        "\ud800",
+    ]:
         with pytest.raises(TypeError, match="element type"):
             dl.DType(wrong)
-    for wrong in [None, 5, np.zeros(2), np.dtype(">i4"), np.str_, torch.float32.__class__, np.number]:
+    for wrong in [
+        None,
+        5,
+        np.zeros(2),
+        np.dtype(">i4"),
+        np.str_,
+        torch.float32.__class__,
+        np.number,
+    ]:
         with pytest.raises(TypeError, match="element type"):
             dl.DType(wrong)
     with pytest.raises(TypeError, match="argument"):

@@ -26,7 +26,18 @@ COMPLEX = ["complex64", "complex128"]
 @pytest.mark.parametrize(
     "numbers",
     [5, True, 2.5, 1j, [1, 2], (1, 2), [True, False], [[1.5, 2], (3, 4)], [[[1]], [[2]]], [2, 1j]]
-    + [[True, 2], [True, 2.5], [False, 1j], [], [[], []], [[[]]], (), [0.1], [-0.0], [2**62, -(2**63)]],
+    + [
+        [True, 2],
+        [True, 2.5],
+        [False, 1j],
+        [],
+        [[], []],
+        [[[]]],
+        (),
+        [0.1],
+        [-0.0],
+        [2**62, -(2**63)],
+    ],
 )
 def test_types_and_shapes_are_those_of_numpy(numbers):
     tensor, array = dl.tensor(numbers), np.array(numbers)
@@ -50,7 +61,11 @@ def test_floats_are_rounded_as_pytorch_rounds_them(name):
     numbers = numbers[:2] + numbers[3:8] + [1234] if name == "float16" else numbers
     tensor = dl.tensor(numbers, dtype=name)
     assert tensor.tolist() == torch.tensor(numbers, dtype=getattr(torch, name)).tolist()
-    assert math.isnan(dl.tensor(math.nan, dtype=name).numpy().real.astype("f8")) if name != "bfloat16" else True
+    assert (
+        math.isnan(dl.tensor(math.nan, dtype=name).numpy().real.astype("f8"))
+        if name != "bfloat16"
+        else True
+    )
 
 
 @pytest.mark.parametrize("name", INTEGERS)
@@ -82,7 +97,9 @@ def test_large_integers():
         dl.tensor([10**400, 0.5])
 
 
-@pytest.mark.parametrize(("name", "wrong"), [("float16", 65520.0), ("float32", 1e39), ("bfloat16", 1e39)])
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("float16", 65520.0), ("float32", 1e39), ("bfloat16", 1e39)]
+)
 def test_finite_floats_stay_finite(name, wrong):
     for numbers in [wrong, [-wrong], int(wrong)]:
         with pytest.raises(OverflowError, match=f"out of range for {name}"):
@@ -119,7 +136,13 @@ def test_scalars_of_numpy():
         dl.tensor([np.uint64(2**64 - 1), 1])
     with pytest.raises(TypeError, match="can't be converted to int8"):
         dl.tensor(np.float64(1), dtype="int8")
-    for wrong in [np.longdouble(1), np.datetime64(0, "s"), np.timedelta64(1), np.str_("a"), np.void(b"a")]:
+    for wrong in [
+        np.longdouble(1),
+        np.datetime64(0, "s"),
+        np.timedelta64(1),
+        np.str_("a"),
+        np.void(b"a"),
+    ]:
         with pytest.raises(TypeError, match=r"x\[0\] is of type 'numpy\."):
             dl.tensor([wrong])
     ml_dtypes = pytest.importorskip("ml_dtypes")
@@ -153,7 +176,11 @@ def test_ragged_lists(numbers, text):
     + [iter([1]), int, [1].__len__, ..., bytearray(b"1"), collections.deque([1])],
 )
 def test_other_objects_are_no_numbers(wrong):
-    for numbers, place in [([wrong], r"x\[0\]"), ([[1], [wrong]], r"x\[1\]\[0\]"), ([[1], wrong], r"x\[1\]")]:
+    for numbers, place in [
+        ([wrong], r"x\[0\]"),
+        ([[1], [wrong]], r"x\[1\]\[0\]"),
+        ([[1], wrong], r"x\[1\]"),
+    ]:
         with pytest.raises(TypeError, match=f"{place} is of type '.*', not a number"):
             dl.tensor(numbers)
 
@@ -341,7 +368,9 @@ def test_failures_leak_nothing():
     assert sys.getrefcount(marker) == before[0]
 
 
-@pytest.mark.parametrize("dtype", ["f4", "float", "", 5, [], np.dtype(">f4"), np.str_, "float33", object()])
+@pytest.mark.parametrize(
+    "dtype", ["f4", "float", "", 5, [], np.dtype(">f4"), np.str_, "float33", object()]
+)
 def test_unknown_dtypes(dtype):
     for x in [1.0], np.zeros(2):
         with pytest.raises(TypeError, match="is not an element type"):
@@ -400,5 +429,7 @@ except TypeError:
 
 
 def test_lists_need_no_numpy():
-    run = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=100
+    )
     assert run.stdout == "refused\n", run.stderr

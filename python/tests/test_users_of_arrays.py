@@ -120,7 +120,9 @@ def test_default_collate_refuses_and_collate_takes_tensors():
         default_collate([dl.tensor([1.0])])
     batch = dl.collate([dl.tensor([1, 2]), dl.tensor([3, 4])])
     assert isinstance(batch, torch.Tensor) and batch.tolist() == [[1, 2], [3, 4]]
-    samples = [{"x": dl.tensor([float(i)]), "y": (i, np.zeros(2), [torch.ones(1)], "a")} for i in range(3)]
+    samples = [
+        {"x": dl.tensor([float(i)]), "y": (i, np.zeros(2), [torch.ones(1)], "a")} for i in range(3)
+    ]
     batch = dl.collate(samples)
     assert batch["x"].tolist() == [[0.0], [1.0], [2.0]] and batch["y"][0].tolist() == [0, 1, 2]
     assert batch["y"][1].shape == (3, 2) and batch["y"][2][0].shape == (3, 1)
@@ -283,16 +285,22 @@ def test_memory_formats_of_copies(make):
     if make != "jax":
         assert dl.contiguous(last, memory_format="channels_last") is last
         assert strides(dl.contiguous(last)) == (60, 20, 5, 1)
-    with pytest.raises(ValueError, match="'channels_last' is for 4 dimensions, and the tensor has 5"):
+    with pytest.raises(
+        ValueError, match="'channels_last' is for 4 dimensions, and the tensor has 5"
+    ):
         dl.clone(of(volumes), memory_format="channels_last")
-    with pytest.raises(ValueError, match=r"contiguous\(\) does not take 'preserve_format': use clone"):
+    with pytest.raises(
+        ValueError, match=r"contiguous\(\) does not take 'preserve_format': use clone"
+    ):
         dl.contiguous(of(images), memory_format=torch.preserve_format)
     for wrong in "rows", 5, torch.float32:
         with pytest.raises(ValueError, match="is not supported"):
             dl.clone(of(images), memory_format=wrong)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 4, 5), (2, 1, 4, 5), (2, 3, 1, 1), (0, 3, 4, 5), (2, 3, 0, 5)])
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 4, 5), (2, 1, 4, 5), (2, 3, 1, 1), (0, 3, 4, 5), (2, 3, 0, 5)]
+)
 def test_memory_formats_of_small_dimensions(shape):
     array = np.ones(shape, ">f4")
     for x in array, array.astype("f4"), array.astype("f4").transpose(0, 1, 3, 2):
@@ -309,7 +317,9 @@ def test_memory_formats_of_tensors_and_buffers():
     tensor = dl.tensor(np.arange(120).reshape(2, 3, 4, 5))
     last = tensor.contiguous(memory_format="channels_last")
     assert last.stride() == (60, 1, 15, 3) and last.tolist() == tensor.tolist()
-    assert last.contiguous(memory_format=torch.channels_last) is last and last.contiguous() is not last
+    assert (
+        last.contiguous(memory_format=torch.channels_last) is last and last.contiguous() is not last
+    )
     assert tensor.contiguous(memory_format="contiguous_format") is tensor
     with pytest.raises(ValueError, match="preserve_format"):
         tensor.contiguous(memory_format="preserve_format")

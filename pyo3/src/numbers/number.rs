@@ -214,7 +214,8 @@ macro_rules! from_floats {
     )*};
 }
 
-from_floats!(f16: f16::from_f64, bf16: bf16::from_f64, f32: |value| value as f32, f64: |value| value);
+from_floats!(f16: f16::from_f64, bf16: bf16::from_f64);
+from_floats!(f32: |value| value as f32, f64: |value| value);
 
 macro_rules! from_complex {
     ($($part:ty),*) => {$(

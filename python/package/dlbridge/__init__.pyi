@@ -26,7 +26,18 @@ array([[9., 2.],
 import builtins
 from array import array
 from collections.abc import Iterator
-from typing import Any, Final, Literal, Never, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+from typing import (
+    Any,
+    Final,
+    Literal,
+    Never,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    final,
+    overload,
+)
 
 import numpy as _np
 import torch as _torch
