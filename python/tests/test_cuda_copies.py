@@ -46,6 +46,20 @@ class TestCopies(OnFakeCuda):
                 )
             assert row_major.contiguous() is row_major and row_major.is_contiguous()
 
+    def test_the_device_of_new_tensors(self):
+        for x in [[1.0, 2.0], np.array([1.0, 2.0]), on_device(np.array([1.0, 2.0]))]:
+            for device, expected in [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu")]:
+                made = dl.tensor(x, device=device)
+                assert made.device == expected and made.cpu().tolist() == [1.0, 2.0]
+        near = dl.tensor([1, 2], dtype="int8", device=torch.device("cuda:0"))
+        assert (near.device, near.dtype) == ("cuda:0", torch.int8)
+        again = dl.tensor(near, device="cuda")
+        assert again.data_ptr() != near.data_ptr() and dl.tensor(near).device == "cuda:0"
+        with pytest.raises(TypeError, match="casts only numbers"):
+            dl.tensor(near, dtype="int16", device="cpu")
+        with pytest.raises(TypeError, match="cpu"):
+            format(dl.tensor(1.0, device="cuda"), ".1f")
+
     def test_dtypes_that_numpy_lacks(self):
         for array in (
             torch.arange(6).to(torch.bfloat16).reshape(2, 3),
