@@ -67,9 +67,7 @@ pub(crate) fn of(py: Python<'_>, dtype: DType) -> PyResult<Py<PyAny>> {
 }
 
 fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
-    // SAFETY: the class must be alive and the thread attached: it is a static one, and `py` shows
-    // that the thread is. The address of a slot is only copied.
-    let hash = unsafe { ffi::PyType_GetSlot(&raw mut ffi::PyUnicode_Type, ffi::Py_tp_hash) };
+    let hash = slot_of_str(py, ffi::Py_tp_hash);
     let mut slots = [
         ffi::PyType_Slot { slot: ffi::Py_tp_new, pfunc: new as *mut c_void },
         ffi::PyType_Slot { slot: ffi::Py_tp_richcompare, pfunc: compare as *mut c_void },
@@ -100,12 +98,18 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
     Ok(class.cast_into::<PyType>()?.unbind())
 }
 
+/// What the class `str` has in a slot.
+fn slot_of_str(py: Python<'_>, slot: c_int) -> *mut c_void {
+    let class = py.get_type::<PyString>();
+    // SAFETY: the class must be alive and the thread attached: a `Bound` of it shows both. The
+    // address in the slot is only copied.
+    unsafe { ffi::PyType_GetSlot(class.as_type_ptr(), slot) }
+}
+
 /// A new object of `class`, which is derived from `str`.
 fn with_name<'py>(class: &Bound<'py, PyType>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    // SAFETY: the class must be alive and the thread attached: it is a static one, and the `Bound`
-    // shows that the thread is. The address of a slot is only copied.
-    let slot = unsafe { ffi::PyType_GetSlot(&raw mut ffi::PyUnicode_Type, ffi::Py_tp_new) };
+    let slot = slot_of_str(py, ffi::Py_tp_new);
     if slot.is_null() {
         return Err(PyRuntimeError::new_err("str has no constructor"));
     }
@@ -127,16 +131,14 @@ fn with_name<'py>(class: &Bound<'py, PyType>, name: &str) -> PyResult<Bound<'py,
 /// * The thread is attached.
 unsafe fn contained(work: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) -> *mut ffi::PyObject {
     let called = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the thread must be attached: this function's contract says so.
-        unsafe {
-            Python::attach_unchecked(|py| match work(py) {
-                Ok(object) => object.into_ptr(),
-                Err(error) => {
-                    error.restore(py);
-                    null_mut()
-                }
+        let called = |py: Python<'_>| {
+            work(py).map(Py::into_ptr).unwrap_or_else(|error| {
+                error.restore(py);
+                null_mut()
             })
-        }
+        };
+        // SAFETY: the thread must be attached: this function's contract says so.
+        unsafe { Python::attach_unchecked(called) }
     }));
     called.unwrap_or_else(|payload| {
         // Dropping the payload may panic again.
@@ -156,15 +158,13 @@ unsafe extern "C" fn new(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     let made = |py: Python<'_>| {
-        // SAFETY: the objects must be alive during the call, and `keywords` may be NULL: the
-        // interpreter keeps its arguments, as this function's contract says.
-        let (class, arguments, keywords) = unsafe {
-            (
-                Borrowed::from_ptr(py, class.cast::<ffi::PyObject>()),
-                Borrowed::from_ptr(py, arguments),
-                Borrowed::from_ptr_or_opt(py, keywords),
-            )
-        };
+        // SAFETY: the class must be alive during the call: the interpreter keeps its arguments.
+        let class = unsafe { Borrowed::from_ptr(py, class.cast::<ffi::PyObject>()) };
+        // SAFETY: the tuple must be alive during the call: the interpreter keeps its arguments.
+        let arguments = unsafe { Borrowed::from_ptr(py, arguments) };
+        // SAFETY: the dict must be alive during the call, or NULL: the interpreter keeps its
+        // arguments.
+        let keywords = unsafe { Borrowed::from_ptr_or_opt(py, keywords) };
         let arguments = arguments.cast::<PyTuple>()?;
         let named = keywords.is_some_and(|keywords| keywords.len().unwrap_or(1) > 0);
         if named || arguments.len() != 1 {
@@ -194,8 +194,10 @@ unsafe extern "C" fn compare(
         return unsafe { ffi::PyUnicode_RichCompare(slf, other, operator) };
     }
     let compared = |py: Python<'_>| {
-        // SAFETY: the objects must be alive during the call: the interpreter keeps its arguments.
-        let (slf, other) = unsafe { (Borrowed::from_ptr(py, slf), Borrowed::from_ptr(py, other)) };
+        // SAFETY: the object must be alive during the call: the interpreter keeps its arguments.
+        let slf = unsafe { Borrowed::from_ptr(py, slf) };
+        // SAFETY: the object must be alive during the call: the interpreter keeps its arguments.
+        let other = unsafe { Borrowed::from_ptr(py, other) };
         if operator != ffi::Py_EQ && operator != ffi::Py_NE {
             return Ok(py.NotImplemented());
         }
