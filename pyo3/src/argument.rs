@@ -226,8 +226,9 @@ impl<'a> Argument<'a> {
     /// # fn main() -> PyResult<()> {
     /// # Python::attach(|py| {
     /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
-    /// let error = Argument::named("x").on(dlbridge::Device::cuda(0)).get(&x).map(drop).unwrap_err();
-    /// assert_eq!(error.to_string(), "ValueError: x: expected memory on cuda:0, got memory on cpu");
+    /// let on_device = Argument::named("x").on(dlbridge::Device::cuda(0));
+    /// let text = on_device.get(&x).map(drop).unwrap_err().to_string();
+    /// assert_eq!(text, "ValueError: x: expected memory on cuda:0, got memory on cpu");
     /// # Ok(())
     /// # })
     /// # }

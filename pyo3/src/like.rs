@@ -56,7 +56,8 @@ use crate::torch_owner::check_owner_address;
 /// # Python::attach(|py| {
 /// # let square_root = wrap_pyfunction!(square_root, py)?;
 /// # let four = (4.0_f32,);
-/// # for (module, class) in [("torch", "Tensor"), ("jax.numpy", "ArrayImpl"), ("numpy", "ndarray")] {
+/// # let classes = [("torch", "Tensor"), ("jax.numpy", "ArrayImpl"), ("numpy", "ndarray")];
+/// # for (module, class) in classes {
 /// #     let float32 = py.import(module)?.getattr("float32")?;
 /// #     let options = pyo3::types::PyDict::new(py);
 /// #     options.set_item("dtype", float32)?;
