@@ -41,7 +41,7 @@ pub trait MovableOwner: Send + Sync + 'static {
     /// Each safe function that reads or writes elements calls this method first, on any thread. The
     /// function then returns this error: for example an
     /// [`Error::InvalidDescriptor`](crate::Error::InvalidDescriptor) about `data`. The method must
-    /// not use tensors of this owner.
+    /// not use tensors of this owner, and must not move the memory of any tensor.
     ///
     /// # Errors
     /// One that says that the memory moved.

@@ -16,6 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 
+use crate::error::buffer_error;
 use crate::release::PyOwnerPair;
 use crate::torch_objects::{known_torch_objects, torch_objects};
 use crate::torch_table::torch_table;
@@ -34,20 +35,22 @@ impl MovableOwner for TorchOwner {
             // SAFETY: the object must be a `torch.Tensor`, or of a derived class: the import
             // checked that, and Python lets no object leave a class with C data of its own.
             Some(objects) => Some(unsafe { objects.place(self.objects.first()) }),
-            // Without an interpreter no code moves the memory.
             None => Python::try_attach(|py| {
                 self.described_place(py).map_or((0, 0), |place| (place.address, place.size))
             }),
         };
+        let refused = |reason| {
+            let value = format!("{:#x}", self.place.address);
+            Err(Error::InvalidDescriptor { field: "data".to_owned(), value, reason })
+        };
         match now {
             Some((address, size)) if self.is_moved(Place { address, size }) => {
-                Err(Error::InvalidDescriptor {
-                    field: "data".to_owned(),
-                    value: format!("{:#x}", self.place.address),
-                    reason: "PyTorch moved the memory of this tensor",
-                })
+                refused("PyTorch moved the memory of this tensor")
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            // The interpreter has ended, or its garbage collector is running this code. PyTorch may
+            // have moved the memory before.
+            None => refused("PyTorch can't be asked now whether it moved the memory"),
         }
     }
 }
@@ -119,20 +122,15 @@ impl TorchOwner {
 }
 
 /// Checks that the `torch.Tensor` which owns the memory of `tensor`, if one does, has not moved it
-/// since the import. Every function that reads, writes or exports the memory calls this first, and
-/// again after it called Python code.
+/// since the import, and asks an owner of another crate the same. Every function that reads, writes
+/// or exports the memory calls this first, and again after it called Python code.
 #[inline]
 pub(crate) fn check_owner_address(py: Python<'_>, tensor: &Tensor) -> PyResult<()> {
-    let Some(owner) = owner_of(tensor) else { return Ok(()) };
+    let Some(owner) = owner_of(tensor) else { return tensor.check_address().map_err(buffer_error) };
     match owner.moved_to(py)? {
         Some(now) if !tensor.is_empty() => Err(moved_error(owner.place, now)),
         _ => Ok(()),
     }
-}
-
-/// Whether a `torch.Tensor` owns the memory of `tensor`, and so may move it.
-pub(crate) fn is_of_torch(tensor: &Tensor) -> bool {
-    owner_of(tensor).is_some()
 }
 
 #[inline]

@@ -101,6 +101,8 @@ struct OwnerType {
     take_vec: fn(&mut dyn Any, TypeId) -> Option<Box<dyn Any>>,
     copy_to_host: fn(&dyn Any) -> Option<NewMemory>,
     check_address: fn(&dyn Any) -> Result<()>,
+    /// Whether other code may move the memory, so that `check_address` may fail.
+    movable: bool,
 }
 
 impl OwnerType {
@@ -110,13 +112,14 @@ impl OwnerType {
             take_vec: |_, _| None,
             copy_to_host: |_| None,
             check_address: |_| Ok(()),
+            movable: false,
         }
     }
 
     const fn movable<O: MovableOwner>() -> Self {
         let check_address =
             |owner: &dyn Any| owner.downcast_ref::<O>().map_or(Ok(()), O::check_address);
-        Self { check_address, ..Self::plain::<O>() }
+        Self { check_address, movable: true, ..Self::plain::<O>() }
     }
 
     #[cfg(feature = "ndarray")]
@@ -126,6 +129,7 @@ impl OwnerType {
             take_vec: |owner, wanted| owner.downcast_mut::<O>()?.take_vec(wanted),
             copy_to_host: |owner| owner.downcast_ref::<O>()?.copy_to_host(),
             check_address: |_| Ok(()),
+            movable: false,
         }
     }
 }
@@ -440,6 +444,12 @@ impl Storage {
     #[inline]
     pub(crate) fn check_address(&self) -> Result<()> {
         (self.0.header.owner_type.check_address)(&self.0.owner.0)
+    }
+
+    /// Whether the owner is a [`MovableOwner`].
+    #[inline]
+    pub(crate) fn is_movable(&self) -> bool {
+        self.0.header.owner_type.movable
     }
 
     /// Turns the reference into a thin pointer, for C++ to keep.

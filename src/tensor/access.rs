@@ -163,6 +163,7 @@ impl Tensor {
     /// # Safety
     /// * From now on until the memory's owner is dropped, no byte from the lowest to the highest
     ///   element is written, the bytes between the elements included.
+    /// * Until then no code moves the memory, if other code may ([`may_move`](Self::may_move)).
     /// * A buffer of type `bool` holds the bytes 0 and 1 only.
     pub unsafe fn assume_read_only(self) -> Result<Self, Rejected<Self>> {
         // SAFETY: the caller guarantees that the memory is not written.
@@ -196,6 +197,7 @@ impl Tensor {
     /// * From now on until the memory's owner is dropped, nothing but this handle, and what is made
     ///   from it, reads or writes the memory: for host memory every byte from the lowest to the
     ///   highest element, the bytes between the elements included.
+    /// * Until then no code moves the memory, if other code may ([`may_move`](Self::may_move)).
     /// * All these bytes may be written.
     pub unsafe fn assume_exclusive(self) -> Result<Self, Rejected<Self>> {
         if self.is_read_only() {

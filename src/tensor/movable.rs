@@ -68,21 +68,48 @@ impl Tensor {
         Self::from_buffer(unsafe { SharedBuffer::new(storage, descriptor) })
     }
 
-    /// Fails if the memory moved: that of this tensor, or of a tensor that owns its memory.
+    /// Fails if other code moved or freed the memory since the tensor was made.
+    ///
+    /// The owner of the memory, and the owners of tensors that own the memory, are asked
+    /// ([`MovableOwner::check_address`]). Each safe function that reads or writes elements calls
+    /// this method itself. Code that uses [`data_ptr`](Self::data_ptr), or gives the memory to
+    /// another library, calls it before. Memory of other owners never moves.
+    ///
+    /// ```
+    /// let tensor = dlbridge::Tensor::from_vec(vec![1_u8, 2, 3], [3])?;
+    /// assert!(tensor.check_address().is_ok()); // a `Vec` in a tensor does not grow
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// That of the owner.
     #[inline]
-    pub(crate) fn check_address(&self) -> Result<()> {
+    pub fn check_address(&self) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
-        let mut holder = self;
-        loop {
-            holder.buffer.storage().check_address()?;
+        self.holders().try_for_each(|holder| holder.buffer.storage().check_address())
+    }
+
+    /// Returns true if other code may move the memory while the tensor lives, so that
+    /// [`check_address`](Self::check_address) may fail later.
+    ///
+    /// ```
+    /// assert!(!dlbridge::Tensor::zeros::<f32>([2, 3])?.may_move());
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    pub fn may_move(&self) -> bool {
+        self.holders().any(|holder| holder.buffer.storage().is_movable())
+    }
+
+    /// This tensor, the tensor that owns its memory, the one that owns the memory of that, and so
+    /// on.
+    #[inline]
+    fn holders(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |holder| {
             // SAFETY: the memory must not be reached through the owner: the inner tensor is only
-            // asked for the address.
-            match unsafe { holder.owner_unchecked::<Self>() } {
-                Some(inner) => holder = inner,
-                None => return Ok(()),
-            }
-        }
+            // asked for its owner.
+            unsafe { holder.owner_unchecked::<Self>() }
+        })
     }
 }

@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyList};
 use super::element::{Convert, reader};
 use crate::clone::clone_as;
 use crate::error::tuple;
-use crate::torch_owner::{check_owner_address, is_of_torch};
+use crate::torch_owner::check_owner_address;
 
 /// Maximum depth of nested lists, and so maximum rank; NumPy's is the same.
 pub(super) const MAX_LIST_DEPTH: usize = 64;
@@ -67,7 +67,7 @@ pub(crate) fn to_list<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'
         &copy
     };
     let mut next = rows.data_ptr().cast::<u8>().cast_const();
-    let moves = is_of_torch(rows);
+    let moves = rows.may_move();
     nest(py, rows, rows.shape(), moves, &mut || {
         let at = next;
         next = next.wrapping_add(itemsize);
