@@ -160,8 +160,8 @@ impl PyTensor {
     ///
     /// The handle is [`Access::Exclusive`](dlbridge::Access). It keeps the memory alive.
     ///
-    /// Raises ValueError for read-only memory, and BufferError if PyTorch moved the memory since it
-    /// was shared.
+    /// Raises ValueError for memory that is read-only, or that another handle of Rust may view; and
+    /// BufferError if PyTorch moved the memory since it was shared.
     ///
     /// ```
     /// use dlbridge_pyo3::{OrRaise, PyTensor};
@@ -195,7 +195,10 @@ impl PyTensor {
     /// * PyTorch does not move the memory (see the [limits](Self#limits)).
     pub unsafe fn assume_exclusive(&self, py: Python<'_>) -> PyResult<Tensor> {
         let tensor = self.tensor(py)?;
-        if tensor.is_read_only() {
+        // Exclusive memory with several handles is read-only for Python: another handle of Rust may
+        // have a view of it.
+        let viewed = tensor.access() == Access::Exclusive && !tensor.is_unique();
+        if tensor.is_read_only() || viewed {
             return Err(PyValueError::new_err("the memory is read-only: write to a copy instead"));
         }
         // SAFETY: no other code must write the memory while a view exists: the caller guarantees

@@ -1,6 +1,6 @@
 //! Who may read and write memory of Python.
 
-use dlbridge::{Access, Error};
+use dlbridge::{Access, Error, Tensor};
 use dlbridge_pyo3::{OrRaise, PyTensor, from_dlpack, from_numpy, tensor};
 use ndarray::{ArrayD, Ix2, array};
 use pyo3::prelude::*;
@@ -143,5 +143,25 @@ fn values_of_rust_become_tensors_without_a_copy() {
         assert_eq!(read, array![[1, 3], [2, 4]].into_dyn());
         let error = PyTensor::from_vec(vec![1_u8, 2, 3], [2, 2]).map(drop).unwrap_err();
         assert_eq!(described(py, &error), "BufferError: shape (2, 2) needs 4 elements, found 3");
+    });
+}
+
+#[test]
+fn memory_that_another_handle_of_rust_may_view_is_not_written() {
+    Python::attach(|py| {
+        let kept = Tensor::from_vec(vec![1.0_f32; 4], [4]).expect("four elements");
+        let code = Code::new(py).with("t", PyTensor::from(kept.share()));
+        code.check("t.readonly");
+        let argument: PyTensor = code.eval("t").extract().expect("a tensor");
+        // SAFETY: refused, because `kept` may have views.
+        let error = unsafe { argument.assume_exclusive(py) }.expect_err("read-only");
+        assert!(described(py, &error).starts_with("ValueError: the memory is read-only"));
+        assert_eq!(kept.as_slice::<f32>(), Ok(&[1.0; 4][..]));
+        // The only handle may be written.
+        let own = PyTensor::from_vec(vec![1.0_f32; 4], [4]).expect("four elements");
+        // SAFETY: `own` is not used meanwhile.
+        assert!(
+            unsafe { own.assume_exclusive(py) }.expect("exclusive").as_slice_mut::<f32>().is_ok()
+        );
     });
 }
