@@ -16,7 +16,9 @@
 //!    released, and a thread that attaches while another one ends the interpreter is never resumed.
 //!    The thread that ends the interpreter itself goes on.
 //! 3. The thread attaches, sets a pending exception aside, releases the value, restores the
-//!    exception, and detaches.
+//!    exception, and detaches. If the garbage collector is calling `__traverse__` of a class of
+//!    Rust, nothing may be released, and the value goes into the queue. From CPython 3.13 on, so
+//!    does a value that code outside PyO3 drops while the interpreter ends; it is leaked.
 //! 4. The outermost release takes the values from the queue, one by one, through step 3.
 //!
 //! Three rules keep this correct:

@@ -48,18 +48,24 @@ pub(super) fn release(value: impl ReleaseWithGil) {
 }
 
 fn release_nested(nesting: &Cell<Nesting>, release: impl FnOnce(Python<'_>) + 'static) {
-    let Nesting { depth, queued, detaching } = nesting.get();
+    let Nesting { depth, detaching, .. } = nesting.get();
     if depth >= MAX_NESTED_RELEASES || detaching {
-        // If the thread is ending, its queue may be destroyed; then the value is leaked.
-        if QUEUE.try_with(|queue| queue.borrow_mut().push(Box::new(release))).is_ok() {
-            nesting.set(Nesting { depth, queued: queued + 1, detaching });
-        }
-        return;
+        return enqueue(nesting, release);
     }
     let Some(_in_progress) = ReleaseInProgress::begin() else { return };
-    run_attached(nesting, release);
-    while let Some(next) = take_queued(nesting) {
-        run_attached(nesting, next);
+    let mut allowed = run_attached(nesting, release);
+    while allowed && let Some(next) = take_queued(nesting) {
+        allowed = run_attached(nesting, next);
+    }
+}
+
+/// Leaves `release` to a later release of this thread.
+#[cold]
+fn enqueue(nesting: &Cell<Nesting>, release: impl FnOnce(Python<'_>) + 'static) {
+    // If the thread is ending, its queue may be destroyed; then the value is leaked.
+    if QUEUE.try_with(|queue| queue.borrow_mut().push(Box::new(release))).is_ok() {
+        let now = nesting.get();
+        nesting.set(Nesting { queued: now.queued + 1, ..now });
     }
 }
 
@@ -72,9 +78,10 @@ fn take_queued(nesting: &Cell<Nesting>) -> Option<QueuedRelease> {
     Some(next)
 }
 
-/// Runs `release` attached to the interpreter, one level deeper.
+/// Runs `release` attached to the interpreter, one level deeper. Returns false, and leaves it to a
+/// later release, if nothing may be released now.
 #[inline]
-fn run_attached(nesting: &Cell<Nesting>, release: impl FnOnce(Python<'_>)) {
+fn run_attached(nesting: &Cell<Nesting>, release: impl FnOnce(Python<'_>) + 'static) -> bool {
     // Dropped in reverse order: the thread detaches first, and then the level ends.
     let _level = NestingLevel::enter(nesting);
     let _attached = AttachedThread::new();
@@ -83,10 +90,17 @@ fn run_attached(nesting: &Cell<Nesting>, release: impl FnOnce(Python<'_>)) {
         // returns.
         let py = unsafe { Python::assume_attached() };
         let _pending = PendingException::set_aside(py);
+        // PyO3 forbids to attach while the collector runs the `__traverse__` of a class of Rust, in
+        // which safe code may drop a tensor. The collector would use an object that is freed then.
+        if Python::try_attach(|_| ()).is_none() {
+            enqueue(nesting, release);
+            return false;
+        }
         release(py);
     }
     let now = nesting.get();
     nesting.set(Nesting { detaching: now.depth == 1, ..now });
+    true
 }
 
 /// One level of nested releases. Levels may end in another order than they began: greenlets switch

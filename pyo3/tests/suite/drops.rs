@@ -178,3 +178,43 @@ fn drops_after_the_interpreter_has_ended_leak() {
         "{output:?}"
     );
 }
+
+/// A class whose `__traverse__` drops a tensor, which safe code may do.
+#[pyclass]
+struct DropsInTraverse {
+    armed: AtomicBool,
+    tensor: Mutex<Option<Tensor>>,
+}
+
+#[pymethods]
+impl DropsInTraverse {
+    #[expect(clippy::unnecessary_wraps, reason = "PyO3 demands a result")]
+    fn __traverse__(&self, _visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if self.armed.load(Ordering::Relaxed) {
+            drop(self.tensor.lock().expect("not poisoned").take());
+        }
+        Ok(())
+    }
+}
+
+/// A collection that frees objects while it visits others reads freed memory.
+#[test]
+fn a_drop_in_traverse_releases_nothing_until_the_next_release() {
+    Python::attach(|py| {
+        for array in &ARRAYS[..3] {
+            let code = code(py);
+            let tensor: PyTensor = code.eval(array).extract().unwrap();
+            let tensor = Mutex::new(Some(tensor.into_tensor(py).unwrap()));
+            let object = DropsInTraverse { armed: AtomicBool::new(false), tensor };
+            let object = Bound::new(py, object).unwrap();
+            let get_referents = code.eval("gc.get_referents");
+            object.borrow().armed.store(true, Ordering::Relaxed);
+            get_referents.call1((&object,)).unwrap();
+            assert!(object.borrow().tensor.lock().unwrap().is_none());
+            code.check("released == []");
+            let other: PyTensor = code.eval("np.arange(3.0)").extract().unwrap();
+            drop(other);
+            code.check("len(released) == 1");
+        }
+    });
+}
