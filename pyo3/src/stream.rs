@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::device::{CUDA, ROCM};
 use crate::error::buffer_error;
-use crate::release::PyOwner;
+use crate::release::{PyOwner, ensure_ready};
 
 /// The legacy default stream of a CUDA or ROCm device, on which work is ordered unless another
 /// stream is named; `None` for other devices.
@@ -27,6 +27,7 @@ pub(crate) fn parse_stream(device: Device, stream: &Bound<'_, PyAny>) -> PyResul
         (_, -1) => Ok(None),
         (CUDA | ROCM, _) if Some(number) == default_stream(device) => Ok(None),
         (CUDA, 2..) => {
+            ensure_ready(stream.py())?;
             // SAFETY: the stream must be alive until the owner is dropped: the consumer guarantees
             // it for a number (DLPack's rule for `stream=`); an object is kept as the owner.
             unsafe { Stream::from_raw(device, number, StreamOwner::new(stream)) }
