@@ -38,9 +38,12 @@ pub(crate) fn to_layout(
     };
     let (sizes, steps) = numbers.split_at_mut(rank);
     let given = shape.iter().zip(strides);
+    // A division takes several times as long as a shift.
+    let shifts = itemsize.count_ones() == 1;
     for ((size, step), (&shown, &bytes)) in sizes.iter_mut().zip(steps.iter_mut()).zip(given) {
         let bytes = bytes as i64;
-        (*size, *step) = (shown as i64, bytes / itemsize);
+        let elements = if shifts { bytes >> itemsize.trailing_zeros() } else { bytes / itemsize };
+        (*size, *step) = (shown as i64, elements);
         // The stride of a dimension of size 0 or 1 has no meaning.
         if *step * itemsize != bytes && *size > 1 {
             return Ok(None);

@@ -99,7 +99,7 @@
 //! tensor_object  clone
 //! target_device  stream  export_policy  byte_strides  numpy_asarray  raise
 //! torch_owner
-//! torch_table  torch_objects
+//! torch_table  torch_objects  numpy_objects
 //! dtype_object  numbers/
 //! dtype_names
 //! memory_format  tensor_queries
@@ -143,6 +143,7 @@ mod memory_format;
 mod methods;
 mod numbers;
 mod numpy_asarray;
+mod numpy_objects;
 mod pickle;
 mod producer;
 mod py_tensor;

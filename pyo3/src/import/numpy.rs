@@ -1,4 +1,5 @@
-//! NumPy arrays, without linking NumPy: through the struct that `__array_struct__` shows.
+//! NumPy arrays, without linking NumPy: through their C struct, or through the struct that
+//! `__array_struct__` shows.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -15,6 +16,7 @@ use crate::dtype;
 use crate::error::buffer_error;
 use crate::known_types::NDARRAY;
 use crate::numpy_asarray::numpy_asarray;
+use crate::numpy_objects::{NumpyObjects, numpy_objects};
 use crate::release::{ArrayOwner, BufferGuard, PyOwner, ensure_ready};
 
 /// NumPy's `PyArrayInterface`, to which `__array_struct__` leads; unchanged since its first
@@ -111,6 +113,44 @@ impl Refused {
 /// Shares the memory of an array.
 #[inline]
 pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
+    if NDARRAY.is_exact_type_of(array)
+        && let Some(objects) = numpy_objects(array.py())
+        && let Some(tensor) = share_fields(objects, array)?
+    {
+        return Ok(tensor);
+    }
+    share_shown(array)
+}
+
+/// Shares the memory of a `numpy.ndarray`, which must not be of a derived class. `None` if its
+/// elements are not of a plain type in the machine's byte order.
+#[inline(always)] // it has one caller, and a large result
+fn share_fields(
+    objects: &NumpyObjects,
+    array: &Bound<'_, PyAny>,
+) -> Result<Option<Tensor>, Refused> {
+    // SAFETY: the array must be a `numpy.ndarray`, which the caller checked, and no Python code may
+    // run before the last use of `elements`: the descriptor below copies the numbers, and until
+    // then only arithmetic is done, or an exception is made and returned.
+    let Some(elements) = (unsafe { objects.elements(array) }) else { return Ok(None) };
+    let (dtype, writable) = (elements.dtype, elements.writable);
+    let layout =
+        byte_strides::to_layout(elements.shape, elements.strides, dtype, elements.itemsize)?;
+    let layout = layout.ok_or(Refused::Strides)?;
+    let descriptor = Descriptor::new(elements.data, layout, dtype, Device::CPU);
+    let descriptor = descriptor.map_err(buffer_error)?;
+    // SAFETY: the array must be a `numpy.ndarray`, which the caller checked.
+    if unsafe { objects.foreign_base(array) }.is_some() {
+        let (low, bytes) = descriptor.span();
+        if let Some(guard) = base_buffer::hold(array, (low.addr(), bytes))? {
+            return Ok(Some(share_held(descriptor, writable, guard)));
+        }
+    }
+    Ok(Some(share_owned(descriptor, writable, array)))
+}
+
+/// Shares the memory of an array that `__array_struct__` shows.
+fn share_shown(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
     let capsule = array.getattr(intern!(array.py(), "__array_struct__"))?;
     // SAFETY: the object must be alive, as a `Bound` is. NumPy's capsule has no name; for any other
     // object the result is NULL, with an exception.
@@ -154,11 +194,17 @@ pub(crate) fn share(array: &Bound<'_, PyAny>) -> Result<Tensor, Refused> {
         // view of the memory is made in this crate.
         return Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, owner) });
     }
+    Ok(share_owned(descriptor, writable, array))
+}
+
+/// Shares elements that `array` keeps.
+#[inline(always)] // a descriptor is large
+fn share_owned(elements: Descriptor, writable: bool, array: &Bound<'_, PyAny>) -> Tensor {
     let owner = ArrayOwner::new(array);
     // SAFETY: the owner must keep the memory alive, and writable if `writable`: the array does, as
     // NumPy refuses to resize it while there are references, unless the caller of `resize` passes
     // `refcheck=False`. No Rust view of the memory is made in this crate.
-    Ok(unsafe { Tensor::from_raw_parts(descriptor, writable, owner) })
+    unsafe { Tensor::from_raw_parts(elements, writable, owner) }
 }
 
 /// Shares elements in a buffer of which `guard` holds a view.
