@@ -100,7 +100,7 @@
 //! target_device  stream  export_policy  byte_strides  numpy_asarray  raise
 //! torch_owner
 //! torch_table  torch_objects  numpy_objects
-//! dtype_object  numbers/
+//! torch_elements  dtype_object  numbers/
 //! dtype_names
 //! memory_format  tensor_queries
 //! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag
@@ -155,6 +155,7 @@ mod tensor_copies;
 mod tensor_object;
 mod tensor_queries;
 mod tensor_source;
+mod torch_elements;
 mod torch_objects;
 mod torch_owner;
 mod torch_table;

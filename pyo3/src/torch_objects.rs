@@ -16,23 +16,33 @@ use std::mem::{size_of, transmute};
 use std::ptr::{null_mut, with_exposed_provenance};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
+use dlbridge::{DType, Descriptor};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
 use crate::known_types::TORCH_TENSOR;
+use crate::torch_elements::{Query, TorchElements};
 
-/// A C function that writes one property of the `at::Tensor` at an address. It returns 0 on
-/// success.
-type Query<T> = unsafe extern "C" fn(*const c_void, *mut T) -> i32;
+/// A C++ member function of a `TensorImpl` without arguments, which the C++ ABI of Linux calls like
+/// a C function with the object's address. It throws no exception.
+type RequiresGrad = unsafe extern "C" fn(*const c_void) -> u8;
+
+/// The name of `c10::TensorImpl::requires_grad() const` in PyTorch's libraries, which holds the
+/// types of its arguments.
+const REQUIRES_GRAD: &str = "_ZNK3c1010TensorImpl13requires_gradEv";
 
 /// How to read PyTorch's objects.
 pub(crate) struct TorchObjects {
     data_ptr: Query<*mut c_void>,
     storage_size: Query<i64>,
     storage_offset: Query<i64>,
+    elements: TorchElements,
     /// Offset of the dispatch keys in a `TensorImpl`, in bytes.
     keys_offset: usize,
+    /// The function `c10::TensorImpl::requires_grad() const`, if PyTorch has it. Its result is a
+    /// C++ `bool`, which is read as a byte.
+    requires_grad: Option<RequiresGrad>,
 }
 
 /// Offset of the `at::Tensor` in a Python tensor, in bytes: it follows the header.
@@ -86,6 +96,18 @@ fn at_tensor(tensor: &Py<PyAny>) -> *const c_void {
     tensor.as_ptr().cast_const().cast::<c_void>().wrapping_byte_add(TENSOR_OFFSET)
 }
 
+/// The `TensorImpl` of a `torch.Tensor`.
+///
+/// # Safety
+/// * `tensor` is a `torch.Tensor`, or of a derived class, and tensors have their `at::Tensor` at
+///   `TENSOR_OFFSET`.
+#[inline]
+unsafe fn implementation(tensor: &Py<PyAny>) -> *const c_void {
+    // SAFETY: the address must be that of an `at::Tensor`, which is a pointer: this function's
+    // contract says so.
+    unsafe { *at_tensor(tensor).cast::<*const c_void>() }
+}
+
 impl TorchObjects {
     /// The dispatch keys of `tensor`, as `raw_repr` gives them.
     ///
@@ -93,12 +115,43 @@ impl TorchObjects {
     /// * `tensor` is a `torch.Tensor`, or of a derived class.
     #[inline]
     pub(crate) unsafe fn keys(&self, tensor: &Py<PyAny>) -> u64 {
-        // SAFETY: the address must be that of an `at::Tensor`, which is a pointer: the caller
-        // guarantees a tensor, and `find_out` checked that tensors have it there.
-        let implementation = unsafe { *at_tensor(tensor).cast::<*const c_void>() };
+        // SAFETY: `tensor` must be a `torch.Tensor`: this function's contract says so.
+        let implementation = unsafe { implementation(tensor) };
         // SAFETY: the address must be that of the keys: an `at::Tensor` always points to a
         // `TensorImpl`, and `find_out` found the keys at this offset.
         unsafe { *implementation.wrapping_byte_add(self.keys_offset).cast::<u64>() }
+    }
+
+    /// Whether `tensor` requires gradient; `None` if PyTorch has no function that tells.
+    ///
+    /// # Safety
+    /// * `tensor` is a `torch.Tensor`, or of a derived class.
+    #[inline]
+    pub(crate) unsafe fn requires_grad(&self, tensor: &Py<PyAny>) -> Option<bool> {
+        let requires_grad = self.requires_grad?;
+        // SAFETY: `tensor` must be a `torch.Tensor`: this function's contract says so.
+        let implementation = unsafe { implementation(tensor) };
+        // SAFETY: the function must be called with the address of a `TensorImpl`, to which an
+        // `at::Tensor` always points.
+        Some(unsafe { requires_grad(implementation) } != 0)
+    }
+
+    /// The elements of `tensor`. `None` if the tensor is not on the host, if PyTorch's exchange
+    /// table has another element type for it than its own, or if it cannot be described.
+    ///
+    /// # Safety
+    /// * `tensor` is a `torch.Tensor`, or of a derived class, and the thread is attached.
+    #[inline]
+    pub(crate) unsafe fn elements(&self, tensor: &Py<PyAny>) -> Option<Descriptor> {
+        let (tensor, mut first) = (at_tensor(tensor), null_mut());
+        // SAFETY: the function must be called with the address of an `at::Tensor`, which a
+        // `torch.Tensor` has at `TENSOR_OFFSET`, and an address to write to: that of `first`.
+        if unsafe { (self.data_ptr)(tensor, &mut first) } != 0 {
+            return None;
+        }
+        // SAFETY: the address must be that of an `at::Tensor`, which a `torch.Tensor` has at
+        // `TENSOR_OFFSET`, and the thread attached: this function's contract says so.
+        unsafe { self.elements.describe(tensor, first) }
     }
 
     /// Address of the first element of `tensor`; 0 if it has no memory, or no storage.
@@ -180,8 +233,44 @@ impl TorchObjects {
         let storage_size = unsafe { transmute::<*const c_void, Query<i64>>(storage_size?) };
         // SAFETY: the function must have this type: the shim's header declares it so.
         let storage_offset = unsafe { transmute::<*const c_void, Query<i64>>(storage_offset?) };
-        let objects = Self { data_ptr, storage_size, storage_offset, keys_offset };
-        Ok(objects.agree_with(&tensors[0])?.then_some(objects))
+        let elements = TorchElements::look_up(|name| function(&library, name))?;
+        let mut objects = Self {
+            data_ptr,
+            storage_size,
+            storage_offset,
+            elements,
+            keys_offset,
+            requires_grad: None,
+        };
+        if !objects.agree_with(&tensors[0])? {
+            return Ok(None);
+        }
+        objects.requires_grad = requires_grad_function(&library)?;
+        // In inference mode, for example, no tensor can be made to require gradient.
+        if !objects.agree_on_gradient(&tensors[0]).unwrap_or(false) {
+            objects.requires_grad = None;
+        }
+        Ok(Some(objects))
+    }
+
+    /// Whether PyTorch's function tells of a view of `tensor`, and of results with and without a
+    /// gradient function, what the attribute `requires_grad` tells.
+    fn agree_on_gradient(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let leaf = tensor.call_method0("clone")?;
+        let view = leaf.call_method1("narrow", (0, 0, 1))?;
+        let changed = leaf.call_method0("detach")?;
+        let with = changed.call_method1("requires_grad_", (true,))?;
+        let result = with.call_method0("neg")?;
+        for tensor in [tensor, &leaf, &view, &with, &result, &with.call_method0("detach")?] {
+            let expected = tensor.getattr("requires_grad")?.is_truthy()?;
+            // SAFETY: `tensor` must be a `torch.Tensor`: the class is checked first.
+            if !TORCH_TENSOR.is_exact_type_of(tensor)
+                || unsafe { self.requires_grad(tensor.as_unbound()) } != Some(expected)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether PyTorch's Python functions return the same for `tensor`.
@@ -195,8 +284,24 @@ impl TorchObjects {
         let found = unsafe { self.data_ptr(tensor) };
         // SAFETY: `tensor` must be a `torch.Tensor`: `find_out` checked the class.
         let extent = unsafe { self.storage_extent(tensor) };
-        Ok((found, extent) == (address, Some((size, offset))))
+        // SAFETY: `tensor` must be a `torch.Tensor`: `find_out` checked the class.
+        let elements = unsafe { self.elements(tensor) };
+        let same_elements = elements.is_some_and(|elements| {
+            elements.data_ptr().addr() == address
+                && (elements.layout().shape(), elements.layout().strides()) == (&[2][..], &[1][..])
+                && elements.dtype() == DType::F32
+        });
+        Ok((found, extent) == (address, Some((size, offset))) && same_elements)
     }
+}
+
+/// PyTorch's function that tells whether a tensor requires gradient, if it has one of this name.
+fn requires_grad_function(library: &Bound<'_, PyAny>) -> PyResult<Option<RequiresGrad>> {
+    // The name is looked up in the libraries that the library needs, too.
+    let Ok(function) = address_of(library, REQUIRES_GRAD) else { return Ok(None) };
+    // SAFETY: the function must have this type: its name says so of its arguments, and the headers
+    // of the versions of PyTorch that are taken declare its result as `bool`.
+    Ok(Some(unsafe { transmute::<*const c_void, RequiresGrad>(function) }))
 }
 
 /// PyTorch's library `libtorch_cpu.so`; an error if it is not loaded.
@@ -213,8 +318,13 @@ fn library<'py>(torch: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 
 /// The address of a function of the shim.
 fn function(library: &Bound<'_, PyAny>, name: &str) -> PyResult<*const c_void> {
+    address_of(library, &format!("aoti_torch_{name}"))
+}
+
+/// The address of a function.
+fn address_of(library: &Bound<'_, PyAny>, name: &str) -> PyResult<*const c_void> {
     let ctypes = library.py().import("ctypes")?;
-    let function = library.getattr(format!("aoti_torch_{name}"))?;
+    let function = library.getattr(name)?;
     let address = ctypes.call_method1("cast", (function, ctypes.getattr("c_void_p")?))?;
     let address: usize = address.getattr("value")?.extract()?;
     Ok(with_exposed_provenance(address))

@@ -191,6 +191,116 @@ def test_plain_tensors_are_shared(kind):
     assert dl.tensor(tensor).torch().tolist() == tensor.tolist()
 
 
+def with_gradient():
+    return torch.ones(4, requires_grad=True)
+
+
+def view_whose_base_came_to_require_gradient():
+    base = torch.zeros(4)
+    view = base[:2]
+    base.mul_(with_gradient())
+    return view
+
+
+def view_without_gradient():
+    with torch.no_grad():
+        return with_gradient()[:2]
+
+
+def gradient():
+    leaf = with_gradient()
+    (leaf.sum() ** 2).backward()
+    return leaf.grad
+
+
+# Tensors, some of which are views or have a gradient function.
+GRADIENTS = {
+    "leaf": with_gradient,
+    "parameter": lambda: torch.nn.Parameter(torch.ones(3)),
+    "result": lambda: with_gradient() * 2,
+    "view": lambda: with_gradient()[1:],
+    "view of a base that came to require gradient": view_whose_base_came_to_require_gradient,
+    "view in no_grad": view_without_gradient,
+    "result in no_grad": lambda: torch.no_grad()(lambda: with_gradient() * 2)(),
+    "not any more": lambda: with_gradient().requires_grad_(False),
+    "detached": lambda: with_gradient().detach(),
+    "gradient": gradient,
+    "plain view": lambda: torch.arange(6.0).reshape(2, 3).t(),
+    "changed view": lambda: torch.zeros(4)[:2].mul_(3),
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_tensors_are_refused_if_they_require_gradient(kind):
+    tensor = GRADIENTS[kind]()
+    for _ in range(2):
+        if tensor.requires_grad:
+            with pytest.raises(BufferError, match="requires gradient"):
+                dl.from_dlpack(tensor)
+        else:
+            assert dl.from_dlpack(tensor).tolist() == tensor.tolist()
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [value for value in vars(torch).values() if isinstance(value, torch.dtype)],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_each_type_is_shared_as_the_table_of_pytorch_describes_it(dtype):
+    """`ours` is described by dlbridge, and `theirs`, of a derived class, by PyTorch's table."""
+
+    class Derived(torch.Tensor):
+        __torch_function__ = torch._C._disabled_torch_function_impl
+
+    try:
+        tensor = torch.empty(2, 3, 4, dtype=dtype).zero_()[:, ::2].transpose(0, 2)
+    except (NotImplementedError, RuntimeError):
+        pytest.skip("PyTorch makes no such tensor")
+    try:
+        theirs = dl.from_dlpack(tensor.as_subclass(Derived))
+    except BufferError as error:
+        with pytest.raises(BufferError) as ours:
+            dl.from_dlpack(tensor)
+        assert str(ours.value) == str(error)
+        return
+    ours = dl.from_dlpack(tensor)
+    for name in ("shape", "dtype", "device", "readonly", "nbytes"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert (ours.stride(), ours.data_ptr()) == (theirs.stride(), theirs.data_ptr())
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "torch.inference_mode()",
+        "torch.no_grad()",
+        "torch.device('meta')",
+        "FakeTensorMode()",
+        "torch.overrides.BaseTorchFunctionMode()",
+    ],
+)
+def test_the_first_tensor_may_come_while_a_mode_is_active(mode):
+    program = f"""
+from torch._subclasses.fake_tensor import FakeTensorMode
+import torch.overrides
+real, leaf = torch.arange(6.0).reshape(2, 3).t(), torch.ones(3, requires_grad=True)
+def check():
+    assert dl.from_dlpack(real).stride() == (1, 3)
+    try:
+        dl.from_dlpack(leaf)
+    except BufferError as error:
+        assert "requires gradient" in str(error)
+    else:
+        raise AssertionError
+with {mode}:
+    for _ in range(10):
+        check()
+check()
+"""
+    in_child(program)
+
+
 def test_classes_with_a_dispatch_function_are_shared():
     class Dispatched(torch.Tensor):
         @classmethod

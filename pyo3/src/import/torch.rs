@@ -16,6 +16,7 @@ use super::torch_checks::{
 };
 use crate::error::buffer_error;
 use crate::known_types::TORCH_TENSOR;
+use crate::torch_objects::torch_objects;
 use crate::torch_owner::{Place, TorchOwner};
 use crate::torch_table::{torch_error, torch_table};
 
@@ -63,14 +64,17 @@ fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Opti
     let checks = TorchChecks::get(py)?;
     checks.refuse_unless_plain(tensor, class)?;
     let storage = checks.storage(tensor, class)?;
-    let elements = describe_tensor(describe, tensor)?;
+    let (elements, type_is_certain) = match describe_on_host(tensor, class) {
+        Some(elements) => (elements, true),
+        None => (describe_tensor(describe, tensor)?, false),
+    };
     let device = elements.device();
     if !device.is_host() && device != Device::cuda(device.index) {
         return Ok(None);
     }
     storage.refuse_outside(&elements)?;
     let dtype = elements.dtype();
-    if dtype.bits == 8 && dtype.code < 2 {
+    if !type_is_certain && dtype.bits == 8 && dtype.code < 2 {
         refuse_sub_byte(tensor)?;
     }
     let place = Place { address: elements.data_ptr().addr(), size: storage.size };
@@ -84,6 +88,19 @@ fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Opti
         return Ok(None);
     }
     Ok(Some(shared))
+}
+
+/// The elements of a tensor on the host, without PyTorch's table. `None` if only the table can
+/// describe them.
+#[inline(always)] // a descriptor is large
+fn describe_on_host(tensor: &Bound<'_, PyAny>, class: TensorClass) -> Option<Descriptor> {
+    if class != TensorClass::Exact {
+        return None;
+    }
+    let objects = torch_objects(tensor.py())?;
+    // SAFETY: the object must be a `torch.Tensor`, which the callers of `share_checked` checked,
+    // and the thread attached, as a `Bound` proves.
+    unsafe { objects.elements(tensor.as_unbound()) }
 }
 
 type DescribeTensor = unsafe extern "C" fn(*mut c_void, *mut DLTensor) -> c_int;

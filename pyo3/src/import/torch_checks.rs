@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCFunction, PyType};
 
 use crate::call::call_one;
 use crate::error::caused_by;
@@ -108,6 +109,8 @@ pub(super) struct TorchChecks {
     /// The function that reads the descriptor.
     get: ffi::descrgetfunc,
     untyped_storage: Py<PyAny>,
+    /// The C function of `untyped_storage`, if it is one that takes only the tensor.
+    untyped_storage_function: Option<ffi::PyCFunction>,
     storage_data_ptr: Py<PyAny>,
     storage_nbytes: Py<PyAny>,
 }
@@ -158,6 +161,8 @@ impl TorchChecks {
             raw_repr: raw_repr.unbind(),
             requires_grad: requires_grad.unbind(),
             get,
+            untyped_storage_function: function_without_arguments(&class, "untyped_storage")
+                .unwrap_or(None),
             untyped_storage: class.getattr("untyped_storage")?.unbind(),
             storage_data_ptr: storage.getattr("data_ptr")?.unbind(),
             storage_nbytes: storage.getattr("nbytes")?.unbind(),
@@ -185,7 +190,8 @@ impl TorchChecks {
         class: TensorClass,
     ) -> PyResult<Option<Refusal>> {
         let py = tensor.py();
-        let keys = match torch_objects(py) {
+        let objects = torch_objects(py);
+        let keys = match objects {
             // SAFETY: `tensor` must be a `torch.Tensor`, or of a derived class: every caller
             // checked that.
             Some(objects) => unsafe { objects.keys(tensor.as_unbound()) },
@@ -201,7 +207,12 @@ impl TorchChecks {
         if keys & !allowed != 0 {
             return self.refusal_of_keys(tensor, keys, class).map(Some);
         }
-        let refused = self.requires_grad(tensor)?;
+        let known = objects.and_then(|objects| {
+            // SAFETY: `tensor` must be a `torch.Tensor`, or of a derived class: every caller
+            // checked that.
+            unsafe { objects.requires_grad(tensor.as_unbound()) }
+        });
+        let refused = known.map_or_else(|| self.requires_grad(tensor), Ok)?;
         Ok(refused.then(|| Refusal::new("requires gradient", Some("use tensor.detach()"), true)))
     }
 
@@ -263,6 +274,21 @@ impl TorchChecks {
         Ok(Refusal::new(fact, remedy, false))
     }
 
+    /// Calls `tensor.untyped_storage()`.
+    #[inline]
+    fn untyped_storage<'py>(&self, tensor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let Some(function) = self.untyped_storage_function else {
+            return call_one(self.untyped_storage.bind(tensor.py()), tensor);
+        };
+        // SAFETY: the function must be called with an object of the class that has the method, and
+        // NULL, as the interpreter calls a method without arguments: `tensor` is a `torch.Tensor`,
+        // or of a derived class.
+        let storage = unsafe { function(tensor.as_ptr(), null_mut()) };
+        // SAFETY: the pointer must be a new reference, or NULL with an exception set: the C
+        // function of a method returns that.
+        unsafe { Bound::from_owned_ptr_or_err(tensor.py(), storage) }
+    }
+
     /// The storage of `tensor`. Refuses a tensor that has none, or one without memory.
     #[inline]
     pub(super) fn storage<'py>(
@@ -272,7 +298,7 @@ impl TorchChecks {
     ) -> PyResult<Storage<'py>> {
         let py = tensor.py();
         let read = || {
-            let object = call_one(self.untyped_storage.bind(py), tensor)?;
+            let object = self.untyped_storage(tensor)?;
             if class == TensorClass::Exact
                 && let Some(objects) = torch_objects(py)
                 // SAFETY: `tensor` must be a `torch.Tensor`: each caller of `storage` checked its
@@ -365,6 +391,26 @@ fn outside_error(start: u64, before: Option<u64>, bytes: usize, size: u64) -> Py
         ),
         None => "can't share a tensor that begins before its storage".to_owned(),
     })
+}
+
+/// The C function of the method `name` of `class`, which must be `torch.Tensor`; `None` if the
+/// method is no C function that takes only the tensor.
+fn function_without_arguments(
+    class: &Bound<'_, PyType>,
+    name: &str,
+) -> PyResult<Option<ffi::PyCFunction>> {
+    // A method that is bound to an object shows its C function.
+    let tensor = class.call0()?;
+    let method = class.getattr(name)?.call_method1("__get__", (&tensor,))?;
+    if !method.is_exact_instance_of::<PyCFunction>() || !TORCH_TENSOR.is_exact_type_of(&tensor) {
+        return Ok(None);
+    }
+    // SAFETY: the object must be a C function, which was checked above.
+    if unsafe { ffi::PyCFunction_GetFlags(method.as_ptr()) } != ffi::METH_NOARGS {
+        return Ok(None);
+    }
+    // SAFETY: the object must be a C function, which was checked above.
+    Ok(unsafe { ffi::PyCFunction_GetFunction(method.as_ptr()) })
 }
 
 /// Runs `check` while calls of PyTorch's functions do not reach the `__torch_function__` of a
