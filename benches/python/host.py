@@ -1,6 +1,8 @@
 """Conversions and copies on the host from Python, beside other libraries. `cargo xtask bench python` runs this.
 
-Prints Markdown. Contenders take turns in one process; each figure is the median of its turns.
+Prints Markdown. Contenders take turns in one process. The figure of a conversion is the fastest of
+its turns, because a conversion takes so little time that other work of the machine only adds to it.
+The figure of a copy is the median of its turns.
 """
 
 import os
@@ -10,6 +12,7 @@ import sys
 import time
 import timeit
 
+import bench_extension
 import numpy as np
 import torch
 import tvm_ffi
@@ -17,20 +20,28 @@ import tvm_ffi
 import dlbridge as dl
 
 TURNS = 15
+CONVERSION_TURNS = 150
 
 
-def in_turns(contenders, seconds=0.01):
-    """Median seconds of one call of each statement. The statements take turns."""
+def in_turns(contenders, seconds=0.01, turns=TURNS, figure=statistics.median):
+    """Seconds of one call of each statement: the `figure` of its turns."""
     timers = [timeit.Timer(statement, globals=space) for statement, space in contenders]
     rounds = []
     for timer in timers:
         once = max(min(timer.repeat(3, 1)), 1e-9)
         rounds.append(max(1, min(100_000, int(seconds / once))))
     times = [[] for _ in timers]
-    for _ in range(TURNS):
+    for _ in range(turns):
         for timer, count, taken in zip(timers, rounds, times, strict=True):
             taken.append(timer.timeit(count) / count)
-    return [statistics.median(taken) for taken in times]
+    return [figure(taken) for taken in times]
+
+
+def conversions_in_turns(*statements):
+    """Nanoseconds of one call of each statement, of the fastest turn."""
+    contenders = [(statement, SPACE) for statement in statements]
+    fastest = in_turns(contenders, 0.002, CONVERSION_TURNS, min)
+    return [seconds * 1e9 for seconds in fastest]
 
 
 ARRAY = np.arange(16, dtype=np.float32).reshape(4, 4)
@@ -49,6 +60,9 @@ SPACE = {
     "from_tvm": tvm_ffi.from_dlpack,
     "np_from": np.from_dlpack,
     "torch_from": torch.from_dlpack,
+    "with_dlbridge": bench_extension.with_dlbridge,
+    "with_dlpark": bench_extension.with_dlpark,
+    "result": bench_extension.with_dlbridge(ARRAY),
 }
 
 # Label and statement of dlbridge, label and statement of the other library, and the goal.
@@ -65,14 +79,14 @@ CONVERSIONS = [
         "from_ours(x)",
         "the same, after `requires_grad`, `is_neg()`",
         "x.requires_grad; x.is_neg(); from_tvm(x)",
-        "",
+        "no slower",
     ),
     (
         "dl.from_dlpack(numpy)",
         "from_ours(a)",
         "tvm_ffi.from_dlpack(numpy)",
         "from_tvm(a)",
-        "faster",
+        "at most 0.9",
     ),
     (
         "dl.from_dlpack(numpy)",
@@ -114,10 +128,35 @@ CONVERSIONS = [
 def conversions():
     print("| ours | ns | other | ns | ratio | goal |\n|---|---|---|---|---|---|")
     for ours, statement, label, other, goal in CONVERSIONS:
-        mine, theirs = in_turns([(statement, SPACE), (other, SPACE)])
+        mine, theirs = conversions_in_turns(statement, other)
         print(
-            f"| `{ours}` | {mine * 1e9:.0f} | {label if ' ' in label else f'`{label}`'} | {theirs * 1e9:.0f} "
+            f"| `{ours}` | {mine:.0f} | {label if ' ' in label else f'`{label}`'} | {theirs:.0f} "
             f"| {mine / theirs:.2f} | {goal} |",
+            flush=True,
+        )
+
+
+# What the functions of the extension module receive, the statement for both, and what only the
+# statement for dlpark begins with.
+CHECKS = "x.requires_grad; x.is_neg(); "
+ROUND_TRIPS = [
+    ("NumPy array", "{}(a)", ""),
+    ("torch tensor", "{}(x)", ""),
+    ("torch tensor; dlpark after `requires_grad`, `is_neg()`", "{}(x)", CHECKS),
+    ("result of `with_dlbridge`", "{}(result)", ""),
+]
+
+
+def round_trips():
+    print(
+        "| argument | `with_dlbridge` ns | `with_dlpark` ns | ratio | goal |\n|---|---|---|---|---|"
+    )
+    for name, statement, checks in ROUND_TRIPS:
+        ours, dlpark = conversions_in_turns(
+            statement.format("with_dlbridge"), checks + statement.format("with_dlpark")
+        )
+        print(
+            f"| {name} | {ours:.0f} | {dlpark:.0f} | {ours / dlpark:.2f} | no slower |",
             flush=True,
         )
 
@@ -216,6 +255,8 @@ if __name__ == "__main__":
         copies()
     else:
         conversions()
+        print()
+        round_trips()
         for threads in ("1", str(os.cpu_count())):
             print(flush=True)
             time.sleep(1)

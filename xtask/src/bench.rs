@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::copies::Copies;
@@ -104,8 +105,21 @@ fn calls() -> Outcome<String> {
 /// Runs the benchmark in Python; returns what it prints.
 fn from_python() -> Outcome<String> {
     let mut bench = python::example("benches/python/host.py")?;
+    bench.env("PYTHONPATH", extension()?);
     setup::ensure_packages(&setup::venv(None), &[TVM_FFI])?;
     output_of(&mut bench)
+}
+
+/// Builds the extension module that the benchmark in Python measures, as wheels are built; returns
+/// the folder that it is in.
+fn extension() -> Outcome<PathBuf> {
+    let package = "dlbridge-bench-extension";
+    crate::run(&mut cargo(&["build", "--profile", "wheel", "--package", package]))?;
+    let folder = root().join("target/bench-extension");
+    fs::create_dir_all(&folder)?;
+    let module = root().join("target/wheel/libbench_extension.so");
+    fs::copy(module, folder.join("bench_extension.abi3.so"))?;
+    Ok(folder)
 }
 
 /// Runs a command, shows its standard output, and returns it.
