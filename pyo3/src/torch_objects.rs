@@ -263,10 +263,11 @@ impl TorchObjects {
         let result = with.call_method0("neg")?;
         for tensor in [tensor, &leaf, &view, &with, &result, &with.call_method0("detach")?] {
             let expected = tensor.getattr("requires_grad")?.is_truthy()?;
-            // SAFETY: `tensor` must be a `torch.Tensor`: the class is checked first.
-            if !TORCH_TENSOR.is_exact_type_of(tensor)
-                || unsafe { self.requires_grad(tensor.as_unbound()) } != Some(expected)
-            {
+            if !TORCH_TENSOR.is_exact_type_of(tensor) {
+                return Ok(false);
+            }
+            // SAFETY: `tensor` must be a `torch.Tensor`: the class was checked above.
+            if unsafe { self.requires_grad(tensor.as_unbound()) } != Some(expected) {
                 return Ok(false);
             }
         }
