@@ -1,9 +1,9 @@
 //! The fields of a `numpy.ndarray`, read from its C struct, without calls of NumPy.
 //!
 //! Extension modules that are compiled against NumPy's headers read the same fields: the functions
-//! `PyArray_DATA`, `PyArray_DIMS` and others are inline. So NumPy keeps these fields in place within
-//! a major version. The element type is recognised by the address of the array's dtype object,
-//! because NumPy has one object for each plain type.
+//! `PyArray_DATA`, `PyArray_DIMS` and others are inline. So NumPy keeps these fields where they are
+//! within a major version. The element type is recognised by the address of the array's dtype
+//! object, because NumPy has one object for each plain type.
 //! <https://numpy.org/doc/stable/reference/c-api/types-and-structures.html#c.PyArrayObject>
 //!
 //! `find_out` compares the fields of sample arrays with NumPy's Python attributes. If they differ,

@@ -93,18 +93,18 @@ impl TorchElements {
         tensor: *const c_void,
         data: *mut c_void,
     ) -> Option<Descriptor> {
-        // SAFETY: `tensor` must be the address of an `at::Tensor`: this function's contract says so.
+        // SAFETY: `tensor` must be that of an `at::Tensor`: this function's contract says so.
         if unsafe { ask(self.device_type, tensor, -1) }? != self.cpu {
             return None;
         }
-        // SAFETY: `tensor` must be the address of an `at::Tensor`: this function's contract says so.
+        // SAFETY: `tensor` must be that of an `at::Tensor`: this function's contract says so.
         let code = unsafe { ask(self.dtype, tensor, -1) }?;
         let &(_, dtype) = self.types.iter().find(|(known, _)| *known == code)?;
-        // SAFETY: `tensor` must be the address of an `at::Tensor`: this function's contract says so.
+        // SAFETY: `tensor` must be that of an `at::Tensor`: this function's contract says so.
         let rank = usize::try_from(unsafe { ask(self.dim, tensor, -1) }?).ok()?;
-        // SAFETY: `tensor` must be the address of an `at::Tensor`: this function's contract says so.
+        // SAFETY: `tensor` must be that of an `at::Tensor`: this function's contract says so.
         let sizes = unsafe { ask(self.sizes, tensor, null()) }?;
-        // SAFETY: `tensor` must be the address of an `at::Tensor`: this function's contract says so.
+        // SAFETY: `tensor` must be that of an `at::Tensor`: this function's contract says so.
         let strides = unsafe { ask(self.strides, tensor, null()) }?;
         let numbers = |start: *const i64| match rank {
             0 => &[],
