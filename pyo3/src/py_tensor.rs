@@ -244,7 +244,7 @@ impl PyTensor {
         ensure_ready(py)?;
         module.add_class::<TensorObject>()?;
         let dtypes = dtype_object::class(py)?;
-        module.add("DType", &dtypes)?;
+        module.add("DType", dtypes)?;
         NAMED
             .get_or_try_init(py, || {
                 let name = module.name()?;

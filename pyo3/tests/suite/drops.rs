@@ -1,11 +1,14 @@
 //! Tensors are dropped on any thread, in any state of the interpreter.
 
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dlbridge::Tensor;
 use dlbridge_pyo3::PyTensor;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use super::support::Code;
 
