@@ -11,7 +11,7 @@ use crate::clone::clone;
 use crate::copy_flag::parse_copy;
 use crate::device;
 use crate::export::capsule;
-use crate::export_policy::{StrideClass, negative_strides, share_read_only};
+use crate::export_policy::{StrideClass, needs_copy, negative_strides, share_read_only};
 use crate::stream::parse_stream;
 use crate::target_device::TargetDevice;
 use crate::torch_owner::check_owner_address;
@@ -56,7 +56,7 @@ pub(crate) fn to_capsule<'py>(
     // moves the memory.
     check_owner_address(py, tensor)?;
     let strides = StrideClass::of(tensor);
-    if strides.needs_copy(copy) {
+    if needs_copy(tensor, strides, copy)? {
         return capsule::export(py, clone(py, tensor)?, versioned, stream);
     }
     match strides {

@@ -1,6 +1,6 @@
 //! How a tensor may be exported: writable or read-only, as it is or only as a copy.
 
-use dlbridge::Tensor;
+use dlbridge::{Access, Tensor};
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 
@@ -30,12 +30,50 @@ impl StrideClass {
         }
         class
     }
+}
 
-    /// Whether an export must be a copy, for a consumer that passed `copy` to `__dlpack__`.
-    #[inline]
-    pub(crate) fn needs_copy(self, copy: Option<bool>) -> bool {
-        copy == Some(true) || (self == Self::Negative && copy.is_none())
+/// Whether an export must be a copy, for a consumer that passed `copy` to `__dlpack__`. An error
+/// if it must, and the consumer forbids it.
+#[inline]
+pub(crate) fn needs_copy(
+    tensor: &Tensor,
+    strides: StrideClass,
+    copy: Option<bool>,
+) -> PyResult<bool> {
+    if copy == Some(true) {
+        return Ok(true);
     }
+    if rust_may_view(tensor) {
+        return if copy.is_none() { Ok(true) } else { Err(viewed_error()) };
+    }
+    Ok(strides == StrideClass::Negative && copy.is_none())
+}
+
+/// Whether safe Rust code may have a view of the memory. Then the memory must not be written, but
+/// DLPack can only ask for that, and PyTorch writes memory that is marked as read-only.
+#[inline]
+pub(crate) fn rust_may_view(tensor: &Tensor) -> bool {
+    let mut holder = tensor;
+    loop {
+        if !matches!(holder.access(), Access::Aliased { trusted: false, .. }) {
+            return true;
+        }
+        // SAFETY: the memory must not be reached through the owner: the inner tensor is only asked
+        // for its state and its own owner.
+        match unsafe { holder.owner_unchecked::<Tensor>() } {
+            Some(inner) => holder = inner,
+            None => return false,
+        }
+    }
+}
+
+/// The error for memory of which Rust may have views, and which may not be copied.
+#[cold]
+pub(crate) fn viewed_error() -> PyErr {
+    PyBufferError::new_err(
+        "Rust code may have views of the memory, which a consumer of DLPack could write: leave copy \
+         out for a copy, or share the memory through the buffer protocol, as numpy.asarray does",
+    )
 }
 
 /// The error for negative strides that may not be copied away.

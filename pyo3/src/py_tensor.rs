@@ -259,8 +259,9 @@ impl PyTensor {
 ///
 /// Python code may write the memory if no other handle of Rust may have a view of it: if the tensor
 /// is the only handle, or if it is [`Access::Aliased`] and not trusted. Otherwise the memory is
-/// read-only for Python. [`Tensor::into_aliased`] lets several handles share writable memory with
-/// Python.
+/// read-only for Python: the buffer protocol shares it (`numpy.asarray`), and a consumer of DLPack
+/// gets a copy, because PyTorch writes memory that is marked as read-only.
+/// [`Tensor::into_aliased`] lets several handles share writable memory with Python.
 impl From<Tensor> for PyTensor {
     fn from(tensor: Tensor) -> Self {
         match tensor.access() {

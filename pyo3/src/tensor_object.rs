@@ -65,7 +65,7 @@ impl TensorObject {
     #[inline]
     pub(crate) fn new(tensor: Tensor) -> Self {
         let aliased = match tensor.access() {
-            Access::Aliased { .. } => tensor,
+            Access::Aliased { trusted: false, .. } => tensor,
             // If another handle prevents it, the tensor keeps its access, which is read-only.
             _ => tensor.into_aliased().unwrap_or_else(|rejected| rejected.into_value()),
         };

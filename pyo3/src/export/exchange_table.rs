@@ -19,7 +19,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::error::{buffer_error, set_panic_error, text};
-use crate::export_policy::{StrideClass, negative_strides, share_read_only};
+use crate::export_policy::{
+    StrideClass, negative_strides, rust_may_view, share_read_only, viewed_error,
+};
 use crate::tensor_object::TensorObject;
 use crate::tensor_source::TensorSource;
 use crate::torch_owner::check_owner_address;
@@ -92,6 +94,9 @@ unsafe extern "C" fn managed_from_object<S: TensorSource>(
 ) -> c_int {
     let export = |py: Python<'_>, tensor: &Tensor| {
         check_owner_address(py, tensor)?;
+        if rust_may_view(tensor) {
+            return Err(viewed_error());
+        }
         let exported = match StrideClass::of(tensor) {
             StrideClass::Positive => tensor.share_dlpack(),
             StrideClass::Broadcast => share_read_only(tensor).share_dlpack(),

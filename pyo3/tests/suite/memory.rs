@@ -113,6 +113,9 @@ fn memory_that_rust_still_views_is_read_only_in_python() {
         let view = trusted.as_slice::<u8>().unwrap();
         let code = Code::new(py).with("x", PyTensor::from(trusted.share()));
         code.check("x.readonly and not np.asarray(x).flags.writeable");
+        code.check("np.asarray(x).ctypes.data == x.data_ptr()");
+        // PyTorch writes memory that is marked as read-only, so it gets a copy.
+        code.run("import torch\ntorch.from_dlpack(x)[0] = 9");
         assert_eq!(view, [1, 2]);
         // Without another handle, Python may write.
         let code = Code::new(py).with("y", PyTensor::from(trusted));
@@ -159,9 +162,8 @@ fn memory_that_another_handle_of_rust_may_view_is_not_written() {
         assert_eq!(kept.as_slice::<f32>(), Ok(&[1.0; 4][..]));
         // The only handle may be written.
         let own = PyTensor::from_vec(vec![1.0_f32; 4], [4]).expect("four elements");
-        // SAFETY: `own` is not used meanwhile.
-        assert!(
-            unsafe { own.assume_exclusive(py) }.expect("exclusive").as_slice_mut::<f32>().is_ok()
-        );
+        // SAFETY: no other code has the memory.
+        let own = unsafe { own.assume_exclusive(py) };
+        assert!(own.expect("exclusive").as_slice_mut::<f32>().is_ok());
     });
 }

@@ -123,14 +123,18 @@ fn all_keywords_of_dlpack_work() {
 }
 
 #[test]
-fn a_tensor_that_rust_may_still_view_is_exported_read_only() {
+fn a_tensor_that_rust_may_still_view_is_copied_for_consumers() {
     Python::attach(|py| {
         let code = code(py);
         let tensor = Tensor::from_vec(vec![1_u8, 2], [2]).unwrap();
         let frame = Bound::new(py, Frame { pixels: Some(tensor.share()) }).unwrap();
         let code = code.with("frame", frame);
-        code.check("not np.from_dlpack(frame).flags.writeable");
-        assert_eq!(tensor.as_slice::<u8>().unwrap(), [1, 2]);
+        let view = tensor.as_slice::<u8>().unwrap();
+        // PyTorch writes memory that is marked as read-only.
+        code.run("import torch\ntorch.from_dlpack(frame)[0] = 9\nnp.from_dlpack(frame)[0] = 9");
+        assert_eq!(view, [1, 2]);
+        let error = code.try_eval("frame.__dlpack__(copy=False)").unwrap_err();
+        assert!(described(py, &error).starts_with("BufferError: Rust code may have views"));
     });
 }
 
