@@ -12,9 +12,10 @@ pub(crate) const CUDA: i32 = 2;
 /// DLPack's `kDLROCM`.
 pub(crate) const ROCM: i32 = 10;
 
-/// Whether DLPack 1.3 has devices of this type.
+/// Whether DLPack has devices of this type: 1.3 has the types up to 18, and the next version those
+/// up to 21.
 pub(crate) fn is_known(device: Device) -> bool {
-    matches!(device.device_type, 1..=4 | 7..=18)
+    matches!(device.device_type, 1..=4 | 7..=21)
 }
 
 /// Reads what `__dlpack_device__` returns: a tuple of two integers, or of enumerations of them.
