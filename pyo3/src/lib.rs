@@ -144,6 +144,7 @@ mod methods;
 mod numbers;
 mod numpy_asarray;
 mod numpy_objects;
+mod numpy_registry;
 mod pickle;
 mod producer;
 mod py_tensor;

@@ -21,6 +21,7 @@ DEVIATIONS = {
     "substitution": {
         "test_dunder_dlpack_stream": "a stream that a device has not is a ValueError, as NumPy 2.5 has it too",
         "test_dunder_dlpack_copy": "an argument of the wrong type is a TypeError",
+        "test_buffererror_bad_dtype": "DLPack has no type code 123, so dlbridge takes no such elements",
     },
 }
 
@@ -98,5 +99,7 @@ def test_numpys_dlpack_tests_pass(kind, tmp_path):
     names = {
         name.split("::")[-1].split("[")[0] for outcome, name, *_ in outcomes if outcome != "PASSED"
     }
-    assert names == set(DEVIATIONS[kind]), run.stdout
+    # Some tests are new in NumPy 2.5.
+    deviations = {name for name in DEVIATIONS[kind] if f"def {name}(" in text}
+    assert names == deviations, run.stdout
     assert len(outcomes) >= 80, run.stdout

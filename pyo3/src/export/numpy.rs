@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use super::buffer::memoryview;
 use crate::dtype;
 use crate::numpy_asarray::numpy_asarray;
+use crate::numpy_registry;
 use crate::tensor_object::TensorObject;
 
 /// Makes an array that shares the memory of `tensor`.
@@ -27,12 +28,21 @@ pub(crate) fn to_numpy<'py>(tensor: &Bound<'py, TensorObject>) -> PyResult<Bound
     if dtype::format(this.dtype()).is_some() {
         return as_array(tensor);
     }
-    let bits = same_size_integers(this)?;
-    let ml_dtypes = py
-        .import(intern!(py, "ml_dtypes"))
-        .map_err(|_| unsupported(this.dtype(), ": NumPy has it only with the package ml_dtypes"))?;
-    let name = this.dtype().to_string();
-    let class = ml_dtypes.getattr(name.as_str()).map_err(|_| unsupported(this.dtype(), ""))?;
+    let (bits, class) = match numpy_registry::imported_as(py, this.dtype())? {
+        Some(registered) => (integers_like(this)?, registered),
+        None => {
+            if !dtype::is_ml_dtypes(this.dtype()) {
+                return Err(unsupported(this.dtype(), ""));
+            }
+            let bits = integers_like(this)?;
+            let ml_dtypes = py.import(intern!(py, "ml_dtypes")).map_err(|_| {
+                unsupported(this.dtype(), ": NumPy has it only with the package ml_dtypes")
+            })?;
+            let name = this.dtype().to_string();
+            let class = ml_dtypes.getattr(name.as_str());
+            (bits, class.map_err(|_| unsupported(this.dtype(), ""))?)
+        }
+    };
     let integers = as_array(&tensor.get().with_dtype(bits)?.into_bound(py)?)?;
     integers.call_method1(intern!(py, "view"), (class,))
 }
@@ -43,8 +53,8 @@ fn as_array<'py>(tensor: &Bound<'py, TensorObject>) -> PyResult<Bound<'py, PyAny
     numpy_asarray(&memoryview(tensor.as_any())?)
 }
 
-/// The unsigned integers as large as the elements of `tensor`, which are of a type of ml_dtypes.
-fn same_size_integers(tensor: &Tensor) -> PyResult<DType> {
+/// The unsigned integers as large as the elements of `tensor`.
+fn integers_like(tensor: &Tensor) -> PyResult<DType> {
     let dtype = tensor.dtype();
     // Elements of less than a byte have an address only if each is padded to a byte.
     let itemsize = match (dtype.itemsize(), tensor.descriptor().is_padded()) {
@@ -53,7 +63,7 @@ fn same_size_integers(tensor: &Tensor) -> PyResult<DType> {
         _ => return Err(unsupported(dtype, "")),
     };
     let bits = DType::scalar(1, u8::try_from(8 * itemsize).unwrap_or(0));
-    if !dtype::is_ml_dtypes(dtype) || dtype::format(bits).is_none() {
+    if dtype::format(bits).is_none() {
         return Err(unsupported(dtype, ""));
     }
     Ok(bits)

@@ -10,13 +10,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::{base_buffer, proxy};
+use super::{base_buffer, capsule, proxy};
 use crate::byte_strides;
 use crate::dtype;
 use crate::error::buffer_error;
 use crate::known_types::NDARRAY;
 use crate::numpy_asarray::numpy_asarray;
 use crate::numpy_objects::{NumpyObjects, numpy_objects};
+use crate::numpy_registry;
 use crate::release::{ArrayOwner, BufferGuard, PyOwner, ensure_ready};
 
 /// NumPy's `PyArrayInterface`, to which `__array_struct__` leads; unchanged since its first
@@ -231,7 +232,7 @@ fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DTy
     let size = usize::try_from(shown.itemsize).unwrap_or(0);
     let dtype = match dtype::from_kind(shown.typekind.cast_unsigned(), size) {
         Some(dtype) => dtype,
-        None => ml_dtypes_type(array, size)?,
+        None => further_type(array, size)?,
     };
     if shown.flags & NATIVE_ORDER == 0 && size > 1 {
         return Err(Refused::ByteOrder);
@@ -239,19 +240,28 @@ fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DTy
     Ok((dtype, i64::from(shown.itemsize)))
 }
 
-/// The element type of an array whose dtype is one of ml_dtypes, with elements of `size` bytes.
+/// The element type of an array with elements of `size` bytes, whose dtype is one of ml_dtypes or in
+/// NumPy's registry.
 #[cold]
-fn ml_dtypes_type(array: &Bound<'_, PyAny>, size: usize) -> Result<DType, Refused> {
+fn further_type(array: &Bound<'_, PyAny>, size: usize) -> Result<DType, Refused> {
     let py = array.py();
     let dtype = array.getattr(intern!(py, "dtype"))?;
     let class = dtype.getattr(intern!(py, "type"))?;
     let module: String = class.getattr(intern!(py, "__module__"))?.extract()?;
     let name: String = dtype.getattr(intern!(py, "name"))?.extract()?;
-    match dtype::from_ml_dtypes(&name) {
-        // An array of a derived class may name another type than the one of its memory.
-        Some(dtype) if module == "ml_dtypes" && dtype.itemsize().unwrap_or(1) == size => Ok(dtype),
-        _ => Err(Refused::DType(class.getattr(intern!(py, "__name__"))?.extract()?)),
+    // An array of a derived class may name another type than the one of its memory.
+    let fits = |dtype: &DType| dtype.itemsize().unwrap_or(1) == size && dtype.lanes == 1;
+    if module == "ml_dtypes"
+        && let Some(dtype) = dtype::from_ml_dtypes(&name).filter(fits)
+    {
+        return Ok(dtype);
     }
+    if let Some(capsule) = numpy_registry::export_of(&dtype)?
+        && let Some(dtype) = Some(capsule::consume(&capsule)?.dtype()).filter(fits)
+    {
+        return Ok(dtype);
+    }
+    Err(Refused::DType(class.getattr(intern!(py, "__name__"))?.extract()?))
 }
 
 /// Shares an array: `dlbridge.from_numpy`.
