@@ -286,9 +286,12 @@ fn new_torch_tensor<'py>(
     // dlbridge lays a copy out by PyTorch's rule.
     let layout = source.layout().cloned(format).map_err(buffer_error)?;
     let options = PyDict::new(py);
-    options.set_item(intern!(py, "dtype"), tensor.getattr(intern!(py, "dtype"))?)?;
-    // Without this option, PyTorch would use its default device, which may be another.
-    options.set_item(intern!(py, "device"), tensor.getattr(intern!(py, "device"))?)?;
+    // Without the device, PyTorch would use its default device, which may be another.
+    for name in [intern!(py, "dtype"), intern!(py, "device")] {
+        // The class of a read-only wrapper refuses every call except of exports.
+        let value = import::without_torch_function(py, || tensor.getattr(name))?;
+        options.set_item(name, value)?;
+    }
     let (sizes, strides) = (PyTuple::new(py, layout.shape())?, PyTuple::new(py, layout.strides())?);
     let new = EMPTY_STRIDED
         .import(py, "torch", "empty_strided")?

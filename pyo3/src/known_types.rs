@@ -25,6 +25,9 @@ pub(crate) static NUMPY_NUMBER: KnownType = KnownType::new("numpy", "generic", "
 pub(crate) static NUMPY_DTYPE: KnownType = KnownType::new("numpy", "dtype", "newbyteorder");
 pub(crate) static TORCH_DTYPE: KnownType = KnownType::new("torch", "dtype", "is_floating_point");
 pub(crate) static TORCH_TENSOR: KnownType = KnownType::new("torch", "Tensor", "is_neg");
+/// PyTorch's class of tensors that consumers of DLPack must not write (PyTorch 2.14).
+pub(crate) static TORCH_READ_ONLY: KnownType =
+    KnownType::new("torch.utils.dlpack", "ReadOnlyTensorWrapper", "__dlpack_c_exchange_api__");
 
 impl KnownType {
     const fn new(module: &'static str, name: &'static str, member: &'static str) -> Self {

@@ -53,7 +53,7 @@ const TENSOR_OFFSET: usize = size_of::<ffi::PyObject>();
 const KEYS_MAX_OFFSET: usize = 200;
 
 /// Oldest and newest version of PyTorch for which the layout of objects was checked.
-const VERSIONS: [(u32, u32); 2] = [(2, 11), (2, 13)];
+const VERSIONS: [(u32, u32); 2] = [(2, 11), (2, 15)];
 
 /// The result of `find_out`, or NULL. It is never freed.
 static OBJECTS: AtomicPtr<TorchObjects> = AtomicPtr::new(null_mut());

@@ -15,6 +15,7 @@ mod torch_checks;
 pub(crate) use buffer::from_bytes;
 pub(crate) use protocol::Request;
 pub(crate) use readable::{Readable, readable};
+pub(crate) use torch_checks::without_torch_function;
 
 use dlbridge::Tensor;
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};

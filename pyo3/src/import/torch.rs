@@ -12,10 +12,11 @@ use pyo3::types::PyType;
 
 use super::protocol::{self, Request};
 use super::torch_checks::{
-    Refusal, TensorClass, TorchChecks, no_memory_error, refuse_sub_byte, without_torch_function,
+    Purpose, Refusal, TensorClass, TorchChecks, no_memory_error, refuse_sub_byte,
+    without_torch_function,
 };
 use crate::error::buffer_error;
-use crate::known_types::TORCH_TENSOR;
+use crate::known_types::{TORCH_READ_ONLY, TORCH_TENSOR};
 use crate::torch_objects::torch_objects;
 use crate::torch_owner::{Place, TorchOwner};
 use crate::torch_table::{torch_error, torch_table};
@@ -53,11 +54,15 @@ fn wait_current_stream(py: Python<'_>, table: &DLPackExchangeAPI, tensor: &Tenso
 /// than CUDA, whose streams are not known here, and for a PyTorch without a table.
 #[inline(always)] // `from_dlpack` calls it for each tensor; `share_derived` calls it seldom
 pub(super) fn share(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
-    share_checked(tensor, TensorClass::Exact)
+    share_checked(tensor, TensorClass::Exact, true)
 }
 
 #[inline(always)] // for the same reason as `share`
-fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Option<Tensor>> {
+fn share_checked(
+    tensor: &Bound<'_, PyAny>,
+    class: TensorClass,
+    writable: bool,
+) -> PyResult<Option<Tensor>> {
     let py = tensor.py();
     let Some(table) = torch_table(py)? else { return Ok(None) };
     let Some(describe) = table.dltensor_from_py_object_no_sync else { return Ok(None) };
@@ -79,11 +84,11 @@ fn share_checked(tensor: &Bound<'_, PyAny>, class: TensorClass) -> PyResult<Opti
     }
     let place = Place { address: elements.data_ptr().addr(), size: storage.size };
     let owner = TorchOwner::new(tensor.clone(), storage.object, place);
-    // SAFETY: the owner must keep the elements, which may be written: they lie within the storage,
-    // as was checked, and the owner holds the storage. PyTorch may free the memory of a storage
-    // that others hold; the owner tells whether it did. Python code that moves or writes the memory
-    // during a copy races, as it does with every other library.
-    let shared = unsafe { Tensor::from_movable_parts(elements, true, owner) };
+    // SAFETY: the owner must keep the elements, which may be written if `writable`: they lie within
+    // the storage, as was checked, and the owner holds the storage. PyTorch may free the memory of a
+    // storage that others hold; the owner tells whether it did. Python code that moves or writes the
+    // memory during a copy races, as it does with every other library.
+    let shared = unsafe { Tensor::from_movable_parts(elements, writable, owner) };
     if !shared.device().is_host() && !wait_current_stream(py, table, &shared) {
         return Ok(None);
     }
@@ -139,7 +144,8 @@ pub(crate) fn receive(tensor: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 /// Shares the memory of a tensor of a derived class, or of a PyTorch without a table.
 ///
 /// A class with its own `__dlpack__` or `__torch_function__` may export other memory than its
-/// tensor's, so its `__dlpack__` is called. That of other classes is not called.
+/// tensor's, so its `__dlpack__` is called. That of other classes is not called, and neither is that
+/// of PyTorch's own `ReadOnlyTensorWrapper`, whose memory is shared as read-only memory.
 #[cold]
 pub(super) fn share_derived(tensor: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     let py = tensor.py();
@@ -147,33 +153,55 @@ pub(super) fn share_derived(tensor: &Bound<'_, PyAny>, request: Request) -> PyRe
     let Some((base, _)) = TORCH_TENSOR.look_up(py) else {
         return protocol::share(tensor, request);
     };
+    let checks = TorchChecks::get(py)?;
+    // It has the tensor's memory. Its `__dlpack__` exports elements with the wrong sign.
+    let is_read_only =
+        TORCH_READ_ONLY.look_up(py).is_some() && TORCH_READ_ONLY.is_exact_type_of(tensor);
+    if is_read_only
+        && let Some(shared) =
+            without_torch_function(py, || share_checked(tensor, TensorClass::Derived, false))?
+    {
+        return Ok(shared);
+    }
     let dlpack = intern!(py, "__dlpack__");
     if !class.getattr(dlpack)?.is(&base.getattr(dlpack)?) {
-        return protocol::share(tensor, request);
+        let shared = protocol::share(tensor, request)?;
+        if describes(tensor, &shared)? {
+            let found = without_torch_function(py, || {
+                checks.refusal_without_gradient(tensor, TensorClass::Derived)
+            })?;
+            if let Some(refusal) = found {
+                return Err(refusal.error(Purpose::Share));
+            }
+        }
+        return Ok(shared);
     }
-    let checks = TorchChecks::get(py)?;
     without_torch_function(py, || {
         checks.refuse_unless_plain(tensor, TensorClass::Derived)?;
         refuse_sub_byte(tensor)
     })?;
     if !has_torch_function(&class, &base)?
         && let Some(shared) =
-            without_torch_function(py, || share_checked(tensor, TensorClass::Derived))?
+            without_torch_function(py, || share_checked(tensor, TensorClass::Derived, true))?
     {
         return Ok(shared);
     }
     let shared = protocol::share(tensor, request)?;
-    let table = torch_table(py)?;
-    if let Some(describe) = table.and_then(|table| table.dltensor_from_py_object_no_sync)
-        && shared.device().is_host()
-        && describe_tensor(describe, tensor)
-            .is_ok_and(|elements| elements.data_ptr() == shared.data_ptr())
-    {
+    if describes(tensor, &shared)? {
         without_torch_function(py, || {
             checks.storage(tensor, TensorClass::Derived)?.refuse_outside(shared.descriptor())
         })?;
     }
     Ok(shared)
+}
+
+/// Whether `shared` has the memory that PyTorch itself describes for `tensor`, on the host.
+fn describes(tensor: &Bound<'_, PyAny>, shared: &Tensor) -> PyResult<bool> {
+    let table = torch_table(tensor.py())?;
+    let describe = table.and_then(|table| table.dltensor_from_py_object_no_sync);
+    let Some(describe) = describe.filter(|_| shared.device().is_host()) else { return Ok(false) };
+    let elements = describe_tensor(describe, tensor);
+    Ok(elements.is_ok_and(|elements| elements.data_ptr() == shared.data_ptr()))
 }
 
 /// Why a `torch.Tensor` is not a plain strided buffer; `None` if it is one.

@@ -189,9 +189,27 @@ impl TorchChecks {
         tensor: &Bound<'_, PyAny>,
         class: TensorClass,
     ) -> PyResult<Option<Refusal>> {
+        if let Some(refusal) = self.refusal_without_gradient(tensor, class)? {
+            return Ok(Some(refusal));
+        }
+        let known = torch_objects(tensor.py()).and_then(|objects| {
+            // SAFETY: `tensor` must be a `torch.Tensor`, or of a derived class: every caller
+            // checked that.
+            unsafe { objects.requires_grad(tensor.as_unbound()) }
+        });
+        let refused = known.map_or_else(|| self.requires_grad(tensor), Ok)?;
+        Ok(refused.then(|| Refusal::new("requires gradient", Some("use tensor.detach()"), true)))
+    }
+
+    /// Why `tensor` is not a plain strided buffer; `None` if it is one. It may require gradient.
+    #[inline]
+    pub(super) fn refusal_without_gradient(
+        &self,
+        tensor: &Bound<'_, PyAny>,
+        class: TensorClass,
+    ) -> PyResult<Option<Refusal>> {
         let py = tensor.py();
-        let objects = torch_objects(py);
-        let keys = match objects {
+        let keys = match torch_objects(py) {
             // SAFETY: `tensor` must be a `torch.Tensor`, or of a derived class: every caller
             // checked that.
             Some(objects) => unsafe { objects.keys(tensor.as_unbound()) },
@@ -204,16 +222,10 @@ impl TorchChecks {
             TensorClass::Exact => self.plain,
             TensorClass::Derived => self.plain | self.of_class,
         };
-        if keys & !allowed != 0 {
-            return self.refusal_of_keys(tensor, keys, class).map(Some);
+        if keys & !allowed == 0 {
+            return Ok(None);
         }
-        let known = objects.and_then(|objects| {
-            // SAFETY: `tensor` must be a `torch.Tensor`, or of a derived class: every caller
-            // checked that.
-            unsafe { objects.requires_grad(tensor.as_unbound()) }
-        });
-        let refused = known.map_or_else(|| self.requires_grad(tensor), Ok)?;
-        Ok(refused.then(|| Refusal::new("requires gradient", Some("use tensor.detach()"), true)))
+        self.refusal_of_keys(tensor, keys, class).map(Some)
     }
 
     #[inline]
@@ -415,7 +427,7 @@ fn function_without_arguments(
 
 /// Runs `check` while calls of PyTorch's functions do not reach the `__torch_function__` of a
 /// class.
-pub(super) fn without_torch_function<T>(
+pub(crate) fn without_torch_function<T>(
     py: Python<'_>,
     check: impl FnOnce() -> PyResult<T>,
 ) -> PyResult<T> {
