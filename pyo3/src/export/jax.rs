@@ -2,24 +2,26 @@
 
 #![forbid(unsafe_code)]
 
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::numpy::to_numpy;
+use super::numpy;
 use crate::tensor_object::TensorObject;
 
-/// `Tensor.__jax_array__`.
+/// Makes an array that shares the memory of `tensor` if JAX can use it, and has a copy otherwise.
 pub(crate) fn to_jax<'py>(tensor: &Bound<'py, TensorObject>) -> PyResult<Bound<'py, PyAny>> {
     let py = tensor.py();
     let jax = py.import(intern!(py, "jax.numpy"))?;
-    // JAX before 0.12 can't be told that memory is read-only.
     match jax.call_method1(intern!(py, "from_dlpack"), (tensor,)) {
+        // JAX has dense arrays only, and before 0.12 it could not be told that memory is
+        // read-only. It copies a NumPy array.
         Err(error)
-            if error.is_instance_of::<PyBufferError>(py)
-                && tensor.get().tensor().is_shared_read_only() =>
+            if tensor.get().tensor().device().is_host()
+                && (error.is_instance_of::<PyBufferError>(py)
+                    || error.is_instance_of::<PyRuntimeError>(py)) =>
         {
-            jax.call_method1(intern!(py, "asarray"), (to_numpy(tensor)?,))
+            jax.call_method1(intern!(py, "asarray"), (numpy::to_numpy(tensor)?,))
         }
         shared => shared,
     }
