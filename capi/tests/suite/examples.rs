@@ -4,10 +4,10 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Link, Program, libtorch, root, scratch, skipped, succeed};
+use crate::support::{Link, Program, root, scratch, skipped, succeed};
 use crate::{programs, torch};
 
 /// The first function of each group of `dlbridge.h`. Its comment has the example of the group.
@@ -203,14 +203,6 @@ fn the_examples_of_torch_hpp_run() {
         assert!(example.declaration.contains(function), "{}", example.declaration);
     }
     assert_eq!(examples.len(), 2, "dlbridge/torch.hpp");
-    let Some(libtorch) = libtorch() else {
-        skipped("the examples of dlbridge/torch.hpp", "there is no libtorch (`cargo xtask setup`)");
-        return;
-    };
     let source = program("dlbridge/torch.hpp", "#include <dlbridge/torch.hpp>", &examples);
-    run_torch(&source, &libtorch);
-}
-
-fn run_torch(source: &Path, libtorch: &Path) {
-    succeed(&mut torch::program("examples-torch", source, libtorch).sanitized(Link::Shared));
+    torch::run("examples-torch", &source);
 }

@@ -181,17 +181,11 @@ fn the_cuda_program_prints_what_its_page_says() {
 
 #[test]
 fn the_libtorch_program_prints_what_the_page_says() {
-    let Some(libtorch) = libtorch() else {
-        skipped(
-            "the libtorch program of docs/cpp.md",
-            "there is no libtorch (`cargo xtask setup`)",
-        );
-        return;
-    };
     let folder = scratch("guide-libtorch");
     write_files(&folder);
-    let program = torch::program("guide-libtorch", &folder.join("convert.cpp"), &libtorch);
-    assert_eq!(output_of(&mut program.sanitized(Link::Shared)), printed_by("convert.cpp"));
+    for printed in torch::run("guide-libtorch-program", &folder.join("convert.cpp")) {
+        assert_eq!(printed, printed_by("convert.cpp"));
+    }
 }
 
 /// The home folder of a user who has installed the library as the page says.

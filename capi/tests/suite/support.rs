@@ -115,7 +115,7 @@ impl Program {
         let output = scratch(&format!("{name}-{standard}")).join("program");
         compiler
             .current_dir(root())
-            .args(["-g", "-pedantic", "-Wall", "-Wextra", "-Werror", "-pthread", "-Iinclude"])
+            .args(["-g1", "-pedantic", "-Wall", "-Wextra", "-Werror", "-pthread", "-Iinclude"])
             .arg(format!("-std={standard}"))
             .args(sources.iter().map(|source| root().join("capi/tests").join(source)))
             .arg("-o")
@@ -176,4 +176,11 @@ pub(crate) fn libtorch() -> Option<PathBuf> {
         PathBuf::from(std::env::var_os("LIBTORCH")?)
     };
     folder.join("include/ATen/ATen.h").is_file().then_some(folder)
+}
+
+/// The folders of every libtorch to compile programs against: that of `libtorch`, and the newest
+/// one, which `cargo xtask test` names in `DLBRIDGE_NEWEST_LIBTORCH`.
+pub(crate) fn libtorches() -> Vec<PathBuf> {
+    let newest = std::env::var_os("DLBRIDGE_NEWEST_LIBTORCH").map(PathBuf::from);
+    libtorch().into_iter().chain(newest).collect()
 }

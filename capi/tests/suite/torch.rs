@@ -1,8 +1,8 @@
 //! libtorch tensors through `dlbridge/torch.hpp`, in C++, where there is a libtorch.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::support::{Link, Program, libtorch, root, skipped, succeed};
+use crate::support::{Link, Program, libtorches, output_of, root, skipped};
 
 /// A C++ program to compile against libtorch.
 pub(crate) fn program(name: &str, source: &Path, libtorch: &Path) -> Program {
@@ -20,16 +20,29 @@ pub(crate) fn program(name: &str, source: &Path, libtorch: &Path) -> Program {
     Program::new(name, "c++20", &[]).arguments(arguments).arguments(libraries)
 }
 
-/// Compiles a program against libtorch, with sanitizers, and runs it. The program prints nothing,
-/// but libtorch may print deprecation warnings.
-fn run(name: &str, source: &Path, libtorch: &Path) {
-    succeed(&mut program(name, source, libtorch).sanitized(Link::Shared));
+/// Compiles a program against every libtorch, with sanitizers, and runs it; returns what each run
+/// printed. The programs of several libtorches are compiled at the same time.
+pub(crate) fn run(name: &str, source: &Path) -> Vec<String> {
+    let libtorches = libtorches();
+    if libtorches.is_empty() {
+        skipped(name, "there is no libtorch (`cargo xtask setup`)");
+    }
+    std::thread::scope(|scope| {
+        let run = |(index, libtorch): (usize, &PathBuf)| {
+            let (name, libtorch) = (format!("{name}-{index}"), libtorch.clone());
+            scope.spawn(move || {
+                output_of(&mut program(&name, source, &libtorch).sanitized(Link::Shared))
+            })
+        };
+        let running: Vec<_> = libtorches.iter().enumerate().map(run).collect();
+        running.into_iter().map(|run| run.join().expect("the program runs")).collect()
+    })
 }
 
 #[test]
 fn torch_hpp_converts_tensors() {
-    match libtorch() {
-        Some(libtorch) => run("torch", &root().join("capi/tests/cpp/torch.cpp"), &libtorch),
-        None => skipped("dlbridge/torch.hpp", "there is no libtorch (`cargo xtask setup`)"),
+    // libtorch may print deprecation warnings, to the standard error.
+    for printed in run("torch", &root().join("capi/tests/cpp/torch.cpp")) {
+        assert_eq!(printed, "");
     }
 }
