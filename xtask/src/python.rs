@@ -83,8 +83,8 @@ impl Environments {
         })))
     }
 
-    /// Waits until they are made.
-    fn ready(self) -> Outcome<Vec<&'static Environment>> {
+    /// Waits until they are made; returns those that are not skipped.
+    pub(crate) fn ready(self) -> Outcome<Vec<&'static Environment>> {
         Ok(self.0.join().map_err(|_| "the thread that makes environments panicked")??)
     }
 }
@@ -110,10 +110,10 @@ fn make(
 
 /// The tests to be run in each environment, all with the same wheels: those of the package, and
 /// those of the example of an extension module.
-pub(crate) fn tests(environments: Environments) -> Outcome<[Vec<Command>; 2]> {
+pub(crate) fn tests(environments: &[&Environment]) -> Outcome<[Vec<Command>; 2]> {
     let (wheel, example) = (audited("python")?, audited(EXTENSION)?);
     let mut suites = [Vec::new(), Vec::new()];
-    for environment in environments.ready()? {
+    for environment in environments {
         let venv = environment.path();
         let pytest = install(&venv, &wheel)?.join("pytest");
         install(&venv, &example)?;

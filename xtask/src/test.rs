@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::command::nightly_is_new_enough;
 use crate::count::Count;
+use crate::environment::Environment;
 use crate::python::Environments;
 use crate::{
     Outcome, cargo, concurrency, embedded, fake_cuda, fuzz, python, root, setup, tools, torch,
@@ -28,8 +29,9 @@ pub(crate) fn everything() -> Outcome {
     torch::test(&mut count)?;
     cuda(&mut count, &fake_cuda)?;
     threads(&mut count, &fake_cuda)?;
-    c_library(&mut count, &fake_cuda)?;
-    python_suites(&mut count, environments, &fake_cuda)?;
+    let environments = environments.ready()?;
+    c_library(&mut count, &fake_cuda, &environments)?;
+    python_suites(&mut count, &environments, &fake_cuda)?;
     for mut test in embedded::tests()? {
         count.run(&mut test)?;
     }
@@ -40,11 +42,11 @@ pub(crate) fn everything() -> Outcome {
 pub(crate) fn on_python(version: &str) -> Outcome {
     let environments = Environments::begin(Some(version))?;
     let mut count = Count::default();
-    python_suites(&mut count, environments, &fake_cuda::folder()?)?;
+    python_suites(&mut count, &environments.ready()?, &fake_cuda::folder()?)?;
     count.close()
 }
 
-fn python_suites(count: &mut Count, environments: Environments, fake_cuda: &Path) -> Outcome {
+fn python_suites(count: &mut Count, environments: &[&Environment], fake_cuda: &Path) -> Outcome {
     for mut suites in python::tests(environments)? {
         for tests in &mut suites {
             tests.env("DLBRIDGE_FAKE_CUDA", fake_cuda);
@@ -82,12 +84,16 @@ fn threads(count: &mut Count, fake_cuda: &Path) -> Outcome {
     }
 }
 
-/// The C library: in debug all there is, optimised what programs see of it.
-fn c_library(count: &mut Count, fake_cuda: &Path) -> Outcome {
+/// The C library: in debug all there is, optimised what programs see of it. C++ programs are tested
+/// with the libtorch of the newest environment, too.
+fn c_library(count: &mut Count, fake_cuda: &Path, environments: &[&Environment]) -> Outcome {
     tools::ready();
+    let newest = environments.iter().filter(|environment| environment.torch != setup::TORCH);
+    let newest = newest.filter_map(|environment| environment.libtorch()).next_back();
     for selection in [&[][..], &["--release", "--test", "suite", "programs::"]] {
         let mut test = cargo(&["test", "--package", "dlbridge-capi"]);
         test.args(selection).env("DLBRIDGE_FAKE_CUDA", fake_cuda);
+        test.envs(newest.as_ref().map(|folder| ("DLBRIDGE_NEWEST_LIBTORCH", folder)));
         count.run(tools::found_by(&mut test))?;
     }
     Ok(())
