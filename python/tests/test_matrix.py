@@ -20,6 +20,7 @@ NUMBERS = {
     "jax": (2 * 9 * 17 * 3, 5 * 17 * 3),
     "tvm-ffi": (2 * 9 * 17 * 3, 2 * 17 * 3),
     "memoryview": (2 * 9 * 17 * 3, 9 * 3 * 3),
+    "pyarrow": (2 * 9 * 17 * 3, 9 * 6 * 3 + 11 * 3),
     "array-api-strict": (2 * 9 * 17 * 3, 9 * 4 * 3),
 }
 
@@ -66,7 +67,7 @@ def test_no_case_is_missing(name):
 
 def test_case_counts_cover_all_libraries():
     assert list(NUMBERS) == list(BY_NAME)
-    assert sum(total for total, _ in NUMBERS.values()) == 6426
+    assert sum(total for total, _ in NUMBERS.values()) == 7344
 
 
 def test_rules_name_existing_ways_layouts_and_dtypes():
@@ -232,7 +233,7 @@ def test_verbose_lists_every_case(monkeypatch, capsys):
 
 
 def test_libraries_are_imported_only_when_run():
-    code = "import sys, dlbridge.matrix; print(*{'numpy', 'torch', 'jax', 'tvm_ffi'} & set(sys.modules))"
+    code = "import sys, dlbridge.matrix; print(*{'numpy', 'torch', 'jax', 'tvm_ffi', 'pyarrow'} & set(sys.modules))"
     assert run("-c", code).stdout == "\n"
 
 

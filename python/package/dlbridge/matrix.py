@@ -144,6 +144,8 @@ memory_of = cache(
 def load(module: str) -> Any:
     """Imports a library; None if it is not installed or cannot be imported."""
     try:
+        if module == "pyarrow":
+            importlib.import_module("numpy")  # shows the memory of Arrow's tensors
         return importlib.import_module(module)
     except (ImportError, OSError):
         return None
@@ -208,6 +210,21 @@ def look_at_dlbridge(tensor: dl.Tensor) -> View:
     return View(tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.readonly)
 
 
+def make_arrow(memory: Memory) -> Any:
+    if memory.dtype == "bool":
+        raise TypeError("Arrow would make integers of them")
+    return load("pyarrow").Tensor.from_numpy(make_numpy(memory))
+
+
+def look_at_arrow(tensor: Any) -> View:
+    seen = look_at_numpy(tensor.to_numpy())
+    return View(seen.address, tensor.shape, seen.strides, seen.dtype, not tensor.is_mutable)
+
+
+def to_arrow(source: Any, copy: bool | None = None) -> Any:
+    return load("pyarrow").Tensor.from_dlpack(source, copy=copy)
+
+
 def make_strict(memory: Memory) -> Any:
     return load("array_api_strict").asarray(make_numpy(memory))
 
@@ -234,9 +251,10 @@ TVM = Library(
 BUFFER = Library(
     "memoryview", "numpy", lambda memory: memoryview(make_numpy(memory)), look_at_numpy
 )
+ARROW = Library("pyarrow", "pyarrow", make_arrow, look_at_arrow)
 STRICT = Library("array-api-strict", "array_api_strict", make_strict, look_at_numpy)
 DLBRIDGE = Library("dlbridge", "dlbridge", dl.from_dlpack, look_at_dlbridge)
-LIBRARIES = (NUMPY, TORCH, JAX, TVM, BUFFER, STRICT)
+LIBRARIES = (NUMPY, TORCH, JAX, TVM, BUFFER, ARROW, STRICT)
 
 
 def _from_dlpack(module: str) -> Callable[[Any, bool | None], Any]:
@@ -259,6 +277,7 @@ WAYS_OUT: dict[str, Way] = {
         lambda tensor, copy: to_tvm_ffi(tensor.clone() if copy else tensor),
     ),
     "memoryview()": (BUFFER, lambda tensor, copy: memoryview(tensor.clone() if copy else tensor)),
+    "pyarrow.Tensor.from_dlpack()": (ARROW, to_arrow),
     "array_api_strict.from_dlpack()": (STRICT, _from_dlpack("array_api_strict")),
 }
 WAYS = WAYS_IN | WAYS_OUT
@@ -283,6 +302,7 @@ class Rule:
 
 NONE, SHARING = "not representable", (None, False)
 TO_JAX, TO_STRICT = "jax.dlpack.from_dlpack()", "array_api_strict.from_dlpack()"
+TO_ARROW = "pyarrow.Tensor.from_dlpack()"
 # fmt: off The first rule that covers a case holds. Outcomes with 'or' between them depend on a
 # library's version.
 RULES = [
@@ -302,16 +322,25 @@ RULES = [
         f"{NONE} or shared read-only or copied",
         "JAX before 0.12 can't be told so",
     ),
+    Rule("pyarrow", f"bool complex64 complex128 {ML}", NONE, "Arrow has no such types"),
+    Rule("pyarrow", "x[::-1]", NONE, "Arrow has no negative strides"),
     Rule("memoryview", ML, NONE, "the buffer protocol has no such types"),
     Rule("array-api-strict", f"float16 {ML}", NONE, "the array API has no such types"),
     Rule("numpy", ML, NONE, "NumPy has such types only with ml_dtypes", without="ml_dtypes"),
     Rule(
-        f"numpy.from_dlpack() torch.from_dlpack() {TO_STRICT}",
+        f"numpy.from_dlpack() torch.from_dlpack() {TO_ARROW} {TO_STRICT}",
         "x[::-1]",
         "refused BufferError",
         "PyTorch would abort, and may be who asks: leave copy= out, or use tensor.numpy()",
         (False,),
     ),
+    Rule(
+        TO_ARROW,
+        f"bool complex64 complex128 {ML}",
+        "refused ArrowInvalid",
+        "Arrow has no such types",
+    ),
+    Rule(TO_ARROW, "empty", "empty read-only", "Arrow has no memory for no elements"),
     Rule(
         f"numpy.from_dlpack() {TO_STRICT}",
         ML,
@@ -320,13 +349,13 @@ RULES = [
     ),
     Rule(TO_STRICT, "float16", "refused TypeError", "the array API has no such type"),
     Rule(
-        f"numpy.from_dlpack() torch.from_dlpack() {TO_STRICT}",
+        f"numpy.from_dlpack() torch.from_dlpack() {TO_ARROW} {TO_STRICT}",
         "x[::-1]",
         "copied",
         "dlbridge copies negative strides when copy= is left out",
     ),
     Rule(
-        f"numpy.from_dlpack() {TO_STRICT}",
+        f"numpy.from_dlpack() {TO_ARROW} {TO_STRICT}",
         "broadcast",
         "shared read-only",
         "to write one element would be to write several",
