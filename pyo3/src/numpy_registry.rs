@@ -1,5 +1,6 @@
 //! NumPy's registry of element types (`numpy.dtypes.register_dlpack_dtype`, NumPy 2.5). Packages
-//! register their element types there, so that NumPy's own `from_dlpack` and `__dlpack__` have them.
+//! register their element types there, so that NumPy's own `from_dlpack` and `__dlpack__` have
+//! them.
 //!
 //! NumPy has no function that reads the registry. It is read by an exchange of an array without
 //! elements.

@@ -74,9 +74,10 @@ use crate::tensor_source::{TensorSource, wrong_class};
 ///
 /// # Who may write
 ///
-/// The rule is that of `From<Tensor>` for [`PyTensor`]: a tensor that is the only handle, and
-/// aliased memory, is writable for the consumer; other memory is read-only for it, because another
-/// handle may have a view. [`Tensor::into_aliased`] shares writable memory with Python.
+/// The rule is that of `From<Tensor>` for [`PyTensor`]: a consumer shares, and may write, a tensor
+/// that is the only handle, and aliased memory. Of other memory it gets a copy, because safe Rust
+/// code may have a view, and PyTorch writes memory that is marked as read-only. Such an export with
+/// `copy=False` raises BufferError. [`Tensor::into_aliased`] shares writable memory with Python.
 ///
 /// The garbage collector does not see what a tensor of the class keeps. So if the tensor shares
 /// memory of a Python object which refers to the object of the class, the cycle is never freed.

@@ -3,8 +3,8 @@
 //! the functions have one.
 //!
 //! Types are structs, enums, unions, traits and type aliases; functions are free functions and the
-//! methods of these types. The list comes from rustdoc's JSON, which is unstable, so rustdoc runs with
-//! `RUSTC_BOOTSTRAP`. The module `ffi` is left out: its declarations are generated.
+//! methods of these types. The list comes from rustdoc's JSON, which is unstable, so rustdoc runs
+//! with `RUSTC_BOOTSTRAP`. The module `ffi` is left out: its declarations are generated.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;

@@ -23,8 +23,8 @@ pub(crate) fn timed<T>(name: String, step: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Runs a command of xtask, then prints a table of its steps. Steps may overlap, so their sum may be
-/// more than the time that the command took.
+/// Runs a command of xtask, then prints a table of its steps. Steps may overlap, so their sum may
+/// be more than the time that the command took.
 pub(crate) fn report<T>(command: impl FnOnce() -> T) -> T {
     let begin = Instant::now();
     let result = command();

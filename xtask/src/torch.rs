@@ -8,8 +8,8 @@ use crate::command::answers;
 use crate::count::Count;
 use crate::{Outcome, cargo, root, run, setup};
 
-/// The packages that link libtorch, and the features of the core. If they are always built together,
-/// each dependency is built once: which of its features it has depends on all packages.
+/// The packages that link libtorch, and the features of the core. If they are always built
+/// together, each dependency is built once: which of its features it has depends on all packages.
 const SELECTION: [&str; 8] = [
     "--package",
     "dlbridge",
@@ -28,8 +28,8 @@ pub(crate) fn packages(command: &str) -> Command {
     packages
 }
 
-/// Runs the tests with libtorch: in debug with CUDA, whose driver is not there, and optimised without
-/// CUDA; the examples; some tests under valgrind.
+/// Runs the tests with libtorch: in debug with CUDA, whose driver is not there, and optimised
+/// without CUDA; the examples; some tests under valgrind.
 pub(crate) fn test(count: &mut Count) -> Outcome {
     run(packages("build").args(["--example", "tour", "--bin", "edges"]))?;
     run(&mut Command::new(root().join("target/debug/edges")))?;
@@ -46,8 +46,8 @@ pub(crate) fn test(count: &mut Count) -> Outcome {
 pub(crate) const COPY_TESTS: &str = "copy::tests::";
 
 /// Arguments that select the tests in some folders that need libtorch, or have parts for it: those
-/// of the core that name the feature, and all of other packages. The other tests of the core are the
-/// same without libtorch.
+/// of the core that name the feature, and all of other packages. The other tests of the core are
+/// the same without libtorch.
 fn tests(folders: &[&str]) -> Outcome<Vec<String>> {
     let mut names = Vec::new();
     for folder in folders {

@@ -240,8 +240,8 @@ fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DTy
     Ok((dtype, i64::from(shown.itemsize)))
 }
 
-/// The element type of an array with elements of `size` bytes, whose dtype is one of ml_dtypes or in
-/// NumPy's registry.
+/// The element type of an array with elements of `size` bytes, whose dtype is one of ml_dtypes or
+/// in NumPy's registry.
 #[cold]
 fn further_type(array: &Bound<'_, PyAny>, size: usize) -> Result<DType, Refused> {
     let py = array.py();

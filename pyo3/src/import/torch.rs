@@ -85,9 +85,9 @@ fn share_checked(
     let place = Place { address: elements.data_ptr().addr(), size: storage.size };
     let owner = TorchOwner::new(tensor.clone(), storage.object, place);
     // SAFETY: the owner must keep the elements, which may be written if `writable`: they lie within
-    // the storage, as was checked, and the owner holds the storage. PyTorch may free the memory of a
-    // storage that others hold; the owner tells whether it did. Python code that moves or writes the
-    // memory during a copy races, as it does with every other library.
+    // the storage, as was checked, and the owner holds the storage. PyTorch may free the memory of
+    // a storage that others hold; the owner tells whether it did. Python code that moves or writes
+    // the memory during a copy races, as it does with every other library.
     let shared = unsafe { Tensor::from_movable_parts(elements, writable, owner) };
     if !shared.device().is_host() && !wait_current_stream(py, table, &shared) {
         return Ok(None);
@@ -144,8 +144,8 @@ pub(crate) fn receive(tensor: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 /// Shares the memory of a tensor of a derived class, or of a PyTorch without a table.
 ///
 /// A class with its own `__dlpack__` or `__torch_function__` may export other memory than its
-/// tensor's, so its `__dlpack__` is called. That of other classes is not called, and neither is that
-/// of PyTorch's own `ReadOnlyTensorWrapper`, whose memory is shared as read-only memory.
+/// tensor's, so its `__dlpack__` is called. That of other classes is not called, and neither is
+/// that of PyTorch's own `ReadOnlyTensorWrapper`, whose memory is shared as read-only memory.
 #[cold]
 pub(super) fn share_derived(tensor: &Bound<'_, PyAny>, request: Request) -> PyResult<Tensor> {
     let py = tensor.py();
