@@ -8,7 +8,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::copyto_errors::named;
-use crate::error::tuple;
+use crate::dtype;
+use crate::error::{dimensions, tuple};
 use crate::import;
 use crate::py_tensor::PyTensor;
 
@@ -21,17 +22,18 @@ use crate::py_tensor::PyTensor;
 /// |---|---|---|
 /// | an array | TypeError | `images: expected an array of any library, got 'list': numpy.array() makes one` |
 /// | memory that can be shared | as [`from_dlpack`](crate::from_dlpack) | `images: ` and the text of `from_dlpack` |
-/// | [`dtype`](Self::dtype) | TypeError | `images: expected uint8, got float32` |
-/// | several types | TypeError | `images: expected float32 or float64, got int64` |
+/// | [`dtype`](Self::dtype) | TypeError | `images: expected uint8, got float32: use x.astype('uint8') or x.to(torch.uint8)` |
+/// | several types | TypeError | `images: expected float32 or float64, got int64: use x.astype('float32') or x.to(torch.float32)` |
 /// | [`ndim`](Self::ndim) | ValueError | `images: expected 4 dimensions, got 2 (shape (2, 3))` |
 /// | [`shape`](Self::shape) | ValueError | `images: expected shape (*, 3), got (2, 4)` |
 /// | [`on_host`](Self::on_host) | ValueError | `images: expected host memory, got memory on cuda:0` |
 /// | [`on`](Self::on) | ValueError | `images: expected memory on cuda:0, got memory on cpu` |
 /// | [`contiguous`](Self::contiguous) | ValueError | `images: expected row-major elements without gaps, got strides (1, 3) for shape (3, 2): …` |
-/// | [`writable`](Self::writable) | ValueError | `images: expected writable memory, got read-only memory` |
+/// | [`writable`](Self::writable) | ValueError | `images: expected writable memory, got read-only memory: pass a writable copy` |
 ///
-/// The expectations are checked in this order. An exception of the producer's own is passed on,
-/// with the note `while processing 'images'`.
+/// The expectations are checked in this order. What is not expected is not checked: without
+/// [`on_host`](Self::on_host), for example, memory of every device is accepted. An exception of the
+/// producer's own is passed on, with the note `while processing 'images'`.
 ///
 /// ```
 /// use dlbridge::DType;
@@ -53,7 +55,8 @@ use crate::py_tensor::PyTensor;
 /// # let brightest = wrap_pyfunction!(brightest, py)?;
 /// # let numpy = py.import("numpy")?;
 /// # let error = brightest.call1((numpy.call_method1("ones", (3,))?,)).unwrap_err();
-/// # assert_eq!(error.to_string(), "TypeError: images: expected uint8, got float64");
+/// # let text = "TypeError: images: expected uint8, got float64: use x.astype('uint8') or x.to(torch.uint8)";
+/// # assert_eq!(error.to_string(), text);
 /// # let images = numpy.call_method1("ones", ((1, 2, 2, 3), "uint8"))?;
 /// # assert_eq!(brightest.call1((images,))?.extract::<u8>()?, 1);
 /// # Ok(())
@@ -108,7 +111,8 @@ impl<'a> Argument<'a> {
     /// # let x = PyTensor::from_vec(vec![0_u8; 6], [2, 3])?.into_pyobject(py)?;
     /// let floats = Argument::named("x").dtype(dlbridge::DType::F32).dtype(dlbridge::DType::F64);
     /// let error = floats.get(&x).map(drop).unwrap_err();
-    /// assert_eq!(error.to_string(), "TypeError: x: expected float32 or float64, got uint8");
+    /// let text = "TypeError: x: expected float32 or float64, got uint8: ";
+    /// assert!(error.to_string().starts_with(text));
     /// # Ok(())
     /// # })
     /// # }
@@ -257,7 +261,7 @@ impl<'a> Argument<'a> {
     /// ```
     pub fn get(&self, object: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
         let shared = if self.writable {
-            import::share_to_write(object)
+            import::share_argument_to_write(object)
         } else {
             import::share_argument(object)
         };
@@ -281,8 +285,7 @@ impl<'a> Argument<'a> {
             device == tensor.device() || (device.is_host() && tensor.device().is_host())
         };
         if !self.dtypes.is_empty() && !self.dtypes.contains(&tensor.dtype()) {
-            let names: Vec<String> = self.dtypes.iter().map(DType::to_string).collect();
-            return Some(Mismatch::dtype(names.join(" or "), tensor.dtype()));
+            return Some(Mismatch::dtype(&self.dtypes, tensor.dtype()));
         }
         if let Some(ndim) = self.ndim.filter(|&ndim| ndim != tensor.ndim()) {
             return Some(Mismatch::ndim(ndim, tensor.shape()));
@@ -333,14 +336,21 @@ impl Mismatch {
         Self { is_type: false, text }
     }
 
-    fn dtype(expected: String, found: DType) -> Self {
-        Self { is_type: true, text: format!("expected {expected}, got {found}") }
+    fn dtype(expected: &[DType], found: DType) -> Self {
+        let names: Vec<String> = expected.iter().map(DType::to_string).collect();
+        // Only the types that both NumPy and PyTorch have get a remedy.
+        let castable = expected.iter().find(|&&dtype| dtype::format(dtype).is_some());
+        let remedy =
+            castable.map(|dtype| format!(": use x.astype('{dtype}') or x.to(torch.{dtype})"));
+        let remedy = remedy.unwrap_or_default();
+        let text = format!("expected {}, got {found}{remedy}", names.join(" or "));
+        Self { is_type: true, text }
     }
 
     fn ndim(expected: usize, found: &[i64]) -> Self {
-        let plural = if expected == 1 { "" } else { "s" };
         Self::new(format!(
-            "expected {expected} dimension{plural}, got {} (shape {})",
+            "expected {}, got {} (shape {})",
+            dimensions(expected),
             found.len(),
             tuple(found)
         ))
@@ -374,6 +384,6 @@ impl Mismatch {
     }
 
     fn read_only() -> Self {
-        Self::new("expected writable memory, got read-only memory".to_owned())
+        Self::new("expected writable memory, got read-only memory: pass a writable copy".to_owned())
     }
 }

@@ -8,14 +8,16 @@ use pyo3::prelude::*;
 use crate::clone::{clone, detach_if_large};
 use crate::error::buffer_error;
 use crate::py_tensor::PyTensor;
+use crate::raise::exception;
 
 impl PyTensor {
     /// Copies the elements into a new `Vec`, in row-major order.
     ///
     /// Other Python threads run during a copy of 64 KiB or more.
     ///
-    /// Raises BufferError if the element type is not `T`, if the memory is on another device, if
-    /// PyTorch moved it, and for a byte that is no `bool`; and MemoryError.
+    /// Raises TypeError if the element type is not `T`; BufferError if the memory is on another
+    /// device, if PyTorch moved it, and for a byte that is no `bool`; and MemoryError. No text
+    /// names the argument: [`Argument`](crate::Argument) checks type, rank and device, and does.
     ///
     /// ```
     /// use dlbridge_pyo3::PyTensor;
@@ -36,12 +38,12 @@ impl PyTensor {
     /// ```
     pub fn to_vec<T: Element>(&self, py: Python<'_>) -> PyResult<Vec<T>> {
         let tensor = self.tensor(py)?;
-        detach_if_large(py, tensor, tensor, || tensor.to_vec::<T>()).map_err(buffer_error)
+        detach_if_large(py, tensor, tensor, || tensor.to_vec::<T>()).map_err(exception)
     }
 
     /// Copies the elements into a new row-major `Array`.
     ///
-    /// Raises as [`to_vec`](Self::to_vec), and BufferError if the rank is not that of `D`.
+    /// Raises as [`to_vec`](Self::to_vec), and ValueError if the rank is not that of `D`.
     ///
     /// ```
     /// use dlbridge_pyo3::PyTensor;
@@ -68,7 +70,7 @@ impl PyTensor {
         py: Python<'_>,
     ) -> PyResult<ndarray::Array<T, D>> {
         let tensor = self.tensor(py)?;
-        detach_if_large(py, tensor, tensor, || tensor.to_ndarray::<T, D>()).map_err(buffer_error)
+        detach_if_large(py, tensor, tensor, || tensor.to_ndarray::<T, D>()).map_err(exception)
     }
 
     /// Copies the elements into a new tensor, which only Rust reaches.

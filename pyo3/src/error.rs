@@ -72,6 +72,11 @@ pub(crate) fn tuple(numbers: &[i64]) -> String {
     }
 }
 
+/// `count` and the word "dimensions".
+pub(crate) fn dimensions(count: usize) -> String {
+    format!("{count} dimension{}", if count == 1 { "" } else { "s" })
+}
+
 /// `error` with `cause` as its `__cause__`.
 #[cold]
 pub(crate) fn caused_by(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {

@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use dlbridge::Error;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::error::buffer_error;
+use crate::error::{buffer_error, dimensions};
 
 /// Turns an error of the crate `dlbridge` into a Python exception.
 ///
@@ -25,7 +26,7 @@ use crate::error::buffer_error;
 /// # Python::attach(|py| {
 /// # let x = PyTensor::from_vec(vec![1_u8, 2], [1, 2])?;
 /// # let error = column_major(py, x).map(drop).unwrap_err();
-/// # assert_eq!(error.to_string(), "BufferError: expected float32, found uint8");
+/// # assert_eq!(error.to_string(), "TypeError: expected float32, got uint8");
 /// # Ok(())
 /// # })
 /// # }
@@ -33,8 +34,11 @@ use crate::error::buffer_error;
 pub trait OrRaise<T> {
     /// The value, or the Python exception for the error.
     ///
-    /// An error becomes `MemoryError` if memory cannot be allocated, `RuntimeError` if CUDA reports
-    /// a failure, and `BufferError` otherwise. The text names the remedy in Python's words.
+    /// The exception is `TypeError` for another element type than the operation needs, `ValueError`
+    /// for another number of dimensions, `MemoryError` if memory cannot be allocated,
+    /// `RuntimeError` if CUDA reports a failure, and `BufferError` otherwise. The text names the
+    /// remedy in Python's words. It names no argument of the function:
+    /// [`Argument`](crate::Argument) checks an argument first and names it.
     ///
     /// ```
     /// use dlbridge_pyo3::OrRaise;
@@ -52,6 +56,20 @@ pub trait OrRaise<T> {
 impl<T, E: Into<Error>> OrRaise<T> for Result<T, E> {
     #[inline]
     fn or_raise(self) -> PyResult<T> {
-        self.map_err(buffer_error)
+        self.map_err(exception)
+    }
+}
+
+/// The exception for a conversion in an extension module that failed with `error`.
+#[cold]
+pub(crate) fn exception(error: impl Into<Error>) -> PyErr {
+    match error.into() {
+        Error::DTypeMismatch { expected, found } => {
+            PyTypeError::new_err(format!("expected {expected}, got {found}"))
+        }
+        Error::RankMismatch { expected, found } => {
+            PyValueError::new_err(format!("expected {}, got {found}", dimensions(expected)))
+        }
+        error => buffer_error(error),
     }
 }

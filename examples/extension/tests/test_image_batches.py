@@ -99,7 +99,7 @@ WRONG = {
     "strings": (np.array(["a"]), BufferError, ""),
     "a list": ([[1, 2, 3]], (TypeError, AttributeError), "list"),
     "a number": (3, (TypeError, AttributeError), "int"),
-    "None": (None, (TypeError, AttributeError), "NoneType"),
+    "None": (None, TypeError, "got None"),
     "a class": (np.ndarray, TypeError, "class"),
 }
 

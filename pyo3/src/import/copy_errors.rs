@@ -25,16 +25,17 @@ pub(super) fn argument_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     if is_missing { no_array_error(object, Purpose::Share) } else { error }
 }
 
-/// The error for an object that cannot be copied to, of which the import raised `error`.
+/// The error for an object that cannot be written for `purpose`, of which the import raised
+/// `error`.
 #[cold]
-pub(super) fn target_error(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+pub(super) fn target_error(object: &Bound<'_, PyAny>, error: PyErr, purpose: Purpose) -> PyErr {
     if NUMPY_NUMBER.is_type_of(object) {
         return PyValueError::new_err("a NumPy scalar cannot be written: pass an array");
     }
     if NDARRAY.is_exact_type_of(object) && error.is_instance_of::<PyBufferError>(object.py()) {
         return numpy::share(object).map_or_else(numpy::Refused::into_write_error, |_| error);
     }
-    fitting_error(object, &error, Purpose::CopyTo).unwrap_or(error)
+    fitting_error(object, &error, purpose).unwrap_or(error)
 }
 
 /// The error that replaces `error`; `None` if `error` itself fits.
@@ -55,6 +56,9 @@ fn fitting_error(object: &Bound<'_, PyAny>, error: &PyErr, purpose: Purpose) -> 
 
 /// The error for an object that is no array.
 fn no_array_error(object: &Bound<'_, PyAny>, purpose: Purpose) -> PyErr {
+    if object.is_none() {
+        return PyTypeError::new_err("expected an array of any library, got None");
+    }
     let class = object.get_type().fully_qualified_name();
     let class = class.map(|name| name.to_string()).unwrap_or_default();
     let is_number = object.is_instance_of::<PyBool>()
@@ -62,7 +66,7 @@ fn no_array_error(object: &Bound<'_, PyAny>, purpose: Purpose) -> PyErr {
         || object.is_instance_of::<PyFloat>()
         || object.is_instance_of::<PyComplex>();
     let is_sequence = object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>();
-    let remedy = if purpose == Purpose::CopyTo {
+    let remedy = if purpose.writes() {
         ""
     } else if object.hasattr(intern!(object.py(), "__array__")).unwrap_or(false) {
         ": use numpy.asarray()"

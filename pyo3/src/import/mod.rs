@@ -29,6 +29,7 @@ use crate::release::ensure_ready;
 use crate::tensor_object::TensorObject;
 use crate::torch_owner::check_owner_address;
 use numpy::Refused;
+use torch_checks::Purpose;
 
 /// Shares the memory of `object`.
 #[inline]
@@ -57,8 +58,18 @@ pub(crate) fn share_as(object: &Bound<'_, PyAny>, request: Request) -> PyResult<
 /// Shares the memory of an array that is to be written: of the array itself, not of a copy that its
 /// `__dlpack__` makes.
 pub(crate) fn share_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    share_without_copy(object)
+        .map_err(|error| copy_errors::target_error(object, error, Purpose::CopyTo))
+}
+
+/// As [`share_to_write`], for an argument of a function of an extension module.
+pub(crate) fn share_argument_to_write(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    share_without_copy(object)
+        .map_err(|error| copy_errors::target_error(object, error, Purpose::WriteTo))
+}
+
+fn share_without_copy(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     share_as(object, Request { target: None, copy: Some(false) })
-        .map_err(|error| copy_errors::target_error(object, error))
 }
 
 /// Shares the memory of an argument of a function of an extension module.

@@ -59,6 +59,15 @@ pub(super) enum Purpose {
     /// Its elements were to be read once.
     CopyFrom,
     CopyTo,
+    /// A function was to write its memory.
+    WriteTo,
+}
+
+impl Purpose {
+    /// Whether the memory of the object itself was to change, so that a copy does not help.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::CopyTo | Self::WriteTo)
+    }
 }
 
 /// Why a tensor is not a plain strided buffer.
@@ -84,12 +93,11 @@ impl Refusal {
             Purpose::Share => "share",
             Purpose::CopyFrom => "copy",
             Purpose::CopyTo => "copy to",
+            Purpose::WriteTo => "write to",
         };
         let remedy = match self.remedy {
             // A copy to a temporary tensor would not reach this one.
-            _ if purpose == Purpose::CopyTo && !self.remedy_shares => {
-                Some("pass a plain strided tensor")
-            }
+            _ if purpose.writes() && !self.remedy_shares => Some("pass a plain strided tensor"),
             remedy => remedy,
         };
         let remedy = remedy.map(|remedy| format!(": {remedy}")).unwrap_or_default();

@@ -24,12 +24,18 @@ fn each_expectation_is_named_with_the_argument() {
             (
                 images().dtype(DType::U8),
                 "np.zeros(3, np.float32)",
-                "TypeError: images: expected uint8, got float32",
+                "TypeError: images: expected uint8, got float32: use x.astype('uint8') or x.to(torch.uint8)",
             ),
             (
                 images().dtype(DType::F32).dtype(DType::F64),
                 "torch.zeros(3, dtype=torch.int64)",
-                "TypeError: images: expected float32 or float64, got int64",
+                "TypeError: images: expected float32 or float64, got int64: use x.astype('float32') or x.to(torch.float32)",
+            ),
+            (
+                // NumPy has no such type, so there is no remedy.
+                images().dtype(DType::BF16),
+                "np.zeros(3)",
+                "TypeError: images: expected bfloat16, got float64",
             ),
             (
                 images().ndim(4),
@@ -65,18 +71,24 @@ fn each_expectation_is_named_with_the_argument() {
             (
                 images().writable(),
                 "b'abc'",
-                "ValueError: images: expected writable memory, got read-only memory",
+                "ValueError: images: expected writable memory, got read-only memory: pass a writable copy",
+            ),
+            (
+                images().writable(),
+                "torch.ones(2).to_sparse()",
+                "BufferError: images: can't write to a tensor that has layout torch.sparse_coo: pass a plain strided tensor",
+            ),
+            (
+                images().writable(),
+                "None",
+                "TypeError: images: expected an array of any library, got None",
             ),
             (
                 images(),
                 "[1, 2]",
                 "TypeError: images: expected an array of any library, got 'list': numpy.array() makes one",
             ),
-            (
-                images(),
-                "None",
-                "TypeError: images: expected an array of any library, got 'NoneType'",
-            ),
+            (images(), "None", "TypeError: images: expected an array of any library, got None"),
             (images(), "object", "TypeError: images: expected an array, got the class object"),
             (
                 images(),
@@ -116,12 +128,18 @@ fn exceptions_of_a_producer_get_a_note() {
         let code = Code::new(py);
         code.run(
             "class Error(Exception): pass\n\
-             class Bad:\n    def __dlpack__(self, **options): raise Error('of the producer')",
+             class Bad:\n    \
+             def __init__(self, error): self.error = error\n    \
+             def __dlpack__(self, **options): raise self.error('of the producer')",
         );
-        let error = Argument::named("images").get(&code.eval("Bad()")).map(drop).unwrap_err();
-        assert_eq!(described(py, &error), "Error: of the producer");
-        let notes: Vec<String> = error.value(py).getattr("__notes__").unwrap().extract().unwrap();
-        assert_eq!(notes, ["while processing 'images'"]);
+        for class in ["Error", "ValueError", "BufferError"] {
+            let bad = code.eval(&format!("Bad({class})"));
+            let error = Argument::named("images").get(&bad).map(drop).unwrap_err();
+            assert_eq!(described(py, &error), format!("{class}: of the producer"));
+            let notes: Vec<String> =
+                error.value(py).getattr("__notes__").unwrap().extract().unwrap();
+            assert_eq!(notes, ["while processing 'images'"]);
+        }
     });
 }
 

@@ -51,7 +51,11 @@ fn copies_are_the_elements_of_any_layout() {
         copy.as_ndarray_mut::<f64, Ix2>().unwrap().fill(0.0);
         assert_eq!(x.to_vec::<f64>(py).unwrap()[0], 2.0);
         let error = x.to_vec::<f32>(py).unwrap_err();
-        assert_eq!(described(py, &error), "BufferError: expected float32, found float64");
+        assert_eq!(described(py, &error), "TypeError: expected float32, got float64");
+        let error = x.to_ndarray::<f64, ndarray::Ix1>(py).unwrap_err();
+        assert_eq!(described(py, &error), "ValueError: expected 1 dimension, got 2");
+        let error = copy.as_ndarray::<f32, Ix2>().or_raise().unwrap_err();
+        assert_eq!(described(py, &error), "TypeError: expected float32, got float64");
     });
 }
 
