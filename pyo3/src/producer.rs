@@ -77,15 +77,23 @@ use crate::tensor_source::{TensorSource, wrong_class};
 /// The rule is that of `From<Tensor>` for [`PyTensor`]: a consumer shares, and may write, a tensor
 /// that is the only handle, and aliased memory. Of other memory it gets a copy, because safe Rust
 /// code may have a view, and PyTorch writes memory that is marked as read-only. Such an export with
-/// `copy=False` raises BufferError. [`Tensor::into_aliased`] shares writable memory with Python.
+/// `copy=False` raises BufferError, and so does one through the exchange table. So a class that
+/// keeps its tensor either
+///
+/// * calls [`Tensor::into_aliased`] before the first export: consumers share the memory, and safe
+///   code makes no views of it; or
+/// * keeps the tensor as it is: safe code makes views, and **each consumer gets a copy**.
+///
+/// JAX before 0.12 refuses memory that is read-only itself, such as that of a read-only array of
+/// NumPy, with BufferError.
 ///
 /// The garbage collector does not see what a tensor of the class keeps. So if the tensor shares
 /// memory of a Python object which refers to the object of the class, the cycle is never freed.
 pub trait Producer: PyClass {
     /// The tensor that an object exports, for example a [`share`](Tensor::share) of a field.
     ///
-    /// It is called for each export, on a thread that is attached to the interpreter. An exception
-    /// is passed on to the consumer; a panic becomes RuntimeError.
+    /// It is called for each export and for each `__dlpack_device__`, on a thread that is attached
+    /// to the interpreter. An exception is passed on to the consumer; a panic becomes RuntimeError.
     ///
     /// ```
     /// use dlbridge::Tensor;
