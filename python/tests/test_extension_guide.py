@@ -20,6 +20,10 @@ BUILT = ROOT / "target/guides"
 CPP = ["C++", "nanobind", "pybind11", "CPython's own interface"]
 BLOCK = re.compile(r"(?:^`([\w./]+)`:\n\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
+# What the page tells the reader to add to the module, and to the module's function `init`.
+LISTED = re.compile(r"add `(\w+)`(?: and `(\w+)`)? to the list in the module", re.IGNORECASE)
+IN_INIT = re.compile(r"add `([^`]+;)` to `init`, before its last line", re.IGNORECASE)
+
 # Where programs are searched: the tools of the suite are in the first environment.
 TOOLS = [str(Path(sys.executable).parent), str(ROOT / ".venv/bin"), os.environ.get("PATH", "")]
 
@@ -69,18 +73,20 @@ def write(folder, found):
 
 
 def rust(stage):
-    """The text of `src/lib.rs`: after the first section, or after the last one."""
+    """The text of `src/lib.rs` after the first section, or after the last one."""
     found = [text for _, _, language, text in blocks() if language == "rust"]
     if stage == "first":
         return found[0]
-    # Later imports and a later `#[pymodule]` replace those of the first section.
+    # The page replaces the `#[pymodule]` of the first section, and then adds to the new one.
     first = found[0].partition("#[pymodule]")[0]
-    functions = "".join(line for line in first.splitlines(True) if not line.startswith("use "))
-    (imports,) = [text for text in found[1:] if text.startswith("use ")]
     (module,) = [text for text in found[1:] if text.startswith("#[pymodule]")]
-    items = [text for text in found[1:] if text not in (imports, module)]
-    module = module.replace("{numbers", "{bin_counts, numbers")
-    return "\n".join([imports, functions, *items, module])
+    items = [text for text in found[1:] if text != module]
+    page = " ".join((ROOT / PAGE).read_text().split())
+    for names in LISTED.findall(page):
+        module = module.replace("use super::{", f"use super::{{{', '.join(filter(None, names))}, ")
+    for line in IN_INIT.findall(page):
+        module = module.replace("PyTensor::add_to", f"{line}\n        PyTensor::add_to")
+    return "\n".join([first, *items, module])
 
 
 def tool(name):
