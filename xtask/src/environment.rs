@@ -36,8 +36,8 @@ pub(crate) struct Environment {
 pub(crate) const OLDEST: Environment = Environment {
     folder: ".venv",
     interpreters: &["3.11", "3.12", "3.13", "3.14"],
-    torch: "2.13.0",
-    numpy: "numpy==2.4.6",
+    torch: setup::TORCH,
+    numpy: setup::NUMPY,
     others: &[
         "jax[cpu]==0.10.2",
         "mypy==2.4.1",

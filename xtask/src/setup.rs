@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::environment::OLDEST;
 use crate::{Outcome, root, run};
 
 /// The newest libtorch that the Rust code supports: tch has none for later ones.
-pub(crate) const TORCH: &str = OLDEST.torch;
+pub(crate) const TORCH: &str = "2.13.0";
+/// The oldest NumPy that the Python suite runs with.
+pub(crate) const NUMPY: &str = "numpy==2.4.6";
 
 const UV: &str = "uv==0.13.9";
 
@@ -46,7 +47,7 @@ pub(crate) fn libtorch_ready(version: Option<&str>) -> Outcome<PathBuf> {
         "libtorch {wanted} comes with PyPI's torch wheel: about 2 GB to fetch, 5 GB on disk."
     );
     let venv = venv(version);
-    ensure_packages(&venv, &[&format!("torch=={wanted}"), OLDEST.numpy])?;
+    ensure_packages(&venv, &[&format!("torch=={wanted}"), NUMPY])?;
     let folder = site_packages(&venv)?.join("torch");
     if link.symlink_metadata().is_ok() {
         fs::remove_file(&link)?;
