@@ -85,3 +85,9 @@ pub(crate) fn answers(command: &mut Command) -> bool {
         .status()
         .is_ok_and(|status| status.success())
 }
+
+/// Whether this machine has a GPU of NVIDIA's.
+pub(crate) fn has_gpu() -> bool {
+    let listed = Command::new("nvidia-smi").arg("-L").output();
+    listed.is_ok_and(|listed| listed.status.success() && listed.stdout.starts_with(b"GPU "))
+}

@@ -28,7 +28,7 @@ pub(crate) struct Environment {
     interpreters: &'static [&'static str],
     /// PyTorch, and thus libtorch.
     pub(crate) torch: &'static str,
-    pub(crate) numpy: &'static str,
+    numpy: &'static str,
     others: &'static [&'static str],
 }
 

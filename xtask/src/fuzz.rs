@@ -6,11 +6,14 @@
 //! inputs in `fuzz/seeds` are read as well.
 
 use std::fs::{self, File};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use crate::command::nightly_is_new_enough;
+use crate::command::{nightly_is_new_enough, text};
+use crate::steps::timed;
 use crate::{Outcome, root, run as run_command, show};
 
 /// The fuzz targets, named as their files in `fuzz/fuzz_targets`.
@@ -40,7 +43,9 @@ pub(crate) fn in_tests() -> Outcome {
         eprintln!("\nskipped: fuzzing needs a nightly toolchain that is as new as the stable one");
         return Ok(());
     }
-    fuzz(&TARGETS, IN_TESTS)
+    // A target uses one core.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    fuzz(&TARGETS, IN_TESTS, cores.min(2))
 }
 
 /// `cargo xtask fuzz [TARGET] [--hours N | --minutes N]` and `cargo xtask fuzz TARGET FILE`.
@@ -60,7 +65,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
             );
         }
     };
-    fuzz(&targets, time / targets.len() as u32)
+    fuzz(&targets, time / targets.len() as u32, 1)
 }
 
 /// The target of this name.
@@ -80,17 +85,25 @@ fn replay(target: &str, file: &str) -> Outcome {
     run_command(program(target).arg(file))
 }
 
-/// Runs targets one after the other, each for the same time, and sums up.
-fn fuzz(targets: &[&str], time: Duration) -> Outcome {
+/// Runs targets, `at_once` of them at a time, each for the same time, and sums up.
+fn fuzz(targets: &[&str], time: Duration, at_once: usize) -> Outcome {
     build()?;
     let mut report = String::new();
     let mut failures = Vec::new();
-    for target in targets {
-        let Session { executions, failure } = session(target, time)?;
-        let per_second = executions as f64 / time.as_secs_f64().max(1.0);
-        report +=
-            &format!("{target:>10}: {executions:>12} executions, {per_second:.0} per second\n");
-        failures.extend(failure);
+    for some in targets.chunks(at_once) {
+        let sessions = thread::scope(|scope| {
+            let begin =
+                |target| scope.spawn(move || session(target, time).map_err(|e| e.to_string()));
+            let running: Vec<_> = some.iter().map(|target| begin(*target)).collect();
+            running.into_iter().map(|session| session.join()).collect::<Vec<_>>()
+        });
+        for (target, session) in some.iter().zip(sessions) {
+            let Session { executions, failure } = session.map_err(|_| "a thread panicked")??;
+            let per_second = executions as f64 / time.as_secs_f64().max(1.0);
+            report +=
+                &format!("{target:>10}: {executions:>12} executions, {per_second:.0} per second\n");
+            failures.extend(failure);
+        }
     }
     print!("\n{report}");
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
@@ -144,7 +157,9 @@ fn session(target: &str, time: Duration) -> Outcome<Session> {
         .args(["-timeout=600", "-report_slow_units=600", "-rss_limit_mb=4096"])
         .args([corpus, root().join("fuzz/seeds").join(target)]);
     show(&command);
-    let status = command.stderr(File::create(&log)?).status()?;
+    let status = timed(text(&command), || -> std::io::Result<_> {
+        command.stderr(File::create(&log)?).status()
+    })?;
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     let failure = (!status.success()).then(|| describe(target, &text, &log.display().to_string()));
     Ok(Session { executions: executions(&text), failure })

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::command::has_gpu;
 use crate::{Outcome, cargo, python, root, run, show, succeeded, template, torch};
 
 /// The script that runs on the machine with the GPU.
@@ -38,7 +39,7 @@ pub(crate) fn check() -> Outcome {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let mut tar = Command::new("tar");
     run(tar.arg("-czf").arg(&archive).arg("-C").arg(&target).arg("gpu-check"))?;
-    if has_device() {
+    if has_gpu() {
         return run(&mut Command::new(script));
     }
     println!(
@@ -49,11 +50,6 @@ pub(crate) fn check() -> Outcome {
         "there: tar -xzf gpu-check.tar.gz && gpu-check/run    # writes gpu-check/results, or $DLBRIDGE_RESULTS"
     );
     Ok(())
-}
-
-fn has_device() -> bool {
-    let listed = Command::new("nvidia-smi").arg("-L").output();
-    listed.is_ok_and(|listed| listed.status.success() && listed.stdout.starts_with(b"GPU "))
 }
 
 /// Copies the package's wheel and downloads those of pytest.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 
+use crate::command::has_gpu;
 use crate::environment::{Environment, Found, NEWEST, OLDEST};
 use crate::{Outcome, root, run, setup};
 
@@ -23,7 +24,7 @@ const HOSTILE_PRODUCERS: [&str; 5] =
 /// folder of its programs.
 pub(crate) fn installed() -> Outcome<PathBuf> {
     let torch = format!("torch=={}", setup::TORCH);
-    let venv = setup::ensure_packages(&setup::venv(None), &[&torch, OLDEST.numpy])?;
+    let venv = setup::ensure_packages(&setup::venv(None), &[&torch, setup::NUMPY])?;
     install(&venv, &built("python")?)
 }
 
@@ -119,6 +120,9 @@ pub(crate) fn tests(environments: &[&Environment]) -> Outcome<[Vec<Command>; 2]>
         install(&venv, &example)?;
         let mut tests = Command::new(&pytest);
         tests.args(["-rs", "python/tests"]).current_dir(root()).env_remove("LD_LIBRARY_PATH");
+        if !has_gpu() {
+            tests.arg("--ignore=python/tests/gpu");
+        }
         suites[0].push(tests);
         suites[1].push(extension_tests(&pytest));
     }

@@ -128,6 +128,9 @@ fn under_address_sanitizer() -> Option<Command> {
     test.args(["run", "nightly", "cargo", "test", "--target", env!("TARGET")]);
     test.args(["--package", "dlbridge", "--package", "dlbridge-capi"]);
     test.args(["--features", "dlbridge/cuda"]);
+    // Without optimisation, the tests of the copy engine take four times as long. Debug assertions
+    // stay.
+    test.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     test.env("RUSTFLAGS", "-Zsanitizer=address")
         .env("CARGO_TARGET_DIR", root().join("target/sanitized"));
     // Tests ask for more memory than there is, to see the error.
