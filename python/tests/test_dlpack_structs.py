@@ -34,7 +34,6 @@ if not hasattr(os, "fork"):
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 
-
 def read_by_numpy(tensor):
     return np.from_dlpack(tensor).tolist()
 

@@ -209,6 +209,7 @@ def test_numpy_calls_array_with_copy():
 
 # -- Arrow (26)
 
+
 @pytest.fixture
 def arrow():
     arrow = pytest.importorskip("pyarrow")

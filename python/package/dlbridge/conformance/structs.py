@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 READ_ONLY, IS_COPIED, PADDED = 1, 2, 4  # bits of `flags`
-HOST = frozenset({1, 3, 11, 20})  # device types whose memory the host reads: CPU, and pinned for CUDA, ROCm and TPUs
+HOST = frozenset(
+    {1, 3, 11, 20}
+)  # device types whose memory the host reads: CPU, and pinned for CUDA, ROCm and TPUs
 POISON = 0xEE  # the byte with which a deleter overwrites the memory
 
 
