@@ -55,7 +55,8 @@ use crate::py_tensor::PyTensor;
 /// # let brightest = wrap_pyfunction!(brightest, py)?;
 /// # let numpy = py.import("numpy")?;
 /// # let error = brightest.call1((numpy.call_method1("ones", (3,))?,)).unwrap_err();
-/// # let text = "TypeError: images: expected uint8, got float64: use x.astype('uint8') or x.to(torch.uint8)";
+/// # let text = "TypeError: images: expected uint8, got float64: use x.astype('uint8') or \
+/// #             x.to(torch.uint8)";
 /// # assert_eq!(error.to_string(), text);
 /// # let images = numpy.call_method1("ones", ((1, 2, 2, 3), "uint8"))?;
 /// # assert_eq!(brightest.call1((images,))?.extract::<u8>()?, 1);
