@@ -53,18 +53,22 @@ pub(crate) fn needs_copy(
 /// DLPack can only ask for that, and PyTorch writes memory that is marked as read-only.
 #[inline]
 pub(crate) fn rust_may_view(tensor: &Tensor) -> bool {
+    let may_view =
+        |tensor: &Tensor| !matches!(tensor.access(), Access::Aliased { trusted: false, .. });
+    if may_view(tensor) {
+        return true;
+    }
     let mut holder = tensor;
-    loop {
-        if !matches!(holder.access(), Access::Aliased { trusted: false, .. }) {
+    // SAFETY: the memory must not be reached through the owner: the inner tensor is only asked for
+    // its state and its own owner.
+    while let Some(inner) = unsafe { holder.owner_unchecked::<Tensor>() } {
+        // The handle in an owner gives no views. Another handle may.
+        if may_view(inner) && !inner.is_unique() {
             return true;
         }
-        // SAFETY: the memory must not be reached through the owner: the inner tensor is only asked
-        // for its state and its own owner.
-        match unsafe { holder.owner_unchecked::<Tensor>() } {
-            Some(inner) => holder = inner,
-            None => return false,
-        }
+        holder = inner;
     }
+    false
 }
 
 /// The error for memory of which Rust may have views, and which may not be copied.
