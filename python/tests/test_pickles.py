@@ -16,7 +16,6 @@ import torch
 
 import dlbridge as dl
 
-
 ODD = {
     "0-d": lambda: np.array(5.0),
     "empty": lambda: np.zeros((3, 0)),
