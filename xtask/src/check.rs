@@ -6,6 +6,9 @@ use crate::{
     unsafe_free,
 };
 
+/// The extension modules for Python.
+const MODULES: [&str; 3] = ["dlbridge-python", "image-batches", "dlbridge-bench-extension"];
+
 /// Fails at the first thing that is not as it should be.
 pub(crate) fn everything() -> Outcome {
     setup::libtorch_ready(None)?;
@@ -33,12 +36,15 @@ fn clippy() -> Outcome {
     let core = [&["--no-default-features"][..], &[], &["--features", "cuda"]];
     let without_libtorch = ["--features", "doc-only"];
     // Packages that are linted together need not build their dependencies in several variants.
-    let others = ["capi", "fuzz", "pyo3", "python", "fake-cuda", "ui"]
+    let others = ["capi", "fuzz", "pyo3", "fake-cuda", "ui"]
         .map(|name| format!("--package=dlbridge-{name}"));
     let mut others: Vec<_> = others.iter().map(String::as_str).collect();
-    others.extend(["--package=image-batches", "--package=xtask"]);
+    others.push("--package=xtask");
+    // These need the limited API of CPython, with which the tests of `pyo3` cannot be built.
+    let modules = MODULES.map(|name| format!("--package={name}"));
+    let modules: Vec<_> = modules.iter().map(String::as_str).collect();
     let capi = ["--package", "dlbridge-capi", "--no-default-features"];
-    let selections = core.into_iter().chain([&without_libtorch[..], &others, &capi]);
+    let selections = core.into_iter().chain([&without_libtorch[..], &others, &modules, &capi]);
     let commands = selections.map(|selection| {
         let mut clippy = cargo(&["clippy"]);
         clippy.args(selection);
