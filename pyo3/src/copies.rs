@@ -198,18 +198,24 @@ fn copy_within_library<'py>(
         let clone = TensorObject::new(clone_as(py, &source, format)?).into_bound(py)?;
         return to_library_of(array, clone);
     };
-    let target = import::share(&new)?;
+    fill(&new, &source)?;
+    Ok(new)
+}
+
+/// Copies the elements of `source` into `new`, an array that its library just made.
+pub(crate) fn fill(new: &Bound<'_, PyAny>, source: &Tensor) -> PyResult<()> {
+    let py = new.py();
+    let target = import::share(new)?;
     let copy = || {
         // SAFETY: `target` must not be in use by other code: its library just made it, and returned
-        // it only to this function. If a library returns another array, it is checked for its
-        // shape, for being writable, and for sharing memory with `source`.
+        // it only to the caller. If a library returns another array, it is checked for its shape,
+        // for being writable, and for sharing memory with `source`.
         unsafe { source.copy_into_new_unchecked(&target) }
     };
     // Python code has run since the source was imported, and may have moved its memory.
-    check_owner_address(py, &source)?;
+    check_owner_address(py, source)?;
     check_owner_address(py, &target)?;
-    detach_if_large(py, &source, &target, copy).map_err(buffer_error)?;
-    Ok(new)
+    detach_if_large(py, source, &target, copy).map_err(buffer_error)
 }
 
 /// A new array like `array`, not written yet. For an array of a derived class it is a plain one,

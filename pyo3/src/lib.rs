@@ -1,7 +1,7 @@
 //! Tensors in and out of Rust extension modules for Python, without copying.
 //!
 //! A function that takes a [`PyTensor`] takes an array of NumPy, PyTorch, JAX, CuPy, PyArrow and
-//! every other library that speaks DLPack, the buffer protocol or an array interface. A function
+//! every other library that supports DLPack, the buffer protocol or an array interface. A function
 //! that returns one returns an object that all of these take, and [`like`] gives the caller an
 //! array of the caller's own library.
 //!

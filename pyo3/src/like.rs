@@ -1,19 +1,18 @@
 //! Results as arrays of the caller's library.
 
+#![forbid(unsafe_code)]
+
 use dlbridge::{MemoryFormat, Tensor};
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 
-use crate::clone::{clone, detach_if_large};
-use crate::copies::{new_ndarray, to_library_of};
-use crate::error::buffer_error;
+use crate::clone::clone;
+use crate::copies::{fill, new_ndarray, to_library_of};
 use crate::export::{numpy, torch};
 use crate::export_policy::StrideClass;
-use crate::import;
 use crate::known_types::{NDARRAY, NUMPY_NUMBER, TORCH_TENSOR};
 use crate::py_tensor::PyTensor;
 use crate::tensor_object::TensorObject;
-use crate::torch_owner::check_owner_address;
 
 /// Converts `result` to an array of the library of `original`: NumPy in, NumPy out.
 ///
@@ -104,16 +103,7 @@ fn like_tensor<'py>(original: &Bound<'py, PyAny>, result: Tensor) -> PyResult<Bo
 /// Copies `tensor` into a new NumPy array, which owns its memory.
 fn owned_by_numpy(py: Python<'_>, tensor: Tensor) -> PyResult<Bound<'_, PyAny>> {
     let shared = TensorObject::new(tensor).into_bound(py)?;
-    let source = shared.get().tensor();
     let new = new_ndarray(&numpy::to_numpy(&shared)?, MemoryFormat::Preserve)?;
-    let target = import::share(&new)?;
-    let copy = || {
-        // SAFETY: `target` must not be in use by other code: NumPy just made it, and returned it
-        // only to this function. If NumPy returned another array, it is checked for its shape, for
-        // being writable, and for sharing memory with `source`.
-        unsafe { source.copy_into_new_unchecked(&target) }
-    };
-    check_owner_address(py, source)?;
-    detach_if_large(py, source, &target, copy).map_err(buffer_error)?;
+    fill(&new, shared.get().tensor())?;
     Ok(new)
 }
