@@ -51,7 +51,14 @@ mod torch {
     fn check_version(include: &Path) {
         let header = include.join("torch/headeronly/version.h");
         println!("cargo::rerun-if-changed={}", header.display());
-        let text = fs::read_to_string(&header).unwrap_or_default();
+        let Ok(text) = fs::read_to_string(&header) else {
+            panic!(
+                "there is no {}: set LIBTORCH to the folder of a libtorch, install it as \
+                 /usr/lib/libtorch.so, or set LIBTORCH_USE_PYTORCH=1 in an active Python \
+                 environment that has PyTorch",
+                header.display()
+            );
+        };
         let number = |name: &str| -> Option<u32> {
             let line = text.lines().find(|line| line.starts_with(&format!("#define {name} ")))?;
             line.split_whitespace().nth(2)?.parse().ok()

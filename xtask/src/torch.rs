@@ -10,13 +10,17 @@ use crate::{Outcome, cargo, root, run, setup};
 
 /// The packages that link libtorch, and the features of the core. If they are always built
 /// together, each dependency is built once: which of its features it has depends on all packages.
-const SELECTION: [&str; 8] = [
+const SELECTION: [&str; 12] = [
     "--package",
     "dlbridge",
     "--package",
     "dlbridge-benches",
     "--package",
     "edges",
+    "--package",
+    "indirect-library",
+    "--package",
+    "indirect-program",
     "--features",
     "dlbridge/cuda,dlbridge/torch",
 ];
@@ -31,8 +35,10 @@ pub(crate) fn packages(command: &str) -> Command {
 /// Runs the tests with libtorch: in debug with CUDA, whose driver is not there, and optimised
 /// without CUDA; the examples; some tests under valgrind.
 pub(crate) fn test(count: &mut Count) -> Outcome {
-    run(packages("build").args(["--example", "tour", "--bin", "edges"]))?;
+    let mut build = packages("build");
+    run(build.args(["--example", "tour", "--example", "without_rpath", "--bins"]))?;
     run(&mut Command::new(root().join("target/debug/edges")))?;
+    programs_find_libtorch()?;
     let mut debug = packages("test");
     debug.args(["--lib", "--examples"]).args(tests(&["tests", "benches/tests"])?);
     count.run(debug.args(["--", "--skip", COPY_TESTS]))?;
@@ -44,6 +50,19 @@ pub(crate) fn test(count: &mut Count) -> Outcome {
 
 /// The tests of the copy engine, which neither libtorch nor CUDA changes. They run without both.
 pub(crate) const COPY_TESTS: &str = "copy::tests::";
+
+/// Runs the programs that depend on dlbridge only through another library: one has a run-time path
+/// to libtorch, the other starts only with `LD_LIBRARY_PATH`. `docs/rust.md` describes both ways.
+fn programs_find_libtorch() -> Outcome {
+    let programs = root().join("target/debug");
+    let mut with_rpath = Command::new(programs.join("indirect-program"));
+    run(with_rpath.env_remove("LD_LIBRARY_PATH"))?;
+    let without_rpath = || Command::new(programs.join("examples/without_rpath"));
+    if answers(without_rpath().env_remove("LD_LIBRARY_PATH")) {
+        return Err("a program without a run-time path found libtorch by itself".into());
+    }
+    run(without_rpath().env("LD_LIBRARY_PATH", setup::libtorch_folder()?.join("lib")))
+}
 
 /// Arguments that select the tests in some folders that need libtorch, or have parts for it: those
 /// of the core that name the feature, and all of other packages. The other tests of the core are
@@ -162,4 +181,18 @@ fn copy_workspace(target: &Path) -> Outcome {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_shows_the_build_script_that_is_tested() {
+        let read = |path: &str| fs::read_to_string(root().join(path)).expect("a text file");
+        let script = read("tests/indirect/program/build.rs");
+        let code = script.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
+        let code: Vec<_> = code.map(|line| format!("  {line}")).collect();
+        assert!(read("docs/rust.md").contains(&code.join("\n")));
+    }
 }
