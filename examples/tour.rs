@@ -131,7 +131,7 @@ fn leave_the_gpu() -> Outcome {
     if let Err(missing) = available {
         let descriptor = Descriptor::new(
             without_provenance_mut(0x1000),
-            Layout::contiguous(&[2, 2])?,
+            Layout::contiguous([2, 2])?,
             DType::F32,
             Device::cuda(0),
         )?;

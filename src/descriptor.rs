@@ -47,7 +47,7 @@ impl Descriptor {
     /// ```
     /// use dlbridge::{DType, Descriptor, Device, Error, Layout};
     ///
-    /// let (nowhere, layout) = (std::ptr::null_mut(), Layout::contiguous(&[2, 3])?);
+    /// let (nowhere, layout) = (std::ptr::null_mut(), Layout::contiguous([2, 3])?);
     /// let error = Descriptor::new(nowhere, layout, DType::F32, Device::CPU).unwrap_err();
     /// assert!(matches!(error, Error::InvalidDescriptor { field, .. } if field == "data"));
     /// # Ok::<(), dlbridge::Error>(())
@@ -92,7 +92,7 @@ impl Descriptor {
     ///
     /// let mut bytes = [0_u8; 4];
     /// let float4 = DType::scalar(17, 4); // kDLFloat4_e2m1fn
-    /// let layout = Layout::contiguous(&[4])?;
+    /// let layout = Layout::contiguous([4])?;
     /// let packed = Descriptor::new(bytes.as_mut_ptr().cast(), layout, float4, Device::CPU)?;
     /// assert_eq!(packed.nbytes(), 2);
     /// assert_eq!(packed.padded()?.nbytes(), 4);

@@ -330,7 +330,7 @@ impl Error {
     /// ```
     /// use dlbridge::Layout;
     ///
-    /// let error = Layout::contiguous(&[1 << 62, 8]).unwrap_err().with_element_bits(32);
+    /// let error = Layout::contiguous([1_i64 << 62, 8]).unwrap_err().with_element_bits(32);
     /// assert!(error.to_string().contains("4-byte elements"));
     /// ```
     #[must_use]

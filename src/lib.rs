@@ -181,6 +181,7 @@ mod list;
 mod movable;
 mod remedy;
 mod scalar;
+mod shape;
 mod sync;
 mod tuple;
 
@@ -246,6 +247,7 @@ pub use crate::{
     rejected::Rejected,
     remedy::Remedy,
     scalar::Scalar,
+    shape::Shape,
     tensor::{Access, Imported, Tensor},
 };
 

@@ -22,7 +22,7 @@ fn exclusive() -> Tensor {
 
 fn trusted(writable: bool) -> Tensor {
     let mut values = vec![1_i32, 2, 3];
-    let layout = Layout::contiguous(&[3]).expect("valid");
+    let layout = Layout::contiguous([3]).expect("valid");
     let descriptor = Descriptor::new(values.as_mut_ptr().cast(), layout, DType::I32, Device::CPU);
     // SAFETY: the owner keeps the elements, which no other code reaches.
     unsafe { Tensor::from_raw_parts(descriptor.expect("an address"), writable, values) }

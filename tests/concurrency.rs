@@ -30,7 +30,7 @@ fn owned() -> (Tensor, Arc<AtomicUsize>) {
     let drops = Arc::new(AtomicUsize::new(0));
     let mut owner = Owner { numbers: (0..64).collect(), drops: Arc::clone(&drops) };
     let data = owner.numbers.as_mut_ptr().cast();
-    let layout = Layout::contiguous(&[8, 8]).expect("64 elements");
+    let layout = Layout::contiguous([8, 8]).expect("64 elements");
     let descriptor = Descriptor::new(data, layout, DType::I64, Device::CPU).expect("valid");
     // SAFETY: the owner keeps the numbers, which no other code reaches.
     let tensor = unsafe { Tensor::from_raw_parts(descriptor, true, owner) };

@@ -56,9 +56,9 @@ fn of_values() -> Vec<(&'static str, Error)> {
     let far = zeros(&[1 << 62], DType::F64).expect_err("too far");
     vec![
         ("UnsupportedVersion", of_another_version()),
-        ("InvalidDescriptor", Layout::contiguous(&[2, -1]).expect_err("negative")),
+        ("InvalidDescriptor", Layout::contiguous([2, -1]).expect_err("negative")),
         ("InvalidDescriptor", Layout::new(&[2, 3], &[1]).expect_err("another rank")),
-        ("Overflow", Layout::contiguous(&[1 << 62, 8]).expect_err("too large")),
+        ("Overflow", Layout::contiguous([1_i64 << 62, 8]).expect_err("too large")),
         ("Overflow", far),
         ("DTypeMismatch", vector().as_slice::<f64>().expect_err("another type")),
         ("UnsupportedDType", zeros(&[2], unknown).expect_err("no such type")),

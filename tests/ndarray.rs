@@ -306,7 +306,7 @@ fn strides_of_size_one_and_empty_dims_are_ignored() {
 #[test]
 fn misaligned_memory_can_be_copied_but_not_viewed() {
     let mut bytes = vec![0_u8; 16];
-    let layout = Layout::contiguous(&[2]).expect("small");
+    let layout = Layout::contiguous([2]).expect("small");
     let odd = bytes.as_mut_ptr().wrapping_add(1 + bytes.as_ptr().align_offset(4)).cast();
     let descriptor = Descriptor::new(odd, layout, DType::F32, Device::CPU).expect("valid");
     // SAFETY: 8 of the owner's 16 bytes.

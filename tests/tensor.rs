@@ -121,10 +121,10 @@ fn wrong_shapes_are_refused() {
     assert!(matches!(Tensor::from_slice(&[1_u8], [-1]), Err(Error::InvalidDescriptor { .. })));
     assert!(matches!(Tensor::zeros::<f64>([i64::MAX, i64::MAX]), Err(Error::Overflow { .. })));
     assert!(matches!(
-        Tensor::zeros::<f64>([1 << 61]),
+        Tensor::zeros::<f64>([1_i64 << 61]),
         Err(Error::Overflow { .. } | Error::OutOfMemory { .. })
     ));
-    assert!(matches!(Tensor::zeros::<u8>([1 << 46]), Err(Error::OutOfMemory { .. })));
+    assert!(matches!(Tensor::zeros::<u8>([1_i64 << 46]), Err(Error::OutOfMemory { .. })));
 }
 
 #[test]
@@ -166,7 +166,7 @@ impl Drop for Counted {
 fn raw_parts_owner_is_dropped_once() {
     static VALUE: f32 = 1.0;
     let drops = Arc::new(AtomicUsize::new(0));
-    let layout = Layout::contiguous(&[]).expect("rank 0");
+    let layout = Layout::contiguous(()).expect("rank 0");
     let data = (&raw const VALUE).cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
     // SAFETY: a static that no code writes.
@@ -245,7 +245,7 @@ fn copy_into_new_fills_uninitialized_memory() {
         let first = new.as_mut_ptr().wrapping_add(1);
         let target = Descriptor::new(
             first.cast(),
-            Layout::contiguous(&[side, side]).expect("small"),
+            Layout::contiguous([side, side]).expect("small"),
             DType::I32,
             Device::CPU,
         );
@@ -343,7 +343,7 @@ fn nested_lists_of_very_high_rank_are_refused() {
     assert!(matches!(deep.to_list(), Err(Error::TooManyDimensions { limit: 64, .. })));
     assert_eq!(deep.deep_clone().expect("memory").to_vec::<u8>().expect("u8"), [1]);
     assert!(format!("{deep:?}").starts_with("Tensor(..., shape=[1, 1,"));
-    let wide = Tensor::from_vec(Vec::<u8>::new(), [1 << 60, 0]).expect("no elements");
+    let wide = Tensor::from_vec(Vec::<u8>::new(), [1_i64 << 60, 0]).expect("no elements");
     assert!(matches!(wide.to_list(), Err(Error::OutOfMemory { .. })));
     assert!(format!("{wide:?}").contains("shape=[1152921504606846976, 0]"));
     let wide = Tensor::zeros::<u8>([1 << 20, 1 << 20, 0]).expect("no elements");
@@ -374,7 +374,7 @@ fn cpu_returns_host_tensors_unchanged() {
     let tensor = counting();
     let address = tensor.data_ptr();
     assert_eq!(tensor.cpu().expect("already there").data_ptr(), address);
-    let layout = Layout::contiguous(&[2]).expect("small");
+    let layout = Layout::contiguous([2]).expect("small");
     let data = std::ptr::without_provenance_mut(0x1000);
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::cuda(0)).expect("valid");
     // SAFETY: device memory is never read by the host.
@@ -456,7 +456,7 @@ fn broadcast_bools_are_checked_once() {
 #[test]
 fn packed_elements_are_copied_only_in_their_own_layout() {
     static PACKED: [u8; 2] = [0x21, 0x43];
-    let layout = Layout::contiguous(&[1, 2, 1, 2]).expect("small");
+    let layout = Layout::contiguous([1, 2, 1, 2]).expect("small");
     let data = PACKED.as_ptr().cast_mut().cast();
     let descriptor =
         Descriptor::new(data, layout, DType::scalar(17, 4), Device::CPU).expect("valid");
@@ -483,7 +483,7 @@ fn zeros_support_every_layout_and_dtype() {
         assert!(zeros.to_vec::<f64>().expect("readable").iter().all(|&value| value == 0.0));
         assert_eq!(zeros.access(), Access::Exclusive);
     }
-    let packed = Tensor::zeros_with(Layout::contiguous(&[5]).expect("valid"), DType::scalar(17, 4));
+    let packed = Tensor::zeros_with(Layout::contiguous([5]).expect("valid"), DType::scalar(17, 4));
     assert_eq!(packed.expect("small").nbytes(), 3);
     let refused = |shape: &[i64], dtype| {
         Tensor::zeros_with(Layout::contiguous(shape).expect("valid"), dtype)

@@ -32,7 +32,7 @@ pub(crate) fn imported_as(py: Python<'_>, dtype: DType) -> PyResult<Option<Bound
     if !exists(py)? || dtype.itemsize().is_none() || !dtype.is_known() {
         return Ok(None);
     }
-    let layout = Layout::contiguous(&[0]).map_err(buffer_error)?;
+    let layout = Layout::contiguous([0]).map_err(buffer_error)?;
     let empty = Tensor::zeros_with(layout, dtype).map_err(buffer_error)?;
     let empty = TensorObject::new(empty).into_bound(py)?;
     match py.import(intern!(py, "numpy"))?.call_method1(intern!(py, "from_dlpack"), (empty,)) {

@@ -90,7 +90,7 @@ fn bytes_of(tensor: &Tensor) -> Option<Tensor> {
     if bytes != tensor.nbytes() || tensor.layout().overlaps() {
         return None;
     }
-    let layout = Layout::contiguous(&[i64::try_from(bytes).ok()?]).ok()?;
+    let layout = Layout::contiguous([i64::try_from(bytes).ok()?]).ok()?;
     let descriptor = Descriptor::new(start.cast(), layout, DType::U8, tensor.device()).ok()?;
     // SAFETY: the owner must keep the memory that the descriptor describes, and every byte must be
     // initialised: the span is the tensor's own, without bytes between its elements, and the owner

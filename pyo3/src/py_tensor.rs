@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use dlbridge::{Access, DType, Device, Element, Tensor};
+use dlbridge::{Access, DType, Device, Element, Shape, Tensor};
 use pyo3::Borrowed;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -103,7 +103,7 @@ impl PyTensor {
     /// }
     /// # Python::attach(|_| assert_eq!(identity().unwrap().shape(), [2, 2]));
     /// ```
-    pub fn from_vec<T: Element>(data: Vec<T>, shape: impl AsRef<[i64]>) -> PyResult<Self> {
+    pub fn from_vec<T: Element>(data: Vec<T>, shape: impl Shape) -> PyResult<Self> {
         Tensor::from_vec(data, shape).map(Self).map_err(buffer_error)
     }
 

@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn contiguous_elements_are_cut_into_full_chunks() {
-        let dense = Layout::contiguous(&[10, 10]).expect("valid");
+        let dense = Layout::contiguous([10, 10]).expect("valid");
         assert_eq!(walked(&dense, &dense, 40).1, [40, 40, 20]);
     }
 }

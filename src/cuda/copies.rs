@@ -117,7 +117,7 @@ unsafe fn start(
         Some(itemsize) => (from.layout(), to.layout(), itemsize),
         // Elements below a byte are contiguous on both sides.
         None => {
-            bytes = Layout::contiguous(&[i64::try_from(from.nbytes()).unwrap_or(i64::MAX)])?;
+            bytes = Layout::contiguous([i64::try_from(from.nbytes()).unwrap_or(i64::MAX)])?;
             (&bytes, &bytes, 1)
         }
     };

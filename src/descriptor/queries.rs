@@ -72,7 +72,7 @@ impl Descriptor {
     ///
     /// let tensor = Tensor::from_vec(vec![1_u8, 2, 3], [3])?;
     /// let (whole, last) = (tensor.descriptor(), tensor.data_ptr().wrapping_byte_add(2));
-    /// let part = Descriptor::new(last, Layout::contiguous(&[1])?, DType::U8, tensor.device())?;
+    /// let part = Descriptor::new(last, Layout::contiguous([1])?, DType::U8, tensor.device())?;
     /// assert!(whole.contains(&part) && !part.contains(whole));
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
@@ -144,7 +144,7 @@ impl Descriptor {
     /// ```
     /// use dlbridge::{DType, Layout, Tensor};
     ///
-    /// let packed = Tensor::zeros_with(Layout::contiguous(&[4])?, DType::scalar(17, 4))?;
+    /// let packed = Tensor::zeros_with(Layout::contiguous([4])?, DType::scalar(17, 4))?;
     /// assert!(!packed.descriptor().is_padded());
     /// # Ok::<(), dlbridge::Error>(())
     /// ```

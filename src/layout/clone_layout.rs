@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn channels_last_requires_its_rank() {
-        let nchw = Layout::contiguous(&[2, 3, 4, 5]).expect("valid");
+        let nchw = Layout::contiguous([2, 3, 4, 5]).expect("valid");
         assert_eq!(
             nchw.cloned(MemoryFormat::ChannelsLast).expect("rank 4").strides(),
             [60, 1, 15, 3]

@@ -33,7 +33,7 @@ impl Layout {
     /// ```
     /// use dlbridge::Layout;
     ///
-    /// assert!(!Layout::contiguous(&[2, 3])?.overlaps());
+    /// assert!(!Layout::contiguous([2, 3])?.overlaps());
     /// assert!(Layout::new(&[2, 3], &[0, 1])?.overlaps()); // both rows are the same elements
     /// assert!(Layout::new(&[3, 2], &[2, 3])?.overlaps()); // 0 3, 2 5, 4 7: interleaved
     /// # Ok::<(), dlbridge::Error>(())

@@ -67,7 +67,7 @@ impl Layout {
     /// ```
     /// use dlbridge::Layout;
     ///
-    /// assert_eq!(Layout::contiguous(&[2, 3])?.extent(), Some((0, 5)));
+    /// assert_eq!(Layout::contiguous([2, 3])?.extent(), Some((0, 5)));
     /// assert_eq!(Layout::new(&[3, 2], &[-2, 1])?.extent(), Some((-4, 1)));
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
@@ -110,11 +110,11 @@ mod tests {
 
     #[test]
     fn sizes_are_checked() {
-        let negative = Layout::contiguous(&[2, -1]);
+        let negative = Layout::contiguous([2, -1]);
         assert!(
             matches!(negative, Err(Error::InvalidDescriptor { field, .. }) if field == "shape[1]")
         );
-        let huge = Layout::contiguous(&[1 << 62, 8]).expect_err("too many");
+        let huge = Layout::contiguous([1_i64 << 62, 8]).expect_err("too many");
         let huge = huge.to_string();
         assert_eq!(
             huge,

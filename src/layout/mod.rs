@@ -27,7 +27,7 @@ pub use clone_layout::MemoryFormat;
 use measure::{check_sizes, element_count, measure};
 
 use crate::tuple::Tuple;
-use crate::{Error, Result};
+use crate::{Error, Result, Shape};
 
 /// The highest rank for which a layout needs no heap allocation.
 const INLINE_RANK: usize = 4;
@@ -43,7 +43,7 @@ type Scratch<T> = SmallVec<[T; 6]>;
 /// ```
 /// use dlbridge::Layout;
 ///
-/// let layout = Layout::contiguous(&[2, 3])?;
+/// let layout = Layout::contiguous([2, 3])?;
 /// assert_eq!((layout.shape(), layout.strides()), (&[2, 3][..], &[3, 1][..]));
 /// let transposed = Layout::new(&[3, 2], &[1, 3])?;
 /// assert!(layout.is_contiguous() && !transposed.is_contiguous());
@@ -219,15 +219,18 @@ impl Layout {
     /// ```
     /// use dlbridge::Layout;
     ///
-    /// assert_eq!(Layout::contiguous(&[2, 3, 4])?.strides(), [12, 4, 1]);
-    /// assert!(Layout::contiguous(&[2, -1]).is_err()); // no size is negative
+    /// assert_eq!(Layout::contiguous([2, 3, 4])?.strides(), [12, 4, 1]);
+    /// assert!(Layout::contiguous([2, -1]).is_err()); // no size is negative
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     ///
     /// # Errors
     /// As for [`new`](Self::new).
-    pub fn contiguous(shape: &[i64]) -> Result<Self> {
-        Self::copied_contiguous(shape.len(), shape.iter().copied())
+    #[inline]
+    pub fn contiguous(shape: impl Shape) -> Result<Self> {
+        let sizes = shape.sizes()?;
+        let sizes = sizes.as_ref();
+        Self::copied_contiguous(sizes.len(), sizes.iter().copied())
     }
 
     /// Returns the row-major layout of `rank` sizes, each of which is read once.
@@ -261,7 +264,7 @@ impl Layout {
     /// Returns the size of each dimension.
     ///
     /// ```
-    /// assert_eq!(dlbridge::Layout::contiguous(&[2, 3])?.shape(), [2, 3]);
+    /// assert_eq!(dlbridge::Layout::contiguous([2, 3])?.shape(), [2, 3]);
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     #[inline]
@@ -293,7 +296,7 @@ impl Layout {
     /// Returns the number of dimensions.
     ///
     /// ```
-    /// assert_eq!(dlbridge::Layout::contiguous(&[])?.ndim(), 0); // a single element
+    /// assert_eq!(dlbridge::Layout::contiguous(())?.ndim(), 0); // a single element
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     #[inline]
@@ -307,7 +310,7 @@ impl Layout {
     /// use dlbridge::Layout;
     ///
     /// assert_eq!(Layout::new(&[2, 3], &[0, 1])?.len(), 6); // equal addresses are counted, too
-    /// assert_eq!(Layout::contiguous(&[])?.len(), 1);
+    /// assert_eq!(Layout::contiguous(())?.len(), 1);
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     #[inline]
@@ -318,7 +321,7 @@ impl Layout {
     /// Returns true if there are no elements, because some size is 0.
     ///
     /// ```
-    /// assert!(dlbridge::Layout::contiguous(&[2, 0])?.is_empty());
+    /// assert!(dlbridge::Layout::contiguous([2, 0])?.is_empty());
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     #[inline]

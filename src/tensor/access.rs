@@ -79,7 +79,7 @@ impl Tensor {
     ///
     /// static WEIGHTS: [f32; 3] = [1.0, 2.0, 3.0];
     /// let data = WEIGHTS.as_ptr().cast_mut().cast();
-    /// let described = Descriptor::new(data, Layout::contiguous(&[3])?, DType::F32, Device::CPU)?;
+    /// let described = Descriptor::new(data, Layout::contiguous([3])?, DType::F32, Device::CPU)?;
     /// // SAFETY: a `static` is initialised, lives for the whole program, and is never written.
     /// let weights = unsafe { Tensor::from_raw_parts(described, false, ()) };
     /// assert!(weights.is_read_only());
@@ -148,7 +148,7 @@ impl Tensor {
     ///
     /// static TABLE: [u8; 3] = [1, 2, 3];
     /// let data = TABLE.as_ptr().cast_mut().cast();
-    /// let described = Descriptor::new(data, Layout::contiguous(&[3])?, DType::U8, Device::CPU)?;
+    /// let described = Descriptor::new(data, Layout::contiguous([3])?, DType::U8, Device::CPU)?;
     /// // SAFETY: a `static` is initialised, and lives for the whole program.
     /// let table = unsafe { Tensor::from_raw_parts(described, false, ()) };
     /// // SAFETY: a `static` that is not `mut` is never written.
@@ -177,7 +177,7 @@ impl Tensor {
     ///
     /// let mut pixels = vec![0_u8; 6];
     /// let data = pixels.as_mut_ptr().cast();
-    /// let layout = Layout::contiguous(&[2, 3])?;
+    /// let layout = Layout::contiguous([2, 3])?;
     /// let described = Descriptor::new(data, layout, DType::U8, Device::CPU)?;
     /// // SAFETY: the `Vec` keeps 6 initialised bytes at `data`, and moving it does not move them.
     /// let image = unsafe { Tensor::from_raw_parts(described, true, pixels) };

@@ -137,7 +137,7 @@ impl Tensor {
     ///
     /// let mut output = vec![0.0_f32; 1000]; // `vec!` takes zeros from the system
     /// let data = output.as_mut_ptr().cast();
-    /// let layout = Layout::contiguous(&[1000])?;
+    /// let layout = Layout::contiguous([1000])?;
     /// let described = Descriptor::new(data, layout, DType::F32, Device::CPU)?;
     /// // SAFETY: the `Vec` keeps 1000 initialised numbers at `data`, and moving it does not move
     /// // them.

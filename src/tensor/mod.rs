@@ -33,7 +33,9 @@ use crate::buffer::Buffer;
 use crate::cuda::{self, StreamUse};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageOwner};
-use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Rejected, Result, host_copy};
+use crate::{
+    DType, Descriptor, Element, Error, Layout, MemoryFormat, Rejected, Result, Shape, host_copy,
+};
 
 /// An owning handle to one strided buffer on one device.
 ///
@@ -165,9 +167,9 @@ impl Tensor {
     /// [`Layout::contiguous`]. The `Vec` comes back inside the error.
     pub fn from_vec<T: Element>(
         mut data: Vec<T>,
-        shape: impl AsRef<[i64]>,
+        shape: impl Shape,
     ) -> Result<Self, Rejected<Vec<T>>> {
-        match layout_for(data.len(), shape.as_ref()) {
+        match layout_for(data.len(), &shape) {
             Ok(layout) => {
                 let descriptor = Descriptor::from_checked(data.as_mut_ptr(), layout);
                 // SAFETY: the `Vec` keeps its initialised elements, and the layout reaches exactly
@@ -191,8 +193,8 @@ impl Tensor {
     ///
     /// # Errors
     /// As for [`from_vec`](Self::from_vec), and [`Error::OutOfMemory`].
-    pub fn from_slice<T: Element>(data: &[T], shape: impl AsRef<[i64]>) -> Result<Self> {
-        let layout = layout_for(data.len(), shape.as_ref())?;
+    pub fn from_slice<T: Element>(data: &[T], shape: impl Shape) -> Result<Self> {
+        let layout = layout_for(data.len(), &shape)?;
         let source = Descriptor::from_checked(data.as_ptr().cast_mut(), layout);
         // SAFETY: `deep_copy` requires readable elements. The layout reaches exactly the elements
         // of the slice, which is borrowed during the call.
@@ -212,8 +214,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Those of [`Layout::contiguous`], and [`Error::OutOfMemory`].
-    pub fn zeros<T: Element>(shape: impl AsRef<[i64]>) -> Result<Self> {
-        Self::zeros_with(Layout::contiguous(shape.as_ref())?, T::DTYPE)
+    pub fn zeros<T: Element>(shape: impl Shape) -> Result<Self> {
+        Self::zeros_with(Layout::contiguous(shape)?, T::DTYPE)
     }
 
     /// Makes a tensor of zeros on the host with this layout and this element type.
@@ -262,7 +264,7 @@ impl Tensor {
     ///
     /// let weights: Arc<[f32]> = vec![1.0, 2.0, 3.0, 4.0].into();
     /// let data = weights.as_ptr().cast_mut().cast();
-    /// let layout = Layout::contiguous(&[2, 2])?;
+    /// let layout = Layout::contiguous([2, 2])?;
     /// let described = Descriptor::new(data, layout, DType::F32, Device::CPU)?;
     /// // SAFETY: `owner`, a clone of the `Arc`, keeps the four initialised numbers at `data`,
     /// // moving it does not move them, and an `Arc<[f32]>` that was cloned is never written.
@@ -360,11 +362,12 @@ impl Tensor {
     }
 }
 
-fn layout_for(len: usize, shape: &[i64]) -> Result<Layout> {
+fn layout_for(len: usize, shape: &impl Shape) -> Result<Layout> {
     let layout = Layout::contiguous(shape)?;
     if layout.len() != len {
         let expected = layout.len();
-        return Err(Error::LengthMismatch { shape: shape.into(), expected, found: len });
+        let shape = layout.shape().into();
+        return Err(Error::LengthMismatch { shape, expected, found: len });
     }
     Ok(layout)
 }

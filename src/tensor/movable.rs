@@ -35,7 +35,7 @@ impl Tensor {
     ///
     /// static MAPPED: [u8; 3] = [1, 2, 3];
     /// let data = MAPPED.as_ptr().cast_mut().cast();
-    /// let described = Descriptor::new(data, Layout::contiguous(&[3])?, DType::U8, Device::CPU)?;
+    /// let described = Descriptor::new(data, Layout::contiguous([3])?, DType::U8, Device::CPU)?;
     /// let is_mapped = Arc::new(AtomicBool::new(true));
     /// // SAFETY: the three bytes are initialised while the flag is set, and no other thread
     /// // clears it during a call.

@@ -93,7 +93,7 @@ impl Tensor {
     /// ```
     /// use dlbridge::{Layout, Tensor};
     ///
-    /// assert_eq!(*Tensor::zeros::<f32>([2, 3])?.layout(), Layout::contiguous(&[2, 3])?);
+    /// assert_eq!(*Tensor::zeros::<f32>([2, 3])?.layout(), Layout::contiguous([2, 3])?);
     /// # Ok::<(), dlbridge::Error>(())
     /// ```
     #[inline]

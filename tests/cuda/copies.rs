@@ -163,7 +163,7 @@ fn large_copies_reuse_the_bounce_buffers() {
 #[test]
 fn packed_elements_are_copied_as_bytes() {
     let session = Session::new();
-    let layout = Layout::contiguous(&[3, 5]).expect("valid");
+    let layout = Layout::contiguous([3, 5]).expect("valid");
     let mut bytes = numbers(8);
     let data = bytes.as_mut_ptr().cast();
     let descriptor =
@@ -209,7 +209,7 @@ fn into_device_returns_unchanged_and_to_device_copies() {
     assert!(!plain.is_pinned());
     // Page-locked memory that dlbridge did not make is recognised by its address.
     let theirs = Pinned::new(64);
-    let layout = Layout::contiguous(&[64]).expect("valid");
+    let layout = Layout::contiguous([64]).expect("valid");
     let descriptor =
         Descriptor::new(theirs.0.cast(), layout, DType::U8, Device::CPU).expect("valid");
     // SAFETY: memory of the test's own, which outlives the tensor.

@@ -16,7 +16,7 @@ fn memory_is_freed_after_its_consumers_without_host_waits() {
     // SAFETY: the struct lives.
     let data = unsafe { exported.as_ptr().as_ref() }.dl_tensor.data;
     assert!(!data.is_null());
-    let layout = Layout::contiguous(&[4]).expect("valid");
+    let layout = Layout::contiguous([4]).expect("valid");
     let descriptor = Descriptor::new(data, layout, DType::U8, GPU).expect("valid");
     // SAFETY: only an address for the test; dropped before the struct.
     let seen = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };

@@ -77,7 +77,7 @@ fn per_thread_stream_transfers_can_be_awaited_on_other_threads() {
 fn transfers_of_aliased_memory_complete_before_returning() {
     let session = Session::new();
     let (stream, theirs) = (Stream::new(GPU).expect("a stream"), Pinned::new(4));
-    let layout = Layout::contiguous(&[4]).expect("valid");
+    let layout = Layout::contiguous([4]).expect("valid");
     let descriptor =
         Descriptor::new(theirs.0.cast(), layout, DType::U8, Device::CPU).expect("valid");
     // SAFETY: `Pinned` allocated 4 bytes, and no copy of them is queued.

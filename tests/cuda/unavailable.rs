@@ -96,9 +96,8 @@ fn says(reason: &str) {
             && Device::CUDA_HOST.check_available().is_err()
     );
     let data = std::ptr::without_provenance_mut(4096);
-    let descriptor =
-        Descriptor::new(data, Layout::contiguous(&[2]).expect("valid"), DType::U8, GPU)
-            .expect("valid");
+    let descriptor = Descriptor::new(data, Layout::contiguous([2]).expect("valid"), DType::U8, GPU)
+        .expect("valid");
     // SAFETY: nothing reads device memory on the host.
     let far = unsafe { Tensor::from_raw_parts(descriptor, true, ()) };
     assert!(matches!(far.deep_clone(), Err(Error::CudaUnavailable { .. })));

@@ -40,7 +40,7 @@ impl Drop for Explosive {
 
 #[test]
 fn owner_panics_do_not_unwind_into_the_deleters_caller() {
-    let layout = Layout::contiguous(&[3]).expect("small");
+    let layout = Layout::contiguous([3]).expect("small");
     let data = VALUES.as_ptr().cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
     // SAFETY: the values are constant and static.

@@ -7,7 +7,7 @@ use crate::support::{matrix, torch_matrix};
 
 #[test]
 fn cuda_memory_is_refused_with_a_remedy() {
-    let layout = Layout::contiguous(&[2]).expect("small");
+    let layout = Layout::contiguous([2]).expect("small");
     let data = std::ptr::without_provenance_mut(0x1000);
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::cuda(0)).expect("valid");
     // SAFETY: device memory is never read by the host.

@@ -28,7 +28,7 @@ impl Drop for Counted {
 
 fn counted(values: &'static [f32]) -> (Tensor, Arc<AtomicUsize>) {
     let drops = Arc::new(AtomicUsize::new(0));
-    let layout = Layout::contiguous(&[values.len() as i64]).expect("small");
+    let layout = Layout::contiguous([values.len() as i64]).expect("small");
     let data = values.as_ptr().cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
     // SAFETY: static; the tests do not write it.
@@ -207,7 +207,7 @@ impl Drop for Explosive {
 fn owner_panics_do_not_unwind_through_libtorch() {
     static VALUES: [f32; 2] = [1.0, 2.0];
     let drops = Arc::new(AtomicUsize::new(0));
-    let layout = Layout::contiguous(&[2]).expect("small");
+    let layout = Layout::contiguous([2]).expect("small");
     let data = VALUES.as_ptr().cast_mut().cast();
     let descriptor = Descriptor::new(data, layout, DType::F32, Device::CPU).expect("valid");
     let owner = Explosive(Counted(Arc::clone(&drops)));

@@ -54,7 +54,7 @@ fn dtypes_unknown_to_libtorch_are_refused() {
         DType::scalar(99, 8),
         DType::scalar(0, 4),
     ] {
-        let layout = Layout::contiguous(&[1]).expect("small");
+        let layout = Layout::contiguous([1]).expect("small");
         let data = BYTES.as_ptr().cast_mut().cast();
         let descriptor = Descriptor::new(data, layout, dtype, Device::CPU).expect("valid");
         // SAFETY: static memory, large enough, never written because it is refused.

@@ -141,7 +141,7 @@ fn torch_shares_the_memory_of_the_result() {
         let code = converted(py, "torch.zeros(2)", result).with("address", address);
         code.check("y.data_ptr() == address");
         let dtype = dlbridge::DType::scalar(0, 4);
-        let layout = dlbridge::Layout::contiguous(&[4]).unwrap();
+        let layout = dlbridge::Layout::contiguous([4]).unwrap();
         let nibbles = Tensor::zeros_with(layout, dtype).unwrap();
         let original = code.eval("torch.zeros(2)");
         let error = like(&original, nibbles).unwrap_err();

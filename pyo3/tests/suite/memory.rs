@@ -109,7 +109,7 @@ fn memory_that_rust_still_views_is_read_only_in_python() {
     use dlbridge::{DType, Descriptor, Device, Layout, Tensor};
     Python::attach(|py| {
         let mut memory = vec![1_u8, 2];
-        let layout = Layout::contiguous(&[2]).unwrap();
+        let layout = Layout::contiguous([2]).unwrap();
         let data = memory.as_mut_ptr().cast();
         let described = Descriptor::new(data, layout, DType::U8, Device::CPU).unwrap();
         // SAFETY: the `Vec` keeps the two bytes, and only the tensor has it.

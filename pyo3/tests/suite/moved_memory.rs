@@ -116,7 +116,7 @@ impl MovableOwner for Samples {
 fn growable() -> (Tensor, Arc<Mutex<Vec<u8>>>) {
     let buffer = Arc::new(Mutex::new(vec![7; 1000]));
     let data = buffer.lock().expect("not poisoned").as_mut_ptr();
-    let layout = Layout::contiguous(&[10, 100]).expect("a small shape");
+    let layout = Layout::contiguous([10, 100]).expect("a small shape");
     let descriptor = Descriptor::new(data.cast(), layout, DType::U8, Device::CPU).expect("valid");
     let owner = Samples { buffer: buffer.clone(), address: data.addr() };
     // SAFETY: the bytes are initialised, and `owner` knows when the buffer moves. No other thread
