@@ -1,6 +1,7 @@
 //! The description of a buffer: address of the first element, layout, element type and device.
 
 mod queries;
+mod views;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;

@@ -133,6 +133,30 @@ pub enum Error {
         found: usize,
     },
 
+    /// A dimension or an index does not exist. Negative numbers count from the end.
+    OutOfRange {
+        /// What the number names: `dimension` or `index`.
+        name: &'static str,
+        /// The number given.
+        value: i64,
+        /// The lowest number possible.
+        min: i64,
+        /// The highest number possible; below `min` if there is none.
+        max: i64,
+    },
+
+    /// The elements of the tensor do not have the view that was asked for.
+    InvalidView {
+        /// Shape of the tensor in elements.
+        shape: Vec<i64>,
+        /// Strides of the tensor in elements.
+        strides: Vec<i64>,
+        /// Why there is no such view.
+        reason: String,
+        /// What the caller can do, if anything.
+        remedy: Option<Remedy>,
+    },
+
     /// The tensor has more dimensions than the operation supports.
     TooManyDimensions {
         /// Rank found.
@@ -305,7 +329,7 @@ impl Error {
             Self::ReadOnly { remedy }
             | Self::NotOriginal { remedy, .. }
             | Self::TorchNotExclusive { remedy, .. } => Some(*remedy),
-            Self::NotPlainTensor { remedy, .. } => *remedy,
+            Self::NotPlainTensor { remedy, .. } | Self::InvalidView { remedy, .. } => *remedy,
             Self::InvalidDescriptor { .. }
             | Self::Overflow { .. }
             | Self::DTypeMismatch { .. }
@@ -314,6 +338,7 @@ impl Error {
             | Self::CudaUnavailable { .. }
             | Self::Cuda { .. }
             | Self::RankMismatch { .. }
+            | Self::OutOfRange { .. }
             | Self::TooManyDimensions { .. }
             | Self::ShapeMismatch { .. }
             | Self::LengthMismatch { .. }
@@ -351,7 +376,9 @@ impl Error {
     pub const fn status(&self) -> i32 {
         // No `_`: a new variant must be given a status.
         match self {
-            Self::InvalidDescriptor { .. } | Self::InvalidBool { .. } => 2,
+            Self::InvalidDescriptor { .. } | Self::InvalidBool { .. } | Self::OutOfRange { .. } => {
+                2
+            }
             Self::UnsupportedVersion { .. } => 3,
             Self::DTypeMismatch { .. } | Self::UnsupportedDType { .. } => 4,
             Self::UnsupportedDevice { .. } => 5,
@@ -361,6 +388,7 @@ impl Error {
             | Self::ShapeMismatch { .. }
             | Self::LengthMismatch { .. }
             | Self::NotContiguous { .. }
+            | Self::InvalidView { .. }
             | Self::SelfOverlap { .. }
             | Self::CopyOverlaps
             | Self::NegativeStride { .. }

@@ -8,8 +8,9 @@
 //! true of all of these bytes. The constructors are `unsafe`, because only their callers can
 //! guarantee this. The methods keep the invariant.
 
+use crate::layout::View;
 use crate::storage::{Storage, StorageOwner, StorageState};
-use crate::{Descriptor, Layout};
+use crate::{Descriptor, Layout, Result};
 
 /// One reference to a storage, and the description of elements in its memory.
 #[derive(Debug)]
@@ -120,6 +121,19 @@ impl SharedBuffer {
             Ok(owner) => Ok(owner),
             Err(storage) => Err(Self { storage, descriptor }),
         }
+    }
+
+    /// Describes a view of the elements instead of the elements. On failure nothing is changed.
+    ///
+    /// The bytes of the buffer with the view are among those of the buffer: a view lies within the
+    /// bytes from the lowest to the highest element, and for memory that is not on the host it
+    /// consists of elements. So the storage keeps them, and its state is true of them.
+    ///
+    /// # Errors
+    /// Those of `make`, and of [`Descriptor::set_view`].
+    #[inline]
+    pub(crate) fn set_view(&mut self, make: impl FnOnce(&Layout) -> Result<View>) -> Result<()> {
+        self.descriptor.set_view(make)
     }
 
     /// Changes the device to no device, so that no code reads the elements. This is for host memory

@@ -53,6 +53,8 @@ impl fmt::Display for Fact<'_> {
             | Error::Cuda { .. }) => write_device_fact(f, error),
             error @ (Error::Overflow { .. }
             | Error::RankMismatch { .. }
+            | Error::OutOfRange { .. }
+            | Error::InvalidView { .. }
             | Error::TooManyDimensions { .. }
             | Error::ShapeMismatch { .. }
             | Error::LengthMismatch { .. }
@@ -106,6 +108,16 @@ fn write_layout_fact(f: &mut fmt::Formatter<'_>, error: &Error) -> fmt::Result {
         }
         Error::RankMismatch { expected, found } => {
             write!(f, "expected {expected} dimensions, found {found}")
+        }
+        Error::OutOfRange { name, value, min, max } if min <= max => {
+            write!(f, "{name} {value} is out of range: expected {min} to {max}")
+        }
+        Error::OutOfRange { name, value, .. } => {
+            write!(f, "{name} {value} is out of range: there is none")
+        }
+        Error::InvalidView { shape, strides, reason, .. } => {
+            let (shape, strides) = (Tuple(shape), Tuple(strides));
+            write!(f, "shape {shape} with strides {strides} has no such view: {reason}")
         }
         Error::TooManyDimensions { found, limit, target } => {
             write!(f, "{found} dimensions are more than the {limit} of {target}")

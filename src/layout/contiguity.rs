@@ -58,6 +58,35 @@ impl Layout {
         });
         !nested
     }
+
+    /// Returns true if some element between the lowest and the highest is not an element of this
+    /// layout.
+    pub(super) fn has_gaps(&self) -> bool {
+        let mut dims: Scratch<(u64, i64)> = self
+            .dims()
+            .filter(|&(size, stride)| size > 1 && stride != 0)
+            .map(|(size, stride)| (stride.unsigned_abs(), size))
+            .collect();
+        dims.sort_unstable();
+        // The dimensions so far reach all elements of a block of `reach + 1`. A further dimension
+        // repeats that block, and leaves no gap if the blocks touch or overlap.
+        let mut reach = 0_i128;
+        let touching = dims.iter().all(|&(stride, size)| {
+            let touches = i128::from(stride) <= reach.saturating_add(1);
+            let steps = i128::from(size.saturating_sub(1));
+            reach = reach.saturating_add(steps.saturating_mul(i128::from(stride)));
+            touches
+        });
+        !touching
+    }
+
+    /// Returns true if two layouts reach the same elements from the same first element, in the same
+    /// order. The strides of dimensions of size 1 are ignored.
+    pub(crate) fn is_same_order(&self, other: &Self) -> bool {
+        let mut dims = self.dims().zip(other.strides());
+        self.shape() == other.shape()
+            && (self.is_empty() || dims.all(|((size, one), &other)| size == 1 || one == other))
+    }
 }
 
 /// Returns true if the dimensions, in some order, have neither gaps nor overlaps. The caller
@@ -86,6 +115,29 @@ mod tests {
         assert!(layout(&[], &[]).is_contiguous());
         assert!(!layout(&[3, 2], &[1, 3]).is_contiguous());
         assert!(!layout(&[3], &[-1]).is_contiguous());
+    }
+
+    #[test]
+    fn gaps_are_found_in_every_order_of_dimensions() {
+        for (shape, strides) in [
+            (&[2_i64, 3][..], &[4_i64, 1][..]),
+            (&[3, 2], &[1, -4]),
+            (&[3], &[2]),
+            (&[2, 2, 2], &[7, 2, 1]),
+        ] {
+            assert!(layout(shape, strides).has_gaps(), "{shape:?} {strides:?}");
+        }
+        for (shape, strides) in [
+            (&[][..], &[][..]),
+            (&[2, 3], &[3, 1]),
+            (&[3, 2], &[-1, 3]),
+            (&[5, 3], &[0, 1]),
+            (&[3, 3], &[1, 1]),
+            (&[3, 2], &[2, 1]),
+            (&[2, 0], &[9, 9]),
+        ] {
+            assert!(!layout(shape, strides).has_gaps(), "{shape:?} {strides:?}");
+        }
     }
 
     #[test]

@@ -20,11 +20,15 @@ mod contiguity;
 mod harmless;
 mod measure;
 pub(crate) mod paired;
+mod reshape;
+mod view;
+mod views;
 
 use smallvec::SmallVec;
 
 pub use clone_layout::MemoryFormat;
 use measure::{check_sizes, element_count, measure};
+pub(crate) use view::View;
 
 use crate::tuple::Tuple;
 use crate::{Error, Result, Shape};

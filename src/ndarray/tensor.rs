@@ -10,7 +10,7 @@ use super::owned::{Sealed, Token};
 use super::views::{dimensions, row_major, view, view_mut};
 #[cfg(doc)]
 use crate::Access;
-use crate::{Element, Error, Layout, Rejected, Remedy, Result, Tensor};
+use crate::{Element, Error, Rejected, Remedy, Result, Tensor};
 
 /// Repeats an expression with a name for each of ndarray's rank types in turn.
 macro_rules! for_each_rank_type {
@@ -171,13 +171,6 @@ impl Tensor {
         let Some(array) = self.owner_mut::<Array<T, D>>() else { return false };
         let seen = describe(array);
         let same_address = layout.is_empty() || seen.data_ptr().cast() == data;
-        same_address && is_same_layout(seen.layout(), &layout)
+        same_address && seen.layout().is_same_order(&layout)
     }
-}
-
-/// Returns true if two layouts reach the same elements from the same first element.
-fn is_same_layout(one: &Layout, other: &Layout) -> bool {
-    let mut dims = one.shape().iter().zip(one.strides().iter().zip(other.strides()));
-    one.shape() == other.shape()
-        && (one.is_empty() || dims.all(|(&size, (one, other))| size == 1 || one == other))
 }

@@ -23,6 +23,7 @@ mod queries;
 mod streams;
 #[cfg(feature = "cuda")]
 mod transfer;
+mod views;
 
 pub use access::Access;
 pub use dlpack::Imported;

@@ -1,0 +1,207 @@
+//! Views that only select, reorder or repeat elements. The rules for arguments are torch's.
+//!
+//! Every function gives a [`View`]: the new layout, and the distance from the first element of the
+//! source to the first element of the view.
+
+use super::view::View;
+use super::{Layout, Scratch};
+use crate::tuple::Tuple;
+use crate::{Error, Result};
+
+impl Layout {
+    /// Returns the view whose dimension `i` is dimension `dims[i]` of this layout.
+    pub(crate) fn permuted(&self, dims: &[i64]) -> Result<View> {
+        let (expected, found) = (self.ndim(), dims.len());
+        if expected != found {
+            return Err(Error::RankMismatch { expected, found });
+        }
+        self.require_distinct(dims)?;
+        let own = self.to_dims();
+        let permuted: Result<Scratch<(i64, i64)>> = dims
+            .iter()
+            .map(|&dim| self.dimension(dim).map(|dim| own.get(dim).copied().unwrap_or_default()))
+            .collect();
+        self.view(&permuted?, 0)
+    }
+
+    /// Returns the view with two dimensions swapped.
+    pub(crate) fn transposed(&self, dim0: i64, dim1: i64) -> Result<View> {
+        let (dim0, dim1) = (self.dimension_or_scalar(dim0)?, self.dimension_or_scalar(dim1)?);
+        let mut dims = self.to_dims();
+        // A layout of rank 0 has no dimension 0.
+        if dim0 != dim1 {
+            dims.swap(dim0, dim1);
+        }
+        self.view(&dims, 0)
+    }
+
+    /// Returns the view of the indices from `start` up to `end`, `step` apart, in one dimension.
+    /// Bounds that are out of range are clamped.
+    pub(crate) fn sliced(
+        &self,
+        dim: i64,
+        start: Option<i64>,
+        end: Option<i64>,
+        step: i64,
+    ) -> Result<View> {
+        let dim = self.dimension(dim)?;
+        if step == 0 {
+            return Err(self.no_view("the step of a slice cannot be 0".into()));
+        }
+        let mut dims = self.to_dims();
+        let Some((size, stride)) = dims.get_mut(dim) else { return self.view(&dims, 0) };
+        let (first, count) = slice_indices(*size, start, end, step);
+        // With one index or none, the new stride takes part in no address, and may not fit.
+        let offset = first.wrapping_mul(*stride);
+        (*size, *stride) = (count, stride.saturating_mul(step));
+        self.view(&dims, offset)
+    }
+
+    /// Returns the view of one index of a dimension, without that dimension.
+    pub(crate) fn selected(&self, dim: i64, index: i64) -> Result<View> {
+        let dim = self.dimension(dim)?;
+        let mut dims = self.to_dims();
+        let (size, stride) = dims.remove(dim);
+        let index = wrapped("index", index, size)?;
+        self.view(&dims, index.wrapping_mul(stride))
+    }
+
+    /// Returns the view with the order of the indices reversed in these dimensions.
+    pub(crate) fn flipped(&self, dims: &[i64]) -> Result<View> {
+        self.require_distinct(dims)?;
+        let mut flipped = self.to_dims();
+        let mut offset = 0_i64;
+        for &dim in dims {
+            let dim = self.dimension_or_scalar(dim)?;
+            let Some((size, stride)) = flipped.get_mut(dim) else { continue };
+            // The distance of the last index fits. That of several last indices may not.
+            let last = size.saturating_sub(1).wrapping_mul(*stride);
+            let reversed = offset.checked_add(last).zip(stride.checked_neg());
+            (offset, *stride) = reversed.ok_or_else(|| self.overflow(None))?;
+        }
+        self.view(&flipped, offset)
+    }
+
+    /// Returns the view with this shape, in which dimensions of size 1, and new dimensions before
+    /// the first, repeat the same elements. A size of -1 keeps the size.
+    pub(crate) fn expanded(&self, shape: &[i64]) -> Result<View> {
+        let Some(added) = shape.len().checked_sub(self.ndim()) else {
+            return Err(self.no_view(format!("shape {} has fewer dimensions", Tuple(shape))));
+        };
+        let own = std::iter::repeat_n(None, added).chain(self.dims().map(Some));
+        let expanded: Result<Scratch<(i64, i64)>> = own
+            .zip(shape)
+            .enumerate()
+            .map(|(dim, (own, &target))| match own {
+                None if target == -1 => Err(self.no_view(format!(
+                    "dimension {dim} of shape {} is new, so it has no size that -1 keeps",
+                    Tuple(shape)
+                ))),
+                None => Ok((target, 0)),
+                Some((size, stride)) if target == size || target == -1 => Ok((size, stride)),
+                Some((1, _)) => Ok((target, 0)),
+                Some((size, _)) => Err(self.no_view(format!(
+                    "dimension {dim} of shape {} does not keep size {size}, and only size 1 can \
+                     be expanded",
+                    Tuple(shape)
+                ))),
+            })
+            .collect();
+        self.view(&expanded?, 0)
+    }
+
+    /// Returns the view without the dimensions of size 1.
+    pub(crate) fn squeezed(&self) -> Result<View> {
+        let dims: Scratch<(i64, i64)> = self.dims().filter(|&(size, _)| size != 1).collect();
+        self.view(&dims, 0)
+    }
+
+    /// Returns the view without one dimension, if its size is 1, and otherwise all of this layout.
+    pub(crate) fn squeezed_at(&self, dim: i64) -> Result<View> {
+        let dim = self.dimension_or_scalar(dim)?;
+        let mut dims = self.to_dims();
+        if dims.get(dim).is_some_and(|&(size, _)| size == 1) {
+            dims.remove(dim);
+        }
+        self.view(&dims, 0)
+    }
+
+    /// Returns the view with a new dimension of size 1 before dimension `dim`.
+    pub(crate) fn unsqueezed(&self, dim: i64) -> Result<View> {
+        let dim = dimension_of(dim, self.ndim().saturating_add(1))?;
+        let mut dims = self.to_dims();
+        dims.insert(dim, (1, 0));
+        self.view(&dims, 0)
+    }
+
+    /// Returns the view with these sizes and strides, whose first element is `offset` elements
+    /// behind the first element of this layout.
+    pub(crate) fn as_strided(&self, shape: &[i64], strides: &[i64], offset: i64) -> Result<View> {
+        self.checked_view(Self::new(shape, strides)?, offset, !self.has_gaps())
+    }
+
+    /// Fails if a dimension occurs twice.
+    fn require_distinct(&self, dims: &[i64]) -> Result<()> {
+        let mut seen: Scratch<bool> = std::iter::repeat_n(false, self.ndim().max(1)).collect();
+        for &dim in dims {
+            let dim = self.dimension_or_scalar(dim)?;
+            if seen.get_mut(dim).is_some_and(|seen| std::mem::replace(seen, true)) {
+                let reason = format!("dimension {dim} occurs twice in {}", Tuple(dims));
+                return Err(self.no_view(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the number of a dimension, which a negative `dim` counts from the end.
+    #[inline]
+    fn dimension(&self, dim: i64) -> Result<usize> {
+        dimension_of(dim, self.ndim())
+    }
+
+    /// As [`dimension`](Self::dimension), but a layout of rank 0 counts as having a dimension 0.
+    #[inline]
+    fn dimension_or_scalar(&self, dim: i64) -> Result<usize> {
+        dimension_of(dim, self.ndim().max(1))
+    }
+}
+
+/// Returns the number of one of `rank` dimensions, which a negative `dim` counts from the end.
+#[inline]
+fn dimension_of(dim: i64, rank: usize) -> Result<usize> {
+    let dim = wrapped("dimension", dim, i64::try_from(rank).unwrap_or(i64::MAX))?;
+    // It is below the rank.
+    Ok(usize::try_from(dim).unwrap_or(usize::MAX))
+}
+
+/// Returns a number from 0 to `count - 1`; a negative `value` counts from the end.
+#[inline]
+fn wrapped(name: &'static str, value: i64, count: i64) -> Result<i64> {
+    let (min, max) = (count.saturating_neg(), count.saturating_sub(1));
+    if (min..=max).contains(&value) {
+        Ok(if value < 0 { value.saturating_add(count) } else { value })
+    } else {
+        Err(Error::OutOfRange { name, value, min, max })
+    }
+}
+
+/// Returns the first index of a slice of `size` indices, and the number of indices, by NumPy's
+/// rule. Negative bounds count from the end. Bounds that are out of range are clamped: with a
+/// positive step to 0 and `size`, with a negative step to -1 and `size - 1`.
+fn slice_indices(size: i64, start: Option<i64>, end: Option<i64>, step: i64) -> (i64, i64) {
+    let forward = step > 0;
+    let (lowest, highest) = if forward { (0, size) } else { (-1, size.saturating_sub(1)) };
+    let clamped = |bound: i64| {
+        let bound = if bound < 0 { bound.saturating_add(size) } else { bound };
+        bound.clamp(lowest, highest)
+    };
+    let (first, last) = if forward { (lowest, highest) } else { (highest, lowest) };
+    let (start, end) = (start.map_or(first, clamped), end.map_or(last, clamped));
+    let distance = if forward { end.saturating_sub(start) } else { start.saturating_sub(end) };
+    if distance <= 0 {
+        return (0, 0);
+    }
+    let between = distance.saturating_sub(1).unsigned_abs();
+    let count = between.checked_div(step.unsigned_abs()).unwrap_or(0).saturating_add(1);
+    (start, i64::try_from(count).unwrap_or(i64::MAX))
+}
