@@ -7,6 +7,7 @@ use crate::command::nightly_is_new_enough;
 use crate::count::Count;
 use crate::environment::Environment;
 use crate::python::Environments;
+use crate::tools::Tools;
 use crate::{
     Outcome, cargo, concurrency, embedded, fake_cuda, fuzz, python, root, setup, tools, torch,
 };
@@ -16,6 +17,7 @@ pub(crate) fn everything() -> Outcome {
     setup::libtorch_ready(None)?;
     // Installing is reading and writing: it takes place while compilers run.
     let environments = Environments::begin(None)?;
+    let tools = Tools::begin();
     let mut count = Count::default();
     let fake_cuda = fake_cuda::folder()?;
     // Without libtorch: no Python, no C++.
@@ -30,6 +32,7 @@ pub(crate) fn everything() -> Outcome {
     cuda(&mut count, &fake_cuda)?;
     threads(&mut count, &fake_cuda)?;
     let environments = environments.ready()?;
+    tools.ready()?;
     c_library(&mut count, &fake_cuda, &environments)?;
     python_suites(&mut count, &environments, &fake_cuda)?;
     for mut test in embedded::tests()? {
@@ -87,7 +90,6 @@ fn threads(count: &mut Count, fake_cuda: &Path) -> Outcome {
 /// The C library: in debug all there is, optimised what programs see of it. C++ programs are tested
 /// with the libtorch of the newest environment, too.
 fn c_library(count: &mut Count, fake_cuda: &Path, environments: &[&Environment]) -> Outcome {
-    tools::ready();
     let newest = environments.iter().filter(|environment| environment.torch != setup::TORCH);
     let newest = newest.filter_map(|environment| environment.libtorch()).next_back();
     for selection in [&[][..], &["--release", "--test", "suite", "programs::"]] {

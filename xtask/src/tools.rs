@@ -3,16 +3,35 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::{self, JoinHandle};
 
 use crate::{Outcome, cargo, root, run, setup};
 
-/// Installs the tools that can be installed on this machine.
-pub(crate) fn ready() {
-    let cmake = setup::ensure_package(&setup::venv(None), "cmake==4.4.5").map(drop);
-    for (tool, made) in [("CMake", cmake), ("cargo-c", cargo_c()), ("koffi for Node.js", koffi())] {
-        if let Err(error) = made {
-            eprintln!("\nskipped: {tool}: {error}");
+/// The tools, while they are installed in the background: cargo-c takes minutes, and tests leave
+/// cores idle meanwhile.
+pub(crate) struct Tools(JoinHandle<[(&'static str, Result<(), String>); 2]>);
+
+impl Tools {
+    /// Begins to install the tools that can be installed on this machine.
+    pub(crate) fn begin() -> Self {
+        let made = |made: Outcome| made.map_err(|error| error.to_string());
+        Self(thread::spawn(move || {
+            [("cargo-c", made(cargo_c())), ("koffi for Node.js", made(koffi()))]
+        }))
+    }
+
+    /// Waits until they are installed, and says which are not.
+    pub(crate) fn ready(self) -> Outcome {
+        // Not in the background, where the environment that it is installed in is made.
+        let cmake = setup::ensure_package(&setup::venv(None), "cmake==4.4.5");
+        let cmake = cmake.map(drop).map_err(|error| error.to_string());
+        let others = self.0.join().map_err(|_| "the thread that installs tools panicked")?;
+        for (tool, made) in others.into_iter().chain([("CMake", cmake)]) {
+            if let Err(error) = made {
+                eprintln!("\nskipped: {tool}: {error}");
+            }
         }
+        Ok(())
     }
 }
 
