@@ -137,6 +137,14 @@ impl DType {
         }
     }
 
+    /// Returns the alignment (bytes) of elements of this type: the size of one number if that is a
+    /// power of two, and otherwise 1. A complex number consists of two numbers.
+    pub(crate) const fn alignment(self) -> usize {
+        let parts = if matches!(self.code, COMPLEX | BCOMPLEX) { 2 } else { 1 };
+        let bytes = (self.bits / parts / 8) as usize;
+        if bytes.is_power_of_two() && self.bits.is_multiple_of(8) { bytes } else { 1 }
+    }
+
     /// Returns true if DLPack defines this type, in version 1.3 or in its development since.
     ///
     /// This crate copies elements of these types only.
@@ -301,6 +309,25 @@ mod tests {
         assert_eq!(DType::scalar(17, 4).itemsize(), None);
         assert_eq!(DType { lanes: 2, ..DType::scalar(17, 4) }.itemsize(), Some(1));
         assert_eq!(DType { lanes: 0, ..DType::F32 }.itemsize(), None);
+    }
+
+    #[test]
+    fn the_alignment_is_at_least_that_of_the_rust_type() {
+        fn check<T: Element>() {
+            assert!(T::DTYPE.alignment() >= align_of::<T>(), "{}", T::DTYPE);
+        }
+        check::<bool>();
+        check::<u16>();
+        check::<i64>();
+        check::<usize>();
+        check::<bf16>();
+        check::<f64>();
+        check::<Complex<f32>>();
+        check::<Complex<f64>>();
+        for (code, bits, bytes) in [(0, 24, 1), (0, 9, 1), (2, 128, 16), (5, 32, 2), (17, 4, 1)] {
+            assert_eq!(DType::scalar(code, bits).alignment(), bytes, "{code} {bits}");
+        }
+        assert_eq!(DType { lanes: 4, ..DType::F32 }.alignment(), 4);
     }
 
     #[test]

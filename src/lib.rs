@@ -51,7 +51,8 @@
 //! # Ownership
 //!
 //! ```text
-//!  Vec · Array · tch::Tensor · DLManagedTensor* · C callback     the owner: dropped exactly once
+//!  Vec · Array · tch::Tensor · DLManagedTensor* · C callback · any AsRef<[T]> or AsMut<[T]>
+//!         │                                                      the owner: dropped exactly once
 //!         └──► storage (owner + Access) ◄── Tensor = storage + address + layout + dtype + device
 //!                                       ◄── Tensor (share) · NdArray · Exported
 //! ```
@@ -185,6 +186,8 @@ mod shape;
 mod sync;
 mod tuple;
 
+#[expect(unsafe_code, reason = "keeps a borrow of an owner beside the owner")]
+mod borrowed_owner;
 #[expect(unsafe_code, reason = "allocates memory")]
 mod buffer;
 #[expect(

@@ -30,7 +30,7 @@ type SizeList = SmallVec<[i64; INLINE_RANK]>;
 /// assert_eq!(Tensor::zeros::<u8>(tensor.shape())?.shape(), [2, 3]);
 /// assert_eq!(Tensor::zeros::<u8>((rows, 3))?.shape(), [2, 3]);
 /// assert_eq!(Tensor::zeros::<u8>(Array2::<f32>::zeros((2, 3)).shape())?.shape(), [2, 3]);
-/// assert_eq!(Tensor::zeros::<u8>(())?.len(), 1); // `[]` does not say which integers it has none of
+/// assert_eq!(Tensor::zeros::<u8>(())?.len(), 1); // `[]` has no integer type, and does not compile
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 ///

@@ -113,7 +113,6 @@ impl SharedBuffer {
     }
 
     /// Gives the owner, if this is the only reference and the owner has the type `O`.
-    #[cfg(feature = "ndarray")]
     #[inline]
     pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
         let Self { storage, descriptor } = self;

@@ -84,7 +84,7 @@ impl<T: Element, D: Dimension + 'static> sealed::Sealed for ArcArray<T, D> {
     type Item = T;
 
     fn recover(tensor: Tensor, token: Token) -> Self {
-        match tensor.into_owner() {
+        match tensor.into_storage_owner() {
             Ok(array) => array,
             Err(tensor) => Array::recover(tensor, token).into_shared(),
         }

@@ -18,6 +18,7 @@ mod dlpack;
 mod elements;
 mod format;
 mod movable;
+mod owners;
 mod queries;
 #[cfg(feature = "cuda")]
 mod streams;
@@ -108,9 +109,8 @@ impl Tensor {
 
     /// Gives the owner, if this is the only handle and the owner has the type `O`, and otherwise
     /// the tensor as it was.
-    #[cfg(feature = "ndarray")]
     #[inline]
-    pub(crate) fn into_owner<O: StorageOwner>(self) -> Result<O, Self> {
+    pub(crate) fn into_storage_owner<O: StorageOwner>(self) -> Result<O, Self> {
         let Self { stream_use, buffer, trusted } = self;
         match buffer.into_owner() {
             Ok(owner) => Ok(owner),
@@ -252,7 +252,9 @@ impl Tensor {
 
     /// Makes a tensor of memory that the caller describes. Nothing is copied.
     ///
-    /// The thread that drops the last handle drops `owner`, once.
+    /// The thread that drops the last handle drops `owner`, once. If `owner` implements
+    /// `AsRef<[T]>` or `AsMut<[T]>`, [`from_owner`](Self::from_owner) and
+    /// [`from_owner_mut`](Self::from_owner_mut) need no `unsafe`.
     ///
     /// The result is [`Access::Aliased`] and trusted: safe views may read it, and only `unsafe`
     /// functions write it. [`assume_exclusive`](Self::assume_exclusive) and

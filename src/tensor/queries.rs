@@ -188,7 +188,8 @@ impl Tensor {
     /// Returns the owner of the memory if it has the type `O`, and otherwise `None`.
     ///
     /// The owner is, for example, the one that was passed to
-    /// [`from_raw_parts`](Self::from_raw_parts).
+    /// [`from_raw_parts`](Self::from_raw_parts). The result is `None` for a tensor from
+    /// [`from_owner`](Self::from_owner) or a similar function, whose owner is borrowed.
     ///
     /// ```
     /// use dlbridge::Tensor;

@@ -78,7 +78,7 @@ impl Tensor {
         }
         // libtorch does not report when its use of the memory on this handle's stream ends.
         self.keep_stream_use();
-        match self.into_owner::<TorchOwner>() {
+        match self.into_storage_owner::<TorchOwner>() {
             Ok(owner) => Ok(owner.into_tensor()),
             // SAFETY: `require_movable` passed at the beginning.
             Err(tensor) => unsafe { into_blob(tensor) },

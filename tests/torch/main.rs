@@ -7,6 +7,7 @@ mod exclusivity;
 #[path = "../support/hostile_jobs.rs"]
 mod hostile_jobs;
 mod layouts;
+mod owners;
 mod ownership;
 mod refusals;
 mod round_trips;

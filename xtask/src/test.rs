@@ -110,7 +110,7 @@ fn sanitized(count: &mut Count, fake_cuda: &Path) -> Outcome {
         return Ok(());
     };
     test.args(["--lib", "--test", "dlpack", "--test", "ffi", "--test", "ndarray"]);
-    count.run(test.args(["--test", "tensor"]))?;
+    count.run(test.args(["--test", "owners", "--test", "tensor"]))?;
     if let Some(mut test) = under_address_sanitizer() {
         test.args(["--lib", "--test", "cuda", "--", "--skip", torch::COPY_TESTS]);
         // Some tests leak memory on purpose.

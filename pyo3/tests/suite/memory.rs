@@ -171,3 +171,21 @@ fn memory_that_another_handle_of_rust_may_view_is_not_written() {
         assert!(own.expect("exclusive").as_slice_mut::<f32>().is_ok());
     });
 }
+
+#[test]
+fn python_writes_the_elements_of_an_owner_only_if_it_was_given_for_that() {
+    let read_only = Tensor::from_owner([1_u8, 2], [2]).unwrap();
+    let writable = Tensor::from_owner_mut([1_u8, 2], [2]).unwrap();
+    Python::attach(|py| {
+        let code = Code::new(py).with("x", PyTensor::from(read_only.share()));
+        code.check("x.readonly and not np.asarray(x).flags.writeable");
+        code.run("torch.from_dlpack(x)[0] = 9"); // a copy
+        assert_eq!(read_only.as_slice::<u8>(), Ok(&[1, 2][..]));
+        let code = Code::new(py).with("x", PyTensor::from(read_only));
+        code.check("x.readonly and not np.asarray(x).flags.writeable");
+        let code = code.with("y", PyTensor::from(writable));
+        code.run("np.asarray(y)[0] = 9; torch.from_dlpack(y)[1] = 8");
+        let y: PyTensor = code.eval("y").extract().unwrap();
+        assert_eq!(y.to_vec::<u8>(py).unwrap(), [9, 8]);
+    });
+}
