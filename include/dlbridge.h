@@ -83,7 +83,7 @@
 /**
  * Minor version of this ABI. It grows with every function or code that is added.
  */
-#define DLB_ABI_MINOR 2
+#define DLB_ABI_MINOR 3
 
 /**
  * This build can copy to, from and between the CUDA devices of the machine.
@@ -502,6 +502,12 @@ DLB_API size_t dlb_dtype_name(DLDataType dtype, char *buffer, size_t size);
  * assert(dlb_tensor_view(transpose)->data == rows && dlb_tensor_view(transpose)->shape[0] == 3);
  * assert(dlb_tensor_is_contiguous(second) && !dlb_tensor_is_contiguous(transpose));
  * assert(dlb_tensor_nbytes(transpose) == 24 && dlb_tensor_flags(transpose) == 0);
+ *
+ * char text[100];
+ * size_t length = 0;
+ * status = dlb_tensor_to_string(transpose, text, sizeof text, &length, NULL);
+ * assert(status == DLB_OK && length < sizeof text); // else the text was cut off
+ * puts(text);
  * dlb_tensor_free(transpose);
  * dlb_tensor_free(second);
  * ```
@@ -570,6 +576,28 @@ DLB_API uint64_t dlb_tensor_nbytes(const dlb_tensor *tensor);
  * Ownership: borrows `tensor`.
  */
 DLB_API bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
+
+/**
+ * Writes the values of the tensor for people to read; of many values the first and the last ones
+ * of each dimension. Where the host cannot reach the memory, and for element types whose values
+ * the library does not know, writes the shape, the element type and the device instead. The text
+ * may change from version to version: do not parse it.
+ *
+ * Writes at most `size` bytes to `buffer`, the last of them NUL, and the length of the whole text
+ * in bytes, without the NUL, to `*length`: a length of `size` or more means that the text was cut
+ * off, perhaps within a character. Writes nothing to `buffer` if it is NULL or `size` is 0.
+ *
+ * The function copies the values that it writes. The caller makes sure that no other code writes
+ * the memory during the call.
+ *
+ * Ownership: borrows `tensor` and `buffer`.
+ */
+DLB_API
+dlb_status dlb_tensor_to_string(const dlb_tensor *tensor,
+                                char *buffer,
+                                size_t size,
+                                size_t *length,
+                                dlb_error **error);
 
 /**
  * Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread

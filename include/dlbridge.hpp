@@ -4,7 +4,7 @@
 // Functions whose names begin with from_ and into_ consume an argument that is passed with
 // std::move(), and copy no data; only into_device() copies, if the memory is on another device.
 // Functions whose names begin with share_ return one more owner of the same memory, and copy no
-// data. clone(), copy_into() and functions whose names begin with to_ copy data.
+// data. clone(), copy_into(), at() and functions whose names begin with to_ copy data.
 //
 // A call that fails throws dlbridge::Error. An argument is consumed only if the call succeeds:
 // after an exception the caller still owns it, unchanged. Several owners may write the same memory:
@@ -23,9 +23,11 @@
 #include <complex>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -163,6 +165,9 @@ Output output_of(Function &&function, const char *prefix = "tensor: ") {
   return out;
 }
 
+template <class T> constexpr bool is_shared_ptr = false;
+template <class T> constexpr bool is_shared_ptr<std::shared_ptr<T>> = true;
+
 } // namespace detail
 
 /// Calls the deleter of a DLPack struct. Exported and ExportedLegacy use it.
@@ -283,6 +288,8 @@ namespace dlbridge {
 /// assert(back.to_vector<float>() == copy.to_vector<float>());         // two copies
 /// ```
 class Tensor {
+  using Sizes = std::vector<std::int64_t>;
+
 public:
   /// @name Handles
   ///
@@ -316,11 +323,15 @@ public:
   /// ```cpp
   /// // A frame with padded rows stays where it is; the object that owns it moves into the tensor.
   /// std::vector<std::uint8_t> frame(2 * 16);
-  /// std::int64_t shape[] = {2, 3, 3}, strides[] = {16, 3, 1}; // rows of 9 bytes, 16 bytes apart
-  /// const DLDataType bytes = dlbridge::dtype_of<std::uint8_t>();
-  /// const DLTensor desc{frame.data(), dlbridge::cpu, 3, bytes, shape, strides, 0};
-  /// dlbridge::Tensor wrapped = dlbridge::Tensor::from_memory(desc, std::move(frame));
-  /// assert(wrapped.nbytes() == 18);
+  /// dlbridge::Tensor wrapped = dlbridge::Tensor::from_memory<std::uint8_t>(
+  ///     frame.data(), {2, 3, 3}, {16, 3, 1}, std::move(frame)); // rows of 9 bytes, 16 apart
+  /// assert(wrapped.nbytes() == 18 && !wrapped.is_read_only());
+  ///
+  /// // Memory that several owners share, and that the tensor only reads.
+  /// auto samples = std::make_shared<const std::vector<float>>(std::vector<float>{1, 2, 3});
+  /// dlbridge::Tensor read =
+  ///     dlbridge::Tensor::from_memory<const float>(samples->data(), {3}, samples);
+  /// assert(read.is_read_only() && samples.use_count() == 2);
   ///
   /// dlbridge::Tensor moved = dlbridge::Tensor::from_vector(std::vector<int>{1, 2, 3, 4}, {2, 2});
   /// dlbridge::Tensor fresh = dlbridge::Tensor::empty<double>({2, 2}); // contents not specified
@@ -328,6 +339,8 @@ public:
   /// ```
   /// @{
 
+  // Functions that consume an argument or the tensor are deleted for objects without std::move().
+  // The comment beside the deleted function, which compilers print, says what to write.
   /// Consumes a DLPack struct. No data is copied. The library calls the struct's deleter once, when
   /// the last handle is destroyed. Throws Error for a struct that is not valid or not supported.
   static Tensor from_dlpack(Exported &&source) {
@@ -337,6 +350,7 @@ public:
     (void)source.release();
     return tensor;
   }
+  static void from_dlpack(Exported &) = delete; // write from_dlpack(std::move(source))
 
   /// Consumes a DLPack struct of the older type. No data is copied. The older struct cannot say
   /// whether its memory may be written, so the memory is read-only unless dlbridge made the struct.
@@ -347,11 +361,13 @@ public:
     (void)source.release();
     return tensor;
   }
+  static void from_dlpack(ExportedLegacy &) = delete; // write from_dlpack(std::move(source))
 
   /// Wraps memory that `desc` describes. No data is copied; shape and strides are. `owner` is any
   /// object that keeps the memory valid. It is moved into the tensor, and destroyed once, on the
-  /// thread that destroys the last handle. `flags` are DLPack's: DLPACK_FLAG_BITMASK_READ_ONLY
-  /// makes the tensor read-only.
+  /// thread that destroys the last handle. (A std::shared_ptr may be copied into the tensor. Pass
+  /// nullptr for memory that outlives every handle.) `flags` are DLPack's:
+  /// DLPACK_FLAG_BITMASK_READ_ONLY makes the tensor read-only.
   ///
   /// Strides count elements, not bytes. Every byte from the lowest to the highest element must be
   /// valid and initialised, the bytes between the elements included: the library cannot check that.
@@ -362,15 +378,32 @@ public:
   /// short std::string do not. dlb_tensor_from_memory() has the other rules for the memory.
   template <class Owner>
   static Tensor from_memory(const DLTensor &desc, Owner &&owner, std::uint64_t flags = 0) {
-    using Object = std::decay_t<Owner>;
-    static_assert(std::is_rvalue_reference_v<Owner &&>, "move the owner in: std::move(owner)");
-    static_assert(!std::is_const_v<std::remove_reference_t<Owner>>,
-                  "a const owner would be copied, not moved");
-    static_assert(!std::is_pointer_v<Object>, "a bare pointer or array owns nothing");
-    static_assert(std::is_nothrow_destructible_v<Object>, "an owner's destructor does not throw");
-    static_assert(std::is_nothrow_move_constructible_v<Object>,
-                  "an owner whose move may throw: put it into a std::unique_ptr");
-    return wrap(desc, std::move(owner), flags, "");
+    require_owner<Owner>();
+    return wrap(desc, kept(std::forward<Owner>(owner)), flags, "");
+  }
+
+  /// Wraps memory of the host with elements of the C++ type `T`, the first of them at `data`. The
+  /// tensor is read-only if `T` is const. Without strides the tensor is row-major. The rules for
+  /// the memory and for `owner` are those of the function above: strides count elements, and may be
+  /// negative. Throws Error, and leaves `owner` unchanged, for a shape and strides that are not
+  /// valid. Throws std::bad_alloc too.
+  template <class T, class Owner>
+  static Tensor from_memory(T *data, const std::vector<std::int64_t> &shape,
+                            const std::vector<std::int64_t> &strides, Owner &&owner) {
+    require_owner<Owner>();
+    require_rank(shape, strides);
+    using Element = std::remove_const_t<T>;
+    std::vector<std::int64_t> sizes(shape), steps(strides);
+    DLTensor desc = describe(const_cast<Element *>(data), dtype_of<Element>(), sizes);
+    desc.strides = steps.empty() ? nullptr : steps.data();
+    const std::uint64_t flags = std::is_const_v<T> ? DLPACK_FLAG_BITMASK_READ_ONLY : 0;
+    return wrap(desc, kept(std::forward<Owner>(owner)), flags, "desc: ");
+  }
+
+  /// Wraps row-major memory of the host, as the function above does.
+  template <class T, class Owner>
+  static Tensor from_memory(T *data, const std::vector<std::int64_t> &shape, Owner &&owner) {
+    return from_memory<T>(data, shape, {}, std::forward<Owner>(owner));
   }
 
   /// Makes a row-major tensor of a vector, which is moved into it. No data is copied. Throws Error
@@ -383,17 +416,15 @@ public:
     std::vector<std::int64_t> sizes(shape);
     return wrap(describe(values.data(), dtype_of<T>(), sizes), std::move(values), 0, "desc: ");
   }
+  template <class V>
+  static void from_vector(V &, const Sizes &) = delete; // write from_vector(std::move(v), shape)
 
   /// Makes a tensor in new memory of the host with unspecified contents. `device` must be the CPU.
   /// Without strides the tensor is row-major. Throws Error, with DLB_ERROR_OUT_OF_MEMORY if there
   /// is not enough memory for the elements. Throws std::bad_alloc too.
   static Tensor empty(DLDataType dtype, const std::vector<std::int64_t> &shape,
                       const std::vector<std::int64_t> &strides = {}, DLDevice device = cpu) {
-    if (!strides.empty() && strides.size() != shape.size()) {
-      throw Error(DLB_ERROR_INVALID_ARGUMENT,
-                  "there must be as many strides as dimensions: expected " +
-                      std::to_string(shape.size()) + ", found " + std::to_string(strides.size()));
-    }
+    require_rank(shape, strides);
     std::vector<std::int64_t> sizes(shape), steps(strides);
     DLTensor desc = describe(nullptr, dtype, sizes);
     desc.device = device;
@@ -465,8 +496,11 @@ public:
   /// dlbridge::Tensor tensor = dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3}, {3});
   /// tensor.data_mut<float>()[0] = 10;
   /// assert(tensor.data<float>()[0] == 10);
+  /// tensor.at_mut<float>(2) = 30;
+  /// assert(tensor.at<float>(2) == 30);
   /// std::vector<float> copied = tensor.to_vector<float>();
   /// assert(copied.size() == 3);
+  /// std::cout << tensor << '\n';
   /// ```
   /// @{
 
@@ -475,8 +509,7 @@ public:
   /// reach the memory, or if the memory is misaligned.
   template <class T> const T *data() const & {
     require_type<T>();
-    return aligned<const T>(detail::output_of<const void *>(
-        [&](const void **out, dlb_error **error) { return dlb_tensor_data(get(), out, error); }));
+    return aligned<const T>(address());
   }
   template <class T> const T *data() const && = delete; // give the temporary tensor a name
 
@@ -486,6 +519,49 @@ public:
     require_type<T>();
     return aligned<T>(detail::output_of<void *>(
         [&](void **out, dlb_error **error) { return dlb_tensor_data_mut(get(), out, error); }));
+  }
+
+  /// Returns a copy of one element, with one index for each dimension. The memory may be
+  /// misaligned. Throws Error if the elements do not have the type `T`, if the host cannot reach
+  /// the memory, for another number of indices than dimensions, and for an index that is negative
+  /// or not below the size of its dimension. A loop over many elements is faster with data() and
+  /// strides().
+  template <class T, class... Index> T at(Index... indices) const {
+    require_type<T>();
+    const auto *data = static_cast<const unsigned char *>(address());
+    data += offset_of(indices...) * static_cast<std::int64_t>(sizeof(T));
+    if constexpr (std::is_same_v<T, bool>) {
+      return *data != 0; // other bytes than 0 and 1 are no value of a bool
+    } else {
+      T value;
+      std::memcpy(&value, data, sizeof value);
+      return value;
+    }
+  }
+
+  /// Returns one element, for reading and writing: a reference that is valid until the last handle
+  /// to the memory is destroyed. Throws Error in the cases of at(), for read-only memory, and if
+  /// the memory is misaligned.
+  template <class T, class... Index> T &at_mut(Index... indices) & {
+    T *data = data_mut<T>();
+    return data[offset_of(indices...)];
+  }
+
+  /// Returns the values for people to read, as operator<< prints them. The values are copied, on
+  /// the host.
+  std::string to_string() const {
+    std::string text;
+    for (std::size_t length = 200; length > text.size();) {
+      text.resize(length); // one byte more is for the NUL
+      detail::call([&](dlb_error **error) {
+        return dlb_tensor_to_string(handle(), &text[0], text.size() + 1, &length, error);
+      });
+      if (length <= text.size()) {
+        text.resize(length);
+        return text;
+      }
+    }
+    return text;
   }
 
   /// Copies the elements into a new vector, in row-major order. The memory may be on any device.
@@ -607,6 +683,7 @@ public:
     (void)release();
     return tensor;
   }
+  void into_device(...) const & = delete; // write std::move(tensor).into_device(device)
 
   /// @}
   /// @name Streams
@@ -668,6 +745,7 @@ public:
     (void)release();
     return exported;
   }
+  void into_dlpack() const & = delete; // write std::move(tensor).into_dlpack()
 
   /// Makes a DLPack struct of the older type that is another owner of the same memory. No data is
   /// copied. Throws Error for read-only memory.
@@ -688,6 +766,7 @@ public:
     (void)release();
     return exported;
   }
+  void into_dlpack_legacy() const & = delete; // write std::move(tensor).into_dlpack_legacy()
 
   /// @}
 
@@ -730,6 +809,37 @@ private:
     return {data, cpu, static_cast<std::int32_t>(shape.size()), dtype, shape.data(), nullptr, 0};
   }
 
+  /// Checks the type of an owner, which is passed as `Owner &&`.
+  template <class Owner> static constexpr void require_owner() noexcept {
+    using Object = std::decay_t<Owner>;
+    static_assert(std::is_rvalue_reference_v<Owner &&> || detail::is_shared_ptr<Object>,
+                  "move the owner in: std::move(owner)");
+    static_assert(!std::is_const_v<std::remove_reference_t<Owner>> || detail::is_shared_ptr<Object>,
+                  "a const owner would be copied, not moved");
+    static_assert(!std::is_pointer_v<Object>, "a bare pointer or array owns nothing");
+    static_assert(std::is_nothrow_destructible_v<Object>, "an owner's destructor does not throw");
+    static_assert(std::is_nothrow_move_constructible_v<Object>,
+                  "an owner whose move may throw: put it into a std::unique_ptr");
+  }
+
+  /// Returns the object to move into a tensor: the owner itself, or a copy of a std::shared_ptr.
+  template <class Owner> static Owner &&kept(Owner &&owner) noexcept { return std::move(owner); }
+  template <class T> static std::shared_ptr<T> kept(const std::shared_ptr<T> &owner) noexcept {
+    return owner;
+  }
+  template <class T> static std::shared_ptr<T> kept(std::shared_ptr<T> &owner) noexcept {
+    return owner;
+  }
+
+  /// Throws Error unless there are as many strides as sizes, or none.
+  static void require_rank(const std::vector<std::int64_t> &shape,
+                           const std::vector<std::int64_t> &strides) {
+    if (strides.empty() || strides.size() == shape.size()) return;
+    throw Error(DLB_ERROR_INVALID_ARGUMENT,
+                "there must be as many strides as dimensions: expected " +
+                    std::to_string(shape.size()) + ", found " + std::to_string(strides.size()));
+  }
+
   /// Throws Error unless `shape` has `count` elements. (The library refuses negative sizes.)
   static void require_size(const std::vector<std::int64_t> &shape, std::size_t count) {
     // Dividing `count` by each size does not overflow, as multiplying the sizes could.
@@ -753,6 +863,37 @@ private:
                     std::to_string(count));
   }
 
+  /// Returns the address of the first element. Throws Error if the host cannot reach the memory.
+  const void *address() const {
+    return detail::output_of<const void *>(
+        [&](const void **out, dlb_error **error) { return dlb_tensor_data(get(), out, error); });
+  }
+
+  /// Returns the offset of an element from the first one, in elements. Throws Error unless there is
+  /// one index for each dimension, and each is within its dimension.
+  template <class... Index> std::int64_t offset_of(Index... indices) const {
+    static_assert((std::is_integral_v<Index> && ...), "an index is an integer");
+    const DLTensor &desc = view();
+    if (desc.ndim != static_cast<std::int32_t>(sizeof...(Index))) {
+      throw Error(DLB_ERROR_LAYOUT, "expected " + std::to_string(desc.ndim) + " indices, found " +
+                                        std::to_string(sizeof...(Index)));
+    }
+    std::int64_t offset = 0;
+    std::int32_t dim = 0;
+    const auto step = [&](std::int64_t index) {
+      if (index < 0 || index >= desc.shape[dim]) {
+        throw Error(DLB_ERROR_INVALID_ARGUMENT, "index " + std::to_string(index) +
+                                                    " is outside dimension " + std::to_string(dim) +
+                                                    ", which has the size " +
+                                                    std::to_string(desc.shape[dim]));
+      }
+      offset += index * desc.strides[dim++];
+    };
+    (step(static_cast<std::int64_t>(indices)), ...);
+    (void)step;
+    return offset;
+  }
+
   template <class T> void require_type() const {
     if (is<T>()) return;
     throw Error(DLB_ERROR_DTYPE,
@@ -770,6 +911,15 @@ private:
 };
 
 static_assert(sizeof(Tensor) == sizeof(void *), "a handle is a pointer");
+
+/// Prints the values of a tensor for people to read, as to_string() returns them.
+///
+/// ```cpp
+/// std::cout << dlbridge::Tensor::from_vector(std::vector<float>{1, 2, 3, 4}, {2, 2}) << '\n';
+/// ```
+inline std::ostream &operator<<(std::ostream &stream, const Tensor &tensor) {
+  return stream << tensor.to_string();
+}
 
 /// Blocks until all work that was put on a stream of a device is done. Does nothing for the host,
 /// and with DLB_STREAM_NO_SYNC. Throws Error if CUDA or the device is not available.

@@ -7,6 +7,7 @@ use dlbridge::DType;
 use dlbridge::ffi::DLDataType;
 
 use crate::error::contain;
+use crate::text;
 
 /// The element type of a struct.
 pub(crate) fn from_dlpack(dtype: DLDataType) -> DType {
@@ -39,16 +40,8 @@ pub extern "C" fn dlb_dtype_name(dtype: DLDataType, buffer: *mut c_char, size: u
             return 0; // unreachable: every name fits, see the test
         }
         let len = MAX_NAME_BYTES - rest.len();
-        if let (false, Some(most)) = (buffer.is_null(), size.checked_sub(1)) {
-            let written = len.min(most);
-            // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, of which
-            // `written` and the NUL are at most `size`; `name` is a local array, which holds them.
-            unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), written) };
-            let end = buffer.cast::<u8>().wrapping_add(written);
-            // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, and
-            // `written` is below `size`.
-            unsafe { end.write(0) };
-        }
+        // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, or NULL.
+        unsafe { text::write(&name[..len], buffer, size) };
         len
     })
 }

@@ -1,16 +1,18 @@
-//! Functions on handles: share, describe, free.
+//! Functions on handles: share, describe, print, free.
 
+use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::DLTensor;
-use dlbridge::{Descriptor, Device};
+use dlbridge::{Descriptor, Device, Tensor};
 
 use crate::error::{
     DLB_ERROR_DEVICE, DLB_ERROR_LAYOUT, Failure, InArgument, Required, contain, dlb_error,
     dlb_status, guard,
 };
 use crate::handle::{Handle, dlb_tensor};
+use crate::text;
 
 /// Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted
 /// references: the new one may be the same pointer, and each is freed once.
@@ -36,6 +38,12 @@ use crate::handle::{Handle, dlb_tensor};
 /// assert(dlb_tensor_view(transpose)->data == rows && dlb_tensor_view(transpose)->shape[0] == 3);
 /// assert(dlb_tensor_is_contiguous(second) && !dlb_tensor_is_contiguous(transpose));
 /// assert(dlb_tensor_nbytes(transpose) == 24 && dlb_tensor_flags(transpose) == 0);
+///
+/// char text[100];
+/// size_t length = 0;
+/// status = dlb_tensor_to_string(transpose, text, sizeof text, &length, NULL);
+/// assert(status == DLB_OK && length < sizeof text); // else the text was cut off
+/// puts(text);
 /// dlb_tensor_free(transpose);
 /// dlb_tensor_free(second);
 /// ```
@@ -148,4 +156,39 @@ pub extern "C" fn dlb_tensor_nbytes(tensor: Option<&dlb_tensor>) -> u64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn dlb_tensor_is_contiguous(tensor: Option<&dlb_tensor>) -> bool {
     contain(false, || tensor.is_some_and(|tensor| tensor.descriptor().layout().is_contiguous()))
+}
+
+/// Writes the values of the tensor for people to read; of many values the first and the last ones
+/// of each dimension. Where the host cannot reach the memory, and for element types whose values
+/// the library does not know, writes the shape, the element type and the device instead. The text
+/// may change from version to version: do not parse it.
+///
+/// Writes at most `size` bytes to `buffer`, the last of them NUL, and the length of the whole text
+/// in bytes, without the NUL, to `*length`: a length of `size` or more means that the text was cut
+/// off, perhaps within a character. Writes nothing to `buffer` if it is NULL or `size` is 0.
+///
+/// The function copies the values that it writes. The caller makes sure that no other code writes
+/// the memory during the call.
+///
+/// Ownership: borrows `tensor` and `buffer`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dlb_tensor_to_string(
+    tensor: Option<&dlb_tensor>,
+    buffer: *mut c_char,
+    size: usize,
+    length: Option<&mut MaybeUninit<usize>>,
+    error: Option<&mut MaybeUninit<*mut dlb_error>>,
+) -> dlb_status {
+    guard(error, || {
+        let (tensor, length) = (tensor.required("tensor")?, length.required("length")?);
+        let printed = printed(&tensor.share_tensor());
+        // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, or NULL.
+        unsafe { text::write(printed.as_bytes(), buffer, size) };
+        length.write(printed.len());
+        Ok(())
+    })
+}
+
+fn printed(tensor: &Tensor) -> String {
+    tensor.to_list().map_or_else(|_| format!("{tensor:?}"), |list| list.to_string())
 }

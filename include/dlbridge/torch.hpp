@@ -232,6 +232,7 @@ inline at::Tensor into_torch(Tensor &&tensor) {
                 std::string("libtorch: ") + error.what_without_backtrace());
   }
 }
+void into_torch(const Tensor &) = delete; // write into_torch(std::move(tensor))
 
 } // namespace dlbridge
 

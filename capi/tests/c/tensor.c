@@ -171,7 +171,62 @@ static void views_survive_a_round_trip_through_dlpack(void) {
   CHECK(made.deleted == 1);
 }
 
+static void text_is_cut_off_at_the_size(void) {
+  static const char whole[] =
+      "[[[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0], [8.0, 9.0, 10.0, 11.0]]]";
+  char text[sizeof whole + 1];
+  size_t length = 0, size;
+  producer made;
+  dlb_tensor *tensor;
+  produce(&made);
+  made.shape[0] = 1;
+  tensor = take(&made);
+  for (size = 0; size <= sizeof text; ++size) {
+    size_t written = size <= strlen(whole) ? size : sizeof whole;
+    memset(text, '?', sizeof text);
+    length = 0;
+    SUCCEEDS(dlb_tensor_to_string(tensor, text, size, &length, &error));
+    CHECK(length == strlen(whole));
+    if (written > 0) CHECK(memcmp(text, whole, written - 1) == 0 && text[written - 1] == '\0');
+    CHECK(written == sizeof text || text[written] == '?');
+  }
+  SUCCEEDS(dlb_tensor_to_string(tensor, NULL, sizeof text, &length, &error));
+  CHECK(length == strlen(whole));
+  length = 7;
+  FAILS(DLB_ERROR_NULL_POINTER, "tensor is NULL",
+        dlb_tensor_to_string(NULL, text, sizeof text, &length, &error));
+  FAILS(DLB_ERROR_NULL_POINTER, "length is NULL",
+        dlb_tensor_to_string(tensor, text, sizeof text, NULL, &error));
+  CHECK(length == 7);
+  dlb_tensor_free(tensor);
+  CHECK(made.deleted == 1);
+}
+
+/* The host cannot read the memory, or the values have no text. */
+static void text_without_values(void) {
+  char text[200];
+  size_t length;
+  producer made;
+  dlb_tensor *tensor;
+  produce(&made);
+  made.managed.dl_tensor.device = CUDA;
+  tensor = take(&made);
+  SUCCEEDS(dlb_tensor_to_string(tensor, text, sizeof text, &length, &error));
+  CHECK(strstr(text, "[2, 3, 4]") != NULL && strstr(text, "float32") != NULL);
+  CHECK(strstr(text, "cuda:0") != NULL && length == strlen(text));
+  dlb_tensor_free(tensor);
+  produce(&made);
+  made.managed.dl_tensor.dtype.lanes = 2;
+  made.shape[0] = 1, made.shape[1] = 1;
+  tensor = take(&made);
+  SUCCEEDS(dlb_tensor_to_string(tensor, text, sizeof text, &length, &error));
+  CHECK(strstr(text, "float32x2") != NULL);
+  dlb_tensor_free(tensor);
+}
+
 int main(void) {
+  text_is_cut_off_at_the_size();
+  text_without_values();
   share_as_describes_the_memory_in_another_way();
   views_survive_a_round_trip_through_dlpack();
   a_view_shows_the_struct();

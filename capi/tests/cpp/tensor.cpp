@@ -2,6 +2,7 @@
 #include "check.hpp"
 
 #include <numeric>
+#include <sstream>
 #include <type_traits>
 
 using dlbridge::Error;
@@ -18,6 +19,11 @@ template <class T> auto has_view(int) -> decltype(std::declval<T>().view(), std:
 template <class> std::false_type has_view(long);
 static_assert(decltype(has_view<const Tensor &>(0))::value &&
               !decltype(has_view<Tensor>(0))::value);
+// A handle that is not moved from cannot be consumed.
+template <class T> auto exports(int) -> decltype(std::declval<T>().into_dlpack(), std::true_type());
+template <class> std::false_type exports(long);
+static_assert(decltype(exports<Tensor>(0))::value && !decltype(exports<Tensor &>(0))::value &&
+              !decltype(exports<const Tensor>(0))::value);
 // A class of a user that has a tensor as a member compiles without warnings.
 struct Batch {
   Tensor data;
@@ -195,6 +201,96 @@ void data_checks_type_and_alignment() {
   CHECK(tensor.to_vector<float>() == (std::vector<float>{0, 0})); // copies need no alignment
 }
 
+void elements_are_reached_by_their_indices() {
+  Tensor tensor = Tensor::from_vector(counting(24), {2, 3, 4});
+  CHECK(tensor.at<float>(0, 0, 0) == 0 && tensor.at<float>(1, 2, 3) == 23);
+  CHECK(tensor.at<float>(std::size_t{1}, std::int8_t{0}, 2u) == 14);
+  tensor.at_mut<float>(1, 0, 2) = -1;
+  const Tensor &read = tensor;
+  CHECK(read.at<float>(1, 0, 2) == -1 && tensor.share().at<float>(1, 0, 2) == -1);
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "index 3 of dimension 1 is out of range: expected 0 to 2",
+         tensor.at<float>(1, 3, 0));
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "index -1 of dimension 2 is out of range: expected 0 to 3",
+         tensor.at_mut<float>(1, 2, -1));
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "of dimension 0 is out of range",
+         tensor.at<float>(std::numeric_limits<std::uint64_t>::max(), 0, 0));
+  THROWS(DLB_ERROR_LAYOUT, "expected 3 indices, found 2", tensor.at<float>(1, 2));
+  THROWS(DLB_ERROR_LAYOUT, "expected 3 indices, found 4", tensor.at_mut<float>(1, 2, 0, 0));
+  THROWS(DLB_ERROR_LAYOUT, "expected 3 indices, found 0", tensor.at<float>());
+  THROWS(DLB_ERROR_DTYPE, "expected float64, found float32", tensor.at<double>(0, 0, 0));
+  THROWS(DLB_ERROR_DTYPE, "expected int32, found float32", tensor.at_mut<int>(0, 0, 0));
+  const Tensor scalar = Tensor::from_vector(std::vector<int>{7}, {});
+  CHECK(scalar.at<int>() == 7);
+  const Tensor none = Tensor::empty<float>({2, 0});
+  THROWS(DLB_ERROR_INVALID_ARGUMENT, "index 0 of dimension 1 is out of range: there is none",
+         none.at<float>(1, 0));
+  // The memory is not aligned, or may not be written, or a byte is no bool.
+  std::vector<unsigned char> bytes(9);
+  bytes[1] = 2;
+  void *const odd = bytes.data() + 1;
+  std::int64_t shape[] = {2};
+  const DLTensor desc{odd, dlbridge::cpu, 1, dlbridge::dtype_of<float>(), shape, nullptr, 0};
+  Tensor misaligned = Tensor::from_memory(desc, nullptr);
+  CHECK(misaligned.at<float>(1) == 0);
+  THROWS(DLB_ERROR_LAYOUT, "not a multiple of 4", misaligned.at_mut<float>(1));
+  Tensor read_only = Tensor::from_memory<const unsigned char>(bytes.data(), {9}, nullptr);
+  CHECK(read_only.at<std::uint8_t>(1) == 2);
+  THROWS(DLB_ERROR_READ_ONLY, "read-only", read_only.at_mut<std::uint8_t>(1));
+  const Tensor bools = Tensor::from_memory(static_cast<bool *>(odd), {1}, nullptr);
+  CHECK(bools.at<bool>(0));
+  Exported exported = tensor.share_dlpack();
+  DLManagedTensorVersioned far = *exported;
+  far.deleter = nullptr;
+  far.dl_tensor.device = {kDLCUDA, 0};
+  Tensor cuda = Tensor::from_dlpack(Exported(&far));
+  THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", cuda.at<float>(0, 0, 0));
+  THROWS(DLB_ERROR_NOT_ON_CPU, "cuda:0", cuda.at_mut<float>(0, 0, 0));
+}
+
+void typed_memory_has_an_owner() {
+  int destroyed = 0;
+  float data[] = {0, 1, 2, 3, 4, 5};
+  {
+    Counted owner(destroyed);
+    THROWS(DLB_ERROR_INVALID_ARGUMENT, "as many strides as dimensions: expected 2, found 1",
+           Tensor::from_memory<float>(data, {2, 3}, {3}, std::move(owner)));
+    THROWS(DLB_ERROR_INVALID_ARGUMENT, "shape[0] = -1",
+           Tensor::from_memory<float>(data, {-1}, std::move(owner)));
+    THROWS(DLB_ERROR_LAYOUT, "exceed",
+           Tensor::from_memory(data, {2}, {std::numeric_limits<std::int64_t>::max()},
+                               std::move(owner)));
+    THROWS(DLB_ERROR_INVALID_ARGUMENT, "",
+           Tensor::from_memory<float>(nullptr, {2}, std::move(owner)));
+    CHECK(destroyed == 0);
+    // The first element is the one at `data`; strides lead to lower addresses.
+    const Tensor reversed = Tensor::from_memory(data + 5, {2, 3}, {-3, -1}, std::move(owner));
+    CHECK(reversed.at<float>(0, 0) == 5 && reversed.at<float>(1, 2) == 0);
+    CHECK(!reversed.is_read_only() && destroyed == 0);
+  }
+  CHECK(destroyed == 1);
+  // A shared owner is moved or copied, const or not.
+  auto shared = std::make_shared<const std::vector<float>>(counting(4));
+  const auto constant = shared;
+  const Tensor copied = Tensor::from_memory<const float>(shared->data(), {4}, shared);
+  const Tensor second = Tensor::from_memory<const float>(shared->data(), {4}, constant);
+  CHECK(shared.use_count() == 4 && copied.is_read_only());
+  const Tensor moved = Tensor::from_memory(shared->data(), {4}, std::move(shared));
+  CHECK(shared == nullptr && constant.use_count() == 4 && moved.is_read_only());
+  CHECK(moved.at<float>(3) == 3);
+}
+
+void tensors_are_printed() {
+  const Tensor tensor = Tensor::from_vector(counting(4), {2, 2});
+  std::ostringstream stream;
+  stream << tensor << ';';
+  CHECK(stream.str() == tensor.to_string() + ";" && stream.str() == "[[0.0, 1.0], [2.0, 3.0]];");
+  // Longer than the first buffer, and of every length around its size.
+  for (int count = 1; count < 300; ++count) {
+    const std::string text = Tensor::from_vector(std::vector<int>(count, 1), {count}).to_string();
+    CHECK(text.front() == '[' && text.back() == ']' && text.find('\0') == std::string::npos);
+  }
+}
+
 void empty_handles_throw() {
   Tensor tensor;
   CHECK(!tensor && tensor.get() == nullptr && tensor.nbytes() == 0 && !tensor.share());
@@ -210,6 +306,9 @@ void empty_handles_throw() {
   THROWS(DLB_ERROR_NULL_POINTER, moved, tensor.record_stream(DLB_STREAM_NO_SYNC));
   THROWS(DLB_ERROR_NULL_POINTER, moved, tensor.wait_stream(DLB_STREAM_NO_SYNC));
   THROWS(DLB_ERROR_NULL_POINTER, moved, tensor.share_dlpack());
+  THROWS(DLB_ERROR_NULL_POINTER, moved, tensor.to_string());
+  THROWS(DLB_ERROR_NULL_POINTER, moved, tensor.at<float>(0));
+  THROWS(DLB_ERROR_NULL_POINTER, moved, tensor.at_mut<float>(0));
   THROWS(DLB_ERROR_NULL_POINTER, moved, tensor.share_dlpack_legacy());
   THROWS(DLB_ERROR_NULL_POINTER, moved, std::move(tensor).into_dlpack());
   THROWS(DLB_ERROR_NULL_POINTER, moved, std::move(tensor).into_dlpack_legacy());
@@ -231,6 +330,9 @@ int main() {
   synchronize_waits_for_a_stream();
   share_as_describes_the_memory_in_another_way();
   data_checks_type_and_alignment();
+  elements_are_reached_by_their_indices();
+  typed_memory_has_an_owner();
+  tensors_are_printed();
   empty_handles_throw();
   return 0;
 }

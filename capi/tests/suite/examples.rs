@@ -25,7 +25,7 @@ const C_GROUPS: [&str; 9] = [
 
 /// The classes and functions of `dlbridge.hpp` outside the class `Tensor` that have an example, in
 /// their order.
-const CPP_DECLARATIONS: [&str; 8] = [
+const CPP_DECLARATIONS: [&str; 9] = [
     "class Error",
     "dtype_name(",
     "using Exported =",
@@ -33,6 +33,7 @@ const CPP_DECLARATIONS: [&str; 8] = [
     "dtype_of()",
     "class Dims",
     "class Tensor",
+    "operator<<(",
     "void synchronize(",
 ];
 

@@ -10,6 +10,7 @@ mod examples;
 mod guide;
 mod install;
 mod programs;
+mod refused;
 mod support;
 mod symbols;
 mod torch;
