@@ -96,6 +96,11 @@
 #define DLB_CAP_PARALLEL 2
 
 /**
+ * As `start` or `end` of dlb_tensor_slice(): the bound that Python leaves out.
+ */
+#define DLB_SLICE_NONE INT64_MIN
+
+/**
  * The copy keeps the order of the source's strides and has no gaps, as after `torch.clone`.
  */
 #define DLB_MEMORY_FORMAT_PRESERVE 0
@@ -598,6 +603,182 @@ dlb_status dlb_tensor_to_string(const dlb_tensor *tensor,
                                 size_t size,
                                 size_t *length,
                                 dlb_error **error);
+
+/**
+ * Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor. `dims`
+ * has `ndim` numbers.
+ *
+ * This function and the other functions for views return another handle to the same memory, and
+ * copy no data. The memory lives as long as one of its handles, and may be written through each of
+ * them unless it is read-only. Names, arguments and results are PyTorch's; differences are noted.
+ * Negative dimensions count from the end.
+ *
+ * Ownership: borrows `tensor` and `dims`; returns new, free with dlb_tensor_free().
+ *
+ * Example of the functions for views:
+ *
+ * ```c
+ * // 2 rows of 3 pixels: blue, green, red. The rows begin 16 bytes apart.
+ * static unsigned char frame[2 * 16];
+ * int64_t shape[] = {2, 3, 3}, strides[] = {16, 3, 1}, channel = 2, planes_first[] = {2, 0, 1};
+ * DLTensor desc = {frame, {kDLCPU, 0}, 3, {kDLUInt, 8, 1}, shape, strides, 0};
+ * dlb_tensor *image = NULL, *rgb = NULL, *planes = NULL, *right = NULL;
+ * dlb_status status = dlb_tensor_from_memory(&desc, 0, NULL, NULL, &image, NULL);
+ * assert(status == DLB_OK);
+ * status = dlb_tensor_flip(image, &channel, 1, &rgb, NULL); // red, green, blue
+ * assert(status == DLB_OK);
+ * status = dlb_tensor_permute(rgb, planes_first, 3, &planes, NULL);
+ * assert(status == DLB_OK && dlb_tensor_view(planes)->strides[0] == -1);
+ * assert(dlb_tensor_view(planes)->data == frame + 2); // the first red byte
+ * status = dlb_tensor_slice(planes, -1, 1, DLB_SLICE_NONE, 1, &right, NULL); // columns 1 and 2
+ * assert(status == DLB_OK && dlb_tensor_view(right)->shape[2] == 2);
+ * dlb_tensor_free(image); // the views keep the memory
+ * dlb_tensor_free(rgb);
+ * dlb_tensor_free(planes);
+ * dlb_tensor_free(right);
+ * ```
+ */
+DLB_API
+dlb_status dlb_tensor_permute(const dlb_tensor *tensor,
+                              const int64_t *dims,
+                              int32_t ndim,
+                              dlb_tensor **out,
+                              dlb_error **error);
+
+/**
+ * Swaps two dimensions.
+ *
+ * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_transpose(const dlb_tensor *tensor,
+                                int64_t dim0,
+                                int64_t dim1,
+                                dlb_tensor **out,
+                                dlb_error **error);
+
+/**
+ * Takes the indices from `start` up to `end` (exclusive), `step` apart, in dimension `dim`, as
+ * NumPy's array[start:end:step] does: negative bounds count from the end, and bounds that are out
+ * of range are clamped. DLB_SLICE_NONE is the bound that Python leaves out: the first index for
+ * `start` and the end for `end`; with a negative step the last index for `start`, and for `end`
+ * it means that index 0 is included. PyTorch does not have negative steps.
+ *
+ * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_slice(const dlb_tensor *tensor,
+                            int64_t dim,
+                            int64_t start,
+                            int64_t end,
+                            int64_t step,
+                            dlb_tensor **out,
+                            dlb_error **error);
+
+/**
+ * Takes one index of dimension `dim`, which the result does not have. A negative index counts from
+ * the end.
+ *
+ * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_select(const dlb_tensor *tensor,
+                             int64_t dim,
+                             int64_t index,
+                             dlb_tensor **out,
+                             dlb_error **error);
+
+/**
+ * Reverses the order of the indices in `ndim` dimensions. Their strides become negative: PyTorch's
+ * flip copies instead, and libtorch has no negative strides.
+ *
+ * Ownership: borrows `tensor` and `dims`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_flip(const dlb_tensor *tensor,
+                           const int64_t *dims,
+                           int32_t ndim,
+                           dlb_tensor **out,
+                           dlb_error **error);
+
+/**
+ * Repeats the elements of dimensions of size 1, and adds dimensions before the first, so that the
+ * result has `ndim` dimensions of these sizes. A size of -1 keeps the size. The strides of these
+ * dimensions become 0: several indices reach the same element, and dlb_tensor_copy_into() refuses
+ * the result as its target.
+ *
+ * Ownership: borrows `tensor` and `shape`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_expand(const dlb_tensor *tensor,
+                             const int64_t *shape,
+                             int32_t ndim,
+                             dlb_tensor **out,
+                             dlb_error **error);
+
+/**
+ * Removes all dimensions of size 1.
+ *
+ * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_squeeze(const dlb_tensor *tensor,
+                              dlb_tensor **out,
+                              dlb_error **error);
+
+/**
+ * Removes dimension `dim` if its size is 1. Otherwise the result has the shape of the tensor.
+ *
+ * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_squeeze_dim(const dlb_tensor *tensor,
+                                  int64_t dim,
+                                  dlb_tensor **out,
+                                  dlb_error **error);
+
+/**
+ * Adds a dimension of size 1 before dimension `dim`; -1 adds the last dimension.
+ *
+ * Ownership: borrows `tensor`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_unsqueeze(const dlb_tensor *tensor,
+                                int64_t dim,
+                                dlb_tensor **out,
+                                dlb_error **error);
+
+/**
+ * Gives the elements another shape of `ndim` sizes, in the same row-major order. One size may be
+ * -1: it follows from the others. This is PyTorch's view: where the elements would have to be
+ * copied, the function fails with DLB_ERROR_LAYOUT.
+ *
+ * Ownership: borrows `tensor` and `shape`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_reshape(const dlb_tensor *tensor,
+                              const int64_t *shape,
+                              int32_t ndim,
+                              dlb_tensor **out,
+                              dlb_error **error);
+
+/**
+ * Gives the tensor `ndim` sizes and strides. `offset` is the distance, in elements, from the first
+ * element of the tensor to the first element of the result; PyTorch counts from the beginning of
+ * the storage instead. Strides and `offset` may be negative. The result must lie between the
+ * lowest and the highest element of the tensor; it may reach the gaps between elements in memory
+ * of the host, but not in memory of a device. dlb_tensor_share_as() changes the element type too.
+ *
+ * Ownership: borrows `tensor`, `shape` and `strides`; returns new, free with dlb_tensor_free().
+ */
+DLB_API
+dlb_status dlb_tensor_as_strided(const dlb_tensor *tensor,
+                                 const int64_t *shape,
+                                 const int64_t *strides,
+                                 int32_t ndim,
+                                 int64_t offset,
+                                 dlb_tensor **out,
+                                 dlb_error **error);
 
 /**
  * Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread

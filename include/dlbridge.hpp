@@ -391,7 +391,7 @@ public:
   static Tensor from_memory(T *data, const std::vector<std::int64_t> &shape,
                             const std::vector<std::int64_t> &strides, Owner &&owner) {
     require_owner<Owner>();
-    require_rank(shape, strides);
+    require_rank(shape, strides, true);
     using Element = std::remove_const_t<T>;
     std::vector<std::int64_t> sizes(shape), steps(strides);
     DLTensor desc = describe(const_cast<Element *>(data), dtype_of<Element>(), sizes);
@@ -424,7 +424,7 @@ public:
   /// is not enough memory for the elements. Throws std::bad_alloc too.
   static Tensor empty(DLDataType dtype, const std::vector<std::int64_t> &shape,
                       const std::vector<std::int64_t> &strides = {}, DLDevice device = cpu) {
-    require_rank(shape, strides);
+    require_rank(shape, strides, true);
     std::vector<std::int64_t> sizes(shape), steps(strides);
     DLTensor desc = describe(nullptr, dtype, sizes);
     desc.device = device;
@@ -630,6 +630,88 @@ public:
   Tensor share() const { return Tensor(dlb_tensor_share(get())); }
 
   /// @}
+  /// @name Views
+  ///
+  /// Each function returns another handle to the same memory, and copies no data. This handle stays
+  /// as it is; the memory lives as long as one of its handles, and may be written through each of
+  /// them. Names, arguments and results are PyTorch's; differences are noted. Negative dimensions
+  /// count from the end. All functions throw Error for arguments that do not fit the shape.
+  ///
+  /// ```cpp
+  /// // 2 rows of 3 pixels: blue, green, red. The rows begin 16 bytes apart.
+  /// std::vector<std::uint8_t> frame(2 * 16);
+  /// frame[16 + 3 + 2] = 200; // red, in row 1 and column 1
+  /// dlbridge::Tensor image = dlbridge::Tensor::from_memory<std::uint8_t>(
+  ///     frame.data(), {2, 3, 3}, {16, 3, 1}, std::move(frame));
+  /// dlbridge::Tensor planes = image.flip({2}).permute({2, 0, 1}); // red, green, blue
+  /// assert(planes.strides()[0] == -1 && planes.at<std::uint8_t>(0, 1, 1) == 200);
+  ///
+  /// dlbridge::Tensor right = image.slice(1, 1);                    // columns 1 and 2
+  /// dlbridge::Tensor every_second = image.slice(1, std::nullopt, std::nullopt, 2); // 0 and 2
+  /// assert(right.at<std::uint8_t>(1, 0, 2) == 200 && every_second.shape()[1] == 2);
+  ///
+  /// dlbridge::Tensor red = planes.select(0, 0).unsqueeze(0).expand({4, -1, -1});
+  /// assert(red.shape()[0] == 4 && red.strides()[0] == 0);
+  /// dlbridge::Tensor rows = planes.clone(dlbridge::MemoryFormat::contiguous).reshape({6, -1});
+  /// assert(rows.shape()[1] == 3);
+  /// ```
+  /// @{
+
+  /// Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of this tensor.
+  Tensor permute(const std::vector<std::int64_t> &dims) const {
+    return view_of(dlb_tensor_permute, dims.data(), rank(dims));
+  }
+  /// Swaps two dimensions.
+  Tensor transpose(std::int64_t dim0, std::int64_t dim1) const {
+    return view_of(dlb_tensor_transpose, dim0, dim1);
+  }
+  /// Takes the indices from `start` up to `end` (exclusive), `step` apart, in one dimension, as
+  /// NumPy's array[start:end:step] does: negative bounds count from the end, bounds that are out of
+  /// range are clamped, and std::nullopt is the bound that Python leaves out. PyTorch does not have
+  /// negative steps.
+  Tensor slice(std::int64_t dim, std::optional<std::int64_t> start = std::nullopt,
+               std::optional<std::int64_t> end = std::nullopt, std::int64_t step = 1) const {
+    return view_of(dlb_tensor_slice, dim, bound(start), bound(end), step);
+  }
+  /// Takes one index of a dimension, which the result does not have. A negative index counts from
+  /// the end.
+  Tensor select(std::int64_t dim, std::int64_t index) const {
+    return view_of(dlb_tensor_select, dim, index);
+  }
+  /// Reverses the order of the indices in these dimensions. The strides become negative, which
+  /// libtorch does not have.
+  Tensor flip(const std::vector<std::int64_t> &dims) const {
+    return view_of(dlb_tensor_flip, dims.data(), rank(dims));
+  }
+  /// Repeats the elements of dimensions of size 1, and adds dimensions before the first. A size of
+  /// -1 keeps the size. The strides of these dimensions become 0: several indices reach the same
+  /// element.
+  Tensor expand(const std::vector<std::int64_t> &shape) const {
+    return view_of(dlb_tensor_expand, shape.data(), rank(shape));
+  }
+  /// Removes all dimensions of size 1.
+  Tensor squeeze() const { return view_of(dlb_tensor_squeeze); }
+  /// Removes one dimension if its size is 1. Otherwise the result has the shape of this tensor.
+  Tensor squeeze(std::int64_t dim) const { return view_of(dlb_tensor_squeeze_dim, dim); }
+  /// Adds a dimension of size 1 before dimension `dim`; -1 adds the last dimension.
+  Tensor unsqueeze(std::int64_t dim) const { return view_of(dlb_tensor_unsqueeze, dim); }
+  /// Gives the elements another shape, in the same row-major order. One size may be -1: it follows
+  /// from the others. This is PyTorch's view(): throws Error where the elements would have to be
+  /// copied.
+  Tensor reshape(const std::vector<std::int64_t> &shape) const {
+    return view_of(dlb_tensor_reshape, shape.data(), rank(shape));
+  }
+  /// Gives the tensor this shape and these strides. `offset` is the distance, in elements, from the
+  /// first element of this tensor to the first element of the result; PyTorch counts from the
+  /// beginning of the storage instead. Throws Error if the result reaches beyond the lowest or the
+  /// highest element of this tensor.
+  Tensor as_strided(const std::vector<std::int64_t> &shape,
+                    const std::vector<std::int64_t> &strides, std::int64_t offset = 0) const {
+    require_rank(shape, strides, false);
+    return view_of(dlb_tensor_as_strided, shape.data(), strides.data(), rank(shape), offset);
+  }
+
+  /// @}
   /// @name Copies and devices
   ///
   /// ```cpp
@@ -831,10 +913,30 @@ private:
     return owner;
   }
 
-  /// Throws Error unless there are as many strides as sizes, or none.
+  /// Calls a function of the library that makes a view of this tensor.
+  template <class Function, class... Arguments>
+  Tensor view_of(Function *function, Arguments... arguments) const {
+    return Tensor(create([&](dlb_tensor **out, dlb_error **error) {
+      return function(handle(), arguments..., out, error);
+    }));
+  }
+
+  /// Returns the number of dimensions that `sizes` describes, as the C library counts them.
+  static std::int32_t rank(const std::vector<std::int64_t> &sizes) noexcept {
+    return static_cast<std::int32_t>(sizes.size());
+  }
+
+  /// Returns a bound of a slice as the C library takes it.
+  static std::int64_t bound(std::optional<std::int64_t> bound) noexcept {
+    // The number that stands for no bound is clamped like its neighbour.
+    constexpr std::int64_t lowest = DLB_SLICE_NONE + 1;
+    return !bound ? DLB_SLICE_NONE : *bound < lowest ? lowest : *bound;
+  }
+
+  /// Throws Error unless there are as many strides as sizes. `none` are allowed too.
   static void require_rank(const std::vector<std::int64_t> &shape,
-                           const std::vector<std::int64_t> &strides) {
-    if (strides.empty() || strides.size() == shape.size()) return;
+                           const std::vector<std::int64_t> &strides, bool none) {
+    if ((none && strides.empty()) || strides.size() == shape.size()) return;
     throw Error(DLB_ERROR_INVALID_ARGUMENT,
                 "there must be as many strides as dimensions: expected " +
                     std::to_string(shape.size()) + ", found " + std::to_string(strides.size()));
@@ -882,10 +984,11 @@ private:
     std::int32_t dim = 0;
     const auto step = [&](std::int64_t index) {
       if (index < 0 || index >= desc.shape[dim]) {
-        throw Error(DLB_ERROR_INVALID_ARGUMENT, "index " + std::to_string(index) +
-                                                    " is outside dimension " + std::to_string(dim) +
-                                                    ", which has the size " +
-                                                    std::to_string(desc.shape[dim]));
+        const std::int64_t last = desc.shape[dim] - 1;
+        throw Error(DLB_ERROR_INVALID_ARGUMENT,
+                    "index " + std::to_string(index) + " of dimension " + std::to_string(dim) +
+                        " is out of range: " +
+                        (last < 0 ? "there is none" : "expected 0 to " + std::to_string(last)));
       }
       offset += index * desc.strides[dim++];
     };

@@ -159,6 +159,116 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
+    #[doc = " Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor. `dims`\n has `ndim` numbers.\n\n This function and the other functions for views return another handle to the same memory, and\n copy no data. The memory lives as long as one of its handles, and may be written through each of\n them unless it is read-only. Names, arguments and results are PyTorch's; differences are noted.\n Negative dimensions count from the end.\n\n Ownership: borrows `tensor` and `dims`; returns new, free with dlb_tensor_free().\n\n Example of the functions for views:\n\n ```c\n // 2 rows of 3 pixels: blue, green, red. The rows begin 16 bytes apart.\n static unsigned char frame[2 * 16];\n int64_t shape[] = {2, 3, 3}, strides[] = {16, 3, 1}, channel = 2, planes_first[] = {2, 0, 1};\n DLTensor desc = {frame, {kDLCPU, 0}, 3, {kDLUInt, 8, 1}, shape, strides, 0};\n dlb_tensor *image = NULL, *rgb = NULL, *planes = NULL, *right = NULL;\n dlb_status status = dlb_tensor_from_memory(&desc, 0, NULL, NULL, &image, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_flip(image, &channel, 1, &rgb, NULL); // red, green, blue\n assert(status == DLB_OK);\n status = dlb_tensor_permute(rgb, planes_first, 3, &planes, NULL);\n assert(status == DLB_OK && dlb_tensor_view(planes)->strides[0] == -1);\n assert(dlb_tensor_view(planes)->data == frame + 2); // the first red byte\n status = dlb_tensor_slice(planes, -1, 1, DLB_SLICE_NONE, 1, &right, NULL); // columns 1 and 2\n assert(status == DLB_OK && dlb_tensor_view(right)->shape[2] == 2);\n dlb_tensor_free(image); // the views keep the memory\n dlb_tensor_free(rgb);\n dlb_tensor_free(planes);\n dlb_tensor_free(right);\n ```"]
+    pub fn dlb_tensor_permute(
+        tensor: *const dlb_tensor,
+        dims: *const i64,
+        ndim: i32,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Swaps two dimensions.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_transpose(
+        tensor: *const dlb_tensor,
+        dim0: i64,
+        dim1: i64,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Takes the indices from `start` up to `end` (exclusive), `step` apart, in dimension `dim`, as\n NumPy's array[start:end:step] does: negative bounds count from the end, and bounds that are out\n of range are clamped. DLB_SLICE_NONE is the bound that Python leaves out: the first index for\n `start` and the end for `end`; with a negative step the last index for `start`, and for `end`\n it means that index 0 is included. PyTorch does not have negative steps.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_slice(
+        tensor: *const dlb_tensor,
+        dim: i64,
+        start: i64,
+        end: i64,
+        step: i64,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Takes one index of dimension `dim`, which the result does not have. A negative index counts from\n the end.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_select(
+        tensor: *const dlb_tensor,
+        dim: i64,
+        index: i64,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Reverses the order of the indices in `ndim` dimensions. Their strides become negative: PyTorch's\n flip copies instead, and libtorch has no negative strides.\n\n Ownership: borrows `tensor` and `dims`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_flip(
+        tensor: *const dlb_tensor,
+        dims: *const i64,
+        ndim: i32,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Repeats the elements of dimensions of size 1, and adds dimensions before the first, so that the\n result has `ndim` dimensions of these sizes. A size of -1 keeps the size. The strides of these\n dimensions become 0: several indices reach the same element, and dlb_tensor_copy_into() refuses\n the result as its target.\n\n Ownership: borrows `tensor` and `shape`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_expand(
+        tensor: *const dlb_tensor,
+        shape: *const i64,
+        ndim: i32,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Removes all dimensions of size 1.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_squeeze(
+        tensor: *const dlb_tensor,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Removes dimension `dim` if its size is 1. Otherwise the result has the shape of the tensor.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_squeeze_dim(
+        tensor: *const dlb_tensor,
+        dim: i64,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Adds a dimension of size 1 before dimension `dim`; -1 adds the last dimension.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_unsqueeze(
+        tensor: *const dlb_tensor,
+        dim: i64,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Gives the elements another shape of `ndim` sizes, in the same row-major order. One size may be\n -1: it follows from the others. This is PyTorch's view: where the elements would have to be\n copied, the function fails with DLB_ERROR_LAYOUT.\n\n Ownership: borrows `tensor` and `shape`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_reshape(
+        tensor: *const dlb_tensor,
+        shape: *const i64,
+        ndim: i32,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Gives the tensor `ndim` sizes and strides. `offset` is the distance, in elements, from the first\n element of the tensor to the first element of the result; PyTorch counts from the beginning of\n the storage instead. Strides and `offset` may be negative. The result must lie between the\n lowest and the highest element of the tensor; it may reach the gaps between elements in memory\n of the host, but not in memory of a device. dlb_tensor_share_as() changes the element type too.\n\n Ownership: borrows `tensor`, `shape` and `strides`; returns new, free with dlb_tensor_free()."]
+    pub fn dlb_tensor_as_strided(
+        tensor: *const dlb_tensor,
+        shape: *const i64,
+        strides: *const i64,
+        ndim: i32,
+        offset: i64,
+        out: *mut *mut dlb_tensor,
+        error: *mut *mut dlb_error,
+    ) -> dlb_status;
+}
+unsafe extern "C" {
     #[doc = " Consumes a DLPack struct. No data is copied; the struct's deleter is called once, by the thread\n that frees the last handle. The memory may be written unless the flags of the struct have\n DLPACK_FLAG_BITMASK_READ_ONLY. `strides` may be NULL (row-major); the first element is at\n `data + byte_offset`. Every byte from the lowest to the highest element, the bytes between the\n elements included, must be initialised, and valid until the deleter is called. All numbers are\n copied during the call and checked in the copy, so later changes of the struct have no effect.\n\n A struct that this library made is unwrapped and freed at once, unless it was changed. In any\n other struct the library writes only the field `deleter`: until the struct is released, this\n field holds a function that does nothing. So the library can refuse a second import of the\n struct, and a second call of the deleter has no effect. (A struct without a deleter may be a\n constant, and is not written.)\n\n Ownership: consumes `source`; returns new, free with dlb_tensor_free().\n\n Example of the functions for DLPack structs:\n\n ```c\n int64_t shape[] = {2, 3};\n DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL, *back = NULL;\n struct DLManagedTensorVersioned *shared = NULL, *moved = NULL;\n dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);\n assert(status == DLB_OK);\n\n // One more owner of the memory, for a consumer, which calls the deleter once.\n status = dlb_tensor_share_dlpack(tensor, &shared, NULL);\n assert(status == DLB_OK && shared->dl_tensor.data == dlb_tensor_view(tensor)->data);\n shared->deleter(shared);\n\n // The handle moves into a struct, and the struct into a handle. On failure of the import the\n // struct still belongs to the caller, which must call the deleter.\n status = dlb_tensor_into_dlpack(tensor, &moved, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_from_dlpack(moved, &back, NULL);\n if (status != DLB_OK && moved->deleter != NULL) moved->deleter(moved);\n assert(status == DLB_OK && dlb_tensor_view(back)->shape[1] == 3);\n dlb_tensor_free(back);\n ```"]
     pub fn dlb_tensor_from_dlpack(
         source: *mut DLManagedTensorVersioned,

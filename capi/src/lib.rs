@@ -32,6 +32,8 @@ pub mod handle;
 
 pub mod tensor;
 
+pub mod views;
+
 pub mod dlpack;
 
 pub mod memory;

@@ -11,11 +11,12 @@ use crate::support::{Link, Program, root, scratch, skipped, succeed};
 use crate::{programs, torch};
 
 /// The first function of each group of `dlbridge.h`. Its comment has the example of the group.
-const C_GROUPS: [&str; 9] = [
+const C_GROUPS: [&str; 10] = [
     "dlb_abi_version",          // versions and capabilities
     "dlb_error_status",         // errors
     "dlb_dtype_name",           // element types
     "dlb_tensor_share",         // handles
+    "dlb_tensor_permute",       // views
     "dlb_tensor_from_dlpack",   // DLPack structs
     "dlb_tensor_from_memory",   // memory
     "dlb_tensor_clone",         // copies
@@ -41,7 +42,7 @@ const CPP_DECLARATIONS: [&str; 9] = [
 const CPP_WITHOUT_EXAMPLE: [&str; 3] = ["struct Release", "using ExportedLegacy =", "DLDevice cpu"];
 
 /// The groups of functions of the class `Tensor`: the comments that begin with `@name`.
-const TENSOR_GROUPS: usize = 8;
+const TENSOR_GROUPS: usize = 9;
 
 struct Example {
     /// The number of the line in the header on which the code begins.

@@ -8,8 +8,10 @@ use crate::support::{
 };
 
 /// Programs of `capi/tests/c`, one for each noun of the header.
-const C_PROGRAMS: [&str; 8] =
-    ["library", "error", "tensor", "dlpack", "memory", "copy", "device", "threads"];
+const C_PROGRAMS: [&str; 9] =
+    ["library", "error", "tensor", "views", "dlpack", "memory", "copy", "device", "threads"];
+/// Programs of `capi/tests/cpp` that need nothing but the library.
+const CPP_PROGRAMS: [&str; 2] = ["tensor", "views"];
 const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
 pub(crate) const CPP_STANDARDS: [&str; 2] = ["c++17", "c++20"];
 
@@ -69,10 +71,10 @@ fn programs_under_valgrind() {
         return;
     }
     let c = C_PROGRAMS.map(|noun| (noun, "c11", c_source(noun)));
-    let cpp = [("tensor-cpp", "c++17", "cpp/tensor.cpp".to_owned())];
+    let cpp = CPP_PROGRAMS.map(|noun| (noun, "c++17", format!("cpp/{noun}.cpp")));
     for (name, standard, source) in c.into_iter().chain(cpp) {
-        let program =
-            Program::new(&format!("{name}-valgrind"), standard, &[&source]).link(Link::Shared);
+        let program = Program::new(&format!("{name}-valgrind"), standard, &[&source]);
+        let program = program.link(Link::Shared);
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--quiet", "--leak-check=full", "--error-exitcode=9"]);
         run_silent(valgrind.arg(program));
@@ -81,17 +83,17 @@ fn programs_under_valgrind() {
 
 #[test]
 fn cpp_programs_in_every_standard_static_and_shared() {
-    for standard in CPP_STANDARDS {
-        for link in [Link::Shared, Link::Static] {
-            let program =
-                Program::new(&format!("tensor-cpp-{link:?}"), standard, &["cpp/tensor.cpp"]);
-            run_silent(&mut Command::new(program.link(link)));
+    for noun in CPP_PROGRAMS {
+        let source = format!("cpp/{noun}.cpp");
+        for standard in CPP_STANDARDS {
+            for link in [Link::Shared, Link::Static] {
+                let program = Program::new(&format!("{noun}-cpp-{link:?}"), standard, &[&source]);
+                run_silent(&mut Command::new(program.link(link)));
+            }
         }
+        let program = Program::new(&format!("{noun}-cpp-sanitized"), "c++20", &[&source]);
+        succeed(&mut program.sanitized(Link::Static));
     }
-    succeed(
-        &mut Program::new("tensor-cpp-sanitized", "c++20", &["cpp/tensor.cpp"])
-            .sanitized(Link::Static),
-    );
 }
 
 #[test]
