@@ -35,11 +35,11 @@ static void print(const char *name, const dlb_tensor *tensor) {
 }
 
 int main(int count, char **arguments) {
-  /* Two rows of three numbers, and the same memory seen as three rows of two. */
-  int64_t shape[] = {3, 2}, strides[] = {1, 3};
-  DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 0};
+  /* Two rows of three numbers. */
+  int64_t shape[] = {2, 3};
+  DLTensor desc = {NULL, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, NULL, 0};
   float *buffer = (float *)malloc(6 * sizeof *buffer);
-  dlb_tensor *transpose, *clone, *back;
+  dlb_tensor *rows, *transpose, *clone, *back;
   DLManagedTensorVersioned *managed;
   dlb_error *error = NULL;
   int i;
@@ -49,7 +49,11 @@ int main(int count, char **arguments) {
 
   /* No data is copied. dlbridge calls release(buffer) once, when the last handle is freed. */
   desc.data = buffer;
-  require(dlb_tensor_from_memory(&desc, 0, buffer, release, &transpose, &error), &error);
+  require(dlb_tensor_from_memory(&desc, 0, buffer, release, &rows, &error), &error);
+
+  /* The same memory seen as three rows of two. This handle keeps the memory, too. */
+  require(dlb_tensor_transpose(rows, 0, 1, &transpose, &error), &error);
+  dlb_tensor_free(rows);
   print("the transpose", transpose);
 
   /* The clone is a copy in new memory, in row-major order. */

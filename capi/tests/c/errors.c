@@ -55,6 +55,24 @@ static void show_arguments(void) {
   dlb_tensor_free(tensor);
 }
 
+static void show_views(void) {
+  static const int64_t flat[] = {24}, one[] = {1};
+  producer made;
+  dlb_tensor *tensor, *transpose;
+  produce(&made);
+  tensor = take(&made);
+  SHOW("OutOfRange", dlb_tensor_transpose(tensor, 0, 3, &out, &error));
+  SHOW("OutOfRange", dlb_tensor_select(tensor, 1, 3, &out, &error));
+  SUCCEEDS(dlb_tensor_transpose(tensor, 0, 1, &transpose, &error));
+  SHOW("InvalidView", dlb_tensor_reshape(transpose, flat, 1, &out, &error));
+  SHOW("InvalidView", dlb_tensor_as_strided(tensor, flat, one, 1, 1, &out, &error));
+  SHOW("InvalidView", dlb_tensor_slice(tensor, 0, 0, 1, 0, &out, &error));
+  SHOW("RankMismatch", dlb_tensor_permute(tensor, one, 1, &out, &error));
+  SHOW("InvalidDescriptor", dlb_tensor_flip(tensor, one, -1, &out, &error));
+  dlb_tensor_free(transpose);
+  dlb_tensor_free(tensor);
+}
+
 static void show_devices(void) {
   static const DLDevice mps = {kDLMetal, 0};
   producer made;
@@ -106,6 +124,7 @@ static void show_copies(void) {
 int main(void) {
   show_descriptions();
   show_arguments();
+  show_views();
   show_devices();
   show_copies();
   return 0;

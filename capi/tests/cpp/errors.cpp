@@ -78,6 +78,18 @@ void show_layouts() {
   SHOW("Moved tensor", (moved.copy_into(tensor), 0));
 }
 
+void show_views() {
+  const Tensor tensor = Tensor::from_vector(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3});
+  SHOW("OutOfRange", tensor.at<float>(1, 3));
+  SHOW("OutOfRange", tensor.transpose(0, 2));
+  SHOW("OutOfRange", tensor.select(1, 3));
+  SHOW("InvalidView", tensor.transpose(0, 1).reshape({6}));
+  SHOW("InvalidView", tensor.as_strided({6}, {1}, 1));
+  SHOW("InvalidView", tensor.expand({4, 3}));
+  SHOW("RankMismatch", tensor.at<float>(1));
+  SHOW("RankMismatch", tensor.permute({1}));
+}
+
 } // namespace
 
 int main() {
@@ -85,5 +97,6 @@ int main() {
   show_descriptions();
   show_devices();
   show_layouts();
+  show_views();
   return 0;
 }

@@ -29,6 +29,14 @@ int main() {
   const Tensor windows = Tensor::from_memory(desc, std::make_unique<int>(0));
   THROWS(DLB_ERROR_LAYOUT, "stride 1 is zero, negative, or makes elements overlap",
          (windows.as_mdspan<float, 2>()));
+  // Views of tensors.
+  const Tensor corner = tensor.transpose(0, 1).slice(0, 1);
+  const auto view = corner.as_mdspan<float, 2>();
+  CHECK(view.extent(0) == 2 && view.stride(0) == 1 && (view[1, 1]) == 5);
+  const Tensor flipped = tensor.flip({0});
+  THROWS(DLB_ERROR_LAYOUT, "stride -3 is zero, negative", (flipped.as_mdspan<float, 2>()));
+  const Tensor wide = tensor.unsqueeze(0).expand({2, -1, -1});
+  THROWS(DLB_ERROR_LAYOUT, "stride 0 is zero, negative", (wide.as_mdspan<float, 3>()));
   // Strides of dimensions of size 1, and of empty tensors, are ignored.
   const Tensor row = Tensor::empty<float>({1, 2}, {-9, 1}),
                none = Tensor::empty<float>({0, 2}, {0, -1});

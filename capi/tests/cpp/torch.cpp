@@ -268,6 +268,41 @@ void tensors_that_libtorch_cannot_represent_are_refused() {
   CHECK(into_torch(Tensor::empty(dlbridge::dtype_of<float>(), {0, 2}, {-9, -1})).numel() == 0);
 }
 
+void views_go_into_libtorch() {
+  int destroyed = 0;
+  {
+    const Tensor tensor = counted(destroyed);
+    const float *address = tensor.data<float>();
+    at::Tensor columns = into_torch(tensor.transpose(0, 1));
+    CHECK(columns.sizes() == at::IntArrayRef({3, 2}) && columns.data_ptr<float>() == address);
+    columns[2][1] = 50;
+    CHECK(tensor.at<float>(1, 2) == 50);
+    const at::Tensor last = into_torch(tensor.select(1, -1));
+    CHECK(last.data_ptr<float>() == address + 2 && last.sum().item<float>() == 52);
+    const at::Tensor wide = into_torch(tensor.unsqueeze(0).expand({4, -1, -1}));
+    CHECK(wide.stride(0) == 0 && wide.data_ptr<float>() == address);
+    // libtorch has no negative strides: the tensor stays, and a copy goes in.
+    Tensor flipped = tensor.flip({1});
+    THROWS(DLB_ERROR_LAYOUT,
+           "stride -1 of dimension 1 is negative, which libtorch does not support; "
+           "pass a clone() to into_torch()",
+           into_torch(std::move(flipped)));
+    CHECK(flipped.at<float>(0, 0) == 2);
+    CHECK(into_torch(flipped.clone()).equal(columns.t().flip({1})));
+    CHECK(into_torch(tensor.slice(0, 0, 1).flip({0})).stride(0) == 3); // one row: no stride matters
+    // A view of a libtorch tensor, and back: the view of the same memory.
+    const Tensor back = from_torch(columns).transpose(0, 1).slice(1, 1);
+    CHECK(back.data<float>() == address + 1 && back.at<float>(1, 1) == 50);
+    CHECK(from_torch(into_torch(back.share())).at<float>(1, 1) == 50);
+    CHECK(destroyed == 0);
+  }
+  CHECK(destroyed == 1);
+  at::Tensor theirs = at::arange(6, at::kFloat).view({2, 3});
+  Tensor view = from_torch(theirs).flip({0, 1});
+  theirs = at::Tensor();
+  CHECK(view.at<float>(0, 0) == 5 && view.at<float>(1, 2) == 0); // the view keeps the storage
+}
+
 } // namespace
 
 int main() {
@@ -282,5 +317,6 @@ int main() {
   inference_tensors_and_views_are_plain();
   strides_that_mean_nothing_are_libtorchs_own();
   tensors_that_libtorch_cannot_represent_are_refused();
+  views_go_into_libtorch();
   return 0;
 }

@@ -66,7 +66,7 @@ fn printed_by(file: &str) -> String {
 fn the_programs_print_what_the_page_says() {
     let folder = scratch("guide");
     write_files(&folder);
-    for name in ["first", "errors", "frame", "pool", "threads"] {
+    for name in ["first", "errors", "views", "frame", "pool", "threads"] {
         let file = format!("{name}.cpp");
         let program =
             Program::new(&format!("guide-{name}"), "c++17", &[]).arguments([folder.join(&file)]);
@@ -180,11 +180,14 @@ fn the_cuda_program_prints_what_its_page_says() {
 }
 
 #[test]
-fn the_libtorch_program_prints_what_the_page_says() {
+fn the_libtorch_programs_print_what_the_page_says() {
     let folder = scratch("guide-libtorch");
     write_files(&folder);
-    for printed in torch::run("guide-libtorch-program", &folder.join("convert.cpp")) {
-        assert_eq!(printed, printed_by("convert.cpp"));
+    for name in ["convert", "camera"] {
+        let file = format!("{name}.cpp");
+        for printed in torch::run(&format!("guide-libtorch-{name}"), &folder.join(&file)) {
+            assert_eq!(printed, printed_by(&file));
+        }
     }
 }
 
