@@ -83,7 +83,11 @@
 //!
 //! # Limits
 //!
-//! * A DLPack struct's pointer and bounds cannot be validated, so importing one is `unsafe`.
+//! * A DLPack struct's pointer and bounds cannot be validated, so importing one is `unsafe`. The
+//!   same is true of dlpark's managed tensors, except those that this crate made.
+//! * `SafeTensorFile::open` of dlpark is a safe function that maps a file. Its tensors count as
+//!   read-only, although another program may write or shorten the file. If that can happen, read
+//!   the file into memory.
 //! * A consumer may ignore the flag `READ_ONLY`. libtorch does, so this crate never gives read-only
 //!   memory to libtorch.
 //! * `tch::Tensor` is `Send`, and `shallow_clone` makes a second handle through `&self`. Safe code
@@ -155,6 +159,8 @@
 //! * `cuda`: copies to, from and between CUDA devices, through cudarc. It needs nothing at build
 //!   time, and a driver of CUDA 11.2 or newer at run time. The packages for C and Python have this
 //!   feature.
+//! * `dlpark`: conversions to and from the managed tensors of dlpark 0.10.
+//! * `safetensors`: tensors of safetensors files that dlpark maps. It contains `dlpark`.
 //! * `ndarray` (on by default): conversions to and from ndarray 0.17.
 //! * `parallel` (on by default): large copies use several threads, through rayon.
 //! * `torch`: conversions to and from libtorch 2.11 to 2.13, through tch 0.24 to 0.26. It needs
@@ -219,6 +225,9 @@ mod storage;
 #[expect(unsafe_code, reason = "makes references of addresses")]
 mod tensor;
 
+#[cfg(feature = "dlpark")]
+#[expect(unsafe_code, reason = "moves structs from and to dlpark's owners of them")]
+mod dlpark;
 #[cfg(feature = "ndarray")]
 #[expect(unsafe_code, reason = "makes array views of addresses")]
 mod ndarray;
@@ -232,6 +241,10 @@ mod torch;
 #[rustfmt::skip]
 pub mod ffi;
 
+#[cfg(feature = "dlpark")]
+pub use crate::dlpark::{DlparkExt, DlparkStruct, DlparkView};
+#[cfg(feature = "safetensors")]
+pub use crate::dlpark::{SafetensorsError, SafetensorsExt};
 #[cfg(feature = "ndarray")]
 pub use crate::ndarray::{ArrayExt, NdArray, OwnedArray};
 #[cfg(feature = "torch")]

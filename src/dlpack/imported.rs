@@ -240,24 +240,18 @@ pub(crate) unsafe fn consume<M: ManagedStruct>(
     // SAFETY: the caller guarantees a valid struct, and `check_version` a version whose fields are
     // known.
     let deleter = unsafe { M::deleter(source.as_ptr()) };
-    let is = |known| deleter.is_some_and(|deleter| std::ptr::fn_addr_eq(deleter, known));
-    if is(M::CONSUMED) {
+    if has_deleter(deleter, M::CONSUMED) {
         let error = invalid("deleter", "consumed".into(), "the struct was consumed already");
         return Err(Rejected::new(exported, error));
     }
     // SAFETY: the caller guarantees a valid struct, and `check_version` a version whose fields are
     // known.
     let contents = unsafe { M::read(source.as_ptr()) };
-    // The marker shows that this crate made the struct, and the deleter that its owner has not
-    // replaced the deleter since.
-    if is(M::DELETER) && contents.context == M::marker(Token(())) {
-        // SAFETY: `export` made the struct as the first field of an `ExportedBox`, and the caller
-        // owns it.
-        if unsafe { is_untouched(source, &contents) } {
-            // SAFETY: `export` made the struct as the first field of an `ExportedBox`, and
-            // `exported` owns it.
-            return Ok(Consumed::Ours(unsafe { unwrap(exported.into_raw()) }));
-        }
+    // SAFETY: the caller owns the struct, from which `deleter` and `contents` were read.
+    if unsafe { is_own(source, deleter, &contents) } {
+        // SAFETY: `is_own` found a struct that `export` made as the first field of an
+        // `ExportedBox`, and `exported` owns it.
+        return Ok(Consumed::Ours(unsafe { unwrap(exported.into_raw()) }));
     }
     let Contents { tensor, flags, .. } = contents;
     // SAFETY: the caller guarantees that `shape` and `strides` point to `ndim` numbers.
@@ -271,4 +265,49 @@ pub(crate) unsafe fn consume<M: ManagedStruct>(
         }
         Err(error) => Err(Rejected::new(exported, error)),
     }
+}
+
+/// Takes the payload out of a struct that this crate made and that has the contents it was made
+/// with. A struct of another library, or one that was changed, stays as it is.
+///
+/// # Safety
+/// * `source` points to a valid struct of a version whose fields are known. The caller owns it, and
+///   gives it up if there is a payload. Its `DLTensor` and its flags need not be true.
+#[cfg(feature = "dlpark")]
+pub(crate) unsafe fn unwrap_own<M: ManagedStruct>(source: NonNull<M>) -> Option<Payload> {
+    // SAFETY: the caller guarantees a valid struct of a known version.
+    let deleter = unsafe { M::deleter(source.as_ptr()) };
+    // SAFETY: the caller guarantees a valid struct of a known version.
+    let contents = unsafe { M::read(source.as_ptr()) };
+    // SAFETY: the caller owns the struct, from which `deleter` and `contents` were read.
+    let own = unsafe { is_own(source, deleter, &contents) };
+    // SAFETY: `is_own` found a struct that `export` made as the first field of an `ExportedBox`,
+    // and the caller gives it up.
+    own.then(|| unsafe { unwrap(source) })
+}
+
+/// Returns true if this crate made the struct, and its owner has changed nothing since.
+///
+/// # Safety
+/// * The caller owns the struct at `source`, which has this deleter and these contents.
+#[inline]
+unsafe fn is_own<M: ManagedStruct>(
+    source: NonNull<M>,
+    deleter: Option<unsafe extern "C" fn(*mut M)>,
+    contents: &Contents,
+) -> bool {
+    // The marker shows that this crate made the struct, and the deleter that its owner has not
+    // replaced the deleter since.
+    let marked = has_deleter(deleter, M::DELETER) && contents.context == M::marker(Token(()));
+    // SAFETY: only `export` makes structs with the marker, each as the first field of an
+    // `ExportedBox`, and the caller owns this one.
+    marked && unsafe { is_untouched(source, contents) }
+}
+
+#[inline]
+fn has_deleter<M>(
+    deleter: Option<unsafe extern "C" fn(*mut M)>,
+    known: unsafe extern "C" fn(*mut M),
+) -> bool {
+    deleter.is_some_and(|deleter| std::ptr::fn_addr_eq(deleter, known))
 }

@@ -21,6 +21,8 @@ mod validate;
 pub use exported::Exported;
 pub(crate) use exported::{describe, export};
 pub use imported::ManagedTensor;
+#[cfg(feature = "dlpark")]
+pub(crate) use imported::unwrap_own;
 pub(crate) use imported::{Consumed, consume};
 pub use managed::ManagedStruct;
 pub(crate) use managed::{IS_COPIED, PADDED, Payload, READ_ONLY};

@@ -19,7 +19,7 @@ const MIN_PERCENT: usize = 80;
 
 /// The crates whose examples are counted: package, features, and the name of rustdoc's file.
 const CRATES: [(&str, &str, &str); 2] = [
-    ("dlbridge", "doc-only,cuda", "dlbridge.json"),
+    ("dlbridge", "doc-only,cuda,safetensors", "dlbridge.json"),
     ("dlbridge-pyo3", "ndarray", "dlbridge_pyo3.json"),
 ];
 

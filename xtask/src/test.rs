@@ -109,8 +109,11 @@ fn sanitized(count: &mut Count, fake_cuda: &Path) -> Outcome {
         );
         return Ok(());
     };
-    test.args(["--lib", "--test", "dlpack", "--test", "ffi", "--test", "ndarray"]);
-    count.run(test.args(["--test", "owners", "--test", "tensor"]))?;
+    test.arg("--lib");
+    for name in ["dlpack", "dlpark", "ffi", "ndarray", "owners", "tensor"] {
+        test.args(["--test", name]);
+    }
+    count.run(&mut test)?;
     if let Some(mut test) = under_address_sanitizer() {
         test.args(["--lib", "--test", "cuda", "--", "--skip", torch::COPY_TESTS]);
         // Some tests leak memory on purpose.
@@ -129,7 +132,7 @@ fn under_address_sanitizer() -> Option<Command> {
     let mut test = Command::new("rustup");
     test.args(["run", "nightly", "cargo", "test", "--target", env!("TARGET")]);
     test.args(["--package", "dlbridge", "--package", "dlbridge-capi"]);
-    test.args(["--features", "dlbridge/cuda"]);
+    test.args(["--features", "dlbridge/cuda,dlbridge/safetensors"]);
     // Without optimisation, the tests of the copy engine take four times as long. Debug assertions
     // stay.
     test.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");

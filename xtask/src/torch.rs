@@ -22,7 +22,7 @@ const SELECTION: [&str; 12] = [
     "--package",
     "indirect-program",
     "--features",
-    "dlbridge/cuda,dlbridge/torch",
+    "dlbridge/cuda,dlbridge/safetensors,dlbridge/torch",
 ];
 
 /// A cargo command for the packages that link libtorch.
@@ -40,7 +40,9 @@ pub(crate) fn test(count: &mut Count) -> Outcome {
     run(&mut Command::new(root().join("target/debug/edges")))?;
     programs_find_libtorch()?;
     let mut debug = packages("test");
-    debug.args(["--lib", "--examples"]).args(tests(&["tests", "benches/tests"])?);
+    debug
+        .args(["--lib", "--examples", "--test", "dlpark"])
+        .args(tests(&["tests", "benches/tests"])?);
     count.run(debug.args(["--", "--skip", COPY_TESTS]))?;
     let mut release = cargo(&["test", "--release", "--features", "torch", "--lib"]);
     release.args(tests(&["tests"])?);
