@@ -22,7 +22,7 @@ const SELECTION: [&str; 12] = [
     "--package",
     "indirect-program",
     "--features",
-    "dlbridge/cuda,dlbridge/safetensors,dlbridge/torch",
+    "dlbridge/cuda,dlbridge/ndarray-0_16,dlbridge/safetensors,dlbridge/torch",
 ];
 
 /// A cargo command for the packages that link libtorch.
@@ -44,7 +44,7 @@ pub(crate) fn test(count: &mut Count) -> Outcome {
         .args(["--lib", "--examples", "--test", "dlpark"])
         .args(tests(&["tests", "benches/tests"])?);
     count.run(debug.args(["--", "--skip", COPY_TESTS]))?;
-    let mut release = cargo(&["test", "--release", "--features", "torch", "--lib"]);
+    let mut release = cargo(&["test", "--release", "--features", "torch,ndarray-0_16", "--lib"]);
     release.args(tests(&["tests"])?);
     count.run(release.args(["--", "--skip", COPY_TESTS]))?;
     under_valgrind()

@@ -281,6 +281,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_be_two_modules_with_its_children() {
+        let versions = "#[path = \"shared/mod.rs\"]\nmod shared;\nuse crate::b::B;";
+        let found = circles(&[
+            ("src/lib.rs", "mod a;\nmod b;\nmod c;"),
+            ("src/a.rs", versions),
+            ("src/c.rs", versions),
+            ("src/shared/mod.rs", "mod x;\nmod y;"),
+            ("src/shared/x.rs", "use super::y::Y;\npub struct X;"),
+            ("src/shared/y.rs", "use super::x::X;\npub struct Y;"),
+            ("src/b.rs", "pub struct B;"),
+        ]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("circle in test: a::shared::x, a::shared::y\n"), "{found:?}");
+    }
+
+    #[test]
     fn paths_in_macros_and_through_imported_modules_count() {
         let found = circles(&[
             ("src/lib.rs", "mod a;\nmod b;"),

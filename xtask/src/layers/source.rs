@@ -110,12 +110,12 @@ impl Crate {
                     source,
                 )?
             } else {
-                let file = file_of(&position, child, source);
-                // The modules in `x.rs` and in `x/mod.rs` are in the folder `x`.
-                self.read_file(
-                    Position { parent: this, path, file: &file, folder: &folder },
-                    source,
-                )?
+                // The modules in `x.rs` and in `x/mod.rs` are in the folder `x`. Those in a file
+                // that an attribute names are in the folder of that file.
+                let named = path_attribute(&position, child);
+                let folder = named.as_ref().and_then(|file| file.parent()).unwrap_or(&folder);
+                let file = named.clone().unwrap_or_else(|| file_of(&position, child, source));
+                self.read_file(Position { parent: this, path, file: &file, folder }, source)?
             };
             self.modules[this].children.push((name, index));
         }
@@ -232,20 +232,23 @@ struct Position<'a> {
     folder: &'a Path,
 }
 
+/// The file of a module that is declared with an attribute `#[path = "file"]`.
+fn path_attribute(position: &Position<'_>, child: &syn::ItemMod) -> Option<PathBuf> {
+    child.attrs.iter().find_map(|attribute| {
+        let syn::Meta::NameValue(pair) = &attribute.meta else { return None };
+        let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) = &pair.value else {
+            return None;
+        };
+        pair.path.is_ident("path").then(|| position.file.with_file_name(path.value()))
+    })
+}
+
 /// The file of a module that its parent declares by `mod name;`.
 fn file_of(
     position: &Position<'_>,
     child: &syn::ItemMod,
     source: &dyn Fn(&Path) -> Option<String>,
 ) -> PathBuf {
-    for attribute in &child.attrs {
-        if let syn::Meta::NameValue(pair) = &attribute.meta
-            && pair.path.is_ident("path")
-            && let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) = &pair.value
-        {
-            return position.file.with_file_name(path.value());
-        }
-    }
     let file = position.folder.join(format!("{}.rs", child.ident));
     if source(&file).is_some() {
         file
