@@ -154,7 +154,7 @@ impl Descriptor {
     }
 
     /// Replaces the pointer by another pointer to the same address.
-    #[cfg(feature = "ndarray")]
+    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
     #[inline]
     pub(crate) fn with_ptr<T>(self, data: *mut T) -> Self {
         Self { data: data.cast(), ..self }

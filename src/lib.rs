@@ -1,6 +1,6 @@
 //! Moves tensors between libraries without copying their elements.
 //!
-//! dlbridge exchanges strided buffers between [`ndarray`](::ndarray) arrays, libtorch tensors
+//! dlbridge exchanges strided buffers between [`ndarray`](https://docs.rs/ndarray) arrays, libtorch tensors
 //! ([`tch`](https://docs.rs/tch)) and every library that supports
 //! [DLPack](https://dmlc.github.io/dlpack/latest/). Ownership decides who may read and write a
 //! buffer, and who releases it. A method copies elements only if its name says so.
@@ -228,7 +228,7 @@ mod tensor;
 #[cfg(feature = "dlpark")]
 #[expect(unsafe_code, reason = "moves structs from and to dlpark's owners of them")]
 mod dlpark;
-#[cfg(feature = "ndarray")]
+#[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
 #[expect(unsafe_code, reason = "makes array views of addresses")]
 mod ndarray;
 #[cfg(feature = "torch")]
@@ -245,8 +245,15 @@ pub mod ffi;
 pub use crate::dlpark::{DlparkExt, DlparkStruct, DlparkView};
 #[cfg(feature = "safetensors")]
 pub use crate::dlpark::{SafetensorsError, SafetensorsExt};
+#[cfg(feature = "ndarray-0_16")]
+pub use crate::ndarray::Ndarray0_16;
 #[cfg(feature = "ndarray")]
-pub use crate::ndarray::{ArrayExt, NdArray, OwnedArray};
+pub use crate::ndarray::Ndarray0_17;
+#[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
+pub use crate::ndarray::{
+    ArrayDimension, ArrayExt, ArrayOf, ArrayVersion, ArrayViewMutOf, ArrayViewOf, NdArray,
+    OwnedArray,
+};
 #[cfg(feature = "torch")]
 pub use crate::torch::{ArrayTorchExt, TorchExt};
 #[cfg(feature = "cuda")]

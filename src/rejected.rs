@@ -125,7 +125,7 @@ impl<V> Rejected<V> {
     }
 
     /// Replaces the argument by `wrap` of it, and keeps the reason.
-    #[cfg(feature = "ndarray")]
+    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
     pub(crate) fn map<R>(self, wrap: impl FnOnce(V) -> R) -> Rejected<R> {
         Rejected::new(wrap(self.value.0), self.error)
     }

@@ -144,21 +144,29 @@ delegated! {
     [T: Size] Box<[T]>: [T] = |shape| shape;
 }
 
-#[cfg(feature = "ndarray")]
-impl<I: ?Sized> Shape for ::ndarray::Dim<I> where Self: ::ndarray::Dimension {}
+/// Implements the trait for the dimension types of a version of ndarray.
+macro_rules! ndarray_dimensions {
+    ($ndarray:ident) => {
+        impl<I: ?Sized> Shape for ::$ndarray::Dim<I> where Self: ::$ndarray::Dimension {}
 
-#[cfg(feature = "ndarray")]
-impl<I: ?Sized> Sizes for ::ndarray::Dim<I>
-where
-    Self: ::ndarray::Dimension,
-{
-    type Owned = SizeList;
+        impl<I: ?Sized> Sizes for ::$ndarray::Dim<I>
+        where
+            Self: ::$ndarray::Dimension,
+        {
+            type Owned = SizeList;
 
-    #[inline]
-    fn sizes(&self) -> Result<Self::Owned> {
-        ::ndarray::Dimension::slice(self).sizes()
-    }
+            #[inline]
+            fn sizes(&self) -> Result<Self::Owned> {
+                ::$ndarray::Dimension::slice(self).sizes()
+            }
+        }
+    };
 }
+
+#[cfg(feature = "ndarray")]
+ndarray_dimensions!(ndarray);
+#[cfg(feature = "ndarray-0_16")]
+ndarray_dimensions!(ndarray_0_16);
 
 macro_rules! tuples {
     ($($rank:literal: ($($size:ident $dimension:tt),*);)*) => {$(

@@ -65,10 +65,10 @@ impl PyTensor {
     /// # }
     /// ```
     #[cfg(feature = "ndarray")]
-    pub fn to_ndarray<T: Element, D: ndarray::Dimension + 'static>(
+    pub fn to_ndarray<T: Element, D: dlbridge::ArrayDimension>(
         &self,
         py: Python<'_>,
-    ) -> PyResult<ndarray::Array<T, D>> {
+    ) -> PyResult<dlbridge::ArrayOf<T, D>> {
         let tensor = self.tensor(py)?;
         detach_if_large(py, tensor, tensor, || tensor.to_ndarray::<T, D>()).map_err(exception)
     }

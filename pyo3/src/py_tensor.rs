@@ -276,13 +276,13 @@ impl From<Tensor> for PyTensor {
 
 #[cfg(feature = "ndarray")]
 mod ndarray_conversions {
-    use dlbridge::{ArrayExt, Element, NdArray};
+    use dlbridge::{ArrayDimension, ArrayExt, Element, NdArray};
     use ndarray::{Array, Dimension};
 
     use super::PyTensor;
 
     /// Nothing is copied.
-    impl<T: Element, D: Dimension + 'static> From<NdArray<T, D>> for PyTensor {
+    impl<T: Element, D: ArrayDimension> From<NdArray<T, D>> for PyTensor {
         fn from(array: NdArray<T, D>) -> Self {
             Self::from(array.into_tensor())
         }

@@ -1,12 +1,11 @@
 //! Conversions of every kind of array.
 
-use ::ndarray::{ArrayBase, Data, Dimension};
+#![forbid(unsafe_code)]
 
-use super::description::describe;
 use super::owned::OwnedArray;
 #[cfg(doc)]
 use crate::{Access, Error};
-use crate::{Element, List, MemoryFormat, Result, Tensor, host_copy};
+use crate::{Element, List, Result, Tensor};
 
 /// Conversions of every kind of ndarray array: owned arrays, shared arrays and views.
 ///
@@ -23,8 +22,10 @@ use crate::{Element, List, MemoryFormat, Result, Tensor, host_copy};
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an array of ndarray 0.17",
-    label = "not an array of ndarray 0.17",
+    message = "`{Self}` is not an array of an ndarray version that dlbridge supports",
+    label = "not an array of a supported ndarray version",
+    note = "dlbridge supports ndarray 0.17 with the feature `ndarray`, and ndarray 0.16 with the \
+            feature `ndarray-0_16`",
     note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \
             row-major order: `Tensor::from_vec(array.into_raw_vec_and_offset().0, shape)`"
 )]
@@ -89,26 +90,5 @@ pub trait ArrayExt {
         Self: OwnedArray,
     {
         self.into()
-    }
-}
-
-impl<T, S: Data<Elem = T>, D: Dimension> ArrayExt for ArrayBase<S, D> {
-    type Elem = T;
-
-    fn to_tensor(&self) -> Result<Tensor>
-    where
-        T: Element,
-    {
-        // SAFETY: `deep_copy` requires readable elements. They belong to the array, which is
-        // borrowed during the call.
-        let copied = unsafe { host_copy::deep_copy(&describe(self), MemoryFormat::Preserve) };
-        copied.map(Tensor::from_buffer)
-    }
-
-    fn to_list(&self) -> Result<List>
-    where
-        T: Element,
-    {
-        List::nest(describe(self).layout(), self.iter().copied())
     }
 }

@@ -1,24 +1,31 @@
 //! Conversions between tensors and ndarray's arrays, without copies.
 //!
-//! [`description`] describes the memory of an array, and [`views`] builds array views of described
-//! memory. [`owned`] moves arrays into tensors and gives them back. [`nd_array`] has the array that
-//! owns its elements through a tensor, and [`array_ext`] the conversions of every kind of array.
-//! The methods of `Tensor` that name ndarray's types are in [`tensor`], because the module of
-//! `Tensor` is a layer below this one.
+//! Two versions of ndarray are supported, 0.17 and 0.16. Their types are different types with the
+//! same names. `version/` has the code that names these types. It is compiled once for each
+//! version: as a module of [`v0_17`] and as a module of [`v0_16`]. The other modules are generic
+//! over the version: [`dimension`] says which array types belong to a dimension type. [`owned`] and
+//! [`array_ext`] are the traits of arrays, [`nd_array`] has the array that owns its elements
+//! through a tensor, and [`operators`] its operators. The methods of `Tensor` that name ndarray's
+//! types are in [`tensor`], because the module of `Tensor` is a layer below this one.
 
 mod array_ext;
-mod description;
+mod dimension;
 mod nd_array;
+mod operators;
 mod owned;
 mod tensor;
-mod views;
+#[cfg(feature = "ndarray-0_16")]
+pub(crate) mod v0_16;
+#[cfg(feature = "ndarray")]
+pub(crate) mod v0_17;
 
 pub use array_ext::ArrayExt;
-#[cfg(feature = "torch")]
-pub(crate) use description::describe;
+pub use dimension::{ArrayDimension, ArrayOf, ArrayVersion, ArrayViewMutOf, ArrayViewOf};
 pub use nd_array::NdArray;
 pub use owned::OwnedArray;
 #[cfg(feature = "torch")]
 pub(crate) use owned::Token;
-#[cfg(feature = "torch")]
-pub(crate) use views::{row_major, view, view_mut};
+#[cfg(feature = "ndarray-0_16")]
+pub use v0_16::Ndarray0_16;
+#[cfg(feature = "ndarray")]
+pub use v0_17::Ndarray0_17;

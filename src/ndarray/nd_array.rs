@@ -3,23 +3,22 @@
 //! Invariant: the view covers the tensor's elements, and nothing writes them while the array is
 //! borrowed, except through [`NdArray::get_mut`], which proves that nothing else can.
 
-use std::fmt;
-use std::ops::Deref;
-
-use ::ndarray::{Array, ArrayRef, ArrayView, ArrayViewMut, Dimension};
-
 use super::array_ext::ArrayExt;
+use super::dimension::{ArrayDimension, ArrayOf, ArrayVersion, ArrayViewMutOf, ArrayViewOf};
 use super::owned::{Sealed, Token};
-use super::views::is_same;
 #[cfg(doc)]
 use crate::Error;
 use crate::{Access, Element, List, Rejected, Result, Tensor};
 
 /// An array that owns its elements through a [`Tensor`]: the result of `into_ndarray`.
 ///
-/// It dereferences to [`ArrayRef`], so all methods that read an ndarray work on it. To write, call
-/// [`get_mut`](Self::get_mut) or [`make_mut`](Self::make_mut), which are named after those of
-/// `Arc`. The type is not `Clone`: [`share`](Self::share) makes another handle to the same
+/// `D` is a dimension type of ndarray 0.17 or 0.16. With ndarray 0.17, the array dereferences to
+/// `ArrayRef`, so all methods that read an ndarray work on it. ndarray 0.16 has no such type:
+/// [`view`](Self::view) gives a view, which has these methods. Operators and comparisons work on
+/// `&NdArray` as on ndarray's references, and their results are ndarray's arrays.
+///
+/// To write, call [`get_mut`](Self::get_mut) or [`make_mut`](Self::make_mut), which are named after
+/// those of `Arc`. The type is not `Clone`: [`share`](Self::share) makes another handle to the same
 /// elements, and [`to_tensor`](ArrayExt::to_tensor) and ndarray's `to_owned` copy them.
 ///
 /// ```
@@ -33,18 +32,33 @@ use crate::{Access, Element, List, Rejected, Result, Tensor};
 /// assert_eq!(matrix[[0, 0]], 10.0);
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
-pub struct NdArray<T: Element, D: Dimension> {
+pub struct NdArray<T: Element, D: ArrayDimension> {
     /// A view of the elements of `tensor`. It is given out only as long as `self` is borrowed.
-    view: ArrayView<'static, T, D>,
+    view: ArrayViewOf<'static, T, D>,
     tensor: Tensor,
 }
 
-impl<T: Element, D: Dimension> NdArray<T, D> {
+impl<T: Element, D: ArrayDimension> NdArray<T, D> {
     /// # Safety
     /// * `view` covers the elements of `tensor`, and `tensor` allows a view of them.
     #[inline]
-    pub(crate) unsafe fn new(view: ArrayView<'static, T, D>, tensor: Tensor) -> Self {
+    pub(crate) unsafe fn new(view: ArrayViewOf<'static, T, D>, tensor: Tensor) -> Self {
         Self { view, tensor }
+    }
+
+    /// Borrows the elements as an array view. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    /// use ndarray::Ix2;
+    ///
+    /// let array = Tensor::from_vec(vec![1, 2, 3, 4], [2, 2])?.into_ndarray::<i32, Ix2>()?;
+    /// assert_eq!(array.view().reversed_axes()[[0, 1]], 3);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    #[inline]
+    pub fn view(&self) -> ArrayViewOf<'_, T, D> {
+        self.as_view().clone()
     }
 
     /// Borrows the elements for writing, if this is the only handle. Nothing is copied.
@@ -65,8 +79,8 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
     /// [`Error::Aliased`], [`Error::ReadOnly`] or [`Error::NotUnique`] unless this is the only
     /// handle to [`Access::Exclusive`] memory; [`Error::SelfOverlap`] if two indices may reach the
     /// same element; [`Error::InvalidBool`].
-    pub fn get_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
-        self.tensor.as_ndarray_mut()
+    pub fn get_mut(&mut self) -> Result<ArrayViewMutOf<'_, T, D>> {
+        self.tensor.as_ndarray_mut::<T, D>()
     }
 
     /// Borrows the elements for writing. They are copied first if [`get_mut`](Self::get_mut) fails.
@@ -84,7 +98,7 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if there is no memory for the copy; [`Error::InvalidBool`].
-    pub fn make_mut(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+    pub fn make_mut(&mut self) -> Result<ArrayViewMutOf<'_, T, D>> {
         if self.tensor.writable::<T>("ndarray").is_err() {
             *self = self.tensor.deep_clone()?.into_ndarray()?;
         }
@@ -160,21 +174,106 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
     /// or [`Error::ReadOnly`] by [`Access`]; [`Error::InvalidBool`]. The array comes back inside
     /// the error.
     #[inline]
-    pub fn into_array(mut self) -> Result<Array<T, D>, Rejected<Self>>
-    where
-        D: 'static,
-    {
+    pub fn into_array(mut self) -> Result<ArrayOf<T, D>, Rejected<Self>> {
         let Self { view, tensor } = &mut self;
         // `owner_mut` gives the owner only if there is no other handle.
         if tensor.access() == Access::Exclusive
-            && tensor.owner_mut::<Array<T, D>>().is_some_and(|array| is_same(array, view))
+            && tensor
+                .owner_mut::<ArrayOf<T, D>>()
+                .is_some_and(|array| D::Version::is_same(array, view, Token(())))
             && tensor.require_bools_in_span::<T>().is_ok()
         {
             return Ok(Sealed::recover(self.tensor, Token(())));
         }
         // SAFETY: if `into_other_original` fails, it gives back a tensor of the same elements at
         // the same addresses; at most the owner changed from an array to the `Vec` of that array.
-        unsafe { self.replace_tensor(Tensor::into_other_original) }
+        unsafe { self.replace_tensor(Tensor::into_other_original::<T, D>) }
+    }
+
+    /// Gives the elements as an `Array`. They are copied, in row-major order, only if
+    /// [`into_array`](Self::into_array) fails.
+    ///
+    /// Like every copy of ndarray, this aborts the process if there is no memory for the copy.
+    ///
+    /// ```
+    /// use dlbridge::{ArrayExt, Tensor};
+    /// use ndarray::{Array2, Ix2, array};
+    ///
+    /// let matrix = array![[1, 2], [3, 4]];
+    /// let address = matrix.as_ptr();
+    /// let matrix = matrix.into_tensor().into_ndarray::<i32, Ix2>()?.into_owned(); // moved
+    /// assert_eq!(matrix.as_ptr(), address);
+    ///
+    /// let zeros = Tensor::zeros::<i32>([2, 2])?.into_ndarray::<i32, Ix2>()?;
+    /// let zeros: Array2<i32> = zeros.into(); // copied: it was neither an `Array` nor a `Vec`
+    /// assert_eq!(matrix + zeros, array![[1, 2], [3, 4]]);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    pub fn into_owned(self) -> ArrayOf<T, D> {
+        self.into_array().unwrap_or_else(|rejected| {
+            let Self { view, tensor } = rejected.into_value();
+            tensor.to_ndarray::<T, D>().unwrap_or_else(|_| D::Version::to_array(&view, Token(())))
+        })
+    }
+
+    /// Changes the dimension type to `IxDyn`, for any number of dimensions. Nothing is copied.
+    ///
+    /// ```
+    /// use dlbridge::{NdArray, Tensor};
+    /// use ndarray::{Ix2, IxDyn};
+    ///
+    /// let matrix = Tensor::zeros::<f32>([2, 3])?.into_ndarray::<f32, Ix2>()?;
+    /// let any_rank: NdArray<f32, IxDyn> = matrix.into_dyn();
+    /// assert_eq!(any_rank.ndim(), 2);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    pub fn into_dyn(self) -> NdArray<T, <D::Version as ArrayVersion<D>>::Dyn> {
+        let Self { view, tensor } = self;
+        NdArray { view: D::Version::into_dyn(view, Token(())), tensor }
+    }
+
+    /// Changes the dimension type. Nothing is copied.
+    ///
+    /// The new type may also belong to another version of ndarray.
+    ///
+    /// ```
+    /// use dlbridge::{Error, Tensor};
+    /// use ndarray::{Ix1, Ix2, IxDyn};
+    ///
+    /// let array = Tensor::zeros::<f32>([2, 3])?.into_ndarray::<f32, IxDyn>()?;
+    /// let matrix = array.into_dimensionality::<Ix2>()?;
+    /// assert_eq!(matrix.dim(), (2, 3));
+    /// let rejected = matrix.into_dimensionality::<Ix1>().unwrap_err();
+    /// assert_eq!(*rejected.error(), Error::RankMismatch { expected: 1, found: 2 });
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::RankMismatch`]. The array comes back inside the error.
+    pub fn into_dimensionality<E: ArrayDimension>(self) -> Result<NdArray<T, E>, Rejected<Self>> {
+        // SAFETY: the view moves into the new array, with the tensor that it covers.
+        match unsafe { self.view_as::<E>() } {
+            Ok(view) => Ok(NdArray { view, tensor: self.tensor }),
+            Err(error) => Err(Rejected::new(self, error)),
+        }
+    }
+
+    /// Makes a view of another dimension type.
+    ///
+    /// # Safety
+    /// * The view is not used after `self.tensor` was dropped or borrowed for writing.
+    unsafe fn view_as<E: ArrayDimension>(&self) -> Result<ArrayViewOf<'static, T, E>> {
+        let data = self.tensor.descriptor().host_ptr::<T>("ndarray")?;
+        // SAFETY: `data` is aligned. `self.view` covers the same elements, which are valid and not
+        // written as long as the tensor is neither dropped nor borrowed for writing, which the
+        // caller guarantees.
+        unsafe { E::Version::view(data, self.tensor.layout(), Token(())) }
+    }
+
+    /// Borrows the view. Its copies live as long as this borrow.
+    #[inline]
+    pub(super) fn as_view(&self) -> &ArrayViewOf<'_, T, D> {
+        D::Version::shorten(&self.view, Token(()))
     }
 
     /// Converts the tensor. If that fails, the array comes back inside the error.
@@ -190,27 +289,7 @@ impl<T: Element, D: Dimension> NdArray<T, D> {
     }
 }
 
-impl<T: Element, D: Dimension> Deref for NdArray<T, D> {
-    type Target = ArrayRef<T, D>;
-
-    fn deref(&self) -> &ArrayRef<T, D> {
-        &self.view
-    }
-}
-
-impl<T: Element, D: Dimension> fmt::Debug for NdArray<T, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.view, f)
-    }
-}
-
-impl<T: Element + fmt::Display, D: Dimension> fmt::Display for NdArray<T, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.view, f)
-    }
-}
-
-impl<T: Element, D: Dimension> ArrayExt for NdArray<T, D> {
+impl<T: Element, D: ArrayDimension> ArrayExt for NdArray<T, D> {
     type Elem = T;
 
     fn to_tensor(&self) -> Result<Tensor> {
@@ -223,7 +302,7 @@ impl<T: Element, D: Dimension> ArrayExt for NdArray<T, D> {
 }
 
 /// Moves the elements back into a tensor. Nothing is copied.
-impl<T: Element, D: Dimension> From<NdArray<T, D>> for Tensor {
+impl<T: Element, D: ArrayDimension> From<NdArray<T, D>> for Tensor {
     fn from(array: NdArray<T, D>) -> Self {
         array.tensor
     }

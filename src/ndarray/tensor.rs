@@ -1,27 +1,11 @@
 //! The methods of a tensor that name ndarray's types.
 
-use ::ndarray::{
-    Array, ArrayView, ArrayViewMut, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn,
-};
-
-use super::description::describe;
+use super::dimension::{ArrayDimension, ArrayOf, ArrayVersion, ArrayViewMutOf, ArrayViewOf};
 use super::nd_array::NdArray;
-use super::owned::{Sealed, Token};
-use super::views::{dimensions, row_major, view, view_mut};
+use super::owned::Token;
 #[cfg(doc)]
 use crate::Access;
 use crate::{Element, Error, Rejected, Remedy, Result, Tensor};
-
-/// Repeats an expression with a name for each of ndarray's rank types in turn.
-macro_rules! for_each_rank_type {
-    ($rank:ident => $repeated:expr) => {
-        for_each_rank_type!($rank => $repeated; Ix0 Ix1 Ix2 Ix3 Ix4 Ix5 Ix6 IxDyn)
-    };
-    ($rank:ident => $repeated:expr; $($type:ident)*) => {$({
-        type $rank = $type;
-        $repeated
-    })*};
-}
 
 impl Tensor {
     /// Borrows the elements as an array view. Nothing is copied.
@@ -43,11 +27,11 @@ impl Tensor {
     /// [`Error::Misaligned`]; [`Error::Aliased`] for [`Access::Aliased`] memory that is not
     /// trusted; [`Error::InvalidBool`]; [`Error::Overflow`] for a shape without elements that
     /// ndarray cannot count.
-    pub fn as_ndarray<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>> {
+    pub fn as_ndarray<T: Element, D: ArrayDimension>(&self) -> Result<ArrayViewOf<'_, T, D>> {
         let data = self.readable::<T>("ndarray")?;
         // SAFETY: `readable` checked that the address is aligned and the elements are valid, and
         // that nothing writes them while `self` is borrowed.
-        unsafe { view(data, self.layout()) }
+        unsafe { D::Version::view(data, self.layout(), Token(())) }
     }
 
     /// Borrows the elements as an array view that may be written. Nothing is copied.
@@ -66,11 +50,13 @@ impl Tensor {
     /// As for [`as_ndarray`](Self::as_ndarray); [`Error::Aliased`], [`Error::ReadOnly`] or
     /// [`Error::NotUnique`] unless this is the only handle to [`Access::Exclusive`] memory;
     /// [`Error::SelfOverlap`] if two indices may reach the same element.
-    pub fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+    pub fn as_ndarray_mut<T: Element, D: ArrayDimension>(
+        &mut self,
+    ) -> Result<ArrayViewMutOf<'_, T, D>> {
         let data = self.writable::<T>("ndarray")?;
         // SAFETY: `writable` checked that the address is aligned and the elements are valid, that
         // only `self` reaches them, and that no two indices reach the same one.
-        unsafe { view_mut(data, self.layout()) }
+        unsafe { D::Version::view_mut(data, self.layout(), Token(())) }
     }
 
     /// Moves the tensor into an array that owns it. Nothing is copied.
@@ -90,7 +76,9 @@ impl Tensor {
     /// # Errors
     /// As for [`as_ndarray`](Self::as_ndarray). The tensor comes back inside the error.
     #[inline]
-    pub fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
+    pub fn into_ndarray<T: Element, D: ArrayDimension>(
+        self,
+    ) -> Result<NdArray<T, D>, Rejected<Self>> {
         let data = match self.readable::<T>("ndarray") {
             Ok(data) => data,
             Err(error) => return Err(Rejected::new(self, error)),
@@ -98,7 +86,7 @@ impl Tensor {
         // SAFETY: `readable` checked that the address is aligned and the elements are valid. The
         // tensor keeps them, and `NdArray` gives the view out only as long as its tensor is
         // borrowed.
-        match unsafe { view(data, self.layout()) } {
+        match unsafe { D::Version::view(data, self.layout(), Token(())) } {
             // SAFETY: the view was made of the elements of this tensor, and `readable` allowed it.
             Ok(view) => Ok(unsafe { NdArray::new(view, self) }),
             Err(error) => Err(Rejected::new(self, error)),
@@ -123,37 +111,53 @@ impl Tensor {
     /// [`Error::NotOnCpu`], [`Error::DTypeMismatch`], [`Error::RankMismatch`],
     /// [`Error::InvalidBool`], [`Error::OutOfMemory`], and [`Error::Overflow`] for a shape without
     /// elements that ndarray cannot count.
-    pub fn to_ndarray<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
+    pub fn to_ndarray<T: Element, D: ArrayDimension>(&self) -> Result<ArrayOf<T, D>> {
         self.descriptor().require_host("ndarray")?;
-        dimensions::<D>(self.layout())?;
-        row_major(self.to_vec()?, self.layout())
+        D::Version::check_layout(self.layout(), Token(()))?;
+        D::Version::row_major(self.to_vec()?, self.layout(), Token(()))
     }
 
-    /// Gives back the array that the tensor was made from, if the array's rank type was not `D`, or
-    /// the `Vec` of it.
+    /// Gives back the array that the tensor was made from, if the array's dimension type was not
+    /// `D`, or the `Vec` of it.
     #[cold]
-    pub(crate) fn into_other_original<T: Element, D: Dimension>(
+    pub(crate) fn into_other_original<T: Element, D: ArrayDimension>(
         mut self,
-    ) -> Result<Array<T, D>, Rejected<Self>> {
-        let checked = self.check_container::<T>().and_then(|()| dimensions::<D>(self.layout()));
+    ) -> Result<ArrayOf<T, D>, Rejected<Self>> {
+        let check_layout = |layout| D::Version::check_layout(layout, Token(()));
+        let checked = self.check_container::<T>().and_then(|()| check_layout(self.layout()));
         if let Err(error) = checked {
             return Err(Rejected::new(self, error));
         }
-        for_each_rank_type!(Rank => if self.is_whole_array::<T, Rank>() {
-            let array: Array<T, Rank> = Sealed::recover(self, Token(()));
-            return match array.into_dyn().into_dimensionality() {
+        let tensor = match D::Version::recover_array(self, Token(())) {
+            Ok(array) => return Ok(array),
+            Err(tensor) => tensor,
+        };
+        let layout = tensor.layout().clone();
+        let vec = tensor.into_vec().or_else(|rejected| rejected.into_value().into_permuted_vec());
+        match vec {
+            Ok(vec) => match D::Version::with_strides(vec, &layout, Token(())) {
                 Ok(array) => Ok(array),
-                Err(_) => unreachable!("the rank was compared"),
-            };
-        });
-        let layout = self.layout().clone();
-        let not_original = Error::NotOriginal { target: "an Array", remedy: Remedy::CopyToNdarray };
-        match self.into_vec() {
-            Ok(vec) => match row_major(vec, &layout) {
-                Ok(array) => Ok(array),
-                Err(_) => unreachable!("rank and number of elements were compared"),
+                Err(_) => unreachable!("rank, strides and number of elements were checked"),
             },
-            Err(rejected) => Err(Rejected::new(rejected.into_value(), not_original)),
+            Err(tensor) => {
+                let (target, remedy) = ("an Array", Remedy::CopyToNdarray);
+                Err(Rejected::new(tensor, Error::NotOriginal { target, remedy }))
+            }
+        }
+    }
+
+    /// Gives the `Vec` that owns the elements, if it has no others. They may be in any order. The
+    /// caller has checked that this is the only handle to exclusive memory.
+    fn into_permuted_vec<T: Element>(mut self) -> Result<Vec<T>, Self> {
+        let (data, len) = (self.data_ptr().cast::<T>(), self.len());
+        let permuted = !self.is_empty()
+            && !self.layout().overlaps()
+            && self.strides().iter().all(|&stride| stride >= 0);
+        match self.owner_mut::<Vec<T>>() {
+            Some(vec) if permuted && vec.len() == len && vec.as_ptr() == data => {
+                self.into_storage().into_owner().map_err(|_| unreachable!("the only handle"))
+            }
+            _ => Err(self),
         }
     }
 
@@ -163,14 +167,5 @@ impl Tensor {
         self.descriptor().host_ptr::<T>("ndarray")?;
         self.require_exclusive()?;
         self.require_bools_in_span::<T>()
-    }
-
-    /// Returns true if the owner is an array of exactly these elements in this layout.
-    fn is_whole_array<T: Element, D: Dimension + 'static>(&mut self) -> bool {
-        let (data, layout) = (self.data_ptr().cast::<T>(), self.layout().clone());
-        let Some(array) = self.owner_mut::<Array<T, D>>() else { return false };
-        let seen = describe(array);
-        let same_address = layout.is_empty() || seen.data_ptr().cast() == data;
-        same_address && seen.layout().is_same_order(&layout)
     }
 }

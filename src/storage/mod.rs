@@ -76,7 +76,7 @@ impl<O: Any + Send> StorageOwner for O {}
 /// * `copy_to_host` is sound while other threads call it on the same owner. The storage that it
 ///   returns keeps the elements of the descriptor that it returns.
 /// * `take_vec` returns the `Vec` whose memory this owner keeps, or nothing.
-#[cfg(feature = "ndarray")]
+#[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
 pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
     /// Takes the `Vec` that this owner keeps its elements in, and leaves an empty owner. Does
     /// nothing unless that `Vec` is of the type `wanted`.
@@ -122,7 +122,7 @@ impl OwnerType {
         Self { check_address, movable: true, ..Self::plain::<O>() }
     }
 
-    #[cfg(feature = "ndarray")]
+    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
     const fn with_hooks<O: OwnerHooks>() -> Self {
         Self {
             widen: widen::<O>,
@@ -237,7 +237,7 @@ impl Storage {
     /// # Safety
     /// * As for [`exclusive`](Self::exclusive).
     #[inline]
-    #[cfg(feature = "ndarray")]
+    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
     pub(crate) unsafe fn exclusive_with_hooks<O: OwnerHooks>(owner: O) -> Self {
         Self::new(owner, const { &OwnerType::with_hooks::<O>() }, StorageState::Exclusive)
     }

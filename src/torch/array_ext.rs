@@ -1,13 +1,11 @@
 //! Conversions of arrays to libtorch tensors.
 
-use ::ndarray::{ArrayBase, Data, Dimension};
-
 use super::blob::copy_of;
 use super::scoped;
 use super::tensor::{into_blob, require_movable};
 #[cfg(doc)]
 use crate::Error;
-use crate::ndarray::{NdArray, OwnedArray, Token, describe};
+use crate::ndarray::{ArrayDimension, NdArray, OwnedArray, Token};
 use crate::{Element, Rejected, Result, Tensor};
 
 /// Conversions of ndarray arrays to libtorch: of owned and shared arrays, and of views.
@@ -27,8 +25,10 @@ use crate::{Element, Rejected, Result, Tensor};
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an array of ndarray 0.17",
-    label = "not an array of ndarray 0.17",
+    message = "`{Self}` is not an array of an ndarray version that dlbridge supports",
+    label = "not an array of a supported ndarray version",
+    note = "dlbridge supports ndarray 0.17 with the feature `ndarray`, and ndarray 0.16 with the \
+            feature `ndarray-0_16`",
     note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \
             row-major order: `Tensor::from_vec(array.into_raw_vec_and_offset().0, shape)`"
 )]
@@ -118,19 +118,26 @@ pub trait ArrayTorchExt {
     }
 }
 
-impl<T, S: Data<Elem = T>, D: Dimension> ArrayTorchExt for ArrayBase<S, D> {
-    type Elem = T;
+macro_rules! impl_for_arrays {
+    ($nd:ident, $version:ident) => {
+        impl<T, S: $nd::Data<Elem = T>, D: $nd::Dimension> ArrayTorchExt for $nd::ArrayBase<S, D> {
+            type Elem = T;
 
-    fn to_torch(&self) -> Result<tch::Tensor>
-    where
-        T: Element,
-    {
-        // SAFETY: the array keeps its elements readable.
-        unsafe { copy_of(&describe(self)) }
-    }
+            fn to_torch(&self) -> Result<tch::Tensor>
+            where
+                T: Element,
+            {
+                // SAFETY: the array keeps its elements readable.
+                unsafe { copy_of(&crate::ndarray::$version::describe(self)) }
+            }
+        }
+    };
 }
+impl_for_arrays!(ndarray, v0_17);
+#[cfg(feature = "ndarray-0_16")]
+impl_for_arrays!(ndarray_0_16, v0_16);
 
-impl<T: Element, D: Dimension> ArrayTorchExt for NdArray<T, D> {
+impl<T: Element, D: ArrayDimension> ArrayTorchExt for NdArray<T, D> {
     type Elem = T;
 
     fn to_torch(&self) -> Result<tch::Tensor> {
@@ -138,7 +145,7 @@ impl<T: Element, D: Dimension> ArrayTorchExt for NdArray<T, D> {
     }
 }
 
-impl<T: Element, D: Dimension> NdArray<T, D> {
+impl<T: Element, D: ArrayDimension> NdArray<T, D> {
     /// Moves the elements into a libtorch tensor. Nothing is copied.
     ///
     /// ```

@@ -1,7 +1,5 @@
 //! Conversions of libtorch tensors.
 
-use ::ndarray::{Array, ArrayView, ArrayViewMut, Dimension};
-
 use super::bindings::dlb_torch_clone;
 use super::export;
 use super::owner::TorchOwner;
@@ -9,7 +7,9 @@ use super::shim::{handle, make};
 use super::tensor_info::{TensorInfo, require_copyable, tensor_info};
 #[cfg(doc)]
 use crate::Access;
-use crate::ndarray::{NdArray, row_major, view, view_mut};
+use crate::ndarray::{
+    ArrayDimension, ArrayOf, ArrayVersion, ArrayViewMutOf, ArrayViewOf, NdArray, Token,
+};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageState};
 use crate::{Element, Error, Exported, List, Rejected, Remedy, Result, Tensor, host_copy};
@@ -83,7 +83,7 @@ pub trait TorchExt: Sized {
     /// [`Error::InvalidBool`], [`Error::Overflow`] for empty shapes that ndarray cannot count, and
     /// [`Error::Aliased`] for memory that came in through an `unsafe` function. The tensor comes
     /// back inside the error.
-    fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
+    fn into_ndarray<T: Element, D: ArrayDimension>(self) -> Result<NdArray<T, D>, Rejected<Self>>;
 
     /// Borrows the tensor as an array view that may be written. Nothing is copied.
     ///
@@ -107,7 +107,8 @@ pub trait TorchExt: Sized {
     /// As for [`into_ndarray`](Self::into_ndarray), and [`Error::SelfOverlap`];
     /// [`Error::NotUnique`] or [`Error::ReadOnly`] for memory that came from this crate and of
     /// which it has another handle.
-    fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>>;
+    fn as_ndarray_mut<T: Element, D: ArrayDimension>(&mut self)
+    -> Result<ArrayViewMutOf<'_, T, D>>;
 
     /// Copies the tensor, in the order of its strides.
     ///
@@ -143,7 +144,7 @@ pub trait TorchExt: Sized {
     /// # Errors
     /// As for [`to_tensor`](Self::to_tensor), and [`Error::NotOnCpu`], [`Error::DTypeMismatch`],
     /// [`Error::RankMismatch`], [`Error::InvalidBool`].
-    fn to_ndarray<T: Element, D: Dimension>(&self) -> Result<Array<T, D>>;
+    fn to_ndarray<T: Element, D: ArrayDimension>(&self) -> Result<ArrayOf<T, D>>;
 
     /// Copies the elements into nested lists: Python's `t.tolist()`.
     ///
@@ -217,7 +218,9 @@ pub trait TorchExt: Sized {
     ///   tensors of the same storage, nor outside of libtorch, on any thread.
     /// * During that time, no code frees, resizes or replaces the memory: `resize_` beyond the
     ///   storage, `set_source_tensor_`, `set_data`, and the first write to a lazy clone do.
-    unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>>;
+    unsafe fn as_ndarray_unchecked<T: Element, D: ArrayDimension>(
+        &self,
+    ) -> Result<ArrayViewOf<'_, T, D>>;
 
     /// Moves the tensor without proof that no other code reaches its memory. Nothing is copied.
     ///
@@ -295,7 +298,7 @@ impl TorchExt for tch::Tensor {
     }
 
     #[inline]
-    fn into_ndarray<T: Element, D: Dimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
+    fn into_ndarray<T: Element, D: ArrayDimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
         let mut info = match tensor_info(&self) {
             Ok(info) => info,
             Err(error) => return Err(Rejected::new(self, error)),
@@ -309,7 +312,9 @@ impl TorchExt for tch::Tensor {
         }
     }
 
-    fn as_ndarray_mut<T: Element, D: Dimension>(&mut self) -> Result<ArrayViewMut<'_, T, D>> {
+    fn as_ndarray_mut<T: Element, D: ArrayDimension>(
+        &mut self,
+    ) -> Result<ArrayViewMutOf<'_, T, D>> {
         let mut info = tensor_info(self)?;
         // SAFETY: `self` is the tensor that was read.
         unsafe { info.reclaim() };
@@ -326,7 +331,7 @@ impl TorchExt for tch::Tensor {
         unsafe { host_copy::check_bools::<T>(&info.descriptor) }?;
         // SAFETY: aligned; only this tensor reaches the memory, and it cannot be cloned while it is
         // mutably borrowed; bools were checked, and no element is reached twice.
-        unsafe { view_mut(data, layout) }
+        unsafe { D::Version::view_mut(data, layout, Token(())) }
     }
 
     fn to_tensor(&self) -> Result<Tensor> {
@@ -336,15 +341,16 @@ impl TorchExt for tch::Tensor {
         Ok(clone.into_tensor()?)
     }
 
-    fn to_ndarray<T: Element, D: Dimension>(&self) -> Result<Array<T, D>> {
+    fn to_ndarray<T: Element, D: ArrayDimension>(&self) -> Result<ArrayOf<T, D>> {
         match tensor_info(self) {
             Ok(TensorInfo { descriptor, .. }) => {
                 descriptor.host_ptr::<T>("ndarray")?;
                 // SAFETY: a plain tensor's elements are readable as long as it is borrowed.
-                row_major(unsafe { host_copy::to_vec::<T>(&descriptor) }?, descriptor.layout())
+                let elements = unsafe { host_copy::to_vec::<T>(&descriptor) }?;
+                D::Version::row_major(elements, descriptor.layout(), Token(()))
             }
             // Its copy may be a plain one.
-            Err(_) => TorchExt::to_tensor(self)?.to_ndarray(),
+            Err(_) => TorchExt::to_tensor(self)?.to_ndarray::<T, D>(),
         }
     }
 
@@ -356,13 +362,15 @@ impl TorchExt for tch::Tensor {
         export::share(self)
     }
 
-    unsafe fn as_ndarray_unchecked<T: Element, D: Dimension>(&self) -> Result<ArrayView<'_, T, D>> {
+    unsafe fn as_ndarray_unchecked<T: Element, D: ArrayDimension>(
+        &self,
+    ) -> Result<ArrayViewOf<'_, T, D>> {
         let TensorInfo { descriptor, .. } = tensor_info(self)?;
         let data = descriptor.host_ptr::<T>("ndarray")?;
         // SAFETY: `host_ptr` checked type and device; a plain tensor's elements are readable.
         unsafe { host_copy::check_bools::<T>(&descriptor) }?;
         // SAFETY: aligned, bools checked, and the caller guarantees that no one writes meanwhile.
-        unsafe { view(data, descriptor.layout()) }
+        unsafe { D::Version::view(data, descriptor.layout(), Token(())) }
     }
 
     unsafe fn into_tensor_unchecked(self) -> Result<Tensor, Rejected<Self>> {
@@ -410,7 +418,9 @@ fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) 
 
 /// The elements of a tensor that owns its memory alone, to live as long as the tensor.
 #[inline]
-fn view_owned<T: Element, D: Dimension>(info: &TensorInfo) -> Result<ArrayView<'static, T, D>> {
+fn view_owned<T: Element, D: ArrayDimension>(
+    info: &TensorInfo,
+) -> Result<ArrayViewOf<'static, T, D>> {
     let data = info.descriptor.host_ptr::<T>("ndarray")?;
     info.require_alone()?;
     // SAFETY: the caller has the tensor, which was just found to own its memory alone.
@@ -418,7 +428,7 @@ fn view_owned<T: Element, D: Dimension>(info: &TensorInfo) -> Result<ArrayView<'
     // SAFETY: `host_ptr` checked type and device; a plain tensor's elements are readable.
     unsafe { host_copy::check_bools::<T>(&info.descriptor) }?;
     // SAFETY: aligned and checked; the caller keeps the tensor, which owns the memory alone.
-    unsafe { view(data, info.descriptor.layout()) }
+    unsafe { D::Version::view(data, info.descriptor.layout(), Token(())) }
 }
 
 /// Refuses memory of a storage of this crate that code outside the crate may write.

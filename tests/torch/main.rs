@@ -7,6 +7,8 @@ mod exclusivity;
 #[path = "../support/hostile_jobs.rs"]
 mod hostile_jobs;
 mod layouts;
+#[cfg(feature = "ndarray-0_16")]
+mod ndarray_versions;
 mod owners;
 mod ownership;
 mod refusals;

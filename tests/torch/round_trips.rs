@@ -1,6 +1,6 @@
 //! Every rank, with and without elements, through every chain of conversions.
 
-use dlbridge::{ArrayTorchExt, Element, Tensor, TorchExt};
+use dlbridge::{ArrayDimension, ArrayTorchExt, Element, Ndarray0_17, Tensor, TorchExt};
 use ndarray::{Array, ArrayD, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn, ShapeBuilder};
 
 /// Shapes of a rank: sizes of 1 and of 0 in every dimension.
@@ -27,7 +27,13 @@ fn not_null(tensor: &Tensor) {
     assert!(!tensor.data_ptr().is_null(), "{:?}", tensor.shape());
 }
 
-fn through<T: Element, D: Dimension + 'static, E: Dimension + 'static>(one: T) {
+fn through<
+    T: Element,
+    D: Dimension + ArrayDimension<Version = Ndarray0_17>,
+    E: Dimension + ArrayDimension<Version = Ndarray0_17>,
+>(
+    one: T,
+) {
     let rank = D::NDIM.or(E::NDIM).unwrap_or(3);
     for shape in shapes(rank) {
         for fortran in [false, true] {
@@ -69,7 +75,9 @@ fn through<T: Element, D: Dimension + 'static, E: Dimension + 'static>(one: T) {
 }
 
 /// Array -> torch -> Tensor -> Vec.
-fn vectors<T: Element, D: Dimension + 'static>(original: &Array<T, D>) {
+fn vectors<T: Element, D: Dimension + ArrayDimension<Version = Ndarray0_17>>(
+    original: &Array<T, D>,
+) {
     let tensor = original.clone().into_torch().expect("moved").into_tensor().expect("moved");
     let shared = tensor.share();
     not_null(&shared);

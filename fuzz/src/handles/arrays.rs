@@ -82,7 +82,7 @@ impl<L: Library> World<L> {
         let memory = self.memory(&place);
         let is_original = match memory.keeper {
             Keeper::Array => true,
-            Keeper::Vec => place.is_contiguous() && place.positions().len() == memory.vec_len,
+            Keeper::Vec => place.is_permuted() && place.positions().len() == memory.vec_len,
             Keeper::Other => false,
         };
         let expected = memory.is_exclusive() && is_original;

@@ -225,6 +225,15 @@ impl Place {
         self.grid.offsets() == dense.offsets()
     }
 
+    /// Whether the elements are contiguous in the order of strides that are not negative.
+    pub(crate) fn is_permuted(&self) -> bool {
+        let mut positions = self.positions();
+        positions.sort_unstable();
+        let dense = positions.windows(2).all(|pair| pair[0] + self.item() == pair[1]);
+        let mut dims = self.grid.shape.iter().zip(&self.grid.strides);
+        dense && (self.is_empty() || dims.all(|(&size, &stride)| size == 1 || stride >= 0))
+    }
+
     /// Whether strides are equal in dimensions with several elements.
     pub(crate) fn has_strides(&self, strides: &[i64]) -> bool {
         let mut pairs = self.grid.shape.iter().zip(self.grid.strides.iter().zip(strides));

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use dlbridge::ffi::DLManagedTensor;
-use dlbridge::{ArrayExt, Error, Exported, NdArray, Rejected, Tensor};
+use dlbridge::{ArrayDimension, ArrayExt, Error, Exported, NdArray, Ndarray0_17, Rejected, Tensor};
 use ndarray::{Array, Dimension, Ix2, IxDyn};
 
 use super::library::Library;
@@ -34,7 +34,11 @@ pub(crate) trait AnyNdArray {
     fn to_tensor(&self) -> Result<Tensor, Error>;
 }
 
-impl<T: Value, D: Dimension + 'static> AnyNdArray for NdArray<T, D> {
+impl<T, D> AnyNdArray for NdArray<T, D>
+where
+    T: Value,
+    D: Dimension + ArrayDimension<Version = Ndarray0_17>,
+{
     fn tensor(&self) -> &Tensor {
         self.as_tensor()
     }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use ::ndarray::{ArrayBase, Data, Dimension};
+use super::nd::{ArrayBase, Data, Dimension};
 
 use crate::{Descriptor, Element, Layout};
 

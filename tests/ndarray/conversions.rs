@@ -1,7 +1,8 @@
-//! ndarray: every type and layout both ways, and who may write.
+//! Every type and layout both ways, and who may write.
 
 use dlbridge::{
-    Access, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, NdArray, Tensor,
+    Access, ArrayDimension, ArrayExt, DType, Descriptor, Device, Element, Error, Layout, NdArray,
+    Tensor,
 };
 use half::{bf16, f16};
 use ndarray::{
@@ -9,6 +10,8 @@ use ndarray::{
     IxDyn, array, s,
 };
 use num_complex::Complex;
+
+use crate::Version;
 
 /// Address of the first element of a struct.
 fn data_of<T>(exported: &dlbridge::Exported) -> *mut T {
@@ -59,10 +62,10 @@ fn round_trip<T: Element>(value: impl Fn(usize) -> T) {
         assert_eq!(tensor.to_ndarray::<T, IxDyn>().expect("a copy"), expected);
         let cloned =
             tensor.deep_clone().expect("memory").into_ndarray::<T, IxDyn>().expect("an array");
-        assert_eq!(*cloned, expected);
+        assert_eq!(cloned, expected);
         drop(shared);
         let array: NdArray<T, IxDyn> = tensor.into_ndarray().expect("an array");
-        assert_eq!(*array, expected);
+        assert_eq!(array, expected);
         let back = array.into_array().expect("the original");
         assert_eq!(back, expected);
         assert_eq!((back.as_ptr(), back.strides()), (address, &strides[..]));
@@ -109,7 +112,12 @@ fn array_of<T: Element, D: Dimension>(shape: &[usize], value: impl Fn(usize) -> 
 }
 
 /// Through tensors, structs and views, and back as an array of rank type `B`.
-fn through_every_form<A: Dimension + 'static, B: Dimension + 'static>(array: Array<f64, A>) {
+fn through_every_form<
+    A: Dimension + ArrayDimension<Version = Version>,
+    B: Dimension + ArrayDimension<Version = Version>,
+>(
+    array: Array<f64, A>,
+) {
     let expected = array.clone().into_dyn();
     let mut tensor = array.into_tensor();
     assert_eq!(tensor.as_ndarray::<f64, B>().expect("a view").into_dyn(), expected);
@@ -118,7 +126,7 @@ fn through_every_form<A: Dimension + 'static, B: Dimension + 'static>(array: Arr
     // SAFETY: our own struct, of a moment ago.
     let back = unsafe { Tensor::from_dlpack(tensor.into_dlpack().into_raw()) }.expect("our own");
     let mut array = back.into_ndarray::<f64, B>().expect("an array");
-    assert!(!array.as_ptr().is_null() && array.as_ptr().is_aligned());
+    assert!(!array.view().as_ptr().is_null() && array.view().as_ptr().is_aligned());
     assert_eq!(array.view().into_dyn(), expected);
     assert_eq!(array.get_mut().expect("alone").into_dyn(), expected);
     let copy = array.to_tensor().expect("a copy");
@@ -130,12 +138,17 @@ fn through_every_form<A: Dimension + 'static, B: Dimension + 'static>(array: Arr
 
 /// Through libtorch, which gives empty tensors no address, and back as an array of rank type `B`.
 #[cfg(feature = "torch")]
-fn through_libtorch<A: Dimension + 'static, B: Dimension + 'static>(array: Array<f64, A>) {
+fn through_libtorch<
+    A: Dimension + ArrayDimension<Version = Version>,
+    B: Dimension + ArrayDimension<Version = Version>,
+>(
+    array: Array<f64, A>,
+) {
     use dlbridge::{ArrayTorchExt, TorchExt};
     let expected = array.clone().into_dyn();
     let torch = array.clone().into_torch().expect("moved");
     let array_again = torch.into_ndarray::<f64, B>().expect("an array");
-    assert!(!array_again.as_ptr().is_null() && array_again.as_ptr().is_aligned());
+    assert!(!array_again.view().as_ptr().is_null() && array_again.view().as_ptr().is_aligned());
     assert_eq!(array_again.into_array().expect("the original").into_dyn(), expected);
     let tensor = array.into_torch().expect("moved").into_tensor().expect("a tensor");
     assert_eq!(tensor.as_slice::<f64>().expect("contiguous"), expected.as_slice().expect("too"));
@@ -147,7 +160,7 @@ fn through_libtorch<A: Dimension, B: Dimension>(_array: Array<f64, A>) {}
 
 #[test]
 fn every_rank_and_empty_shapes_round_trip() {
-    fn every_form<D: Dimension + 'static>(rank: usize) {
+    fn every_form<D: Dimension + ArrayDimension<Version = Version>>(rank: usize) {
         for shape in shapes_of_rank(rank) {
             let value = |index| index as f64;
             through_every_form::<D, D>(array_of(&shape, value));
@@ -170,7 +183,10 @@ fn every_rank_and_empty_shapes_round_trip() {
 
 #[test]
 fn static_and_dynamic_ranks_convert() {
-    fn through<A: Dimension + 'static, B: Dimension + 'static>(
+    fn through<
+        A: Dimension + ArrayDimension<Version = Version>,
+        B: Dimension + ArrayDimension<Version = Version>,
+    >(
         array: Array<f32, A>,
     ) -> Result<Array<f32, B>, Error> {
         Ok(array.into_tensor().into_ndarray::<f32, B>()?.into_array()?)
@@ -211,13 +227,13 @@ fn writable_views_need_a_unique_handle() {
     array.get_mut().expect("alone").fill(1.0);
     let shared = array.share();
     assert!(matches!(array.get_mut(), Err(Error::NotUnique)));
-    let before = array.as_ptr();
+    let before = array.view().as_ptr();
     array.make_mut().expect("copied")[[1, 1]] = 2.0;
-    assert_ne!(array.as_ptr(), before);
-    assert_eq!((shared.sum(), array.sum()), (6.0, 7.0));
-    let before = array.as_ptr();
+    assert_ne!(array.view().as_ptr(), before);
+    assert_eq!((shared.view().sum(), array.view().sum()), (6.0, 7.0));
+    let before = array.view().as_ptr();
     array.make_mut().expect("alone").fill(0.0);
-    assert_eq!(array.as_ptr(), before, "no copy when alone");
+    assert_eq!(array.view().as_ptr(), before, "no copy when alone");
     let rejected = {
         let other = shared.share();
         let rejected = shared.into_array().expect_err("two");
@@ -234,7 +250,7 @@ fn changing_a_views_layout_leaves_the_tensor_unchanged() {
     let mut view = array.get_mut().expect("alone");
     view.invert_axis(Axis(0));
     view.slice_collapse(s![..1, ..]);
-    assert_eq!(*array, matrix());
+    assert_eq!(array, matrix());
     let mut tensor = array.into_tensor();
     tensor.as_ndarray_mut::<f32, Ix2>().expect("alone").swap_axes(0, 1);
     assert_eq!(tensor.as_ndarray::<f32, Ix2>().expect("f32"), matrix());
@@ -299,7 +315,7 @@ fn strides_of_size_one_and_empty_dims_are_ignored() {
         let mut tensor = wrapped(vec![1.0_f32; 3], shape, strides);
         assert_eq!(tensor.as_ndarray_mut::<f32, Ix2>().expect("a view").len(), tensor.len());
         let array = tensor.into_ndarray::<f32, Ix2>().expect("an array");
-        assert_eq!(array.iter().count(), array.len());
+        assert_eq!(array.view().iter().count(), array.view().len());
     }
 }
 
@@ -325,10 +341,10 @@ fn into_array_checks_the_bool_bytes_between_elements() {
     // SAFETY: our own struct.
     let tensor = unsafe { Tensor::from_dlpack(exported.into_raw()) }.expect("ours");
     let array = tensor.into_ndarray::<bool, Ix1>().expect("the elements are fine");
-    assert_eq!(array.to_vec(), [true, true, true]);
+    assert_eq!(array, array![true, true, true]);
     let rejected = array.into_array().expect_err("the Vec behind it is not");
     assert_eq!(*rejected.error(), Error::InvalidBool { value: 3 });
-    assert_eq!(rejected.into_value().to_vec(), [true, true, true]);
+    assert_eq!(rejected.into_value().view().to_vec(), [true, true, true]);
 }
 
 #[test]
@@ -349,7 +365,7 @@ fn vecs_and_arrays_convert_into_each_other() {
     assert_eq!(tensor.as_slice::<i32>().expect("still whole"), [2, 3]);
     let rejected = tensor.into_vec::<i32>().expect_err("still a part");
     assert_eq!(
-        rejected.into_value().into_ndarray::<i32, Ix1>().expect("readable").to_vec(),
+        rejected.into_value().into_ndarray::<i32, Ix1>().expect("readable").view().to_vec(),
         [2, 3]
     );
 }
@@ -390,8 +406,8 @@ fn handles_are_send_and_sync() {
     }
     let array = sendable(sendable(matrix().into_tensor()).into_ndarray::<f32, Ix2>().expect("f32"));
     let shared = array.share();
-    let sum = std::thread::spawn(move || shared.sum()).join().expect("no panic");
-    assert_eq!(sum, array.sum());
+    let sum = std::thread::spawn(move || shared.view().sum()).join().expect("no panic");
+    assert_eq!(sum, array.view().sum());
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::ptr::NonNull;
 
-use ::ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, ShapeBuilder, StrideShape};
+use super::nd::{Array, ArrayView, ArrayViewMut, Axis, Dimension, ShapeBuilder, StrideShape};
 
 use crate::{Error, Layout, Result};
 
@@ -39,9 +39,30 @@ pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
 }
 
 /// Makes a row-major array of these elements.
-pub(crate) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> Result<Array<T, D>> {
-    let (found, (dim, _)) = (elements.len(), dimensions::<D>(layout)?);
-    Array::from_shape_vec(dim, elements).map_err(|_| Error::LengthMismatch {
+pub(super) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> Result<Array<T, D>> {
+    let (dim, _) = dimensions::<D>(layout)?;
+    from_vec(dim, elements, layout)
+}
+
+/// Makes an array of these elements with the strides of `layout`, which are not negative.
+pub(super) fn with_strides<T, D: Dimension>(
+    elements: Vec<T>,
+    layout: &Layout,
+) -> Result<Array<T, D>> {
+    if layout.is_contiguous() {
+        return row_major(elements, layout);
+    }
+    let (dim, strides) = dimensions::<D>(layout)?;
+    from_vec(dim.strides(strides), elements, layout)
+}
+
+fn from_vec<T, D: Dimension>(
+    shape: impl Into<StrideShape<D>>,
+    elements: Vec<T>,
+    layout: &Layout,
+) -> Result<Array<T, D>> {
+    let found = elements.len();
+    Array::from_shape_vec(shape, elements).map_err(|_| Error::LengthMismatch {
         shape: layout.shape().into(),
         expected: layout.len(),
         found,
@@ -74,7 +95,7 @@ fn inverted(layout: &Layout) -> impl Iterator<Item = Axis> {
 /// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that are
 ///   not written during `'a`.
 #[inline]
-pub(crate) unsafe fn view<'a, T, D: Dimension>(
+pub(super) unsafe fn view<'a, T, D: Dimension>(
     data: NonNull<T>,
     layout: &Layout,
 ) -> Result<ArrayView<'a, T, D>> {
@@ -91,7 +112,7 @@ pub(crate) unsafe fn view<'a, T, D: Dimension>(
 /// # Safety
 /// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that no
 ///   other code reads or writes during `'a`; no two indices reach the same element.
-pub(crate) unsafe fn view_mut<'a, T, D: Dimension>(
+pub(super) unsafe fn view_mut<'a, T, D: Dimension>(
     data: NonNull<T>,
     layout: &Layout,
 ) -> Result<ArrayViewMut<'a, T, D>> {
