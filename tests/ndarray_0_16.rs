@@ -7,5 +7,8 @@ extern crate ndarray_0_16 as ndarray;
 mod conversions;
 #[path = "ndarray/operators.rs"]
 mod operators;
+#[cfg(feature = "serde")]
+#[path = "ndarray/serde.rs"]
+mod serde;
 
 use dlbridge::Ndarray0_16 as Version;

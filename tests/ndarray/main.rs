@@ -5,5 +5,7 @@ mod both_versions;
 mod conversions;
 mod generic_functions;
 mod operators;
+#[cfg(feature = "serde")]
+mod serde;
 
 use dlbridge::Ndarray0_17 as Version;

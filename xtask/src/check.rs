@@ -19,7 +19,7 @@ pub(crate) fn everything() -> Outcome {
     unsafe_free::check()?;
     clippy()?;
     // `doc-only` is how docs.rs builds: no libtorch.
-    for features in ["ndarray", "doc-only,cuda,ndarray-0_16,safetensors"] {
+    for features in ["ndarray", "doc-only,cuda,ndarray-0_16,safetensors,serde"] {
         let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
         run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     }
@@ -33,7 +33,7 @@ pub(crate) fn everything() -> Outcome {
 /// Runs clippy over every package, and over the core crate with each of its features. `doc-only` is
 /// `torch` without libtorch.
 fn clippy() -> Outcome {
-    let only_0_16 = ["--no-default-features", "--features", "ndarray-0_16"];
+    let only_0_16 = ["--no-default-features", "--features", "ndarray-0_16,serde"];
     let core = [&["--no-default-features"][..], &only_0_16, &[], &["--features", "cuda,dlpark"]];
     let without_libtorch = ["--features", "doc-only"];
     // Packages that are linted together need not build their dependencies in several variants.

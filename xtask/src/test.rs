@@ -24,7 +24,8 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test"]))?;
     count.run(&mut cargo(&["test", "--package", "dlbridge-ui"]))?;
     count.run(&mut cargo(&["test", "--no-default-features", "--lib", "--tests"]))?;
-    let only_0_16 = ["test", "--no-default-features", "--features", "ndarray-0_16"];
+    count.run(&mut cargo(&["test", "--features", "ndarray-0_16,serde", "--test", "ndarray"]))?;
+    let only_0_16 = ["test", "--no-default-features", "--features", "ndarray-0_16,serde"];
     count.run(cargo(&only_0_16).args(["--lib", "--test", "ndarray_0_16"]))?;
     count.run(&mut cargo(&["test", "--release", "--tests"]))?;
     sanitized(&mut count, &fake_cuda)?;
