@@ -255,7 +255,7 @@ pub use crate::ndarray::{
     OwnedArray,
 };
 #[cfg(feature = "torch")]
-pub use crate::torch::{ArrayTorchExt, TorchExt};
+pub use crate::torch::{ArrayTorchExt, TorchExt, WritableView};
 #[cfg(feature = "cuda")]
 pub use crate::{cuda::Stream, tensor::Transfer};
 pub use crate::{

@@ -1,4 +1,5 @@
 //! `lend_torch`: whatever the closure does, the array gets its memory back, or a copy of it.
+//! `lend_torch_or_abort`: a view keeps its memory, or the process ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -238,4 +239,132 @@ fn converting_inside_the_closure_counts_as_an_escape() {
     converted.as_slice_mut::<f32>().expect("the only handle now").fill(0.0);
     assert_eq!(converted.data_ptr().addr(), before.addr());
     assert_eq!(array, matrix(), "the array has a copy");
+}
+
+#[test]
+fn views_are_lent_without_a_copy() {
+    let mut array = matrix();
+    let before = array.as_ptr();
+    let mut view = array.view_mut();
+    let sum = view.lend_torch_or_abort(|tensor| {
+        assert_eq!(tensor.data_ptr().addr(), before.addr());
+        let _ = tensor.g_mul_scalar_(2.0);
+        let _ = tensor.view([6]).get(0).fill_(0.0);
+        tensor.sum(Kind::Float).double_value(&[])
+    });
+    assert_eq!(sum, Ok(40.0));
+    assert_eq!(view, array![[0.0, 4.0, 6.0], [8.0, 10.0, 12.0]]);
+    // Rows, in any order of the dimensions; no elements; and one without dimensions.
+    let mut rows = array.slice_mut(s![1.., ..]).reversed_axes();
+    let strides = rows.lend_torch_or_abort(|tensor| {
+        let _ = tensor.fill_(1.0);
+        tensor.stride()
+    });
+    assert_eq!(strides.expect("lent")[0], 1);
+    assert_eq!(array, array![[0.0, 4.0, 6.0], [1.0, 1.0, 1.0]]);
+    let empty = array.slice_mut(s![..0, ..]).lend_torch_or_abort(|tensor| tensor.shallow_clone());
+    assert_eq!(empty.expect("it shares no memory").size(), [0, 3]);
+    let scalar = ndarray::arr0(2.0_f64).view_mut().lend_torch_or_abort(|tensor| tensor.square());
+    assert_eq!(scalar.expect("lent").double_value(&[]), 4.0);
+}
+
+#[test]
+fn views_with_memory_between_their_elements_are_refused() {
+    let mut array = matrix();
+    let expected = array.clone();
+    let mut ran = false;
+    let (mut left, mut right) = array.view_mut().split_at(Axis(1), 1);
+    for view in [&mut left, &mut right] {
+        // `as_strided` would reach the elements of the other view.
+        let refused = view.lend_torch_or_abort(|_| ran = true).expect_err("gaps");
+        let Error::InvalidDescriptor { field, reason, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(field, "strides");
+        assert!(reason.contains("between the elements"));
+    }
+    let mut inverted = array.slice_mut(s![..;-1, ..]);
+    let refused = inverted.lend_torch_or_abort(|_| ran = true);
+    assert!(matches!(refused, Err(Error::NegativeStride { .. })));
+    assert_eq!((array, ran), (expected, false));
+}
+
+#[test]
+fn panic_in_the_closure_ends_the_loan_of_a_view() {
+    let mut array = array![true, false];
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        array.view_mut().lend_torch_or_abort(|tensor| {
+            let _ = tensor.view_dtype(Kind::Uint8).fill_(7);
+            panic!("in the closure");
+        })
+    }));
+    assert!(panic.is_err());
+    assert_eq!(array, array![true, true], "the bytes are valid bools");
+}
+
+#[test]
+fn other_handles_inside_the_closure_may_not_write_a_view() {
+    use dlbridge::TorchExt;
+    let mut array = matrix();
+    let refused = array.view_mut().lend_torch_or_abort(|tensor| {
+        let view = tensor.as_ndarray_mut::<f32, ndarray::Ix2>().map(drop);
+        (view, tensor.share_dlpack().map(drop))
+    });
+    assert_eq!(refused, Ok((Err(Error::NotUnique), Err(Error::NotUnique))));
+}
+
+/// What a closure keeps of the tensor of a view, until after the closure.
+type Escape = fn(&mut tch::Tensor) -> Box<dyn std::any::Any>;
+
+const ESCAPES: [Escape; 7] = [
+    |tensor| Box::new(tensor.shallow_clone()),
+    |tensor| Box::new(tensor.view([6]).slice(0, 1, 3, 1)),
+    |tensor| Box::new(std::mem::replace(tensor, tch::Tensor::new())),
+    |tensor| Box::new(tensor.fill_(0.0)),
+    |tensor| {
+        let other = tensor.shallow_clone();
+        std::mem::forget(other);
+        Box::new(())
+    },
+    |tensor| {
+        use dlbridge::TorchExt;
+        let tensor = std::mem::replace(tensor, tch::Tensor::new());
+        Box::new(tensor.into_tensor().expect("no other code in libtorch"))
+    },
+    |tensor| {
+        // Autograd's graph keeps the factor.
+        let weight = tch::Tensor::ones([3], tch::kind::FLOAT_CPU).set_requires_grad(true);
+        Box::new(&*tensor * weight)
+    },
+];
+
+#[test]
+fn escaped_tensors_of_a_view_end_the_process() {
+    let variable = "DLBRIDGE_TEST_ESCAPE";
+    if let Ok(escape) = std::env::var(variable) {
+        // The child process: `panics` stands in front of the number.
+        let panics = escape.starts_with("panics");
+        let escape =
+            ESCAPES[escape.trim_start_matches("panics").parse::<usize>().expect("a number")];
+        let (mut array, mut kept) = (matrix(), None);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            array.view_mut().lend_torch_or_abort(|tensor| {
+                kept = Some(escape(tensor));
+                assert!(!panics, "in the closure");
+            })
+        }));
+        println!("survived: {:?}", result.is_ok());
+        return;
+    }
+    for panics in ["", "panics"] {
+        for escape in 0..ESCAPES.len() {
+            let child = std::process::Command::new(std::env::current_exe().expect("a test"))
+                .args(["--exact", "escaped_tensors_of_a_view_end_the_process", "--nocapture"])
+                .env(variable, format!("{panics}{escape}"))
+                .output()
+                .expect("the same test");
+            let (output, errors) =
+                (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+            assert!(!child.status.success() && !output.contains("survived"), "{escape} {output}");
+            assert!(errors.contains("outlived the closure of lend_torch_or_abort"), "{errors}");
+        }
+    }
 }

@@ -45,6 +45,8 @@ mod sealed {
     message = "`{Self}` is not an `Array` or `ArcArray` of an ndarray version that dlbridge supports",
     label = "not an `Array` or `ArcArray` with an element type of dlbridge",
     note = "if it is a view, copy it: call `to_tensor()` or `to_torch()`, or `to_owned()` first",
+    note = "a view does not own its memory, so a tensor that keeps the memory could outlive it; \
+            `lend_torch_or_abort()` lends an `ArrayViewMut` to libtorch, and ends the process then",
     note = "dlbridge supports ndarray 0.17 with the feature `ndarray`, and ndarray 0.16 with the \
             feature `ndarray-0_16`",
     note = "if it is an array of another ndarray version, move its `Vec`, provided that it is in \

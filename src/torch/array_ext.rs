@@ -6,12 +6,12 @@ use super::tensor::{into_blob, require_movable};
 #[cfg(doc)]
 use crate::Error;
 use crate::ndarray::{ArrayDimension, NdArray, OwnedArray, Token};
-use crate::{Element, Rejected, Result, Tensor};
+use crate::{Descriptor, Element, Rejected, Result, Tensor};
 
 /// Conversions of ndarray arrays to libtorch: of owned and shared arrays, and of views.
 ///
 /// `to_torch` copies, and every array has it. `into_torch` and `lend_torch` move the memory, and
-/// exist for arrays that own it.
+/// exist for arrays that own it. `lend_torch_or_abort` exists for views that may be written.
 ///
 /// ```
 /// use dlbridge::ArrayTorchExt;
@@ -116,11 +116,88 @@ pub trait ArrayTorchExt {
     {
         scoped::lend(self, run)
     }
+
+    /// Lends the memory of a view to libtorch for the duration of a closure. Nothing is copied.
+    ///
+    /// **Ends the process** if a tensor that shares the memory outlives the closure: a
+    /// `shallow_clone`, a view, the handle that an in-place operation returns, or a graph of
+    /// autograd. A view does not own its memory, so such a tensor could use the memory after the
+    /// view's lifetime. An array that owns its memory has [`lend_torch`](Self::lend_torch), which
+    /// copies instead.
+    ///
+    /// ```
+    /// use dlbridge::ArrayTorchExt;
+    /// use ndarray::{array, s};
+    ///
+    /// let mut array = array![[-1.0_f32, 2.0], [-3.0, 4.0], [-5.0, 6.0]];
+    /// let mut rows = array.slice_mut(s![1.., ..]); // no elements of others between its own
+    /// let sum = rows.lend_torch_or_abort(|tensor| {
+    ///     let _ = tensor.relu_(); // drop what it returns: a handle to the same memory
+    ///     tensor.sum(None).double_value(&[])
+    /// })?;
+    /// assert_eq!((sum, array), (10.0, array![[-1.0, 2.0], [0.0, 4.0], [0.0, 6.0]]));
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidDescriptor`] if there is memory between the elements, because libtorch's
+    /// `as_strided` reaches it; [`Error::NegativeStride`], [`Error::TooManyDimensions`] beyond 64,
+    /// [`Error::Libtorch`]. The closure then does not run.
+    fn lend_torch_or_abort<R>(&mut self, run: impl FnOnce(&mut tch::Tensor) -> R) -> Result<R>
+    where
+        Self: WritableView,
+    {
+        let descriptor = self.describe_mut(Token(()));
+        // SAFETY: `WritableView` is implemented for `ArrayViewMut` only, which has the only access
+        // to its elements, and is borrowed during the call.
+        unsafe { scoped::lend_view(descriptor, run) }
+    }
 }
+
+mod sealed {
+    use crate::Descriptor;
+    use crate::ndarray::Token;
+
+    pub trait DescribeMut {
+        /// Describes the elements, with an address that may be written through.
+        fn describe_mut(&mut self, _: Token) -> Descriptor;
+    }
+}
+
+/// An array view that may be written: `ArrayViewMut`, with an [`Element`] type.
+///
+/// Other crates cannot implement the trait.
+///
+/// ```
+/// use dlbridge::{ArrayTorchExt, Error, WritableView};
+/// use ndarray::array;
+///
+/// /// Replaces each element by its absolute value.
+/// fn absolute(mut view: impl WritableView + ArrayTorchExt) -> Result<(), Error> {
+///     view.lend_torch_or_abort(|tensor| drop(tensor.abs_()))
+/// }
+/// let mut array = array![-1.0_f32, 2.0];
+/// absolute(array.view_mut())?;
+/// assert_eq!(array, array![1.0, 2.0]);
+/// # Ok::<(), Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an `ArrayViewMut` of an ndarray version that dlbridge supports",
+    label = "not an `ArrayViewMut` with an element type of dlbridge",
+    note = "if the array owns its memory, call `lend_torch()`, which never ends the process",
+    note = "dlbridge supports ndarray 0.17 with the feature `ndarray`, and ndarray 0.16 with the \
+            feature `ndarray-0_16`"
+)]
+pub trait WritableView: sealed::DescribeMut {}
 
 macro_rules! impl_for_arrays {
     ($nd:ident, $version:ident) => {
-        impl<T, S: $nd::Data<Elem = T>, D: $nd::Dimension> ArrayTorchExt for $nd::ArrayBase<S, D> {
+        use $nd::{ArrayBase, ArrayViewMut, Data, Dimension};
+
+        use super::*;
+        use crate::ndarray::$version::describe;
+
+        impl<T, S: Data<Elem = T>, D: Dimension> ArrayTorchExt for ArrayBase<S, D> {
             type Elem = T;
 
             fn to_torch(&self) -> Result<tch::Tensor>
@@ -128,14 +205,27 @@ macro_rules! impl_for_arrays {
                 T: Element,
             {
                 // SAFETY: the array keeps its elements readable.
-                unsafe { copy_of(&crate::ndarray::$version::describe(self)) }
+                unsafe { copy_of(&describe(self)) }
+            }
+        }
+
+        impl<T: Element, D: Dimension> WritableView for ArrayViewMut<'_, T, D> {}
+
+        impl<T: Element, D: Dimension> sealed::DescribeMut for ArrayViewMut<'_, T, D> {
+            fn describe_mut(&mut self, _: Token) -> Descriptor {
+                let data = self.as_mut_ptr();
+                describe(self).with_ptr(data)
             }
         }
     };
 }
-impl_for_arrays!(ndarray, v0_17);
+mod arrays_0_17 {
+    impl_for_arrays!(ndarray, v0_17);
+}
 #[cfg(feature = "ndarray-0_16")]
-impl_for_arrays!(ndarray_0_16, v0_16);
+mod arrays_0_16 {
+    impl_for_arrays!(ndarray_0_16, v0_16);
+}
 
 impl<T: Element, D: ArrayDimension> ArrayTorchExt for NdArray<T, D> {
     type Elem = T;

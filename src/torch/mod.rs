@@ -44,5 +44,5 @@ mod tests;
 #[rustfmt::skip]
 mod bindings;
 
-pub use array_ext::ArrayTorchExt;
+pub use array_ext::{ArrayTorchExt, WritableView};
 pub use tensor_ext::TorchExt;

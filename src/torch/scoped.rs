@@ -10,13 +10,84 @@
 //!
 //! The memory moves; the pointer of a tensor that a thread may be using is never replaced. The
 //! array has no elements while the closure runs.
+//!
+//! A view does not own its memory, so it cannot leave the memory to a tensor that the closure kept.
+//! [`lend_view`] therefore ends the process if there is such a tensor. At that time the view is
+//! still borrowed, so no code has used the memory beside libtorch. libtorch reaches every byte from
+//! the lowest to the highest element, so a view that shares this range with others is refused.
+
+use std::io::Write;
 
 use super::bindings::dlb_torch_copy;
 use super::blob::from_buffer;
 use super::shim::{check, handle};
 use super::tensor::require_movable;
 use crate::ndarray::{OwnedArray, Token};
-use crate::{DType, Element, Error, Result, Tensor};
+use crate::shared_buffer::SharedBuffer;
+use crate::tuple::Tuple;
+use crate::{DType, Descriptor, Element, Error, Layout, Result, Tensor};
+
+/// Gives the memory of a view to libtorch while `run` runs. Ends the process if a tensor of the
+/// memory is left afterwards.
+///
+/// # Safety
+/// * As long as the call lasts, the elements of `descriptor` are valid, and no other code reads or
+///   writes them.
+pub(super) unsafe fn lend_view<R>(
+    descriptor: Descriptor,
+    run: impl FnOnce(&mut tch::Tensor) -> R,
+) -> Result<R> {
+    require_dense(descriptor.layout())?;
+    // SAFETY: the caller guarantees that only this call reaches the elements. There are no bytes
+    // between them: `require_dense` passed. The buffer's storage does not outlive the call: before
+    // it ends, `EscapeCheck` finds that `memory` is the only handle, or ends the process.
+    let mut memory = Tensor::from_buffer(unsafe { SharedBuffer::exclusive((), descriptor) });
+    let tensor = share_with_libtorch(&mut memory)?;
+    // The fields are dropped in this order, also if the closure or the first drop panics.
+    let mut scope = ViewScope { tensor, _check: EscapeCheck { memory } };
+    Ok(run(&mut scope.tensor))
+}
+
+struct ViewScope {
+    tensor: tch::Tensor,
+    _check: EscapeCheck,
+}
+
+/// Ends the process, when dropped, unless `memory` is the only handle to its elements.
+struct EscapeCheck {
+    memory: Tensor,
+}
+
+impl Drop for EscapeCheck {
+    fn drop(&mut self) {
+        if !self.memory.is_empty() && self.memory.require_exclusive().is_err() {
+            let text = "dlbridge: a tensor that shares the memory of a view outlived the closure \
+                        of lend_torch_or_abort. The process ends, because the tensor could use \
+                        the memory after the view.";
+            // A panic would let the caller continue, so an error of the output is ignored.
+            let _ = writeln!(std::io::stderr(), "{text}");
+            std::process::abort();
+        }
+        self.memory.normalise_bools();
+    }
+}
+
+/// Refuses elements with bytes between them.
+fn require_dense(layout: &Layout) -> Result<()> {
+    let bytes_between = layout.extent().is_some_and(|(low, high)| {
+        let positions = high.wrapping_sub(low).cast_unsigned().saturating_add(1);
+        positions != layout.len() as u64
+    });
+    if !bytes_between {
+        return Ok(());
+    }
+    Err(Error::InvalidDescriptor {
+        field: "strides".into(),
+        value: format!("{} for shape {}", Tuple(layout.strides()), Tuple(layout.shape())),
+        reason: "libtorch would also reach the memory between the elements, which the view does \
+                 not borrow; copy with to_torch()",
+    })
+}
 
 /// Gives the memory of `array` to libtorch while `run` runs.
 pub(super) fn lend<A: OwnedArray, R>(

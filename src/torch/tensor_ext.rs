@@ -280,6 +280,18 @@ pub trait TorchExt: Sized {
 /// let escaped = array.lend_torch(|tensor| tensor).unwrap(); // the closure's own tensor
 /// drop(escaped);
 /// ```
+///
+/// ```compile_fail,E0277
+/// use dlbridge::ArrayTorchExt;
+/// let mut array = ndarray::array![1.0_f32];
+/// array.view_mut().lend_torch(|_| ()).unwrap(); // a view does not own its memory
+/// ```
+///
+/// ```compile_fail,E0277
+/// use dlbridge::ArrayTorchExt;
+/// let array = ndarray::array![1.0_f32];
+/// array.view().lend_torch_or_abort(|_| ()).unwrap(); // libtorch would write
+/// ```
 #[cfg(doctest)]
 struct BorrowChecks;
 

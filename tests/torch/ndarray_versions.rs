@@ -46,6 +46,16 @@ fn every_method_takes_arrays_of_both_versions() {
     let same = array![[2.0_f32, 6.0], [4.0, 8.0]].into_torch().expect("moved");
     assert_eq!(old.view().to_torch().expect("copied"), same);
 
+    let mut row = old.slice_mut(nd16::s![1.., ..]);
+    let address = row.as_ptr();
+    let lent = row.lend_torch_or_abort(|tensor| {
+        let _ = tensor.fill_(0.0);
+        tensor.data_ptr().addr()
+    });
+    assert_eq!((lent, row), (Ok(address.addr()), nd16::array![[0.0, 0.0]].view_mut()));
+    let refused = old.slice_mut(nd16::s![.., 1..]).lend_torch_or_abort(|_| ());
+    assert!(matches!(refused, Err(Error::InvalidDescriptor { .. })), "a column has gaps");
+
     let mut inverted = nd16::array![1, 2, 3];
     inverted.invert_axis(nd16::Axis(0));
     let rejected = inverted.into_torch().expect_err("a negative stride");
