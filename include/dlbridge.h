@@ -583,10 +583,10 @@ DLB_API uint64_t dlb_tensor_nbytes(const dlb_tensor *tensor);
 DLB_API bool dlb_tensor_is_contiguous(const dlb_tensor *tensor);
 
 /**
- * Writes the values of the tensor for people to read; of many values the first and the last ones
- * of each dimension. Where the host cannot reach the memory, and for element types whose values
- * the library does not know, writes the shape, the element type and the device instead. The text
- * may change from version to version: do not parse it.
+ * Writes the values of the tensor for people to read. Leaves values out if there are many. Where
+ * the host cannot reach the memory, and for element types whose values the library does not know,
+ * writes the shape, the element type and the device instead. The text may change from version to
+ * version: do not parse it.
  *
  * Writes at most `size` bytes to `buffer`, the last of them NUL, and the length of the whole text
  * in bytes, without the NUL, to `*length`: a length of `size` or more means that the text was cut
@@ -605,8 +605,8 @@ dlb_status dlb_tensor_to_string(const dlb_tensor *tensor,
                                 dlb_error **error);
 
 /**
- * Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor. `dims`
- * has `ndim` numbers.
+ * Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor.
+ * `dims` has `ndim` numbers.
  *
  * This function and the other functions for views return another handle to the same memory, and
  * copy no data. The memory lives as long as one of its handles, and may be written through each of

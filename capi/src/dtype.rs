@@ -7,7 +7,7 @@ use dlbridge::DType;
 use dlbridge::ffi::DLDataType;
 
 use crate::error::contain;
-use crate::text;
+use crate::text::TextBuffer;
 
 /// The element type of a struct.
 pub(crate) fn from_dlpack(dtype: DLDataType) -> DType {
@@ -41,7 +41,7 @@ pub extern "C" fn dlb_dtype_name(dtype: DLDataType, buffer: *mut c_char, size: u
         }
         let len = MAX_NAME_BYTES - rest.len();
         // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, or NULL.
-        unsafe { text::write(&name[..len], buffer, size) };
+        unsafe { TextBuffer { start: buffer, size }.write(&name[..len]) };
         len
     })
 }

@@ -12,7 +12,7 @@ use crate::error::{
     dlb_status, guard,
 };
 use crate::handle::{Handle, dlb_tensor};
-use crate::text;
+use crate::text::TextBuffer;
 
 /// Returns another handle to the same memory; NULL for NULL. No data is copied. Handles are counted
 /// references: the new one may be the same pointer, and each is freed once.
@@ -158,10 +158,10 @@ pub extern "C" fn dlb_tensor_is_contiguous(tensor: Option<&dlb_tensor>) -> bool 
     contain(false, || tensor.is_some_and(|tensor| tensor.descriptor().layout().is_contiguous()))
 }
 
-/// Writes the values of the tensor for people to read; of many values the first and the last ones
-/// of each dimension. Where the host cannot reach the memory, and for element types whose values
-/// the library does not know, writes the shape, the element type and the device instead. The text
-/// may change from version to version: do not parse it.
+/// Writes the values of the tensor for people to read. Leaves values out if there are many. Where
+/// the host cannot reach the memory, and for element types whose values the library does not know,
+/// writes the shape, the element type and the device instead. The text may change from version to
+/// version: do not parse it.
 ///
 /// Writes at most `size` bytes to `buffer`, the last of them NUL, and the length of the whole text
 /// in bytes, without the NUL, to `*length`: a length of `size` or more means that the text was cut
@@ -183,12 +183,19 @@ pub extern "C" fn dlb_tensor_to_string(
         let (tensor, length) = (tensor.required("tensor")?, length.required("length")?);
         let printed = printed(&tensor.share_tensor());
         // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, or NULL.
-        unsafe { text::write(printed.as_bytes(), buffer, size) };
+        unsafe { TextBuffer { start: buffer, size }.write(printed.as_bytes()) };
         length.write(printed.len());
         Ok(())
     })
 }
 
+/// The text of a tensor. Of many elements, which would all be copied, it has none; nor of many
+/// lists without elements.
 fn printed(tensor: &Tensor) -> String {
-    tensor.to_list().map_or_else(|_| format!("{tensor:?}"), |list| list.to_string())
+    let most = tensor.shape().iter().fold(1_i64, |most, &size| most.saturating_mul(size.max(1)));
+    let list = (most <= MAX_PRINTED_ELEMENTS).then(|| tensor.to_list().ok()).flatten();
+    list.map_or_else(|| format!("{tensor:?}"), |list| list.to_string())
 }
+
+/// Maximum number of elements whose values are written.
+const MAX_PRINTED_ELEMENTS: i64 = 1000;

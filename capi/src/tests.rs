@@ -103,6 +103,37 @@ fn clone_struct() -> *mut dlb_tensor {
     clone
 }
 
+/// A view of a handle from every source is the view, not the handle that it was made from.
+#[test]
+fn handles_of_every_source_have_views() {
+    for make in [import_struct, import_struct_without_strides, import_legacy_struct, clone_struct] {
+        let tensor = make();
+        // SAFETY: the test has not freed the handle.
+        let turned = output(|out, error| unsafe { dlb_tensor_transpose(tensor, 0, 1, out, error) });
+        // SAFETY: the test has not freed the handle.
+        let back = output(|out, error| unsafe { dlb_tensor_transpose(turned, 0, 1, out, error) });
+        // SAFETY: the test has not freed the handle.
+        let last = output(|out, error| unsafe { dlb_tensor_select(turned, 0, -1, out, error) });
+        // SAFETY: the test has not freed the handles.
+        let [a, b] = [tensor, last].map(|handle| unsafe { dlb_tensor_flags(handle) });
+        assert_eq!(a, b);
+        // SAFETY: the strides of a view with two dimensions are two numbers.
+        let strides = |handle| unsafe { view(handle).strides.cast::<[i64; 2]>().read() };
+        let [outer, inner] = strides(tensor);
+        assert_eq!((strides(turned), strides(back)), ([inner, outer], [outer, inner]));
+        let data = view(tensor).data;
+        free(tensor);
+        free(turned);
+        assert_eq!(view(back).data, data);
+        assert_eq!(
+            (view(last).ndim, view(last).data),
+            (1, data.wrapping_byte_offset(inner as isize * 8))
+        );
+        free(back);
+        free(last);
+    }
+}
+
 /// Every function works with a handle from every source.
 #[test]
 fn handles_of_every_source_export_copy_and_move() {
@@ -252,6 +283,14 @@ fn memory_shared_by_rust_code_is_read_only() {
     // SAFETY: the call above made the struct, and its deleter is called below.
     assert_eq!(unsafe { (*exported).flags } & 1, 1);
     call_deleter(exported);
+    // A view of the handle is as read-only as the handle.
+    // SAFETY: the handle is freed at the end of the test.
+    let first = output(|out, error| unsafe { dlb_tensor_slice(raw, 0, 0, 1, 1, out, error) });
+    // SAFETY: the handle is freed below.
+    assert_eq!(unsafe { dlb_tensor_flags(first) } & 1, 1);
+    // SAFETY: the handle is freed below.
+    assert_eq!(outcome(|error| unsafe { dlb_tensor_data_mut(first, &raw mut data, error) }).0, 7);
+    free(first);
     assert_eq!(view, [1.0, 2.0, 3.0]);
     free(source);
     free(raw);

@@ -17,8 +17,8 @@ pub const DLB_SLICE_NONE: i64 = i64::MIN;
 type Out<'a> = Option<&'a mut MaybeUninit<NonNull<dlb_tensor>>>;
 type ErrorOut<'a> = Option<&'a mut MaybeUninit<*mut dlb_error>>;
 
-/// Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor. `dims`
-/// has `ndim` numbers.
+/// Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor.
+/// `dims` has `ndim` numbers.
 ///
 /// This function and the other functions for views return another handle to the same memory, and
 /// copy no data. The memory lives as long as one of its handles, and may be written through each of
@@ -59,7 +59,7 @@ pub extern "C" fn dlb_tensor_permute(
 ) -> dlb_status {
     view(tensor, out, error, |tensor| {
         // SAFETY: the caller of the C function guarantees `ndim` numbers at `dims`.
-        let dims = unsafe { numbers("dims", dims, ndim) }?;
+        let dims = unsafe { Numbers { name: "dims", first: dims, count: ndim }.into_slice() }?;
         tensor.permute(dims).argument("tensor")
     })
 }
@@ -130,7 +130,7 @@ pub extern "C" fn dlb_tensor_flip(
 ) -> dlb_status {
     view(tensor, out, error, |tensor| {
         // SAFETY: the caller of the C function guarantees `ndim` numbers at `dims`.
-        let dims = unsafe { numbers("dims", dims, ndim) }?;
+        let dims = unsafe { Numbers { name: "dims", first: dims, count: ndim }.into_slice() }?;
         tensor.flip(dims).argument("tensor")
     })
 }
@@ -151,7 +151,7 @@ pub extern "C" fn dlb_tensor_expand(
 ) -> dlb_status {
     view(tensor, out, error, |tensor| {
         // SAFETY: the caller of the C function guarantees `ndim` numbers at `shape`.
-        let shape = unsafe { numbers("shape", shape, ndim) }?;
+        let shape = unsafe { Numbers { name: "shape", first: shape, count: ndim }.into_slice() }?;
         tensor.expand(shape).argument("tensor")
     })
 }
@@ -209,7 +209,7 @@ pub extern "C" fn dlb_tensor_reshape(
 ) -> dlb_status {
     view(tensor, out, error, |tensor| {
         // SAFETY: the caller of the C function guarantees `ndim` numbers at `shape`.
-        let shape = unsafe { numbers("shape", shape, ndim) }?;
+        let shape = unsafe { Numbers { name: "shape", first: shape, count: ndim }.into_slice() }?;
         tensor.reshape(shape).argument("tensor")
     })
 }
@@ -233,9 +233,10 @@ pub extern "C" fn dlb_tensor_as_strided(
 ) -> dlb_status {
     view(tensor, out, error, |tensor| {
         // SAFETY: the caller of the C function guarantees `ndim` numbers at `shape`.
-        let shape = unsafe { numbers("shape", shape, ndim) }?;
+        let shape = unsafe { Numbers { name: "shape", first: shape, count: ndim }.into_slice() }?;
         // SAFETY: the caller of the C function guarantees `ndim` numbers at `strides`.
-        let strides = unsafe { numbers("strides", strides, ndim) }?;
+        let strides =
+            unsafe { Numbers { name: "strides", first: strides, count: ndim }.into_slice() }?;
         tensor.as_strided(shape, strides, offset).argument("tensor")
     })
 }
@@ -258,19 +259,28 @@ fn view(
     })
 }
 
-/// The numbers of an argument. NULL is allowed for no numbers.
-///
-/// # Safety
-/// * `first` is NULL, or valid for reads of `count` numbers as long as the result is used.
-unsafe fn numbers<'a>(name: &str, first: *const i64, count: i32) -> Result<&'a [i64], Failure> {
-    let Ok(len) = usize::try_from(count) else {
-        let message = format!("ndim = {count}: a number of dimensions cannot be negative");
-        return Err(Failure::new(DLB_ERROR_INVALID_ARGUMENT, message));
-    };
-    if len == 0 {
-        return Ok(&[]);
+/// An argument that is an array: sizes, strides or dimensions.
+struct Numbers {
+    name: &'static str,
+    /// NULL is allowed for no numbers.
+    first: *const i64,
+    count: i32,
+}
+
+impl Numbers {
+    /// # Safety
+    /// * `first` is NULL, or valid for reads of `count` numbers as long as the result is used.
+    unsafe fn into_slice<'a>(self) -> Result<&'a [i64], Failure> {
+        let Ok(count) = usize::try_from(self.count) else {
+            let message =
+                format!("ndim = {}: the number of dimensions cannot be negative", self.count);
+            return Err(Failure::new(DLB_ERROR_INVALID_ARGUMENT, message));
+        };
+        if count == 0 {
+            return Ok(&[]);
+        }
+        let first = NonNull::new(self.first.cast_mut()).required(self.name)?;
+        // SAFETY: the caller guarantees `count` numbers at `first`, which is not NULL here.
+        Ok(unsafe { std::slice::from_raw_parts(first.as_ptr(), count) })
     }
-    let first = NonNull::new(first.cast_mut()).required(name)?;
-    // SAFETY: the caller guarantees `count` numbers at `first`, which is not NULL here.
-    Ok(unsafe { std::slice::from_raw_parts(first.as_ptr(), len) })
 }

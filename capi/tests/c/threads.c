@@ -37,14 +37,16 @@ static void release(void *owner) {
 static void *use(void *argument) {
   work *w = (work *)argument;
   const float *data = w->owner->data;
-  dlb_tensor *mine, *clone;
+  dlb_tensor *mine, *row, *clone;
   float sum = 0;
   int i;
   pthread_barrier_wait(w->start);
   for (i = 0; i < 64; ++i) {
     mine = dlb_tensor_share(w->tensor);
-    sum += ((const float *)dlb_tensor_view(mine)->data)[i];
+    SUCCEEDS(dlb_tensor_select(mine, 0, i / 8, &row, &error));
     dlb_tensor_free(mine);
+    sum += ((const float *)dlb_tensor_view(row)->data)[i % 8];
+    dlb_tensor_free(row);
   }
   CHECK(sum == 2016 && data[1] == 1);
   SUCCEEDS(dlb_tensor_clone(w->tensor, DLB_MEMORY_FORMAT_PRESERVE, 0, &clone, &error));

@@ -281,7 +281,31 @@ static void views_of_packed_elements(void) {
   dlb_tensor_free(tensor);
 }
 
+/* More elements than fit into memory: they are not copied. */
+static void huge_views_are_printed(void) {
+  static const int64_t shape[] = {(int64_t)1 << 40}, lists[] = {1 << 20, 1 << 20, 0};
+  char text[200];
+  size_t length;
+  producer made;
+  dlb_tensor *tensor;
+  produce(&made);
+  made.managed.dl_tensor.ndim = 0;
+  tensor = take(&made);
+  REPLACE(tensor, dlb_tensor_expand(whole, shape, 1, &out, &error));
+  CHECK(dlb_tensor_nbytes(tensor) == (uint64_t)1 << 42);
+  SUCCEEDS(dlb_tensor_to_string(tensor, text, sizeof text, &length, &error));
+  CHECK(length == strlen(text) && strstr(text, "...") != NULL);
+  REPLACE(tensor, dlb_tensor_slice(whole, 0, 0, 0, 1, &out, &error));
+  SUCCEEDS(dlb_tensor_to_string(tensor, text, sizeof text, &length, &error));
+  CHECK(strcmp(text, "[]") == 0);
+  REPLACE(tensor, dlb_tensor_reshape(whole, lists, 3, &out, &error)); /* many empty lists */
+  SUCCEEDS(dlb_tensor_to_string(tensor, text, sizeof text, &length, &error));
+  CHECK(length == strlen(text) && strstr(text, "...") != NULL);
+  dlb_tensor_free(tensor);
+}
+
 int main(void) {
+  huge_views_are_printed();
   each_function_describes_the_memory_anew();
   arguments_that_do_not_fit_are_refused();
   pointers_may_be_null();

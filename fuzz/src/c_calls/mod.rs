@@ -7,6 +7,7 @@
 mod call;
 mod create;
 mod steps;
+mod views;
 
 use std::ptr::NonNull;
 

@@ -1,6 +1,7 @@
 //! Uses of handles and structs.
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null, null_mut};
 
 use capi::copy::{dlb_tensor_clone, dlb_tensor_copy_into};
@@ -15,7 +16,7 @@ use capi::dlpack::{
 use capi::error::{DLB_ERROR_NULL_POINTER, DLB_OK};
 use capi::handle::dlb_tensor;
 use capi::memory::{dlb_tensor_data, dlb_tensor_data_mut};
-use capi::tensor::{dlb_tensor_share, dlb_tensor_share_as, dlb_tensor_view};
+use capi::tensor::{dlb_tensor_share, dlb_tensor_share_as, dlb_tensor_to_string, dlb_tensor_view};
 use dlbridge::ffi::{DLDevice, DLManagedTensor, DLManagedTensorVersioned};
 
 use super::call::{new_object, output, status};
@@ -54,7 +55,8 @@ impl World {
     ) {
         // SAFETY: the harness frees each handle once, and this one lives.
         let shared = unsafe { tensor.as_ref() };
-        match input.byte() % 12 {
+        let step = input.byte();
+        match step % 12 {
             0 => return self.release(handle),
             1 => {
                 let other = dlb_tensor_share(Some(shared)).expect("not NULL");
@@ -70,6 +72,7 @@ impl World {
             8 => self.copy_to_device(input, shared, &handle),
             9 => return self.move_to_device(input, tensor, handle),
             10 => use_streams(input, shared),
+            11 if step >= 128 => self.make_view(input, shared, &handle),
             _ => read(input, shared, &handle),
         }
         self.handles.push(handle);
@@ -283,13 +286,13 @@ impl World {
 
 impl Handle {
     /// Another handle to the same elements.
-    fn like(&self, object: Object) -> Self {
+    pub(super) fn like(&self, object: Object) -> Self {
         Self { object, place: self.place.clone(), read_only: self.read_only }
     }
 }
 
 /// The bytes from the lowest to the highest element; empty if there are none.
-fn span(place: &Place) -> (usize, usize) {
+pub(super) fn span(place: &Place) -> (usize, usize) {
     let positions = place.positions();
     match (positions.iter().min(), positions.iter().max()) {
         (Some(low), Some(high)) => (*low, high + place.item()),
@@ -303,6 +306,10 @@ fn read(input: &mut Input<'_>, tensor: &dlb_tensor, handle: &Handle) {
         output(input, null::<c_void>(), |out, error| dlb_tensor_data(Some(tensor), out, error));
     let view = dlb_tensor_view(Some(tensor)).expect("not NULL");
     assert!(data.is_err() || data == Ok(view.data.cast_const()));
+    let mut length = MaybeUninit::new(0);
+    let printed = dlb_tensor_to_string(Some(tensor), null_mut(), 0, Some(&mut length), None);
+    // SAFETY: initialised above.
+    assert!(printed == DLB_OK && unsafe { length.assume_init() } > 0);
     assert_eq!(view.data.is_null(), handle.place.is_empty());
 }
 
