@@ -16,12 +16,6 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The layout of the view.
-    #[cfg(test)]
-    pub(super) fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// Returns true if each element of the view is an element of the source. Otherwise it may also
     /// lie in a gap between two elements of the source.
     #[inline]

@@ -51,9 +51,13 @@ impl Layout {
         let mut dims = self.to_dims();
         let Some((size, stride)) = dims.get_mut(dim) else { return self.view(&dims, 0) };
         let (first, count) = slice_indices(*size, start, end, step);
-        // With one index or none, the new stride takes part in no address, and may not fit.
         let offset = first.wrapping_mul(*stride);
-        (*size, *stride) = (count, stride.saturating_mul(step));
+        let stepped = match count {
+            // It takes part in no address.
+            0 | 1 => stride.saturating_mul(step),
+            _ => stride.checked_mul(step).ok_or_else(|| self.overflow(None))?,
+        };
+        (*size, *stride) = (count, stepped);
         self.view(&dims, offset)
     }
 
@@ -204,4 +208,94 @@ fn slice_indices(size: i64, start: Option<i64>, end: Option<i64>, step: i64) -> 
     let between = distance.saturating_sub(1).unsigned_abs();
     let count = between.checked_div(step.unsigned_abs()).unwrap_or(0).saturating_add(1);
     (start, i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::layout;
+    use super::*;
+
+    /// The indices that Python's `range(*slice(start, end, step).indices(size))` gives, by the
+    /// rules of Python's reference: bounds count from the end if negative, and are then clamped.
+    fn python_range(size: i64, start: Option<i64>, end: Option<i64>, step: i64) -> Vec<i64> {
+        let (lower, upper) = if step < 0 { (-1, size.saturating_sub(1)) } else { (0, size) };
+        let adjust = |bound: i64| match i128::from(bound) {
+            bound if bound < 0 => bound.saturating_add(size.into()).max(lower.into()),
+            bound => bound.min(upper.into()),
+        };
+        let (step, first, last) = match step < 0 {
+            true => (i128::from(step), upper, lower),
+            false => (i128::from(step), lower, upper),
+        };
+        let mut index = start.map_or(first.into(), adjust);
+        let end = end.map_or(last.into(), adjust);
+        let mut indices = Vec::new();
+        while if step < 0 { index > end } else { index < end } {
+            indices.push(i64::try_from(index).expect("an index"));
+            index = index.saturating_add(step);
+        }
+        indices
+    }
+
+    #[test]
+    fn slices_have_the_indices_of_python() {
+        let extremes = [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX];
+        let bounds: Vec<Option<i64>> = (-8..=8).chain(extremes).map(Some).chain([None]).collect();
+        let steps: Vec<i64> = (-8..=8).chain(extremes).filter(|&step| step != 0).collect();
+        let mut cases = 0;
+        for size in 0..=6 {
+            for (&start, &end) in
+                bounds.iter().flat_map(|start| bounds.iter().map(move |end| (start, end)))
+            {
+                for &step in &steps {
+                    let expected = python_range(size, start, end, step);
+                    let (first, count) = slice_indices(size, start, end, step);
+                    let indices: Vec<i64> =
+                        (0..count).map(|step_of| first + step_of * step).collect();
+                    assert_eq!(indices, expected, "{size}: {start:?} {end:?} {step}");
+                    cases += 1;
+                }
+            }
+        }
+        assert_eq!(cases, 7 * 22 * 22 * 20);
+    }
+
+    #[test]
+    fn distances_that_do_not_fit_are_refused() {
+        // The elements reach from -i64::MAX to i64::MAX.
+        let far = layout(&[2, 2], &[i64::MAX, -i64::MAX]);
+        assert!(matches!(far.flipped(&[0]), Err(Error::Overflow { .. })));
+        assert!(matches!(far.flipped(&[1]), Err(Error::Overflow { .. })));
+        let both = far.flipped(&[0, 1]).expect("from the other end");
+        assert_eq!((both.offset(), both.into_layout().strides()), (0, &[-i64::MAX, i64::MAX][..]));
+        // The stride has no positive counterpart.
+        let lowest = layout(&[2], &[i64::MIN]);
+        assert!(matches!(lowest.flipped(&[0]), Err(Error::Overflow { .. })));
+        assert!(matches!(lowest.sliced(0, None, None, -1), Err(Error::Overflow { .. })));
+        assert_eq!(lowest.selected(0, 1).expect("an element").offset(), i64::MIN);
+    }
+
+    #[test]
+    fn views_that_reach_beyond_their_source_are_refused() {
+        let source = layout(&[3], &[-2]); // elements -4 to 0
+        for (shape, strides, offset, fits) in [
+            (&[5][..], &[1][..], -4, true),
+            (&[5], &[-1], 0, true),
+            (&[5], &[1], -3, false),
+            (&[5], &[-1], -1, false),
+            (&[1], &[1], 1, false),
+            (&[1], &[1], -5, false),
+            (&[1], &[1], i64::MIN, false),
+            (&[2], &[i64::MAX], i64::MIN, false),
+            (&[], &[], i64::MAX, false),
+            (&[0, 7], &[1, 1], i64::MAX, true),
+        ] {
+            let view = source.as_strided(shape, strides, offset);
+            assert_eq!(view.is_ok(), fits, "{shape:?} {strides:?} {offset}");
+            assert!(view.is_ok_and(|view| view.is_among_elements()) == shape.contains(&0));
+        }
+        let empty = layout(&[0], &[1]);
+        assert!(matches!(empty.as_strided(&[1], &[1], 0), Err(Error::InvalidView { .. })));
+        assert!(matches!(empty.as_strided(&[], &[], 0), Err(Error::InvalidView { .. })));
+    }
 }

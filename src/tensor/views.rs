@@ -9,6 +9,8 @@
 //! * Code that gives an owner back (a `Vec`, an array, a libtorch tensor) compares the description
 //!   with that of the owner first.
 
+#![forbid(unsafe_code)]
+
 use super::Tensor;
 use crate::layout::View;
 #[cfg(doc)]
@@ -19,11 +21,11 @@ use crate::{Layout, Rejected, Result};
 ///
 /// The methods move the tensor, and copy no element. Names, arguments and results are PyTorch's;
 /// differences are noted. Negative dimensions count from the end. On failure the tensor comes back
-/// inside the error as it was. For a view beside the tensor, call [`share`](Self::share) first; then
-/// neither of the two handles may write.
+/// inside the error as it was. For a view beside the tensor, call [`share`](Self::share) first;
+/// then neither of the two handles may write.
 ///
-/// A view cannot be widened again: it is all that its handle reaches. A view of a part of a `Vec` or
-/// an array does not become that `Vec` or array again.
+/// A view cannot be widened again: it is all that its handle reaches. A view of a part of a `Vec`
+/// or an array does not become that `Vec` or array again.
 impl Tensor {
     /// Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor.
     ///
@@ -85,8 +87,8 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for a dimension that does not exist; [`Error::InvalidView`] if `step`
-    /// is 0; [`Error::UnsupportedDType`] if packed elements of the slice do not begin at a byte. The
-    /// tensor comes back inside the error.
+    /// is 0; [`Error::UnsupportedDType`] if packed elements of the slice do not begin at a byte.
+    /// The tensor comes back inside the error.
     pub fn slice(
         self,
         dim: i64,
@@ -252,8 +254,8 @@ impl Tensor {
     /// Gives the tensor this shape and these strides (elements), from another first element on.
     ///
     /// Nothing is copied. `offset` is the distance (elements) from the first element of this tensor
-    /// to the first element of the result. PyTorch counts its `storage_offset` from the beginning of
-    /// the storage instead. Strides and `offset` may be negative, which PyTorch does not have.
+    /// to the first element of the result. PyTorch counts its `storage_offset` from the beginning
+    /// of the storage instead. Strides and `offset` may be negative, which PyTorch does not have.
     ///
     /// The result lies between the lowest and the highest element of this tensor, these two
     /// included: elements of the memory that this tensor does not reach are out of bounds. It may
