@@ -88,6 +88,17 @@ impl Descriptor {
             && inner.1 <= whole.1
     }
 
+    /// Returns true if the two describe the same elements in the same order: the strides of
+    /// dimensions of size 1 are ignored, and the addresses of tensors without elements.
+    #[cfg(feature = "torch")]
+    pub(crate) fn is_same_elements(&self, other: &Self) -> bool {
+        let facts = |one: &Self| (one.dtype, one.device, one.padded);
+        let first = |one: &Self| (one.data, one.byte_offset);
+        facts(self) == facts(other)
+            && self.layout.is_same_order(&other.layout)
+            && (self.layout.is_empty() || first(self) == first(other))
+    }
+
     /// Returns the first byte and the end of the elements: as addresses, or as offsets in a buffer
     /// that has a handle. The result is `None` if there are no elements.
     fn byte_range(&self) -> Option<(i128, i128)> {

@@ -74,7 +74,7 @@ impl<O: Any + Send> StorageOwner for O {}
 ///
 /// # Safety
 /// * `copy_to_host` is sound while other threads call it on the same owner. The storage that it
-///   returns keeps the elements of the descriptor that it returns.
+///   returns keeps the elements of the descriptor that it returns, which are copies of `part`.
 /// * `take_vec` returns the `Vec` whose memory this owner keeps, or nothing.
 #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
 pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
@@ -84,9 +84,10 @@ pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
         None
     }
 
-    /// Copies the owner's elements into a new storage on the host, if the owner can do that for
-    /// memory which this crate cannot read.
-    fn copy_to_host(&self) -> Option<NewMemory> {
+    /// Copies elements of the owner's memory into a new storage on the host, if the owner can do
+    /// that for memory which this crate cannot read. `part` describes all of the owner's elements
+    /// or a view of them.
+    fn copy_to_host(&self, _part: &Descriptor) -> Option<NewMemory> {
         None
     }
 }
@@ -99,7 +100,7 @@ struct OwnerType {
     /// Gives a thin pointer to the inner struct its metadata back. Reads nothing.
     widen: fn(*const c_void) -> *const StorageInner<dyn StorageOwner>,
     take_vec: fn(&mut dyn Any, TypeId) -> Option<Box<dyn Any>>,
-    copy_to_host: fn(&dyn Any) -> Option<NewMemory>,
+    copy_to_host: fn(&dyn Any, &Descriptor) -> Option<NewMemory>,
     check_address: fn(&dyn Any) -> Result<()>,
     /// Whether other code may move the memory, so that `check_address` may fail.
     movable: bool,
@@ -110,7 +111,7 @@ impl OwnerType {
         Self {
             widen: widen::<O>,
             take_vec: |_, _| None,
-            copy_to_host: |_| None,
+            copy_to_host: |_, _| None,
             check_address: |_| Ok(()),
             movable: false,
         }
@@ -127,7 +128,7 @@ impl OwnerType {
         Self {
             widen: widen::<O>,
             take_vec: |owner, wanted| owner.downcast_mut::<O>()?.take_vec(wanted),
-            copy_to_host: |owner| owner.downcast_ref::<O>()?.copy_to_host(),
+            copy_to_host: |owner, part| owner.downcast_ref::<O>()?.copy_to_host(part),
             check_address: |_| Ok(()),
             movable: false,
         }
@@ -435,9 +436,10 @@ impl Storage {
         owner.downcast_ref()
     }
 
-    /// Lets the owner copy its elements to the host, if it can ([`OwnerHooks::copy_to_host`]).
-    pub(crate) fn copy_to_host(&self) -> Option<NewMemory> {
-        (self.0.header.owner_type.copy_to_host)(&self.0.owner.0)
+    /// Lets the owner copy elements of its memory to the host, if it can
+    /// ([`OwnerHooks::copy_to_host`]).
+    pub(crate) fn copy_to_host(&self, part: &Descriptor) -> Option<NewMemory> {
+        (self.0.header.owner_type.copy_to_host)(&self.0.owner.0, part)
     }
 
     /// Fails if the owner says that its memory moved ([`MovableOwner::check_address`]).

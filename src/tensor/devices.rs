@@ -46,7 +46,7 @@ impl Tensor {
         if device == Device::CPU
             && !cuda::tracks(self.device())
             && !self.descriptor().is_detached()
-            && let Some(copied) = self.buffer.storage().copy_to_host()
+            && let Some(copied) = self.buffer.storage().copy_to_host(self.descriptor())
         {
             return copied.map(|(storage, descriptor)| {
                 // SAFETY: `OwnerHooks::copy_to_host` gives a storage that keeps these elements.

@@ -133,6 +133,14 @@ unsafe extern "C" {
     ) -> *mut ::std::os::raw::c_char;
 }
 unsafe extern "C" {
+    pub fn dlb_torch_span_to_cpu(
+        tensor: *const dlb_torch_tensor,
+        first: i64,
+        count: i64,
+        out: *mut *mut dlb_torch_tensor,
+    ) -> *mut ::std::os::raw::c_char;
+}
+unsafe extern "C" {
     pub fn dlb_torch_copy(
         source: *const dlb_torch_tensor,
         target: *mut dlb_torch_tensor,

@@ -173,6 +173,16 @@ char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out) {
   });
 }
 
+char *dlb_torch_span_to_cpu(const dlb_torch_tensor *tensor, int64_t first, int64_t count,
+                            dlb_torch_tensor **out) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    const at::Tensor &t = checked(as_tensor(tensor));
+    const at::Tensor span = t.detach().as_strided({count}, {1}, t.storage_offset() + first);
+    *out = into_handle(span.to(at::kCPU, t.scalar_type(), false, true));
+  });
+}
+
 char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target) {
   return guarded([&] {
     at::NoGradGuard no_grad;

@@ -82,6 +82,13 @@ char *dlb_torch_clone(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 /* A deep copy on the CPU, complete when this returns. */
 char *dlb_torch_to_cpu(const dlb_torch_tensor *tensor, dlb_torch_tensor **out);
 
+/*
+ * A deep copy on the CPU, complete when this returns, of `count` neighbouring elements of the
+ * tensor's storage, as a vector. The first of them is `first` elements behind the tensor's first.
+ */
+char *dlb_torch_span_to_cpu(const dlb_torch_tensor *tensor, int64_t first, int64_t count,
+                            dlb_torch_tensor **out);
+
 /* Copies elements, as `target.copy_(source)`, without recording it for autograd. */
 char *dlb_torch_copy(const dlb_torch_tensor *source, dlb_torch_tensor *target);
 

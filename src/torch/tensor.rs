@@ -8,9 +8,14 @@ use crate::{Access, Error, Rejected, Remedy, Result, Tensor};
 /// memory that other code reaches.
 #[inline]
 pub(super) fn require_movable(tensor: &mut Tensor) -> Result<()> {
-    if !tensor.buffer().storage().owner_is::<TorchOwner>() {
-        require_representable(tensor.descriptor())?;
-    }
+    require_representable(tensor.descriptor())?;
+    require_sole_writer(tensor)
+}
+
+/// Refuses a tensor whose memory libtorch must not get, because it would write memory that other
+/// code reaches.
+#[inline]
+fn require_sole_writer(tensor: &mut Tensor) -> Result<()> {
     if tensor.is_read_only() {
         return Err(Error::ReadOnly { remedy: Remedy::CopyToTorch });
     }
@@ -21,6 +26,14 @@ pub(super) fn require_movable(tensor: &mut Tensor) -> Result<()> {
         _ if tensor.is_only_handle() => Ok(()),
         _ => Err(Error::NotUnique),
     }
+}
+
+/// Returns true if this is the only handle to the memory of a libtorch tensor, and has its elements
+/// in its order. A view has others.
+#[inline]
+fn is_torch_tensor(tensor: &mut Tensor) -> bool {
+    let own = tensor.owner_mut::<TorchOwner>().map(|owner| owner.descriptor());
+    own.is_some_and(|own| own.is_ok_and(|own| own.is_same_elements(tensor.descriptor())))
 }
 
 /// Moves a tensor's memory into libtorch. On failure the tensor comes back inside the error.
@@ -41,7 +54,8 @@ impl Tensor {
     /// Moves the tensor into libtorch: Python's `torch.from_numpy`. Nothing is copied.
     ///
     /// The memory is released when libtorch drops its last tensor of it. A tensor that came from
-    /// libtorch becomes the libtorch tensor that it was.
+    /// libtorch becomes the libtorch tensor that it was. A view of it becomes a new libtorch
+    /// tensor, whose storage reaches from the lowest to the highest element of the view.
     ///
     /// `resize_` beyond the memory, `set_source_tensor_` and `set_data` give the libtorch tensor
     /// other memory. Then the moved memory is released, and the libtorch tensor does not come back
@@ -73,15 +87,23 @@ impl Tensor {
     /// inside the error; [`to_torch`](Self::to_torch) copies instead.
     #[inline]
     pub fn into_torch(mut self) -> Result<tch::Tensor, Rejected<Self>> {
-        if let Err(error) = require_movable(&mut self) {
+        let is_torch_tensor = is_torch_tensor(&mut self);
+        let checked = match is_torch_tensor {
+            true => require_sole_writer(&mut self),
+            false => require_movable(&mut self),
+        };
+        if let Err(error) = checked {
             return Err(Rejected::new(self, error));
         }
         // libtorch does not report when its use of the memory on this handle's stream ends.
         self.keep_stream_use();
+        if !is_torch_tensor {
+            // SAFETY: `require_movable` passed just above.
+            return unsafe { into_blob(self) };
+        }
         match self.into_storage_owner::<TorchOwner>() {
             Ok(owner) => Ok(owner.into_tensor()),
-            // SAFETY: `require_movable` passed at the beginning.
-            Err(tensor) => unsafe { into_blob(tensor) },
+            Err(_) => unreachable!("`is_torch_tensor` found the owner of the only handle"),
         }
     }
 

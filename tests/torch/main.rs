@@ -16,6 +16,8 @@ mod round_trips;
 mod sequences;
 mod shared_copies;
 mod support;
+mod view_owners;
+mod views;
 
 /// The modules of the fuzz target `handles`, not all of which are used here.
 #[allow(dead_code)]
