@@ -10,3 +10,4 @@ mod tensors;
 mod tracking;
 mod transfers;
 mod unavailable;
+mod views;
