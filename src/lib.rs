@@ -40,6 +40,7 @@
 //! | `to_x(&self)` | makes a deep copy, in another type or on another device | always | error |
 //! | `deep_clone(&self)` | makes a deep copy in the same type, as torch's `clone` does | always | error |
 //! | `into_device(self)`, `cpu`, `cuda`, `pin` | returns the tensor unchanged if it is there already, and otherwise a copy | unless it is there already | the source comes back inside [`Rejected`] |
+//! | [`permute`](Tensor::permute), [`slice`](Tensor::slice), [`reshape`](Tensor::reshape) and other views | describes the same memory in another way | never | the tensor comes back inside [`Rejected`] |
 //! | `lend_x(&mut self, closure)` | moves the buffer for the duration of the closure | only if the closure keeps a handle | error |
 //!
 //! These methods copy, too: [`Tensor::from_slice`], [`Tensor::copy_into`] and the methods whose

@@ -109,7 +109,19 @@ fn of_layouts() -> Vec<(&'static str, Error)> {
     // SAFETY: only this thread uses the memory.
     let overlapping = unsafe { aliased.copy_into_unchecked(&aliased.share()) };
     let short = Tensor::from_vec(vec![1_u8; 5], [2, 3]).expect_err("one is missing");
+    let rows = || Tensor::zeros::<f32>([2, 3]).expect("small");
+    let flat = rows().transpose(0, 1).expect("swapped").reshape([6]).expect_err("needs a copy");
+    let beyond = rows().as_strided([7], [1], 0).expect_err("one too many");
     vec![
+        ("OutOfRange", rows().transpose(0, 2).expect_err("two dimensions").into_error()),
+        ("OutOfRange", rows().select(1, 3).expect_err("three columns").into_error()),
+        (
+            "OutOfRange",
+            vector().slice(0, 2, 2, 1).expect("none").select(0, 0).expect_err("none").into_error(),
+        ),
+        ("InvalidView", rows().expand([4, 3]).expect_err("two rows").into_error()),
+        ("InvalidView", flat.into_error()),
+        ("InvalidView", beyond.into_error()),
         ("RankMismatch", vector().as_ndarray::<f32, Ix2>().expect_err("a vector")),
         ("TooManyDimensions", deep.to_list().expect_err("too deep")),
         ("ShapeMismatch", vector().copy_into(&mut three).expect_err("another shape")),

@@ -1,8 +1,9 @@
 //! The Python exceptions of errors: `BufferError` for everything about the data or the device,
-//! `ValueError` and `TypeError` for wrong arguments, `RuntimeError` if CUDA itself fails.
+//! `ValueError`, `IndexError` and `TypeError` for wrong arguments, `RuntimeError` if CUDA itself
+//! fails.
 
 use dlbridge::{Error, Remedy};
-use pyo3::exceptions::{PyBufferError, PyMemoryError, PyRuntimeError};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -14,6 +15,8 @@ pub(crate) fn buffer_error(error: impl Into<Error>) -> PyErr {
     match error {
         Error::OutOfMemory { .. } => PyMemoryError::new_err(text),
         Error::Cuda { .. } => PyRuntimeError::new_err(text),
+        Error::OutOfRange { .. } => PyIndexError::new_err(text),
+        Error::InvalidView { .. } => PyValueError::new_err(text),
         _ => PyBufferError::new_err(text),
     }
 }

@@ -35,7 +35,8 @@ pub trait OrRaise<T> {
     /// The value, or the Python exception for the error.
     ///
     /// The exception is `TypeError` for another element type than the operation needs, `ValueError`
-    /// for another number of dimensions, `MemoryError` if memory cannot be allocated,
+    /// for another number of dimensions and for a view that does not exist, `IndexError` for a
+    /// dimension or an index out of range, `MemoryError` if memory cannot be allocated,
     /// `RuntimeError` if CUDA reports a failure, and `BufferError` otherwise. The text names the
     /// remedy in Python's words. It names no argument of the function:
     /// [`Argument`](crate::Argument) checks an argument first and names it.
@@ -44,11 +45,18 @@ pub trait OrRaise<T> {
     /// use dlbridge_pyo3::OrRaise;
     /// use pyo3::prelude::*;
     ///
-    /// # Python::attach(|_| {
+    /// # Python::attach(|_| -> PyResult<()> {
     /// let failed = dlbridge::Tensor::from_vec(vec![1_u8, 2, 3], [2]).or_raise();
     /// let text = failed.map(drop).unwrap_err().to_string();
     /// assert_eq!(text, "BufferError: shape (2,) needs 2 elements, found 3");
-    /// # });
+    /// let missing = dlbridge::Tensor::zeros::<u8>([2, 3]).or_raise()?.select(2, 0).or_raise();
+    /// let text = missing.map(drop).unwrap_err().to_string();
+    /// assert_eq!(text, "IndexError: dimension 2 is out of range: expected -2 to 1");
+    /// let twice = dlbridge::Tensor::zeros::<u8>([3]).or_raise()?.flip([0, -1]).or_raise();
+    /// assert!(twice.map(drop).unwrap_err().to_string().starts_with("ValueError: shape (3,) "));
+    /// # Ok(())
+    /// # })?;
+    /// # Ok::<(), PyErr>(())
     /// ```
     fn or_raise(self) -> PyResult<T>;
 }
