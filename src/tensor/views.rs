@@ -15,7 +15,7 @@ use super::Tensor;
 use crate::layout::View;
 #[cfg(doc)]
 use crate::{Error, MemoryFormat};
-use crate::{Layout, Rejected, Result};
+use crate::{Layout, Rejected, Result, Shape};
 
 /// Views: other shapes, strides and first elements for the same memory.
 ///
@@ -163,8 +163,8 @@ impl Tensor {
     /// negative sizes; [`Error::Overflow`] if the elements cannot be counted. The tensor comes back
     /// inside the error.
     #[doc(alias = "broadcast_to")]
-    pub fn expand(self, shape: impl AsRef<[i64]>) -> Result<Self, Rejected<Self>> {
-        self.viewed(|layout| layout.expanded(shape.as_ref()))
+    pub fn expand(self, shape: impl Shape) -> Result<Self, Rejected<Self>> {
+        self.viewed(|layout| layout.expanded(shape.sizes()?.as_ref()))
     }
 
     /// Removes all dimensions of size 1.
@@ -247,8 +247,8 @@ impl Tensor {
     /// copied; [`Error::InvalidDescriptor`] for other negative sizes. The tensor comes back inside
     /// the error.
     #[doc(alias = "view")]
-    pub fn reshape(self, shape: impl AsRef<[i64]>) -> Result<Self, Rejected<Self>> {
-        self.viewed(|layout| layout.reshaped(shape.as_ref()))
+    pub fn reshape(self, shape: impl Shape) -> Result<Self, Rejected<Self>> {
+        self.viewed(|layout| layout.reshaped(shape.sizes()?.as_ref()))
     }
 
     /// Gives the tensor this shape and these strides (elements), from another first element on.
@@ -280,11 +280,11 @@ impl Tensor {
     /// error.
     pub fn as_strided(
         self,
-        shape: impl AsRef<[i64]>,
+        shape: impl Shape,
         strides: impl AsRef<[i64]>,
         offset: i64,
     ) -> Result<Self, Rejected<Self>> {
-        self.viewed(|layout| layout.as_strided(shape.as_ref(), strides.as_ref(), offset))
+        self.viewed(|layout| layout.as_strided(shape.sizes()?.as_ref(), strides.as_ref(), offset))
     }
 
     /// Describes a view of the elements instead of the elements. Storage, access state and stream

@@ -216,6 +216,6 @@ fn tensors_without_an_address_have_views_without_elements() {
     let view = empty.select(1, 2).expect("a column").flip([0]).expect("reversed");
     let view = view.expand([5, 0]).expect("repeated").reshape([-1, 4]).expect("another shape");
     assert_eq!((view.shape(), view.data_ptr()), (&[0, 4][..], std::ptr::null_mut()));
-    let error = refused(view, |empty| empty.as_strided([], [], 0));
+    let error = refused(view, |empty| empty.as_strided((), [], 0));
     assert!(matches!(error, Error::InvalidView { .. }), "{error}");
 }
