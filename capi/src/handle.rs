@@ -143,6 +143,17 @@ impl dlb_tensor {
         // view of it.
         unsafe { Tensor::from_raw_parts(self.descriptor().clone(), self.is_writable(), owner) }
     }
+
+    /// A tensor that shares the memory, and whose values safe code may read. No data is copied.
+    ///
+    /// # Safety
+    /// * No other code writes the memory as long as the result exists.
+    pub(crate) unsafe fn share_readable(&self) -> Tensor {
+        let owner = HandleOwner(Handle::share(self));
+        // SAFETY: the source of the handle keeps its memory, which the caller guarantees that no
+        // other code writes.
+        unsafe { Tensor::from_raw_parts(self.descriptor().clone(), false, owner) }
+    }
 }
 
 /// One counted reference to a [`dlb_tensor`]. C code holds such references as pointers.

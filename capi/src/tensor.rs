@@ -181,7 +181,9 @@ pub extern "C" fn dlb_tensor_to_string(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, length) = (tensor.required("tensor")?, length.required("length")?);
-        let printed = printed(&tensor.share_tensor());
+        // SAFETY: the caller of the C function guarantees that no other code writes the memory
+        // during the call. The tensor is dropped before the call ends.
+        let printed = printed(&unsafe { tensor.share_readable() });
         // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, or NULL.
         unsafe { TextBuffer { start: buffer, size }.write(printed.as_bytes()) };
         length.write(printed.len());
