@@ -145,6 +145,7 @@ delegated! {
 }
 
 /// Implements the trait for the dimension types of a version of ndarray.
+#[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
 macro_rules! ndarray_dimensions {
     ($ndarray:ident) => {
         impl<I: ?Sized> Shape for ::$ndarray::Dim<I> where Self: ::$ndarray::Dimension {}

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_offset_of_a_handle_changes_and_not_the_handle() {
-        let mut on_metal = describe(Layout::contiguous(&[4]).expect("small"), DType::F32, METAL);
+        let mut on_metal = describe(Layout::contiguous([4]).expect("small"), DType::F32, METAL);
         on_metal.set_view(|layout| layout.selected(0, 3)).expect("an element");
         assert_eq!((on_metal.data_ptr().addr(), on_metal.byte_offset()), (0x1000, 12));
     }

@@ -82,7 +82,7 @@ impl Layout {
 
     /// Returns true if two layouts reach the same elements from the same first element, in the same
     /// order. The strides of dimensions of size 1 are ignored.
-    #[cfg(feature = "ndarray")]
+    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
     pub(crate) fn is_same_order(&self, other: &Self) -> bool {
         let mut dims = self.dims().zip(other.strides());
         self.shape() == other.shape()

@@ -36,7 +36,7 @@ fn flags_say_what_is_true() {
     assert_eq!(vector().share_dlpark().flags(), DlpackFlags::READ_ONLY);
 
     let bytes = vec![0_u8; 4];
-    let layout = Layout::contiguous(&[4]).expect("small");
+    let layout = Layout::contiguous([4]).expect("small");
     let float4 = DType::scalar(17, 4);
     let data = bytes.as_ptr().cast_mut().cast();
     let described = Descriptor::new(data, layout, float4, Device::CPU).expect("valid");

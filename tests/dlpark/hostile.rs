@@ -145,7 +145,7 @@ fn a_panicking_owner_of_ours_does_not_unwind_through_dlpark() {
     let data = values.as_mut_ptr();
     let owner = Panics { _values: values, drops: drops.clone() };
     let described = vector().descriptor().clone();
-    let layout = dlbridge::Layout::contiguous(&[2]).expect("small");
+    let layout = dlbridge::Layout::contiguous([2]).expect("small");
     let described =
         dlbridge::Descriptor::new(data.cast(), layout, described.dtype(), described.device());
     // SAFETY: the owner keeps two numbers at `data`.

@@ -5,7 +5,7 @@ use ndarray::{ArrayD, ArrayViewD, Axis, Dimension, IxDyn, ShapeBuilder, Slice};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// One view. Dimensions and indices are taken as they are, so many of them are out of range.
+/// One view. Dimensions and indices are taken as they are, so some of them are out of range.
 #[derive(Clone, Debug)]
 enum Step {
     Permute(Vec<usize>),
