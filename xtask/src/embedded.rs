@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::python::cache_bytecode;
 use crate::{Outcome, cargo, setup};
 
 /// Prints whether CPython has a shared library, the library's folder, and the folder of packages.
@@ -27,6 +28,7 @@ pub(crate) fn tests() -> Outcome<Vec<Command>> {
         test.env("PYO3_PYTHON", &python)
             .env("LD_LIBRARY_PATH", &libraries)
             .env("PYTHONPATH", &packages);
+        cache_bytecode(&mut test);
         test
     };
     Ok(vec![test("--tests"), test("--doc")])

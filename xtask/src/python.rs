@@ -118,8 +118,8 @@ pub(crate) fn tests(environments: &[&Environment]) -> Outcome<[Vec<Command>; 2]>
         let venv = environment.path();
         let pytest = install(&venv, &wheel)?.join("pytest");
         install(&venv, &example)?;
-        let mut tests = Command::new(&pytest);
-        tests.args(["-rs", "python/tests"]).current_dir(root()).env_remove("LD_LIBRARY_PATH");
+        let mut tests = command(&pytest);
+        tests.args(["-rs", "python/tests"]);
         if !has_gpu() {
             tests.arg("--ignore=python/tests/gpu");
         }
@@ -132,20 +132,34 @@ pub(crate) fn tests(environments: &[&Environment]) -> Outcome<[Vec<Command>; 2]>
 /// The tests of the example of an extension module, and those of hostile producers, whose arrays go
 /// through that module.
 fn extension_tests(pytest: &Path) -> Command {
-    let mut tests = Command::new(pytest);
+    let mut tests = command(pytest);
     tests.args(["-p", "through_extension", "-c", "python/pyproject.toml", "--rootdir", "."]);
     tests.arg(format!("{EXTENSION}/tests"));
     tests.args(HOSTILE_PRODUCERS.map(|name| format!("python/tests/test_{name}.py")));
     tests.env("PYTHONPATH", root().join("python/tests"));
-    tests.current_dir(root()).env_remove("LD_LIBRARY_PATH");
     tests
 }
 
 /// An example in Python, to be run.
 pub(crate) fn example(path: &str) -> Outcome<Command> {
-    let mut example = Command::new(installed()?.join("python"));
-    example.arg(path).current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    let mut example = command(&installed()?.join("python"));
+    example.arg(path);
     Ok(example)
+}
+
+/// A program of one of our virtual environments, in the workspace.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root()).env_remove("LD_LIBRARY_PATH");
+    cache_bytecode(&mut command);
+    command
+}
+
+/// Lets Python write the bytecode of modules beside them, in folders of ours, even where the
+/// environment forbids it. The tests start hundreds of interpreters, and each would spend two
+/// seconds on compiling PyTorch's modules alone.
+pub(crate) fn cache_bytecode(command: &mut Command) {
+    command.env_remove("PYTHONDONTWRITEBYTECODE");
 }
 
 /// Fails on what ruff finds in the Python files.
