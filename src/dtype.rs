@@ -270,6 +270,29 @@ macro_rules! elements {
     )*};
 }
 
+/// Evaluates an expression with a name for the Rust type that elements of a type have in memory:
+/// `with_element_type!(dtype, T => expression, other => expression)`. The last expression is for
+/// element types without a Rust type. `usize` and `isize` have the element types of other integers.
+macro_rules! with_element_type {
+    ($dtype:expr, $T:ident => $body:expr, $other:ident => $none:expr) => {
+        with_element_type!(@ $dtype, $T => $body, $other => $none;
+            BOOL bool, U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64,
+            F16 ::half::f16, BF16 ::half::bf16, F32 f32, F64 f64,
+            C64 ::num_complex::Complex<f32>, C128 ::num_complex::Complex<f64>)
+    };
+    (@ $dtype:expr, $T:ident => $body:expr, $other:ident => $none:expr;
+        $($constant:ident $type:ty),*) => {
+        match $dtype {
+            $($crate::DType::$constant => {
+                type $T = $type;
+                $body
+            })*
+            $other => $none,
+        }
+    };
+}
+pub(crate) use with_element_type;
+
 elements! {
     bool => BOOL,
     u8 => U8, u16 => U16, u32 => U32, u64 => U64,

@@ -187,6 +187,7 @@ mod error;
 mod layout;
 mod list;
 mod movable;
+mod print;
 mod remedy;
 mod scalar;
 mod shape;

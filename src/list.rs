@@ -27,7 +27,7 @@ pub enum List {
 }
 
 /// The highest rank that can become nested lists; NumPy has the same limit.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 impl List {
     /// Nests elements, which come in row-major order, by shape.

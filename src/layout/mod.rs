@@ -17,6 +17,7 @@
 
 mod clone_layout;
 mod contiguity;
+mod edges;
 mod harmless;
 mod measure;
 pub(crate) mod paired;

@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 
 use super::Tensor;
+use crate::dtype::with_element_type;
 use crate::shared_buffer::SharedBuffer;
 use crate::{DType, Descriptor, Element, Error, List, Rejected, Remedy, Result, host_copy};
 
@@ -228,6 +229,17 @@ impl Tensor {
         unsafe { host_copy::to_vec(self.descriptor()) }
     }
 
+    /// Copies the first and the last `items` items of each dimension that has more than twice as
+    /// many ([`Layout::edges`]), and with `None` all elements. No other element is read.
+    pub(super) fn edges_to_vec<T: Element>(&self, items: Option<i64>) -> Result<Vec<T>> {
+        self.descriptor().require_host("text")?;
+        self.check_address()?;
+        let edges = items.map_or_else(|| self.layout().clone(), |items| self.layout().edges(items));
+        let selected = self.descriptor().relocated(self.data_ptr().cast(), edges);
+        // SAFETY: the elements of a tensor are readable, and `edges` reaches these or some of them.
+        unsafe { host_copy::to_vec(&selected) }
+    }
+
     /// Returns the element of a tensor that has exactly one.
     ///
     /// ```
@@ -272,25 +284,8 @@ impl Tensor {
         fn list_of<T: Element>(tensor: &Tensor) -> Result<List> {
             List::nest(tensor.layout(), tensor.to_vec::<T>()?.into_iter())
         }
-        type C32 = num_complex::Complex<f32>;
-        type C64 = num_complex::Complex<f64>;
-        match self.dtype() {
-            DType::BOOL => list_of::<bool>(self),
-            DType::U8 => list_of::<u8>(self),
-            DType::U16 => list_of::<u16>(self),
-            DType::U32 => list_of::<u32>(self),
-            DType::U64 => list_of::<u64>(self),
-            DType::I8 => list_of::<i8>(self),
-            DType::I16 => list_of::<i16>(self),
-            DType::I32 => list_of::<i32>(self),
-            DType::I64 => list_of::<i64>(self),
-            DType::F16 => list_of::<half::f16>(self),
-            DType::BF16 => list_of::<half::bf16>(self),
-            DType::F32 => list_of::<f32>(self),
-            DType::F64 => list_of::<f64>(self),
-            DType::C64 => list_of::<C32>(self),
-            DType::C128 => list_of::<C64>(self),
-            dtype => Err(Error::UnsupportedDType { dtype, target: "lists" }),
-        }
+        with_element_type!(self.dtype(), T => list_of::<T>(self), dtype => {
+            Err(Error::UnsupportedDType { dtype, target: "lists" })
+        })
     }
 }

@@ -123,8 +123,8 @@ impl Tensor {
     /// // A file with several tensors. `Bytes::from_owner` takes a memory map of it.
     /// let file = Bytes::from_owner([0_u64; 4].map(u64::to_le_bytes).as_flattened().to_vec());
     /// let scale = Tensor::from_bytes_owner(file.clone(), DType::F32, [2, 2], 0)?;
-    /// let float8_e4m3fn = DType::scalar(10, 8);
-    /// let codes = Tensor::from_bytes_owner(file, float8_e4m3fn, [3, 5], 16)?;
+    /// let float8 = DType::scalar(10, 8); // float8_e4m3fn
+    /// let codes = Tensor::from_bytes_owner(file, float8, [3, 5], 16)?;
     /// assert_eq!((scale.nbytes(), codes.nbytes()), (16, 15));
     /// assert_eq!(codes.data_ptr().addr(), scale.data_ptr().addr() + 16);
     /// # Ok::<(), dlbridge::Error>(())
@@ -153,10 +153,10 @@ impl Tensor {
         }
     }
 
-    /// Gives back the owner that the tensor was made from: by [`from_owner`](Self::from_owner),
-    /// [`from_owner_mut`](Self::from_owner_mut) or
-    /// [`from_bytes_owner`](Self::from_bytes_owner).
+    /// Gives back the owner that the tensor was made from.
     ///
+    /// The tensor was made with [`from_owner`](Self::from_owner),
+    /// [`from_owner_mut`](Self::from_owner_mut) or [`from_bytes_owner`](Self::from_bytes_owner).
     /// Nothing is copied. The tensor may reach a part of the owner's elements only.
     ///
     /// ```

@@ -1,0 +1,32 @@
+//! Elements as text, as NumPy's `str` prints an array.
+//!
+//! [`decimal`] has the digits of one number, [`float_format`] the common form of all numbers of an
+//! array, [`words`] the text of every element, and [`brackets`] the nested rows. The numbers of
+//! NumPy's print options have their default values.
+
+#![forbid(unsafe_code)]
+
+mod brackets;
+mod decimal;
+mod float_format;
+mod words;
+
+pub(crate) use brackets::write_rows;
+pub(crate) use words::Words;
+
+/// Maximum number of elements of an array that is printed completely.
+const COMPLETE_MAX_ELEMENTS: usize = 1000;
+
+/// The number of items that are printed at each end of a dimension that is shortened.
+pub(crate) const EDGE_ITEMS: i64 = 3;
+
+/// Maximum length of a line, where elements allow it.
+const LINE_WIDTH: usize = 75;
+
+/// Maximum number of digits behind the decimal point, unless the caller asks for another one.
+pub(crate) const FRACTION_DIGITS: usize = 8;
+
+/// Returns true if an array with `len` elements is printed with its edge items only.
+pub(crate) fn is_shortened(len: usize) -> bool {
+    len > COMPLETE_MAX_ELEMENTS
+}
