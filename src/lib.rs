@@ -42,6 +42,7 @@
 //! | `into_device(self)`, `cpu`, `cuda`, `pin` | returns the tensor unchanged if it is there already, and otherwise a copy | unless it is there already | the source comes back inside [`Rejected`] |
 //! | [`permute`](Tensor::permute), [`slice`](Tensor::slice), [`reshape`](Tensor::reshape) and other views | describes the same memory in another way | never | the tensor comes back inside [`Rejected`] |
 //! | `lend_x(&mut self, closure)` | moves the buffer for the duration of the closure | only if the closure keeps a handle | error |
+//! | `lend_x_or_abort(&mut self, closure)` | the same for a view, which cannot leave its buffer | never; ends the process if the closure keeps a handle | error |
 //!
 //! These methods copy, too: [`Tensor::from_slice`], [`Tensor::copy_into`] and the methods whose
 //! names begin with `copy_into_`, `Tensor::start_to_device`, and, if `get_mut` fails,
@@ -163,7 +164,11 @@
 //! * `dlpark`: conversions to and from the managed tensors of dlpark 0.10.
 //! * `safetensors`: tensors of safetensors files that dlpark maps. It contains `dlpark`.
 //! * `ndarray` (on by default): conversions to and from ndarray 0.17.
+//! * `ndarray-0_16`: conversions to and from ndarray 0.16, alone or beside 0.17. The methods are
+//!   the same for both versions: the dimension type (`ArrayDimension`) says which arrays a method
+//!   returns.
 //! * `parallel` (on by default): large copies use several threads, through rayon.
+//! * `serde`: `NdArray` is written and read in the format of ndarray's own arrays.
 //! * `torch`: conversions to and from libtorch 2.11 to 2.13, through tch 0.24 to 0.26. It needs
 //!   libtorch and a C++20 compiler at build time. A program that uses CUDA through tch must link
 //!   `libtorch_cuda`. Linkers omit that library by default, because no symbol of it is used:
@@ -282,7 +287,7 @@ pub use crate::{
 struct Readme;
 
 /// Runs the examples of the guide for Rust programs.
-#[cfg(all(doctest, feature = "torch"))]
+#[cfg(all(doctest, feature = "torch", feature = "ndarray-0_16"))]
 #[doc = include_str!("../docs/rust.md")]
 struct RustGuide;
 

@@ -48,6 +48,13 @@ pub trait ArrayDimension: Sized + 'static {
 /// It is implemented for the marker types `Ndarray0_17` and `Ndarray0_16`. Other crates cannot
 /// implement it. [`ArrayOf`], [`ArrayViewOf`] and [`ArrayViewMutOf`] are shorter names for its
 /// types.
+///
+/// ```
+/// use dlbridge::{ArrayVersion, Ndarray0_17};
+/// use ndarray::{Array2, Ix2};
+///
+/// let array: <Ndarray0_17 as ArrayVersion<Ix2>>::Array<f32> = Array2::zeros((2, 3));
+/// ```
 pub trait ArrayVersion<D>: Sized {
     /// `ndarray::Array<T, D>`.
     type Array<T: Element>: OwnedArray + Send + Sync;
