@@ -17,6 +17,8 @@
 //! * An `Initialized`, which dlpark's adapters make of images, arrays and other containers,
 //!   guarantees nothing. Its setters are safe functions, and so is an implementation of
 //!   `TryFrom<Box<T>>` for it, where `T` is a type of the caller's crate.
+//!   The memory can also change later: candle's operations in place may replace a `Vec` whose
+//!   address a managed tensor holds.
 //! * A `SafeTensorFile` guarantees its tensors: dlpark checks every range against the file, and
 //!   gives no mutable access.
 

@@ -19,7 +19,7 @@ use crate::{DType, Error, Result, Tensor};
 /// use dlbridge::SafetensorsExt;
 /// use dlpark::interop::safetensors::SafeTensorFile;
 ///
-/// let path = std::env::temp_dir().join("dlbridge-example.safetensors");
+/// let path = std::env::temp_dir().join(format!("{}.safetensors", std::process::id()));
 /// let header = r#"{"bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}       "#;
 /// let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
 /// bytes.extend(header.as_bytes());
