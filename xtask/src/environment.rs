@@ -153,6 +153,13 @@ impl Environment {
         let folder = setup::site_packages(&self.path()).ok()?.join("torch");
         (setup::installed(&folder)?.as_str() == self.torch).then_some(folder)
     }
+
+    /// ONNX Runtime's library, if its wheel is installed in it.
+    pub(crate) fn onnx_runtime(&self) -> Option<PathBuf> {
+        let folder = setup::site_packages(&self.path()).ok()?.join("onnxruntime/capi");
+        let mut files = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        files.find(|file| file.to_string_lossy().contains("/libonnxruntime.so."))
+    }
 }
 
 /// The version of an interpreter that can make environments, for example `3.13`.

@@ -171,7 +171,12 @@ pub(crate) fn lint() -> Outcome {
 pub(crate) fn ruff(arguments: &[&str]) -> Outcome {
     let ruff = setup::ensure_packages(&setup::venv(None), &[RUFF])?.join("bin/ruff");
     let mut ruff = Command::new(ruff);
-    ruff.args(arguments).args([".", "../benches/python", "../examples/extension/tests"]);
+    ruff.args(arguments).args([
+        ".",
+        "../benches/python",
+        "../examples/extension/tests",
+        "../examples/neighbours",
+    ]);
     run(ruff.current_dir(root().join("python")))
 }
 

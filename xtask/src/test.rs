@@ -35,6 +35,7 @@ pub(crate) fn everything() -> Outcome {
     cuda(&mut count, &fake_cuda)?;
     threads(&mut count, &fake_cuda)?;
     let environments = environments.ready()?;
+    documentation(&mut count, &fake_cuda, &environments)?;
     tools.ready()?;
     c_library(&mut count, &fake_cuda, &environments)?;
     python_suites(&mut count, &environments, &fake_cuda)?;
@@ -71,8 +72,18 @@ fn cuda(count: &mut Count, fake_cuda: &Path) -> Outcome {
         count.run(test.env("LD_LIBRARY_PATH", fake_cuda))?;
     }
     let without_driver = ["test", "--features", "cuda", "--test", "dlpack", "--test", "tensor"];
-    count.run(&mut cargo(&without_driver))?;
-    count.run(torch::packages("test").arg("--doc").env("LD_LIBRARY_PATH", fake_cuda))
+    count.run(&mut cargo(&without_driver))
+}
+
+/// The examples in the documentation. One of them runs a model in ONNX Runtime.
+fn documentation(count: &mut Count, fake_cuda: &Path, environments: &[&Environment]) -> Outcome {
+    let mut test = torch::packages("test");
+    test.arg("--doc").env("LD_LIBRARY_PATH", fake_cuda);
+    let onnx_runtime = environments.iter().find_map(|environment| environment.onnx_runtime());
+    if onnx_runtime.is_none() {
+        eprintln!("\nskipped: ort's example needs PyPI's onnxruntime, and is only compiled");
+    }
+    count.run(test.envs(onnx_runtime.map(|library| ("ORT_DYLIB_PATH", library))))
 }
 
 /// The tests of threads: every order of their steps, and ThreadSanitizer.

@@ -10,7 +10,7 @@ use crate::{Outcome, cargo, root, run, setup};
 
 /// The packages that link libtorch, and the features of the core. If they are always built
 /// together, each dependency is built once: which of its features it has depends on all packages.
-const SELECTION: [&str; 12] = [
+const SELECTION: [&str; 14] = [
     "--package",
     "dlbridge",
     "--package",
@@ -21,6 +21,8 @@ const SELECTION: [&str; 12] = [
     "indirect-library",
     "--package",
     "indirect-program",
+    "--package",
+    "neighbours",
     "--features",
     "dlbridge/cuda,dlbridge/ndarray-0_16,dlbridge/safetensors,dlbridge/torch",
 ];
@@ -37,7 +39,9 @@ pub(crate) fn packages(command: &str) -> Command {
 pub(crate) fn test(count: &mut Count) -> Outcome {
     let mut build = packages("build");
     run(build.args(["--example", "tour", "--example", "without_rpath", "--bins"]))?;
-    run(&mut Command::new(root().join("target/debug/edges")))?;
+    for program in ["edges", "filter"] {
+        run(&mut Command::new(root().join("target/debug").join(program)))?;
+    }
     programs_find_libtorch()?;
     let mut debug = packages("test");
     debug
