@@ -15,6 +15,7 @@ use dlbridge::{SafetensorsExt, Tensor, TorchExt};
 use dlpark::interop::safetensors::SafeTensorFile;
 use image::{GrayImage, ImageBuffer, Luma};
 use ndarray::Ix2;
+use ndarray_0_16::Ix2 as Ix2Of0_16;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use tch::Kind;
 
@@ -55,8 +56,8 @@ fn filter(folder: &Path) -> anyhow::Result<()> {
     array.get_mut()?.mapv_inplace(|pixel| u8::MAX - pixel); // dark lines on white
 
     // ... and of ndarray 0.16.
-    let mut array = array.into_tensor().into_ndarray::<u8, Ix2>()?;
-    assert_eq!(address(array.as_ptr()), pixels);
+    let mut array = array.into_tensor().into_ndarray::<u8, Ix2Of0_16>()?;
+    assert_eq!(address(array.view().as_ptr()), pixels);
     array.get_mut()?.column_mut(0).fill(0); // a black line at the left
 
     // An image that borrows the same memory, and a file.
