@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::DLTensor;
-use dlbridge::{Descriptor, Device, Tensor};
+use dlbridge::{Descriptor, Device};
 
 use crate::error::{
     DLB_ERROR_DEVICE, DLB_ERROR_LAYOUT, Failure, InArgument, Required, contain, dlb_error,
@@ -183,21 +183,10 @@ pub extern "C" fn dlb_tensor_to_string(
         let (tensor, length) = (tensor.required("tensor")?, length.required("length")?);
         // SAFETY: the caller of the C function guarantees that no other code writes the memory
         // during the call. The tensor is dropped before the call ends.
-        let printed = printed(&unsafe { tensor.share_readable() });
+        let printed = unsafe { tensor.share_readable() }.to_string();
         // SAFETY: the caller of the C function guarantees `size` bytes at `buffer`, or NULL.
         unsafe { TextBuffer { start: buffer, size }.write(printed.as_bytes()) };
         length.write(printed.len());
         Ok(())
     })
 }
-
-/// The text of a tensor. Of many elements, which would all be copied, it has none; nor of many
-/// lists without elements.
-fn printed(tensor: &Tensor) -> String {
-    let most = tensor.shape().iter().fold(1_i64, |most, &size| most.saturating_mul(size.max(1)));
-    let list = (most <= MAX_PRINTED_ELEMENTS).then(|| tensor.to_list().ok()).flatten();
-    list.map_or_else(|| format!("{tensor:?}"), |list| list.to_string())
-}
-
-/// Maximum number of elements whose values are written.
-const MAX_PRINTED_ELEMENTS: i64 = 1000;
