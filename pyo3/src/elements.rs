@@ -65,10 +65,11 @@ impl PyTensor {
     /// # }
     /// ```
     #[cfg(feature = "ndarray")]
-    pub fn to_ndarray<T: Element, D: dlbridge::ArrayDimension>(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<dlbridge::ArrayOf<T, D>> {
+    pub fn to_ndarray<T, D>(&self, py: Python<'_>) -> PyResult<ndarray::Array<T, D>>
+    where
+        T: Element,
+        D: ndarray::Dimension + dlbridge::ArrayDimension<Version = dlbridge::Ndarray0_17>,
+    {
         let tensor = self.tensor(py)?;
         detach_if_large(py, tensor, tensor, || tensor.to_ndarray::<T, D>()).map_err(exception)
     }
