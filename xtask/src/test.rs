@@ -124,7 +124,7 @@ fn sanitized(count: &mut Count, fake_cuda: &Path) -> Outcome {
         return Ok(());
     };
     test.arg("--lib");
-    for name in ["dlpack", "dlpark", "ffi", "ndarray", "owners", "tensor"] {
+    for name in ["display", "dlpack", "dlpark", "ffi", "ndarray", "owners", "tensor", "views"] {
         test.args(["--test", name]);
     }
     count.run(&mut test)?;
