@@ -160,7 +160,7 @@ fn only_size_1_is_expanded() {
         let error = refused(column(), |tensor| tensor.expand(shape));
         assert!(matches!(error, Error::InvalidDescriptor { .. }), "{error}");
     }
-    let error = refused(numbers(&[1, 1]), |tensor| tensor.expand([1 << 40, 1 << 40]));
+    let error = refused(numbers(&[1, 1]), |tensor| tensor.expand([1_i64 << 40, 1 << 40]));
     assert!(matches!(error, Error::Overflow { .. }), "{error}");
     let error = refused(numbers(&[1, 0]), |tensor| tensor.expand([1, 5]));
     assert!(reason(&error).contains("does not keep size 0"), "{error}");
@@ -186,8 +186,8 @@ fn one_size_of_a_shape_may_be_inferred() {
         (&[0, -1], "does not have 12 elements"),
         (&[11], "does not have 12 elements"),
         (&[], "does not have 12 elements"),
-        (&[1 << 40, 1 << 40, -1], "does not have 12 elements"),
-        (&[1 << 62, 4, 3], "does not have 12 elements"),
+        (&[1_i64 << 40, 1 << 40, -1], "does not have 12 elements"),
+        (&[1_i64 << 62, 4, 3], "does not have 12 elements"),
     ] {
         let error = refused(numbers(&[2, 6]), |tensor| tensor.reshape(shape));
         assert!(reason(&error).contains(part), "{error}");
@@ -206,7 +206,7 @@ fn shapes_without_elements() {
     assert_eq!(shaped(&[0]).expect("none"), [0]);
     assert_eq!(shaped(&[-1]).expect("none"), [0]);
     assert_eq!(shaped(&[-1, 7]).expect("none"), [0, 7]);
-    assert_eq!(shaped(&[1 << 62, 1 << 62, 0]).expect("none"), [1 << 62, 1 << 62, 0]);
+    assert_eq!(shaped(&[1_i64 << 62, 1 << 62, 0]).expect("none"), [1 << 62, 1 << 62, 0]);
     let error = refused(numbers(&[2, 0]), |tensor| tensor.reshape([-1, 0]));
     assert!(reason(&error).contains("every size would fit"), "{error}");
     let error = refused(numbers(&[2, 0]), |tensor| tensor.reshape([1]));
