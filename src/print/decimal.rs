@@ -83,7 +83,7 @@ pub(super) struct Decimal {
 
 impl Decimal {
     /// Returns the shortest digits that read back as this number. If more than `max_fraction` of
-    /// them are behind the point, the number is rounded to so many.
+    /// them are behind the point, the number is rounded to `max_fraction` digits there.
     pub(super) fn positional<F: Float>(value: F, max_fraction: usize) -> Self {
         let shortest = Self::shortest(value);
         let (before, behind) = match usize::try_from(shortest.exponent) {
@@ -129,7 +129,7 @@ impl Decimal {
         Self::parse(&format!("{:.fraction$e}", value.to_f64().abs()))
     }
 
-    /// Returns the shortest digits that read back as this number. If two numbers of so many digits
+    /// Returns the shortest digits that read back as this number. If two numbers of that length
     /// are equally close, the last digit is even, as in NumPy.
     fn shortest<F: Float>(value: F) -> Self {
         let shortest = Self::parse(&value.shortest());

@@ -18,7 +18,7 @@ pub(super) struct FloatFormat {
     left: usize,
     /// The number of characters behind the point.
     right: usize,
-    /// Maximum number of digits behind the point. With an exponent, every number has so many.
+    /// Maximum number of digits behind the point. With an exponent, the number of digits.
     fraction: usize,
     /// Minimum number of digits of an exponent.
     exponent_digits: usize,
