@@ -49,6 +49,10 @@ pub(crate) fn test(count: &mut Count) -> Outcome {
         .args(tests(&["tests", "benches/tests"])?);
     count.run(debug.args(["--", "--skip", COPY_TESTS]))?;
     let mut release = cargo(&["test", "--release", "--features", "torch,ndarray-0_16", "--lib"]);
+    // Libtorch's bindings are large, and only forward calls.
+    for package in ["tch", "torch-sys"] {
+        release.arg(format!("--config=profile.release.package.{package}.opt-level=0"));
+    }
     release.args(tests(&["tests"])?);
     count.run(release.args(["--", "--skip", COPY_TESTS]))?;
     under_valgrind()
