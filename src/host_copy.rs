@@ -65,6 +65,30 @@ pub(crate) unsafe fn copy_elements(
     }
 }
 
+/// Copies packed elements that end within a byte, of which they have `end_bits` bits. The other
+/// bits of that byte stay: they may be of an element of another tensor of the same memory.
+///
+/// # Safety
+/// * As for [`copy_elements`], for a contiguous `layout`. The last byte of the target is
+///   initialised.
+pub(crate) unsafe fn copy_packed(source: &Descriptor, target: *mut u8, end_bits: u32) {
+    let data = source.data_ptr().cast::<u8>();
+    let last = source.nbytes().saturating_sub(1);
+    // SAFETY: the elements are contiguous on both sides, and these are whole bytes of them. The
+    // caller guarantees that the source is readable, the target writable, and that both are
+    // disjoint.
+    unsafe { data.copy_to_nonoverlapping(target, last) };
+    // The elements of a byte begin at its low bits.
+    let elements = (1_u8 << end_bits) - 1;
+    let target = target.wrapping_add(last);
+    // SAFETY: a byte with elements of the source, which the caller guarantees to be readable.
+    let new = unsafe { data.wrapping_add(last).read() };
+    // SAFETY: a byte with elements of the target, which the caller guarantees to be initialised.
+    let old = unsafe { target.read() };
+    // SAFETY: a byte with elements of the target, which the caller guarantees to be writable.
+    unsafe { target.write((new & elements) | (old & !elements)) };
+}
+
 /// Copies the elements into new memory, in the order that `format` names.
 ///
 /// # Errors

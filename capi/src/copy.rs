@@ -97,11 +97,11 @@ fn named_format(memory_format: i32) -> Result<MemoryFormat, Failure> {
 
 /// Copies the elements of `source` to those of `target`. Shapes and element types must be equal;
 /// strides may differ. Bytes between the elements of `target` are not written. Packed elements of
-/// less than a byte are copied only between contiguous tensors, and the last byte is copied whole.
-/// Refuses a target that is read-only, whose elements overlap or interleave, or that shares memory
-/// with `source`. `stream` has the meaning that it has for dlb_tensor_to_device(): the library does
-/// not use host memory after the function has returned, and a target on a device is complete in the
-/// order of `stream`.
+/// less than a byte are copied only between contiguous tensors; from or to a device, the last byte
+/// is copied whole. Refuses a target that is read-only, whose elements overlap or interleave, or
+/// that shares memory with `source`. `stream` has the meaning that it has for
+/// dlb_tensor_to_device(): the library does not use host memory after the function has returned,
+/// and a target on a device is complete in the order of `stream`.
 ///
 /// Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of
 /// `target` during the copy.

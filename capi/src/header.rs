@@ -362,7 +362,7 @@ unsafe extern "C" {
     ) -> dlb_status;
 }
 unsafe extern "C" {
-    #[doc = " Copies the elements of `source` to those of `target`. Shapes and element types must be equal;\n strides may differ. Bytes between the elements of `target` are not written. Packed elements of\n less than a byte are copied only between contiguous tensors, and the last byte is copied whole.\n Refuses a target that is read-only, whose elements overlap or interleave, or that shares memory\n with `source`. `stream` has the meaning that it has for dlb_tensor_to_device(): the library does\n not use host memory after the function has returned, and a target on a device is complete in the\n order of `stream`.\n\n Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of\n `target` during the copy."]
+    #[doc = " Copies the elements of `source` to those of `target`. Shapes and element types must be equal;\n strides may differ. Bytes between the elements of `target` are not written. Packed elements of\n less than a byte are copied only between contiguous tensors; from or to a device, the last byte\n is copied whole. Refuses a target that is read-only, whose elements overlap or interleave, or\n that shares memory with `source`. `stream` has the meaning that it has for\n dlb_tensor_to_device(): the library does not use host memory after the function has returned,\n and a target on a device is complete in the order of `stream`.\n\n Ownership: borrows both. The caller makes sure that no other code reads or writes the memory of\n `target` during the copy."]
     pub fn dlb_tensor_copy_into(
         source: *const dlb_tensor,
         target: *mut dlb_tensor,

@@ -181,6 +181,12 @@ impl Descriptor {
         bits.is_multiple_of(8).then_some((bits / 8) as usize)
     }
 
+    /// Returns the number of bits in the last byte of contiguous elements, if they end within it.
+    pub(crate) fn end_bits(&self) -> Option<u32> {
+        let bits = self.layout.len() as u128 * u128::from(self.stored_bits());
+        Some((bits % 8) as u32).filter(|&bits| bits > 0)
+    }
+
     /// Returns the number of bytes of all elements, without the gaps between them.
     ///
     /// ```

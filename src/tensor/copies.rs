@@ -63,8 +63,9 @@ impl Tensor {
 
     /// Copies the elements into the existing memory of `target`; the two layouts may differ.
     ///
-    /// The copy does not write the bytes between the elements of `target`. If elements are narrower
-    /// than a byte and packed, the copy writes all bits of the last byte.
+    /// The copy does not write the bytes between the elements of `target`. Packed elements that are
+    /// narrower than a byte may end within a byte. Then a copy on the host keeps the other bits of
+    /// that byte, and a copy from or to a device writes them.
     ///
     /// ```
     /// use dlbridge::{DType, Layout, Tensor};
@@ -173,17 +174,25 @@ impl Tensor {
         self.check_target(target)?;
         self.check_address()?;
         target.check_address()?;
-        if stream.is_some() || !(self.device().is_host() && target.device().is_host()) {
+        let on_host = self.device().is_host() && target.device().is_host();
+        if stream.is_some() || !on_host {
             // SAFETY: `check_copy` checked shape, element type and devices; `check_target` checked
             // that the target is writable and overlaps neither itself nor the source; the caller
             // guarantees that no other code uses it.
             return unsafe { cuda::copy_into(&self.buffer, &target.buffer, stream, memory) };
         }
-        let (data, layout) = (target.data_ptr().cast(), target.layout());
-        // SAFETY: both are host memory, and `check_copy` checked shape and element type;
-        // `check_target` checked that the source can be copied, and that the target is writable and
-        // overlaps neither itself nor the source; the caller guarantees that no other code uses it.
-        unsafe { host_copy::copy_elements(self.descriptor(), data, layout, memory) };
+        let (from, data, layout) = (self.descriptor(), target.data_ptr().cast(), target.layout());
+        match from.end_bits() {
+            // SAFETY: both are host memory, and `check_copy` checked shape and element type;
+            // `check_target` checked that the source can be copied, and that the target is writable
+            // and overlaps neither itself nor the source; the caller guarantees that no other code
+            // uses it.
+            None => unsafe { host_copy::copy_elements(from, data, layout, memory) },
+            // SAFETY: as for `copy_elements`, by the same checks. `check_target` refused packed
+            // elements that are not contiguous; the bytes of a tensor are initialised, which is the
+            // invariant of `SharedBuffer`.
+            Some(bits) => unsafe { host_copy::copy_packed(from, data, bits) },
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::{numbers, refused};
 const FLOAT4: DType = DType::scalar(17, 4);
 
 fn packed(len: i64) -> Tensor {
-    Tensor::zeros_with(Layout::contiguous(&[len]).expect("small"), FLOAT4).expect("a few bytes")
+    Tensor::zeros_with(Layout::contiguous([len]).expect("small"), FLOAT4).expect("a few bytes")
 }
 
 /// A tensor of memory that no code reads.
@@ -37,14 +37,14 @@ fn gaps_of_host_memory_can_be_reached_and_those_of_a_device_cannot() {
         assert!(error.to_string().contains("may have no memory"), "{error}");
         // The view would be the tensor itself, but nothing proves that of strides in general.
         refused(foreign(rows(), device), |tensor| tensor.as_strided([2, 3], [4, 1], 0));
-        let dense = foreign(Layout::contiguous(&[2, 3]).expect("small"), device);
+        let dense = foreign(Layout::contiguous([2, 3]).expect("small"), device);
         assert_eq!(dense.as_strided([6], [-1], 5).expect("no gaps").strides(), [-1]);
     }
 }
 
 #[test]
 fn the_address_of_a_device_moves_and_the_handle_of_a_buffer_does_not() {
-    let vector = || Layout::contiguous(&[6]).expect("small");
+    let vector = || Layout::contiguous([6]).expect("small");
     let on_cuda = foreign(vector(), Device::cuda(0)).slice(0, 2, None, 1).expect("a slice");
     assert_eq!((on_cuda.data_ptr().addr(), on_cuda.descriptor().byte_offset()), (0x1008, 0));
     let on_metal = foreign(vector(), Device::METAL).slice(0, 2, None, 1).expect("a slice");
@@ -100,10 +100,33 @@ fn packed_elements_must_begin_at_a_byte() {
     assert!(matches!(error, Error::InvalidView { .. }), "{error}");
 }
 
+/// The last byte of a view may have an element that the view leaves out.
+#[test]
+fn a_copy_into_a_part_of_a_byte_keeps_the_rest_of_the_byte() {
+    let packed = |bytes: &'static [u8], len: i64| {
+        let owned = Tensor::from_bytes_owner(bytes, FLOAT4, [len], 0).expect("enough bytes");
+        owned.deep_clone().expect("a copy")
+    };
+    let bytes_of = |tensor: &Tensor| {
+        let bytes = tensor.data_ptr().cast::<u8>();
+        // SAFETY: the tensor keeps two bytes, which no other code uses.
+        [unsafe { bytes.read() }, unsafe { bytes.wrapping_add(1).read() }]
+    };
+    let whole = packed(&[0x21, 0x43], 4); // 1, 2, 3, 4: the low half of a byte comes first
+    let three = whole.share().slice(0, 0, 3, 1).expect("from the first byte");
+    let source = packed(&[0x65, 0xf7], 3); // 5, 6, 7, and half a byte of padding
+    // SAFETY: no other code uses the memory.
+    unsafe { source.copy_into_unchecked(&three) }.expect("a copy");
+    assert_eq!(bytes_of(&whole), [0x65, 0x47], "5, 6, 7, 4");
+    // SAFETY: no other code uses the memory.
+    unsafe { packed(&[0x98, 0xba], 4).copy_into_unchecked(&whole) }.expect("a copy");
+    assert_eq!(bytes_of(&whole), [0x98, 0xba]);
+}
+
 #[test]
 fn padded_elements_begin_at_every_byte() {
     let mut bytes = [1_u8, 2, 3, 4];
-    let layout = Layout::contiguous(&[4]).expect("small");
+    let layout = Layout::contiguous([4]).expect("small");
     let described = Descriptor::new(bytes.as_mut_ptr().cast(), layout, FLOAT4, Device::CPU);
     let padded = described.and_then(Descriptor::padded).expect("valid");
     // SAFETY: the array keeps four bytes, and lives longer than the tensor.
@@ -184,7 +207,7 @@ impl MovableOwner for Flag {
 fn the_owner_of_movable_memory_is_asked_for_a_view_too() {
     let mut values = [1_u8, 2, 3, 4];
     let stays = Arc::new(AtomicBool::new(true));
-    let layout = Layout::contiguous(&[4]).expect("small");
+    let layout = Layout::contiguous([4]).expect("small");
     let data = values.as_mut_ptr().cast();
     let described = Descriptor::new(data, layout, DType::U8, Device::CPU).expect("valid");
     // SAFETY: the array lives longer than the tensor, and no code writes it.
@@ -202,14 +225,14 @@ fn access_and_trust_stay() {
     let view = aliased.transpose(0, 1).expect("swapped");
     assert_eq!(view.access(), Access::Aliased { writable: true, trusted: false });
     assert!(view.as_ndarray::<i32, Ix2>().is_err());
-    let trusted = foreign(Layout::contiguous(&[2]).expect("small"), Device::cuda(0));
+    let trusted = foreign(Layout::contiguous([2]).expect("small"), Device::cuda(0));
     let view = trusted.flip([0]).expect("reversed");
     assert_eq!(view.access(), Access::Aliased { writable: true, trusted: true });
 }
 
 #[test]
 fn tensors_without_an_address_have_views_without_elements() {
-    let layout = Layout::contiguous(&[0, 3]).expect("small");
+    let layout = Layout::contiguous([0, 3]).expect("small");
     let nowhere = Descriptor::new(std::ptr::null_mut(), layout, DType::F32, Device::CPU);
     // SAFETY: there are no elements.
     let empty = unsafe { Tensor::from_raw_parts(nowhere.expect("no elements"), false, ()) };
