@@ -53,6 +53,7 @@ impl Layout {
         let (first, count) = slice_indices(*size, start, end, step);
         let offset = first.wrapping_mul(*stride);
         let stepped = match count {
+            _ if self.is_empty() => *stride,
             // It takes part in no address.
             0 | 1 => stride.saturating_mul(step),
             _ => stride.checked_mul(step).ok_or_else(|| self.overflow(None))?,
@@ -74,6 +75,9 @@ impl Layout {
     pub(crate) fn flipped(&self, dims: &[i64]) -> Result<View> {
         self.require_distinct(dims)?;
         let mut flipped = self.to_dims();
+        if self.is_empty() {
+            return self.view(&flipped, 0);
+        }
         let mut offset = 0_i64;
         for &dim in dims {
             let dim = self.dimension_or_scalar(dim)?;
@@ -273,6 +277,15 @@ mod tests {
         assert!(matches!(lowest.flipped(&[0]), Err(Error::Overflow { .. })));
         assert!(matches!(lowest.sliced(0, None, None, -1), Err(Error::Overflow { .. })));
         assert_eq!(lowest.selected(0, 1).expect("an element").offset(), i64::MIN);
+    }
+
+    #[test]
+    fn strides_that_reach_no_element_overflow_nothing() {
+        let empty = layout(&[0, 3, i64::MAX], &[1, 1, 1]);
+        let shape = |view: Result<View>| view.expect("no element").into_layout().shape().to_vec();
+        assert_eq!(shape(empty.flipped(&[0, 1, 2])), [0, 3, i64::MAX]);
+        assert_eq!(shape(empty.sliced(1, None, None, 2)), [0, 2, i64::MAX]);
+        assert_eq!(shape(empty.sliced(1, None, None, -1)), [0, 3, i64::MAX]);
     }
 
     #[test]
