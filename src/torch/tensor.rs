@@ -2,7 +2,8 @@
 
 use super::blob::{copy_of, from_buffer, require_representable};
 use super::owner::TorchOwner;
-use crate::{Access, Error, Rejected, Remedy, Result, Tensor};
+use super::tensor_info::tensor_info;
+use crate::{Access, DType, Error, Rejected, Remedy, Result, Tensor, host_copy};
 
 /// Refuses a tensor that libtorch must not get: it cannot represent the tensor, or would write
 /// memory that other code reaches.
@@ -26,6 +27,17 @@ fn require_sole_writer(tensor: &mut Tensor) -> Result<()> {
         _ if tensor.is_only_handle() => Ok(()),
         _ => Err(Error::NotUnique),
     }
+}
+
+/// Refuses memory of type `bool` with other bytes than 0 and 1: tch copies the bytes into a
+/// `Vec<bool>`, in safe code and unchecked. libtorch also reaches the bytes between the elements.
+/// Memory of a device is not checked.
+#[inline]
+fn require_bools(tensor: &mut Tensor) -> Result<()> {
+    if tensor.dtype() != DType::BOOL || !tensor.device().is_host() {
+        return Ok(());
+    }
+    tensor.require_bools_in_span::<bool>()
 }
 
 /// Returns true if this is the only handle to the memory of a libtorch tensor, and has its elements
@@ -82,6 +94,7 @@ impl Tensor {
     /// [`Error::NotUnique`] if there is another handle; [`Error::ReadOnly`], because
     /// libtorch has no read-only memory; [`Error::NegativeStride`], [`Error::UnsupportedDType`],
     /// [`Error::UnsupportedDevice`], [`Error::TooManyDimensions`] beyond 64, [`Error::Libtorch`];
+    /// [`Error::InvalidBool`] if a byte of type `bool` on the host is neither 0 nor 1;
     /// [`Error::Aliased`] for host memory that other code may reach, until the caller guarantees
     /// with [`assume_exclusive`](Self::assume_exclusive) that none does. The tensor comes back
     /// inside the error; [`to_torch`](Self::to_torch) copies instead.
@@ -90,7 +103,7 @@ impl Tensor {
         let is_torch_tensor = is_torch_tensor(&mut self);
         let checked = match is_torch_tensor {
             true => require_sole_writer(&mut self),
-            false => require_movable(&mut self),
+            false => require_movable(&mut self).and_then(|()| require_bools(&mut self)),
         };
         if let Err(error) = checked {
             return Err(Rejected::new(self, error));
@@ -123,11 +136,18 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::NotOnCpu`], [`Error::UnsupportedDType`], [`Error::TooManyDimensions`] beyond 64;
-    /// [`Error::Libtorch`] if libtorch cannot allocate the memory.
+    /// [`Error::InvalidBool`]; [`Error::Libtorch`] if libtorch cannot allocate the memory.
     pub fn to_torch(&self) -> Result<tch::Tensor> {
         self.check_address()?;
         // SAFETY: the elements are readable: the invariant of a tensor.
-        unsafe { copy_of(self.descriptor()) }
+        let copy = unsafe { copy_of(self.descriptor()) }?;
+        if self.dtype() == DType::BOOL {
+            // The copy, because other code may be writing the memory of this tensor.
+            let written = tensor_info(&copy)?.descriptor;
+            // SAFETY: `copy` keeps its elements, which `copy_of` wrote just above.
+            unsafe { host_copy::check_bools::<bool>(&written) }?;
+        }
+        Ok(copy)
     }
 
     /// Makes a libtorch tensor that is another owner of the same memory. Nothing is copied.

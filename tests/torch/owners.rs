@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dlbridge::{Access, Error, Remedy, Tensor, TorchExt};
+use dlbridge::{Access, DType, Error, Remedy, Tensor, TorchExt};
 use tch::Kind;
 
 #[test]
@@ -79,4 +79,23 @@ fn the_owner_is_dropped_when_libtorch_takes_other_memory() {
         tensor.into_owner::<Flags>().map(drop).expect_err("no owner").into_error(),
         Error::NotOriginal { .. }
     ));
+}
+
+/// tch copies the bytes of a tensor into a `Vec<bool>`, in safe code and without a check.
+#[test]
+fn bytes_that_are_no_bools_stay_out_of_libtorch() {
+    let bytes = Tensor::from_bytes_owner([1_u8, 7, 0], DType::BOOL, [3], 0).expect("it fits");
+    let invalid = Error::InvalidBool { value: 7 };
+    assert_eq!(bytes.to_torch().map(drop), Err(invalid.clone()));
+    let copy = bytes.deep_clone().expect("a copy");
+    let rejected = copy.into_torch().map(drop).expect_err("exclusive, and no bools");
+    assert_eq!(*rejected.error(), invalid);
+    let valid = rejected.into_value().slice(0, None, None, 2).expect("without the 7");
+    let copy = valid.to_torch().expect("bools");
+    assert_eq!(Vec::<bool>::try_from(copy).expect("bools"), [true, false]);
+    // libtorch reaches the byte between the two.
+    let rejected = valid.into_torch().map(drop).expect_err("no bool in the gap");
+    assert_eq!(*rejected.error(), invalid);
+    let torch = rejected.into_value().deep_clone().expect("no gap").into_torch().expect("bools");
+    assert_eq!(Vec::<bool>::try_from(torch).expect("bools"), [true, false]);
 }
