@@ -546,6 +546,8 @@ public:
     T *data = data_mut<T>();
     return data[offset_of(indices...)];
   }
+  template <class T, class... Index>
+  void at_mut(Index...) const && = delete; // give the temporary tensor a name
 
   /// Returns the values for people to read, as operator<< prints them. The values are copied, on
   /// the host.

@@ -17,6 +17,25 @@ pub(crate) fn write_rows(
     Rows { out, shortened, words: words.into_iter() }.write(shape, 0)
 }
 
+/// Writes words in nested brackets with commas, in one line. The words come in row-major order.
+pub(crate) fn write_list(
+    out: &mut dyn Write,
+    shape: &[i64],
+    words: &mut dyn Iterator<Item = String>,
+) -> fmt::Result {
+    let Some((&size, inner)) = shape.split_first() else {
+        return out.write_str(&words.next().unwrap_or_default());
+    };
+    out.write_str("[")?;
+    for item in 0..size {
+        if item > 0 {
+            out.write_str(", ")?;
+        }
+        write_list(out, inner, words)?;
+    }
+    out.write_str("]")
+}
+
 struct Rows<'a, W> {
     out: &'a mut dyn Write,
     shortened: bool,

@@ -11,7 +11,7 @@ mod decimal;
 mod float_format;
 mod words;
 
-pub(crate) use brackets::write_rows;
+pub(crate) use brackets::{write_list, write_rows};
 pub(crate) use words::Words;
 
 /// Maximum number of elements of an array that is printed completely.

@@ -8,7 +8,7 @@ use super::Tensor;
 use crate::Element;
 use crate::dtype::with_element_type;
 use crate::list::MAX_DEPTH;
-use crate::print::{EDGE_ITEMS, FRACTION_DIGITS, Words, is_shortened, write_rows};
+use crate::print::{EDGE_ITEMS, FRACTION_DIGITS, Words, is_shortened, write_list, write_rows};
 
 /// Maximum number of elements whose values `Debug` shows.
 const DEBUG_MAX_ELEMENTS: usize = 1000;
@@ -63,20 +63,25 @@ impl fmt::Display for Tensor {
 }
 
 impl fmt::Debug for Tensor {
-    /// Writes the values if safe code may read them, and always shape, element type and device.
+    /// Writes the elements in one line, each with the digits that its number needs, and the shape,
+    /// the element type and the device. The elements are left out if there are more than 1000 or
+    /// none, and where `Display` leaves them out.
+    ///
+    /// ```
+    /// use dlbridge::Tensor;
+    ///
+    /// let tensor = Tensor::from_vec(vec![1.0_f32, 0.1], [2])?;
+    /// let expected = "Tensor([1.0, 0.1], shape=[2], dtype=float32, device=cpu)";
+    /// assert_eq!(format!("{tensor:?}"), expected);
+    /// # Ok::<(), dlbridge::Error>(())
+    /// ```
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tensor(")?;
-        if self.len() <= DEBUG_MAX_ELEMENTS
-            && self.require_viewable().is_ok()
-            && !self.shape().contains(&0)
-        {
-            match self.to_list() {
-                Ok(list) => write!(f, "{list}, ")?,
-                Err(_) => f.write_str("..., ")?,
-            }
-        } else {
-            f.write_str("..., ")?;
+        match self.listed_words() {
+            Some(words) => write_list(f, self.shape(), &mut words.into_iter())?,
+            None => f.write_str("...")?,
         }
+        f.write_str(", ")?;
         self.write_description(f)
     }
 }
@@ -94,6 +99,18 @@ impl Tensor {
             return None;
         }
         with_element_type!(self.dtype(), T => self.words_of::<T>(max_fraction), _other => None)
+    }
+
+    /// Returns the text of each element for `Debug`. `None` if the elements are left out.
+    fn listed_words(&self) -> Option<Vec<String>> {
+        self.require_viewable().ok()?;
+        if self.is_empty() || self.len() > DEBUG_MAX_ELEMENTS || self.ndim() > MAX_DEPTH {
+            return None;
+        }
+        fn words<T: Element + Words>(tensor: &Tensor) -> Option<Vec<String>> {
+            Some(tensor.to_vec::<T>().ok()?.into_iter().map(Words::word).collect())
+        }
+        with_element_type!(self.dtype(), T => words::<T>(self), _other => None)
     }
 
     /// As [`printed_words`](Self::printed_words), for elements of type `T`.

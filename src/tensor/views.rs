@@ -123,7 +123,7 @@ impl Tensor {
     /// Reverses the order of the indices in these dimensions.
     ///
     /// Nothing is copied: the strides become negative. PyTorch's `flip` copies, and libtorch has no
-    /// negative strides; use [`to_torch`](Self::to_torch) to copy the result there.
+    /// negative strides; `to_torch` copies the result there.
     ///
     /// ```
     /// use dlbridge::Tensor;

@@ -17,7 +17,7 @@ void program(Tensor tensor, const Tensor constant, dlbridge::Exported exported,
 ";
 
 /// Statements, and the line of the header that tells the author what to write.
-const REFUSED: [(&str, &str); 15] = [
+const REFUSED: [(&str, &str); 16] = [
     ("tensor.into_dlpack();", "write std::move(tensor).into_dlpack()"),
     ("constant.into_dlpack();", "write std::move(tensor).into_dlpack()"),
     ("tensor.into_dlpack_legacy();", "write std::move(tensor).into_dlpack_legacy()"),
@@ -38,6 +38,7 @@ const REFUSED: [(&str, &str); 15] = [
     ),
     ("Tensor::from_memory(&tensor, {2}, nullptr);", "this type is no element type of DLPack"),
     ("tensor.share().data<float>();", "give the temporary tensor a name"),
+    ("tensor.share().at_mut<float>(0);", "give the temporary tensor a name"),
     ("tensor.at<float>(1.5);", "an index is an integer"),
 ];
 
