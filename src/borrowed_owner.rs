@@ -21,9 +21,9 @@
 //!   owner, makes a reference to it, or calls a method of it. Safe code could do the same: it would
 //!   leak the `Box`, and keep the borrow. So an implementation that is sound keeps the slice valid;
 //!   no code writes it if the borrow is shared, and no other code reaches it if it is mutable.
-//! * **Only the slice is used on other threads**, and `T: Send + Sync`. The owner is made on one
-//!   thread and dropped or given back on another one, after the last use of the slice, for which it
-//!   has to be `Send`.
+//! * **Only the slice is used on other threads**, and `T: Send + Sync`. The owner may be dropped or
+//!   given back on another thread than the one that made it, so it has to be `Send`. The slice is
+//!   not used after that.
 //! * **`bool` elements that other code could write are checked** before the owner is given back,
 //!   and made valid before it is dropped: code of the owner may read them.
 

@@ -1,7 +1,7 @@
 //! Moves tensors between libraries without copying their elements.
 //!
-//! dlbridge exchanges strided buffers between [`ndarray`](https://docs.rs/ndarray) arrays, libtorch tensors
-//! ([`tch`](https://docs.rs/tch)) and every library that supports
+//! dlbridge exchanges strided buffers between [`ndarray`](https://docs.rs/ndarray) arrays, libtorch
+//! tensors ([`tch`](https://docs.rs/tch)) and every library that supports
 //! [DLPack](https://dmlc.github.io/dlpack/latest/). Ownership decides who may read and write a
 //! buffer, and who releases it. A method copies elements only if its name says so.
 //!
@@ -42,7 +42,7 @@
 //! | `into_device(self)`, `cpu`, `cuda`, `pin` | returns the tensor unchanged if it is there already, and otherwise a copy | unless it is there already | the source comes back inside [`Rejected`] |
 //! | [`permute`](Tensor::permute), [`slice`](Tensor::slice), [`reshape`](Tensor::reshape) and other views | describes the same memory in another way | never | the tensor comes back inside [`Rejected`] |
 //! | `lend_x(&mut self, closure)` | moves the buffer for the duration of the closure | only if the closure keeps a handle | error |
-//! | `lend_x_or_abort(&mut self, closure)` | the same for a view, which cannot leave its buffer | never; ends the process if the closure keeps a handle | error |
+//! | `lend_x_or_abort(&mut self, closure)` | lends the buffer of an array view for the duration of the closure | never; ends the process if the closure keeps a handle | error |
 //!
 //! These methods copy, too: [`Tensor::from_slice`], [`Tensor::copy_into`] and the methods whose
 //! names begin with `copy_into_`, `Tensor::start_to_device`, and, if `get_mut` fails,
@@ -169,10 +169,10 @@
 //!   returns.
 //! * `parallel` (on by default): large copies use several threads, through rayon.
 //! * `serde`: `NdArray` is written and read in the format of ndarray's own arrays.
-//! * `torch`: conversions to and from libtorch 2.11 to 2.13, through tch 0.24 to 0.26. It needs
-//!   libtorch and a C++20 compiler at build time. A program that uses CUDA through tch must link
-//!   `libtorch_cuda`. Linkers omit that library by default, because no symbol of it is used:
-//!   pass `-Wl,--no-as-needed,-ltorch_cuda`.
+//! * `torch`: conversions to and from libtorch 2.11 to 2.13, through tch 0.24 to 0.26. It contains
+//!   `ndarray`, and needs libtorch and a C++20 compiler at build time. A program that uses CUDA
+//!   through tch must link `libtorch_cuda`. Linkers omit that library by default, because no symbol
+//!   of it is used: pass `-Wl,--no-as-needed,-ltorch_cuda`.
 //!
 //! # C and C++
 //!

@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(sizes((1, 2_i8, 3_i16, 4_u64, 5, 6)), [1, 2, 3, 4, 5, 6]);
         assert_eq!(sizes((7,)), [7]);
         assert_eq!(sizes(()), [0_i64; 0]);
-        assert_eq!(sizes([-1, 4]), [-1, 4]); // the functions that take a shape refuse it, or infer it
+        assert_eq!(sizes([-1, 4]), [-1, 4]); // functions that take a shape refuse -1, or infer it
         assert_eq!(sizes(vec![1; 40]), [1; 40]); // more than fit without an allocation
     }
 

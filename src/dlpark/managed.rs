@@ -18,8 +18,8 @@ use crate::{Descriptor, Error, Rejected, Result, Tensor};
 /// with [`into_tensor`](Self::into_tensor). For the managed tensor of another producer there is
 /// [`into_tensor_unchecked`](Self::into_tensor_unchecked).
 ///
-/// Containers that dlpark's adapters take can often be moved without dlpark, and without `unsafe`:
-/// `docs/neighbours.md` shows how, for images, arrays and tensors of candle.
+/// Containers that dlpark's adapters take, such as images, can often be moved without dlpark and
+/// without `unsafe`: `docs/neighbours.md` shows how.
 ///
 /// ```
 /// use dlbridge::{DlparkExt, Tensor};
@@ -112,8 +112,7 @@ pub trait DlparkExt: Sized + Sealed {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description with values that
-    /// cannot be right.
+    /// [`Error::InvalidDescriptor`] and [`Error::Overflow`] for a description with invalid values.
     fn description(&self) -> Result<Descriptor>;
 }
 

@@ -1,8 +1,8 @@
 //! Views with another shape and the same row-major order of elements.
 //!
 //! The dimensions of the source are first joined into *runs*, from the last dimension on. Two
-//! neighbours become one run if the outer stride is as long as all steps of the inner dimension
-//! together. The elements of a run are equally far apart, so a run can be split into any sizes
+//! neighbours become one run if the outer stride is the product of the inner stride and the inner
+//! size. The elements of a run are equally far apart, so a run can be split into any sizes
 //! whose product is its number of elements. No other shape has a view, because the distance
 //! between neighbours changes where two runs meet:
 //!
@@ -92,7 +92,7 @@ impl Layout {
             }
             *stride = run.stride;
             run.count = run.count.checked_div(*size)?;
-            // Behind the last dimension of a run the stride takes part in no address.
+            // After the last size of a run, this stride is used only by sizes of 1.
             run.stride = run.stride.saturating_mul(*size);
         }
         Some(())
@@ -104,7 +104,7 @@ impl Layout {
         for (size, stride) in self.dims().rev().filter(|&(size, _)| size != 1) {
             match runs.last_mut() {
                 Some(run) if run.stride.checked_mul(run.count) == Some(stride) => {
-                    // The number of elements fits.
+                    // The product fits: it is at most the number of elements.
                     run.count = run.count.saturating_mul(size);
                 }
                 _ => runs.push(Run { count: size, stride }),

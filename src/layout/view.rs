@@ -23,8 +23,9 @@ impl View {
         self.among_elements
     }
 
-    /// Returns the distance (elements) from the source's first element to that of the view; 0 if
-    /// the view has no elements.
+    /// Returns the distance (elements) from the source's first element to that of the view.
+    ///
+    /// It is 0 if the view has no elements.
     #[inline]
     pub(crate) fn offset(&self) -> i64 {
         self.offset

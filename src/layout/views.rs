@@ -54,7 +54,7 @@ impl Layout {
         let offset = first.wrapping_mul(*stride);
         let stepped = match count {
             _ if self.is_empty() => *stride,
-            // It takes part in no address.
+            // The stride of a dimension of size 0 or 1 takes part in no address.
             0 | 1 => stride.saturating_mul(step),
             _ => stride.checked_mul(step).ok_or_else(|| self.overflow(None))?,
         };
@@ -124,7 +124,7 @@ impl Layout {
         self.view(&dims, 0)
     }
 
-    /// Returns the view without one dimension, if its size is 1, and otherwise all of this layout.
+    /// Returns the view without dimension `dim` if its size is 1, and otherwise this layout.
     pub(crate) fn squeezed_at(&self, dim: i64) -> Result<View> {
         let dim = self.dimension_or_scalar(dim)?;
         let mut dims = self.to_dims();
@@ -143,7 +143,7 @@ impl Layout {
     }
 
     /// Returns the view with these sizes and strides, whose first element is `offset` elements
-    /// behind the first element of this layout.
+    /// after the first element of this layout.
     pub(crate) fn as_strided(&self, shape: &[i64], strides: &[i64], offset: i64) -> Result<View> {
         self.checked_view(Self::new(shape, strides)?, offset, !self.has_gaps())
     }
@@ -161,7 +161,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Returns the number of a dimension, which a negative `dim` counts from the end.
+    /// Returns the index of dimension `dim`, which counts from the end if it is negative.
     #[inline]
     fn dimension(&self, dim: i64) -> Result<usize> {
         dimension_of(dim, self.ndim())
@@ -174,15 +174,15 @@ impl Layout {
     }
 }
 
-/// Returns the number of one of `rank` dimensions, which a negative `dim` counts from the end.
+/// Returns the index of dimension `dim` of `rank`; a negative `dim` counts from the end.
 #[inline]
 fn dimension_of(dim: i64, rank: usize) -> Result<usize> {
     let dim = wrapped("dimension", dim, i64::try_from(rank).unwrap_or(i64::MAX))?;
-    // It is below the rank.
+    // The index is below the rank.
     Ok(usize::try_from(dim).unwrap_or(usize::MAX))
 }
 
-/// Returns a number from 0 to `count - 1`; a negative `value` counts from the end.
+/// Returns `value` as a number from 0 to `count - 1`; a negative `value` counts from the end.
 #[inline]
 fn wrapped(name: &'static str, value: i64, count: i64) -> Result<i64> {
     let (min, max) = (count.saturating_neg(), count.saturating_sub(1));

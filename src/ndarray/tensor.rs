@@ -117,8 +117,8 @@ impl Tensor {
         D::Version::row_major(self.to_vec()?, self.layout(), Token(()))
     }
 
-    /// Gives back the array that the tensor was made from, if the array's dimension type was not
-    /// `D`, or the `Vec` of it.
+    /// Gives back the array that the tensor was made from, if its dimension type was not `D`, or
+    /// the `Vec` that owns the elements, as an array.
     #[cold]
     pub(crate) fn into_other_original<T: Element, D: ArrayDimension>(
         mut self,
@@ -146,8 +146,8 @@ impl Tensor {
         }
     }
 
-    /// Gives the `Vec` that owns the elements, if it has no others. They may be in any order. The
-    /// caller has checked that this is the only handle to exclusive memory.
+    /// Gives the `Vec` that owns the elements, if it has no other elements. They may be in any
+    /// order. The caller has checked that this is the only handle to exclusive memory.
     fn into_permuted_vec<T: Element>(mut self) -> Result<Vec<T>, Self> {
         let (data, len) = (self.data_ptr().cast::<T>(), self.len());
         let permuted = !self.is_empty()

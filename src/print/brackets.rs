@@ -76,10 +76,10 @@ impl<W: Iterator<Item = String>> Rows<'_, W> {
     /// Writes the elements of the innermost dimension, in as many lines as they need.
     fn write_row(&mut self, items: i64, gap: Option<i64>, depth: usize) -> fmt::Result {
         let indent = depth + 1;
-        // Brackets of all dimensions may close the line.
+        // Leaves columns for the closing brackets of all dimensions.
         let max_width = LINE_WIDTH.saturating_sub(indent);
         let mut line = "[".to_owned();
-        // As if the line began with the indent, whose last column is the bracket.
+        // Counts the indent, whose last column is the opening bracket.
         let mut width = indent;
         for item in 0..items {
             let word = self.words.next().unwrap_or_default();
@@ -95,7 +95,7 @@ impl<W: Iterator<Item = String>> Rows<'_, W> {
                 width += word.len() + 1;
             }
         }
-        // No separator behind the last word, whose own spaces stay.
+        // Removes the separator after the last word, but no space of the word itself.
         line.pop();
         write!(self.out, "{line}]")
     }

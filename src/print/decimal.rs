@@ -60,7 +60,7 @@ floats! {
 fn shortest_of_narrow<F: Float>(value: F) -> String {
     let exact = value.to_f64();
     let nearest = |fraction: usize| format!("{exact:.fraction$e}");
-    // Above a power of two, the numbers of the type have twice the distance. So the text with a
+    // Above a power of two, the numbers of the type are twice as far apart. So the text with a
     // last digit that is larger by 1 may read back although the nearest text does not.
     let above = |fraction: usize| {
         let nearest = Decimal::parse(&nearest(fraction));
@@ -75,7 +75,7 @@ fn shortest_of_narrow<F: Float>(value: F) -> String {
 pub(super) struct Decimal {
     /// The digits before the point.
     pub(super) whole: String,
-    /// The digits behind the point, without zeros at the end.
+    /// The digits after the point, without zeros at the end.
     pub(super) fraction: String,
     /// The power of ten that the digits are multiplied with.
     pub(super) exponent: i32,
@@ -83,7 +83,7 @@ pub(super) struct Decimal {
 
 impl Decimal {
     /// Returns the shortest digits that read back as this number. If more than `max_fraction` of
-    /// them are behind the point, the number is rounded to `max_fraction` digits there.
+    /// them are after the point, the number is rounded to `max_fraction` digits there.
     pub(super) fn positional<F: Float>(value: F, max_fraction: usize) -> Self {
         let shortest = Self::shortest(value);
         let (before, behind) = match usize::try_from(shortest.exponent) {
@@ -115,7 +115,7 @@ impl Decimal {
         Self::rounded(value, max_fraction)
     }
 
-    /// Returns one digit before the point and `fraction` digits behind it. If the shortest digits
+    /// Returns one digit before the point and `fraction` digits after it. If the shortest digits
     /// are fewer, those of the exact value follow, as in NumPy; zeros at the end are left out.
     pub(super) fn exact<F: Float>(value: F, fraction: usize) -> Self {
         let shortest = Self::shortest(value);

@@ -16,16 +16,16 @@ pub(super) struct FloatFormat {
     plus: bool,
     /// The number of characters before the point.
     left: usize,
-    /// The number of characters behind the point.
+    /// The number of characters after the point.
     right: usize,
-    /// Maximum number of digits behind the point. With an exponent, the number of digits.
+    /// Maximum number of digits after the point. With an exponent, the number of digits.
     fraction: usize,
     /// Minimum number of digits of an exponent.
     exponent_digits: usize,
 }
 
 impl FloatFormat {
-    /// Chooses the form for these numbers, with at most `max_fraction` digits behind the point.
+    /// Chooses the form for these numbers, with at most `max_fraction` digits after the point.
     pub(super) fn new<F: Float>(
         values: impl Iterator<Item = F> + Clone,
         plus: bool,
@@ -62,11 +62,11 @@ impl FloatFormat {
         }
     }
 
-    /// Makes `nan` and `inf` fit.
+    /// Widens the columns so that `nan` and `inf` fit.
     fn make_room_for_words<F: Float>(&mut self, values: impl Iterator<Item = F>) {
         for value in values.map(F::to_f64).filter(|value| !value.is_finite()) {
-            // NumPy reserves a sign for infinities of both signs if one is negative, or if there
-            // are signs anyway; then also if no number is infinite.
+            // NumPy reserves a column for the sign of every infinity if one is negative, and of
+            // every infinity and NaN if positive numbers have a sign.
             let signed = self.plus || value == f64::NEG_INFINITY;
             self.left =
                 self.left.max(("inf".len() + usize::from(signed)).saturating_sub(self.right + 1));

@@ -1,8 +1,8 @@
 //! Elements as text, as NumPy's `str` prints an array.
 //!
 //! [`decimal`] has the digits of one number, [`float_format`] the common form of all numbers of an
-//! array, [`words`] the text of every element, and [`brackets`] the nested rows. The numbers of
-//! NumPy's print options have their default values.
+//! array, [`words`] the text of every element, and [`brackets`] the nested rows. The constants are
+//! the defaults of NumPy's print options.
 
 #![forbid(unsafe_code)]
 
@@ -20,10 +20,10 @@ const COMPLETE_MAX_ELEMENTS: usize = 1000;
 /// The number of items that are printed at each end of a dimension that is shortened.
 pub(crate) const EDGE_ITEMS: i64 = 3;
 
-/// Maximum length of a line, where elements allow it.
+/// Maximum length (characters) of a line. A line with one long element may be longer.
 const LINE_WIDTH: usize = 75;
 
-/// Maximum number of digits behind the decimal point, unless the caller asks for another one.
+/// Maximum number of digits after the decimal point, unless the caller asks for another one.
 pub(crate) const FRACTION_DIGITS: usize = 8;
 
 /// Returns true if an array with `len` elements is printed with its edge items only.

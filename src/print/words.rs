@@ -10,7 +10,7 @@ use super::float_format::{FloatFormat, scalar};
 pub(crate) trait Words: Copy {
     /// Returns the text of each element. All texts have the same width.
     ///
-    /// Numbers have at most `max_fraction` digits behind the point.
+    /// Numbers have at most `max_fraction` digits after the point.
     fn words(elements: &[Self], max_fraction: usize) -> Vec<String>;
 
     /// Returns the text of an element that is the only one: the value of a tensor of rank 0.

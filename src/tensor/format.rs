@@ -18,21 +18,24 @@ const DEBUG_MAX_ELEMENTS: usize = 1000;
 const DISPLAY_MAX_ELEMENTS: usize = 100_000;
 
 impl fmt::Display for Tensor {
-    /// Writes the elements as NumPy's `str` does: in nested brackets and aligned columns, with the
-    /// digits that tell the numbers apart.
+    /// Writes the elements as NumPy's `str` does.
+    ///
+    /// The elements are in nested brackets and aligned columns, with the digits that tell the
+    /// numbers apart.
     ///
     /// * If there are more than 1000 elements, the first and the last 3 items of each dimension are
     ///   printed. The others are not read, so printing a large memory map is fast.
-    /// * Floating-point numbers have at most 8 digits behind the point, or as many as the precision
+    /// * Floating-point numbers have at most 8 digits after the point, or as many as the precision
     ///   of the format says: `{:.3}`. A tensor of rank 0 is printed with all digits that its number
     ///   needs. Lines have at most 75 characters.
     /// * If safe code may not read the memory, or if it is on a device, the shape, the element type
     ///   and the device are printed, as by `Debug`.
     ///
     /// NumPy 2.4 prints the same text, with these exceptions. `bfloat16`, which NumPy does not
-    /// have, is printed as `float16` is. The shape, the element type and the device are printed if
-    /// more than 100 000 elements are left after shortening, for more than 64 dimensions, for
-    /// element types that no [`Element`] has, and for `bool` bytes that are not 0 or 1.
+    /// have, is printed as `float16` is. The shape, the element type and the device are printed
+    /// instead if more than 100 000 elements are left after shortening, for more than 64
+    /// dimensions, for element types that no [`Element`] has, and for `bool` bytes that are not 0
+    /// or 1.
     ///
     /// ```
     /// use dlbridge::Tensor;
@@ -63,9 +66,10 @@ impl fmt::Display for Tensor {
 }
 
 impl fmt::Debug for Tensor {
-    /// Writes the elements in one line, each with the digits that its number needs, and the shape,
-    /// the element type and the device. The elements are left out if there are more than 1000 or
-    /// none, and where `Display` leaves them out.
+    /// Writes the elements, the shape, the element type and the device in one line.
+    ///
+    /// Each element has the digits that its number needs. The elements are left out if there are
+    /// more than 1000 or none, and where `Display` leaves them out.
     ///
     /// ```
     /// use dlbridge::Tensor;

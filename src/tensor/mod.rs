@@ -8,8 +8,8 @@
 //! * Only [`Tensor::from_trusted_buffer`] sets `trusted`. Its callers pass on the guarantee that
 //!   the caller of a public `unsafe` function gave.
 //!
-//! The fields are private to this folder. The layers above (`ndarray`, `torch`) build tensors and
-//! take them apart with the methods below, which keep the access state.
+//! The fields are private to this folder. The layers above (`ndarray`, `dlpark`, `torch`) build
+//! tensors and take them apart with the methods below, which keep the access state.
 
 mod access;
 mod copies;

@@ -66,15 +66,14 @@ impl Tensor {
         }
     }
 
-    /// Makes a row-major tensor of the elements that `owner` keeps, which may be written. Nothing
-    /// is copied.
+    /// Makes a row-major tensor of the elements that `owner` keeps, which may be written.
     ///
-    /// As [`from_owner`](Self::from_owner), but `as_mut` is called instead of `as_ref`, and the
-    /// memory is [`Access::Exclusive`]: `owner` stays borrowed mutably, so that only the handle
-    /// reaches the memory.
+    /// Nothing is copied. As [`from_owner`](Self::from_owner), but `as_mut` is called instead of
+    /// `as_ref`, and the memory is [`Access::Exclusive`]: `owner` stays borrowed mutably, so that
+    /// only the handle reaches the memory.
     ///
-    /// If the elements are of type `bool`, other code may leave bytes among them that are not 0 or
-    /// 1. When `owner` is dropped, such bytes first become 1.
+    /// If the elements are of type `bool`, other code may leave bytes other than 0 and 1 among
+    /// them. When `owner` is dropped, such bytes first become 1.
     ///
     /// ```
     /// use dlbridge::Tensor;
@@ -106,12 +105,11 @@ impl Tensor {
     }
 
     /// Makes a row-major tensor of bytes that `owner` keeps, as elements of the type `dtype`.
-    /// Nothing is copied.
     ///
-    /// The first element is `byte_offset` bytes behind the beginning of the owner's bytes; bytes
-    /// behind the last element are not used. `dtype` may be every type that DLPack defines, also
-    /// one that no Rust type stands for. Elements that are narrower than a byte are packed. Numbers
-    /// have the byte order of the machine.
+    /// Nothing is copied. The first element is `byte_offset` bytes after the beginning of the
+    /// owner's bytes; bytes after the last element are not used. `dtype` may be any type that
+    /// DLPack defines, also one that has no Rust type. Elements that are narrower than a byte are
+    /// packed. Numbers have the byte order of the machine.
     ///
     /// The memory is [`Access::ReadOnly`], as for [`from_owner`](Self::from_owner). The bytes of a
     /// `bool` tensor are checked when they are read, not here.
@@ -131,7 +129,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] if fewer elements than the shape has fit behind `byte_offset`;
+    /// [`Error::LengthMismatch`] if the bytes after `byte_offset` are too few for the shape;
     /// [`Error::InvalidDescriptor`] about `byte_offset` if the address of the first element is not
     /// a multiple of the alignment of `dtype`, which is the size of one number of the type;
     /// [`Error::UnsupportedDType`] for an element type that DLPack does not define,
@@ -187,8 +185,8 @@ impl Tensor {
         }
     }
 
-    /// Checks that this is the only handle to the elements of an owner of type `O`, and that these
-    /// are valid for code of the owner.
+    /// Checks that this is the only handle to the elements of an owner of type `O`, and that code
+    /// of the owner may read them: that `bool` bytes are 0 or 1.
     fn check_owner<O: Send + 'static>(&mut self) -> Result<()> {
         if !self.buffer.storage().owner_is::<BorrowedOwner<O>>() {
             let target = type_name::<O>();

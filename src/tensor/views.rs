@@ -2,7 +2,7 @@
 //!
 //! A view of a tensor is the tensor itself with another description: the handle moves, and with it
 //! the reference to the storage, the access state and the stream. The storage keeps the owner of
-//! the whole memory, but no code gets back to elements that a view left out:
+//! the whole memory, but elements that a view left out cannot be reached through it:
 //!
 //! * A view lies within the bytes from the lowest to the highest element of the tensor that it was
 //!   made from. The arithmetic is in [`layout`](crate::layout), whose `View` proves this.
@@ -24,7 +24,7 @@ use crate::{Layout, Rejected, Result, Shape};
 /// inside the error as it was. For a view beside the tensor, call [`share`](Self::share) first;
 /// then neither of the two handles may write.
 ///
-/// A view cannot be widened again: it is all that its handle reaches. A view of a part of a `Vec`
+/// A view cannot be widened again: its handle reaches nothing else. A view of a part of a `Vec`
 /// or an array does not become that `Vec` or array again.
 impl Tensor {
     /// Reorders the dimensions: dimension `i` of the result is dimension `dims[i]` of the tensor.
@@ -122,8 +122,8 @@ impl Tensor {
 
     /// Reverses the order of the indices in these dimensions.
     ///
-    /// Nothing is copied: the strides become negative. PyTorch's `flip` copies, and libtorch has no
-    /// negative strides; `to_torch` copies the result there.
+    /// Nothing is copied: the strides become negative. PyTorch's `flip` copies. libtorch has no
+    /// negative strides: `into_torch` refuses the result, and `to_torch` copies it.
     ///
     /// ```
     /// use dlbridge::Tensor;
@@ -243,7 +243,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::InvalidView`] for a shape with another number of elements, for two sizes of -1, for
-    /// a -1 that every size would fit because there are no elements, and for elements that must be
+    /// a -1 that can be any size because there are no elements, and for elements that must be
     /// copied; [`Error::InvalidDescriptor`] for other negative sizes. The tensor comes back inside
     /// the error.
     #[doc(alias = "view")]

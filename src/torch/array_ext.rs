@@ -130,7 +130,7 @@ pub trait ArrayTorchExt {
     /// use ndarray::{array, s};
     ///
     /// let mut array = array![[-1.0_f32, 2.0], [-3.0, 4.0], [-5.0, 6.0]];
-    /// let mut rows = array.slice_mut(s![1.., ..]); // no elements of others between its own
+    /// let mut rows = array.slice_mut(s![1.., ..]); // whole rows: no other elements between them
     /// let sum = rows.lend_torch_or_abort(|tensor| {
     ///     let _ = tensor.relu_(); // drop what it returns: a handle to the same memory
     ///     tensor.sum(None).double_value(&[])

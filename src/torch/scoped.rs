@@ -5,7 +5,7 @@
 //!                     │                            │
 //!                     │                            └─ dropped when the closure returns or panics
 //!                     ├─ the only handle again: the array gets the memory back
-//!                     └─ something that the closure kept still holds it: the array gets a copy
+//!                     └─ a tensor that the closure kept still holds it: the array gets a copy
 //! ```
 //!
 //! The memory moves; the pointer of a tensor that a thread may be using is never replaced. The
@@ -13,7 +13,7 @@
 //!
 //! A view does not own its memory, so it cannot leave the memory to a tensor that the closure kept.
 //! [`lend_view`] therefore ends the process if there is such a tensor. At that time the view is
-//! still borrowed, so no code has used the memory beside libtorch. libtorch reaches every byte from
+//! still borrowed, so only libtorch has used the memory. libtorch reaches every byte from
 //! the lowest to the highest element, so a view that shares this range with others is refused.
 
 use std::io::Write;
@@ -145,7 +145,7 @@ impl<A: OwnedArray> Scope<'_, A> {
 
 impl<A: OwnedArray> Drop for Scope<'_, A> {
     fn drop(&mut self) {
-        // Only a panic of the closure leaves something to do here, and no error can be returned.
+        // Does something only after a panic of the closure. No error can be returned here.
         let _ = self.give_back();
     }
 }
