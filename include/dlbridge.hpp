@@ -3,8 +3,9 @@
 //
 // Functions whose names begin with from_ and into_ consume an argument that is passed with
 // std::move(), and copy no data; only into_device() copies, if the memory is on another device.
-// Functions whose names begin with share_ return one more owner of the same memory, and copy no
-// data. clone(), copy_into(), at() and functions whose names begin with to_ copy data.
+// Functions whose names begin with share_, and views (permute(), slice(), reshape() and others),
+// return one more owner of the same memory, and copy no data. clone(), copy_into(), at() and
+// functions whose names begin with to_ copy data.
 //
 // A call that fails throws dlbridge::Error. An argument is consumed only if the call succeeds:
 // after an exception the caller still owns it, unchanged. Several owners may write the same memory:
@@ -930,12 +931,12 @@ private:
 
   /// Returns a bound of a slice as the C library takes it.
   static std::int64_t bound(std::optional<std::int64_t> bound) noexcept {
-    // The number that stands for no bound is clamped like its neighbour.
+    // DLB_SLICE_NONE would mean no bound. Its neighbour is clamped to the same index.
     constexpr std::int64_t lowest = DLB_SLICE_NONE + 1;
     return !bound ? DLB_SLICE_NONE : *bound < lowest ? lowest : *bound;
   }
 
-  /// Throws Error unless there are as many strides as sizes. `none` are allowed too.
+  /// Throws Error unless there are as many strides as sizes, or no strides and `none` is true.
   static void require_rank(const std::vector<std::int64_t> &shape,
                            const std::vector<std::int64_t> &strides, bool none) {
     if ((none && strides.empty()) || strides.size() == shape.size()) return;
