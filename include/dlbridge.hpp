@@ -637,8 +637,9 @@ public:
   ///
   /// Each function returns another handle to the same memory, and copies no data. This handle stays
   /// as it is; the memory lives as long as one of its handles, and may be written through each of
-  /// them. Names, arguments and results are PyTorch's; differences are noted. Negative dimensions
-  /// count from the end. All functions throw Error for arguments that do not fit the shape.
+  /// them unless it is read-only. Names, arguments and results are PyTorch's; differences are
+  /// noted. Negative dimensions count from the end. All functions throw Error for arguments that do
+  /// not fit the shape.
   ///
   /// ```cpp
   /// // 2 rows of 3 pixels: blue, green, red. The rows begin 16 bytes apart.
@@ -706,8 +707,9 @@ public:
   }
   /// Gives the tensor this shape and these strides. `offset` is the distance, in elements, from the
   /// first element of this tensor to the first element of the result; PyTorch counts from the
-  /// beginning of the storage instead. Throws Error if the result reaches beyond the lowest or the
-  /// highest element of this tensor.
+  /// beginning of the storage instead. Strides and `offset` may be negative. Throws Error if the
+  /// result reaches beyond the lowest or the highest element of this tensor, or if the memory is
+  /// not on the host and the tensor has gaps between its elements.
   Tensor as_strided(const std::vector<std::int64_t> &shape,
                     const std::vector<std::int64_t> &strides, std::int64_t offset = 0) const {
     require_rank(shape, strides, false);

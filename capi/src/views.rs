@@ -241,7 +241,7 @@ pub extern "C" fn dlb_tensor_as_strided(
     })
 }
 
-/// Makes the handle that `make` describes, by a view of another handle to the same memory.
+/// Returns a handle to the view that `make` makes of the tensor. It keeps the tensor's memory.
 fn view(
     tensor: Option<&dlb_tensor>,
     out: Out<'_>,
@@ -250,8 +250,8 @@ fn view(
 ) -> dlb_status {
     guard(error, || {
         let (tensor, out) = (tensor.required("tensor")?, out.required("out")?);
-        // `Handle::from_tensor` would give the handle that the shared tensor came from: only the
-        // description of the view is used.
+        // Only the description of the view is used: `Handle::from_tensor` would give back the
+        // handle that the shared tensor came from.
         let view = make(tensor.share_tensor())?.descriptor().clone();
         // SAFETY: the elements of a view are among the bytes of the tensor that it was made from.
         out.write(unsafe { tensor.share_as(view) }.into_raw());
