@@ -32,7 +32,7 @@ const ASAN_OPTIONS: &str =
     "allocator_may_return_null=1:detect_stack_use_after_return=0:malloc_context_size=5";
 
 /// How long each target runs in `cargo xtask test`.
-const IN_TESTS: Duration = Duration::from_secs(20);
+const IN_TESTS: Duration = Duration::from_secs(10);
 
 /// How long the targets run in all when the command line does not say.
 const BY_DEFAULT: Duration = Duration::from_secs(600);

@@ -26,7 +26,7 @@ pub(crate) fn everything() -> Outcome {
     count.run(&mut cargo(&["test", "--no-default-features", "--lib", "--tests"]))?;
     count.run(&mut cargo(&["test", "--features", "ndarray-0_16,serde", "--test", "ndarray"]))?;
     let only_0_16 = ["test", "--no-default-features", "--features", "ndarray-0_16,serde"];
-    count.run(cargo(&only_0_16).args(["--lib", "--test", "ndarray_0_16"]))?;
+    count.run(cargo(&only_0_16).args(["--test", "ndarray_0_16"]))?;
     count.run(&mut cargo(&["test", "--release", "--tests"]))?;
     sanitized(&mut count, &fake_cuda)?;
     count.run(&mut cargo(&["test", "--package", "dlbridge-fuzz"]))?;
