@@ -23,7 +23,9 @@ pub(crate) fn everything() -> Outcome {
     // Without libtorch: no Python, no C++.
     count.run(&mut cargo(&["test"]))?;
     count.run(&mut cargo(&["test", "--package", "dlbridge-ui"]))?;
-    count.run(&mut cargo(&["test", "--no-default-features", "--lib", "--tests"]))?;
+    // The kernels of the copy engine are the same without threads: their tests ran just above.
+    let without_features = ["test", "--no-default-features", "--lib", "--tests"];
+    count.run(cargo(&without_features).args(["--", "--skip", torch::COPY_TESTS]))?;
     count.run(&mut cargo(&["test", "--features", "ndarray-0_16,serde", "--test", "ndarray"]))?;
     let only_0_16 = ["test", "--no-default-features", "--features", "ndarray-0_16,serde"];
     count.run(cargo(&only_0_16).args(["--test", "ndarray_0_16"]))?;
