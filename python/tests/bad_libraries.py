@@ -346,10 +346,14 @@ class Hoarding(Good):
 
 
 class Borrowed(Good):
-    """Makes structs that do not keep the memory, which is freed with the array."""
+    """Makes structs that do not keep the memory, which other values get when the array is gone."""
+
+    # Freed memory might get any values before the test reads it.
+    overwritten = []
 
     def __del__(self):
         C.memset(C.addressof(self.memory), 0xEE, 24)
+        self.overwritten.append(self.memory)
 
     def capsule(self, **options):
         return Exported(None, **options).handed_over()
