@@ -380,7 +380,7 @@ public:
   template <class Owner>
   static Tensor from_memory(const DLTensor &desc, Owner &&owner, std::uint64_t flags = 0) {
     require_owner<Owner>();
-    return wrap(desc, kept(std::forward<Owner>(owner)), flags, "");
+    return wrap(desc, movable(std::forward<Owner>(owner)), flags, "");
   }
 
   /// Wraps memory of the host with elements of the C++ type `T`, the first of them at `data`. The
@@ -398,7 +398,7 @@ public:
     DLTensor desc = describe(const_cast<Element *>(data), dtype_of<Element>(), sizes);
     desc.strides = steps.empty() ? nullptr : steps.data();
     const std::uint64_t flags = std::is_const_v<T> ? DLPACK_FLAG_BITMASK_READ_ONLY : 0;
-    return wrap(desc, kept(std::forward<Owner>(owner)), flags, "desc: ");
+    return wrap(desc, movable(std::forward<Owner>(owner)), flags, "desc: ");
   }
 
   /// Wraps row-major memory of the host, as the function above does.
@@ -910,11 +910,11 @@ private:
   }
 
   /// Returns the object to move into a tensor: the owner itself, or a copy of a std::shared_ptr.
-  template <class Owner> static Owner &&kept(Owner &&owner) noexcept { return std::move(owner); }
-  template <class T> static std::shared_ptr<T> kept(const std::shared_ptr<T> &owner) noexcept {
+  template <class Owner> static Owner &&movable(Owner &&owner) noexcept { return std::move(owner); }
+  template <class T> static std::shared_ptr<T> movable(const std::shared_ptr<T> &owner) noexcept {
     return owner;
   }
-  template <class T> static std::shared_ptr<T> kept(std::shared_ptr<T> &owner) noexcept {
+  template <class T> static std::shared_ptr<T> movable(std::shared_ptr<T> &owner) noexcept {
     return owner;
   }
 

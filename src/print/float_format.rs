@@ -41,7 +41,7 @@ impl FloatFormat {
             exponent_digits: 0,
         };
         format.measure(finite);
-        format.make_room_for_words(values);
+        format.widen_for_words(values);
         format
     }
 
@@ -63,7 +63,7 @@ impl FloatFormat {
     }
 
     /// Widens the columns so that `nan` and `inf` fit.
-    fn make_room_for_words<F: Float>(&mut self, values: impl Iterator<Item = F>) {
+    fn widen_for_words<F: Float>(&mut self, values: impl Iterator<Item = F>) {
         for value in values.map(F::to_f64).filter(|value| !value.is_finite()) {
             // NumPy reserves a column for the sign of every infinity if one is negative, and of
             // every infinity and NaN if positive numbers have a sign.
