@@ -7,6 +7,10 @@
 mod interface;
 mod portable;
 #[cfg(target_arch = "x86_64")]
+mod shuffles;
+#[cfg(target_arch = "x86_64")]
+mod squares;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(super) use interface::{Processor, Stores, Tile};
