@@ -13,6 +13,8 @@ use crate::Layout;
 /// The sets of instructions that this machine has.
 fn processors() -> Vec<(&'static str, &'static Processor)> {
     let mut all = vec![("portable", &processor::PORTABLE)];
+    #[cfg(target_arch = "aarch64")]
+    all.push(("NEON", &processor::NEON));
     #[cfg(target_arch = "x86_64")]
     {
         all.push(("SSE2", &processor::SSE2));
