@@ -1,6 +1,7 @@
 //! What dlbridge's benchmarks and tests compare with: libtorch called from C++ (the baseline), and
-//! a stopwatch for several contenders.
+//! a non-temporal copy; and a stopwatch for several contenders.
 
+mod nontemporal;
 mod stopwatch;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -8,6 +9,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use dlbridge::ffi::DLManagedTensorVersioned;
+pub use nontemporal::copy_nontemporal;
 pub use stopwatch::{Contender, race};
 
 unsafe extern "C" {

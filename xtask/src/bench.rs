@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::copies::Copies;
-use crate::environment::TVM_FFI;
+use crate::environment::{self, TVM_FFI};
 use crate::template::fill;
 use crate::{Outcome, cargo, python, root, setup, show};
 
@@ -62,6 +62,17 @@ fn page(processor: &str, before: &str, measured: &BTreeMap<&str, String>) -> Str
     page
 }
 
+/// A quick run of the benchmark of copies, or a part of it, whose name contains `name`. Prints the
+/// tables, and writes no page.
+pub(crate) fn quick_copies(name: Option<&str>) -> Outcome {
+    setup::libtorch_ready(None)?;
+    let mut bench = rust_bench("copy")?;
+    bench.args(["--", "--quick"]).args(name);
+    let text = Copies::parse(&captured(&mut bench)?).short_text()?;
+    println!("{text}");
+    Ok(())
+}
+
 /// Runs the benchmarks of a part; returns its text.
 fn text_of(part: &str, machine: &str) -> Outcome<String> {
     Ok(match part {
@@ -84,9 +95,20 @@ fn part_of<'a>(page: &'a str, heading: &str) -> Option<&'a str> {
 
 /// Runs one of the benchmarks in Rust; returns what it prints.
 fn bench(name: &str) -> Outcome<String> {
+    output_of(&mut rust_bench(name)?)
+}
+
+/// The command of one of the benchmarks in Rust. The NumPy of the newest environment takes part
+/// where it is installed.
+fn rust_bench(name: &str) -> Outcome<Command> {
     let mut bench = cargo(&["bench", "--package", "dlbridge-benches", "--bench", name]);
     let python = setup::ensure_package(&setup::venv(None), "numpy")?.join("bin/python");
-    output_of(bench.env("DLBRIDGE_PYTHON", python))
+    bench.env("DLBRIDGE_PYTHON", python);
+    let newest = environment::NEWEST.path();
+    if setup::site_packages(&newest).is_ok_and(|folder| folder.join("numpy").is_dir()) {
+        bench.env("DLBRIDGE_PYTHON_NEWEST", newest.join("bin/python"));
+    }
+    Ok(bench)
 }
 
 /// Compiles and runs the benchmark in C; returns what it prints.
@@ -124,12 +146,17 @@ fn extension() -> Outcome<PathBuf> {
 
 /// Runs a command, shows its standard output, and returns it.
 fn output_of(command: &mut Command) -> Outcome<String> {
+    let text = captured(command)?;
+    println!("{text}");
+    Ok(text)
+}
+
+/// Runs a command; returns its standard output.
+fn captured(command: &mut Command) -> Outcome<String> {
     show(command);
     let output = command.stderr(Stdio::inherit()).output()?;
     crate::succeeded(command, Ok(output.status))?;
-    let text = String::from_utf8(output.stdout)?;
-    println!("{text}");
-    Ok(text)
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The processor's name, as the kernel reports it.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-const COLOURS: [&str; 6] = ["#0b6e4f", "#9aa0a6", "#e4572e", "#4472c4", "#c9a227", "#8e5ea2"];
+const COLOURS: [&str; 8] =
+    ["#0b6e4f", "#9aa0a6", "#5f6368", "#e4572e", "#4472c4", "#7fb3f5", "#c9a227", "#8e5ea2"];
 const LABEL_WIDTH_PX: f64 = 190.0;
 const PLOT_WIDTH_PX: f64 = 480.0;
 const BAR_HEIGHT_PX: f64 = 11.0;
@@ -11,11 +12,12 @@ const HEADER_HEIGHT_PX: f64 = 58.0;
 
 /// Horizontal bars: a group of bars for each of `groups`, with one bar for each of `names`. A group
 /// has a name and a rate in GB/s for each bar.
-pub(crate) fn bars(title: &str, names: &[&str], groups: &[(&str, Vec<f64>)]) -> String {
+pub(crate) fn bars(title: &str, names: &[&str], groups: &[(String, Vec<f64>)]) -> String {
     let largest = groups.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
     let group_height = BAR_HEIGHT_PX * names.len() as f64 + GROUP_GAP_PX;
     let height = HEADER_HEIGHT_PX + group_height * groups.len() as f64;
     let full = LABEL_WIDTH_PX + PLOT_WIDTH_PX + 60.0;
+    let legend_step = (full / names.len().max(1) as f64).min(112.0);
     let mut svg = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -26,7 +28,7 @@ pub(crate) fn bars(title: &str, names: &[&str], groups: &[(&str, Vec<f64>)]) -> 
         escape(title)
     );
     for (index, name) in names.iter().enumerate() {
-        let (x, colour) = (8.0 + 112.0 * index as f64, COLOURS[index % COLOURS.len()]);
+        let (x, colour) = (8.0 + legend_step * index as f64, COLOURS[index % COLOURS.len()]);
         let _ = writeln!(
             svg,
             "<rect x=\"{x}\" y=\"30\" width=\"10\" height=\"10\" fill=\"{colour}\"/>\

@@ -56,6 +56,8 @@ cargo xtask COMMAND
   unsafe-free              fail on files that need no unsafe code and do not forbid it
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
+  bench copies --quick     a run of about 90 seconds that prints the tables of copies, and writes no page
+  bench copies --quick NAME   the same for all cases of the families and layouts whose names contain NAME
   bindings                 generate the Rust declarations of the C headers, and the kernels' PTX
   gpu-check                pack what a CUDA machine needs, and run it where there is one";
 
@@ -74,6 +76,8 @@ fn main() -> ExitCode {
         ["check"] => steps::report(check::everything),
         ["format"] => format::write(),
         ["bench"] => bench::run(None),
+        ["bench", "copies", "--quick"] => bench::quick_copies(None),
+        ["bench", "copies", "--quick", name] => bench::quick_copies(Some(name)),
         ["bench", part] => bench::run(Some(part)),
         ["layers"] => layers::check(),
         ["shape"] => shape::check(),
