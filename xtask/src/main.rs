@@ -38,7 +38,7 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   setup                    make libtorch ready (LIBTORCH, LIBTORCH_USE_PYTORCH=1, or PyPI's wheel in .venv)
-  demo                     setup, then the tour, the edge finder, and the examples in C, C++ and Python
+  demo                     the example quick, setup, the tour, the edge finder, and examples in C, C++ and Python
   test                     setup, then every test there is
   test --python 3.13       the Python suite with this version of CPython (3.11, 3.13), and its libraries
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
@@ -103,6 +103,7 @@ fn main() -> ExitCode {
 }
 
 fn demo() -> Outcome {
+    run(&mut cargo(&["run", "--example", "quick"]))?;
     setup::libtorch_ready(None)?;
     run(&mut cargo(&["run", "--release", "--features", "cuda,torch", "--example", "tour"]))?;
     run(&mut cargo(&["run", "--release", "--package", "edges"]))?;
