@@ -2,8 +2,8 @@
 //! and generated files.
 
 use crate::{
-    Outcome, bindings, cargo, examples, format, layers, prose, python, run, setup, shape, torch,
-    unsafe_free,
+    Outcome, bindings, cargo, examples, format, layers, notes, prose, python, run, setup, shape,
+    torch, unsafe_free,
 };
 
 /// The extension modules for Python.
@@ -16,6 +16,7 @@ pub(crate) fn everything() -> Outcome {
     layers::check()?;
     shape::check()?;
     prose::check()?;
+    notes::check()?;
     unsafe_free::check()?;
     clippy()?;
     // `doc-only` is how docs.rs builds: no libtorch.

@@ -18,6 +18,7 @@ mod gpu;
 #[cfg(feature = "bindgen")]
 mod kernel;
 mod layers;
+mod notes;
 mod prose;
 mod python;
 mod setup;
@@ -54,6 +55,7 @@ cargo xtask COMMAND
   examples                 count public items with an example; fail if a type or too many methods have none
   prose                    fail on vague words, and on comments that are too wide
   unsafe-free              fail on files that need no unsafe code and do not forbid it
+  notes VERSION            print what CHANGELOG.md says about a release
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
   bench copies --quick     a run of about 90 seconds that prints the tables of copies, and writes no page
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["check"] => steps::report(check::everything),
         ["format"] => format::write(),
+        ["notes", version] => notes::print(version),
         ["bench"] => bench::run(None),
         ["bench", "copies", "--quick"] => bench::quick_copies(None),
         ["bench", "copies", "--quick", name] => bench::quick_copies(Some(name)),
