@@ -3,7 +3,7 @@
 //! The copy engine in `copy` works on pointers, layouts and item sizes only. This module checks
 //! which elements the engine can copy.
 
-use crate::buffer::{Buffer, advise_huge_pages};
+use crate::buffer::{Buffer, advise_huge_pages, trim};
 use crate::copy::{self, Memory, Strided};
 use crate::shared_buffer::SharedBuffer;
 use crate::{DType, Descriptor, Element, Error, Layout, MemoryFormat, Result};
@@ -103,9 +103,10 @@ pub(crate) unsafe fn deep_copy(source: &Descriptor, format: MemoryFormat) -> Res
         return Err(Error::UnsupportedDevice { device: source.device(), target: "host copies" });
     }
     let buffer = Buffer::uninit(source.nbytes())?;
+    let memory = if buffer.is_warm() { Memory::Used } else { Memory::Fresh };
     // SAFETY: `layout_of_copy` called `require_copyable`, and the caller guarantees that the
     // elements are readable. The new buffer has room for all elements of `layout`, which is dense.
-    unsafe { copy_elements(source, buffer.as_ptr(), &layout, Memory::Fresh) };
+    unsafe { copy_elements(source, buffer.as_ptr(), &layout, memory) };
     let descriptor = source.relocated(buffer.as_ptr(), layout);
     // SAFETY: only `buffer` reaches its memory, and all elements were written just above.
     Ok(unsafe { SharedBuffer::copied(buffer, descriptor) })
@@ -124,7 +125,10 @@ pub(crate) unsafe fn to_vec<T: Element>(source: &Descriptor) -> Result<Vec<T>> {
     let layout = source.layout().cloned(MemoryFormat::Contiguous)?;
     let mut vec = Vec::<T>::new();
     let bytes = layout.len().saturating_mul(size_of::<T>());
-    vec.try_reserve_exact(layout.len()).map_err(|_| Error::OutOfMemory { bytes })?;
+    let reserved = vec.try_reserve_exact(layout.len());
+    // If there is no memory, the cache gives back its own first.
+    let retry = |error| if trim() == 0 { Err(error) } else { vec.try_reserve_exact(layout.len()) };
+    reserved.or_else(retry).map_err(|_| Error::OutOfMemory { bytes })?;
     let target = vec.as_mut_ptr().cast::<u8>();
     advise_huge_pages(target, bytes);
     // SAFETY: the caller guarantees that the elements are readable. The type of `T` can be copied,

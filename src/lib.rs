@@ -128,6 +128,11 @@
 //! other job meanwhile, and waits only for threads that are copying, so the caller may hold any
 //! lock. In the child process of a fork, the caller's thread copies alone.
 //!
+//! Memory of 2 MiB or more that was allocated for a copy is cached when it is dropped, and a later
+//! copy takes it again: filling pages that are there is several times as fast as getting new ones
+//! from the system. [`set_cache_limit`] says how much is kept, and for how long; [`trim`] gives all
+//! of it back.
+//!
 //! # CUDA
 //!
 //! With the feature `cuda`, [`Tensor::to_device`] and similar methods copy between the host and
@@ -263,9 +268,8 @@ pub use crate::ndarray::{
 };
 #[cfg(feature = "torch")]
 pub use crate::torch::{ArrayTorchExt, TorchExt, WritableView};
-#[cfg(feature = "cuda")]
-pub use crate::{cuda::Stream, tensor::Transfer};
 pub use crate::{
+    buffer::{cached_bytes, set_cache_limit, trim},
     descriptor::Descriptor,
     device::Device,
     dlpack::{Exported, ManagedStruct, ManagedTensor},
@@ -280,6 +284,8 @@ pub use crate::{
     shape::Shape,
     tensor::{Access, Imported, Tensor},
 };
+#[cfg(feature = "cuda")]
+pub use crate::{cuda::Stream, tensor::Transfer};
 
 /// Runs the README's examples.
 #[cfg(all(doctest, feature = "torch"))]

@@ -218,7 +218,7 @@ pub(crate) unsafe fn copy_into(
 }
 
 /// New memory for the elements of `source` in this layout, which is dense: on a CUDA device for
-/// work on `stream`, on the host without a stream.
+/// work on `stream`, on the host without a stream. Also says whether the memory was used before.
 ///
 /// # Safety
 /// * The caller has every element written, in the order of `stream`, before it gives the result
@@ -228,7 +228,7 @@ unsafe fn allocate(
     device: Device,
     layout: Layout,
     stream: Option<&Stream>,
-) -> Result<SharedBuffer> {
+) -> Result<(SharedBuffer, Memory)> {
     let bytes = source.nbytes();
     let descriptor = |data| source.relocated_to_device(data, layout, device);
     let Some(stream) = stream else {
@@ -237,12 +237,13 @@ unsafe fn allocate(
             let memory = PinnedBuffer::new(bytes, Context::of(near)?)?;
             let descriptor = descriptor(memory.as_ptr());
             // SAFETY: new memory of sufficient size; the caller has the elements written.
-            return Ok(unsafe { SharedBuffer::copied(memory, descriptor) });
+            return Ok((unsafe { SharedBuffer::copied(memory, descriptor) }, Memory::Fresh));
         }
         let memory = Buffer::uninit(bytes)?;
         let descriptor = descriptor(memory.as_ptr());
+        let state = if memory.is_warm() { Memory::Used } else { Memory::Fresh };
         // SAFETY: new memory of sufficient size; the caller has the elements written.
-        return Ok(unsafe { SharedBuffer::copied(memory, descriptor) });
+        return Ok((unsafe { SharedBuffer::copied(memory, descriptor) }, state));
     };
     let memory = DeviceBuffer::new(bytes, stream)?;
     let tracker = StreamTracker::new(memory.alloc_stream(), true);
@@ -252,7 +253,7 @@ unsafe fn allocate(
     let buffer =
         unsafe { SharedBuffer::copied(OwnedBuffer::new(memory, Arc::clone(&tracker)), descriptor) };
     buffer.storage().device_state().get_or_set(tracker);
-    Ok(buffer)
+    Ok((buffer, Memory::Fresh))
 }
 
 /// Starts to copy a buffer to new memory of a device. If `watch` is true, the pending copy can tell
@@ -275,9 +276,10 @@ pub(crate) unsafe fn start_copy_to(
     let from = Location::of(source.descriptor().device())?;
     let streams = CopyStreams::new(from, Location::of(device)?, stream)?;
     // SAFETY: the copy that is started next writes every element.
-    let target = unsafe { allocate(source.descriptor(), device, layout, streams.target.as_ref()) }?;
+    let (target, memory) =
+        unsafe { allocate(source.descriptor(), device, layout, streams.target.as_ref()) }?;
     // SAFETY: new memory, dense and as large as the elements; callers wait, and keep both buffers.
-    let pending = unsafe { start(source, &target, streams, Memory::Fresh, watch) }?;
+    let pending = unsafe { start(source, &target, streams, memory, watch) }?;
     Ok((target, pending))
 }
 
