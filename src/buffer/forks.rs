@@ -16,7 +16,7 @@ pub(super) fn count() -> u32 {
 }
 
 /// Starts to count forks, if that was not done before.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 pub(super) fn start_counting() {
     use std::sync::atomic::AtomicBool;
     static IS_COUNTING: AtomicBool = AtomicBool::new(false);
@@ -33,5 +33,5 @@ pub(super) fn start_counting() {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(miri))))]
 pub(super) fn start_counting() {}

@@ -18,7 +18,7 @@ pub(crate) fn advise_huge_pages(data: *mut u8, bytes: usize) {
 }
 
 /// Asks the system for huge pages.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 pub(super) fn prefer_huge_pages(data: *mut u8, bytes: usize) {
     const PAGE_BYTES: usize = 4 << 10;
     let skipped = data.align_offset(PAGE_BYTES);
@@ -28,7 +28,7 @@ pub(super) fn prefer_huge_pages(data: *mut u8, bytes: usize) {
     unsafe { libc::madvise(data.wrapping_add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(miri))))]
 pub(super) fn prefer_huge_pages(_data: *mut u8, _bytes: usize) {}
 
 /// Lets the system take whole huge pages of the memory when it runs short, until they are written
@@ -40,7 +40,7 @@ pub(super) fn prefer_huge_pages(_data: *mut u8, _bytes: usize) {}
 /// # Safety
 /// * `data` is the address of `bytes` bytes that may be written, and no code relies on their
 ///   content.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 pub(super) unsafe fn make_reclaimable(data: NonNull<u8>, bytes: usize) -> bool {
     let skipped = data.align_offset(HUGE_PAGE_BYTES);
     let whole = bytes.saturating_sub(skipped) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
@@ -54,7 +54,7 @@ pub(super) unsafe fn make_reclaimable(data: NonNull<u8>, bytes: usize) -> bool {
 ///
 /// # Safety
 /// * None. The function on Linux has preconditions.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(miri))))]
 pub(super) unsafe fn make_reclaimable(_data: NonNull<u8>, _bytes: usize) -> bool {
     true
 }

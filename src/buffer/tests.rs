@@ -10,6 +10,7 @@ fn written(buffer: &Buffer, bytes: usize, value: u8) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri ends where memory cannot be had")]
 fn buffers_are_aligned_and_refuse_the_impossible() {
     for make in [Buffer::uninit, Buffer::zeroed] {
         for bytes in SIZES {

@@ -13,9 +13,9 @@ use crate::Layout;
 /// The sets of instructions that this machine has.
 fn processors() -> Vec<(&'static str, &'static Processor)> {
     let mut all = vec![("portable", &processor::PORTABLE)];
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
     all.push(("NEON", &processor::NEON));
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         all.push(("SSE2", &processor::SSE2));
         if is_x86_feature_detected!("avx2") {

@@ -18,6 +18,7 @@ mod gpu;
 #[cfg(feature = "bindgen")]
 mod kernel;
 mod layers;
+mod miri;
 mod notes;
 mod prose;
 mod python;
@@ -45,6 +46,7 @@ cargo xtask COMMAND
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
   loom                     the tests in which loom tries every order of the threads' steps
   tsan                     the tests of threads under ThreadSanitizer
+  miri                     tests under Miri; needs nightly with its components miri and rust-src
   fuzz [TARGET]            fuzz every target, or one, for ten minutes in all
   fuzz … --hours N         the same for N hours in all (or --minutes N)
   fuzz TARGET FILE         run one input again
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         ["test", "--libtorch", version] => torch::on_libtorch(version),
         ["loom"] => concurrency::loom(),
         ["tsan"] => concurrency::tsan(),
+        ["miri"] => miri::run_tests(),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["check"] => steps::report(check::everything),
         ["format"] => format::write(),

@@ -5,33 +5,33 @@
 //! writes to the gaps between them. Nothing needs to be aligned.
 
 mod interface;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 mod neon;
 mod portable;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[cfg(all(any(target_arch = "aarch64", target_arch = "x86_64"), not(miri)))]
 mod shuffles;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[cfg(all(any(target_arch = "aarch64", target_arch = "x86_64"), not(miri)))]
 mod squares;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))] // Miri has few vector instructions
 mod x86;
 
 pub(super) use interface::{Processor, Stores, Tile};
 pub(super) use portable::{CACHED_STORES, copy_run, strided_load_runs, strided_store};
 
-#[cfg(all(test, target_arch = "aarch64"))]
+#[cfg(all(test, target_arch = "aarch64", not(miri)))]
 pub(super) use neon::NEON;
 #[cfg(test)]
 pub(super) use portable::PORTABLE;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(all(test, target_arch = "x86_64", not(miri)))]
 pub(super) use x86::{AVX2, AVX512, SSE2};
 
 /// The functions for the newest instructions that this machine has.
 #[inline]
 pub(super) fn detect() -> &'static Processor {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     return x86::detect();
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
     return &neon::NEON;
-    #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+    #[cfg(any(miri, not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
     &portable::PORTABLE
 }

@@ -8,7 +8,7 @@ use crate::copy::endpoints::Endpoints;
 use crate::layout::paired::PairedDim;
 
 /// The functions that work on every target.
-#[cfg(any(test, not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
+#[cfg(any(test, miri, not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
 pub(in crate::copy) static PORTABLE: super::interface::Processor = super::interface::Processor {
     strided_load: [
         strided_load::<u8>,
