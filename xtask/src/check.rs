@@ -1,9 +1,9 @@
 //! `cargo xtask check`: format, layers, shape of functions, prose, lints, documentation, examples,
-//! and generated files.
+//! workflows, and generated files.
 
 use crate::{
     Outcome, bindings, cargo, examples, format, layers, notes, prose, python, run, setup, shape,
-    torch, unsafe_free,
+    torch, unsafe_free, workflows,
 };
 
 /// The extension modules for Python.
@@ -28,6 +28,7 @@ pub(crate) fn everything() -> Outcome {
     run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     examples::check()?;
     python::lint()?;
+    workflows::check()?;
     bindings::run(true)
 }
 

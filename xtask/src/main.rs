@@ -30,6 +30,7 @@ mod test;
 mod tools;
 mod torch;
 mod unsafe_free;
+mod workflows;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -50,13 +51,14 @@ cargo xtask COMMAND
   fuzz [TARGET]            fuzz every target, or one, for ten minutes in all
   fuzz … --hours N         the same for N hours in all (or --minutes N)
   fuzz TARGET FILE         run one input again
-  check                    setup, then format, layers, shape, lints, documentation, generated files
+  check                    setup, then format, layers, shape, lints, documentation, workflows, generated files
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
   shape                    fail on functions that are too long, too nested, or have too many parameters
   examples                 count public items with an example; fail if a type or too many methods have none
   prose                    fail on vague words, and on comments that are too wide
   unsafe-free              fail on files that need no unsafe code and do not forbid it
+  workflows                fail on faults in the workflows of the public CI
   notes VERSION            print what CHANGELOG.md says about a release
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["check"] => steps::report(check::everything),
         ["format"] => format::write(),
+        ["workflows"] => workflows::check(),
         ["notes", version] => notes::print(version),
         ["bench"] => bench::run(None),
         ["bench", "copies", "--quick"] => bench::quick_copies(None),
