@@ -2,8 +2,8 @@
 //! workflows, and generated files.
 
 use crate::{
-    Outcome, bindings, cargo, examples, format, layers, notes, prose, python, run, setup, shape,
-    torch, unsafe_free, workflows,
+    Outcome, bindings, cargo, examples, format, layers, notes, packages, prose, python, run, setup,
+    shape, torch, unsafe_free, workflows,
 };
 
 /// The extension modules for Python.
@@ -17,6 +17,7 @@ pub(crate) fn everything() -> Outcome {
     shape::check()?;
     prose::check()?;
     notes::check()?;
+    packages::check()?;
     unsafe_free::check()?;
     clippy()?;
     // `doc-only` is how docs.rs builds: no libtorch.

@@ -20,6 +20,7 @@ mod kernel;
 mod layers;
 mod miri;
 mod notes;
+mod packages;
 mod prose;
 mod python;
 mod setup;
@@ -58,6 +59,7 @@ cargo xtask COMMAND
   examples                 count public items with an example; fail if a type or too many methods have none
   prose                    fail on vague words, and on comments that are too wide
   unsafe-free              fail on files that need no unsafe code and do not forbid it
+  packages                 fail on published packages without a field, and on dead links in their READMEs
   workflows                fail on faults in the workflows of the public CI
   notes VERSION            print what CHANGELOG.md says about a release
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["check"] => steps::report(check::everything),
         ["format"] => format::write(),
+        ["packages"] => packages::check(),
         ["workflows"] => workflows::check(),
         ["notes", version] => notes::print(version),
         ["bench"] => bench::run(None),
