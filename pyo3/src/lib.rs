@@ -106,6 +106,7 @@
 //! error  dtype  known_types  release/  device  detached  capsule  call  copy_flag
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Errors carry the rejected tensor, whose layout is stored inline.
 #![allow(clippy::result_large_err)]
 
