@@ -67,7 +67,13 @@ pub(crate) fn succeeded(command: &Command, status: std::io::Result<ExitStatus>) 
 
 /// Whether there is a nightly toolchain, of this package's `rust-version` or newer.
 pub(crate) fn nightly_is_new_enough() -> bool {
-    let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
+    is_new_enough(Command::new("rustup").args(["run", "nightly", "rustc", "--version"]))
+}
+
+/// Whether a command prints the version of a Rust compiler of this package's `rust-version` or
+/// newer.
+pub(crate) fn is_new_enough(version: &mut Command) -> bool {
+    let output = version.output();
     let text = output
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .unwrap_or_default();

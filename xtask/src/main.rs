@@ -8,6 +8,7 @@ mod command;
 mod concurrency;
 mod copies;
 mod count;
+mod cross;
 mod embedded;
 mod environment;
 mod examples;
@@ -46,6 +47,7 @@ cargo xtask COMMAND
   test                     setup, then every test there is
   test --python 3.13       the Python suite with this version of CPython (3.11, 3.13), and its libraries
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
+  test --target aarch64    the core's and the C library's tests, compiled for this processor and run in QEMU
   loom                     the tests in which loom tries every order of the threads' steps
   tsan                     the tests of threads under ThreadSanitizer
   miri                     tests under Miri; needs nightly with its components miri and rust-src
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         ["test"] => steps::report(test::everything),
         ["test", "--python", version] => steps::report(|| test::on_python(version)),
         ["test", "--libtorch", version] => torch::on_libtorch(version),
+        ["test", "--target", target] => steps::report(|| cross::on_target(target)),
         ["loom"] => concurrency::loom(),
         ["tsan"] => concurrency::tsan(),
         ["miri"] => miri::run_tests(),

@@ -9,7 +9,8 @@ use crate::environment::Environment;
 use crate::python::Environments;
 use crate::tools::Tools;
 use crate::{
-    Outcome, cargo, concurrency, embedded, fake_cuda, fuzz, python, root, setup, tools, torch,
+    Outcome, cargo, concurrency, cross, embedded, fake_cuda, fuzz, python, root, setup, tools,
+    torch,
 };
 
 /// Runs the whole suite; ends with the sum of what the runs of cargo and pytest counted.
@@ -40,6 +41,7 @@ pub(crate) fn everything() -> Outcome {
     documentation(&mut count, &fake_cuda, &environments)?;
     tools.ready()?;
     c_library(&mut count, &fake_cuda, &environments)?;
+    cross::in_tests(&mut count)?;
     python_suites(&mut count, &environments, &fake_cuda)?;
     for mut test in embedded::tests()? {
         count.run(&mut test)?;

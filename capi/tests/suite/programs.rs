@@ -4,7 +4,8 @@
 use std::process::Command;
 
 use crate::support::{
-    Link, Program, is_installed, library, output_of, root, run_silent, skipped, succeed,
+    Link, Program, is_installed, launch, library, output_of, root, run_silent, skipped, succeed,
+    tool,
 };
 
 /// Programs of `capi/tests/c`, one for each noun of the header.
@@ -26,7 +27,7 @@ fn c_programs_in_every_standard_static_and_shared() {
             for noun in C_PROGRAMS {
                 let program =
                     Program::new(&format!("{noun}-{link:?}"), standard, &[&c_source(noun)]);
-                run_silent(&mut Command::new(program.link(link)));
+                run_silent(&mut launch(program.link(link)));
             }
         }
     }
@@ -88,9 +89,16 @@ fn cpp_programs_in_every_standard_static_and_shared() {
         for standard in CPP_STANDARDS {
             for link in [Link::Shared, Link::Static] {
                 let program = Program::new(&format!("{noun}-cpp-{link:?}"), standard, &[&source]);
-                run_silent(&mut Command::new(program.link(link)));
+                run_silent(&mut launch(program.link(link)));
             }
         }
+    }
+}
+
+#[test]
+fn cpp_programs_under_address_and_undefined_behaviour_sanitizers() {
+    for noun in CPP_PROGRAMS {
+        let source = format!("cpp/{noun}.cpp");
         let program = Program::new(&format!("{noun}-cpp-sanitized"), "c++20", &[&source]);
         succeed(&mut program.sanitized(Link::Static));
     }
@@ -99,7 +107,7 @@ fn cpp_programs_in_every_standard_static_and_shared() {
 #[test]
 fn the_cpp_class_refuses_a_library_of_another_abi() {
     let program = Program::new("abi-mismatch", "c++17", &["cpp/abi_mismatch.cpp"]);
-    run_silent(&mut Command::new(program.link(Link::Shared)));
+    run_silent(&mut launch(program.link(Link::Shared)));
 }
 
 #[test]
@@ -109,7 +117,7 @@ fn plugins_export_no_symbols_of_the_class() {
     let plugin = Program::new("plugin", "c++17", &["cpp/plugin.cpp"])
         .arguments(arguments)
         .link(Link::Shared);
-    let symbols = output_of(Command::new("nm").args(["-DC", "--defined-only"]).arg(plugin));
+    let symbols = output_of(tool("nm").args(["-DC", "--defined-only"]).arg(plugin));
     assert!(symbols.contains("plugin_make") && !symbols.contains("dlbridge::"), "{symbols}");
 }
 
@@ -143,7 +151,7 @@ fn older_dlpack_headers_may_be_included_first() {
                 "-Icapi/tests/c".to_owned(),
                 format!("-DDLPACK_HEADER=\"{header}.h\""),
             ]);
-            run_silent(&mut Command::new(program.link(Link::Shared)));
+            run_silent(&mut launch(program.link(Link::Shared)));
         }
     }
 }
@@ -199,15 +207,13 @@ fn headers_compile_alone() {
 fn headers_may_be_included_twice() {
     for standard in CPP_STANDARDS {
         let sources = ["cpp/include_twice.cpp", "cpp/include_twice_second_unit.cpp"];
-        run_silent(&mut Command::new(
-            Program::new("include-twice", standard, &sources).link(Link::Shared),
-        ));
+        let program = Program::new("include-twice", standard, &sources);
+        run_silent(&mut launch(program.link(Link::Shared)));
     }
     for standard in C_STANDARDS {
         let sources = ["c/include_twice.c", "c/include_twice_second_unit.c"];
-        run_silent(&mut Command::new(
-            Program::new("include-twice", standard, &sources).link(Link::Static),
-        ));
+        let program = Program::new("include-twice", standard, &sources);
+        run_silent(&mut launch(program.link(Link::Static)));
     }
 }
 
@@ -216,7 +222,7 @@ fn deleters_may_run_after_dlclose() {
     let program = Program::new("dlclose", "c11", &["c/dlclose.c"]);
     // The program is not linked with the library: it loads and unloads it.
     let program = program.arguments(["-ldl"]).without_library();
-    run_silent(Command::new(program).arg(library().join("libdlbridge.so")));
+    run_silent(launch(program).arg(library().join("libdlbridge.so")));
 }
 
 /// The macros of `check.h` and `check.hpp` end a program when their check fails.
@@ -238,9 +244,9 @@ fn a_failing_check_ends_the_program() {
         [("c11", "c/failing_check.c", &c[..]), ("c++17", "cpp/failing_check.cpp", &cpp[..])];
     for (standard, source, cases) in programs {
         let program = Program::new("failing-check", standard, &[source]).link(Link::Shared);
-        run_silent(&mut Command::new(&program)); // without an argument no check fails
+        run_silent(&mut launch(&program)); // without an argument no check fails
         for (argument, message) in cases {
-            let output = Command::new(&program).arg(argument).output().expect("it runs");
+            let output = launch(&program).arg(argument).output().expect("it runs");
             assert_eq!(output.status.code(), Some(1), "{source}: {argument}");
             let printed = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(printed.contains(source) && printed.contains(message), "{printed}");

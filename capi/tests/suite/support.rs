@@ -39,10 +39,13 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// The folder that holds `libdlbridge.so` and `libdlbridge.a`, built once in the profile of this
-/// test.
+/// test. `cargo xtask test --target` names the folder of a library for another processor.
 pub(crate) fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("DLBRIDGE_CROSS_LIBRARY") {
+            return PathBuf::from(folder);
+        }
         let mut build = cargo(&["build", "--quiet", "--package", "dlbridge-capi"]);
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         if profile == "release" {
@@ -52,6 +55,28 @@ pub(crate) fn library() -> &'static Path {
         succeed(build.arg("--target-dir").arg(target));
         target.join(profile)
     })
+}
+
+/// A compiler, or a tool for object files, for the processor that programs are compiled for.
+/// `cargo xtask test --target` sets the prefix of the tools' names, such as `aarch64-linux-gnu-`.
+pub(crate) fn tool(name: &str) -> Command {
+    let Ok(prefix) = std::env::var("DLBRIDGE_CROSS_PREFIX") else { return Command::new(name) };
+    let name = match name {
+        "cc" => "gcc",
+        "c++" => "g++",
+        name => name,
+    };
+    Command::new(prefix + name)
+}
+
+/// A command that runs a compiled program, in the emulator that `cargo xtask test --target` sets.
+pub(crate) fn launch(program: impl AsRef<OsStr>) -> Command {
+    let Some(emulator) = std::env::var_os("DLBRIDGE_CROSS_EMULATOR") else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(emulator);
+    command.arg(program);
+    command
 }
 
 /// Whether a tool is installed.
@@ -111,7 +136,7 @@ impl Program {
 
     /// The same with other compilers.
     pub(crate) fn with(c: &str, cpp: &str, name: &str, standard: &str, sources: &[&str]) -> Self {
-        let mut compiler = Command::new(if standard.starts_with("c++") { cpp } else { c });
+        let mut compiler = tool(if standard.starts_with("c++") { cpp } else { c });
         let output = scratch(&format!("{name}-{standard}")).join("program");
         compiler
             .current_dir(root())
