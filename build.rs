@@ -1,9 +1,20 @@
-//! Builds the libtorch shim (feature `torch`) and says where libtorch is: to the linker of this
-//! package's tests and examples, and to the build scripts of dependents.
+//! Refuses targets whose addresses are shorter than DLPack's sizes. Builds the libtorch shim (feature
+//! `torch`) and says where libtorch is: to the linker of this package's tests and examples, and to
+//! the build scripts of dependents.
 
 fn main() {
-    #[cfg(all(feature = "torch", not(feature = "doc-only")))]
-    torch::build();
+    println!("cargo::rerun-if-changed=build.rs");
+    let bits = std::env::var("CARGO_CFG_TARGET_POINTER_WIDTH").unwrap_or_default();
+    match bits.as_str() {
+        #[cfg(all(feature = "torch", not(feature = "doc-only")))]
+        "64" => torch::build(),
+        #[cfg(not(all(feature = "torch", not(feature = "doc-only"))))]
+        "64" => {}
+        // From the compiler, this sentence would stand among errors of layout assertions.
+        _ => println!(
+            "cargo::error=dlbridge needs a 64-bit target; addresses of this one have {bits} bits"
+        ),
+    }
 }
 
 #[cfg(all(feature = "torch", not(feature = "doc-only")))]
@@ -32,19 +43,23 @@ mod torch {
         for file in ["dlpack/dlpack.h", "dlbridge/torch_plain.h"] {
             println!("cargo::rerun-if-changed=include/{file}");
         }
-        cc::Build::new()
-            .cpp(true)
-            .std("c++20")
-            .opt_level(3)
-            .include("include")
-            .flag_if_supported("-Wall")
-            .flag_if_supported("-Wextra")
-            .flag(format!("-isystem{}", include.display()))
-            .flag(format!("-isystem{}", include.join("torch/csrc/api/include").display()))
-            .file("src/torch/shim.cpp")
-            .compile("dlbridge_torch_shim");
+        let mut shim = cc::Build::new();
+        shim.cpp(true).std("c++20").opt_level(3).include("include");
+        let headers = [include.clone(), include.join("torch/csrc/api/include")];
+        let is_msvc = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|value| value == "msvc");
+        if is_msvc {
+            shim.includes(&headers);
+        } else {
+            shim.flag_if_supported("-Wall").flag_if_supported("-Wextra");
+            for folder in &headers {
+                shim.flag(format!("-isystem{}", folder.display())); // no warnings about libtorch
+            }
+        }
+        shim.file("src/torch/shim.cpp").compile("dlbridge_torch_shim");
 
-        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", library.display());
+        if !is_msvc {
+            println!("cargo::rustc-link-arg=-Wl,-rpath,{}", library.display());
+        }
         println!("cargo::metadata=libtorch_lib={}", library.display());
     }
 

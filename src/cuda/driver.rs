@@ -62,7 +62,10 @@ macro_rules! driver {
                 // SAFETY: this loads NVIDIA's library, whose initialisers may run at any time and
                 // on any thread.
                 if !unsafe { is_culib_present() } {
-                    return Err("there is no driver (libcuda.so.1)");
+                    return Err(match cfg!(windows) {
+                        true => "there is no driver (nvcuda.dll)",
+                        false => "there is no driver (libcuda.so.1)",
+                    });
                 }
                 // SAFETY: NVIDIA's library was loaded just now, so `culib` does not panic, and its
                 // initialisers have run.
