@@ -1,6 +1,6 @@
-//! Refuses targets whose addresses are shorter than DLPack's sizes. Builds the libtorch shim (feature
-//! `torch`) and says where libtorch is: to the linker of this package's tests and examples, and to
-//! the build scripts of dependents.
+//! Refuses targets whose addresses are shorter than DLPack's sizes. Builds the libtorch shim
+//! (feature `torch`) and says where libtorch is: to the linker of this package's tests and
+//! examples, and to the build scripts of dependents.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
