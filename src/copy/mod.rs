@@ -27,6 +27,7 @@
 
 mod batched_transpose;
 mod bools;
+mod caches;
 mod copy_plan;
 mod endpoints;
 #[cfg(feature = "parallel")]
@@ -40,25 +41,19 @@ mod shuffle_plan;
 mod sink;
 mod sizes;
 mod store_buffer;
+mod thresholds;
 mod tile_grid;
 mod tiled_transpose;
 
-use copy_plan::{CopyPlan, Kernel};
+use caches::caches;
+use copy_plan::CopyPlan;
 use endpoints::Endpoints;
 use job::Job;
+use thresholds::is_nontemporal;
 
 pub(crate) use bools::find_invalid_bool;
 
 use crate::Layout;
-
-/// Minimum size (bytes) of a target in used memory for non-temporal stores. Such targets exceed the
-/// private caches of a core.
-const NONTEMPORAL_MIN_BYTES: usize = 4 << 20;
-
-/// Minimum size (bytes) of a target in fresh memory for non-temporal stores. The system has just
-/// filled such memory with zeros, which are still in the caches, so non-temporal stores only pay
-/// for the scattered writes of a tiled transpose.
-const NONTEMPORAL_MIN_BYTES_FRESH: usize = 16 << 20;
 
 /// Whether the memory of a target was used before.
 #[derive(Clone, Copy)]
@@ -95,12 +90,7 @@ pub(crate) unsafe fn strided(
     let (from, to) = (source.layout.strides(), target.layout.strides());
     let plan = CopyPlan::new(target.layout.shape(), from, to, itemsize);
     let bytes = target.layout.len() * itemsize;
-    let nontemporal = match memory {
-        Memory::Used => bytes >= NONTEMPORAL_MIN_BYTES,
-        Memory::Fresh => {
-            bytes >= NONTEMPORAL_MIN_BYTES_FRESH && plan.kernel == Kernel::TiledTranspose
-        }
-    };
+    let nontemporal = is_nontemporal(plan.kernel, bytes, memory, caches);
     let ends = Endpoints { source: source.data, target: target.data };
     // SAFETY: the caller guarantees that the source's elements are readable, that the target's are
     // writable, and that no byte belongs to both; the plan reaches these bytes and no others.

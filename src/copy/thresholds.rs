@@ -1,0 +1,89 @@
+//! From which size on a copy writes past the caches, and from which size on threads share it.
+//!
+//! The numbers were measured on an Intel Xeon (2 MiB of L2 for each core, 480 MiB of L3) and on an
+//! AMD EPYC (512 KiB, 32 MiB), with source and target used in a loop, on one thread. Non-temporal
+//! stores against ordinary ones on the Xeon, as a ratio of rates; "read" is a loop that also reads
+//! the target after each copy:
+//!
+//! ```text
+//!                       1 MiB   2 MiB   4 MiB   8 MiB   16 MiB   32 MiB
+//!   contiguous           0.67    0.91    0.85    0.82     1.43     1.44
+//!   contiguous, read     0.30    0.61    0.67    0.69     1.02     1.10
+//!   transposed           1.09    1.28    2.09    1.65     2.36     1.40
+//!   transposed, read     0.65    0.73    1.10    1.21     1.63     1.20
+//! ```
+//!
+//! A threshold is where copies win that are read afterwards, because most targets are read soon.
+
+#![forbid(unsafe_code)]
+
+use super::Memory;
+use super::caches::Caches;
+use super::copy_plan::Kernel;
+
+/// Minimum size (bytes) of a target for non-temporal stores of a transpose. Its rows are written
+/// piece by piece, far apart, so ordinary stores lose lines before they are full.
+const NONTEMPORAL_TRANSPOSE_MIN_BYTES: usize = 4 << 20;
+
+/// How many times as large as the L2 cache a target in used memory is at least that is written from
+/// its beginning to its end with non-temporal stores. It gives 16 MiB on the Xeon and 4 MiB on the
+/// EPYC.
+const NONTEMPORAL_L2_FACTOR: usize = 8;
+
+/// The part of the L3 cache that such a target needs in any case to get non-temporal stores: half,
+/// because the source takes as much.
+const NONTEMPORAL_L3_DIVISOR: usize = 2;
+
+/// Minimum size (bytes) of a target in fresh memory for non-temporal stores. The system has just
+/// filled such memory with zeros, which are still in the caches, so non-temporal stores only pay
+/// for the scattered writes of a tiled transpose.
+const NONTEMPORAL_FRESH_MIN_BYTES: usize = 16 << 20;
+
+/// Whether a copy of `bytes` uses non-temporal stores.
+pub(super) fn is_nontemporal(kernel: Kernel, bytes: usize, memory: Memory, caches: fn() -> Caches) -> bool {
+    // Smaller copies need not ask for the caches.
+    if bytes < NONTEMPORAL_TRANSPOSE_MIN_BYTES {
+        return false;
+    }
+    match (memory, kernel) {
+        (Memory::Used, Kernel::TiledTranspose) => true,
+        (Memory::Used, _) => {
+            let caches = caches();
+            let beyond_l2 = NONTEMPORAL_L2_FACTOR * caches.l2;
+            bytes >= beyond_l2.min(caches.l3 / NONTEMPORAL_L3_DIVISOR)
+        }
+        (Memory::Fresh, Kernel::TiledTranspose) => bytes >= NONTEMPORAL_FRESH_MIN_BYTES,
+        (Memory::Fresh, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+
+    /// The smallest power of two of bytes that is written with non-temporal stores.
+    fn minimum(kernel: Kernel, memory: Memory, caches: fn() -> Caches) -> Option<usize> {
+        (10..40).map(|log| 1 << log).find(|&bytes| is_nontemporal(kernel, bytes, memory, caches))
+    }
+
+    #[test]
+    fn thresholds_follow_the_caches() {
+        let xeon = || Caches { l1d: 48 * KIB, l2: 2 * MIB, l3: 480 * MIB };
+        let epyc = || Caches { l1d: 32 * KIB, l2: 512 * KIB, l3: 32 * MIB };
+        let laptop = || Caches { l1d: 48 * KIB, l2: 2 * MIB, l3: 12 * MIB };
+        for (caches, contiguous) in [(xeon as fn() -> Caches, 16), (epyc, 4), (laptop, 8)] {
+            let used = |kernel| minimum(kernel, Memory::Used, caches);
+            assert_eq!(used(Kernel::Runs), Some(contiguous * MIB));
+            assert_eq!(used(Kernel::StridedLoad), Some(contiguous * MIB));
+            assert_eq!(used(Kernel::TiledTranspose), Some(4 * MIB));
+            assert_eq!(minimum(Kernel::Runs, Memory::Fresh, caches), None);
+            assert_eq!(
+                minimum(Kernel::TiledTranspose, Memory::Fresh, caches),
+                Some(16 * MIB)
+            );
+        }
+    }
+}
