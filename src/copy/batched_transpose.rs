@@ -3,12 +3,20 @@
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::processor::{Processor, Tile};
-use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
+use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan, vector_bytes};
+use super::sizes::VECTOR_BYTES;
 use crate::layout::paired::PairedDim;
 
 /// Size (bytes) of a group of matrices. A shuffle plan reads the whole group once for each vector
 /// of its output, so a group must stay in the first-level cache.
 const SHUFFLE_GROUP_BYTES: usize = 8 << 10;
+
+/// Maximum number of inputs of a vector of 64 bytes. With more, squares in registers are faster.
+const INPUTS_MAX: usize = 4;
+
+/// Maximum size (bytes) of a matrix for a shuffle plan with vectors of 16 bytes. Each of them has
+/// units of many inputs if a matrix is larger.
+const SHORT_VECTORS_MATRIX_MAX_BYTES: usize = 256;
 
 /// Matrices of `rows` and `columns`, as in the target.
 pub(super) struct BatchedTranspose {
@@ -26,10 +34,36 @@ impl BatchedTranspose {
         columns: PairedDim,
         processor: &Processor,
     ) -> Self {
-        let shuffle = (plan.bytes() >= SHUFFLE_MIN_BYTES && processor.shuffle.is_some())
-            .then(|| ShufflePlan::transpose(rows.count, columns.count, plan.unit))
-            .flatten();
-        Self { unit: plan.unit, rows, columns, shuffle }
+        let unit = plan.unit;
+        let shuffle = Self::vector_bytes(plan, rows.count, columns.count, processor)
+            .and_then(|vector| ShufflePlan::transpose(rows.count, columns.count, unit, vector));
+        Self { unit, rows, columns, shuffle }
+    }
+
+    /// Bytes of the vectors of a shuffle plan. `None` if transposing squares in registers is as
+    /// fast, or if making a plan takes too long.
+    fn vector_bytes(
+        plan: &CopyPlan,
+        rows: usize,
+        columns: usize,
+        processor: &Processor,
+    ) -> Option<usize> {
+        if plan.bytes() < SHUFFLE_MIN_BYTES || processor.shuffle.is_none() {
+            return None;
+        }
+        let matrix = rows * columns * plan.unit;
+        let longest = processor.shuffle_bytes;
+        // A turn copies as many matrices as fill whole vectors.
+        let outputs = matrix >> matrix.trailing_zeros().min(longest.trailing_zeros());
+        let vector = vector_bytes(plan.bytes(), outputs, longest);
+        let few_units = rows.min(columns) < (VECTOR_BYTES / plan.unit).max(4);
+        let is_small = if vector == VECTOR_BYTES {
+            few_units && matrix <= SHORT_VECTORS_MATRIX_MAX_BYTES
+        } else {
+            // Each vector has inputs from at most as many columns as its units, and as there are.
+            matrix.div_ceil(vector).min(vector / plan.unit) <= INPUTS_MAX
+        };
+        is_small.then_some(vector)
     }
 
     /// Bytes of a matrix.

@@ -31,9 +31,7 @@
 
 use smallvec::SmallVec;
 
-#[cfg(any(feature = "parallel", test))]
-use super::sizes::CACHE_LINE_BYTES;
-use super::sizes::{TILE_WIDTH_BYTES, VECTOR_BYTES};
+use super::sizes::{CACHE_LINE_BYTES, TILE_WIDTH_BYTES};
 use crate::layout::paired::{PairedDim, PairedDims, PairedOffset};
 
 /// What the innermost loops do.
@@ -80,14 +78,16 @@ pub(super) struct CopyPlan {
     pub(super) unit: usize,
 }
 
-/// Minimum size (bytes) of a run that is copied by itself. Shorter ones are loaded with a stride.
-const LONG_RUN_BYTES: usize = 512;
+/// Minimum size (bytes) of a run that is copied by itself, straight to the target. Shorter ones are
+/// loaded with a stride.
+const LONG_RUN_BYTES: usize = 2 * CACHE_LINE_BYTES;
 
 /// Size (bytes) of a row of columns below which a second dimension is added: groups of columns.
 const SHORT_COLUMNS_BYTES: usize = 16 * TILE_WIDTH_BYTES;
 
-/// Maximum size (bytes) of a small matrix.
-const SMALL_MATRIX_MAX_BYTES: usize = 256;
+/// Maximum size (bytes) of a small matrix. For larger ones, cutting each into tiles takes little
+/// time.
+const SMALL_MATRIX_MAX_BYTES: usize = 1 << 10;
 
 /// The largest unit: 16 bytes.
 const UNIT_MAX_BYTES_LOG2: u32 = 4;
@@ -213,9 +213,7 @@ impl CopyPlan {
         let contiguous = rows.source == self.unit as isize
             && columns.source == (rows.count * self.unit) as isize
             && rows.target == (columns.count * self.unit) as isize;
-        // Where vectors of rows and of columns fit, tiles are as good.
-        let small = rows.count.min(columns.count) < (VECTOR_BYTES / self.unit).max(4)
-            && bytes <= SMALL_MATRIX_MAX_BYTES;
+        let small = bytes <= SMALL_MATRIX_MAX_BYTES;
         let follow =
             self.dims().last().is_some_and(|next| (next.source, next.target) == (step, step));
         contiguous && small && follow

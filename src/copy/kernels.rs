@@ -9,6 +9,7 @@ use super::copy_plan::{CopyPlan, Kernel};
 use super::endpoints::Endpoints;
 use super::processor::{CACHED_STORES, Processor, Stores, strided_load_runs, strided_store};
 use super::sink::{Direct, Sink};
+use super::sizes::CACHE_LINE_BYTES;
 use super::store_buffer::{Items, StoreBuffer, StoreMemory};
 use super::tiled_transpose::TiledTranspose;
 use crate::layout::paired::PairedDim;
@@ -23,6 +24,17 @@ const CONFLICT_STRIDE_LOG2: u32 = 9;
 
 /// Minimum number of rows for a conflict. Fewer rows fit the ways of a set.
 const CONFLICT_MIN_ROWS: usize = 16;
+
+/// Maximum distance (bytes) of items in the source whose lines are all prefetched, one after the
+/// other.
+const PREFETCHED_STRIDE_MAX_BYTES: usize = 2 * CACHE_LINE_BYTES;
+
+/// How far ahead (bytes) of the items that are loaded the source is prefetched. The processor's own
+/// prefetches end at each page of 4 KiB.
+const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
+
+/// How much of the source (bytes) is prefetched at once.
+const PREFETCH_STEP_BYTES: usize = 1 << 10;
 
 /// Runs a plan, with non-temporal stores if `nontemporal` and the processor has them.
 ///
@@ -207,11 +219,25 @@ unsafe fn load_items<S: Sink>(
     sink: &mut S,
     load: impl Fn(Endpoints, usize),
 ) {
+    let distance = stride.unsigned_abs();
+    let close = items.bytes <= distance && distance <= PREFETCHED_STRIDE_MAX_BYTES;
+    let prefetch = sink.prefetch().filter(|_| close);
+    // As many items as span the lines that are prefetched at once.
+    let step = if prefetch.is_some() { PREFETCH_STEP_BYTES / distance } else { items.count };
     let copy = move |ends: Endpoints| {
         let write = |part: Range<usize>, target: *mut u8| {
-            // SAFETY: the first item of a part of those that the caller says are readable.
-            let source = unsafe { ends.source.offset(part.start as isize * stride) };
-            load(Endpoints { source, target }, part.len());
+            for first in part.clone().step_by(step) {
+                let count = step.min(part.end - first);
+                let offset = first as isize * stride;
+                // SAFETY: the first of `count` of the items that the caller says are readable.
+                let source = unsafe { ends.source.offset(offset) };
+                if let Some(prefetch) = prefetch {
+                    prefetch_ahead(prefetch, source, stride.signum());
+                }
+                // SAFETY: the same item in the target, where all of the part are writable.
+                let target = unsafe { target.add((first - part.start) * items.bytes) };
+                load(Endpoints { source, target }, count);
+            }
         };
         // SAFETY: `write` initializes whole items; they are contiguous in the target, where the
         // caller says that they are writable.
@@ -219,6 +245,14 @@ unsafe fn load_items<S: Sink>(
     };
     // SAFETY: the caller says that the items of each turn are in the memories.
     unsafe { outer.for_each(copy) };
+}
+
+/// Prefetches the lines that are read after the next [`PREFETCH_AHEAD_BYTES`].
+fn prefetch_ahead(prefetch: fn(*const u8), source: *const u8, direction: isize) {
+    for line in (0..PREFETCH_STEP_BYTES).step_by(CACHE_LINE_BYTES) {
+        let ahead = (PREFETCH_AHEAD_BYTES + line) as isize;
+        prefetch(source.wrapping_offset(direction * ahead));
+    }
 }
 
 /// Transposes a matrix in each turn of the outer loops.

@@ -1,9 +1,11 @@
 //! Plans for shuffling bytes if a dimension is small: pixels become planes (deinterleaving), planes
-//! become pixels (interleaving), or many tiny matrices are transposed. Each vector of the target is
-//! the OR of byte shuffles (`pshufb`) of some vectors of the source.
+//! become pixels (interleaving), or many small matrices are transposed. Each vector of the target
+//! is put together from byte shuffles of some vectors of the source. Vectors have 16 bytes
+//! (`pshufb`) or 64 (`vpermb`): see [`ShufflePlan::vector_bytes`].
 //!
-//! For example, one turn of deinterleaving RGB pixels of one byte copies 16 pixels, 48 bytes. The
-//! vector of the reds has three inputs, which begin 0, 18 and 32 bytes into the source:
+//! For example, one turn of deinterleaving RGB pixels of one byte with vectors of 16 bytes copies
+//! 16 pixels, 48 bytes. The vector of the reds has three inputs, which begin 0, 18 and 32 bytes
+//! into the source:
 //!
 //! ```text
 //!   source     R G B R G B R G B R G B R G B R G B R G B R G B ...    red i is byte 3 * i
@@ -26,14 +28,24 @@ use super::sizes::VECTOR_BYTES;
 /// as copying this many bytes without it.
 pub(super) const SHUFFLE_MIN_BYTES: usize = 4 << 10;
 
+/// Minimum number of turns of a plan: with fewer, smaller vectors are used. Making a plan takes
+/// about as long as copying the bytes of this many of its turns.
+const MIN_TURNS: usize = 16;
+
 /// Maximum number of output vectors of a plan. Larger plans would take long to make.
 const MAX_VECTORS: usize = 64;
 
-/// Index for a byte that comes from another input: `pshufb` writes 0 if the highest bit is set.
+/// The largest vectors (bytes) of a plan.
+pub(super) const SHUFFLE_VECTOR_MAX_BYTES: usize = 64;
+
+/// Index for a byte that comes from another input: its highest bit is set, and `pshufb` writes 0
+/// there.
 const EMPTY: u8 = 0x80;
 
 /// What to do in one turn, which is repeated along both sides.
 pub(super) struct ShufflePlan {
+    /// Bytes of a vector: 16, or as many as the processor's longest vectors for shuffles have.
+    pub(super) vector_bytes: usize,
     /// How many pixels, or matrices, one turn copies.
     pub(super) items_per_turn: usize,
     /// How many bytes both sides step from turn to turn.
@@ -48,98 +60,134 @@ pub(super) struct Output {
     pub(super) row: usize,
     /// Where it begins in that row, in bytes.
     pub(super) offset: usize,
-    pub(super) inputs: SmallVec<[Input; 4]>,
+    pub(super) inputs: SmallVec<[Input; 3]>,
 }
 
 /// A vector of the source, and which of its bytes go where.
 pub(super) struct Input {
     /// Where it begins in the source, in bytes.
     pub(super) offset: isize,
-    /// For each byte of the output the index of a byte of this input, or [`EMPTY`].
-    pub(super) indices: [u8; VECTOR_BYTES],
+    /// For each byte of the output the index of a byte of this input, or [`EMPTY`]. The first
+    /// `vector_bytes` of them count.
+    pub(super) indices: [u8; SHUFFLE_VECTOR_MAX_BYTES],
 }
 
-/// Where a byte of the target comes from: `index` bytes into a stretch of readable bytes that
-/// begins `base` bytes into the source.
+/// Where the first byte of a unit of the target comes from: `index` bytes into a stretch of readable
+/// bytes that begins `base` bytes into the source.
 struct SourceByte {
     base: isize,
     index: usize,
 }
 
+/// What all vectors of a plan have in common.
+#[derive(Clone, Copy)]
+struct Vectors {
+    bytes: usize,
+    unit: usize,
+    /// Bytes of the stretches that [`SourceByte`] names.
+    span: usize,
+}
+
 impl Output {
-    /// The vector at `offset` in a row. `source` tells where a byte of the row comes from; the
-    /// stretches that it names are `span` bytes long.
-    fn new(row: usize, offset: usize, span: usize, source: impl Fn(usize) -> SourceByte) -> Self {
-        let mut inputs: SmallVec<[Input; 4]> = SmallVec::new();
-        for lane in 0..VECTOR_BYTES {
+    /// The vector at `offset` in a row. `source` tells where the first byte of a unit of the row
+    /// comes from.
+    fn new(
+        row: usize,
+        offset: usize,
+        vectors: Vectors,
+        source: impl Fn(usize) -> SourceByte,
+    ) -> Self {
+        let Vectors { bytes, unit, span } = vectors;
+        let mut inputs: SmallVec<[Input; 3]> = SmallVec::new();
+        for lane in (0..bytes).step_by(unit) {
             let SourceByte { base, index } = source(offset + lane);
             let byte = base + index as isize;
-            let reaches =
-                |input: &Input| (0..VECTOR_BYTES as isize).contains(&(byte - input.offset));
+            // Inputs begin a whole number of units before it, so they reach a unit or none of it.
+            let reaches = |input: &Input| (0..bytes as isize).contains(&(byte - input.offset));
             let input = inputs.iter().position(reaches).unwrap_or_else(|| {
                 // The vector stays within the stretch.
-                let offset = base + index.min(span - VECTOR_BYTES) as isize;
-                inputs.push(Input { offset, indices: [EMPTY; VECTOR_BYTES] });
+                let offset = base + index.min(span - bytes) as isize;
+                inputs.push(Input { offset, indices: [EMPTY; SHUFFLE_VECTOR_MAX_BYTES] });
                 inputs.len() - 1
             });
-            inputs[input].indices[lane] = (byte - inputs[input].offset) as u8;
+            let first = byte - inputs[input].offset;
+            for (byte, index) in inputs[input].indices[lane..lane + unit].iter_mut().enumerate() {
+                *index = first as u8 + byte as u8;
+            }
         }
         Self { row, offset, inputs }
     }
 }
 
+/// Bytes of the vectors of a plan that copies `bytes` in all to vectors of `outputs` rows at once:
+/// `longest`, the longest that the processor shuffles, if the plan has enough turns then.
+pub(super) fn vector_bytes(bytes: usize, outputs: usize, longest: usize) -> usize {
+    if bytes >= MIN_TURNS * outputs * longest { longest } else { VECTOR_BYTES }
+}
+
 impl ShufflePlan {
-    /// Copies contiguous pixels of `planes` units to `planes` rows, one for each unit of a pixel.
-    pub(super) fn deinterleave(planes: usize, unit: usize) -> Self {
-        let span = planes * VECTOR_BYTES;
+    /// Copies contiguous pixels of `planes` units to `planes` rows, one for each unit of a pixel,
+    /// with vectors of `vector` bytes.
+    pub(super) fn deinterleave(planes: usize, unit: usize, vector: usize) -> Self {
+        let vectors = Vectors { bytes: vector, unit, span: planes * vector };
         let output = |plane: usize| {
-            Output::new(plane, 0, span, |byte| SourceByte {
+            Output::new(plane, 0, vectors, |byte| SourceByte {
                 base: 0,
-                index: (byte / unit * planes + plane) * unit + byte % unit,
+                index: (byte / unit * planes + plane) * unit,
             })
         };
         Self {
-            items_per_turn: VECTOR_BYTES / unit,
-            source_step: span as isize,
-            target_step: VECTOR_BYTES as isize,
+            vector_bytes: vector,
+            items_per_turn: vector / unit,
+            source_step: vectors.span as isize,
+            target_step: vector as isize,
             outputs: (0..planes).map(output).collect(),
         }
     }
 
-    /// Copies `planes` planes, which are `distance` bytes apart, to contiguous pixels.
-    pub(super) fn interleave(planes: usize, distance: isize, unit: usize) -> Self {
+    /// Copies `planes` planes, which are `distance` bytes apart, to contiguous pixels, with vectors
+    /// of `vector` bytes.
+    pub(super) fn interleave(planes: usize, distance: isize, unit: usize, vector: usize) -> Self {
         let source = |byte: usize| {
             let (pixel, plane) = (byte / unit / planes, byte / unit % planes);
-            SourceByte { base: plane as isize * distance, index: pixel * unit + byte % unit }
+            SourceByte { base: plane as isize * distance, index: pixel * unit }
         };
-        let output = |vector: usize| Output::new(0, vector * VECTOR_BYTES, VECTOR_BYTES, source);
+        let vectors = Vectors { bytes: vector, unit, span: vector };
+        let output = |index: usize| Output::new(0, index * vector, vectors, source);
         Self {
-            items_per_turn: VECTOR_BYTES / unit,
-            source_step: VECTOR_BYTES as isize,
-            target_step: (planes * VECTOR_BYTES) as isize,
+            vector_bytes: vector,
+            items_per_turn: vector / unit,
+            source_step: vector as isize,
+            target_step: (planes * vector) as isize,
             outputs: (0..planes).map(output).collect(),
         }
     }
 
-    /// Transposes contiguous matrices that follow each other. `rows` and `columns` are those of a
-    /// matrix of the target. `None` if the plan would be long.
-    pub(super) fn transpose(rows: usize, columns: usize, unit: usize) -> Option<Self> {
+    /// Transposes contiguous matrices that follow each other, with vectors of `vector` bytes.
+    /// `rows` and `columns` are those of a matrix of the target. `None` if the plan would be long.
+    pub(super) fn transpose(
+        rows: usize,
+        columns: usize,
+        unit: usize,
+        vector: usize,
+    ) -> Option<Self> {
         let matrix = rows * columns * unit;
         // As many matrices as fill whole vectors.
-        let matrices = VECTOR_BYTES >> matrix.trailing_zeros().min(VECTOR_BYTES.trailing_zeros());
+        let matrices = vector >> matrix.trailing_zeros().min(vector.trailing_zeros());
         let span = matrices * matrix;
         let source = |byte: usize| {
             let position = byte % matrix / unit;
             let transposed = position % columns * rows + position / columns;
-            let index = byte / matrix * matrix + transposed * unit + byte % unit;
-            SourceByte { base: 0, index }
+            SourceByte { base: 0, index: byte / matrix * matrix + transposed * unit }
         };
-        let output = |offset: usize| Output::new(0, offset, span, source);
-        (span <= MAX_VECTORS * VECTOR_BYTES).then(|| Self {
+        let vectors = Vectors { bytes: vector, unit, span };
+        let output = |offset: usize| Output::new(0, offset, vectors, source);
+        (span <= MAX_VECTORS * vector).then(|| Self {
+            vector_bytes: vector,
             items_per_turn: matrices,
             source_step: span as isize,
             target_step: span as isize,
-            outputs: (0..span).step_by(VECTOR_BYTES).map(output).collect(),
+            outputs: (0..span).step_by(vector).map(output).collect(),
         })
     }
 }

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use super::endpoints::Endpoints;
 use super::processor::{Processor, copy_run};
-use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
+use super::sizes::CACHE_LINE_BYTES;
+use super::store_buffer::{Items, StoreBuffer};
 use super::tiled_transpose::TiledTranspose;
 
-/// Minimum size (bytes) of a run that bypasses the store buffer: it is written to the target from
-/// where it is in the source.
-const UNBUFFERED_RUN_MIN_BYTES: usize = APPEND_MAX_BYTES / 2;
+/// Minimum size (bytes) of a run that bypasses the store buffer: its whole lines are written to the
+/// target from where they are in the source. It has at least one.
+const UNBUFFERED_RUN_MIN_BYTES: usize = 2 * CACHE_LINE_BYTES;
 
 /// Where a kernel writes the elements that it has read.
 pub(super) trait Sink {
@@ -21,13 +22,17 @@ pub(super) trait Sink {
     /// * The items are writable from `target` on, and stay so until the copy is over.
     ///
     /// # Panics
-    /// May panic where an item is larger than [`APPEND_MAX_BYTES`].
+    /// May panic where an item is larger than [`APPEND_MAX_BYTES`](super::store_buffer::APPEND_MAX_BYTES).
     unsafe fn write_items(
         &mut self,
         target: *mut u8,
         items: Items,
         write: impl FnMut(Range<usize>, *mut u8),
     );
+
+    /// A function that prefetches memory that will be read soon, if the copy is large enough for it
+    /// to help. Any address is allowed.
+    fn prefetch(&self) -> Option<fn(*const u8)>;
 
     /// Copies `bytes` that are contiguous on both sides.
     ///
@@ -66,6 +71,11 @@ impl Sink for Direct {
     }
 
     #[inline(always)]
+    fn prefetch(&self) -> Option<fn(*const u8)> {
+        None
+    }
+
+    #[inline(always)]
     unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize) {
         // SAFETY: the caller guarantees what the called function requires.
         unsafe { copy_run(ends.source, ends.target, bytes) };
@@ -97,10 +107,15 @@ impl Sink for StoreBuffer<'_> {
     }
 
     #[inline]
+    fn prefetch(&self) -> Option<fn(*const u8)> {
+        Some(self.stores().prefetch)
+    }
+
+    #[inline]
     unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize) {
         if bytes >= UNBUFFERED_RUN_MIN_BYTES {
             // SAFETY: the caller says that `bytes` are readable and writable there.
-            return unsafe { (self.stores().copy)(ends.source, ends.target, bytes) };
+            return unsafe { self.copy_long_run(ends, bytes) };
         }
         // SAFETY: the caller says that `bytes` are readable; the buffer has `bytes` at `address`.
         let write = |_, address| unsafe { copy_run(ends.source, address, bytes) };

@@ -13,20 +13,31 @@
 //!   new piece does not continue the others in the target: everything is sent first (`flush`)
 //! ```
 //!
-//! A transpose uses the empty buffer as scratch memory instead ([`StoreBuffer::scratch`]).
+//! Long runs go straight to the target ([`StoreBuffer::copy_long_run`]). A transpose uses the empty
+//! buffer as scratch memory instead ([`StoreBuffer::scratch`]).
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
 
-use super::processor::Stores;
+use super::endpoints::Endpoints;
+use super::processor::{Stores, copy_run};
 use super::sizes::CACHE_LINE_BYTES;
 
 /// Size (bytes) of the buffer: fits a second-level cache, and the stack of the copying thread.
 pub(super) const STORE_BUFFER_BYTES: usize = 80 << 10;
 
+/// Bytes of the buffer that are filled before whole lines are written to the target. They stay in
+/// the first-level cache, and the kernel goes on while the memory takes the lines. Measured for
+/// 8 KiB against 80 KiB: 5 to 15 % faster.
+const APPEND_BUFFER_BYTES: usize = 8 << 10;
+
 /// Maximum size (bytes) of what a kernel writes to the buffer in one go.
-pub(super) const APPEND_MAX_BYTES: usize = 8 << 10;
+pub(super) const APPEND_MAX_BYTES: usize = APPEND_BUFFER_BYTES / 2;
+
+/// Number of items, a power of two, by which parts are rounded down: kernels copy that many at once
+/// with their longest vectors.
+const PART_GRANULE: usize = 64;
 
 /// Items that are contiguous in the target: `count` of `bytes` bytes each.
 #[derive(Clone, Copy)]
@@ -95,7 +106,8 @@ impl<'a> StoreBuffer<'a> {
             // they may be written to `target`.
             return write(0..items.count, unsafe { self.reserve(target, bytes) });
         }
-        let part = APPEND_MAX_BYTES / items.bytes;
+        let fit = APPEND_MAX_BYTES / items.bytes;
+        let part = if fit > PART_GRANULE { fit / PART_GRANULE * PART_GRANULE } else { fit };
         assert!(part > 0, "an item of {} bytes exceeds a part of the store buffer", items.bytes);
         for first in (0..items.count).step_by(part) {
             let count = part.min(items.count - first);
@@ -104,6 +116,52 @@ impl<'a> StoreBuffer<'a> {
             // caller says that they may be written to `target`.
             let address = unsafe { self.reserve(target, count * items.bytes) };
             write(first..first + count, address);
+        }
+    }
+
+    /// Copies `bytes` that are contiguous on both sides. Whole lines of the target go there
+    /// straight. Only the rest is put into the buffer, because another run may begin or end in the
+    /// same line:
+    ///
+    /// ```text
+    ///   lines of the target   |         |         |         |         |
+    ///   runs                  ──────┤├─────────────────────┤├──────────
+    ///   to the buffer           rest  head              rest  head
+    ///   straight                          ───────────
+    /// ```
+    ///
+    /// # Safety
+    /// * `bytes` are readable and writable there, none of them both, at the latest in
+    ///   [`finish`](Self::finish).
+    #[inline]
+    pub(super) unsafe fn copy_long_run(&mut self, ends: Endpoints, bytes: usize) {
+        let head = ends.target.align_offset(CACHE_LINE_BYTES).min(bytes);
+        let lines = (bytes - head) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+        // SAFETY: the first `head` of the caller's bytes.
+        unsafe { self.append_bytes(ends, head) };
+        self.flush();
+        // SAFETY: `head` is at most `bytes`.
+        let ends = unsafe { ends.offset(head as isize, head as isize) };
+        // SAFETY: the whole lines after the head, which are among the caller's bytes.
+        unsafe { (self.stores.copy)(ends.source, ends.target, lines) };
+        // SAFETY: `head` and `lines` are together at most `bytes`.
+        let ends = unsafe { ends.offset(lines as isize, lines as isize) };
+        // SAFETY: the rest of the caller's bytes.
+        unsafe { self.append_bytes(ends, bytes - head - lines) };
+    }
+
+    /// Puts less than a cache line into the buffer.
+    ///
+    /// # Safety
+    /// * As for [`copy_long_run`](Self::copy_long_run).
+    #[inline]
+    unsafe fn append_bytes(&mut self, ends: Endpoints, bytes: usize) {
+        if bytes > 0 {
+            // SAFETY: the caller says that `bytes` are writable; they are less than a part of the
+            // buffer, and are written at once.
+            let address = unsafe { self.reserve(ends.target, bytes) };
+            // SAFETY: the caller says that `bytes` are readable; the buffer has them at `address`.
+            unsafe { copy_run(ends.source, address, bytes) };
         }
     }
 
@@ -117,7 +175,7 @@ impl<'a> StoreBuffer<'a> {
         if self.target.wrapping_add(self.filled) != target {
             self.flush();
             self.target = target;
-        } else if self.filled + bytes > STORE_BUFFER_BYTES {
+        } else if self.filled + bytes > APPEND_BUFFER_BYTES {
             // Bytes that do not fill a line stay in the buffer.
             let rest = (self.target.addr() + self.filled) % CACHE_LINE_BYTES;
             self.send(self.filled - rest);

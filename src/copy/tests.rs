@@ -24,6 +24,9 @@ fn processors() -> Vec<(&'static str, &'static Processor)> {
         let avx2 = is_x86_feature_detected!("avx2");
         if avx2 && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
             all.push(("AVX512", &processor::AVX512));
+            if is_x86_feature_detected!("avx512vbmi") {
+                all.push(("AVX512 VBMI", &processor::AVX512_VBMI));
+            }
         }
     }
     all
@@ -263,13 +266,41 @@ fn large_layouts_match_a_loop_over_elements() {
     }
 }
 
+/// Runs that are longer than two cache lines go straight to whole lines of the target. Those that
+/// follow each other share the lines at their ends.
+#[test]
+fn long_runs_begin_and_end_anywhere_in_lines() {
+    for (run, shift) in (128..=400).step_by(17).zip((0..64).step_by(5).cycle()) {
+        for gap in [0, 1, 64, 77] {
+            let source = Layout::new(&[9, 3, run], &[run, 9 * run + 3, 1]).expect("small");
+            let target = Layout::new(&[9, 3, run], &[3 * (run + gap), run + gap, 1]).expect("small");
+            check_shifted(&source, &target, 1, (3, shift));
+            check_shifted(&source, &target, 4, (0, shift & !3));
+        }
+    }
+}
+
+/// Small matrices that follow each other, with all numbers of units that fit registers and shuffles
+/// of one line.
+#[test]
+fn small_matrices_are_transposed() {
+    for (rows, columns) in
+        [(2, 2), (3, 3), (4, 4), (5, 5), (7, 7), (8, 8), (12, 12), (16, 16), (4, 8), (16, 2), (3, 21)]
+    {
+        let (source, target) = permuted(&[1213, rows, columns], &[0, 2, 1]);
+        for itemsize in [1, 2, 4, 8, 16] {
+            check_shifted(&source, &target, itemsize, (0, itemsize));
+        }
+    }
+}
+
 /// A regression: short rows that are put into the store buffer together went to a buffer without
 /// room for all planes of an image.
 #[test]
 fn images_are_deinterleaved_and_interleaved() {
     for itemsize in [1, 2, 4] {
         for planes in 2..=17 {
-            for pixels in [65, 600, 1024] {
+            for pixels in [65, 600, 1024, 1171] {
                 let shape = [3, planes, pixels];
                 let apart = Layout::new(&shape, &[planes * pixels, pixels, 1]).expect("small");
                 let together = Layout::new(&shape, &[planes * pixels, 1, planes]).expect("small");

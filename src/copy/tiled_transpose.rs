@@ -27,7 +27,7 @@ use std::ops::Range;
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::processor::{Processor, Stores, Tile};
-use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan};
+use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan, vector_bytes};
 use super::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
 use super::tile_grid::{MatrixSize, TileBounds, TileGrid, row_pitch};
@@ -87,10 +87,14 @@ impl TiledTranspose {
         let few = |dim: PairedDim| shuffles && dim.count * unit < VECTOR_BYTES;
         let contiguous = |count: usize| (count * unit) as isize;
         let rows_follow = rows.source == contiguous(1);
+        let bytes = rows.count * columns.count * unit;
+        let vector = |few: PairedDim| vector_bytes(bytes, few.count, processor.shuffle_bytes);
         let shuffle = if few(rows) && rows_follow && columns.source == contiguous(rows.count) {
-            Some(PixelShuffle::Deinterleave(ShufflePlan::deinterleave(rows.count, unit)))
+            let shuffle_plan = ShufflePlan::deinterleave(rows.count, unit, vector(rows));
+            Some(PixelShuffle::Deinterleave(shuffle_plan))
         } else if few(columns) && rows_follow && rows.target == contiguous(columns.count) {
-            let shuffle_plan = ShufflePlan::interleave(columns.count, columns.source, unit);
+            let (planes, distance) = (columns.count, columns.source);
+            let shuffle_plan = ShufflePlan::interleave(planes, distance, unit, vector(columns));
             Some(PixelShuffle::Interleave(shuffle_plan))
         } else {
             None
@@ -342,15 +346,29 @@ impl TiledTranspose {
                 (shuffle_plan, tile.rows, false)
             }
         };
-        let turns = count / shuffle_plan.items_per_turn;
-        let done = turns * shuffle_plan.items_per_turn;
+        let per_turn = shuffle_plan.items_per_turn;
+        let turns = count / per_turn;
+        if turns == 0 {
+            return (0, 0);
+        }
         let offset = self.source_offset(tile.row, tile.group, tile.first_column);
         // SAFETY: the first unit of the tile; in the target, that is where `ends` is.
         let ends = unsafe { ends.offset(offset, 0) };
-        // SAFETY: the plan reads and writes `done` whole pixels of the tile, as was just asserted:
-        // when deinterleaving all units of a column of the tile, else all units of a row. The
-        // caller says that they are readable and writable.
+        // SAFETY: the plan reads and writes whole pixels of the tile, as was just asserted: when
+        // deinterleaving all units of a column of the tile, else all units of a row. The caller
+        // says that they are readable and writable.
         unsafe { shuffle(shuffle_plan, ends.source, ends.target, pitch, turns) };
-        if is_deinterleaving { (0, done) } else { (done, 0) }
+        if turns * per_turn < count {
+            // The last pixels, some of which are written a second time, with the same bytes.
+            let first = (count - per_turn) as isize;
+            let bytes = |step: isize| first * (step / per_turn as isize);
+            let (source, target) =
+                (bytes(shuffle_plan.source_step), bytes(shuffle_plan.target_step));
+            // SAFETY: a pixel of the tile, as many before its end as one turn copies.
+            let ends = unsafe { ends.offset(source, target) };
+            // SAFETY: as for the other turns.
+            unsafe { shuffle(shuffle_plan, ends.source, ends.target, pitch, 1) };
+        }
+        if is_deinterleaving { (0, count) } else { (count, 0) }
     }
 }

@@ -32,7 +32,8 @@ pub(in crate::copy) type StridedLoad =
 ///   both. The processor has the instructions.
 pub(in crate::copy) type CopyTile = unsafe fn(tile: &Tile);
 
-/// Runs a shuffle plan `turns` times. The rows of the target are `pitch` bytes apart.
+/// Runs a shuffle plan `turns` times. The rows of the target are `pitch` bytes apart. The vectors of
+/// the plan have 16 bytes, or [`Processor::shuffle_bytes`].
 ///
 /// # Safety
 /// * All that the plan names is readable from `source` on and writable from `target` on, for each
@@ -61,6 +62,9 @@ pub(in crate::copy) struct Processor {
     pub(in crate::copy) copy_tile: [CopyTile; 5],
     /// `None` if no instruction shuffles the bytes of a vector.
     pub(in crate::copy) shuffle: Option<Shuffle>,
+    /// Bytes of the longest vectors that `shuffle` takes, 16 or 64. It takes those of 16 in any
+    /// case.
+    pub(in crate::copy) shuffle_bytes: usize,
     /// Non-temporal stores, which bypass the caches and do not read the target's old content.
     /// `None` if the processor has none.
     pub(in crate::copy) nontemporal: Option<Stores>,

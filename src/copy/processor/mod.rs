@@ -4,6 +4,8 @@
 //! Every function reads and writes whole elements and nothing else, so it may run beside code that
 //! writes to the gaps between them. Nothing needs to be aligned.
 
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod avx512;
 mod interface;
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 mod neon;
@@ -23,7 +25,7 @@ pub(super) use neon::NEON;
 #[cfg(test)]
 pub(super) use portable::PORTABLE;
 #[cfg(all(test, target_arch = "x86_64", not(miri)))]
-pub(super) use x86::{AVX2, AVX512, SSE2};
+pub(super) use x86::{AVX2, AVX512, AVX512_VBMI, SSE2};
 
 /// The functions for the newest instructions that this machine has.
 #[inline]

@@ -17,6 +17,7 @@ use super::portable::{copy_tile, strided_load};
 use super::shuffles::{VectorPair, shuffle};
 use super::squares::{Register, transpose};
 use crate::copy::shuffle_plan::Input;
+use crate::copy::sizes::VECTOR_BYTES;
 
 pub(in crate::copy) static NEON: Processor = Processor {
     strided_load: [
@@ -34,6 +35,7 @@ pub(in crate::copy) static NEON: Processor = Processor {
         copy_tile::<u128>,
     ],
     shuffle: Some(shuffle::<uint8x16x2_t>),
+    shuffle_bytes: VECTOR_BYTES,
     nontemporal: None,
 };
 

@@ -12,7 +12,7 @@ use super::interface::{Processor, Stores, Tile};
 use super::portable::{copy_tile, strided_load};
 use super::shuffles::{VectorPair, shuffle};
 use super::squares::{Register, transpose};
-use crate::copy::shuffle_plan::{Input, ShufflePlan};
+use crate::copy::shuffle_plan::{Input, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
 use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 
 /// The functions for the newest instructions that this machine has.
@@ -21,7 +21,7 @@ pub(super) fn detect() -> &'static Processor {
     if !is_x86_feature_detected!("avx2") {
         &SSE2
     } else if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-        &AVX512
+        if is_x86_feature_detected!("avx512vbmi") { &AVX512_VBMI } else { &AVX512 }
     } else {
         &AVX2
     }
@@ -43,12 +43,14 @@ pub(in crate::copy) static SSE2: Processor = Processor {
         copy_tile::<u128>,
     ],
     shuffle: None,
-    nontemporal: Some(NONTEMPORAL),
+    shuffle_bytes: VECTOR_BYTES,
+    nontemporal: Some(Stores { copy: copy_nontemporal::<__m128i>, fence, prefetch }),
 };
 
-/// A table of functions: the generic ones, compiled for some instructions.
+/// A table of functions: the generic ones, compiled for some instructions, with this shuffle for
+/// vectors of `$shuffle_bytes`.
 macro_rules! processor {
-    ($name:ident, $module:ident, $features:literal) => {
+    ($name:ident, $module:ident, $features:literal, $shuffle:path, $shuffle_bytes:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -65,7 +67,8 @@ macro_rules! processor {
                 copy_tile::<u128>,
             ],
             shuffle: Some($module::shuffle),
-            nontemporal: Some(NONTEMPORAL),
+            shuffle_bytes: $shuffle_bytes,
+            nontemporal: Some(Stores { copy: $module::copy_nontemporal, fence, prefetch }),
         };
 
         mod $module {
@@ -83,6 +86,17 @@ macro_rules! processor {
             }
 
             #[target_feature(enable = $features)]
+            pub(super) unsafe fn copy_nontemporal(
+                source: *const u8,
+                target: *mut u8,
+                bytes: usize,
+            ) {
+                // SAFETY: the caller guarantees what the called function requires, and
+                // this function enables AVX2.
+                unsafe { super::copy_nontemporal::<__m256i>(source, target, bytes) }
+            }
+
+            #[target_feature(enable = $features)]
             pub(super) unsafe fn shuffle(
                 plan: &ShufflePlan,
                 source: *const u8,
@@ -90,9 +104,15 @@ macro_rules! processor {
                 pitch: isize,
                 turns: usize,
             ) {
-                // SAFETY: the caller guarantees what the called function requires, and
-                // this function enables AVX2.
-                unsafe { super::shuffle::<__m256i>(plan, source, target, pitch, turns) }
+                // SAFETY: the caller guarantees what the called functions require, and
+                // this function enables the instructions.
+                unsafe {
+                    if plan.vector_bytes == VECTOR_BYTES {
+                        super::shuffle::<__m256i>(plan, source, target, pitch, turns)
+                    } else {
+                        $shuffle(plan, source, target, pitch, turns)
+                    }
+                }
             }
 
             #[target_feature(enable = $features)]
@@ -105,39 +125,62 @@ macro_rules! processor {
     };
 }
 
-processor!(AVX2, avx2, "avx2");
+processor!(AVX2, avx2, "avx2", super::shuffle::<__m256i>, VECTOR_BYTES);
 // The same registers, but twice as many.
-processor!(AVX512, avx512, "avx2,avx512bw,avx512vl");
+processor!(AVX512, avx512, "avx2,avx512bw,avx512vl", super::shuffle::<__m256i>, VECTOR_BYTES);
+// The same with shuffles of the bytes of a cache line.
+processor!(
+    AVX512_VBMI,
+    avx512_vbmi,
+    "avx2,avx512bw,avx512vl,avx512vbmi",
+    super::super::avx512::shuffle,
+    SHUFFLE_VECTOR_MAX_BYTES
+);
 
-const NONTEMPORAL: Stores = Stores { copy: copy_nontemporal, fence, prefetch };
+/// How far ahead (bytes) of a non-temporal copy its source is prefetched. The processor's own
+/// prefetches end at each page of 4 KiB.
+const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 
 /// # Safety
-/// * As [`Stores::copy`] says.
-unsafe fn copy_nontemporal(source: *const u8, target: *mut u8, bytes: usize) {
+/// * As [`Stores::copy`] says; the processor has the instructions of the register.
+#[inline(always)]
+unsafe fn copy_nontemporal<R: Streamed>(source: *const u8, target: *mut u8, bytes: usize) {
     let head = target.align_offset(CACHE_LINE_BYTES).min(bytes);
     let lines = (bytes - head) / CACHE_LINE_BYTES;
     // SAFETY: `head` is at most `bytes`, which the caller says are readable and writable.
     unsafe { source.copy_to_nonoverlapping(target, head) };
+    let ahead = lines.saturating_sub(PREFETCH_AHEAD_BYTES / CACHE_LINE_BYTES);
     for line in 0..lines {
         let offset = head + line * CACHE_LINE_BYTES;
+        if line < ahead {
+            prefetch_next(source.wrapping_add(offset + PREFETCH_AHEAD_BYTES));
+        }
         // SAFETY: one of the whole lines among the caller's `bytes`; `head` aligns it in the
         // target.
-        unsafe { store_line(source.add(offset), target.add(offset)) };
+        unsafe { store_line::<R>(source.add(offset), target.add(offset)) };
     }
     let done = head + lines * CACHE_LINE_BYTES;
     // SAFETY: the rest of the caller's `bytes`, after the last whole line.
     unsafe { source.add(done).copy_to_nonoverlapping(target.add(done), bytes - done) };
 }
 
-/// # Safety
-/// * A cache line is readable at `source` and writable at `target`, which is aligned to a line.
+/// Prefetches a line into the first-level cache.
 #[inline(always)]
-unsafe fn store_line(source: *const u8, target: *mut u8) {
-    for offset in (0..CACHE_LINE_BYTES).step_by(VECTOR_BYTES) {
-        // SAFETY: 16 bytes of the line that the caller says is readable.
-        let bytes = unsafe { _mm_loadu_si128(source.add(offset).cast()) };
-        // SAFETY: 16 bytes of the line that the caller says is writable, aligned to 16.
-        unsafe { _mm_stream_si128(target.add(offset).cast(), bytes) };
+fn prefetch_next(address: *const u8) {
+    // SAFETY: a hint that never faults, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+}
+
+/// # Safety
+/// * A cache line is readable at `source` and writable at `target`, which is aligned to a line. The
+///   processor has the instructions of the register.
+#[inline(always)]
+unsafe fn store_line<R: Streamed>(source: *const u8, target: *mut u8) {
+    for offset in (0..CACHE_LINE_BYTES).step_by(size_of::<R>()) {
+        // SAFETY: a register's bytes of the line that the caller says is readable.
+        let bytes = unsafe { R::load(source.add(offset)) };
+        // SAFETY: as many bytes of the line that the caller says is writable, aligned to them.
+        unsafe { bytes.stream(target.add(offset)) };
     }
 }
 
@@ -151,11 +194,30 @@ fn prefetch(address: *const u8) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
 }
 
+/// A register that can be stored past the caches.
+///
+/// # Safety
+/// * Its method is called only where the processor has the instructions.
+unsafe trait Streamed: Register {
+    /// # Safety
+    /// * As many bytes as the register has are writable, and aligned to that number.
+    unsafe fn stream(self, target: *mut u8);
+}
+
 macro_rules! register {
-    ($type:ident, $lanes:literal, $load:ident,
+    ($type:ident, $lanes:literal, $load:ident, $stream:ident,
      $low8:ident $low16:ident $low32:ident $low64:ident,
      $high8:ident $high16:ident $high32:ident $high64:ident) => {
         // SAFETY: for SSE2, part of x86-64; for AVX2, only functions for AVX2 name the type.
+        unsafe impl Streamed for $type {
+            #[inline(always)]
+            unsafe fn stream(self, target: *mut u8) {
+                // SAFETY: the caller says that the bytes are writable and aligned.
+                unsafe { $stream(target.cast(), self) }
+            }
+        }
+
+        // SAFETY: as above.
         unsafe impl Register for $type {
             type Lane = __m128i;
             const LANES: usize = $lanes;
@@ -204,12 +266,12 @@ macro_rules! register {
 }
 
 register!(
-    __m128i, 1, _mm_loadu_si128,
+    __m128i, 1, _mm_loadu_si128, _mm_stream_si128,
     _mm_unpacklo_epi8 _mm_unpacklo_epi16 _mm_unpacklo_epi32 _mm_unpacklo_epi64,
     _mm_unpackhi_epi8 _mm_unpackhi_epi16 _mm_unpackhi_epi32 _mm_unpackhi_epi64
 );
 register!(
-    __m256i, 2, _mm256_loadu_si256,
+    __m256i, 2, _mm256_loadu_si256, _mm256_stream_si256,
     _mm256_unpacklo_epi8 _mm256_unpacklo_epi16 _mm256_unpacklo_epi32 _mm256_unpacklo_epi64,
     _mm256_unpackhi_epi8 _mm256_unpackhi_epi16 _mm256_unpackhi_epi32 _mm256_unpackhi_epi64
 );
