@@ -5,20 +5,9 @@ use super::endpoints::Endpoints;
 use super::kernels;
 use super::processor::{self, Processor};
 #[cfg(feature = "parallel")]
+use super::thresholds::{PARALLEL_MIN_BYTES, part_bytes};
+#[cfg(feature = "parallel")]
 use super::{helpers, pool};
-
-/// Minimum copy size (bytes) for using several threads. Below it, waking a thread costs more than
-/// it saves.
-#[cfg(feature = "parallel")]
-const PARALLEL_MIN_BYTES: usize = 1 << 20;
-
-/// Minimum size (bytes) of the parts of a copy, as far as a plan can be cut in halves.
-#[cfg(feature = "parallel")]
-const PART_MIN_BYTES: usize = PARALLEL_MIN_BYTES / 4;
-
-/// Minimum number of parts for each thread, so that all threads are busy until the end.
-#[cfg(feature = "parallel")]
-const PARTS_PER_THREAD: usize = 4;
 
 /// The facts that are the same for all parts of a copy.
 pub(super) struct Job {
@@ -78,8 +67,7 @@ impl Job {
             // SAFETY: the caller guarantees what the called function requires.
             return unsafe { self.run_here(plan) };
         }
-        let part = (bytes / (PARTS_PER_THREAD * threads)).max(PART_MIN_BYTES);
-        let halvings = bytes.div_ceil(part).next_power_of_two().ilog2();
+        let halvings = bytes.div_ceil(part_bytes(bytes, threads)).next_power_of_two().ilog2();
         let parts = 1 << halvings;
         let run_part = |number: usize| {
             if let Some(part) = plan.part(number, halvings) {

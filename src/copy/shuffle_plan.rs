@@ -72,8 +72,8 @@ pub(super) struct Input {
     pub(super) indices: [u8; SHUFFLE_VECTOR_MAX_BYTES],
 }
 
-/// Where the first byte of a unit of the target comes from: `index` bytes into a stretch of readable
-/// bytes that begins `base` bytes into the source.
+/// Where the first byte of a unit of the target comes from: `index` bytes into a stretch of
+/// readable bytes that begins `base` bytes into the source.
 struct SourceByte {
     base: isize,
     index: usize,

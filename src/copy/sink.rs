@@ -30,8 +30,8 @@ pub(super) trait Sink {
         write: impl FnMut(Range<usize>, *mut u8),
     );
 
-    /// A function that prefetches memory that will be read soon, if the copy is large enough for it
-    /// to help. Any address is allowed.
+    /// A function that prefetches memory that will be read soon, if the copy is large enough for
+    /// it to help. Any address is allowed.
     fn prefetch(&self) -> Option<fn(*const u8)>;
 
     /// Copies `bytes` that are contiguous on both sides.

@@ -273,7 +273,8 @@ fn long_runs_begin_and_end_anywhere_in_lines() {
     for (run, shift) in (128..=400).step_by(17).zip((0..64).step_by(5).cycle()) {
         for gap in [0, 1, 64, 77] {
             let source = Layout::new(&[9, 3, run], &[run, 9 * run + 3, 1]).expect("small");
-            let target = Layout::new(&[9, 3, run], &[3 * (run + gap), run + gap, 1]).expect("small");
+            let target =
+                Layout::new(&[9, 3, run], &[3 * (run + gap), run + gap, 1]).expect("small");
             check_shifted(&source, &target, 1, (3, shift));
             check_shifted(&source, &target, 4, (0, shift & !3));
         }
@@ -284,9 +285,19 @@ fn long_runs_begin_and_end_anywhere_in_lines() {
 /// of one line.
 #[test]
 fn small_matrices_are_transposed() {
-    for (rows, columns) in
-        [(2, 2), (3, 3), (4, 4), (5, 5), (7, 7), (8, 8), (12, 12), (16, 16), (4, 8), (16, 2), (3, 21)]
-    {
+    for (rows, columns) in [
+        (2, 2),
+        (3, 3),
+        (4, 4),
+        (5, 5),
+        (7, 7),
+        (8, 8),
+        (12, 12),
+        (16, 16),
+        (4, 8),
+        (16, 2),
+        (3, 21),
+    ] {
         let (source, target) = permuted(&[1213, rows, columns], &[0, 2, 1]);
         for itemsize in [1, 2, 4, 8, 16] {
             check_shifted(&source, &target, itemsize, (0, itemsize));

@@ -32,8 +32,8 @@ pub(in crate::copy) type StridedLoad =
 ///   both. The processor has the instructions.
 pub(in crate::copy) type CopyTile = unsafe fn(tile: &Tile);
 
-/// Runs a shuffle plan `turns` times. The rows of the target are `pitch` bytes apart. The vectors of
-/// the plan have 16 bytes, or [`Processor::shuffle_bytes`].
+/// Runs a shuffle plan `turns` times. The rows of the target are `pitch` bytes apart. The vectors
+/// of the plan have 16 bytes, or [`Processor::shuffle_bytes`].
 ///
 /// # Safety
 /// * All that the plan names is readable from `source` on and writable from `target` on, for each
