@@ -22,7 +22,8 @@ pub(super) trait Sink {
     /// * The items are writable from `target` on, and stay so until the copy is over.
     ///
     /// # Panics
-    /// May panic where an item is larger than [`APPEND_MAX_BYTES`](super::store_buffer::APPEND_MAX_BYTES).
+    /// May panic where an item is larger than
+    /// [`APPEND_MAX_BYTES`](super::store_buffer::APPEND_MAX_BYTES).
     unsafe fn write_items(
         &mut self,
         target: *mut u8,

@@ -54,8 +54,8 @@ const PART_MIN_BYTES: usize = PARALLEL_MIN_BYTES / 4;
 
 /// Minimum number of parts for each thread: more than one, so that a thread that begins late or
 /// is interrupted leaves parts to the others. Each part of a transpose reads a piece of every row
-/// of the source, and many parts are slow for that reason. Transposing 32 MiB on two threads is 1.96 times as fast
-/// as on one with 1, 1.93 with 2, 1.75 with 4, and 1.4 with 8.
+/// of the source, and many parts are slow for that reason. Transposing 32 MiB on two threads is
+/// 1.96 times as fast as on one with 1, 1.93 with 2, 1.75 with 4, and 1.4 with 8.
 #[cfg(feature = "parallel")]
 const PARTS_PER_THREAD: usize = 2;
 
