@@ -11,7 +11,8 @@ use crate::layout::paired::PairedDim;
 /// of its output, so a group must stay in the first-level cache.
 const SHUFFLE_GROUP_BYTES: usize = 8 << 10;
 
-/// Maximum number of inputs of a vector of 64 bytes. With more, squares in registers are faster.
+/// Maximum number of inputs of a vector of 64 bytes. With 8 inputs (8 × 8 units of 8 bytes),
+/// squares in registers were as fast, and they need no plan.
 const INPUTS_MAX: usize = 4;
 
 /// Maximum size (bytes) of a matrix for a shuffle plan with vectors of 16 bytes. Each of them has

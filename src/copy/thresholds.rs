@@ -1,9 +1,8 @@
 //! From which size on a copy writes past the caches, and from which size on threads share it.
 //!
-//! The numbers were measured on an Intel Xeon (2 MiB of L2 for each core, 480 MiB of L3) and on an
-//! AMD EPYC (512 KiB, 32 MiB), with source and target used in a loop, on one thread. Non-temporal
-//! stores against ordinary ones on the Xeon, as a ratio of rates; "read" is a loop that also reads
-//! the target after each copy:
+//! The numbers were measured on an Intel Xeon (2 MiB of L2 for each core, 480 MiB of L3), with
+//! source and target used in a loop, on one thread. Non-temporal stores against ordinary ones, as a
+//! ratio of rates; "read" is a loop that also reads the target after each copy:
 //!
 //! ```text
 //!                       1 MiB   2 MiB   4 MiB   8 MiB   16 MiB   32 MiB
@@ -26,8 +25,8 @@ use super::copy_plan::Kernel;
 const NONTEMPORAL_TRANSPOSE_MIN_BYTES: usize = 4 << 20;
 
 /// How many times as large as the L2 cache a target in used memory is at least that is written from
-/// its beginning to its end with non-temporal stores. It gives 16 MiB on the Xeon and 4 MiB on the
-/// EPYC.
+/// its beginning to its end with non-temporal stores. It gives the 16 MiB of the Xeon. On an AMD
+/// EPYC with 512 KiB of L2 and 32 MiB of L3 it gives 4 MiB, which was not measured.
 const NONTEMPORAL_L2_FACTOR: usize = 8;
 
 /// The part of the L3 cache that such a target needs in any case to get non-temporal stores: half,
