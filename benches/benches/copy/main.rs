@@ -52,9 +52,10 @@ fn main() {
     clone_and_drop::measure(&selection, &versions);
 }
 
-/// Makes new memory of this process really new: without this, glibc gives a contender the pages of
-/// a block that it or another contender has just released.
+/// Makes new memory of this process really new: without this, glibc and the cache of dlbridge give
+/// a contender the pages of a block that it or another contender has just released.
 fn without_recycling() {
+    dlbridge::set_cache_limit(0);
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         // SAFETY: sets a number; no other thread allocates yet.
