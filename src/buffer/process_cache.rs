@@ -7,8 +7,8 @@ use std::ffi::OsStr;
 use super::block_cache::BlockCache;
 
 /// The limit (bytes) if neither the program nor the environment sets one. On Linux, the system can
-/// take the memory when it runs short, so the limit may be generous: two blocks of 256 MiB, from
-/// which size on a copy takes tens of milliseconds in any case. On other systems the cache is off.
+/// take most of the memory when it runs short, so the limit has room for two blocks of 256 MiB. On
+/// other systems, where it cannot and nothing was measured, the cache is off.
 const DEFAULT_LIMIT_BYTES: usize = if cfg!(target_os = "linux") { 512 << 20 } else { 0 };
 
 /// The environment variable with the limit (bytes).
@@ -83,8 +83,9 @@ pub fn cached_bytes() -> usize {
 ///
 /// | memory in the cache | how long it stays |
 /// |---|---|
-/// | Linux: whole huge pages (2 MiB each) of a block | until the system runs short of memory and takes their pages (`MADV_FREE`; tools still count the pages as resident until then) |
-/// | the rest of a block, less than 2 MiB of it | as long as the block |
+/// | Linux: all but the next two lines | until the system runs short of memory and takes the pages (`MADV_FREE`); tools count them as resident until then |
+/// | the blocks that were freed last, up to 32 MiB | as long as no later blocks exceed these 32 MiB |
+/// | the end of a block after its last whole huge page (2 MiB) | as long as the block |
 /// | a block that no copy used for 10 seconds | until the next time that memory of 2 MiB or more is allocated for a copy, or freed |
 /// | a block from before a `fork`, in the parent and in the child | the same: it is not used again |
 /// | all blocks | until [`trim`], or until an allocation of this crate fails for lack of memory, after which it is tried again |
