@@ -1046,6 +1046,31 @@ inline void synchronize(DLDevice device, std::int64_t stream = DLB_STREAM_LEGACY
   detail::call([&](dlb_error **error) { return dlb_synchronize(device, stream, error); });
 }
 
+/// Gives all memory that is cached for later copies back to the system's allocator. Returns its
+/// size in bytes.
+///
+/// ```cpp
+/// const std::size_t before = dlbridge::set_cache_limit(64 << 20); // bytes; 0: no cache
+/// const auto tensor = dlbridge::Tensor::from_vector(std::vector<float>(1 << 20), {1 << 20});
+/// { const dlbridge::Tensor copy = tensor.clone(); } // the next clone takes the 4 MiB of this one
+/// assert(dlbridge::cached_bytes() >= 4 << 20);
+/// dlbridge::trim();
+/// assert(dlbridge::cached_bytes() == 0);
+/// dlbridge::set_cache_limit(before);
+/// ```
+inline std::size_t trim() noexcept { return dlb_trim(); }
+
+/// Returns the size in bytes of the memory that is cached for later copies. The system may already
+/// have taken some of its pages.
+inline std::size_t cached_bytes() noexcept { return dlb_cached_bytes(); }
+
+/// Sets the maximum size in bytes of the memory that is cached, and returns the maximum from
+/// before. With `bytes` = 0 the cache is off. dlb_set_cache_limit() says what is kept, and how
+/// long.
+inline std::size_t set_cache_limit(std::size_t bytes) noexcept {
+  return dlb_set_cache_limit(bytes);
+}
+
 } // namespace dlbridge
 
 #endif // DLBRIDGE_HPP_

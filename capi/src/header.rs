@@ -5,7 +5,7 @@ use dlbridge::ffi::*;
 
 pub const DLB_VERSION: &[u8; 6] = b"0.1.0\0";
 pub const DLB_ABI_MAJOR: u32 = 0;
-pub const DLB_ABI_MINOR: u32 = 3;
+pub const DLB_ABI_MINOR: u32 = 4;
 pub const DLB_CAP_CUDA: u32 = 1;
 pub const DLB_CAP_PARALLEL: u32 = 2;
 pub const DLB_MEMORY_FORMAT_PRESERVE: u32 = 0;
@@ -369,6 +369,18 @@ unsafe extern "C" {
         stream: i64,
         error: *mut *mut dlb_error,
     ) -> dlb_status;
+}
+unsafe extern "C" {
+    #[doc = " Gives all memory that is cached for later copies back to the system's allocator. Returns its\n size in bytes.\n\n Memory of 2 MiB or more that the library allocated for a copy is cached when its last handle is\n freed, and a later copy of about the same size takes it. dlb_set_cache_limit() says how much is\n kept, and for how long.\n\n Ownership: none.\n\n Example of the functions for the cache:\n\n ```c\n static const float numbers[1 << 20];\n int64_t shape[] = {1 << 20};\n DLTensor desc = {(void *)numbers, {kDLCPU, 0}, 1, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL, *copy = NULL;\n size_t before = dlb_set_cache_limit(64 << 20); // bytes\n dlb_status status = dlb_tensor_from_memory(&desc, DLPACK_FLAG_BITMASK_READ_ONLY, NULL, NULL,\n                                            &tensor, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_clone(tensor, DLB_MEMORY_FORMAT_PRESERVE, DLB_STREAM_NO_SYNC, &copy, NULL);\n assert(status == DLB_OK);\n dlb_tensor_free(copy); // the next clone takes the 4 MiB of this one\n assert(dlb_cached_bytes() >= 4 << 20);\n assert(dlb_trim() >= 4 << 20 && dlb_cached_bytes() == 0);\n dlb_tensor_free(tensor);\n dlb_set_cache_limit(before);\n ```"]
+    pub fn dlb_trim() -> usize;
+}
+unsafe extern "C" {
+    #[doc = " Returns the size in bytes of the memory that is cached for later copies. The system may already\n have taken some of its pages.\n\n Ownership: none."]
+    pub fn dlb_cached_bytes() -> usize;
+}
+unsafe extern "C" {
+    #[doc = " Sets the maximum size in bytes of the memory that is cached, and returns the maximum from\n before. With `bytes` = 0 the cache is off. Memory above the new maximum is given back at once.\n\n The maximum is one number for the process. It begins with the environment variable\n DLBRIDGE_CACHE_LIMIT, a number of bytes; without it, the maximum is 512 MiB on Linux and 0 on\n other systems. On Linux, the system takes cached pages when it runs short of memory, except for\n the 32 MiB that were freed last and less than 2 MiB of each block; until then, tools count them\n as resident. Memory that no copy used for 10 seconds is given back the next time that the\n library allocates or frees 2 MiB or more for a copy, or calls dlb_trim().\n\n Ownership: none."]
+    pub fn dlb_set_cache_limit(bytes: usize) -> usize;
 }
 unsafe extern "C" {
     #[doc = " Copies the data to a device, always into new memory, even if `tensor` is on that device already.\n The copy keeps the order of the source's strides. {kDLCUDAHost, 0} is page-locked memory of the\n host.\n\n `stream` is a stream of the CUDA device that takes part (of the source's device, if both are\n CUDA devices). The library does not use host memory after the function has returned. A copy on a\n device is complete in the order of `stream`, which must exist until the copy, and every tensor\n made from its memory, is freed.\n\n Ownership: borrows `tensor`; returns new, free with dlb_tensor_free(); no other handle has the\n memory.\n\n Example of the functions for devices:\n\n ```c\n int64_t shape[] = {2, 3};\n DLDevice cpu = {kDLCPU, 0}, cuda = {kDLCUDA, 0};\n DLTensor desc = {NULL, cpu, 2, {kDLFloat, 32, 1}, shape, NULL, 0};\n dlb_tensor *tensor = NULL, *on_device = NULL;\n dlb_error *error = NULL;\n dlb_status status = dlb_tensor_empty(&desc, &tensor, NULL);\n assert(status == DLB_OK);\n status = dlb_tensor_to_device(tensor, cuda, DLB_STREAM_LEGACY_DEFAULT, &on_device, &error);\n if (status != DLB_OK) { // no CUDA in this build or on this machine: stay on the host\n   puts(dlb_error_message(error));\n   dlb_error_free(error);\n   on_device = dlb_tensor_share(tensor);\n }\n dlb_tensor_free(tensor);\n // To the host: one copy from a device, and the same handle if the memory is there already.\n status = dlb_tensor_into_device(on_device, cpu, DLB_STREAM_LEGACY_DEFAULT, &on_device, NULL);\n assert(status == DLB_OK && dlb_tensor_view(on_device)->device.device_type == kDLCPU);\n dlb_tensor_free(on_device);\n ```"]

@@ -14,8 +14,8 @@
 //! The documentation of the first function of each group has an example in C. `cargo xtask
 //! bindings` writes the documentation to `dlbridge.h`, and the tests run the examples from there.
 //!
-//! Modules import from those before them only: {library, remedy, text} → error → dtype → {handle,
-//! stream} → {tensor, views, dlpack, device} → {memory, copy}.
+//! Modules import from those before them only: {library, remedy, text, cache} → error → dtype →
+//! {handle, stream} → {tensor, views, dlpack, device} → {memory, copy}.
 
 #![allow(non_camel_case_types, reason = "the types of a C header")]
 
@@ -39,6 +39,8 @@ pub mod dlpack;
 pub mod memory;
 
 pub mod copy;
+
+pub mod cache;
 
 pub mod stream;
 

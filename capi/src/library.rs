@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char};
 /// version has one too.
 pub const DLB_ABI_MAJOR: u32 = 0;
 /// Minor version of this ABI. It grows with every function or code that is added.
-pub const DLB_ABI_MINOR: u32 = 3;
+pub const DLB_ABI_MINOR: u32 = 4;
 
 /// This build can copy to, from and between the CUDA devices of the machine.
 pub const DLB_CAP_CUDA: u64 = 1;

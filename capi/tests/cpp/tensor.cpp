@@ -166,6 +166,25 @@ void moves_between_devices() {
   tensor = Tensor();
 }
 
+void memory_of_copies_is_used_again() {
+  const std::size_t before = dlbridge::set_cache_limit(std::size_t{64} << 20);
+  dlbridge::trim();
+  const Tensor tensor = Tensor::from_vector(std::vector<float>(1 << 20, 3.0F), {1 << 20});
+  const std::size_t bytes = std::size_t{4} << 20;
+  const void *data = nullptr;
+  {
+    const Tensor copy = tensor.clone();
+    data = copy.data<float>();
+  }
+  CHECK(dlbridge::cached_bytes() == bytes);
+  {
+    const Tensor copy = tensor.clone();
+    CHECK(copy.data<float>() == data && copy.at<float>((1 << 20) - 1) == 3.0F);
+  }
+  CHECK(dlbridge::trim() == bytes && dlbridge::cached_bytes() == 0);
+  CHECK(dlbridge::set_cache_limit(before) == std::size_t{64} << 20);
+}
+
 void synchronize_waits_for_a_stream() {
   dlbridge::synchronize(dlbridge::cpu);
   dlbridge::synchronize(dlbridge::cpu, DLB_STREAM_NO_SYNC);
@@ -331,6 +350,7 @@ int main() {
   dlpack_round_trip();
   clones_and_copies();
   moves_between_devices();
+  memory_of_copies_is_used_again();
   synchronize_waits_for_a_stream();
   share_as_describes_the_memory_in_another_way();
   data_checks_type_and_alignment();

@@ -11,7 +11,7 @@ use crate::support::{Link, Program, root, scratch, skipped, succeed};
 use crate::{programs, torch};
 
 /// The first function of each group of `dlbridge.h`. Its comment has the example of the group.
-const C_GROUPS: [&str; 10] = [
+const C_GROUPS: [&str; 11] = [
     "dlb_abi_version",          // versions and capabilities
     "dlb_error_status",         // errors
     "dlb_dtype_name",           // element types
@@ -20,13 +20,14 @@ const C_GROUPS: [&str; 10] = [
     "dlb_tensor_from_dlpack",   // DLPack structs
     "dlb_tensor_from_memory",   // memory
     "dlb_tensor_clone",         // copies
+    "dlb_trim",                 // the cache
     "dlb_tensor_to_device",     // devices
     "dlb_tensor_record_stream", // streams
 ];
 
 /// The classes and functions of `dlbridge.hpp` outside the class `Tensor` that have an example, in
 /// their order.
-const CPP_DECLARATIONS: [&str; 9] = [
+const CPP_DECLARATIONS: [&str; 10] = [
     "class Error",
     "dtype_name(",
     "using Exported =",
@@ -36,10 +37,17 @@ const CPP_DECLARATIONS: [&str; 9] = [
     "class Tensor",
     "operator<<(",
     "void synchronize(",
+    "std::size_t trim(",
 ];
 
 /// Declarations of `dlbridge.hpp` whose use other examples show, or that are constants.
-const CPP_WITHOUT_EXAMPLE: [&str; 3] = ["struct Release", "using ExportedLegacy =", "DLDevice cpu"];
+const CPP_WITHOUT_EXAMPLE: [&str; 5] = [
+    "struct Release",
+    "using ExportedLegacy =",
+    "DLDevice cpu",
+    "std::size_t cached_bytes(",
+    "std::size_t set_cache_limit(",
+];
 
 /// The groups of functions of the class `Tensor`: the comments that begin with `@name`.
 const TENSOR_GROUPS: usize = 9;

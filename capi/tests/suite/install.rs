@@ -35,7 +35,7 @@ fn the_soname_has_the_abi_version() {
     let Some(prefix) = prefix() else { return };
     let library = libraries(prefix).join("libdlbridge.so");
     let dynamic = output_of(Command::new("readelf").arg("-d").arg(library));
-    assert!(dynamic.contains("soname: [libdlbridge.so.0.3]"), "{dynamic}");
+    assert!(dynamic.contains("soname: [libdlbridge.so.0.4]"), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
     for header in [
         "dlbridge.h",
@@ -81,7 +81,7 @@ fn pkg_config_finds_the_library() {
         });
         run_silent(compiler.args(flags));
         let needs = output_of(Command::new("readelf").arg("-d").arg(&program));
-        assert_eq!(needs.contains("[libdlbridge.so.0.3]"), extra.is_empty(), "{needs}");
+        assert_eq!(needs.contains("[libdlbridge.so.0.4]"), extra.is_empty(), "{needs}");
         let mut run = Command::new(&program);
         assert_eq!(output_of(run.env("LD_LIBRARY_PATH", &libraries)), TRANSPOSE);
         let failed = run.arg("-3").output().expect("it runs");
@@ -136,7 +136,7 @@ fn cmake_finds_the_shared_and_the_static_library() {
             let program = build.join(format!("{language}_{variant}"));
             run_silent(&mut Command::new(&program));
             let needs = output_of(Command::new("readelf").arg("-d").arg(&program));
-            assert_eq!(needs.contains("[libdlbridge.so.0.3]"), shared, "{needs}");
+            assert_eq!(needs.contains("[libdlbridge.so.0.4]"), shared, "{needs}");
         }
     }
     let exported = exports(&build.join("plugin.so"));

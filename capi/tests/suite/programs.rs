@@ -9,8 +9,9 @@ use crate::support::{
 };
 
 /// Programs of `capi/tests/c`, one for each noun of the header.
-const C_PROGRAMS: [&str; 9] =
-    ["library", "error", "tensor", "views", "dlpack", "memory", "copy", "device", "threads"];
+const C_PROGRAMS: [&str; 10] = [
+    "library", "error", "tensor", "views", "dlpack", "memory", "copy", "cache", "device", "threads",
+];
 /// Programs of `capi/tests/cpp` that need nothing but the library.
 const CPP_PROGRAMS: [&str; 2] = ["tensor", "views"];
 const C_STANDARDS: [&str; 3] = ["c99", "c11", "c17"];
