@@ -171,3 +171,6 @@ pub use like::like;
 pub use producer::{Producer, add_class, add_dlpack};
 pub use py_tensor::PyTensor;
 pub use raise::OrRaise;
+
+/// The cache of memory for copies, of this module: another module of Python has one of its own.
+pub use dlbridge::{cached_bytes, set_cache_limit, trim};

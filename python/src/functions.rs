@@ -171,3 +171,55 @@ pub(crate) fn contiguous<'py>(
 pub(crate) fn copyto(dst: &Bound<'_, PyAny>, src: &Bound<'_, PyAny>) -> PyResult<()> {
     dlbridge_pyo3::copyto(dst, src)
 }
+
+/// Gives all memory that is cached for later copies back, and returns its size in bytes.
+///
+/// Memory of 2 MiB or more that dlbridge allocated for a copy is cached when its last user is gone,
+/// and a later copy of about the same size takes it, which is several times as fast as new memory.
+/// `set_cache_limit` says how much is kept, and for how long.
+///
+/// >>> tensor = dl.tensor(np.zeros((1024, 1024), np.float32))
+/// >>> copy = tensor.clone()
+/// >>> del copy
+/// >>> dl.trim() >= 4 << 20, dl.cached_bytes()
+/// (True, 0)
+#[pyfunction]
+pub(crate) fn trim() -> usize {
+    dlbridge_pyo3::trim()
+}
+
+/// Returns the size in bytes of the memory that is cached for later copies.
+///
+/// The system may already have taken some of its pages.
+///
+/// >>> released = dl.trim()
+/// >>> dl.cached_bytes()
+/// 0
+#[pyfunction]
+pub(crate) fn cached_bytes() -> usize {
+    dlbridge_pyo3::cached_bytes()
+}
+
+/// Sets the maximum size in bytes of the cached memory, and returns the one from before.
+///
+/// With `bytes` = 0 the cache is off. Memory above the new maximum is given back at once. The
+/// maximum is one number for the process. It begins with the environment variable
+/// `DLBRIDGE_CACHE_LIMIT`, a number of bytes; without it, the maximum is 512 MiB on Linux and 0 on
+/// other systems.
+///
+/// On Linux, the system takes cached pages when it runs short of memory, except for the 32 MiB that
+/// were freed last and less than 2 MiB of each block; until then, tools count them as resident.
+/// Memory that no copy used for 10 seconds is given back the next time that dlbridge allocates or
+/// frees 2 MiB or more for a copy. Memory from before a fork is not used again.
+///
+/// Raises OverflowError if `bytes` is negative or does not fit 64 bits, and TypeError if it is not
+/// an integer.
+///
+/// >>> before = dl.set_cache_limit(64 << 20)
+/// >>> dl.set_cache_limit(before)
+/// 67108864
+#[pyfunction]
+#[pyo3(signature = (bytes, /))]
+pub(crate) fn set_cache_limit(bytes: usize) -> usize {
+    dlbridge_pyo3::set_cache_limit(bytes)
+}

@@ -11,7 +11,10 @@ use pyo3::pymodule;
 #[pymodule(gil_used = true)]
 mod _dlbridge {
     #[pymodule_export]
-    use super::functions::{clone, contiguous, copyto, from_dlpack, from_numpy, tensor};
+    use super::functions::{
+        cached_bytes, clone, contiguous, copyto, from_dlpack, from_numpy, set_cache_limit, tensor,
+        trim,
+    };
 
     use dlbridge_pyo3::PyTensor;
     use pyo3::prelude::*;

@@ -28,27 +28,44 @@ from ._dlbridge import (
     DType,
     Tensor,
     __version__,
+    cached_bytes,
     clone,
     contiguous,
     copyto,
     from_dlpack,
     from_numpy,
+    set_cache_limit,
     tensor,
+    trim,
 )
 
 __all__ = [
     "DType",
     "Tensor",
     "__version__",
+    "cached_bytes",
     "clone",
     "collate",
     "contiguous",
     "copyto",
     "from_dlpack",
     "from_numpy",
+    "set_cache_limit",
     "tensor",
+    "trim",
 ]
 
-for _function in (clone, collate, contiguous, copyto, from_dlpack, from_numpy, tensor):
+for _function in (
+    cached_bytes,
+    clone,
+    collate,
+    contiguous,
+    copyto,
+    from_dlpack,
+    from_numpy,
+    set_cache_limit,
+    tensor,
+    trim,
+):
     _function.__module__ = __name__
 del _function
