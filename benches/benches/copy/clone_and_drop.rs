@@ -117,7 +117,7 @@ pub(crate) fn work(arguments: &[String]) {
     tch::set_num_threads(threads as i32);
     let source =
         Tensor::from_vec(vec![1.0_f32; (side * side) as usize], [side; 2]).expect("a size");
-    let source = if transposed { source.permute(&[1, 0]).expect("two dimensions") } else { source };
+    let source = if transposed { source.permute([1, 0]).expect("two dimensions") } else { source };
     match &**name {
         "dlbridge" => answer(|| source.deep_clone_with(MemoryFormat::Contiguous).expect("copied")),
         "warm" => {

@@ -141,8 +141,8 @@ impl<T: Unit> Sources<'_, T> {
         let plain = &self.plain;
         let own = vec![
             Contender::repeated("dlbridge", ours),
-            Contender::repeated(MEMCPY, || plain.into_fresh(PlainCopies::memcpy)),
-            Contender::repeated(NONTEMPORAL, || plain.into_fresh(PlainCopies::nontemporal)),
+            Contender::repeated(MEMCPY, || plain.fresh(PlainCopies::memcpy)),
+            Contender::repeated(NONTEMPORAL, || plain.fresh(PlainCopies::nontemporal)),
             Contender::repeated("libtorch", torch),
             Contender::repeated("ndarray", || self.view.as_standard_layout().into_owned()),
             Contender::repeated("strided-perm", strided),

@@ -40,8 +40,8 @@ impl PlainCopies {
         self.in_parts(target, copy_nontemporal);
     }
 
-    /// Copies into new memory, which is released again.
-    pub(crate) fn into_fresh(&self, copy: impl Fn(&Self, &mut [Byte])) {
+    /// Copies into new memory, and releases it.
+    pub(crate) fn fresh(&self, copy: impl Fn(&Self, &mut [Byte])) {
         let mut target = Box::new_uninit_slice(self.source.len());
         copy(self, &mut target);
         // Without this, the compiler may leave out an allocation that the program never reads.
