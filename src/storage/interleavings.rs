@@ -175,8 +175,9 @@ caught! {
         write_after_reads with { subtract: Relaxed };
     loom_catches_a_relaxed_subtraction_before_the_last: last_drop with { subtract: Relaxed };
     loom_catches_a_relaxed_subtraction_before_a_reclaim: reclaimed with { subtract: Relaxed };
-    loom_catches_a_last_drop_without_a_fence: last_drop with { last: None };
-    loom_catches_an_owner_taken_without_a_fence: owner_taken with { last: None };
+    loom_catches_a_relaxed_last_read: last_drop with { last: Relaxed };
+    loom_catches_a_relaxed_last_read_after_a_refusal: owner_taken with { last: Relaxed };
+    loom_catches_a_relaxed_look_before_the_owner_is_taken: owner_taken with { unique: Relaxed };
     loom_catches_a_relaxed_look_before_a_write: write_after_reads with { unique: Relaxed };
     loom_catches_a_relaxed_look_before_a_change: state_set with { unique: Relaxed };
     loom_catches_a_relaxed_look_before_a_reclaim: reclaimed with { unique: Relaxed };

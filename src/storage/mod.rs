@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   Storage ──┐                             ┌─ StorageHeader  release function, THIS_COPY, type of
-//!   Storage ──┼──► Arc<StorageInner<O>> ────┤                 the owner, facts, device state
+//!   Storage ──┼──► StorageInner<O> ─────────┤                 the owner, count of references, facts
 //!   libtorch ─┘    (a thin pointer there)   └─ owner: O       out of reach of shared references
 //! ```
 //!
@@ -36,7 +36,7 @@
 //!   [`Storage::copy_to_host`] and [`Storage::check_address`], whose uses are thread-safe.
 //! * [`StorageState::Exclusive`] and [`StorageState::ReadOnly`] are proofs. The constructors that
 //!   set them are `unsafe`, and their callers either checked them or pass a guarantee on.
-//! * Weak references are never made, so `Arc::get_mut` succeeds exactly for the only handle.
+//! * There are no weak references: `get_mut` succeeds exactly for the only handle.
 
 use std::any::{Any, TypeId};
 use std::ffi::c_void;
@@ -46,9 +46,10 @@ use std::sync::atomic::AtomicU8;
 use crate::contain_panic::contain_panic;
 use crate::device_state::DeviceStateCell;
 use crate::movable::MovableOwner;
-use crate::sync::Arc;
+use crate::sync::atomic::AtomicUsize;
 use crate::{Descriptor, Result};
 
+use reference::Reference;
 use witness::Witnessed;
 
 /// What is known about other ways to reach the memory of a storage.
@@ -144,6 +145,8 @@ struct StorageHeader {
     /// [`THIS_COPY`]: C++ compares it before it takes a context for one of this crate's.
     copy: &'static AtomicU8,
     owner_type: &'static OwnerType,
+    /// References to the storage.
+    count: AtomicUsize,
     facts: Witnessed<Facts>,
     /// For memory of a device. Dropped before the owner: the device finishes with the memory before
     /// the owner releases it.
@@ -194,7 +197,7 @@ struct Guarded<O: ?Sized>(O);
 unsafe impl<O: ?Sized + Send> Sync for Guarded<O> {}
 
 /// One reference to a storage.
-pub(crate) struct Storage(Arc<StorageInner<dyn StorageOwner>>);
+pub(crate) struct Storage(Reference);
 
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -210,18 +213,11 @@ impl Storage {
             release,
             copy: &THIS_COPY,
             owner_type,
+            count: AtomicUsize::new(1),
             facts: Witnessed::new(Facts { state, copied: false, shared_out: false }),
             device_state: DeviceStateCell::default(),
         };
-        Self::erased(Arc::new(StorageInner { header, owner: Guarded(owner) }))
-    }
-
-    /// Forgets the type of the owner. Through raw pointers, because only std's `Arc` is coerced,
-    /// and tests replace it by loom's.
-    #[inline]
-    fn erased<O: StorageOwner>(inner: Arc<StorageInner<O>>) -> Self {
-        // SAFETY: the pointer comes from `into_raw`, and `widen` changes its type only.
-        Self(unsafe { Arc::from_raw(widen::<O>(Arc::into_raw(inner).cast())) })
+        Self(Reference::new(StorageInner { header, owner: Guarded(owner) }))
     }
 
     /// A storage of memory that only its owner reaches.
@@ -307,7 +303,7 @@ impl Storage {
     /// What is known about the memory, to be changed, if this is the only reference.
     #[inline]
     fn facts_mut(&mut self) -> Option<&mut Facts> {
-        Arc::get_mut(&mut self.0).map(|inner| inner.header.facts.get_mut())
+        self.0.get_mut().map(|inner| inner.header.facts.get_mut())
     }
 
     /// Whether the memory is aliased for good, not only for as long as it is shared out.
@@ -329,18 +325,18 @@ impl Storage {
 
     #[inline]
     pub(crate) fn share(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.share())
     }
 
     /// Whether this is the only reference; then no other can be made while the borrow lasts.
     #[inline]
     pub(crate) fn is_unique(&mut self) -> bool {
-        Arc::get_mut(&mut self.0).is_some()
+        self.0.get_mut().is_some()
     }
 
     /// Whether this was the only reference a moment ago. Informative; proves nothing.
     pub(crate) fn looks_unique(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+        self.0.count() == 1
     }
 
     /// Sets the state if this is the only reference, and returns whether it was.
@@ -392,20 +388,17 @@ impl Storage {
         if !self.owner_is::<O>() {
             return Err(self);
         }
-        let inner = Arc::into_raw(self.0).cast::<StorageInner<O>>();
-        // SAFETY: the pointer comes from `into_raw` just above, and the owner's type was checked,
-        // so the allocation is that of a `StorageInner<O>`.
-        let inner = unsafe { Arc::from_raw(inner) };
-        match Arc::try_unwrap(inner) {
+        // SAFETY: the owner's type was checked just above.
+        match unsafe { self.0.into_inner::<O>() } {
             Ok(inner) => Ok(inner.owner.0),
-            Err(inner) => Err(Self::erased(inner)),
+            Err(reference) => Err(Self(reference)),
         }
     }
 
     /// The owner, if this is the only reference and the owner is of type `O`.
     #[inline]
     pub(crate) fn owner_mut<O: StorageOwner>(&mut self) -> Option<&mut O> {
-        let owner: &mut dyn Any = &mut Arc::get_mut(&mut self.0)?.owner.0;
+        let owner: &mut dyn Any = &mut self.0.get_mut()?.owner.0;
         owner.downcast_mut()
     }
 
@@ -414,7 +407,7 @@ impl Storage {
     /// # Safety
     /// * Descriptors of elements in this storage are not used afterwards: it keeps none.
     pub(crate) unsafe fn take_vec<T: 'static>(&mut self) -> Option<Vec<T>> {
-        let inner = Arc::get_mut(&mut self.0)?;
+        let inner = self.0.get_mut()?;
         let take = inner.header.owner_type.take_vec;
         let vec = take(&mut inner.owner.0, TypeId::of::<Vec<T>>())?;
         vec.downcast().ok().map(|vec| *vec)
@@ -457,7 +450,7 @@ impl Storage {
     /// Turns the reference into a thin pointer, for C++ to keep.
     #[cfg(any(feature = "torch", test))]
     pub(crate) fn into_raw(self) -> *mut c_void {
-        Arc::into_raw(self.0).cast::<c_void>().cast_mut()
+        self.0.into_raw()
     }
 
     /// Turns a thin pointer back into the reference that it was.
@@ -470,10 +463,10 @@ impl Storage {
         // the caller passes keeps it alive.
         let header = unsafe { &*raw.cast::<StorageHeader>() };
         debug_assert!(std::ptr::eq(header.copy, &raw const THIS_COPY), "not of this crate");
-        let owner_type = header.owner_type;
-        // SAFETY: `widen` gives back the pointer that `Arc::into_raw` gave; the caller passes the
-        // one reference behind it.
-        Self(unsafe { Arc::from_raw((owner_type.widen)(raw)) })
+        let inner = (header.owner_type.widen)(raw);
+        // SAFETY: the caller passes the one reference behind `raw`, and `widen` is that of the
+        // owner's type.
+        Self(unsafe { Reference::from_raw(inner) })
     }
 
     /// Uses the reference behind a thin pointer, which stays where it is.
@@ -504,6 +497,7 @@ unsafe extern "C" fn release(raw: *mut c_void) {
     });
 }
 
+mod reference;
 mod witness;
 
 #[cfg(all(loom, test))]

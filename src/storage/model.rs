@@ -1,8 +1,8 @@
 //! A model of a storage, in which the memory orders of the count and the checks are parameters.
 //!
-//! A [`Storage`] counts its references with an `Arc`. loom's `Arc` has the orders of std's, and no
-//! test can change them. [`Model`] does what a storage and std's `Arc` do, step by step, so that
-//! the tests in `interleavings` can weaken an order or drop a check, and must fail then.
+//! No test can change the memory orders of a [`Storage`] and its `Reference`. [`Model`] does what
+//! they do, step by step, so that the tests in `interleavings` can weaken an order or drop a check,
+//! and must fail then.
 //! `model_tests` holds the model against the storage: the same calls give the same answers.
 
 use std::sync::PoisonError;
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
 
 use super::witness::Witness;
 use super::{Facts, Storage, StorageState};
-use crate::sync::atomic::{AtomicUsize, fence};
+use crate::sync::atomic::AtomicUsize;
 
 /// Memory that an owner keeps, as far as tests with loom look at it.
 #[derive(Default)]
@@ -107,8 +107,8 @@ impl Subject for Real {
 pub(super) struct Rules {
     /// The order in which a dropped reference is subtracted from the count.
     pub(super) subtract: Ordering,
-    /// The fence between the last subtraction and the use of the owner.
-    pub(super) last: Option<Ordering>,
+    /// The order in which the count is read between the last subtraction and the drop of the owner.
+    pub(super) last: Ordering,
     /// The order in which the count is read to find out whether this is the only reference.
     pub(super) unique: Ordering,
     /// Whether the state is changed through the only reference alone.
@@ -118,10 +118,10 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Those of std's `Arc`, and of [`Storage`].
+    /// Those of a [`Storage`] and its `Reference`.
     pub(super) const REAL: Self = Self {
         subtract: Release,
-        last: Some(Acquire),
+        last: Acquire,
         unique: Acquire,
         changes_alone: true,
         takes_alone: true,
@@ -171,9 +171,6 @@ impl Model {
     }
 
     fn take_owner(&self) -> Option<Owner> {
-        if let Some(order) = self.rules.last {
-            fence(order);
-        }
         self.inner.owner.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -185,6 +182,7 @@ impl Drop for Model {
             return;
         }
         if self.inner.count.fetch_sub(1, self.rules.subtract) == 1 {
+            self.inner.count.load(self.rules.last);
             drop(self.take_owner());
         }
     }
@@ -238,15 +236,13 @@ impl Subject for Model {
         !self.facts().shared_out
     }
 
-    fn into_owner(self) -> Result<Owner, Self> {
-        let count = &self.inner.count;
-        let is_only = count.compare_exchange(1, 0, Relaxed, Relaxed).is_ok();
-        if !is_only && self.rules.takes_alone {
+    fn into_owner(mut self) -> Result<Owner, Self> {
+        if !self.is_unique() && self.rules.takes_alone {
             return Err(self);
         }
         match self.take_owner() {
             Some(owner) => {
-                // The count is 0 already: this reference is not subtracted again.
+                // The owner is out: this reference drops nothing.
                 let mut forgotten = std::mem::ManuallyDrop::new(self);
                 // SAFETY: `forgotten` is not used or dropped afterwards.
                 unsafe { std::ptr::drop_in_place(&raw mut forgotten.inner) };

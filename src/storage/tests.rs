@@ -1,6 +1,7 @@
 //! References, states, owners, and pointers that C++ keeps.
 
 use super::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Counted(Arc<AtomicUsize>);
