@@ -145,16 +145,14 @@ impl Descriptor {
         dtype: DType,
         device: Device,
     ) -> Result<Self> {
-        let descriptor = Self { data, byte_offset: 0, layout, dtype, device, padded: false };
-        if data.is_null() && !descriptor.layout.is_empty() {
-            descriptor.checked()
-        } else {
-            Ok(descriptor)
+        if data.is_null() && !layout.is_empty() {
+            return Self::new(data, layout, dtype, device);
         }
+        Ok(Self { data, byte_offset: 0, layout, dtype, device, padded: false })
     }
 
     /// Replaces the pointer by another pointer to the same address.
-    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
+    #[cfg(feature = "torch")]
     #[inline]
     pub(crate) fn with_ptr<T>(self, data: *mut T) -> Self {
         Self { data: data.cast(), ..self }

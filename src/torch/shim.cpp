@@ -127,25 +127,29 @@ char *dlb_torch_from_blob(void *data, const int64_t *shape, const int64_t *strid
 char *dlb_torch_read(const dlb_torch_tensor *tensor, const void *copy, dlb_torch_view *out) {
   return guarded([&] {
     const at::Tensor &t = as_tensor(tensor);
-    dlb_torch_view view{};
     Plain plain{};
     const Finding found = read_plain(t, &plain);
-    view.plain = found.reason;
-    view.name = found.name;
-    if (found.reason == DLB_TORCH_PLAIN) {
-      const at::DataPtr &data = t.storage().data_ptr();
-      const bool ours = is_ours(data, copy);
-      view.data = plain.data;
-      view.shape = t.sizes().data();
-      view.strides = t.strides().data();
-      view.ndim = static_cast<size_t>(t.dim());
-      view.len = plain.elements;
-      view.dtype = plain.dtype;
-      view.device = plain.device;
-      view.context = ours ? data.get_context() : nullptr;
-      view.exclusive = why_not_exclusive(t, ours);
+    if (found.reason != DLB_TORCH_PLAIN) {
+      *out = {};
+      out->plain = found.reason;
+      out->name = found.name;
+      return;
     }
-    *out = view;
+    const at::DataPtr &data = t.storage().data_ptr();
+    const bool ours = is_ours(data, copy);
+    const int32_t exclusive = why_not_exclusive(t, ours);
+    const at::IntArrayRef sizes = t.sizes();
+    out->data = plain.data;
+    out->shape = sizes.data();
+    out->strides = t.strides().data();
+    out->ndim = sizes.size();
+    out->len = plain.elements;
+    out->dtype = plain.dtype;
+    out->device = plain.device;
+    out->plain = DLB_TORCH_PLAIN;
+    out->exclusive = exclusive;
+    out->name = nullptr;
+    out->context = ours ? data.get_context() : nullptr;
   });
 }
 

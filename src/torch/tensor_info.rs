@@ -29,9 +29,10 @@ pub(super) struct TensorInfo {
 /// Reads a tensor, and refuses one that is not a plain strided buffer. Changes nothing.
 #[inline]
 pub(super) fn tensor_info(tensor: &tch::Tensor) -> Result<TensorInfo> {
-    let view = read(tensor)?;
+    let mut view = MaybeUninit::uninit();
+    let view = read(tensor, &mut view)?;
     if view.plain.cast_unsigned() != DLB_TORCH_PLAIN {
-        return Err(refusal(&view));
+        return Err(refusal(view));
     }
     // SAFETY: libtorch's own sizes, valid as long as the borrowed tensor is not changed.
     let shape = unsafe { numbers(view.shape, view.ndim) };
@@ -55,13 +56,16 @@ pub(super) fn tensor_info(tensor: &tch::Tensor) -> Result<TensorInfo> {
     })
 }
 
+/// Reads a tensor into `view`, which stays where it is: the description is large.
 #[inline]
-fn read(tensor: &tch::Tensor) -> Result<dlb_torch_view> {
-    let mut view = MaybeUninit::uninit();
+fn read<'a>(
+    tensor: &tch::Tensor,
+    view: &'a mut MaybeUninit<dlb_torch_view>,
+) -> Result<&'a dlb_torch_view> {
     // SAFETY: a valid tensor and room for the result.
     check(unsafe { dlb_torch_read(handle(tensor), this_copy(), view.as_mut_ptr()) })?;
     // SAFETY: the shim writes the result on success.
-    Ok(unsafe { view.assume_init() })
+    Ok(unsafe { view.assume_init_ref() })
 }
 
 impl TensorInfo {
@@ -112,7 +116,8 @@ impl TensorInfo {
 /// Refuses tensors whose elements libtorch cannot copy into an ordinary tensor. Accepts tensors
 /// that are conjugated or negated, zero tensors, lazy clones, and tensors that require grad.
 pub(super) fn require_copyable(tensor: &tch::Tensor) -> Result<()> {
-    let view = read(tensor)?;
+    let mut view = MaybeUninit::uninit();
+    let view = read(tensor, &mut view)?;
     match view.plain.cast_unsigned() {
         DLB_TORCH_PLAIN
         | DLB_TORCH_ZERO
@@ -120,7 +125,7 @@ pub(super) fn require_copyable(tensor: &tch::Tensor) -> Result<()> {
         | DLB_TORCH_CONJUGATE
         | DLB_TORCH_REQUIRES_GRAD
         | DLB_TORCH_COPY_ON_WRITE => Ok(()),
-        _ => Err(refusal(&view)),
+        _ => Err(refusal(view)),
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::any::{Any, TypeId};
 
-use super::description::describe;
+use super::description::{describe, layout_of};
 use super::nd::{ArcArray, Array, Dimension};
 use super::views::row_major;
 use crate::ndarray::OwnedArray;
 use crate::ndarray::owned::{Sealed, Token};
 use crate::shared_buffer::SharedBuffer;
 use crate::storage::{OwnerHooks, Storage};
-use crate::{Element, Layout, Result, Tensor};
+use crate::{Descriptor, Element, Layout, Result, Tensor};
 
 impl<T: Element, D: Dimension + 'static> OwnedArray for Array<T, D> {}
 impl<T: Element, D: Dimension + 'static> OwnedArray for ArcArray<T, D> {}
@@ -75,7 +75,7 @@ impl<T: Element, D: Dimension + 'static> From<Array<T, D>> for Tensor {
         // The address of `as_mut_ptr` may be written through, but not the one that `describe`
         // gives.
         let data = array.as_mut_ptr();
-        let descriptor = describe(&array).with_ptr(data);
+        let descriptor = Descriptor::from_checked(data, layout_of(&array));
         // SAFETY: the storage owns the array, so only the storage reaches its memory.
         let storage = unsafe { Storage::exclusive_with_hooks(array) };
         // SAFETY: the array in the storage keeps these elements initialised and writable.

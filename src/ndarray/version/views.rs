@@ -10,9 +10,10 @@ use super::nd::{Array, ArrayView, ArrayViewMut, Axis, Dimension, ShapeBuilder, S
 
 use crate::{Error, Layout, Result};
 
-/// Returns the sizes and the magnitudes of the strides as ndarray keeps them.
+/// Returns the sizes and the magnitudes of the strides as ndarray keeps them, and the offset of the
+/// lowest element from the first one, in elements.
 #[inline]
-pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
+pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D, i64)> {
     let rank = layout.ndim();
     match D::NDIM {
         Some(expected) if expected != rank => {
@@ -28,19 +29,23 @@ pub(super) fn dimensions<D: Dimension>(layout: &Layout) -> Result<(D, D)> {
             return Err(layout.overflow(None));
         }
     }
-    let (mut dim, mut strides) = (D::zeros(rank), D::zeros(rank));
+    let (mut dim, mut strides, mut lowest) = (D::zeros(rank), D::zeros(rank), 0_i64);
     for (axis, (&size, &stride)) in layout.shape().iter().zip(layout.strides()).enumerate() {
         dim[axis] = size as usize;
         if size > 1 && !layout.is_empty() {
             strides[axis] = stride.unsigned_abs() as usize;
+            if stride < 0 {
+                // The distances in a layout fit an `i64`.
+                lowest += (size - 1) * stride;
+            }
         }
     }
-    Ok((dim, strides))
+    Ok((dim, strides, lowest))
 }
 
 /// Makes a row-major array of these elements.
 pub(super) fn row_major<T, D: Dimension>(elements: Vec<T>, layout: &Layout) -> Result<Array<T, D>> {
-    let (dim, _) = dimensions::<D>(layout)?;
+    let (dim, ..) = dimensions::<D>(layout)?;
     from_vec(dim, elements, layout)
 }
 
@@ -52,7 +57,7 @@ pub(super) fn with_strides<T, D: Dimension>(
     if layout.is_contiguous() {
         return row_major(elements, layout);
     }
-    let (dim, strides) = dimensions::<D>(layout)?;
+    let (dim, strides, _) = dimensions::<D>(layout)?;
     from_vec(dim.strides(strides), elements, layout)
 }
 
@@ -76,8 +81,7 @@ fn positive<T, D: Dimension>(
     data: NonNull<T>,
     layout: &Layout,
 ) -> Result<(StrideShape<D>, *mut T, bool)> {
-    let (dim, strides) = dimensions::<D>(layout)?;
-    let below = layout.extent().map_or(0, |(low, _)| low);
+    let (dim, strides, below) = dimensions::<D>(layout)?;
     // Without elements the strides have no meaning, but ndarray would check them for overlap.
     let shape = if layout.is_empty() { dim.into() } else { dim.strides(strides) };
     // The lowest element lies within the tensor's memory.
