@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   Storage ──┐                             ┌─ StorageHeader  release function, THIS_COPY, type of
-//!   Storage ──┼──► StorageInner<O> ─────────┤                 the owner, count of references, facts
+//!   Storage ──┼──► StorageInner<O> ─────────┤                 the owner, count, facts, device
 //!   libtorch ─┘    (a thin pointer there)   └─ owner: O       out of reach of shared references
 //! ```
 //!
