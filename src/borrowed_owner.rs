@@ -13,8 +13,8 @@
 //! * **The owner is at its final place before the slice is made.** Moving an owner would invalidate
 //!   the slice if the elements are in the owner itself (`[T; N]`), and, by Rust's aliasing rules,
 //!   if they are in a `Box<[T]>`. So the owner is moved into a `Box` first. The `Box` is kept as a
-//!   raw pointer: moving a `Box`, and the `&mut` to the storage that `Arc::get_mut` makes, would
-//!   invalidate pointers into the memory, too.
+//!   raw pointer: moving a `Box`, and the `&mut` to the storage that its only reference makes,
+//!   would invalidate pointers into the memory, too.
 //! * **`as_ref` or `as_mut` is called once.** An implementation may return another slice for each
 //!   call. All uses are of the slice that the one call returned.
 //! * **The borrow lasts until the owner is dropped or given back.** In between, no code moves the
