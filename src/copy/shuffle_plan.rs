@@ -102,8 +102,9 @@ impl Output {
         for lane in (0..bytes).step_by(unit) {
             let SourceByte { base, index } = source(offset + lane);
             let byte = base + index as isize;
-            // Inputs begin a whole number of units before it, so they reach a unit or none of it.
-            let reaches = |input: &Input| (0..bytes as isize).contains(&(byte - input.offset));
+            // The whole unit: planes of an overlapping source may be a part of a unit apart.
+            let last = (bytes - unit) as isize;
+            let reaches = |input: &Input| (0..=last).contains(&(byte - input.offset));
             let input = inputs.iter().position(reaches).unwrap_or_else(|| {
                 // The vector stays within the stretch.
                 let offset = base + index.min(span - bytes) as isize;
