@@ -59,7 +59,9 @@ fn initial_limit(variable: Option<&OsStr>) -> usize {
 /// # Ok::<(), dlbridge::Error>(())
 /// ```
 pub fn trim() -> usize {
-    cache().trim()
+    // Without the limit: reading the environment allocates, and a global allocator that has no
+    // memory may call this function.
+    CACHE.trim()
 }
 
 /// Returns the size in bytes of the memory that is cached for later copies.
@@ -71,7 +73,7 @@ pub fn trim() -> usize {
 /// assert_eq!(dlbridge::cached_bytes(), 0);
 /// ```
 pub fn cached_bytes() -> usize {
-    cache().bytes()
+    CACHE.bytes()
 }
 
 /// Sets the maximum size in bytes of the cached memory, and returns the maximum from before.

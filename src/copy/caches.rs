@@ -11,7 +11,7 @@
 //! ```
 
 use std::ops::RangeInclusive;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Sizes of caches in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,24 @@ const L1D_RANGE: RangeInclusive<usize> = 8 << 10..=1 << 20;
 const L2_RANGE: RangeInclusive<usize> = 64 << 10..=64 << 20;
 const L3_RANGE: RangeInclusive<usize> = 256 << 10..=4 << 30;
 
-/// The caches of this machine. They are read once.
+/// The caches of this machine. Their sizes are read once, or by several threads that ask for them
+/// first.
+///
+/// No thread waits for another one: the child of a fork would wait without end for a thread of its
+/// parent that was reading them.
 #[inline]
 pub(super) fn caches() -> Caches {
-    static CACHES: LazyLock<Caches> = LazyLock::new(|| Caches::from_list(machine::caches()));
-    *CACHES
+    /// 0 if not read yet. Relaxed: other memory does not depend on the sizes.
+    static SIZES: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+    match SIZES.each_ref().map(|size| size.load(Ordering::Relaxed)) {
+        [0, ..] | [_, 0, _] | [.., 0] => {}
+        [l1d, l2, l3] => return Caches { l1d, l2, l3 },
+    }
+    let caches = Caches::from_list(machine::caches());
+    for (size, bytes) in SIZES.iter().zip([caches.l1d, caches.l2, caches.l3]) {
+        size.store(bytes, Ordering::Relaxed);
+    }
+    caches
 }
 
 /// What a processor or a system says of one cache.
