@@ -404,11 +404,17 @@ fn check_between_guards(source: &Layout, target: &Layout, itemsize: usize) {
 #[test]
 fn planes_that_are_a_part_of_a_unit_apart_are_interleaved() {
     for itemsize in [1, 2, 4] {
-        for (run, planes, distance) in
-            [(2, 3, 3), (2, 3, 17), (2, 7, 63), (4, 3, 5), (4, 2, 61), (8, 1, 9), (4, 3, -5), (2, 2, -3)]
-        {
-            let source =
-                Layout::new(&[1171, planes, run], &[run, distance, 1]).expect("small");
+        for (run, planes, distance) in [
+            (2, 3, 3),
+            (2, 3, 17),
+            (2, 7, 63),
+            (4, 3, 5),
+            (4, 2, 61),
+            (8, 1, 9),
+            (4, 3, -5),
+            (2, 2, -3),
+        ] {
+            let source = Layout::new(&[1171, planes, run], &[run, distance, 1]).expect("small");
             let target = Layout::contiguous(&[1171, planes, run]).expect("small");
             check_shifted(&source, &target, itemsize, (0, 5));
         }

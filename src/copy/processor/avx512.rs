@@ -122,15 +122,8 @@ unsafe fn load_indices(input: &Input) -> (__m512i, __mmask64) {
 /// # Safety
 /// * 64 bytes are readable at `source`; the processor has AVX-512 VBMI.
 #[inline(always)]
-unsafe fn pick(
-    bytes: __m512i,
-    mask: __mmask64,
-    indices: __m512i,
-    source: *const u8,
-) -> __m512i {
+unsafe fn pick(bytes: __m512i, mask: __mmask64, indices: __m512i, source: *const u8) -> __m512i {
     // SAFETY: the caller says that the vector is readable and that the processor has the
     // instructions.
-    unsafe {
-        _mm512_mask_permutexvar_epi8(bytes, mask, indices, _mm512_loadu_si512(source.cast()))
-    }
+    unsafe { _mm512_mask_permutexvar_epi8(bytes, mask, indices, _mm512_loadu_si512(source.cast())) }
 }
