@@ -79,6 +79,7 @@ fn programs_under_valgrind() {
         let program = program.link(Link::Shared);
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--quiet", "--leak-check=full", "--error-exitcode=9"]);
+        valgrind.arg("--suppressions=capi/tests/c/valgrind.supp").current_dir(root());
         run_silent(valgrind.arg(program));
     }
 }
