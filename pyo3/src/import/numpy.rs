@@ -1,7 +1,7 @@
 //! NumPy arrays, without linking NumPy: through their C struct, or through the struct that
 //! `__array_struct__` shows.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 use dlbridge::{DType, Descriptor, Device, Tensor};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
@@ -27,7 +27,7 @@ use crate::release::{ArrayOwner, BufferGuard, PyOwner, ensure_ready};
 struct ArrayInterface {
     two: c_int,
     nd: c_int,
-    typekind: c_char,
+    typekind: u8, // a `char`, which has a sign on some platforms
     itemsize: c_int,
     flags: c_int,
     shape: *const isize,
@@ -230,7 +230,7 @@ fn shows_own_memory(array: &Bound<'_, PyAny>, capsule: &Bound<'_, PyAny>) -> boo
 /// The element type of an array, and its size in bytes.
 fn element_type(array: &Bound<'_, PyAny>, shown: &ArrayInterface) -> Result<(DType, i64), Refused> {
     let size = usize::try_from(shown.itemsize).unwrap_or(0);
-    let dtype = match dtype::from_kind(shown.typekind.cast_unsigned(), size) {
+    let dtype = match dtype::from_kind(shown.typekind, size) {
         Some(dtype) => dtype,
         None => further_type(array, size)?,
     };
