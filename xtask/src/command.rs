@@ -36,6 +36,17 @@ pub(crate) fn files(patterns: &[&str]) -> Outcome<Vec<String>> {
     Ok(listed.lines().filter(exists).map(str::to_owned).collect())
 }
 
+/// What a command prints; fails as it fails.
+pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+    let output = command.stderr(Stdio::inherit()).output();
+    let (status, printed) = match output {
+        Ok(output) => (Ok(output.status), output.stdout),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    succeeded(command, status)?;
+    Ok(String::from_utf8(printed)?)
+}
+
 /// Shows a command and runs it; fails as it fails.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     show(command);

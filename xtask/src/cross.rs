@@ -8,7 +8,7 @@ use crate::count::Count;
 use crate::{Outcome, cargo, root, run};
 
 /// A processor whose programs QEMU runs on Linux.
-struct Machine {
+pub(crate) struct Machine {
     name: &'static str,
     /// Rust's name for Linux on it.
     target: &'static str,
@@ -36,15 +36,20 @@ const SKIPPED_PROGRAMS: [&str; 4] = ["sanitizer", "valgrind", "mdspan", "fake_dr
 
 /// Runs the tests for a machine.
 pub(crate) fn on_target(name: &str) -> Outcome {
-    let machine = MACHINES.iter().find(|machine| machine.name == name);
-    let Some(machine) = machine else {
-        let names = MACHINES.map(|machine| machine.name).join(", ");
-        return Err(format!("there is no target {name}, only {names}").into());
-    };
+    let machine = machine(name)?;
     let compiler = machine.compiler()?;
     let mut count = Count::default();
     machine.test(&compiler, &mut count)?;
     count.close()
+}
+
+/// The machine with a name.
+pub(crate) fn machine(name: &str) -> Outcome<&'static Machine> {
+    let found = MACHINES.iter().find(|machine| machine.name == name);
+    found.ok_or_else(|| {
+        let names = MACHINES.map(|machine| machine.name).join(", ");
+        format!("there is no target {name}, only {names}").into()
+    })
 }
 
 /// Runs the tests for every machine whose tools are installed, and says which are skipped.
@@ -61,6 +66,13 @@ pub(crate) fn in_tests(count: &mut Count) -> Outcome {
 impl Machine {
     /// The Rust compiler that has the standard library for the machine, if all tools are installed.
     fn compiler(&self) -> Outcome<PathBuf> {
+        self.emulated()?;
+        self.rust_compiler()
+    }
+
+    /// The prefix of the compilers' names, and a command that runs a program that they make, if
+    /// both are installed.
+    pub(crate) fn emulated(&self) -> Outcome<(&'static str, Command)> {
         let gcc = format!("{}gcc", self.prefix);
         let gpp = format!("{}g++", self.prefix);
         for tool in [&*gcc, &*gpp, self.emulator] {
@@ -68,6 +80,13 @@ impl Machine {
                 return Err(self.missing(tool).into());
             }
         }
+        let mut emulator = Command::new(self.emulator);
+        emulator.envs(self.library_prefix());
+        Ok((self.prefix, emulator))
+    }
+
+    /// The Rust compiler that has the standard library for the machine.
+    pub(crate) fn rust_compiler(&self) -> Outcome<PathBuf> {
         // rustup's or a distribution's.
         let compilers = ["rustc", "/usr/bin/rustc"].map(PathBuf::from);
         let compiler = compilers.into_iter().find(|compiler| self.is_target_of(compiler));
@@ -140,7 +159,7 @@ impl Machine {
 }
 
 /// The folder of what is compiled for other machines.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     root().join("target/cross")
 }
 

@@ -98,7 +98,7 @@ impl Environment {
         }
         let accepted = version.as_ref().map_or(self.interpreters, std::slice::from_ref);
         let on_path = accepted.iter().map(|version| PathBuf::from(format!("python{version}")));
-        let mut candidates = std::iter::once(own).chain(on_path).chain(self.of_pyenv());
+        let mut candidates = std::iter::once(own).chain(on_path).chain(of_pyenv(self.interpreters));
         let accepts = |python: &PathBuf| {
             version_of(python).is_some_and(|version| accepted.contains(&version.as_str()))
         };
@@ -112,30 +112,10 @@ impl Environment {
         }
     }
 
-    /// The interpreters that pyenv installed, of the versions of this environment.
-    fn of_pyenv(&self) -> Vec<PathBuf> {
-        let home = || env::home_dir().map(|home| home.join(".pyenv"));
-        let Some(pyenv) = env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(home) else {
-            return Vec::new();
-        };
-        let entries = fs::read_dir(pyenv.join("versions")).into_iter().flatten().flatten();
-        let installed: Vec<_> = entries.map(|entry| entry.path()).collect();
-        let of_version = |version: &&str| {
-            let begin = format!("{version}.");
-            let of_version = move |folder: &&PathBuf| {
-                let name = folder.file_name().unwrap_or_default().to_string_lossy();
-                // The name of a free-threaded build ends with a `t`.
-                name.starts_with(&begin) && !name.ends_with('t')
-            };
-            installed.iter().filter(of_version).map(|folder| folder.join("bin/python")).collect()
-        };
-        self.interpreters.iter().flat_map(|version| -> Vec<_> { of_version(version) }).collect()
-    }
-
     /// Whether the suite may leave this environment out because `find` found no interpreter. It may
     /// not where pyenv has one in CI: then the search has a fault.
     pub(crate) fn may_be_skipped(&self) -> bool {
-        env::var("CI").as_deref() != Ok("true") || self.of_pyenv().is_empty()
+        env::var("CI").as_deref() != Ok("true") || of_pyenv(self.interpreters).is_empty()
     }
 
     /// Makes the environment if need be, and installs what it lacks.
@@ -160,6 +140,34 @@ impl Environment {
         let mut files = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
         files.find(|file| file.to_string_lossy().contains("/libonnxruntime.so."))
     }
+}
+
+/// An interpreter of a version of CPython that can make environments: one on the search path, or
+/// one of pyenv.
+pub(crate) fn interpreter(version: &str) -> Option<PathBuf> {
+    let on_path = PathBuf::from(format!("python{version}"));
+    let mut candidates = std::iter::once(on_path).chain(of_pyenv(&[version]));
+    candidates.find(|python| version_of(python).as_deref() == Some(version))
+}
+
+/// The interpreters that pyenv installed, of these versions.
+fn of_pyenv(versions: &[&str]) -> Vec<PathBuf> {
+    let home = || env::home_dir().map(|home| home.join(".pyenv"));
+    let Some(pyenv) = env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(home) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(pyenv.join("versions")).into_iter().flatten().flatten();
+    let installed: Vec<_> = entries.map(|entry| entry.path()).collect();
+    let of_version = |version: &&str| {
+        let begin = format!("{version}.");
+        let of_version = move |folder: &&PathBuf| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            // The name of a free-threaded build ends with a `t`.
+            name.starts_with(&begin) && !name.ends_with('t')
+        };
+        installed.iter().filter(of_version).map(|folder| folder.join("bin/python")).collect()
+    };
+    versions.iter().flat_map(|version| -> Vec<_> { of_version(version) }).collect()
 }
 
 /// The version of an interpreter that can make environments, for example `3.13`.

@@ -9,6 +9,7 @@ mod concurrency;
 mod copies;
 mod count;
 mod cross;
+mod dist;
 mod embedded;
 mod environment;
 mod examples;
@@ -64,6 +65,8 @@ cargo xtask COMMAND
   packages                 fail on published packages without a field, and on dead links in their READMEs
   workflows                fail on faults in the workflows of the public CI
   notes VERSION            print what CHANGELOG.md says about a release
+  dist                     make wheels, archives and crates in target/dist, and try each in an empty environment
+  third-party PACKAGE      print the licences of what is linked into a package
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
   bench copies --quick     a run of about 90 seconds that prints the tables of copies, and writes no page
@@ -90,6 +93,8 @@ fn main() -> ExitCode {
         ["packages"] => packages::check(),
         ["workflows"] => workflows::check(),
         ["notes", version] => notes::print(version),
+        ["dist"] => dist::run(),
+        ["third-party", package] => dist::third_party::print(package),
         ["bench"] => bench::run(None),
         ["bench", "copies", "--quick"] => bench::quick_copies(None),
         ["bench", "copies", "--quick", name] => bench::quick_copies(Some(name)),

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command::files;
-use crate::{Outcome, cargo, root, succeeded};
+use crate::command::{files, output};
+use crate::{Outcome, cargo, root};
 
 /// The page of the Python package.
 const PYTHON_README: &str = "python/README.md";
@@ -26,8 +26,12 @@ const FIELDS: [&str; 8] = [
 
 /// Fails if a published package lacks a field, or has a README with a link that leads nowhere.
 pub(crate) fn check() -> Outcome {
-    let metadata: Value =
-        serde_json::from_str(&output(&["metadata", "--format-version", "1", "--no-deps"])?)?;
+    let metadata: Value = serde_json::from_str(&output(&mut cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+    ]))?)?;
     let tracked = files(&[])?;
     let mut faults = Vec::new();
     let mut repository = String::new();
@@ -37,7 +41,8 @@ pub(crate) fn check() -> Outcome {
             faults.push(format!("{name} has no {field}"));
         }
         repository = package["repository"].as_str().unwrap_or_default().to_owned();
-        let listed = output(&["package", "--list", "--allow-dirty", "--package", name])?;
+        let listed =
+            output(&mut cargo(&["package", "--list", "--allow-dirty", "--package", name]))?;
         let packaged: Vec<&str> = listed.lines().collect();
         let folder = Path::new(package["manifest_path"].as_str().unwrap_or_default()).parent();
         let readme = fs::read_to_string(folder.unwrap_or(&root()).join("README.md"))?;
@@ -95,14 +100,6 @@ fn links(text: &str) -> Vec<&str> {
         found.extend(targets);
     }
     found
-}
-
-/// What cargo prints.
-fn output(arguments: &[&str]) -> Outcome<String> {
-    let mut command = cargo(arguments);
-    let output = command.output()?;
-    succeeded(&command, Ok(output.status))?;
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 #[cfg(test)]

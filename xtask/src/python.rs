@@ -9,7 +9,7 @@ use crate::command::has_gpu;
 use crate::environment::{Environment, Found, NEWEST, OLDEST};
 use crate::{Outcome, root, run, setup};
 
-const MATURIN: &str = "maturin==1.16.0";
+pub(crate) const MATURIN: &str = "maturin==1.16.0";
 const RUFF: &str = "ruff==0.17.6";
 const ABI3AUDIT: &str = "abi3audit==0.0.26";
 

@@ -7,6 +7,8 @@ use std::thread::{self, JoinHandle};
 
 use crate::{Outcome, cargo, root, run, setup};
 
+pub(crate) const CMAKE: &str = "cmake==4.4.5";
+
 /// The tools, while they are installed in the background: cargo-c takes minutes, and tests leave
 /// cores idle meanwhile.
 pub(crate) struct Tools(JoinHandle<[(&'static str, Result<(), String>); 2]>);
@@ -23,7 +25,7 @@ impl Tools {
     /// Waits until they are installed, and says which are not.
     pub(crate) fn ready(self) -> Outcome {
         // Not in the background, where the environment that it is installed in is made.
-        let cmake = setup::ensure_package(&setup::venv(None), "cmake==4.4.5");
+        let cmake = setup::ensure_package(&setup::venv(None), CMAKE);
         let cmake = cmake.map(drop).map_err(|error| error.to_string());
         let others = self.0.join().map_err(|_| "the thread that installs tools panicked")?;
         for (tool, made) in others.into_iter().chain([("CMake", cmake)]) {
@@ -38,14 +40,15 @@ impl Tools {
 /// Adds the folders of the tools to the search path of a command.
 pub(crate) fn found_by(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(tools().join("bin")).chain(std::env::split_paths(&path));
+    let paths = std::iter::once(folder().join("bin")).chain(std::env::split_paths(&path));
     if let Ok(path) = std::env::join_paths(paths) {
         command.env("PATH", path);
     }
     command.env("NODE_PATH", node().join("node_modules"))
 }
 
-fn tools() -> PathBuf {
+/// The folder of the tools.
+pub(crate) fn folder() -> PathBuf {
     root().join("target/tools")
 }
 
@@ -58,14 +61,14 @@ fn answers(command: &mut Command) -> bool {
 }
 
 /// `cargo cinstall`, from crates.io unless it is installed.
-fn cargo_c() -> Outcome {
+pub(crate) fn cargo_c() -> Outcome {
     if answers(found_by(&mut cargo(&["cinstall", "--version"]))) {
         return Ok(());
     }
     // Without optimisation it is built in a third of the time.
     let mut install =
         cargo(&["install", "cargo-c", "--version", "0.10.24+cargo-0.98.0", "--locked", "--debug"]);
-    run(install.env("CARGO_PROFILE_DEV_DEBUG", "0").arg("--root").arg(tools()))
+    run(install.env("CARGO_PROFILE_DEV_DEBUG", "0").arg("--root").arg(folder()))
 }
 
 /// The npm package by which Node.js calls C.
