@@ -2,12 +2,17 @@
 //! There is one function for each kernel. A [`Sink`] decides whether it writes directly to the
 //! target or through the store buffer.
 
+use std::cmp::Reverse;
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use super::batched_transpose::BatchedTranspose;
 use super::copy_plan::{CopyPlan, Kernel};
 use super::endpoints::Endpoints;
-use super::processor::{CACHED_STORES, Processor, Stores, strided_load_runs, strided_store};
+use super::processor::{
+    CACHED_STORES, Prefetch, Processor, Stores, strided_load_runs, strided_store,
+};
 use super::sink::{Direct, Sink};
 use super::sizes::CACHE_LINE_BYTES;
 use super::store_buffer::{Items, StoreBuffer, StoreMemory};
@@ -114,7 +119,12 @@ unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Proces
             unsafe { strided_load(outer, plan, runs, processor, sink) }
         }
         (Kernel::TiledTranspose, &[rows, groups, columns]) => {
-            let matrix = TiledTranspose::new(plan, [rows, groups, columns], processor);
+            let matrix = TiledTranspose::new(
+                plan,
+                [rows, groups, columns],
+                processor,
+                sink.is_nontemporal(),
+            );
             // SAFETY: the dimensions are the plan's; the caller says what it reaches is readable
             // and writable.
             unsafe { tiled_transpose(outer, &matrix, processor, sink) }
@@ -248,11 +258,10 @@ unsafe fn load_items<S: Sink>(
 }
 
 /// Prefetches the lines that are read after the next [`PREFETCH_AHEAD_BYTES`].
-fn prefetch_ahead(prefetch: fn(*const u8), source: *const u8, direction: isize) {
-    for line in (0..PREFETCH_STEP_BYTES).step_by(CACHE_LINE_BYTES) {
-        let ahead = (PREFETCH_AHEAD_BYTES + line) as isize;
-        prefetch(source.wrapping_offset(direction * ahead));
-    }
+fn prefetch_ahead(prefetch: Prefetch, source: *const u8, direction: isize) {
+    let (line, ahead) = (CACHE_LINE_BYTES as isize, PREFETCH_AHEAD_BYTES as isize);
+    let first = source.wrapping_offset(direction * ahead);
+    prefetch(first, direction * line, PREFETCH_STEP_BYTES / CACHE_LINE_BYTES, CACHE_LINE_BYTES);
 }
 
 /// Transposes a matrix in each turn of the outer loops.
@@ -265,8 +274,12 @@ unsafe fn tiled_transpose<S: Sink>(
     processor: &Processor,
     sink: &mut S,
 ) {
+    // Matrices that follow each other share pages and cache lines of the source.
+    let mut dims: SmallVec<[PairedDim; 6]> = outer.dims.into();
+    dims.sort_by_key(|dim| Reverse(dim.source.unsigned_abs()));
+    let outer = Outer { dims: &dims, ..outer };
     // The matrix that comes after another one in the innermost of the outer loops.
-    let next_source = outer.dims.last().map_or(0, |dim| dim.source);
+    let next_source = dims.last().map_or(0, |dim| dim.source);
     // SAFETY: the caller says that the matrix of each turn is readable and writable.
     let copy = |ends| unsafe { sink.transpose(matrix, ends, next_source, processor) };
     // SAFETY: the plan's loops reach elements, which the caller says are in both memories.

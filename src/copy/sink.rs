@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::endpoints::Endpoints;
-use super::processor::{Processor, copy_run};
+use super::processor::{CACHED_STORES, Prefetch, Processor, copy_run};
 use super::sizes::CACHE_LINE_BYTES;
-use super::store_buffer::{Items, StoreBuffer};
+use super::store_buffer::{Items, PART_BYTES, StoreBuffer};
 use super::tiled_transpose::TiledTranspose;
 
 /// Minimum size (bytes) of a run that bypasses the store buffer: its whole lines are written to the
@@ -14,6 +14,9 @@ const UNBUFFERED_RUN_MIN_BYTES: usize = 2 * CACHE_LINE_BYTES;
 
 /// Where a kernel writes the elements that it has read.
 pub(super) trait Sink {
+    /// Whether the target is written with non-temporal stores.
+    fn is_nontemporal(&self) -> bool;
+
     /// Writes items that are contiguous from `target` on. `write` is called with ranges of items,
     /// and with an address to write each range to.
     ///
@@ -22,8 +25,7 @@ pub(super) trait Sink {
     /// * The items are writable from `target` on, and stay so until the copy is over.
     ///
     /// # Panics
-    /// May panic where an item is larger than
-    /// [`APPEND_MAX_BYTES`](super::store_buffer::APPEND_MAX_BYTES).
+    /// May panic where an item is larger than [`PART_BYTES`].
     unsafe fn write_items(
         &mut self,
         target: *mut u8,
@@ -33,7 +35,7 @@ pub(super) trait Sink {
 
     /// A function that prefetches memory that will be read soon, if the copy is large enough for
     /// it to help. Any address is allowed.
-    fn prefetch(&self) -> Option<fn(*const u8)>;
+    fn prefetch(&self) -> Option<Prefetch>;
 
     /// Copies `bytes` that are contiguous on both sides.
     ///
@@ -61,6 +63,10 @@ pub(super) trait Sink {
 pub(super) struct Direct;
 
 impl Sink for Direct {
+    fn is_nontemporal(&self) -> bool {
+        false
+    }
+
     #[inline(always)]
     unsafe fn write_items(
         &mut self,
@@ -72,7 +78,7 @@ impl Sink for Direct {
     }
 
     #[inline(always)]
-    fn prefetch(&self) -> Option<fn(*const u8)> {
+    fn prefetch(&self) -> Option<Prefetch> {
         None
     }
 
@@ -96,6 +102,10 @@ impl Sink for Direct {
 }
 
 impl Sink for StoreBuffer<'_> {
+    fn is_nontemporal(&self) -> bool {
+        !std::ptr::eq(self.stores(), &CACHED_STORES)
+    }
+
     #[inline]
     unsafe fn write_items(
         &mut self,
@@ -104,11 +114,11 @@ impl Sink for StoreBuffer<'_> {
         write: impl FnMut(Range<usize>, *mut u8),
     ) {
         // SAFETY: the caller says the same of `write` and of `target`.
-        unsafe { self.append(target, items, write) };
+        unsafe { self.append(target, items, PART_BYTES, write) };
     }
 
     #[inline]
-    fn prefetch(&self) -> Option<fn(*const u8)> {
+    fn prefetch(&self) -> Option<Prefetch> {
         Some(self.stores().prefetch)
     }
 
@@ -121,7 +131,7 @@ impl Sink for StoreBuffer<'_> {
         // SAFETY: the caller says that `bytes` are readable; the buffer has `bytes` at `address`.
         let write = |_, address| unsafe { copy_run(ends.source, address, bytes) };
         // SAFETY: `write` initializes the one item; the caller says that it may be written there.
-        unsafe { self.append(ends.target, Items { count: 1, bytes }, write) };
+        unsafe { self.append(ends.target, Items { count: 1, bytes }, PART_BYTES, write) };
     }
 
     #[inline]

@@ -34,7 +34,11 @@ pub(super) const STORE_BUFFER_BYTES: usize = 80 << 10;
 const APPEND_BUFFER_BYTES: usize = 8 << 10;
 
 /// Maximum size (bytes) of what a kernel writes to the buffer in one go.
-pub(super) const APPEND_MAX_BYTES: usize = APPEND_BUFFER_BYTES / 2;
+pub(super) const APPEND_MAX_BYTES: usize = 16 << 10;
+
+/// Size (bytes) of the parts in which most kernels write. The first part goes to memory while the
+/// third one is written.
+pub(super) const PART_BYTES: usize = APPEND_BUFFER_BYTES / 2;
 
 /// Number of items, a power of two, by which parts are rounded down: kernels copy that many at once
 /// with their longest vectors.
@@ -84,30 +88,32 @@ impl<'a> StoreBuffer<'a> {
         self.stores
     }
 
-    /// Takes items that go to `target`. They are asked for in parts of at most
-    /// [`APPEND_MAX_BYTES`]: `write` gets the range of the items of a part, and the address to
-    /// write them to.
+    /// Takes items that go to `target`. They are asked for in parts of at most `part_max` bytes,
+    /// and of at most [`APPEND_MAX_BYTES`]: `write` gets the range of the items of a part, and the
+    /// address to write them to.
     ///
     /// # Safety
     /// * `write` initializes all bytes of the items that it is asked for, and writes nothing else.
     /// * All items may be written to `target`, at the latest in [`finish`](Self::finish).
     ///
     /// # Panics
-    /// Where a single item is larger than [`APPEND_MAX_BYTES`].
+    /// Where a single item is larger than a part.
     #[inline]
     pub(super) unsafe fn append(
         &mut self,
         target: *mut u8,
         items: Items,
+        part_max: usize,
         mut write: impl FnMut(Range<usize>, *mut u8),
     ) {
         let bytes = items.count * items.bytes;
-        if bytes <= APPEND_MAX_BYTES {
+        let part_max = part_max.min(APPEND_MAX_BYTES);
+        if bytes <= part_max {
             // SAFETY: `bytes` was just compared; `write` initializes them, and the caller says that
             // they may be written to `target`.
             return write(0..items.count, unsafe { self.reserve(target, bytes) });
         }
-        let fit = APPEND_MAX_BYTES / items.bytes;
+        let fit = part_max / items.bytes;
         let part = if fit > PART_GRANULE { fit / PART_GRANULE * PART_GRANULE } else { fit };
         assert!(part > 0, "an item of {} bytes exceeds a part of the store buffer", items.bytes);
         for first in (0..items.count).step_by(part) {

@@ -415,7 +415,7 @@ fn planes_that_are_a_part_of_a_unit_apart_are_interleaved() {
             (2, 2, -3),
         ] {
             let source = Layout::new(&[1171, planes, run], &[run, distance, 1]).expect("small");
-            let target = Layout::contiguous(&[1171, planes, run]).expect("small");
+            let target = Layout::contiguous([1171, planes, run]).expect("small");
             check_shifted(&source, &target, itemsize, (0, 5));
         }
     }

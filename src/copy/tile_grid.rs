@@ -19,6 +19,9 @@
 //!                end  +--------+--------+--------+
 //! ```
 //!
+//! A tile is copied in strips of some columns and all of its rows, or of some groups: between two
+//! strips, a part of the next tile is prefetched.
+//!
 //! Tiles that go through the store buffer are written with non-temporal stores, which are only fast
 //! for whole cache lines. But a row of the target need not begin on a line, and where the row
 //! stride is not a multiple of a line, every row begins at another distance from one. So each row
@@ -46,14 +49,22 @@ use std::ops::Range;
 use super::sizes::{CACHE_LINE_BYTES, TILE_WIDTH_BYTES};
 use super::store_buffer::STORE_BUFFER_BYTES;
 
-/// Number of rows below which a matrix has wider tiles.
-const FEW_ROWS: usize = 8;
+/// Size (bytes) of a tile: it fits the first-level cache together with the cache lines that it is
+/// read from.
+const TILE_BYTES: usize = 16 << 10;
 
-/// Width (bytes of the target) of a tile of a matrix with few rows.
-const FEW_ROWS_TILE_WIDTH_BYTES: usize = 4 << 10;
+/// Maximum height (cache lines of the source) of a tile that is written with ordinary stores,
+/// unless it has all rows.
+const CACHED_HEIGHT_LINES: usize = 4;
 
-/// How many cache lines of the source a tile takes up along its columns, unless it has all rows.
-const TILE_HEIGHT_LINES: usize = 4;
+/// Minimum width (bytes of the target) of a tile whose rows are shifted by different distances.
+const SHIFTED_WIDTH_BYTES: usize = 512;
+
+/// Size (bytes) of a strip of a tile, rounded up to whole [`STRIP_COLUMNS`].
+const STRIP_BYTES: usize = 2 << 10;
+
+/// Strips have a multiple of this number of columns, which fill whole vectors.
+const STRIP_COLUMNS: usize = 16;
 
 /// The size of a matrix: units of `unit` bytes in `rows`, each with `groups` of `columns`.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +80,10 @@ pub(super) struct MatrixSize {
 pub(super) struct TileGrid {
     size: MatrixSize,
     rows_per_tile: usize,
+    /// Rows of the first tile down the rows, after which a cache line of the source begins.
+    first_rows: usize,
+    /// Whether tiles are written with non-temporal stores.
+    nontemporal: bool,
     groups_per_tile: usize,
     columns_per_tile: usize,
     /// By how many columns the boundaries of a row are shifted to the left, at least and at most.
@@ -84,7 +99,7 @@ pub(super) struct TileBounds {
     pub(super) group: usize,
     pub(super) groups: usize,
     /// Where it would begin without shifts.
-    column: usize,
+    pub(super) column: usize,
     /// Columns that some row of it needs.
     pub(super) first_column: usize,
     pub(super) end_column: usize,
@@ -97,6 +112,31 @@ impl TileBounds {
     pub(super) fn columns(&self) -> usize {
         self.end_column - self.first_column
     }
+
+    /// The tile in strips, one after the other: some of its groups each, or some columns of the
+    /// only group.
+    pub(super) fn strips(&self, unit: usize) -> impl ExactSizeIterator<Item = Self> + use<> {
+        let tile = *self;
+        let columns =
+            (STRIP_BYTES / (self.rows * unit)).next_multiple_of(STRIP_COLUMNS).max(STRIP_COLUMNS);
+        let groups = columns.div_ceil(self.columns());
+        let count = match self.groups {
+            // The last strip is the widest, so that none is too narrow for vectors.
+            1 => (self.columns() / columns).max(1),
+            all => all.div_ceil(groups),
+        };
+        (0..count).map(move |index| {
+            if tile.groups > 1 {
+                let first = index * groups;
+                let groups = groups.min(tile.groups - first);
+                return Self { group: tile.group + first, groups, ..tile };
+            }
+            let first_column = tile.first_column + index * columns;
+            let is_last = index + 1 == count;
+            let end_column = if is_last { tile.end_column } else { first_column + columns };
+            Self { first_column, end_column, ..tile }
+        })
+    }
 }
 
 /// Bytes from row to row in the store buffer for rows of `width` bytes: an odd number of cache
@@ -106,52 +146,72 @@ pub(super) fn row_pitch(width: usize) -> usize {
 }
 
 impl TileGrid {
-    /// Tiles that fit the store buffer: [`TILE_WIDTH_BYTES`] wide if they can then be a few cache
-    /// lines of the source high, wider where there are few rows, higher where there are few
-    /// columns.
-    pub(super) fn new(size: MatrixSize) -> Self {
-        let few_rows = size.rows < FEW_ROWS;
-        let width = if few_rows { FEW_ROWS_TILE_WIDTH_BYTES } else { TILE_WIDTH_BYTES };
-        let columns_per_tile = size.columns.min(width / size.unit);
-        let groups_per_tile = if columns_per_tile == size.columns {
-            (width / (columns_per_tile * size.unit)).clamp(1, size.groups)
+    /// Tiles that fit the store buffer.
+    ///
+    /// With non-temporal stores they have [`TILE_BYTES`], and either all rows or about as many rows
+    /// as columns. With ordinary stores they have all rows if these fit the buffer, or else are
+    /// [`TILE_WIDTH_BYTES`] wide and a few lines of the source high.
+    pub(super) fn new(size: MatrixSize, nontemporal: bool) -> Self {
+        let line = CACHE_LINE_BYTES / size.unit;
+        let units = TILE_BYTES / size.unit;
+        // Columns of a tile that has all rows.
+        let narrow = units / size.rows / line * line;
+        let columns = if !nontemporal {
+            narrow.max(TILE_WIDTH_BYTES / size.unit)
+        } else if narrow >= 2 * line {
+            narrow
         } else {
-            1
+            units.isqrt().next_power_of_two()
         };
+        let columns_per_tile = columns.min(size.columns);
+        let groups_per_tile = (columns / columns_per_tile).min(size.groups);
         // A shift makes a tile wider by less than a line.
-        let pitch = row_pitch(groups_per_tile * columns_per_tile * size.unit + CACHE_LINE_BYTES);
-        let fit = STORE_BUFFER_BYTES / pitch;
-        let rows_per_tile = if fit < size.rows {
-            // Whole lines of the source.
-            let line = CACHE_LINE_BYTES / size.unit;
-            fit.min(TILE_HEIGHT_LINES * line) / line * line
-        } else {
+        let width = groups_per_tile * columns_per_tile;
+        let fit = STORE_BUFFER_BYTES / row_pitch(width * size.unit + CACHE_LINE_BYTES);
+        let rows_per_tile = if !nontemporal && size.rows <= fit {
             size.rows
+        } else {
+            let lines = if nontemporal { usize::MAX } else { CACHED_HEIGHT_LINES };
+            let rows = fit.min(units / width).min(lines.saturating_mul(line));
+            if rows < size.rows { rows / line * line } else { size.rows }
         };
-        let (min_shift, max_shift) = (0, 0);
-        Self { size, rows_per_tile, groups_per_tile, columns_per_tile, min_shift, max_shift }
+        Self {
+            size,
+            rows_per_tile,
+            first_rows: rows_per_tile,
+            nontemporal,
+            groups_per_tile,
+            columns_per_tile,
+            min_shift: 0,
+            max_shift: 0,
+        }
     }
 
-    /// The same with boundaries that are shifted so that shares of rows begin on cache lines of the
-    /// target. The first row is at `target`, and rows are `stride` bytes apart.
+    /// The same with tiles whose rows begin on cache lines of the source, and with boundaries that
+    /// are shifted so that shares of rows begin on cache lines of the target. The first unit is at
+    /// `source` and `target`, and rows are `stride` bytes apart in the target.
     ///
     /// Where there are several groups, nothing is shifted: they are short.
-    pub(super) fn aligned_to(&self, target: *const u8, stride: isize) -> Self {
+    pub(super) fn aligned_to(&self, source: *const u8, target: *const u8, stride: isize) -> Self {
         let mut grid = self.clone();
-        if self.size.groups == 1 {
-            let line = CACHE_LINE_BYTES / self.size.unit;
-            let same_for_all = stride % CACHE_LINE_BYTES as isize == 0;
-            let first = self.shift_of_row(target);
-            (grid.min_shift, grid.max_shift) =
-                if same_for_all { (first, first) } else { (0, line) };
-            grid.columns_per_tile = self.columns_per_tile.max(line);
+        let MatrixSize { unit, rows, groups, columns } = self.size;
+        if self.nontemporal && self.rows_per_tile < rows {
+            grid.first_rows -= source.addr() % CACHE_LINE_BYTES / unit;
+        }
+        if groups == 1 {
+            let shift = target.addr() % CACHE_LINE_BYTES;
+            (grid.min_shift, grid.max_shift) = (shift / unit, shift.div_ceil(unit));
+            if stride % CACHE_LINE_BYTES as isize != 0 {
+                (grid.min_shift, grid.max_shift) = (0, CACHE_LINE_BYTES / unit);
+                // Wide tiles have fewer edges, at which columns are read twice.
+                let pitch = row_pitch(SHIFTED_WIDTH_BYTES + CACHE_LINE_BYTES);
+                if self.rows_per_tile * pitch <= STORE_BUFFER_BYTES {
+                    let wide = columns.min(SHIFTED_WIDTH_BYTES / unit);
+                    grid.columns_per_tile = self.columns_per_tile.max(wide);
+                }
+            }
         }
         grid
-    }
-
-    /// By how many columns the boundaries of the row at `target` are shifted to the left.
-    fn shift_of_row(&self, target: *const u8) -> usize {
-        if self.size.groups == 1 { target.addr() % CACHE_LINE_BYTES / self.size.unit } else { 0 }
     }
 
     /// All columns of some rows, as one tile.
@@ -189,10 +249,12 @@ impl TileGrid {
 
     fn tile(&self, row: usize, group: usize, column: usize) -> TileBounds {
         let end = column + self.columns_per_tile;
-        let is_last = self.size.columns + self.min_shift <= end;
+        let whole = self.columns_per_tile >= self.size.columns;
+        let is_last = whole || self.size.columns + self.min_shift <= end;
+        let rows = if row == 0 { self.first_rows } else { self.rows_per_tile };
         TileBounds {
             row,
-            rows: self.rows_per_tile.min(self.size.rows - row),
+            rows: rows.min(self.size.rows - row),
             group,
             groups: self.groups_per_tile.min(self.size.groups - group),
             column,
@@ -202,14 +264,20 @@ impl TileGrid {
         }
     }
 
-    /// The columns of a tile that belong to the row whose first unit is at `target`.
-    pub(super) fn share_of_row(&self, tile: &TileBounds, target: *const u8) -> Range<usize> {
-        let shift = self.shift_of_row(target);
-        let begin = if tile.column == 0 { 0 } else { tile.column - shift };
+    /// The share of a row that is written with a tile, in bytes from the unshifted first column of
+    /// the tile, which is at `target` in that row. It begins and ends at the beginning of the cache
+    /// lines that hold the unshifted boundaries, or at the ends of the row.
+    pub(super) fn share_of_row(&self, tile: &TileBounds, target: *const u8) -> Range<isize> {
+        let shift = (target.addr() % CACHE_LINE_BYTES) as isize;
+        let unit = self.size.unit as isize;
+        if self.size.groups > 1 {
+            return 0..(tile.groups * tile.columns()) as isize * unit;
+        }
+        let begin = if tile.column == 0 { 0 } else { -shift };
         let end = if tile.is_last {
-            self.size.columns
+            (self.size.columns as isize - tile.column as isize) * unit
         } else {
-            tile.column + self.columns_per_tile - shift
+            self.columns_per_tile as isize * unit - shift
         };
         begin..end
     }
@@ -235,23 +303,41 @@ mod tests {
     /// Checks that the tiles fit the store buffer, and that the shares of their rows cover every
     /// unit once. `row_address` is where a row of the target begins.
     fn check(size: MatrixSize, grid: &TileGrid, row_address: impl Fn(usize) -> *const u8) {
-        let mut covered = vec![0_u8; size.rows * size.groups * size.columns];
+        let row_bytes = size.groups * size.columns * size.unit;
+        let mut covered = vec![0_u8; size.rows * row_bytes];
         let mut next = Some(grid.first());
         while let Some(tile) = next {
             let pitch = row_pitch(tile.groups * tile.columns() * size.unit);
             assert!(tile.rows * pitch <= STORE_BUFFER_BYTES, "{tile:?} of {size:?}");
             for row in tile.row..tile.row + tile.rows {
-                let share = grid.share_of_row(&tile, row_address(row));
-                assert!(tile.first_column <= share.start && share.end <= tile.end_column);
-                for group in tile.group..tile.group + tile.groups {
-                    for column in share.clone() {
-                        covered[(row * size.groups + group) * size.columns + column] += 1;
-                    }
-                }
+                let first = (tile.column * size.unit) as isize;
+                let share = grid.share_of_row(&tile, row_address(row).wrapping_offset(first));
+                let share = (first + share.start) as usize..(first + share.end) as usize;
+                let held = tile.groups * tile.columns() * size.unit;
+                assert!(tile.first_column * size.unit <= share.start);
+                assert!(share.end <= tile.first_column * size.unit + held);
+                let row = row * row_bytes + tile.group * size.columns * size.unit;
+                covered[row..][share].iter_mut().for_each(|count| *count += 1);
             }
+            check_strips(size, &tile);
             next = grid.after(&tile);
         }
         assert!(covered.iter().all(|&count| count == 1), "{size:?} {grid:?}");
+    }
+
+    /// Checks that the strips of a tile follow each other and make up the tile.
+    fn check_strips(size: MatrixSize, tile: &TileBounds) {
+        let mut next = (tile.group, tile.first_column);
+        for strip in tile.strips(size.unit) {
+            assert_eq!((strip.row, strip.rows), (tile.row, tile.rows));
+            assert_eq!((strip.group, strip.first_column), next, "{strip:?} of {tile:?}");
+            assert!(strip.groups > 0 && strip.columns() > 0, "{strip:?} of {tile:?}");
+            next = match strip.end_column == tile.end_column {
+                true => (strip.group + strip.groups, tile.first_column),
+                false => (strip.group, strip.end_column),
+            };
+        }
+        assert_eq!(next, (tile.group + tile.groups, tile.first_column), "{tile:?}");
     }
 
     fn config() -> ProptestConfig {
@@ -266,13 +352,14 @@ mod tests {
             size in sizes(),
             first in 0..128_usize,
             gap in 0..128_usize,
-            pad_to_lines in any::<bool>(),
+            (pad_to_lines, nontemporal) in any::<(bool, bool)>(),
         ) {
             let row = size.groups * size.columns * size.unit + gap * size.unit;
             let stride = if pad_to_lines { row.next_multiple_of(CACHE_LINE_BYTES) } else { row };
             let address = |row: usize| std::ptr::without_provenance(4096 + first + row * stride);
-            check(size, &TileGrid::new(size), |_| std::ptr::without_provenance(4096));
-            let aligned = TileGrid::new(size).aligned_to(address(0), stride as isize);
+            let grid = TileGrid::new(size, nontemporal);
+            check(size, &grid, |_| std::ptr::without_provenance(4096));
+            let aligned = grid.aligned_to(address(gap), address(0), stride as isize);
             check(size, &aligned, address);
         }
     }

@@ -8,14 +8,17 @@
 //! A large matrix goes through the store buffer:
 //!
 //! ```text
-//!   source                    store buffer (L2 cache)               target
-//!   +-----------+  transpose  +----------------------+  row by row  +---------------------------+
-//!   | tile k    | ----------> | rows of tile k,      | -----------> | shares of rows,           |
-//!   +-----------+  in squares | `pitch` bytes apart  |  `stores`    | in whole cache lines      |
-//!   +-----------+             +----------------------+              +---------------------------+
-//!   | tile k+1  | <--- prefetch: for each row that is written, a part of the columns of tile k+1,
-//!   +-----------+      so that they are in the cache when the tile is transposed
+//!   source                    store buffer (L1 cache)              target
+//!   +-----------+  transpose  +----------------------+  all rows   +---------------------------+
+//!   | tile k    | ----------> | rows of tile k,      | ----------> | shares of rows,           |
+//!   +-----------+  strip by   | `pitch` bytes apart  |  `stores`   | in whole cache lines      |
+//!   +-----------+  strip      +----------------------+             +---------------------------+
+//!   | tile k+1  | <--- prefetch: after each strip of tile k, as many columns of tile k+1, so that
+//!   +-----------+      memory is read while registers are shuffled
 //! ```
+//!
+//! The rows of a tile leave together, after its last strip: memory is faster when reads and writes
+//! do not alternate line by line.
 //!
 //! Short rows that are contiguous in the target need no grid: many of them are transposed into the
 //! buffer at once ([`TiledTranspose::append_rows`]).
@@ -33,12 +36,9 @@ use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
 use super::tile_grid::{MatrixSize, TileBounds, TileGrid, row_pitch};
 use crate::layout::paired::PairedDim;
 
-/// Maximum size (bytes) of a row for appending many rows to the store buffer at once. They must be
-/// contiguous in the target.
-const APPENDED_ROW_MAX_BYTES: usize = 1 << 10;
-
-/// Maximum distance (bytes) of columns in the source that the processor prefetches by itself.
-const HARDWARE_PREFETCH_BYTES: usize = 4 * CACHE_LINE_BYTES;
+/// Minimum height (cache lines of the source) of a part of a matrix for appending its rows to the
+/// store buffer.
+const APPENDED_LINES: usize = 4;
 
 /// A transpose. In the target, `columns` of units are side by side, and `groups` of columns are
 /// side by side; in the source, rows are closer together than columns.
@@ -50,6 +50,8 @@ pub(super) struct TiledTranspose {
     /// Tiles whose boundaries are not shifted.
     grid: TileGrid,
     shuffle: Option<PixelShuffle>,
+    /// Whether the next tile is prefetched.
+    prefetches: bool,
 }
 
 /// How most of a matrix with a small dimension is copied.
@@ -77,8 +79,14 @@ struct ComingTile {
 }
 
 impl TiledTranspose {
-    /// The matrix of a plan's kernel, whose dimensions are these three.
-    pub(super) fn new(plan: &CopyPlan, dims: [PairedDim; 3], processor: &Processor) -> Self {
+    /// The matrix of a plan's kernel, whose dimensions are these three, written with non-temporal
+    /// stores or not.
+    pub(super) fn new(
+        plan: &CopyPlan,
+        dims: [PairedDim; 3],
+        processor: &Processor,
+        nontemporal: bool,
+    ) -> Self {
         let unit = plan.unit;
         let [rows, groups, columns] = dims;
         let shuffles =
@@ -99,13 +107,12 @@ impl TiledTranspose {
         } else {
             None
         };
-        let grid = TileGrid::new(MatrixSize {
-            unit,
-            rows: rows.count,
-            groups: groups.count,
-            columns: columns.count,
-        });
-        Self { unit, rows, groups, columns, grid, shuffle }
+        let size =
+            MatrixSize { unit, rows: rows.count, groups: groups.count, columns: columns.count };
+        let grid = TileGrid::new(size, nontemporal);
+        let share_lines = columns.source.unsigned_abs() < CACHE_LINE_BYTES;
+        let prefetches = nontemporal && rows_follow && !share_lines;
+        Self { unit, rows, groups, columns, grid, shuffle, prefetches }
     }
 
     /// Bytes of a row of the target.
@@ -147,19 +154,12 @@ impl TiledTranspose {
         if self.appends_rows() {
             // SAFETY: the caller says that the matrix is readable and writable; its rows are
             // contiguous in the target.
-            return unsafe { self.append_rows(ends, processor, buffer) };
+            return unsafe { self.append_rows(ends, next_source, processor, buffer) };
         }
-        let grid = self.grid.aligned_to(ends.target, self.rows.target);
+        let grid = self.grid.aligned_to(ends.source, ends.target, self.rows.target);
         let stores = buffer.stores();
         let mut next = Some(grid.first());
         while let Some(bounds) = next {
-            let pitch = row_pitch(bounds.groups * bounds.columns() * self.unit);
-            let address = buffer.scratch(bounds.rows * pitch);
-            let into_buffer = Endpoints { source: ends.source, target: address };
-            // SAFETY: the caller says that the matrix is readable; `scratch` gave room for the rows
-            // of the tile, `pitch` bytes apart, which is at least the width of the tile.
-            unsafe { self.copy_tile(&bounds, into_buffer, pitch as isize, processor) };
-            let tile = BufferedTile { bounds, address, pitch };
             next = grid.after(&bounds);
             let coming = match next {
                 Some(bounds) => ComingTile { bounds, source: ends.source },
@@ -168,12 +168,16 @@ impl TiledTranspose {
                     ComingTile { bounds: grid.first(), source }
                 }
             };
-            for index in 0..bounds.rows {
-                self.prefetch_part(&coming, index, bounds.rows, stores);
-                // SAFETY: the tile was just copied to the buffer, and `index` is one of its rows;
-                // the caller says that its units are writable.
-                unsafe { self.write_row(&grid, &tile, index, ends.target, stores) };
-            }
+            let pitch = row_pitch(bounds.groups * bounds.columns() * self.unit);
+            let address = buffer.scratch(bounds.rows * pitch);
+            let into_buffer = Endpoints { source: ends.source, target: address };
+            // SAFETY: the caller says that the matrix is readable; `scratch` gave room for the rows
+            // of the tile, `pitch` bytes apart, which is at least the width of the tile.
+            unsafe { self.copy_strips(&bounds, into_buffer, pitch, &coming, (processor, stores)) };
+            let tile = BufferedTile { bounds, address, pitch };
+            // SAFETY: the tile was just copied to the buffer; the caller says that its units are
+            // writable.
+            unsafe { self.write_rows(&grid, &tile, ends.target, stores) };
         }
     }
 
@@ -182,10 +186,14 @@ impl TiledTranspose {
     fn appends_rows(&self) -> bool {
         let row = self.row_bytes();
         // A deinterleaving plan writes to all rows at once, so all of them must fit one part.
-        let parts = !matches!(self.shuffle, Some(PixelShuffle::Deinterleave(_)));
-        self.rows.target == row as isize
-            && row <= APPENDED_ROW_MAX_BYTES
-            && (parts || self.rows.count * row <= APPEND_MAX_BYTES)
+        // Otherwise a part has some lines of the source at least.
+        let rows = match self.shuffle {
+            Some(PixelShuffle::Deinterleave(_)) => self.rows.count,
+            _ => self.rows.count.min(APPENDED_LINES * CACHE_LINE_BYTES / self.unit),
+        };
+        // The rows of an interleaving plan are shorter than a vector, and always pass.
+        const { assert!(VECTOR_BYTES * APPENDED_LINES * CACHE_LINE_BYTES <= APPEND_MAX_BYTES) };
+        self.rows.target == row as isize && row * rows <= APPEND_MAX_BYTES
     }
 
     /// Appends the rows of the matrix, which follow each other in the target, to the store buffer.
@@ -195,52 +203,60 @@ impl TiledTranspose {
     unsafe fn append_rows(
         &self,
         ends: Endpoints,
+        next_source: isize,
         processor: &Processor,
         buffer: &mut StoreBuffer<'_>,
     ) {
         let row = self.row_bytes();
+        let stores = buffer.stores();
         let write = |rows: Range<usize>, target: *mut u8| {
-            let tile = self.grid.tile_of_rows(rows);
+            let tile = self.grid.tile_of_rows(rows.clone());
+            let (first, source) = match rows.end == self.rows.count {
+                true => (0, ends.source.wrapping_offset(next_source)),
+                false => (rows.end, ends.source),
+            };
+            let end = self.rows.count.min(first + rows.len());
+            let coming = ComingTile { bounds: self.grid.tile_of_rows(first..end), source };
             let ends = Endpoints { source: ends.source, target };
             // SAFETY: the caller says that the matrix is readable; the buffer has room for these
             // rows at `target`, one after the other.
-            unsafe { self.copy_tile(&tile, ends, row as isize, processor) };
+            unsafe { self.copy_strips(&tile, ends, row, &coming, (processor, stores)) };
         };
         let rows = Items { count: self.rows.count, bytes: row };
         // SAFETY: `write` initializes whole rows; the caller says that the rows are writable in the
         // target, where they are contiguous.
-        unsafe { buffer.append(ends.target, rows, write) };
+        unsafe { buffer.append(ends.target, rows, APPEND_MAX_BYTES, write) };
     }
 
-    /// Writes one row of a tile in the store buffer to where it belongs; `target` is the address of
-    /// the first unit of the matrix.
+    /// Writes the rows of a tile in the store buffer to where they belong; `target` is the address
+    /// of the first unit of the matrix.
     ///
     /// # Safety
-    /// * The tile is one of `grid`, it is in the buffer, and `index` is below its number of rows.
+    /// * The tile is one of `grid`, and it is in the buffer.
     /// * The matrix is writable from `target` on.
-    #[inline]
-    unsafe fn write_row(
+    unsafe fn write_rows(
         &self,
         grid: &TileGrid,
         tile: &BufferedTile,
-        index: usize,
         target: *mut u8,
         stores: &Stores,
     ) {
         let bounds = &tile.bounds;
-        let row = bounds.row + index;
-        let begin_of_row = target.wrapping_offset(row as isize * self.rows.target);
-        let share = grid.share_of_row(bounds, begin_of_row);
-        let in_buffer = index * tile.pitch + (share.start - bounds.first_column) * self.unit;
-        let bytes = bounds.groups * share.len() * self.unit;
-        let ends = Endpoints { source: tile.address, target };
-        let in_target = self.target_offset(bounds, row, share.start);
-        // SAFETY: the share is within the columns of the tile, which the buffer has and the matrix
-        // has; both addresses are those of its first unit.
-        let ends = unsafe { ends.offset(in_buffer as isize, in_target) };
-        // SAFETY: `bytes` are the rest of the share. Where there are several groups, the tile has
-        // all of their columns, and groups are contiguous on both sides.
-        unsafe { (stores.copy)(ends.source, ends.target, bytes) };
+        let offset = self.target_offset(bounds, bounds.row, bounds.column);
+        let in_buffer = (bounds.column - bounds.first_column) * self.unit;
+        for index in 0..bounds.rows {
+            let target = target.wrapping_offset(offset + index as isize * self.rows.target);
+            let source = tile.address.wrapping_add(index * tile.pitch + in_buffer);
+            let share = grid.share_of_row(bounds, target);
+            let ends = Endpoints { source, target };
+            // SAFETY: the share is within the columns of the tile, which the buffer has and the
+            // matrix has. Where there are several groups, the tile has all of their columns, and
+            // groups are contiguous on both sides.
+            let ends = unsafe { ends.offset(share.start, share.start) };
+            // SAFETY: the bytes of the share, which are in the buffer; the caller says that the
+            // matrix is writable.
+            unsafe { (stores.copy)(ends.source, ends.target, (share.end - share.start) as usize) };
+        }
     }
 
     /// Offset of a unit of the tile's first group in the target.
@@ -257,22 +273,52 @@ impl TiledTranspose {
             + column as isize * self.columns.source
     }
 
-    /// Prefetches the `index`-th of `parts` parts of what a tile will read.
+    /// Prefetches the `index`-th of `parts` parts of the columns that a tile will read.
     #[inline]
     fn prefetch_part(&self, coming: &ComingTile, index: usize, parts: usize, stores: &Stores) {
-        let close = self.columns.source.unsigned_abs() <= HARDWARE_PREFETCH_BYTES;
-        if close || self.rows.source != self.unit as isize {
-            return;
-        }
         let tile = &coming.bounds;
         let columns = tile.groups * tile.columns();
-        for column in index * columns / parts..(index + 1) * columns / parts {
-            let group = tile.group + column / tile.columns();
-            let column = tile.first_column + column % tile.columns();
-            let offset = self.source_offset(tile.row, group, column);
-            for line in (0..tile.rows * self.unit).step_by(CACHE_LINE_BYTES) {
-                (stores.prefetch)(coming.source.wrapping_offset(offset).wrapping_add(line));
-            }
+        let (first, end) = (index * columns / parts, (index + 1) * columns / parts);
+        let (mut group, mut column) = (first / tile.columns(), first % tile.columns());
+        let mut left = end - first;
+        while left > 0 {
+            let count = left.min(tile.columns() - column);
+            let offset =
+                self.source_offset(tile.row, tile.group + group, tile.first_column + column);
+            let source = coming.source.wrapping_offset(offset);
+            (stores.prefetch)(source, self.columns.source, count, tile.rows * self.unit);
+            left -= count;
+            (group, column) = (group + 1, 0);
+        }
+    }
+
+    /// Copies a tile; strip by strip if the coming tile is prefetched, a part after each strip.
+    ///
+    /// # Safety
+    /// * As for [`copy_tile`](Self::copy_tile).
+    unsafe fn copy_strips(
+        &self,
+        tile: &TileBounds,
+        ends: Endpoints,
+        pitch: usize,
+        coming: &ComingTile,
+        (processor, stores): (&Processor, &Stores),
+    ) {
+        if !self.prefetches {
+            // SAFETY: the caller guarantees what the called function requires.
+            return unsafe { self.copy_tile(tile, ends, pitch as isize, processor) };
+        }
+        let strips = tile.strips(self.unit);
+        let count = strips.len();
+        for (index, strip) in strips.enumerate() {
+            let groups = strip.group - tile.group;
+            let columns = groups * tile.columns() + strip.first_column - tile.first_column;
+            // SAFETY: the first unit of a strip of the tile, which the caller says is writable; in
+            // the source nothing is moved.
+            let ends = unsafe { ends.offset(0, (columns * self.unit) as isize) };
+            // SAFETY: the caller guarantees for the whole tile what the called function requires.
+            unsafe { self.copy_tile(&strip, ends, pitch as isize, processor) };
+            self.prefetch_part(coming, index, count, stores);
         }
     }
 

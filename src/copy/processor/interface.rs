@@ -41,6 +41,13 @@ pub(in crate::copy) type CopyTile = unsafe fn(tile: &Tile);
 pub(in crate::copy) type Shuffle =
     unsafe fn(plan: &ShufflePlan, source: *const u8, target: *mut u8, pitch: isize, turns: usize);
 
+/// Prefetches memory that will be read soon: `count` pieces of `bytes` each, which are `stride`
+/// bytes apart. Any address is allowed.
+///
+/// If a piece begins within a cache line, that line is assumed to be in the cache.
+pub(in crate::copy) type Prefetch =
+    fn(source: *const u8, stride: isize, count: usize, bytes: usize);
+
 /// How contiguous pieces of the target are written.
 pub(in crate::copy) struct Stores {
     /// Copies `bytes`. No other thread may rely on them before the `fence`.
@@ -51,8 +58,8 @@ pub(in crate::copy) struct Stores {
     pub(in crate::copy) copy: unsafe fn(source: *const u8, target: *mut u8, bytes: usize),
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
-    /// Prefetches memory that will be read soon. Any address is allowed.
-    pub(in crate::copy) prefetch: fn(*const u8),
+    /// Does nothing where prefetching does not pay.
+    pub(in crate::copy) prefetch: Prefetch,
 }
 
 /// The functions for one set of instructions. Those for units of 1, 2, 4, 8 and 16 bytes are

@@ -17,7 +17,7 @@ mod squares;
 #[cfg(all(target_arch = "x86_64", not(miri)))] // Miri has few vector instructions
 mod x86;
 
-pub(super) use interface::{Processor, Stores, Tile};
+pub(super) use interface::{Prefetch, Processor, Stores, Tile};
 pub(super) use portable::{CACHED_STORES, copy_run, strided_load_runs, strided_store};
 
 #[cfg(all(test, target_arch = "aarch64", not(miri)))]

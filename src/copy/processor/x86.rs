@@ -147,8 +147,11 @@ const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 unsafe fn copy_nontemporal<R: Streamed>(source: *const u8, target: *mut u8, bytes: usize) {
     let head = target.align_offset(CACHE_LINE_BYTES).min(bytes);
     let lines = (bytes - head) / CACHE_LINE_BYTES;
-    // SAFETY: `head` is at most `bytes`, which the caller says are readable and writable.
-    unsafe { source.copy_to_nonoverlapping(target, head) };
+    // Most calls have whole lines only, and a call of memcpy for no bytes takes time, too.
+    if head > 0 {
+        // SAFETY: `head` is at most `bytes`, which the caller says are readable and writable.
+        unsafe { source.copy_to_nonoverlapping(target, head) };
+    }
     let ahead = lines.saturating_sub(PREFETCH_AHEAD_BYTES / CACHE_LINE_BYTES);
     for line in 0..lines {
         let offset = head + line * CACHE_LINE_BYTES;
@@ -160,8 +163,10 @@ unsafe fn copy_nontemporal<R: Streamed>(source: *const u8, target: *mut u8, byte
         unsafe { store_line::<R>(source.add(offset), target.add(offset)) };
     }
     let done = head + lines * CACHE_LINE_BYTES;
-    // SAFETY: the rest of the caller's `bytes`, after the last whole line.
-    unsafe { source.add(done).copy_to_nonoverlapping(target.add(done), bytes - done) };
+    if done < bytes {
+        // SAFETY: the rest of the caller's `bytes`, after the last whole line.
+        unsafe { source.add(done).copy_to_nonoverlapping(target.add(done), bytes - done) };
+    }
 }
 
 /// Prefetches a line into the first-level cache.
@@ -189,9 +194,17 @@ fn fence() {
     unsafe { _mm_sfence() };
 }
 
-fn prefetch(address: *const u8) {
-    // SAFETY: a hint that never faults, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
+/// As [`Prefetch`](super::interface::Prefetch) says.
+fn prefetch(source: *const u8, stride: isize, count: usize, bytes: usize) {
+    for index in 0..count as isize {
+        let piece = source.wrapping_offset(index * stride);
+        for end in
+            (CACHE_LINE_BYTES..=bytes.next_multiple_of(CACHE_LINE_BYTES)).step_by(CACHE_LINE_BYTES)
+        {
+            // SAFETY: a hint that never faults, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(piece.wrapping_add(end - 1).cast()) };
+        }
+    }
 }
 
 /// A register that can be stored past the caches.
@@ -217,7 +230,7 @@ macro_rules! register {
             }
         }
 
-        // SAFETY: as above.
+        // SAFETY: for SSE2, part of x86-64; for AVX2, only functions for AVX2 name the type.
         unsafe impl Register for $type {
             type Lane = __m128i;
             const LANES: usize = $lanes;
