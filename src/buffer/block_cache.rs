@@ -51,6 +51,10 @@ const RETAINED_MAX_BYTES: usize = 32 << 20;
 const LOCK_SPINS: usize = 100;
 const LOCK_YIELDS: usize = 20;
 
+/// The same for callers who ask for memory back: some milliseconds at most, in the child of a fork
+/// that another thread of its parent has left the lock to.
+const PATIENT_LOCK_YIELDS: usize = 10_000;
+
 /// Large blocks that were freed, for later buffers.
 pub(super) struct BlockCache {
     /// Maximum size (bytes) of all blocks together.
@@ -72,6 +76,8 @@ impl BlockCache {
     /// Returns the smallest block whose size is in the range `bytes`, if there is one.
     pub(super) fn take(&self, bytes: RangeInclusive<usize>) -> Option<Block> {
         if self.limit() == 0 {
+            // Blocks that `set_limit` could not free.
+            self.free_surplus(0, Instant::now(), LOCK_YIELDS);
             return None;
         }
         self.take_at(bytes, Instant::now())
@@ -79,7 +85,7 @@ impl BlockCache {
 
     /// Frees all blocks, and returns their size (bytes).
     pub(super) fn trim(&self) -> usize {
-        self.free_surplus(0, Instant::now())
+        self.free_surplus(0, Instant::now(), PATIENT_LOCK_YIELDS)
     }
 
     /// Returns the size (bytes) of all blocks.
@@ -97,7 +103,7 @@ impl BlockCache {
     pub(super) fn set_limit(&self, bytes: usize) -> usize {
         let before = self.limit.swap(bytes, Ordering::Relaxed);
         // Threads that get the lock after this one see the new limit.
-        self.free_surplus(bytes, Instant::now());
+        self.free_surplus(bytes, Instant::now(), PATIENT_LOCK_YIELDS);
         before
     }
 
@@ -112,7 +118,7 @@ impl BlockCache {
         if block.is_from_before_fork() {
             return;
         }
-        self.free_surplus(room, now);
+        self.free_surplus(room, now, LOCK_YIELDS);
         self.insert(IdleBlock { block: block.into_warm(), since: now, is_reclaimable: false });
         while let Some(idle) = self.lock().and_then(|mut blocks| blocks.take_retained_surplus()) {
             let Some(block) = idle.block.into_reclaimable() else { continue };
@@ -128,24 +134,29 @@ impl BlockCache {
 
     fn take_at(&self, bytes: RangeInclusive<usize>, now: Instant) -> Option<Block> {
         let block = self.lock().and_then(|mut blocks| blocks.take(bytes));
-        self.free_surplus(self.limit(), now);
+        self.free_surplus(self.limit(), now, LOCK_YIELDS);
         block
     }
 
     /// Frees blocks until those that are left have at most `limit` bytes, and none is out of date.
     /// Returns the size (bytes) of those that were freed.
-    fn free_surplus(&self, limit: usize, now: Instant) -> usize {
+    fn free_surplus(&self, limit: usize, now: Instant, lock_yields: usize) -> usize {
         let mut freed = 0;
-        while let Some(idle) = self.lock().and_then(|mut blocks| blocks.take_surplus(limit, now)) {
+        let surplus = || self.lock_within(lock_yields)?.take_surplus(limit, now);
+        while let Some(idle) = surplus() {
             freed += idle.block.bytes();
         }
         freed
     }
 
+    fn lock(&self) -> Option<MutexGuard<'_, Blocks>> {
+        self.lock_within(LOCK_YIELDS)
+    }
+
     /// Returns `None` if another thread holds the lock all the time, or held it when this process
     /// was forked.
-    fn lock(&self) -> Option<MutexGuard<'_, Blocks>> {
-        for attempt in 0..LOCK_SPINS + LOCK_YIELDS {
+    fn lock_within(&self, yields: usize) -> Option<MutexGuard<'_, Blocks>> {
+        for attempt in 0..LOCK_SPINS + yields {
             match self.blocks.try_lock() {
                 Ok(blocks) => return Some(blocks),
                 // No method of `Blocks` panics between two changes.

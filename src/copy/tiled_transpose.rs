@@ -17,8 +17,8 @@
 //!   +-----------+      memory is read while registers are shuffled
 //! ```
 //!
-//! The rows of a tile leave together, after its last strip: memory is faster when reads and writes
-//! do not alternate line by line.
+//! The rows of a tile leave together, after its last strip. Writing them between the strips was
+//! slower when it was measured.
 //!
 //! Short rows that are contiguous in the target need no grid: many of them are transposed into the
 //! buffer at once ([`TiledTranspose::append_rows`]).

@@ -130,6 +130,8 @@ fn folder() -> PathBuf {
 fn program(target: &str) -> Command {
     let program = folder().join(env!("TARGET")).join("release").join(target);
     let mut command = Command::new(program);
+    // A block in the cache is not freed memory, so its use would not be found.
+    command.env("DLBRIDGE_CACHE_LIMIT", "0");
     command.env("ASAN_OPTIONS", ASAN_OPTIONS).current_dir(root());
     command
 }
