@@ -20,7 +20,7 @@ const QUICK: [(&str, &str); 14] = [
 
 /// What a run measures.
 pub(crate) struct Selection {
-    /// A quick run: fewer cases, and fewer turns.
+    /// A quick run: fewer cases.
     pub(crate) quick: bool,
     /// All cases of the families and layouts whose names contain this, without regard to case.
     pub(crate) name: Option<String>,

@@ -86,9 +86,9 @@ fn measure_size(
     workers.iter_mut().for_each(|(_, worker)| drop(worker.ask(&format!("loop {warm_up}"))));
     let mut contenders: Vec<_> =
         workers.iter_mut().map(|(name, worker)| worker.contender(name, "loop")).collect();
-    let (rounds, least) = if selection.quick { (3, 2) } else { (5, 3) };
+    let least = if selection.quick { 2 } else { 3 };
     let count = (32 * MIB / bytes).clamp(least, 100);
-    let times = race(&mut contenders, rounds, count);
+    let times = race(&mut contenders, crate::ROUNDS, count);
     for (contender, time) in contenders.iter().zip(times) {
         let speed = (side * side * size_of::<f32>()) as f64 / time;
         println!("loop\t{layout}\t{bytes}\t{threads}\t{}\t{speed:.3}", contender.name);

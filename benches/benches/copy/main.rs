@@ -25,6 +25,9 @@ use worker::{NumPy, Worker};
 /// Bytes of each target.
 const BYTES: usize = 32 << 20;
 
+/// Turns of each contender. A whole run takes about ten minutes with three.
+const ROUNDS: usize = 3;
+
 /// Blocks of at least this size are mapped anew for each allocation, where a contender shall get
 /// fresh memory.
 const MMAP_THRESHOLD_BYTES: i32 = 64 << 10;
@@ -76,12 +79,11 @@ fn suite<T: Unit>(
     selection: &Selection,
 ) {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
-    let rounds = if selection.quick { 3 } else { 5 };
     for case in Case::all(BYTES / size_of::<T>()) {
         if !selection.has(&case, name) {
             continue;
         }
-        let mut bench = Bench::<T>::new(&case, numpy_name, numpy, rounds);
+        let mut bench = Bench::<T>::new(&case, numpy_name, numpy, ROUNDS);
         for (memory, fresh) in [("used", false), ("fresh", true)] {
             for threads in [1, all_threads()] {
                 tch::set_num_threads(threads as i32);
