@@ -3,10 +3,14 @@
 //! process. One test at a time uses it.
 #![cfg(target_os = "linux")]
 
+#[path = "support/child.rs"]
+mod child;
+
 use std::alloc::{GlobalAlloc, Layout as Allocation, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use child::in_child;
 use dlbridge::{DType, Error, Layout, Tensor, cached_bytes, set_cache_limit, trim};
 
 const MIB: usize = 1 << 20;
@@ -180,24 +184,6 @@ fn the_environment_turns_the_cache_off() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// Runs `test` in the child of a fork, for half a minute at most; true means that it is right.
-fn in_child(test: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child calls no code that waits for another thread, apart from the allocator,
-    // whose locks glibc keeps usable.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: ends the child, and only the child, if it hangs.
-        unsafe { libc::alarm(30) };
-        let status = i32::from(!test());
-        // SAFETY: ends the child without running what belongs to the parent.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = -1;
-    // SAFETY: the child from above.
-    unsafe { libc::waitpid(child, &mut status, 0) };
-    status == 0
-}
-
 #[test]
 fn children_copy_while_threads_of_the_parent_use_the_cache() {
     let _one = alone();
@@ -213,16 +199,17 @@ fn children_copy_while_threads_of_the_parent_use_the_cache() {
                 }
             });
         }
-        let works = (0..50).all(|_| {
-            in_child(|| {
-                let copies = [copy(&source), copy(&source)];
-                let [first, second] = copies.each_ref().map(|copy| copy.as_slice::<u8>());
-                let is_right = first == source.as_slice::<u8>() && first == second;
-                drop(copies);
-                trim();
-                is_right && cached_bytes() == 0
-            })
-        });
+        let copies_well = || {
+            let copies = [copy(&source), copy(&source)];
+            let [first, second] = copies.each_ref().map(|copy| copy.as_slice::<u8>());
+            let is_right = first == source.as_slice::<u8>() && first == second;
+            drop(copies);
+            trim();
+            is_right && cached_bytes() == 0
+        };
+        // SAFETY: the child calls no code that waits for another thread, apart from the allocator,
+        // whose locks glibc keeps usable.
+        let works = (0..50).all(|_| unsafe { in_child(copies_well) } == 0);
         ends.store(true, Ordering::Relaxed);
         assert!(works);
     });

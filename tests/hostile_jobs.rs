@@ -2,9 +2,12 @@
 //! pools, under a lock that the jobs want, and in the child of a fork.
 #![cfg(target_os = "linux")]
 
+#[path = "support/child.rs"]
+mod child;
 #[path = "support/hostile_jobs.rs"]
 mod hostile_jobs;
 
+use child::in_child;
 use dlbridge::{ArrayExt, Device, MemoryFormat, NdArray, Tensor};
 use hostile_jobs::{
     Call, SHAPE, are_elements, are_transposed, attack, attacked, elements, watched,
@@ -116,8 +119,10 @@ fn a_forked_child_copies_alone_on_a_pools_thread_too() {
     let run_all = || CALLS.iter().for_each(|(_, run)| run());
     run_all();
     pool.install(run_all);
-    assert_eq!(watched(|| in_child(copies_often)), 0, "outside of pools");
-    assert_eq!(watched(|| pool.install(|| in_child(copies_often))), 0, "on a thread of a pool");
+    // SAFETY: a copy in a child uses its own thread, and memory that it allocates.
+    let in_child = || unsafe { in_child(copies_often) };
+    assert_eq!(watched(in_child), 0, "outside of pools");
+    assert_eq!(watched(|| pool.install(in_child)), 0, "on a thread of a pool");
     pool.install(run_all);
 }
 
@@ -136,21 +141,4 @@ fn copies_often() -> bool {
         tensor.copy_into(&mut target).expect("a copy");
     }
     are_elements(slice(&target)) && resident() < before + 200
-}
-
-/// Runs `test` in the child of a fork, for a minute at most; 0 means that it is right.
-fn in_child(test: impl FnOnce() -> bool) -> i32 {
-    // SAFETY: the child uses what a child has: its own thread, and memory that it allocates.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: ends the child, and only the child, if it hangs.
-        unsafe { libc::alarm(60) };
-        let status = i32::from(!test());
-        // SAFETY: ends the child without running what belongs to the parent.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = -1;
-    // SAFETY: the child from above.
-    unsafe { libc::waitpid(child, &mut status, 0) };
-    status
 }

@@ -2,6 +2,10 @@
 //! of the process, and in one test, because tests are threads too.
 #![cfg(target_os = "linux")]
 
+#[path = "support/child.rs"]
+mod child;
+
+use child::in_child;
 use dlbridge::{MemoryFormat, Tensor};
 use ndarray::Array2;
 
@@ -37,25 +41,9 @@ fn small_copies_use_one_thread_and_large_ones_the_callers_pool() {
     assert!(copies_well(1500));
     assert!(threads() > before, "the global pool");
     assert_eq!(
-        in_child(|| copies_well(1500)),
+        // SAFETY: the other threads, all of the pool, hold no lock while they sleep.
+        unsafe { in_child(|| copies_well(1500)) },
         0,
         "the child of a fork does not wait for threads it lacks"
     );
-}
-
-/// Runs `test` in the child of a fork, for half a minute at most; 0 means that it is right.
-fn in_child(test: impl FnOnce() -> bool) -> i32 {
-    // SAFETY: the other threads of this process, all of the pool, hold no lock while they sleep.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: ends the child, and only the child, if it hangs.
-        unsafe { libc::alarm(30) };
-        let status = i32::from(!test());
-        // SAFETY: ends the child without running what belongs to the parent.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = -1;
-    // SAFETY: the child from above.
-    unsafe { libc::waitpid(child, &mut status, 0) };
-    status
 }

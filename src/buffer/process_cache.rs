@@ -66,7 +66,8 @@ pub fn trim() -> usize {
 
 /// Returns the size in bytes of the memory that is cached for later copies.
 ///
-/// This is address space. After the system took pages of it, less memory is in use.
+/// This is address space. After the system took pages of it, less memory is in use. The result is 0
+/// in the child of a fork if another thread of its parent was using the cache at that time.
 ///
 /// ```
 /// dlbridge::trim();

@@ -45,6 +45,7 @@ LIBRARIES = {
 
 # Environment variables that change what dlbridge, the CUDA driver or the memory allocator do.
 VARIABLES = (
+    "DLBRIDGE_CACHE_LIMIT",
     "RAYON_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
     "CUDA_LAUNCH_BLOCKING",
@@ -54,7 +55,7 @@ VARIABLES = (
 )
 
 # Processor features that the copy engine looks for, as Linux names them.
-INSTRUCTIONS = ("avx2", "avx512bw", "avx512vl")
+INSTRUCTIONS = ("avx2", "avx512bw", "avx512vl", "avx512vbmi")
 
 
 def version_of(module: str) -> str | None:

@@ -1,5 +1,5 @@
-//! Vector instructions of x86-64: SSE2, which all of them have, AVX2, and AVX2 with the 32
-//! registers of AVX-512.
+//! Vector instructions of x86-64: SSE2, which all of them have, AVX2, AVX2 with the 32 registers of
+//! AVX-512, and the same with its byte shuffles of 64 bytes.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
