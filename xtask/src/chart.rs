@@ -9,6 +9,9 @@ const PLOT_WIDTH_PX: f64 = 480.0;
 const BAR_HEIGHT_PX: f64 = 11.0;
 const GROUP_GAP_PX: f64 = 12.0;
 const HEADER_HEIGHT_PX: f64 = 58.0;
+/// Width of a letter in the legend: fonts differ, so it is a little more than most need.
+const LEGEND_LETTER_WIDTH_PX: f64 = 7.0;
+const LEGEND_GAP_PX: f64 = 12.0;
 
 /// Horizontal bars: a group of bars for each of `groups`, with one bar for each of `names`. A group
 /// has a name and a rate in GB/s for each bar.
@@ -17,7 +20,6 @@ pub(crate) fn bars(title: &str, names: &[&str], groups: &[(String, Vec<f64>)]) -
     let group_height = BAR_HEIGHT_PX * names.len() as f64 + GROUP_GAP_PX;
     let height = HEADER_HEIGHT_PX + group_height * groups.len() as f64;
     let full = LABEL_WIDTH_PX + PLOT_WIDTH_PX + 60.0;
-    let legend_step = (full / names.len().max(1) as f64).min(112.0);
     let mut svg = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -27,15 +29,16 @@ pub(crate) fn bars(title: &str, names: &[&str], groups: &[(String, Vec<f64>)]) -
          <text x=\"8\" y=\"18\" font-size=\"14\">{}, GB/s</text>",
         escape(title)
     );
+    let mut x = 8.0;
     for (index, name) in names.iter().enumerate() {
-        let (x, colour) = (8.0 + legend_step * index as f64, COLOURS[index % COLOURS.len()]);
+        let (text_x, colour) = (x + 14.0, COLOURS[index % COLOURS.len()]);
         let _ = writeln!(
             svg,
-            "<rect x=\"{x}\" y=\"30\" width=\"10\" height=\"10\" fill=\"{colour}\"/>\
-             <text x=\"{}\" y=\"39\">{}</text>",
-            x + 14.0,
+            "<rect x=\"{x:.1}\" y=\"30\" width=\"10\" height=\"10\" fill=\"{colour}\"/>\
+             <text x=\"{text_x:.1}\" y=\"39\">{}</text>",
             escape(name)
         );
+        x = text_x + name.chars().count() as f64 * LEGEND_LETTER_WIDTH_PX + LEGEND_GAP_PX;
     }
     for (index, (group, values)) in groups.iter().enumerate() {
         let y = HEADER_HEIGHT_PX + group_height * index as f64;
