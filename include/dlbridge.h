@@ -36,8 +36,8 @@
  *     statements of a function that includes dlbridge.h, <assert.h>, <stdio.h> and <stdlib.h>. An
  *     assert() stands where a program handles the error, as the example of dlb_error_status() does.
  *
- * `stream` takes the numbers of the Python array API's __dlpack__(stream=...): -1 for no stream, 1
- * and 2 for CUDA's legacy and per-thread default streams; greater numbers are stream handles
+ * `stream` takes the numbers of the Python array API's `__dlpack__(stream=...)`: -1 for no stream,
+ * 1 and 2 for CUDA's legacy and per-thread default streams; greater numbers are stream handles
  * (CUstream). 0 is refused on CUDA, where it could mean either default stream. The host has no
  * streams: there `stream` is -1, 0 or 1, and a copy is complete when its function returns.
  */
