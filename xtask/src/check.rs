@@ -3,7 +3,7 @@
 
 use crate::{
     Outcome, bindings, cargo, examples, format, layers, notes, packages, prose, python, run, setup,
-    shape, torch, unsafe_free, workflows,
+    shape, site, torch, unsafe_free, workflows,
 };
 
 /// The extension modules for Python.
@@ -20,13 +20,9 @@ pub(crate) fn everything() -> Outcome {
     packages::check()?;
     unsafe_free::check()?;
     clippy()?;
-    // `doc-only` is how docs.rs builds: no libtorch.
-    for features in ["ndarray", "doc-only,cuda,ndarray-0_16,safetensors,serde"] {
-        let mut doc = cargo(&["doc", "--no-deps", "--features", features]);
-        run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
-    }
-    let mut doc = cargo(&["doc", "--no-deps", "--package", "dlbridge-pyo3"]);
+    let mut doc = cargo(&["doc", "--no-deps"]);
     run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    site::rustdoc::build()?;
     examples::check()?;
     python::lint()?;
     workflows::check()?;

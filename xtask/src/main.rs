@@ -27,6 +27,7 @@ mod prose;
 mod python;
 mod setup;
 mod shape;
+mod site;
 mod steps;
 mod template;
 mod test;
@@ -67,6 +68,7 @@ cargo xtask COMMAND
   notes VERSION            print what CHANGELOG.md says about a release
   dist                     make wheels, archives and crates in target/dist, and try each in an empty environment
   third-party PACKAGE      print the licences of what is linked into a package
+  docs                     build guides, references and benchmarks as one site in target/site, and check it
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
   bench PART               the same for one part of the page: exchange, calls, python or copies
   bench copies --quick     a run of about 90 seconds that prints the tables of copies, and writes no page
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         ["workflows"] => workflows::check(),
         ["notes", version] => notes::print(version),
         ["dist"] => dist::run(),
+        ["docs"] => steps::report(site::build),
         ["third-party", package] => dist::third_party::print(package),
         ["bench"] => bench::run(None),
         ["bench", "copies", "--quick"] => bench::quick_copies(None),

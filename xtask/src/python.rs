@@ -176,6 +176,7 @@ pub(crate) fn ruff(arguments: &[&str]) -> Outcome {
         "../benches/python",
         "../examples/extension/tests",
         "../examples/neighbours",
+        "../xtask/templates",
     ]);
     run(ruff.current_dir(root().join("python")))
 }

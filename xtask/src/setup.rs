@@ -154,7 +154,7 @@ fn install(venv: &Path, packages: &[&str]) -> Outcome {
 }
 
 /// A Python that the wheels support.
-fn find_python() -> Outcome<PathBuf> {
+pub(crate) fn find_python() -> Outcome<PathBuf> {
     let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
     ["python3.11", "python3", "python3.12", "python3.13", "python3.14", "python"]
         .into_iter()

@@ -1,5 +1,5 @@
-//! Tools that tests of the C library use, each in a folder of ours. If a tool cannot be installed,
-//! the tests that need it say that they are skipped.
+//! Tools that the tests of the C library and the site use, each in a folder of ours. If a tool
+//! cannot be installed, the tests that need it say that they are skipped.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use crate::{Outcome, cargo, root, run, setup};
 
 pub(crate) const CMAKE: &str = "cmake==4.4.5";
+const MDBOOK: &str = "0.5.4";
 
 /// The tools, while they are installed in the background: cargo-c takes minutes, and tests leave
 /// cores idle meanwhile.
@@ -69,6 +70,22 @@ pub(crate) fn cargo_c() -> Outcome {
     let mut install =
         cargo(&["install", "cargo-c", "--version", "0.10.24+cargo-0.98.0", "--locked", "--debug"]);
     run(install.env("CARGO_PROFILE_DEV_DEBUG", "0").arg("--root").arg(folder()))
+}
+
+/// The program that makes a book of Markdown files, from crates.io unless it is there.
+pub(crate) fn mdbook() -> Outcome<PathBuf> {
+    let program = folder().join("bin/mdbook");
+    let version = Command::new(&program).arg("--version").output();
+    let wanted = format!("v{MDBOOK}");
+    if version.is_ok_and(|version| String::from_utf8_lossy(&version.stdout).contains(&wanted)) {
+        return Ok(program);
+    }
+    // Without optimisation it is built in less time, and still makes the book in seconds. Without
+    // the default features it has no server.
+    let mut install = cargo(&["install", "mdbook", "--version", MDBOOK, "--locked", "--debug"]);
+    install.args(["--no-default-features", "--features", "search", "--force"]);
+    run(install.env("CARGO_PROFILE_DEV_DEBUG", "0").arg("--root").arg(folder()))?;
+    Ok(program)
 }
 
 /// The npm package by which Node.js calls C.
