@@ -28,7 +28,7 @@
 //! `tensor.into_ndarray::<f32, Ix2>()?` moves a libtorch tensor into an array.
 //! `tensor.as_ndarray_mut::<f32, Ix2>()?` borrows a libtorch tensor as an array.
 //! `examples/tour.rs` shows the counterparts of the methods that Python users know from NumPy and
-//! PyTorch.
+//! PyTorch. The [site](https://dlbridge.github.io/dlbridge/) has guides for Rust, C, C++ and Python.
 //!
 //! # The method prefix says what is copied
 //!

@@ -3,7 +3,9 @@
 //! A function that takes a [`PyTensor`] takes an array of NumPy, PyTorch, JAX, CuPy, PyArrow and
 //! every other library that supports DLPack, the buffer protocol or an array interface. A function
 //! that returns one returns an object that all of these take, and [`like`] gives the caller an
-//! array of the caller's own library.
+//! array of the caller's own library. The
+//! [guide](https://dlbridge.github.io/dlbridge/docs/extension-modules.html) goes from `cargo new` to
+//! a wheel.
 //!
 //! ```
 //! use pyo3::prelude::*;
