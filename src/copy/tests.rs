@@ -281,6 +281,25 @@ fn long_runs_begin_and_end_anywhere_in_lines() {
     }
 }
 
+/// Tiles of whole cache lines: rows and columns of a multiple of 64 bytes, also in short groups,
+/// and targets whose rows begin on cache lines.
+#[test]
+fn tiles_of_whole_lines_are_transposed() {
+    for (base, order) in [
+        (vec![256, 384], vec![1, 0]),
+        (vec![16, 8, 192], vec![2, 1, 0]),
+        (vec![32, 4, 3, 128], vec![3, 2, 1, 0]),
+        (vec![3, 192, 128], vec![0, 2, 1]),
+    ] {
+        let (source, target) = permuted(&base, &order);
+        for itemsize in [1, 2, 4, 8] {
+            for shift in (0..64).step_by(8) {
+                check_shifted(&source, &target, itemsize, (8 * (shift % 3), shift));
+            }
+        }
+    }
+}
+
 /// Small matrices that follow each other, with all numbers of units that fit registers and shuffles
 /// of one line.
 #[test]

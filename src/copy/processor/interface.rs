@@ -17,6 +17,36 @@ pub(in crate::copy) struct Tile {
     pub(in crate::copy) target_row_stride: isize,
 }
 
+/// A tile of whole cache lines on both sides: in the source, the rows of each column; in the
+/// target, the columns of each row, side by side for all groups. Strides are in bytes.
+pub(in crate::copy) struct LineTile {
+    pub(in crate::copy) source: *const u8,
+    pub(in crate::copy) target: *mut u8,
+    pub(in crate::copy) groups: usize,
+    /// The columns of each group.
+    pub(in crate::copy) columns: usize,
+    pub(in crate::copy) rows: usize,
+    pub(in crate::copy) source_group_stride: isize,
+    pub(in crate::copy) source_column_stride: isize,
+    pub(in crate::copy) target_row_stride: isize,
+    /// Memory for as many bytes as the tile has.
+    pub(in crate::copy) buffer: *mut u8,
+    /// Where the rows of the tile that is copied next begin, and how many they are. It has as many
+    /// columns. Any address is allowed.
+    pub(in crate::copy) next_source: *const u8,
+    pub(in crate::copy) next_rows: usize,
+}
+
+/// Transposes a tile of whole cache lines, and prefetches the next one.
+///
+/// # Safety
+/// * Every unit of the tile is readable in the source and writable in the target, and no byte is
+///   both. Rows are one unit apart in the source.
+/// * The rows of a column, and the columns of a row, are whole cache lines; the columns of a group
+///   are a multiple of 16 bytes. Every row of the target begins on a cache line.
+/// * `buffer` is writable, and nothing else uses it. The processor has the instructions.
+pub(in crate::copy) type TransposeLines = unsafe fn(tile: &LineTile);
+
 /// Loads `count` units that are `stride` bytes apart, and writes them side by side.
 ///
 /// # Safety
@@ -56,6 +86,9 @@ pub(in crate::copy) struct Stores {
     /// * `bytes` are readable from `source` on and writable from `target` on, none of them both.
     ///   The processor has the instructions.
     pub(in crate::copy) copy: unsafe fn(source: *const u8, target: *mut u8, bytes: usize),
+    /// Transposes tiles of whole cache lines, for units of 1, 2, 4 and 8 bytes. `None` if there is
+    /// no faster way than through rows in a buffer.
+    pub(in crate::copy) transpose_lines: Option<[TransposeLines; 4]>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
     /// Does nothing where prefetching does not pay.

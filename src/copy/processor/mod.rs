@@ -9,6 +9,8 @@ mod avx512;
 mod interface;
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 mod neon;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod nontemporal;
 mod portable;
 #[cfg(all(any(target_arch = "aarch64", target_arch = "x86_64"), not(miri)))]
 mod shuffles;
@@ -17,7 +19,7 @@ mod squares;
 #[cfg(all(target_arch = "x86_64", not(miri)))] // Miri has few vector instructions
 mod x86;
 
-pub(super) use interface::{Prefetch, Processor, Stores, Tile};
+pub(super) use interface::{LineTile, Prefetch, Processor, Stores, Tile, TransposeLines};
 pub(super) use portable::{CACHED_STORES, copy_run, strided_load_runs, strided_store};
 
 #[cfg(all(test, target_arch = "aarch64", not(miri)))]

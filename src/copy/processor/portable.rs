@@ -33,7 +33,7 @@ pub(in crate::copy) static PORTABLE: super::interface::Processor = super::interf
 
 /// Ordinary stores, which go through the caches.
 pub(in crate::copy) static CACHED_STORES: Stores =
-    Stores { copy: copy_run, fence: || {}, prefetch: |_, _, _, _| {} };
+    Stores { copy: copy_run, transpose_lines: None, fence: || {}, prefetch: |_, _, _, _| {} };
 
 /// # Safety
 /// * As [`StridedLoad`](super::interface::StridedLoad) says, for units of the size of `T`.

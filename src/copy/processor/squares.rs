@@ -85,6 +85,21 @@ unsafe fn squares<T: Copy, R: Register, const N: usize>(tile: &Tile, column: usi
         // SAFETY: as for the first of them.
         *unit = unsafe { R::load(source) };
     }
+    let units = exchange(units, size);
+    for (index, unit) in units.into_iter().enumerate() {
+        for lane in 0..R::LANES {
+            let row = (lane * N + index) as isize;
+            // SAFETY: the address of one of the rows that the caller says exist.
+            let target = unsafe { target.offset(row * tile.target_row_stride) };
+            // SAFETY: the `N` columns of that row are contiguous, and take 16 bytes.
+            unsafe { unit.store_lane(lane, target) };
+        }
+    }
+}
+
+/// Exchanges rows and columns of `N` units of `size` bytes in each lane of `N` registers.
+#[inline(always)]
+pub(super) fn exchange<R: Register, const N: usize>(mut units: [R; N], size: usize) -> [R; N] {
     // Each round zips register `index` with register `index + N / 2`: their units alternate in the
     // results. After log2(N) rounds rows and columns are exchanged. For N = 4, with the columns
     // a, b, c and d of the source:
@@ -100,13 +115,5 @@ unsafe fn squares<T: Copy, R: Register, const N: usize>(tile: &Tile, column: usi
             units[2 * index + 1] = before[index].zip_high(before[index + N / 2], size);
         }
     }
-    for (index, unit) in units.into_iter().enumerate() {
-        for lane in 0..R::LANES {
-            let row = (lane * N + index) as isize;
-            // SAFETY: the address of one of the rows that the caller says exist.
-            let target = unsafe { target.offset(row * tile.target_row_stride) };
-            // SAFETY: the `N` columns of that row are contiguous, and take 16 bytes.
-            unsafe { unit.store_lane(lane, target) };
-        }
-    }
+    units
 }

@@ -8,12 +8,13 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::{Processor, Stores, Tile};
+use super::interface::{LineTile, Processor, Stores, Tile};
+use super::nontemporal::{Streamed, copy_nontemporal, fence, prefetch, transpose_lines};
 use super::portable::{copy_tile, strided_load};
 use super::shuffles::{VectorPair, shuffle};
 use super::squares::{Register, transpose};
 use crate::copy::shuffle_plan::{Input, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
-use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
+use crate::copy::sizes::VECTOR_BYTES;
 
 /// The functions for the newest instructions that this machine has.
 #[inline]
@@ -44,13 +45,23 @@ pub(in crate::copy) static SSE2: Processor = Processor {
     ],
     shuffle: None,
     shuffle_bytes: VECTOR_BYTES,
-    nontemporal: Some(Stores { copy: copy_nontemporal::<__m128i>, fence, prefetch }),
+    nontemporal: Some(Stores {
+        copy: copy_nontemporal::<__m128i>,
+        transpose_lines: Some([
+            transpose_lines::<u8, __m128i, 16>,
+            transpose_lines::<u16, __m128i, 8>,
+            transpose_lines::<u32, __m128i, 4>,
+            transpose_lines::<u64, __m128i, 2>,
+        ]),
+        fence,
+        prefetch,
+    }),
 };
 
-/// A table of functions: the generic ones, compiled for some instructions, with this shuffle for
-/// vectors of `$shuffle_bytes`.
+/// A table of functions: the generic ones, compiled for some instructions, with registers of type
+/// `$register` for whole cache lines, and this shuffle for vectors of `$shuffle_bytes`.
 macro_rules! processor {
-    ($name:ident, $module:ident, $features:literal, $shuffle:path, $shuffle_bytes:expr) => {
+    ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path, $shuffle_bytes:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -68,7 +79,17 @@ macro_rules! processor {
             ],
             shuffle: Some($module::shuffle),
             shuffle_bytes: $shuffle_bytes,
-            nontemporal: Some(Stores { copy: $module::copy_nontemporal, fence, prefetch }),
+            nontemporal: Some(Stores {
+                copy: $module::copy_nontemporal,
+                transpose_lines: Some([
+                    $module::transpose_lines::<u8, 16>,
+                    $module::transpose_lines::<u16, 8>,
+                    $module::transpose_lines::<u32, 4>,
+                    $module::transpose_lines::<u64, 2>,
+                ]),
+                fence,
+                prefetch,
+            }),
         };
 
         mod $module {
@@ -94,6 +115,13 @@ macro_rules! processor {
                 // SAFETY: the caller guarantees what the called function requires, and
                 // this function enables AVX2.
                 unsafe { super::copy_nontemporal::<__m256i>(source, target, bytes) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn transpose_lines<T: Copy, const N: usize>(tile: &LineTile) {
+                // SAFETY: the caller guarantees what the called function requires, and
+                // this function enables the instructions.
+                unsafe { super::transpose_lines::<T, $register, N>(tile) }
             }
 
             #[target_feature(enable = $features)]
@@ -125,112 +153,54 @@ macro_rules! processor {
     };
 }
 
-processor!(AVX2, avx2, "avx2", super::shuffle::<__m256i>, VECTOR_BYTES);
+processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES);
 // The same registers, but twice as many.
-processor!(AVX512, avx512, "avx2,avx512bw,avx512vl", super::shuffle::<__m256i>, VECTOR_BYTES);
+processor!(
+    AVX512,
+    avx512,
+    "avx2,avx512bw,avx512vl",
+    __m512i,
+    super::shuffle::<__m256i>,
+    VECTOR_BYTES
+);
 // The same with shuffles of the bytes of a cache line.
 processor!(
     AVX512_VBMI,
     avx512_vbmi,
     "avx2,avx512bw,avx512vl,avx512vbmi",
+    __m512i,
     super::super::avx512::shuffle,
     SHUFFLE_VECTOR_MAX_BYTES
 );
 
-/// How far ahead (bytes) of a non-temporal copy its source is prefetched. The processor's own
-/// prefetches end at each page of 4 KiB.
-const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
-
-/// # Safety
-/// * As [`Stores::copy`] says; the processor has the instructions of the register.
-#[inline(always)]
-unsafe fn copy_nontemporal<R: Streamed>(source: *const u8, target: *mut u8, bytes: usize) {
-    let head = target.align_offset(CACHE_LINE_BYTES).min(bytes);
-    let lines = (bytes - head) / CACHE_LINE_BYTES;
-    // Most calls have whole lines only, and a call of memcpy for no bytes takes time, too.
-    if head > 0 {
-        // SAFETY: `head` is at most `bytes`, which the caller says are readable and writable.
-        unsafe { source.copy_to_nonoverlapping(target, head) };
-    }
-    let ahead = lines.saturating_sub(PREFETCH_AHEAD_BYTES / CACHE_LINE_BYTES);
-    for line in 0..lines {
-        let offset = head + line * CACHE_LINE_BYTES;
-        if line < ahead {
-            prefetch_next(source.wrapping_add(offset + PREFETCH_AHEAD_BYTES));
-        }
-        // SAFETY: one of the whole lines among the caller's `bytes`; `head` aligns it in the
-        // target.
-        unsafe { store_line::<R>(source.add(offset), target.add(offset)) };
-    }
-    let done = head + lines * CACHE_LINE_BYTES;
-    if done < bytes {
-        // SAFETY: the rest of the caller's `bytes`, after the last whole line.
-        unsafe { source.add(done).copy_to_nonoverlapping(target.add(done), bytes - done) };
-    }
-}
-
-/// Prefetches a line into the first-level cache.
-#[inline(always)]
-fn prefetch_next(address: *const u8) {
-    // SAFETY: a hint that never faults, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-}
-
-/// # Safety
-/// * A cache line is readable at `source` and writable at `target`, which is aligned to a line. The
-///   processor has the instructions of the register.
-#[inline(always)]
-unsafe fn store_line<R: Streamed>(source: *const u8, target: *mut u8) {
-    for offset in (0..CACHE_LINE_BYTES).step_by(size_of::<R>()) {
-        // SAFETY: a register's bytes of the line that the caller says is readable.
-        let bytes = unsafe { R::load(source.add(offset)) };
-        // SAFETY: as many bytes of the line that the caller says is writable, aligned to them.
-        unsafe { bytes.stream(target.add(offset)) };
-    }
-}
-
-fn fence() {
-    // SAFETY: SSE is part of x86-64.
-    unsafe { _mm_sfence() };
-}
-
-/// As [`Prefetch`](super::interface::Prefetch) says.
-fn prefetch(source: *const u8, stride: isize, count: usize, bytes: usize) {
-    for index in 0..count as isize {
-        let piece = source.wrapping_offset(index * stride);
-        for end in
-            (CACHE_LINE_BYTES..=bytes.next_multiple_of(CACHE_LINE_BYTES)).step_by(CACHE_LINE_BYTES)
-        {
-            // SAFETY: a hint that never faults, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(piece.wrapping_add(end - 1).cast()) };
-        }
-    }
-}
-
-/// A register that can be stored past the caches.
-///
-/// # Safety
-/// * Its method is called only where the processor has the instructions.
-unsafe trait Streamed: Register {
-    /// # Safety
-    /// * As many bytes as the register has are writable, and aligned to that number.
-    unsafe fn stream(self, target: *mut u8);
-}
-
 macro_rules! register {
-    ($type:ident, $lanes:literal, $load:ident, $stream:ident,
+    ($type:ident, $lanes:literal, $load:ident $store:ident $stream:ident,
      $low8:ident $low16:ident $low32:ident $low64:ident,
      $high8:ident $high16:ident $high32:ident $high64:ident) => {
-        // SAFETY: for SSE2, part of x86-64; for AVX2, only functions for AVX2 name the type.
+        // SAFETY: SSE2 is part of x86-64; only functions for the instructions of the other types
+        // name them.
         unsafe impl Streamed for $type {
             #[inline(always)]
             unsafe fn stream(self, target: *mut u8) {
                 // SAFETY: the caller says that the bytes are writable and aligned.
                 unsafe { $stream(target.cast(), self) }
             }
+
+            #[inline(always)]
+            unsafe fn store(self, target: *mut u8) {
+                // SAFETY: the caller says that the bytes are writable.
+                unsafe { $store(target.cast(), self) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_lanes(source: *const u8, distance: usize) -> Self {
+                // SAFETY: the caller guarantees what the called function requires.
+                unsafe { Lanes::load(source, distance) }
+            }
         }
 
-        // SAFETY: for SSE2, part of x86-64; for AVX2, only functions for AVX2 name the type.
+        // SAFETY: SSE2 is part of x86-64; only functions for the instructions of the other types
+        // name them.
         unsafe impl Register for $type {
             type Lane = __m128i;
             const LANES: usize = $lanes;
@@ -279,35 +249,59 @@ macro_rules! register {
 }
 
 register!(
-    __m128i, 1, _mm_loadu_si128, _mm_stream_si128,
+    __m128i, 1, _mm_loadu_si128 _mm_storeu_si128 _mm_stream_si128,
     _mm_unpacklo_epi8 _mm_unpacklo_epi16 _mm_unpacklo_epi32 _mm_unpacklo_epi64,
     _mm_unpackhi_epi8 _mm_unpackhi_epi16 _mm_unpackhi_epi32 _mm_unpackhi_epi64
 );
 register!(
-    __m256i, 2, _mm256_loadu_si256, _mm256_stream_si256,
+    __m256i, 2, _mm256_loadu_si256 _mm256_storeu_si256 _mm256_stream_si256,
     _mm256_unpacklo_epi8 _mm256_unpacklo_epi16 _mm256_unpacklo_epi32 _mm256_unpacklo_epi64,
     _mm256_unpackhi_epi8 _mm256_unpackhi_epi16 _mm256_unpackhi_epi32 _mm256_unpackhi_epi64
 );
 
-/// A register whose lanes can be read.
+register!(
+    __m512i, 4, _mm512_loadu_si512 _mm512_storeu_si512 _mm512_stream_si512,
+    _mm512_unpacklo_epi8 _mm512_unpacklo_epi16 _mm512_unpacklo_epi32 _mm512_unpacklo_epi64,
+    _mm512_unpackhi_epi8 _mm512_unpackhi_epi16 _mm512_unpackhi_epi32 _mm512_unpackhi_epi64
+);
+
+/// A register as lanes of 16 bytes.
 ///
 /// # Safety
 /// * Its methods are called only where the processor has the instructions.
-unsafe trait Lane: Copy {
-    /// One of its lanes of 16 bytes.
+unsafe trait Lanes: Copy {
     fn lane(self, lane: usize) -> __m128i;
+    /// As [`Streamed::load_lanes`] says.
+    ///
+    /// # Safety
+    /// * 16 bytes are readable for each lane.
+    unsafe fn load(source: *const u8, distance: usize) -> Self;
+}
+
+/// # Safety
+/// * 16 bytes are readable, `index * distance` bytes after `source`.
+#[inline(always)]
+unsafe fn load_lane(source: *const u8, distance: usize, index: usize) -> __m128i {
+    // SAFETY: the caller says that the bytes are readable; SSE2 is part of x86-64.
+    unsafe { _mm_loadu_si128(source.add(index * distance).cast()) }
 }
 
 // SAFETY: SSE2 is part of x86-64.
-unsafe impl Lane for __m128i {
+unsafe impl Lanes for __m128i {
     #[inline(always)]
     fn lane(self, _lane: usize) -> __m128i {
         self
     }
+
+    #[inline(always)]
+    unsafe fn load(source: *const u8, distance: usize) -> Self {
+        // SAFETY: the caller says that the only lane is readable.
+        unsafe { load_lane(source, distance, 0) }
+    }
 }
 
 // SAFETY: only functions for AVX2 name the type.
-unsafe impl Lane for __m256i {
+unsafe impl Lanes for __m256i {
     #[inline(always)]
     fn lane(self, lane: usize) -> __m128i {
         // SAFETY: the processor has AVX2.
@@ -317,6 +311,42 @@ unsafe impl Lane for __m256i {
             } else {
                 _mm256_extracti128_si256::<1>(self)
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load(source: *const u8, distance: usize) -> Self {
+        // SAFETY: the caller says that both lanes are readable; the processor has AVX2.
+        unsafe {
+            let first = _mm256_castsi128_si256(load_lane(source, distance, 0));
+            _mm256_inserti128_si256::<1>(first, load_lane(source, distance, 1))
+        }
+    }
+}
+
+// SAFETY: only functions for AVX-512 name the type.
+unsafe impl Lanes for __m512i {
+    #[inline(always)]
+    fn lane(self, lane: usize) -> __m128i {
+        // SAFETY: the processor has AVX-512.
+        unsafe {
+            match lane {
+                0 => _mm512_castsi512_si128(self),
+                1 => _mm512_extracti32x4_epi32::<1>(self),
+                2 => _mm512_extracti32x4_epi32::<2>(self),
+                _ => _mm512_extracti32x4_epi32::<3>(self),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load(source: *const u8, distance: usize) -> Self {
+        // SAFETY: the caller says that the four lanes are readable; the processor has AVX-512.
+        unsafe {
+            let one = _mm512_castsi128_si512(load_lane(source, distance, 0));
+            let two = _mm512_inserti32x4::<1>(one, load_lane(source, distance, 1));
+            let three = _mm512_inserti32x4::<2>(two, load_lane(source, distance, 2));
+            _mm512_inserti32x4::<3>(three, load_lane(source, distance, 3))
         }
     }
 }

@@ -1,0 +1,192 @@
+//! Copies and transposes with non-temporal stores, which bypass the caches, for every kind of
+//! register of x86-64.
+
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "addresses of one register, and its instructions"
+)]
+
+use std::arch::x86_64::*;
+
+use super::interface::LineTile;
+use super::squares::{Register, exchange};
+use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
+
+/// A register that can be stored past the caches.
+///
+/// # Safety
+/// * Its methods are called only where the processor has the instructions.
+pub(super) unsafe trait Streamed: Register {
+    /// # Safety
+    /// * As many bytes as the register has are writable, and aligned to that number.
+    unsafe fn stream(self, target: *mut u8);
+    /// # Safety
+    /// * As many bytes as the register has are writable.
+    unsafe fn store(self, target: *mut u8);
+    /// Loads each lane from another place, `distance` bytes after the one before.
+    ///
+    /// # Safety
+    /// * 16 bytes are readable for each lane.
+    unsafe fn load_lanes(source: *const u8, distance: usize) -> Self;
+}
+
+/// How far ahead (bytes) of a non-temporal copy its source is prefetched. The processor's own
+/// prefetches end at each page of 4 KiB.
+const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
+
+/// # Safety
+/// * As [`Stores::copy`](super::interface::Stores::copy) says; the processor has the instructions of the register.
+#[inline(always)]
+pub(super) unsafe fn copy_nontemporal<R: Streamed>(
+    source: *const u8,
+    target: *mut u8,
+    bytes: usize,
+) {
+    let head = target.align_offset(CACHE_LINE_BYTES).min(bytes);
+    let lines = (bytes - head) / CACHE_LINE_BYTES;
+    // Most calls have whole lines only, and a call of memcpy for no bytes takes time, too.
+    if head > 0 {
+        // SAFETY: `head` is at most `bytes`, which the caller says are readable and writable.
+        unsafe { source.copy_to_nonoverlapping(target, head) };
+    }
+    let ahead = lines.saturating_sub(PREFETCH_AHEAD_BYTES / CACHE_LINE_BYTES);
+    for line in 0..lines {
+        let offset = head + line * CACHE_LINE_BYTES;
+        if line < ahead {
+            prefetch_next(source.wrapping_add(offset + PREFETCH_AHEAD_BYTES));
+        }
+        // SAFETY: one of the whole lines among the caller's `bytes`; `head` aligns it in the
+        // target.
+        unsafe { store_line::<R>(source.add(offset), target.add(offset)) };
+    }
+    let done = head + lines * CACHE_LINE_BYTES;
+    if done < bytes {
+        // SAFETY: the rest of the caller's `bytes`, after the last whole line.
+        unsafe { source.add(done).copy_to_nonoverlapping(target.add(done), bytes - done) };
+    }
+}
+
+/// Prefetches a line into the first-level cache.
+#[inline(always)]
+fn prefetch_next(address: *const u8) {
+    // SAFETY: a hint that never faults, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+}
+
+/// # Safety
+/// * A cache line is readable at `source` and writable at `target`, which is aligned to a line. The
+///   processor has the instructions of the register.
+#[inline(always)]
+unsafe fn store_line<R: Streamed>(source: *const u8, target: *mut u8) {
+    for offset in (0..CACHE_LINE_BYTES).step_by(size_of::<R>()) {
+        // SAFETY: a register's bytes of the line that the caller says is readable.
+        let bytes = unsafe { R::load(source.add(offset)) };
+        // SAFETY: as many bytes of the line that the caller says is writable, aligned to them.
+        unsafe { bytes.stream(target.add(offset)) };
+    }
+}
+
+pub(super) fn fence() {
+    // SAFETY: SSE is part of x86-64.
+    unsafe { _mm_sfence() };
+}
+
+/// As [`Prefetch`](super::interface::Prefetch) says.
+pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: usize) {
+    for index in 0..count as isize {
+        let piece = source.wrapping_offset(index * stride);
+        for end in
+            (CACHE_LINE_BYTES..=bytes.next_multiple_of(CACHE_LINE_BYTES)).step_by(CACHE_LINE_BYTES)
+        {
+            // SAFETY: a hint that never faults, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(piece.wrapping_add(end - 1).cast()) };
+        }
+    }
+}
+
+/// Transposes a tile of whole cache lines in two passes. `N` units take a lane of 16 bytes.
+///
+/// The first pass reads squares of `N` columns and as many rows as a register has units, exchanges
+/// rows and columns in each lane, and writes the `N` registers to the buffer, one after the other.
+/// After each `N` columns the same columns of the next tile are prefetched. The second pass puts
+/// registers of the target together from lanes of squares that are side by side:
+///
+/// ```text
+///   buffer, N = 4, two lanes: a column of each square has the letter of the square
+///
+///     square a: register 0   a0 a0 a0 a0 | a4 a4 a4 a4     the lanes are parts of rows 0 and 4
+///               register 1   a1 a1 a1 a1 | a5 a5 a5 a5
+///               ...
+///     square b: register 0   b0 b0 b0 b0 | b4 b4 b4 b4
+///               ...
+///   target:
+///     row 0                  a0 a0 a0 a0   b0 b0 b0 b0
+/// ```
+///
+/// # Safety
+/// * As [`TransposeLines`](super::interface::TransposeLines) says, for units of the size of `T`.
+#[inline(always)]
+pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile: &LineTile) {
+    let square_bytes = N * size_of::<R>();
+    let square_rows = N * R::LANES;
+    let bands = tile.rows / square_rows;
+    let squares_per_band = tile.groups * tile.columns / N;
+    let mut square = 0;
+    for group in 0..tile.groups as isize {
+        for column in (0..tile.columns as isize).step_by(N) {
+            let offset = group * tile.source_group_stride + column * tile.source_column_stride;
+            for band in 0..bands {
+                let index = band * squares_per_band + square;
+                // SAFETY: the caller says that these columns and rows are readable, and that the
+                // buffer has room for as many squares as the tile has.
+                unsafe {
+                    let source =
+                        tile.source.offset(offset).add(band * square_rows * size_of::<T>());
+                    let target = tile.buffer.add(index * square_bytes);
+                    load_square::<T, R, N>(source, tile.source_column_stride, target);
+                }
+            }
+            let next = tile.next_source.wrapping_offset(offset);
+            prefetch(next, tile.source_column_stride, N, tile.next_rows * size_of::<T>());
+            square += 1;
+        }
+    }
+    let width = squares_per_band * VECTOR_BYTES;
+    for row in 0..tile.rows {
+        let (band, lane, register) = (row / square_rows, row % square_rows / N, row % N);
+        let in_square = register * size_of::<R>() + lane * VECTOR_BYTES;
+        let first = band * squares_per_band * square_bytes + in_square;
+        for column in (0..width).step_by(size_of::<R>()) {
+            // SAFETY: lanes of squares that the first pass wrote to the buffer; the caller says that
+            // the row is writable, and that it begins on a cache line.
+            unsafe {
+                let source = tile.buffer.add(first + column / VECTOR_BYTES * square_bytes);
+                let target = tile.target.offset(row as isize * tile.target_row_stride).add(column);
+                R::load_lanes(source, square_bytes).stream(target);
+            }
+        }
+    }
+}
+
+/// Exchanges rows and columns of a square in each lane.
+///
+/// # Safety
+/// * `N` columns, `stride` bytes apart, are readable for a register, and as many registers are
+///   writable. The processor has the instructions.
+#[inline(always)]
+unsafe fn load_square<T, R: Streamed, const N: usize>(
+    source: *const u8,
+    stride: isize,
+    target: *mut u8,
+) {
+    // SAFETY: the first of the caller's columns.
+    let mut units = [unsafe { R::load(source) }; N];
+    for (column, unit) in units.iter_mut().enumerate() {
+        // SAFETY: another of the caller's columns.
+        *unit = unsafe { R::load(source.offset(column as isize * stride)) };
+    }
+    for (index, unit) in exchange(units, size_of::<T>()).into_iter().enumerate() {
+        // SAFETY: the caller says that `N` registers are writable.
+        unsafe { unit.store(target.add(index * size_of::<R>())) };
+    }
+}
