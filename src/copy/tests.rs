@@ -300,6 +300,19 @@ fn tiles_of_whole_lines_are_transposed() {
     }
 }
 
+/// The same with rows that begin within cache lines, at the same distance or at other ones.
+#[test]
+fn tiles_whose_rows_begin_within_lines_are_transposed() {
+    for columns in [701, 704, 715, 721] {
+        let (source, target) = permuted(&[columns, 192], &[1, 0]);
+        for itemsize in [1, 2, 4, 8] {
+            for shift in (0..64).step_by(9) {
+                check_shifted(&source, &target, itemsize, (shift, shift));
+            }
+        }
+    }
+}
+
 /// Small matrices that follow each other, with all numbers of units that fit registers and shuffles
 /// of one line.
 #[test]

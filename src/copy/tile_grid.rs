@@ -58,7 +58,7 @@ const TILE_BYTES: usize = 16 << 10;
 const CACHED_HEIGHT_LINES: usize = 4;
 
 /// Minimum width (bytes of the target) of a tile whose rows are shifted by different distances.
-const SHIFTED_WIDTH_BYTES: usize = 512;
+const SHIFTED_WIDTH_BYTES: usize = 256;
 
 /// Size (bytes) of a strip of a tile, rounded up to whole [`STRIP_COLUMNS`].
 const STRIP_BYTES: usize = 2 << 10;
@@ -262,6 +262,12 @@ impl TileGrid {
             end_column: if is_last { self.size.columns } else { end - self.min_shift },
             is_last,
         }
+    }
+
+    /// Whether both boundaries of the tile are shifted in each row by a distance of its own, so
+    /// that the tile has a cache line of columns more than each of its shares.
+    pub(super) fn shifts_rows(&self, tile: &TileBounds) -> bool {
+        self.min_shift != self.max_shift && tile.column > 0 && !tile.is_last
     }
 
     /// The share of a row that is written with a tile, in bytes from the unshifted first column of

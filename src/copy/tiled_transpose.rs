@@ -204,22 +204,26 @@ impl TiledTranspose {
         target: *mut u8,
         stores: &Stores,
     ) -> Option<TransposeLines> {
-        let transpose = *stores.transpose_lines?.get(self.unit.trailing_zeros() as usize)?;
         let width = self.width(tile);
         let in_lines = |bytes: usize| bytes.is_multiple_of(CACHE_LINE_BYTES);
-        let row = target.wrapping_offset(self.target_offset(tile, tile.row, tile.column));
-        // The rows of the tile that are written are those that it has, from `first_column` on.
-        let share = grid.share_of_row(tile, row);
-        let begin = (tile.column - tile.first_column) * self.unit;
-        let is_whole = share == (-(begin as isize)..width as isize - begin as isize);
-        let fits = self.prefetches
-            && is_whole
-            && in_lines(row.wrapping_sub(begin).addr())
-            && in_lines(self.rows.target.unsigned_abs())
-            && in_lines(width)
-            && in_lines(tile.rows * self.unit)
-            && (tile.columns() * self.unit).is_multiple_of(VECTOR_BYTES);
-        fits.then_some(transpose)
+        let has_lines = in_lines(width) && in_lines(tile.rows * self.unit);
+        let lanes = (tile.columns() * self.unit).is_multiple_of(VECTOR_BYTES);
+        if !(self.prefetches && has_lines && lanes) {
+            return None;
+        }
+        let transposes = if grid.shifts_rows(tile) {
+            stores.transpose_shifted_lines
+        } else {
+            // All columns of the tile are written, and each row begins on a cache line.
+            let row = target.wrapping_offset(self.target_offset(tile, tile.row, tile.column));
+            let first = (tile.column - tile.first_column) * self.unit;
+            let share = grid.share_of_row(tile, row);
+            let is_whole = share == (-(first as isize)..width as isize - first as isize);
+            let rows_in_lines = in_lines(row.wrapping_sub(first).addr())
+                && in_lines(self.rows.target.unsigned_abs());
+            stores.transpose_lines.filter(|_| is_whole && rows_in_lines)
+        };
+        transposes?.get(self.unit.trailing_zeros() as usize).copied()
     }
 
     /// A tile of whole lines, which is copied by way of `buffer`.

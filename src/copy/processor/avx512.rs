@@ -1,5 +1,5 @@
-//! Byte shuffles of whole cache lines, in registers of 64 bytes. [`x86`](super::x86) compiles them
-//! for the instructions.
+//! What only AVX-512 VBMI can do, in registers of a cache line: byte shuffles, and tiles whose rows
+//! begin within lines.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -8,7 +8,10 @@
 
 use std::arch::x86_64::*;
 
+use super::interface::{LineTile, TransposeLines};
+use super::nontemporal::{Joined, transpose_shifted_lines};
 use crate::copy::shuffle_plan::{Input, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
+use crate::copy::sizes::CACHE_LINE_BYTES;
 
 /// Runs a shuffle plan with vectors of 64 bytes, one vector of the target after the other.
 ///
@@ -126,4 +129,45 @@ unsafe fn pick(bytes: __m512i, mask: __mmask64, indices: __m512i, source: *const
     // SAFETY: the caller says that the vector is readable and that the processor has the
     // instructions.
     unsafe { _mm512_mask_permutexvar_epi8(bytes, mask, indices, _mm512_loadu_si512(source.cast())) }
+}
+
+// SAFETY: only functions for AVX-512 VBMI call the method.
+unsafe impl Joined for __m512i {
+    #[inline(always)]
+    fn join(self, next: Self, begin: usize) -> Self {
+        // SAFETY: the 64 bytes of an array; the processor has the instructions.
+        unsafe {
+            let from_zero = _mm512_loadu_si512(INDICES.as_ptr().cast());
+            let indices = _mm512_add_epi8(_mm512_set1_epi8(begin as i8), from_zero);
+            _mm512_permutex2var_epi8(self, indices, next)
+        }
+    }
+}
+
+/// The numbers of the bytes of a register.
+static INDICES: [u8; CACHE_LINE_BYTES] = {
+    let mut indices = [0; CACHE_LINE_BYTES];
+    let mut index = 0;
+    while index < CACHE_LINE_BYTES {
+        indices[index] = index as u8;
+        index += 1;
+    }
+    indices
+};
+
+/// For units of 1, 2, 4 and 8 bytes.
+pub(super) const TRANSPOSE_SHIFTED_LINES: [TransposeLines; 4] = [
+    transpose_shifted::<u8, 16>,
+    transpose_shifted::<u16, 8>,
+    transpose_shifted::<u32, 4>,
+    transpose_shifted::<u64, 2>,
+];
+
+/// # Safety
+/// * As for [`transpose_shifted_lines`].
+#[target_feature(enable = "avx512bw,avx512vbmi")]
+unsafe fn transpose_shifted<T: Copy, const N: usize>(tile: &LineTile) {
+    // SAFETY: the caller guarantees what the called function requires, and this function enables
+    // the instructions.
+    unsafe { transpose_shifted_lines::<T, __m512i, N>(tile) }
 }

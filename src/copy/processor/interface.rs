@@ -89,6 +89,10 @@ pub(in crate::copy) struct Stores {
     /// Transposes tiles of whole cache lines, for units of 1, 2, 4 and 8 bytes. `None` if there is
     /// no faster way than through rows in a buffer.
     pub(in crate::copy) transpose_lines: Option<[TransposeLines; 4]>,
+    /// The same for tiles whose rows begin within cache lines of the target. Such a tile has a line
+    /// of columns more than what is written of each row: all bytes from the beginning of the line
+    /// after the row's first column to the beginning of the line of the row's end.
+    pub(in crate::copy) transpose_shifted_lines: Option<[TransposeLines; 4]>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
     /// Does nothing where prefetching does not pay.

@@ -30,12 +30,22 @@ pub(super) unsafe trait Streamed: Register {
     unsafe fn load_lanes(source: *const u8, distance: usize) -> Self;
 }
 
+/// A register of the size of a cache line, which can be joined with another one.
+///
+/// # Safety
+/// * Its method is called only where the processor has the instructions.
+pub(super) unsafe trait Joined: Streamed {
+    /// As many bytes as a register has, from byte `begin` of the two registers on.
+    fn join(self, next: Self, begin: usize) -> Self;
+}
+
 /// How far ahead (bytes) of a non-temporal copy its source is prefetched. The processor's own
 /// prefetches end at each page of 4 KiB.
 const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 
 /// # Safety
-/// * As [`Stores::copy`](super::interface::Stores::copy) says; the processor has the instructions of the register.
+/// * As [`Stores::copy`](super::interface::Stores::copy) says; the processor has the instructions
+///   of the register.
 #[inline(always)]
 pub(super) unsafe fn copy_nontemporal<R: Streamed>(
     source: *const u8,
@@ -127,6 +137,83 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
 /// * As [`TransposeLines`](super::interface::TransposeLines) says, for units of the size of `T`.
 #[inline(always)]
 pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile: &LineTile) {
+    // SAFETY: the caller guarantees what the called function requires.
+    unsafe { fill_squares::<T, R, N>(tile) };
+    let width = tile.groups * tile.columns * size_of::<T>();
+    for row in 0..tile.rows {
+        for column in (0..width).step_by(size_of::<R>()) {
+            // SAFETY: lanes of squares that were just written; the caller says that the row is
+            // writable, and that it begins on a cache line.
+            unsafe {
+                let target = tile.target.offset(row as isize * tile.target_row_stride).add(column);
+                load_line::<R, N>(tile, width, row, column).stream(target);
+            }
+        }
+    }
+}
+
+/// The same for a tile whose rows begin within cache lines of the target, each at a distance of
+/// its own. Of the first cache line of columns in the buffer, only the end is written, from the
+/// first whole line of the target on; and of the last cache line only the beginning:
+///
+/// ```text
+///   columns in the buffer    |---------|---------|---------|      the distance of this row is 3
+///   lines of the target          xx|xxxxxxxxx|xxxxxxx
+/// ```
+///
+/// # Safety
+/// * As [`TransposeLines`](super::interface::TransposeLines) says, for units of the size of `T`,
+///   but rows begin anywhere, and of a row only those bytes are writable that the picture shows.
+#[inline(always)]
+pub(super) unsafe fn transpose_shifted_lines<T: Copy, R: Joined, const N: usize>(tile: &LineTile) {
+    // SAFETY: the caller guarantees what the called function requires.
+    unsafe { fill_squares::<T, R, N>(tile) };
+    let width = tile.groups * tile.columns * size_of::<T>();
+    for row in 0..tile.rows {
+        let target = tile.target.wrapping_offset(row as isize * tile.target_row_stride);
+        let shift = target.addr() % CACHE_LINE_BYTES;
+        // SAFETY: lanes of squares that were just written.
+        let mut line = unsafe { load_line::<R, N>(tile, width, row, 0) };
+        for column in (CACHE_LINE_BYTES..width).step_by(CACHE_LINE_BYTES) {
+            // SAFETY: as for the first line. Two lines have the bytes of a line of the target,
+            // which begins `shift` bytes before `column`, and which the caller says is writable.
+            unsafe {
+                let next = load_line::<R, N>(tile, width, row, column);
+                let target = target.wrapping_add(column).wrapping_sub(shift);
+                line.join(next, CACHE_LINE_BYTES - shift).stream(target);
+                line = next;
+            }
+        }
+    }
+}
+
+/// Loads a register of a row from the squares in the buffer.
+///
+/// # Safety
+/// * The buffer has the squares of rows of `width` bytes, `row` among them, which has a register's
+///   bytes from `column` (bytes) on. The processor has the instructions.
+#[inline(always)]
+unsafe fn load_line<R: Streamed, const N: usize>(
+    tile: &LineTile,
+    width: usize,
+    row: usize,
+    column: usize,
+) -> R {
+    let square_rows = N * R::LANES;
+    let square_bytes = N * size_of::<R>();
+    let square = row / square_rows * (width / VECTOR_BYTES) + column / VECTOR_BYTES;
+    let in_square = row % N * size_of::<R>() + row % square_rows / N * VECTOR_BYTES;
+    // SAFETY: the caller says that the squares are in the buffer.
+    unsafe { R::load_lanes(tile.buffer.add(square * square_bytes + in_square), square_bytes) }
+}
+
+/// Transposes the squares of a tile into the buffer, and prefetches the next tile.
+///
+/// # Safety
+/// * The tile is readable, and has whole squares; the buffer is writable. The processor has the
+///   instructions.
+#[inline(always)]
+unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(tile: &LineTile) {
     let square_bytes = N * size_of::<R>();
     let square_rows = N * R::LANES;
     let bands = tile.rows / square_rows;
@@ -149,21 +236,6 @@ pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile:
             let next = tile.next_source.wrapping_offset(offset);
             prefetch(next, tile.source_column_stride, N, tile.next_rows * size_of::<T>());
             square += 1;
-        }
-    }
-    let width = squares_per_band * VECTOR_BYTES;
-    for row in 0..tile.rows {
-        let (band, lane, register) = (row / square_rows, row % square_rows / N, row % N);
-        let in_square = register * size_of::<R>() + lane * VECTOR_BYTES;
-        let first = band * squares_per_band * square_bytes + in_square;
-        for column in (0..width).step_by(size_of::<R>()) {
-            // SAFETY: lanes of squares that the first pass wrote to the buffer; the caller says that
-            // the row is writable, and that it begins on a cache line.
-            unsafe {
-                let source = tile.buffer.add(first + column / VECTOR_BYTES * square_bytes);
-                let target = tile.target.offset(row as isize * tile.target_row_stride).add(column);
-                R::load_lanes(source, square_bytes).stream(target);
-            }
         }
     }
 }

@@ -32,8 +32,13 @@ pub(in crate::copy) static PORTABLE: super::interface::Processor = super::interf
 };
 
 /// Ordinary stores, which go through the caches.
-pub(in crate::copy) static CACHED_STORES: Stores =
-    Stores { copy: copy_run, transpose_lines: None, fence: || {}, prefetch: |_, _, _, _| {} };
+pub(in crate::copy) static CACHED_STORES: Stores = Stores {
+    copy: copy_run,
+    transpose_lines: None,
+    transpose_shifted_lines: None,
+    fence: || {},
+    prefetch: |_, _, _, _| {},
+};
 
 /// # Safety
 /// * As [`StridedLoad`](super::interface::StridedLoad) says, for units of the size of `T`.

@@ -53,15 +53,18 @@ pub(in crate::copy) static SSE2: Processor = Processor {
             transpose_lines::<u32, __m128i, 4>,
             transpose_lines::<u64, __m128i, 2>,
         ]),
+        transpose_shifted_lines: None,
         fence,
         prefetch,
     }),
 };
 
 /// A table of functions: the generic ones, compiled for some instructions, with registers of type
-/// `$register` for whole cache lines, and this shuffle for vectors of `$shuffle_bytes`.
+/// `$register` for whole cache lines, with this shuffle for vectors of `$shuffle_bytes`, and with
+/// the functions `$shifted` for tiles whose rows begin within lines.
 macro_rules! processor {
-    ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path, $shuffle_bytes:expr) => {
+    ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path,
+     $shuffle_bytes:expr, $shifted:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -87,6 +90,7 @@ macro_rules! processor {
                     $module::transpose_lines::<u32, 4>,
                     $module::transpose_lines::<u64, 2>,
                 ]),
+                transpose_shifted_lines: $shifted,
                 fence,
                 prefetch,
             }),
@@ -153,7 +157,7 @@ macro_rules! processor {
     };
 }
 
-processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES);
+processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None);
 // The same registers, but twice as many.
 processor!(
     AVX512,
@@ -161,7 +165,8 @@ processor!(
     "avx2,avx512bw,avx512vl",
     __m512i,
     super::shuffle::<__m256i>,
-    VECTOR_BYTES
+    VECTOR_BYTES,
+    None
 );
 // The same with shuffles of the bytes of a cache line.
 processor!(
@@ -170,7 +175,8 @@ processor!(
     "avx2,avx512bw,avx512vl,avx512vbmi",
     __m512i,
     super::super::avx512::shuffle,
-    SHUFFLE_VECTOR_MAX_BYTES
+    SHUFFLE_VECTOR_MAX_BYTES,
+    Some(super::avx512::TRANSPOSE_SHIFTED_LINES)
 );
 
 macro_rules! register {
