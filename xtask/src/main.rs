@@ -67,6 +67,7 @@ cargo xtask COMMAND
   workflows                fail on faults in the workflows of the public CI
   notes VERSION            print what CHANGELOG.md says about a release
   dist                     make wheels, archives and crates in target/dist, and try each in an empty environment
+  dist --root FOLDER       try what is there in the root folder of a system without Rust
   third-party PACKAGE      print the licences of what is linked into a package
   docs                     build guides, references and benchmarks as one site in target/site, and check it
   bench                    setup, then the benchmarks; writes docs/benchmarks/<machine>.md
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         ["workflows"] => workflows::check(),
         ["notes", version] => notes::print(version),
         ["dist"] => dist::run(),
+        ["dist", "--root", system] => dist::roots::run(system),
         ["docs"] => steps::report(site::build),
         ["third-party", package] => dist::third_party::print(package),
         ["bench"] => bench::run(None),

@@ -218,6 +218,12 @@ fn the_commands_of_the_page_work_in_an_empty_folder() {
     let mut expected = Vec::new();
     for pair in all.windows(2).filter(|pair| pair[0].language == "sh") {
         let commands = &pair[0].text;
+        if commands.contains("tar -xzf") {
+            // `cargo xtask dist` makes the archive, and tries it.
+            let name = concat!("dlbridge-", env!("CARGO_PKG_VERSION"), "-linux-x86_64.tar.gz\n");
+            assert!(commands.contains(name), "{commands}");
+            continue;
+        }
         if commands.contains("cargo cinstall") {
             assert!(commands.contains("--prefix $HOME/dlbridge --libdir lib"), "{commands}");
             continue;

@@ -13,7 +13,10 @@ use crate::command::{cargo, output};
 use crate::{Outcome, root, run};
 
 /// What the example prints.
-const PRINTED: &str = "the clone, back, strides (2, 1):\n 0 3\n 1 4\n 2 5\n";
+pub(super) const PRINTED: &str = "the clone, back, strides (2, 1):\n 0 3\n 1 4\n 2 5\n";
+
+/// What a user of an archive reads first.
+const README: &str = include_str!("../../templates/archive.md");
 
 /// Texts that an archive has besides the library.
 const TEXTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "examples/c"];
@@ -72,12 +75,13 @@ fn archive(platform: &Platform, tools: &Path, to: &Path, tries: &Folder) -> Outc
     fs::rename(content.join("c"), content.join("share/dlbridge-example"))?;
     let notices = third_party::notices("dlbridge-capi", &target)?;
     fs::write(content.join("LICENSE-THIRD-PARTY"), notices)?;
+    fs::write(content.join("README.md"), README)?;
     checksums::write(&content)?;
     let archive = to.join(format!("{name}.tar.gz"));
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u+w,go=rX"]);
-    tar.arg(format!("--mtime=@{}", commit_time()?)).env("GZIP", "-n9");
-    run(tar.arg("-czf").arg(&archive).arg("-C").arg(&folder).arg(&name))?;
+    tar.arg(format!("--mtime=@{}", commit_time()?)).arg("--use-compress-program=gzip -n9");
+    run(tar.arg("-cf").arg(&archive).arg("-C").arg(&folder).arg(&name))?;
     Ok(archive)
 }
 

@@ -5,6 +5,7 @@ mod checksums;
 mod crates;
 mod platform;
 mod report;
+pub(crate) mod roots;
 mod stranger;
 pub(crate) mod third_party;
 mod wheels;

@@ -40,6 +40,12 @@ impl Report {
         Self { begin: Instant::now(), entries: Vec::new() }
     }
 
+    /// Begins the lines of a file that was made before.
+    pub(super) fn found(&mut self, file: &Path) {
+        let size = fs::metadata(file).map(|metadata| metadata.len()).ok();
+        self.entries.push(Entry { name: file_name(file), size, lines: Vec::new() });
+    }
+
     /// Makes a file; if that fails, notes it as a failure.
     pub(super) fn make(
         &mut self,
