@@ -1,5 +1,6 @@
 //! What the pages of our packages show on crates.io and PyPI: `cargo xtask check` looks whether it
-//! is complete, and whether the links of README files lead somewhere.
+//! is complete, whether the links of README files lead somewhere, and whether our packages ask for
+//! each other's present version.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +25,8 @@ const FIELDS: [&str; 8] = [
     "categories",
 ];
 
-/// Fails if a published package lacks a field, or has a README with a link that leads nowhere.
+/// Fails if a published package lacks a field, has a README with a link that leads nowhere, or asks
+/// for another version of a package of ours.
 pub(crate) fn check() -> Outcome {
     let metadata: Value = serde_json::from_str(&output(&mut cargo(&[
         "metadata",
@@ -39,6 +41,9 @@ pub(crate) fn check() -> Outcome {
         let name = package["name"].as_str().unwrap_or_default();
         for field in FIELDS.iter().filter(|field| is_empty(&package[**field])) {
             faults.push(format!("{name} has no {field}"));
+        }
+        for other in other_versions(package) {
+            faults.push(format!("{name} depends on {other}"));
         }
         repository = package["repository"].as_str().unwrap_or_default().to_owned();
         let listed =
@@ -61,6 +66,23 @@ pub(crate) fn check() -> Outcome {
 /// Whether a package may be published.
 fn is_published(package: &&Value) -> bool {
     package["publish"].as_array().is_none_or(|registries| !registries.is_empty())
+}
+
+/// The dependencies on packages of ours, by their folder, that ask for another version than that of
+/// `package`: all of our packages have the same.
+fn other_versions(package: &Value) -> Vec<String> {
+    let present = format!("^{}", package["version"].as_str().unwrap_or_default());
+    let mut found = Vec::new();
+    for dependency in package["dependencies"].as_array().into_iter().flatten() {
+        let requirement = dependency["req"].as_str().unwrap_or_default();
+        // A dependency of tests, which is not published, may have no version.
+        if dependency["path"].is_string() && dependency["kind"].is_null() && requirement != present
+        {
+            let name = dependency["name"].as_str().unwrap_or_default();
+            found.push(format!("{name} {requirement}, not {present}"));
+        }
+    }
+    found
 }
 
 fn is_empty(field: &Value) -> bool {
@@ -116,6 +138,23 @@ mod tests {
         let tracked = ["docs/a.md", "docs/b.md"].map(str::to_owned);
         let dead = dead_links(readme, "https://host/us", &packaged, &tracked);
         assert_eq!(dead, ["docs/b.md", "https://host/us/blob/main/docs/c.md#part"]);
+    }
+
+    #[test]
+    fn dependencies_on_other_versions_of_our_packages_are_found() {
+        let ours = |req: &str, kind: &str| {
+            format!(r#"{{"name": "core", "path": "/core", "req": "{req}", "kind": {kind}}}"#)
+        };
+        let dependencies = [
+            ours("^0.1.0", "null"),
+            ours("^0.1.1", "null"),
+            ours("*", "\"dev\""),
+            r#"{"name": "serde", "req": "^1", "kind": null}"#.to_owned(),
+        ];
+        let json =
+            format!(r#"{{"version": "0.1.1", "dependencies": [{}]}}"#, dependencies.join(", "));
+        let package: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(other_versions(&package), ["core ^0.1.0, not ^0.1.1"]);
     }
 
     #[test]
