@@ -19,6 +19,10 @@
 //! there. The vectors of the greens and the blues have inputs of their own.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    any(miri, not(any(target_arch = "aarch64", target_arch = "x86_64"))),
+    allow(dead_code, reason = "only vector instructions run plans")
+)]
 
 use smallvec::SmallVec;
 

@@ -12,6 +12,10 @@ use crate::Layout;
 
 /// The sets of instructions that this machine has.
 fn processors() -> Vec<(&'static str, &'static Processor)> {
+    #[cfg_attr(
+        any(miri, not(any(target_arch = "aarch64", target_arch = "x86_64"))),
+        expect(unused_mut, reason = "there are no other instructions")
+    )]
     let mut all = vec![("portable", &processor::PORTABLE)];
     #[cfg(all(target_arch = "aarch64", not(miri)))]
     all.push(("NEON", &processor::NEON));

@@ -5,8 +5,6 @@ use std::mem::MaybeUninit;
 
 use super::interface::{Stores, Tile};
 use crate::copy::endpoints::Endpoints;
-#[cfg(any(test, not(target_arch = "x86_64")))]
-use crate::copy::sizes::VECTOR_BYTES;
 use crate::layout::paired::PairedDim;
 
 /// The functions that work on every target.
@@ -27,7 +25,7 @@ pub(in crate::copy) static PORTABLE: super::interface::Processor = super::interf
         copy_tile::<u128>,
     ],
     shuffle: None,
-    shuffle_bytes: VECTOR_BYTES,
+    shuffle_bytes: crate::copy::sizes::VECTOR_BYTES,
     nontemporal: None,
 };
 

@@ -1,6 +1,7 @@
 //! Runs shuffle plans, for every kind of register that has the methods of [`VectorPair`].
 
 use crate::copy::shuffle_plan::{Input, ShufflePlan};
+use crate::copy::sizes::VECTOR_BYTES;
 
 /// Two vectors of 16 bytes, for two turns of a plan.
 ///
@@ -40,6 +41,7 @@ pub(super) unsafe fn shuffle<V: VectorPair>(
     pitch: isize,
     turns: usize,
 ) {
+    debug_assert_eq!(plan.vector_bytes, VECTOR_BYTES);
     let steps = (plan.source_step, plan.target_step);
     for output in &plan.outputs {
         let offset = output.row as isize * pitch + output.offset as isize;
