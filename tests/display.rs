@@ -33,7 +33,7 @@ fn cases(file: &str) -> Vec<Case<'_>> {
     cases
 }
 
-/// A tensor of these numbers, which NumPy wrote in the byte order of the machine.
+/// A tensor of these numbers.
 fn tensor(case: &Case) -> Tensor {
     fn counting<T: Element>(case: &Case, number: impl Fn(usize) -> T) -> Tensor {
         let len = case.shape.iter().product::<i64>() as usize;
@@ -54,7 +54,7 @@ fn tensor(case: &Case) -> Tensor {
             dtype => panic!("{dtype}"),
         };
     }
-    let bytes = (0..case.content.len() / 2)
+    let mut bytes: Vec<u8> = (0..case.content.len() / 2)
         .map(|index| u8::from_str_radix(&case.content[2 * index..][..2], 16).expect("two digits"))
         .collect();
     let dtype = [
@@ -70,9 +70,14 @@ fn tensor(case: &Case) -> Tensor {
         DType::C64,
         DType::C128,
     ];
-    let dtype = dtype.into_iter().find(|dtype| dtype.to_string() == case.dtype);
-    let packed =
-        Tensor::from_bytes_owner(Aligned::new(bytes), dtype.expect("known"), &case.shape, 0);
+    let dtype = dtype.into_iter().find(|dtype| dtype.to_string() == case.dtype).expect("known");
+    if cfg!(target_endian = "big") {
+        let parts = if matches!(dtype, DType::C64 | DType::C128) { 2 } else { 1 };
+        for number in bytes.chunks_mut(dtype.itemsize().expect("whole bytes") / parts) {
+            number.reverse();
+        }
+    }
+    let packed = Tensor::from_bytes_owner(Aligned::new(bytes), dtype, &case.shape, 0);
     packed.expect("it fits")
 }
 
@@ -101,7 +106,6 @@ impl AsRef<[u8]> for Aligned {
     }
 }
 
-#[cfg(target_endian = "little")]
 #[test]
 fn texts_are_those_of_numpy() {
     let other = std::env::var("DLBRIDGE_NUMPY_STR");

@@ -5,7 +5,8 @@
     DLBRIDGE_NUMPY_STR=/tmp/many.txt cargo test --test display
 
 Each array is a line `# element type, shape, bytes of the elements`, and the lines of the text,
-which begin with `|`. Instead of bytes, `arange` stands for the numbers from 0.
+which begin with `|`. The bytes are little-endian. Instead of bytes, `arange` stands for the numbers
+from 0.
 """
 
 import sys
@@ -17,7 +18,8 @@ FLOATS = {"float16": np.uint16, "float32": np.uint32, "float64": np.uint64}
 
 def show(array, text=None):
     shape = ",".join(map(str, array.shape)) or "-"
-    content = text or "".join(f"{byte:02x}" for byte in np.ascontiguousarray(array).tobytes())
+    little_endian = array.astype(array.dtype.newbyteorder("<"))
+    content = text or little_endian.tobytes().hex()
     print(f"# {array.dtype} {shape} {content or '-'}")
     for line in str(array).split("\n"):
         print(f"|{line}")
