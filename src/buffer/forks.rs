@@ -26,9 +26,9 @@ pub(super) fn start_counting() {
     }
     if !IS_COUNTING.load(Ordering::Relaxed) && !IS_COUNTING.swap(true, Ordering::Relaxed) {
         // SAFETY: `add_one` is a function of this library, and may run in a child of a process with
-        // several threads: it uses an atomic variable only. When the library is unloaded, the C
-        // library removes it from its list. If the call fails, memory from before a fork is used
-        // again, which is slower and otherwise the same.
+        // several threads: it uses an atomic variable only. When the library is unloaded, glibc
+        // removes it from its list; musl unloads no library. If the call fails, memory from before
+        // a fork is used again, which is slower and otherwise the same.
         unsafe { libc::pthread_atfork(None, Some(add_one), Some(add_one)) };
     }
 }

@@ -20,10 +20,12 @@ pub(crate) fn advise_huge_pages(data: *mut u8, bytes: usize) {
 /// Asks the system for huge pages.
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(super) fn prefer_huge_pages(data: *mut u8, bytes: usize) {
+    /// The smallest size of pages. Where pages are larger, the call fails if the first address is
+    /// not that of a page, and reaches to the end of the page that it ends in.
     const PAGE_BYTES: usize = 4 << 10;
     let skipped = data.align_offset(PAGE_BYTES);
     let whole = bytes.saturating_sub(skipped) / PAGE_BYTES * PAGE_BYTES;
-    // SAFETY: the range consists of whole pages within the memory, by the arithmetic above, and
+    // SAFETY: the range consists of pages of the memory, by the arithmetic above, and
     // `MADV_HUGEPAGE` changes no content. The memory works with small pages if the call fails.
     unsafe { libc::madvise(data.wrapping_add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
 }
