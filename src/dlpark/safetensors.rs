@@ -15,6 +15,8 @@ use crate::{DType, Error, Result, Tensor};
 /// privately and is a safe function: dlpark assumes that no other program writes or shortens the
 /// file while it is mapped. If that can happen, read the file with `SafeTensorFile::from_bytes`.
 ///
+/// Numbers in these files are little-endian, so dlpark opens no file on a big-endian machine.
+///
 /// ```
 /// use dlbridge::SafetensorsExt;
 /// use dlpark::interop::safetensors::SafeTensorFile;
