@@ -6,7 +6,8 @@ fn main() {
     if matches!(os.as_str(), "linux" | "android" | "freebsd" | "netbsd" | "openbsd" | "dragonfly") {
         // Does not export the `#[no_mangle]` functions of dependencies.
         println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
-        // Deleters may run after `dlclose`, so the library is never unloaded.
+        // Deleters may run after `dlclose`, so the library is never unloaded. Linkers of macOS and
+        // Windows have no such option: docs/cpp.md says what follows from that.
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 }

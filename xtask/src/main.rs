@@ -29,6 +29,7 @@ mod setup;
 mod shape;
 mod site;
 mod steps;
+mod target_rust;
 mod template;
 mod test;
 mod tools;
@@ -49,14 +50,15 @@ cargo xtask COMMAND
   test                     setup, then every test there is
   test --python 3.13       the Python suite with this version of CPython (3.11, 3.13), and its libraries
   test --libtorch 2.11     the suite on another libtorch (2.11, 2.12), in a folder of its own
-  test --target aarch64    the core's and the C library's tests, compiled for this processor and run in QEMU
+  test --target NAME       the core's and the C library's tests, compiled for aarch64, s390x or musl;
+                           QEMU runs those for another processor
   loom                     the tests in which loom tries every order of the threads' steps
   tsan                     the tests of threads under ThreadSanitizer
   miri                     tests under Miri; needs nightly with its components miri and rust-src
   fuzz [TARGET]            fuzz every target, or one, for ten minutes in all
   fuzz … --hours N         the same for N hours in all (or --minutes N)
   fuzz TARGET FILE         run one input again
-  check                    setup, then format, layers, shape, lints, documentation, workflows, generated files
+  check                    setup, then format, layers, shape, lints, documentation, targets, workflows, generated files
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
   shape                    fail on functions that are too long, too nested, or have too many parameters

@@ -57,6 +57,11 @@ pub(crate) fn library() -> &'static Path {
     })
 }
 
+/// Whether programs are compiled for another processor or C library.
+pub(crate) fn is_cross() -> bool {
+    std::env::var_os("DLBRIDGE_CROSS_LIBRARY").is_some()
+}
+
 /// A compiler, or a tool for object files, for the processor that programs are compiled for.
 /// `cargo xtask test --target` sets the prefix of the tools' names, such as `aarch64-linux-gnu-`.
 pub(crate) fn tool(name: &str) -> Command {
@@ -70,12 +75,17 @@ pub(crate) fn tool(name: &str) -> Command {
 }
 
 /// A command that runs a compiled program, in the emulator that `cargo xtask test --target` sets.
+/// The program does not look for the library in cargo's folders, which hold this machine's.
 pub(crate) fn launch(program: impl AsRef<OsStr>) -> Command {
-    let Some(emulator) = std::env::var_os("DLBRIDGE_CROSS_EMULATOR") else {
-        return Command::new(program);
+    let mut command = match std::env::var_os("DLBRIDGE_CROSS_EMULATOR") {
+        None => Command::new(program),
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.arg(program);
+            command
+        }
     };
-    let mut command = Command::new(emulator);
-    command.arg(program);
+    command.env_remove("LD_LIBRARY_PATH");
     command
 }
 
@@ -182,6 +192,8 @@ impl Program {
                 self.compiler.arg(format!("-Wl,-rpath,{}", library.display()));
             }
             Link::Static => {
+                // `cargo xtask test --target musl` puts `libgcc_s` there.
+                self.compiler.arg("-L").arg(library);
                 self.compiler.arg(library.join("libdlbridge.a")).args(SYSTEM_LIBRARIES);
             }
         }
