@@ -1,9 +1,9 @@
-//! `cargo xtask check`: format, layers, shape of functions, prose, lints, documentation, examples,
-//! workflows, and generated files.
+//! `cargo xtask check`: format, layers, shape of functions, prose, lints, documentation, other
+//! targets, examples, workflows, and generated files.
 
 use crate::{
     Outcome, bindings, cargo, examples, format, layers, notes, packages, prose, python, run, setup,
-    shape, site, torch, unsafe_free, workflows,
+    shape, site, targets, torch, unsafe_free, workflows,
 };
 
 /// The extension modules for Python.
@@ -23,6 +23,7 @@ pub(crate) fn everything() -> Outcome {
     let mut doc = cargo(&["doc", "--no-deps"]);
     run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     site::rustdoc::build()?;
+    targets::in_check()?;
     examples::check()?;
     python::lint()?;
     workflows::check()?;

@@ -30,6 +30,7 @@ mod shape;
 mod site;
 mod steps;
 mod target_rust;
+mod targets;
 mod template;
 mod test;
 mod tools;
@@ -58,6 +59,7 @@ cargo xtask COMMAND
   fuzz [TARGET]            fuzz every target, or one, for ten minutes in all
   fuzz … --hours N         the same for N hours in all (or --minutes N)
   fuzz TARGET FILE         run one input again
+  targets                  compile the packages for Windows, macOS and others, without linking
   check                    setup, then format, layers, shape, lints, documentation, targets, workflows, generated files
   format                   format every file: rustfmt, clang-format, ruff
   layers                   print the layers of modules; fail where modules import each other in a circle
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         ["tsan"] => concurrency::tsan(),
         ["miri"] => miri::run_tests(),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
+        ["targets"] => steps::report(targets::check_all),
         ["check"] => steps::report(check::everything),
         ["format"] => format::write(),
         ["packages"] => packages::check(),
