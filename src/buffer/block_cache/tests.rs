@@ -12,6 +12,7 @@ fn block(bytes: usize) -> Block {
     block
 }
 
+#[cfg(target_os = "linux")]
 fn fill(block: &Block, value: u8) {
     // SAFETY: only the block reaches these bytes.
     unsafe { block.data().write_bytes(value, block.bytes()) };
