@@ -304,15 +304,29 @@ fn tiles_of_whole_lines_are_transposed() {
     }
 }
 
-/// The same with rows that begin within cache lines, at the same distance or at other ones.
+/// The same with rows that begin within cache lines, at the same distance or at other ones. There
+/// are enough rows for whole tiles wherever the memory begins.
 #[test]
 fn tiles_whose_rows_begin_within_lines_are_transposed() {
-    for columns in [701, 704, 715, 721] {
-        let (source, target) = permuted(&[columns, 192], &[1, 0]);
-        for itemsize in [1, 2, 4, 8] {
+    for columns in [701, 704, 715] {
+        for (itemsize, rows) in [(1, 320), (2, 320), (4, 160), (8, 160)] {
+            let (source, target) = permuted(&[columns, rows], &[1, 0]);
             for shift in (0..64).step_by(9) {
-                check_shifted(&source, &target, itemsize, (shift, shift));
+                check_shifted(&source, &target, itemsize, (shift % 2, shift));
             }
+        }
+    }
+}
+
+/// Tiles of whole lines with gaps of whole lines behind the rows, and with negative strides.
+#[test]
+fn tiles_of_whole_lines_with_gaps_are_transposed() {
+    for (itemsize, sign) in [(1, 1), (1, -1), (2, -1), (4, 1), (8, -1)] {
+        let (rows, columns) = (320, 384);
+        let source = Layout::new(&[rows, columns], &[1, sign * (rows + 64)]).expect("small");
+        let target = Layout::new(&[rows, columns], &[sign * (columns + 128), 1]).expect("small");
+        for shift in (0..64).step_by(16) {
+            check_shifted(&source, &target, itemsize, (0, shift));
         }
     }
 }

@@ -267,7 +267,8 @@ impl TileGrid {
     /// Whether both boundaries of the tile are shifted in each row by a distance of its own, so
     /// that the tile has a cache line of columns more than each of its shares.
     pub(super) fn shifts_rows(&self, tile: &TileBounds) -> bool {
-        self.min_shift != self.max_shift && tile.column > 0 && !tile.is_last
+        let line = CACHE_LINE_BYTES / self.size.unit;
+        self.max_shift - self.min_shift == line && tile.column > 0 && !tile.is_last
     }
 
     /// The share of a row that is written with a tile, in bytes from the unshifted first column of

@@ -172,8 +172,10 @@ impl TiledTranspose {
             if let Some(transpose) = self.line_transpose(&grid, &bounds, ends.target, stores) {
                 let address = buffer.scratch(bounds.rows * self.width(&bounds));
                 let tile = self.line_tile(&bounds, ends, address, &coming);
-                // SAFETY: `line_transpose` found that the tile has whole lines; the caller says
-                // that it is readable and writable; `scratch` gave room for it.
+                // SAFETY: `line_transpose` found that the rows are one unit apart in the source,
+                // that lines and lanes are whole, and where rows begin; the caller says that the
+                // tile is readable and writable, and that the processor has the instructions;
+                // `scratch` gave room for the tile.
                 unsafe { transpose(&tile) };
                 continue;
             }
@@ -208,7 +210,8 @@ impl TiledTranspose {
         let in_lines = |bytes: usize| bytes.is_multiple_of(CACHE_LINE_BYTES);
         let has_lines = in_lines(width) && in_lines(tile.rows * self.unit);
         let lanes = (tile.columns() * self.unit).is_multiple_of(VECTOR_BYTES);
-        if !(self.prefetches && has_lines && lanes) {
+        let rows_follow = self.rows.source == self.unit as isize;
+        if !(self.prefetches && rows_follow && has_lines && lanes) {
             return None;
         }
         let transposes = if grid.shifts_rows(tile) {

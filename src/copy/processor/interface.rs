@@ -17,8 +17,13 @@ pub(in crate::copy) struct Tile {
     pub(in crate::copy) target_row_stride: isize,
 }
 
-/// A tile of whole cache lines on both sides: in the source, the rows of each column; in the
-/// target, the columns of each row, side by side for all groups. Strides are in bytes.
+/// A tile with as many bytes as whole cache lines have, on both sides: in the source, the rows of
+/// each column; in the target, the columns of each row, side by side for all groups. Strides are in
+/// bytes.
+#[cfg_attr(
+    any(miri, not(target_arch = "x86_64")),
+    allow(dead_code, reason = "non-temporal stores read it, which only x86-64 has")
+)]
 pub(in crate::copy) struct LineTile {
     pub(in crate::copy) source: *const u8,
     pub(in crate::copy) target: *mut u8,
@@ -31,8 +36,8 @@ pub(in crate::copy) struct LineTile {
     pub(in crate::copy) target_row_stride: isize,
     /// Memory for as many bytes as the tile has.
     pub(in crate::copy) buffer: *mut u8,
-    /// Where the rows of the tile that is copied next begin, and how many they are. It has as many
-    /// columns. Any address is allowed.
+    /// Where the rows of the tile that is copied next begin, and how many they are. It most often
+    /// has as many columns, and as many are prefetched. Any address is allowed.
     pub(in crate::copy) next_source: *const u8,
     pub(in crate::copy) next_rows: usize,
 }
@@ -42,8 +47,8 @@ pub(in crate::copy) struct LineTile {
 /// # Safety
 /// * Every unit of the tile is readable in the source and writable in the target, and no byte is
 ///   both. Rows are one unit apart in the source.
-/// * The rows of a column, and the columns of a row, are whole cache lines; the columns of a group
-///   are a multiple of 16 bytes. Every row of the target begins on a cache line.
+/// * The bytes of a column, and those of a row, are a multiple of a cache line; those of a row in a
+///   group are a multiple of 16. Every row of the target begins on a cache line.
 /// * `buffer` is writable, and nothing else uses it. The processor has the instructions.
 pub(in crate::copy) type TransposeLines = unsafe fn(tile: &LineTile);
 
@@ -89,9 +94,9 @@ pub(in crate::copy) struct Stores {
     /// Transposes tiles of whole cache lines, for units of 1, 2, 4 and 8 bytes. `None` if there is
     /// no faster way than through rows in a buffer.
     pub(in crate::copy) transpose_lines: Option<[TransposeLines; 4]>,
-    /// The same for tiles whose rows begin within cache lines of the target. Such a tile has a line
-    /// of columns more than what is written of each row: all bytes from the beginning of the line
-    /// after the row's first column to the beginning of the line of the row's end.
+    /// The same for tiles whose rows begin anywhere in cache lines of the target. Such a tile has a
+    /// line of columns more than what is written of each row: the whole lines of the target that
+    /// begin after the first byte of the row and end in it. No other bytes need to be writable.
     pub(in crate::copy) transpose_shifted_lines: Option<[TransposeLines; 4]>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),

@@ -122,7 +122,7 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
 /// registers of the target together from lanes of squares that are side by side:
 ///
 /// ```text
-///   buffer, N = 4, two lanes: a column of each square has the letter of the square
+///   buffer, N = 4, two lanes: a4 is a unit of row 4 of square a
 ///
 ///     square a: register 0   a0 a0 a0 a0 | a4 a4 a4 a4     the lanes are parts of rows 0 and 4
 ///               register 1   a1 a1 a1 a1 | a5 a5 a5 a5
@@ -157,13 +157,14 @@ pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile:
 /// first whole line of the target on; and of the last cache line only the beginning:
 ///
 /// ```text
-///   columns in the buffer    |---------|---------|---------|      the distance of this row is 3
-///   lines of the target          xx|xxxxxxxxx|xxxxxxx
+///   columns in the buffer    |---------|---------|---------|
+///   lines of the target      ...|xxxxxxxxx|xxxxxxxxx|......      written: the bytes x
 /// ```
 ///
 /// # Safety
 /// * As [`TransposeLines`](super::interface::TransposeLines) says, for units of the size of `T`,
-///   but rows begin anywhere, and of a row only those bytes are writable that the picture shows.
+///   but rows begin anywhere, and of a row only the whole lines of the target are writable that
+///   begin after the first byte of the row and end in it.
 #[inline(always)]
 pub(super) unsafe fn transpose_shifted_lines<T: Copy, R: Joined, const N: usize>(tile: &LineTile) {
     // SAFETY: the caller guarantees what the called function requires.

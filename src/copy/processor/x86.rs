@@ -1,5 +1,5 @@
-//! Vector instructions of x86-64: SSE2, which all of them have, AVX2, AVX2 with the 32 registers of
-//! AVX-512, and the same with its byte shuffles of 64 bytes.
+//! Vector instructions of x86-64: SSE2, which all of them have, AVX2, AVX-512, and AVX-512 with its
+//! byte shuffles of 64 bytes.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -158,7 +158,7 @@ macro_rules! processor {
 }
 
 processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None);
-// The same registers, but twice as many.
+// The same registers, but twice as many, and registers of a cache line for whole lines.
 processor!(
     AVX512,
     avx512,
