@@ -123,10 +123,12 @@
 //! stores, in whole cache lines. It reads and writes only elements, never the gaps between them.
 //! `docs/benchmarks` has measurements.
 //!
-//! With the feature `parallel`, copies of at least 1 MiB use several threads: those of the rayon
-//! pool that the caller is in, or of the global pool. The caller's thread takes part. It runs no
-//! other job meanwhile, and waits only for threads that are copying, so the caller may hold any
-//! lock. In the child process of a fork, the caller's thread copies alone.
+//! With the feature `parallel`, large copies use several threads: those of the rayon pool that the
+//! caller is in, or of the global pool. They are copies of at least 1 MiB in a pool, and of at
+//! least 4 MiB outside of pools, or of 256 KiB in a loop of copies: after a copy, threads of the
+//! global pool stay awake for 50 microseconds. The caller's thread takes part. It runs no other job
+//! meanwhile, and waits only for threads that are copying, so the caller may hold any lock. In the
+//! child process of a fork, the caller's thread copies alone.
 //!
 //! Memory of 2 MiB or more that was allocated for a copy is cached when it is dropped, and a later
 //! copy takes it again: filling pages that are there is several times as fast as getting new ones

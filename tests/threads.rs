@@ -27,6 +27,23 @@ fn copies_well(side: i32) -> bool {
     })
 }
 
+/// Copies 640 kB in a loop, for which threads of the global pool stay awake. Returns whether the
+/// copies are right.
+fn loops_well() -> bool {
+    let side = 400_i32;
+    let tensor =
+        Tensor::from_vec((0..side * side).collect(), [i64::from(side); 2]).expect("a size");
+    let transposed = tensor.deep_clone().expect("memory");
+    let transposed = transposed.permute([1, 0]).expect("two dimensions");
+    let mut back = Tensor::zeros::<i32>(&[i64::from(side); 2]).expect("memory");
+    (0..20).all(|_| {
+        let copy = transposed.deep_clone_with(MemoryFormat::Contiguous).expect("memory");
+        let copy = copy.permute([1, 0]).expect("two dimensions");
+        copy.copy_into(&mut back).expect("a copy");
+        back.as_slice::<i32>().expect("contiguous") == tensor.as_slice::<i32>().expect("contiguous")
+    })
+}
+
 #[test]
 fn small_copies_use_one_thread_and_large_ones_the_callers_pool() {
     let before = threads();
@@ -46,4 +63,15 @@ fn small_copies_use_one_thread_and_large_ones_the_callers_pool() {
         0,
         "the child of a fork does not wait for threads it lacks"
     );
+
+    assert!(loops_well());
+    for _ in 0..5 {
+        assert!(loops_well());
+        assert_eq!(
+            // SAFETY: the child's copies use its own thread, and memory that it allocates.
+            unsafe { in_child(loops_well) },
+            0,
+            "threads of the parent that were on standby are not in the child"
+        );
+    }
 }

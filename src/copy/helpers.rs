@@ -4,7 +4,8 @@
 //!   caller                     unclaimed parts           helper (a job of the pool)
 //!     │ offers a helper ─────────── 0 1 2 3 ────────────► begins sooner, later or never
 //!     │ claims part 0, runs it        1 2 3
-//!     │                               1 2                   │ claims part 3, runs it
+//!     │ offers it again if it         1 2                   │ claims part 3, runs it
+//!     │ has not begun
 //!     │ claims part 1, runs it          2
 //!     │                                                     │ claims part 2
 //!     │ finds no part left                                  │ runs it
@@ -24,6 +25,7 @@
 //!   ran, after it panicked, and where it is not run.
 //! * [`Caller`] leaves when all parts are finished, also where it unwinds. So `work`, and all that
 //!   `work` borrows, outlives every call of it.
+//! * No more helpers begin than the caller asked for, although one of them is offered twice.
 //! * A helper that begins later finds no part. It reads only what is in the [`Arc`], its own.
 
 use std::any::Any;
@@ -47,13 +49,17 @@ const SPINS_BEFORE_BLOCKING: usize = if cfg!(all(loom, test)) { 0 } else { 1000 
 
 /// Runs `work` once for each number below `parts`, on this thread and on up to `helpers` others,
 /// and returns when all calls have returned. `offer` may run the helper on another thread at any
-/// time, or drop it.
+/// time, or drop it. It may be called once more than there are helpers.
 ///
 /// # Panics
 /// If a call of `work` panics, with the same payload, after all other calls have returned.
 pub(super) fn share_out(parts: usize, helpers: usize, offer: fn(Helper), work: &Work<'_>) {
     let caller = Caller::new(parts, helpers, offer, work);
     Shared::offer_helpers(&caller.shared, 1);
+    if let Some(part) = caller.shared.claim(End::First) {
+        part.run();
+    }
+    Shared::offer_again(&caller.shared);
     caller.shared.run_parts(End::First);
     caller.finish();
 }
@@ -67,6 +73,10 @@ struct Shared {
     finished: AtomicUsize,
     /// How many helpers may still be offered.
     helpers: AtomicUsize,
+    /// How many helpers may begin.
+    helpers_max: usize,
+    /// How many of them have not begun.
+    not_begun: AtomicUsize,
     offer: fn(Helper),
     /// The process that the caller runs in. The child of a fork has no caller that waits.
     process: u32,
@@ -100,11 +110,19 @@ impl Shared {
     }
 
     fn offer_helpers(this: &Arc<Self>, count: usize) {
-        let less_one = |left: usize| left.checked_sub(1);
         for _ in 0..count {
-            if this.helpers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one).is_err() {
+            if !take_one(&this.helpers) {
                 return;
             }
+            (this.offer)(Helper { shared: Arc::clone(this) });
+        }
+    }
+
+    /// Offers the first helper once more if none has begun. Rayon wakes no thread for a job if one
+    /// of its threads is awake, even if that thread has no processor. It does for a second job.
+    fn offer_again(this: &Arc<Self>) {
+        let none_has_begun = this.not_begun.load(Ordering::Relaxed) == this.helpers_max;
+        if this.helpers_max > 0 && none_has_begun && !this.unclaimed.is_empty() {
             (this.offer)(Helper { shared: Arc::clone(this) });
         }
     }
@@ -118,6 +136,12 @@ impl Shared {
     fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire) == self.parts
     }
+}
+
+/// Takes one from a number. Returns false if it is 0.
+fn take_one(number: &AtomicUsize) -> bool {
+    let less_one = |left: usize| left.checked_sub(1);
+    number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one).is_ok()
 }
 
 /// From which end of the unclaimed parts a thread takes one. The caller takes the first and helpers
@@ -222,6 +246,8 @@ impl<'w> Caller<'w> {
             unclaimed: Unclaimed::new(parts),
             finished: AtomicUsize::new(0),
             helpers: AtomicUsize::new(helpers),
+            helpers_max: helpers,
+            not_begun: AtomicUsize::new(helpers),
             offer,
             process: std::process::id(),
             work,
@@ -274,6 +300,10 @@ impl Helper {
         // In the child of a fork, jobs that other threads of the parent had queued may run, but
         // those threads, and with them the owners of the memory, are gone.
         if self.shared.process != std::process::id() || self.shared.unclaimed.is_empty() {
+            return;
+        }
+        // The helper that was offered twice begins once.
+        if !take_one(&self.shared.not_begun) {
             return;
         }
         Shared::offer_helpers(&self.shared, OFFERS_PER_HELPER);

@@ -7,7 +7,7 @@ use super::processor::{self, Processor};
 #[cfg(feature = "parallel")]
 use super::thresholds::{PARALLEL_MIN_BYTES, part_bytes};
 #[cfg(feature = "parallel")]
-use super::{helpers, pool};
+use super::{helpers, pool, pool::Sharing};
 
 /// The facts that are the same for all parts of a copy.
 pub(super) struct Job {
@@ -62,11 +62,11 @@ impl Job {
     #[cfg(feature = "parallel")]
     #[inline(never)]
     unsafe fn run_shared(&self, plan: &CopyPlan, bytes: usize) {
-        let threads = pool::threads();
-        if threads == 1 {
+        let Some(Sharing { threads, offer }) = pool::sharing(bytes) else {
             // SAFETY: the caller guarantees what the called function requires.
-            return unsafe { self.run_here(plan) };
-        }
+            unsafe { self.run_here(plan) };
+            return pool::note_copy();
+        };
         let halvings = bytes.div_ceil(part_bytes(bytes, threads)).next_power_of_two().ilog2();
         let parts = 1 << halvings;
         let run_part = |number: usize| {
@@ -76,6 +76,7 @@ impl Job {
                 unsafe { self.run_here(&part) }
             }
         };
-        helpers::share_out(parts, threads.min(parts) - 1, pool::offer, &run_part);
+        helpers::share_out(parts, threads.min(parts) - 1, offer, &run_part);
+        pool::note_copy();
     }
 }

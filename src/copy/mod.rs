@@ -10,8 +10,8 @@
 //! # How threads share a copy
 //!
 //! The plan of a large copy is cut into numbered parts. The caller offers helpers to a rayon pool
-//! ([`pool`]), takes parts until none is left, and then waits for the parts that helpers have taken
-//! ([`helpers`]):
+//! ([`pool`]), or to threads that are still awake after an earlier copy ([`standby`]). It takes
+//! parts until none is left, and then waits for the parts that helpers have taken ([`helpers`]):
 //!
 //! ```text
 //!   caller    part 0   part 1   part 2   part 3   part 4   waits ▌ returns
@@ -40,6 +40,8 @@ mod processor;
 mod shuffle_plan;
 mod sink;
 mod sizes;
+#[cfg(feature = "parallel")]
+mod standby;
 mod store_buffer;
 mod thresholds;
 mod tile_grid;

@@ -38,18 +38,30 @@ const NONTEMPORAL_L3_DIVISOR: usize = 2;
 /// for the scattered writes of a tiled transpose.
 const NONTEMPORAL_FRESH_MIN_BYTES: usize = 16 << 20;
 
-/// Minimum copy size (bytes) for using several threads.
+/// Minimum copy size (bytes) for using several threads, if one is on standby.
 ///
-/// Two threads against one on the Xeon, contiguous and transposed: if the pool's threads are awake,
-/// because the program copies in a loop, 1.46 and 1.61 at 512 KiB, 2.4 and 2.0 at 1 MiB. If they
-/// sleep, waking one costs the caller about 10 microseconds, and the helper comes too late for
-/// copies of up to 4 MiB: 0.52 and 0.66 at 512 KiB, 0.90 and 0.82 at 1 MiB, 1.03 and 0.95 at 2 MiB.
+/// Two threads against one on the Xeon, in a loop of clones, contiguous and transposed: 1.1 and 1.6
+/// at 256 KiB, 1.4 and 1.5 at 512 KiB, 2.6 and 2.3 at 1 MiB, 4.1 and 1.9 at 2 MiB.
 #[cfg(feature = "parallel")]
-pub(super) const PARALLEL_MIN_BYTES: usize = 1 << 20;
+pub(super) const PARALLEL_MIN_BYTES: usize = 256 << 10;
 
-/// Minimum size (bytes) of the parts of a copy, as far as a plan can be cut in halves.
+/// The same for callers in a rayon pool, where no thread is on standby. The other threads are often
+/// awake there.
 #[cfg(feature = "parallel")]
-const PART_MIN_BYTES: usize = PARALLEL_MIN_BYTES / 4;
+pub(super) const POOL_MIN_BYTES: usize = 1 << 20;
+
+/// Minimum size (bytes) of a copy that wakes a thread for itself.
+///
+/// Waking a thread costs the caller 15 to 20 microseconds, and the thread begins 25 to 60
+/// microseconds after the call. Two threads against one where the thread sleeps before each copy,
+/// contiguous and transposed: 0.90 and 0.82 at 1 MiB, 1.03 and 0.95 at 2 MiB, 1.2 and 1.4 at 4 MiB.
+#[cfg(feature = "parallel")]
+pub(super) const WAKING_MIN_BYTES: usize = 4 << 20;
+
+/// Minimum size (bytes) of the parts of a copy of 1 MiB or more, as far as a plan can be cut in
+/// halves. Smaller copies have four parts.
+#[cfg(feature = "parallel")]
+const PART_MIN_BYTES: usize = 256 << 10;
 
 /// Minimum number of parts for each thread: more than one, so that a thread that begins late or
 /// is interrupted leaves parts to the others. Each part of a transpose reads a piece of every row
@@ -61,7 +73,7 @@ const PARTS_PER_THREAD: usize = 2;
 /// Size (bytes) of the parts of a copy of `bytes` that `threads` share.
 #[cfg(feature = "parallel")]
 pub(super) fn part_bytes(bytes: usize, threads: usize) -> usize {
-    (bytes / (PARTS_PER_THREAD * threads)).max(PART_MIN_BYTES)
+    (bytes / (PARTS_PER_THREAD * threads)).max(PART_MIN_BYTES.min(bytes / 4))
 }
 
 /// Whether a copy of `bytes` uses non-temporal stores.

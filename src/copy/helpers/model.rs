@@ -1,5 +1,4 @@
-//! The helpers in all orders that the steps of their threads can have:
-//! `RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom --lib helpers::model`.
+//! The helpers in all orders that the steps of their threads can have: `cargo xtask loom`.
 
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
@@ -50,21 +49,21 @@ fn on_a_thread(helper: Helper) {
 }
 
 #[test]
-fn one_helper_and_three_parts() {
+fn loom_one_helper_and_three_parts() {
     explore(3, 1, on_a_thread);
 }
 
 #[test]
-fn a_helper_that_offers_another_and_two_parts() {
+fn loom_a_helper_that_offers_another_and_two_parts() {
     explore(2, 2, on_a_thread);
 }
 
 #[test]
-fn more_helpers_than_parts() {
+fn loom_more_helpers_than_parts() {
     explore(1, 2, on_a_thread);
 }
 
 #[test]
-fn a_helper_that_is_never_run() {
+fn loom_a_helper_that_is_never_run() {
     explore(2, 1, drop);
 }

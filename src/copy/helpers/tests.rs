@@ -51,9 +51,40 @@ fn a_helper_that_begins_late_runs_nothing() {
         ran.fetch_add(1, Ordering::Relaxed);
     });
     let late = std::mem::take(&mut *LATE.lock().expect("no panic"));
-    assert_eq!(late.len(), 1, "only a helper that has begun offers more");
+    assert_eq!(
+        late.len(),
+        2,
+        "one that is offered twice: only a helper that has begun offers more"
+    );
     late.into_iter().for_each(Helper::run);
     assert_eq!(ran.into_inner(), 4);
+}
+
+#[test]
+fn a_helper_that_is_offered_twice_begins_once() {
+    let (has_begun, is_over) = (Barrier::new(2), AtomicBool::new(false));
+    let caller_ran = AtomicUsize::new(0);
+    let this = thread::current().id();
+    let work = |number| {
+        if thread::current().id() == this {
+            caller_ran.fetch_add(1, Ordering::Relaxed);
+        } else if number == 2 {
+            has_begun.wait();
+            while !is_over.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+        }
+    };
+    let caller = Caller::new(3, 1, drop, &work);
+    let helper = || Helper { shared: Arc::clone(&caller.shared) };
+    on_a_thread(helper());
+    has_begun.wait();
+    helper().run();
+    assert_eq!(caller_ran.load(Ordering::Relaxed), 0, "parts 0 and 1 are left");
+    caller.shared.run_parts(End::First);
+    is_over.store(true, Ordering::Relaxed);
+    caller.finish();
+    assert_eq!(caller_ran.into_inner(), 2);
 }
 
 #[test]
