@@ -92,7 +92,8 @@ pub(crate) unsafe fn strided(
     let (from, to) = (source.layout.strides(), target.layout.strides());
     let plan = CopyPlan::new(target.layout.shape(), from, to, itemsize);
     let bytes = target.layout.len() * itemsize;
-    let nontemporal = is_nontemporal(plan.kernel, bytes, memory, caches);
+    let (_, inner) = plan.split_dims();
+    let nontemporal = is_nontemporal((plan.kernel, inner), bytes, memory, caches);
     let ends = Endpoints { source: source.data, target: target.data };
     // SAFETY: the caller guarantees that the source's elements are readable, that the target's are
     // writable, and that no byte belongs to both; the plan reaches these bytes and no others.

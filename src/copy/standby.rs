@@ -13,8 +13,8 @@
 //! * There are at most as many offers as threads on standby, so each offer has a thread for it.
 //! * A thread that leaves takes an offer with it if there is one. So no offer is left behind.
 //!
-//! Only the threads on standby wait for the lock. Whoever holds it runs no code but that of this
-//! module.
+//! Only the threads on standby wait for the lock. A thread that holds it runs no code but that of
+//! this module.
 
 #![forbid(unsafe_code)]
 

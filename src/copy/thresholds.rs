@@ -19,6 +19,7 @@
 use super::Memory;
 use super::caches::Caches;
 use super::copy_plan::Kernel;
+use crate::layout::paired::PairedDim;
 
 /// Minimum size (bytes) of a target for non-temporal stores of a transpose. Its rows are written
 /// piece by piece, far apart, so ordinary stores lose lines before they are full.
@@ -35,8 +36,24 @@ const NONTEMPORAL_L3_DIVISOR: usize = 2;
 
 /// Minimum size (bytes) of a target in fresh memory for non-temporal stores. The system has just
 /// filled such memory with zeros, which are still in the caches, so non-temporal stores only pay
-/// for the scattered writes of a tiled transpose.
+/// for the scattered writes of a tiled transpose: see [`is_scattered`].
 const NONTEMPORAL_FRESH_MIN_BYTES: usize = 16 << 20;
+
+/// What makes the writes of a transpose scattered: rows that are longer than this (bytes) or do not
+/// follow each other, in a matrix of more than this (bytes).
+///
+/// Ordinary stores against non-temporal ones on the Xeon, for 32 MiB of fresh memory on one thread,
+/// as a ratio of rates for units of 1, 2, 4, 8 and 16 bytes:
+///
+/// ```text
+///   square                               0.83   0.71   0.87   0.63   0.63
+///   odd, 4097 rows                       0.75   0.70   0.63   0.73   0.88
+///   tall, rows of 64 units               1.35   1.24   1.19   1.34   1.39
+///   (0, 2, 1), matrices of 0.5 MiB       1.12   1.19   1.06   1.04   1.18
+///   NHWC to NCHW, images of 4 MiB        1.26   1.25   1.26   1.46   1.28
+/// ```
+const ORDERED_ROW_MAX_BYTES: usize = 1 << 10;
+const ORDERED_MATRIX_MAX_BYTES: usize = 4 << 20;
 
 /// Minimum copy size (bytes) for using several threads, if one is on standby.
 ///
@@ -76,9 +93,20 @@ pub(super) fn part_bytes(bytes: usize, threads: usize) -> usize {
     (bytes / (PARTS_PER_THREAD * threads)).max(PART_MIN_BYTES.min(bytes / 4))
 }
 
-/// Whether a copy of `bytes` uses non-temporal stores.
+/// Whether a transpose writes to many pages in turn, so that the zeros of fresh memory have left
+/// the caches when it comes to them. `inner` are the dimensions of its matrix.
+pub(super) fn is_scattered(inner: &[PairedDim]) -> bool {
+    let &[rows, groups, columns] = inner else { return false };
+    let last = if groups.count > 1 { groups } else { columns };
+    let row_bytes = last.count * last.target.unsigned_abs();
+    let stride = rows.target.unsigned_abs();
+    (row_bytes > ORDERED_ROW_MAX_BYTES || stride != row_bytes)
+        && rows.count.saturating_mul(stride) > ORDERED_MATRIX_MAX_BYTES
+}
+
+/// Whether a copy of `bytes` uses non-temporal stores. `inner` are the kernel's dimensions.
 pub(super) fn is_nontemporal(
-    kernel: Kernel,
+    (kernel, inner): (Kernel, &[PairedDim]),
     bytes: usize,
     memory: Memory,
     caches: fn() -> Caches,
@@ -94,7 +122,9 @@ pub(super) fn is_nontemporal(
             let beyond_l2 = NONTEMPORAL_L2_FACTOR * caches.l2;
             bytes >= beyond_l2.min(caches.l3 / NONTEMPORAL_L3_DIVISOR)
         }
-        (Memory::Fresh, Kernel::TiledTranspose) => bytes >= NONTEMPORAL_FRESH_MIN_BYTES,
+        (Memory::Fresh, Kernel::TiledTranspose) => {
+            bytes >= NONTEMPORAL_FRESH_MIN_BYTES && is_scattered(inner)
+        }
         (Memory::Fresh, _) => false,
     }
 }
@@ -108,7 +138,24 @@ mod tests {
 
     /// The smallest power of two of bytes that is written with non-temporal stores.
     fn minimum(kernel: Kernel, memory: Memory, caches: fn() -> Caches) -> Option<usize> {
+        let matrix = matrix(1000, 8000, 2000);
+        let kernel = (kernel, &matrix[..]);
         (10..40).map(|log| 1 << log).find(|&bytes| is_nontemporal(kernel, bytes, memory, caches))
+    }
+
+    /// Rows of `columns` units of 4 bytes, `stride` bytes apart.
+    fn matrix(rows: usize, stride: isize, columns: usize) -> [PairedDim; 3] {
+        let dim = |count, target| PairedDim { count, source: 4, target };
+        [dim(rows, stride), dim(1, 0), dim(columns, 4)]
+    }
+
+    #[test]
+    fn long_or_distant_rows_are_scattered() {
+        assert!(is_scattered(&matrix(64, 1 << 20, 1 << 18)));
+        assert!(!is_scattered(&matrix(1 << 16, 1024, 256)), "short rows that follow each other");
+        assert!(is_scattered(&matrix(1 << 16, 2048, 256)), "gaps between rows");
+        assert!(is_scattered(&matrix(1024, 8192, 2048)));
+        assert!(!is_scattered(&matrix(512, 8192, 2048)), "a small matrix");
     }
 
     #[test]
