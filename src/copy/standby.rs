@@ -98,9 +98,9 @@ mod tests {
 
     use super::*;
 
-    /// Waits until `standby` has a thread.
-    fn wait_for_thread(standby: &Standby<usize>) {
-        while !standby.has_thread() {
+    /// Offers `offer` until a thread on standby takes it.
+    fn offer_until_taken(standby: &Standby<usize>, offer: usize) {
+        while standby.offer(offer).is_err() {
             thread::yield_now();
         }
     }
@@ -118,8 +118,7 @@ mod tests {
         let standby = Standby::new();
         thread::scope(|scope| {
             let waits = scope.spawn(|| standby.wait(|| false));
-            wait_for_thread(&standby);
-            assert_eq!(standby.offer(7), Ok(()));
+            offer_until_taken(&standby, 7);
             assert_eq!(standby.offer(8), Err(8));
             assert_eq!(waits.join().expect("no panic"), Some(7));
         });

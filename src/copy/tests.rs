@@ -297,7 +297,7 @@ fn tiles_of_whole_lines_are_transposed() {
     ] {
         let (source, target) = permuted(&base, &order);
         for itemsize in [1, 2, 4, 8] {
-            for shift in (0..64).step_by(8) {
+            for shift in (0..64).step_by(16) {
                 check_shifted(&source, &target, itemsize, (8 * (shift % 3), shift));
             }
         }
@@ -308,10 +308,10 @@ fn tiles_of_whole_lines_are_transposed() {
 /// are enough rows for whole tiles wherever the memory begins.
 #[test]
 fn tiles_whose_rows_begin_within_lines_are_transposed() {
-    for columns in [701, 704, 715] {
+    for columns in [701, 704] {
         for (itemsize, rows) in [(1, 320), (2, 320), (4, 160), (8, 160)] {
             let (source, target) = permuted(&[columns, rows], &[1, 0]);
-            for shift in (0..64).step_by(9) {
+            for shift in [0, 9, 31, 48, 63] {
                 check_shifted(&source, &target, itemsize, (shift % 2, shift));
             }
         }
