@@ -8,9 +8,10 @@ Errors: `BufferError` for data that cannot be shared because of its memory, type
 that are not arrays; `MemoryError`. A transfer raises `BufferError` if the driver or the device is
 missing, and `RuntimeError` if CUDA reports a failure.
 
-Copies of 64 KiB and more release the GIL, so that other Python threads run. Copies of 1 MiB and
-more use several threads; the environment variable `RAYON_NUM_THREADS` sets their number. dlbridge
-does not synchronize reads and writes of shared memory: the program must.
+Copies of 64 KiB and more release the GIL, so that other Python threads run. Copies of 4 MiB and
+more use several threads, and so do copies of 256 KiB and more in a loop. The environment variable
+`RAYON_NUM_THREADS` sets their number. dlbridge does not synchronize reads and writes of shared
+memory: the program must.
 
 The examples assume `import numpy as np, torch, dlbridge as dl`. The guide is docs/python.md in
 the repository.
