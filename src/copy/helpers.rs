@@ -302,7 +302,7 @@ impl Helper {
         if self.shared.process != std::process::id() || self.shared.unclaimed.is_empty() {
             return;
         }
-        // The helper that was offered twice begins once.
+        // One helper was offered twice: no more begin than the caller asked for.
         if !take_one(&self.shared.not_begun) {
             return;
         }

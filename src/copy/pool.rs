@@ -6,7 +6,8 @@
 //! * A copy of [`WAKING_MIN_BYTES`] or more wakes a thread if none is on standby.
 //! * A smaller copy has a helper if a thread is on standby.
 //! * A smaller copy that follows another one closely wakes a thread, for the copies after it. A
-//!   thread does this at most twice in [`WAKING_PERIOD`], so it loses at most 4 % of its time.
+//!   thread does this for at most two copies in [`WAKING_PERIOD`], so it loses a few percent of its
+//!   time at most.
 //!
 //! Only threads of the global pool are on standby, and only for callers outside of pools: a pool's
 //! own threads use its queues.
@@ -30,16 +31,22 @@ const STANDBY_MAX: Duration = Duration::from_micros(50);
 /// 1 ms, copies of 1 MiB in a loop are half as fast, because rayon then wakes its other threads.
 const SESSION_MAX: Duration = Duration::from_millis(20);
 
+/// Limits for a clock that stands still: polls for one helper, and helpers that a thread runs
+/// before its pool gets it back. Both take longer than the limits of time above.
+const POLLS_MAX: u32 = 1 << 16;
+const HELPERS_MAX: usize = 1 << 13;
+
 /// Number of polls between two times that a thread on standby looks at the clock.
 const POLLS_PER_CLOCK: u32 = 8;
 
-/// The time in which a thread wakes others at most twice for copies below [`WAKING_MIN_BYTES`].
-/// The first attempt may fail: rayon wakes no thread while one is awake, even one that has no
+/// The time in which a thread wakes others for at most two copies below [`WAKING_MIN_BYTES`]. The
+/// first attempt may fail: rayon wakes no thread while one is awake, even one that has no
 /// processor.
 const WAKING_PERIOD: Duration = Duration::from_millis(1);
 
-/// A thread that begins to help later than this after the offer does not go on standby: the caller
-/// is likely to copy no more.
+/// A thread that has helped goes on standby only if it ends sooner than this after the offer.
+/// Otherwise it began so late that the caller is likely to copy no more, or the copy took so long
+/// that waking a thread for the next one costs little.
 const LATE: Duration = Duration::from_millis(1);
 
 /// Threads of the global pool that are awake and have nothing to do.
@@ -61,6 +68,9 @@ thread_local! {
     /// When this thread copied last, and when it woke a thread the last two times.
     static COPIED: Cell<Option<Instant>> = const { Cell::new(None) };
     static WOKE: Cell<[Option<Instant>; 2]> = const { Cell::new([None; 2]) };
+
+    /// When this thread was last on standby.
+    static STOOD_BY: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// The process that uses pools: the one that called [`threads`] first, 0 before that, or
@@ -163,7 +173,7 @@ fn offer_to_any(helper: Helper) {
     note_waking(now);
     enqueue(move || {
         helper.run();
-        if now.elapsed() < LATE {
+        if may_stand_by(now, Instant::now()) {
             stand_by();
         }
     });
@@ -186,21 +196,33 @@ fn enqueue(job: impl FnOnce() + Send + 'static) {
     });
 }
 
+/// Whether this thread goes on standby after a helper that was offered at `offered`. Helpers that
+/// were put into its queue before it was on standby last do not keep it from the pool once more.
+fn may_stand_by(offered: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(offered) < LATE
+        && STOOD_BY.get().is_none_or(|ended| offered > ended)
+}
+
 /// Runs helpers that are offered to this thread, as long as they follow each other closely.
 ///
 /// For a limited time, because jobs of the pool may be waiting for this thread. None of them runs
 /// here: it could fork, and the child would find the lock of [`STANDBY`] as another thread left it.
 fn stand_by() {
     let began = Instant::now();
-    while began.elapsed() < SESSION_MAX {
+    for _ in 0..HELPERS_MAX {
         let (idle_since, mut polls) = (Instant::now(), 0_u32);
         let is_over = || {
             polls += 1;
-            polls % POLLS_PER_CLOCK == 0 && idle_since.elapsed() >= STANDBY_MAX
+            let looks_at_clock = polls % POLLS_PER_CLOCK == 0;
+            polls == POLLS_MAX || looks_at_clock && idle_since.elapsed() >= STANDBY_MAX
         };
-        let Some(helper) = STANDBY.wait(is_over) else { return };
+        let Some(helper) = STANDBY.wait(is_over) else { break };
         helper.run();
+        if began.elapsed() >= SESSION_MAX {
+            break;
+        }
     }
+    STOOD_BY.set(Some(Instant::now()));
 }
 
 /// How many helpers wait in the queue that this thread puts them into; `None` on a thread of a pool
@@ -246,6 +268,17 @@ mod tests {
         let later = now + WAKING_PERIOD;
         COPIED.set(Some(later));
         assert!(may_wake(later));
+    }
+
+    #[test]
+    fn helpers_from_before_a_standby_begin_no_other() {
+        let offered = Instant::now();
+        assert!(may_stand_by(offered, offered));
+        assert!(!may_stand_by(offered, offered + LATE), "an old offer");
+        stand_by(); // no helper comes
+        assert!(!may_stand_by(offered, offered), "the thread has been on standby since");
+        let later = Instant::now() + Duration::from_nanos(1);
+        assert!(may_stand_by(later, later));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! * A thread that leaves takes an offer with it if there is one. So no offer is left behind.
 //!
 //! Only the threads on standby wait for the lock. A thread that holds it runs no code but that of
-//! this module.
+//! this module, and of the allocator if the vector of offers grows.
 
 #![forbid(unsafe_code)]
 
