@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 use dlbridge::ffi::DLManagedTensorVersioned;
 pub use nontemporal::copy_nontemporal;
-pub use stopwatch::{Contender, race};
+pub use stopwatch::{Contender, median, race, race_in_rounds};
 
 unsafe extern "C" {
     fn baseline_from_blob(
