@@ -1,7 +1,5 @@
 //! A copy with non-temporal stores: what a copy that bypasses the caches reaches.
 
-use std::mem::MaybeUninit;
-
 /// Bytes of a cache line, which the stores fill in one go.
 #[cfg(target_arch = "x86_64")]
 const LINE_BYTES: usize = 64;
@@ -11,7 +9,7 @@ const LINE_BYTES: usize = 64;
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn copy_nontemporal(source: &[MaybeUninit<u8>], target: &mut [MaybeUninit<u8>]) {
+pub fn copy_nontemporal(source: &[u8], target: &mut [u8]) {
     assert_eq!(source.len(), target.len());
     #[cfg(target_arch = "x86_64")]
     {
@@ -34,7 +32,7 @@ pub fn copy_nontemporal(source: &[MaybeUninit<u8>], target: &mut [MaybeUninit<u8
 
 /// Writes one line. `target` begins on a cache line.
 #[cfg(target_arch = "x86_64")]
-fn store_line(source: &[MaybeUninit<u8>; LINE_BYTES], target: &mut [MaybeUninit<u8>; LINE_BYTES]) {
+fn store_line(source: &[u8; LINE_BYTES], target: &mut [u8; LINE_BYTES]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
     debug_assert!(target.as_ptr().addr().is_multiple_of(LINE_BYTES));
     let (from, to) = (source.as_ptr().cast::<__m128i>(), target.as_mut_ptr().cast::<__m128i>());
@@ -49,23 +47,19 @@ fn store_line(source: &[MaybeUninit<u8>; LINE_BYTES], target: &mut [MaybeUninit<
 
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
     use super::copy_nontemporal;
 
     #[test]
     fn every_byte_is_copied_at_every_alignment() {
         let source: Vec<u8> = (0..=255).cycle().skip(1).take(400).collect();
-        let source: Vec<_> = source.into_iter().map(MaybeUninit::new).collect();
         for (begin, length) in (0..70).flat_map(|begin| [(begin, 0), (begin, 3), (begin, 300)]) {
-            let mut target = vec![MaybeUninit::new(0_u8); 400];
+            let mut target = vec![0_u8; 400];
             let end = begin + length;
             copy_nontemporal(&source[7..7 + length], &mut target[begin..end]);
             for (index, byte) in target.into_iter().enumerate() {
                 let copied = (begin..end).contains(&index);
                 let expected = if copied { (index - begin + 8) as u8 } else { 0 };
-                // SAFETY: all bytes of the vector were written when it was made.
-                assert_eq!(unsafe { byte.assume_init() }, expected, "{begin}, {length}, {index}");
+                assert_eq!(byte, expected, "{begin}, {length}, {index}");
             }
         }
     }

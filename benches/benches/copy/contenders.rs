@@ -1,14 +1,15 @@
 //! One layout of one element type, with a source and a target for each contender.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use dlbridge::{Descriptor, Device, Element, Layout, MemoryFormat, Tensor};
+use dlbridge::{Element, Layout, MemoryFormat, Tensor};
 use dlbridge_benches::{Blob, Contender, race};
-use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use ndarray::{ArrayViewD, IxDyn};
 use strided_view::{StridedView, StridedViewMut};
 
 use crate::cases::Case;
-use crate::plain_copies::{MEMCPY, NONTEMPORAL, PlainCopies};
+use crate::plain_copies::PlainCopy;
 use crate::worker::{Worker, numpy_case};
 
 /// The operations that all contenders need for an element type.
@@ -16,13 +17,22 @@ pub(crate) trait Unit: Element + Copy + Default + Send + Sync + 'static {}
 
 impl<T: Element + Copy + Default + Send + Sync + 'static> Unit for T {}
 
-/// One layout of one element type, with a source and a target for each contender.
+/// One layout of one element type, with a source for each contender.
 pub(crate) struct Bench<'a, T: Unit> {
     case: &'a Case,
+    shape: Vec<i64>,
     numpy: &'a mut [(&'static str, Worker)],
-    source: Vec<T>,
+    ours: Tensor,
+    torch: tch::Tensor,
+    /// libtorch does not support negative strides: it flips the tensor, which copies.
+    flipped: bool,
+    ndarray: Tensor,
+    /// The memory that the source of strided-perm lies in.
+    strided: Tensor,
+    plain: [PlainCopy; 2],
     pool: threadteam::Pool,
     rounds: usize,
+    element: PhantomData<T>,
 }
 
 impl<'a, T: Unit> Bench<'a, T> {
@@ -33,56 +43,53 @@ impl<'a, T: Unit> Bench<'a, T> {
         numpy: &'a mut [(&'static str, Worker)],
         rounds: usize,
     ) -> Self {
-        let mut source = vec![T::default(); case.reach()];
-        let bytes = source.as_mut_ptr().cast::<u8>();
-        for index in 0..source.len() * size_of::<T>() {
-            // Before the first write, the system maps all pages of new memory to one page of zeros.
-            // SAFETY: a byte of the vector; every element type takes 0 and 1 in any byte.
-            unsafe { bytes.wrapping_add(index).write((index % 7 == 0).into()) };
-        }
         let Case { shape, strides, offset, .. } = case;
         for (_, worker) in &mut *numpy {
-            worker.ask(&numpy_case(numpy_name, source.len(), shape, strides, *offset));
+            worker.ask(&numpy_case(numpy_name, case.reach(), shape, strides, *offset));
         }
-        let pool = threadteam::Pool::builder().build().expect("a pool");
-        Self { case, numpy, source, pool, rounds }
+        let elements: usize = shape.iter().product();
+        let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        let steps: Vec<i64> = strides.iter().map(|&stride| stride as i64).collect();
+        let memory = || crate::written::<T>(case.reach());
+        let source =
+            || memory().as_strided(&shape[..], &steps[..], *offset as i64).expect("in bounds");
+        let flipped = strides.iter().any(|&stride| stride < 0);
+        let torch = memory().into_torch().expect("moved");
+        let torch = match flipped {
+            true => torch.view(&shape[..]),
+            false => torch.as_strided(&shape[..], &steps[..], 0),
+        };
+        Self {
+            case,
+            numpy,
+            ours: source(),
+            torch,
+            flipped,
+            ndarray: source(),
+            strided: memory(),
+            plain: PlainCopy::all(elements * size_of::<T>()),
+            shape,
+            pool: threadteam::Pool::builder().build().expect("a pool"),
+            rounds,
+            element: PhantomData,
+        }
     }
 
     /// The contenders, and their median times in nanoseconds.
     pub(crate) fn run(&mut self, fresh: bool, threads: usize) -> Vec<(&'static str, f64)> {
+        let dense = Layout::contiguous(&self.shape).expect("small");
         let Case { shape, strides, offset, .. } = self.case;
-        let sizes: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-        let steps: Vec<i64> = strides.iter().map(|&stride| stride as i64).collect();
-        let first = self.source[*offset..].as_ptr();
-        let layout = Layout::new(&sizes, &steps).expect("small");
-        let descriptor =
-            Descriptor::new(first.cast_mut().cast(), layout, T::DTYPE, Device::CPU).expect("small");
-        // SAFETY: `self.source` holds the elements and outlives the tensor.
-        let ours = unsafe { Tensor::from_raw_parts(descriptor, false, ()) };
-        // SAFETY: no code writes `self.source` while the tensor lives.
-        let ours = unsafe { ours.assume_read_only() }.expect("on the host");
-        // libtorch does not support negative strides: it flips the tensor, which copies.
-        let flipped = strides.iter().any(|&stride| stride < 0);
-        let torch = Tensor::from_slice(&self.source, [self.source.len() as i64]).expect("copied");
-        let torch = torch.into_torch().expect("moved");
-        let torch = if flipped {
-            torch.view(&sizes[..])
-        } else {
-            torch.as_strided(&sizes[..], &steps[..], 0)
-        };
-        let elements = shape.iter().product();
-        let dense = Layout::contiguous(&sizes).expect("small");
+        let memory = self.strided.as_slice::<T>().expect("contiguous");
         let sources = Sources {
+            sizes: &self.shape,
             shape,
             dense: dense.strides().iter().map(|&stride| stride as isize).collect(),
-            torch,
-            flipped,
-            plain: PlainCopies::new(elements * size_of::<T>(), threads),
-            elements,
-            view: ours.as_ndarray::<T, IxDyn>().expect("a view"),
-            ours: &ours,
-            strided: StridedView::new(&self.source, shape, strides, *offset as isize)
-                .expect("in bounds"),
+            ours: &self.ours,
+            torch: &self.torch,
+            flipped: self.flipped,
+            plain: &self.plain,
+            view: self.ndarray.as_ndarray::<T, IxDyn>().expect("a view"),
+            strided: StridedView::new(memory, shape, strides, *offset as isize).expect("in bounds"),
             pool: &self.pool,
             threads,
         };
@@ -94,18 +101,17 @@ impl<'a, T: Unit> Bench<'a, T> {
     }
 }
 
-/// One source, in the form that each contender takes.
+/// The sources, in the form that each contender takes.
 struct Sources<'a, T: Unit> {
+    sizes: &'a [i64],
     shape: &'a [usize],
     /// Strides of a contiguous target.
     dense: Vec<isize>,
     ours: &'a Tensor,
-    torch: tch::Tensor,
-    /// The strides of the source are negative, and libtorch flips it.
+    torch: &'a tch::Tensor,
     flipped: bool,
     /// Copies of as many bytes.
-    plain: PlainCopies,
-    elements: usize,
+    plain: &'a [PlainCopy; 2],
     view: ArrayViewD<'a, T>,
     strided: StridedView<'a, T>,
     pool: &'a threadteam::Pool,
@@ -125,10 +131,10 @@ impl<T: Unit> Sources<'_, T> {
         let ours = || self.ours.deep_clone_with(MemoryFormat::Contiguous).expect("copied");
         let torch = || match self.flipped {
             true => Blob::from(self.torch.flip([1])),
-            false => Blob::clone_of(&self.torch, true),
+            false => Blob::clone_of(self.torch, true),
         };
         let strided = || {
-            let count = self.elements;
+            let count = self.view.len();
             let mut target = Vec::<T>::with_capacity(count);
             let unwritten: &mut [MaybeUninit<T>] = &mut target.spare_capacity_mut()[..count];
             let mut to =
@@ -138,11 +144,11 @@ impl<T: Unit> Sources<'_, T> {
             unsafe { target.set_len(count) };
             target
         };
-        let plain = &self.plain;
+        let [memcpy, nontemporal] = self.plain;
         let own = vec![
             Contender::repeated("dlbridge", ours),
-            Contender::repeated(MEMCPY, || plain.fresh(PlainCopies::memcpy)),
-            Contender::repeated(NONTEMPORAL, || plain.fresh(PlainCopies::nontemporal)),
+            memcpy.fresh(self.threads),
+            nontemporal.fresh(self.threads),
             Contender::repeated("libtorch", torch),
             Contender::repeated("ndarray", || self.view.as_standard_layout().into_owned()),
             Contender::repeated("strided-perm", strided),
@@ -152,26 +158,25 @@ impl<T: Unit> Sources<'_, T> {
 
     /// Copies into memory that was written before.
     fn into_used(self, numpy: Vec<Contender<'_>>, rounds: usize) -> Vec<(&'static str, f64)> {
-        let sizes: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
-        let mut ours_target = Tensor::zeros::<T>(&sizes).expect("allocated");
-        let mut memcpy_target = self.plain.used_target();
-        let mut nontemporal_target = self.plain.used_target();
-        let mut torch_target = self.torch.zeros_like().contiguous();
-        let mut array = ArrayD::<T>::from_elem(IxDyn(self.shape), T::default());
-        let mut strided_target = vec![T::default(); self.elements];
+        let target = || crate::written::<T>(self.view.len()).reshape(self.sizes).expect("a view");
+        let (mut ours_target, mut array_target, mut strided_target) =
+            (target(), target(), target());
+        let mut torch_target = target().into_torch().expect("moved");
+        let mut array = array_target.as_ndarray_mut::<T, IxDyn>().expect("a view");
+        let [memcpy, nontemporal] = self.plain;
         let own = vec![
             Contender::repeated("dlbridge", || {
                 self.ours.copy_into(&mut ours_target).expect("copied")
             }),
-            Contender::repeated(MEMCPY, || self.plain.memcpy(&mut memcpy_target)),
-            Contender::repeated(NONTEMPORAL, || self.plain.nontemporal(&mut nontemporal_target)),
+            memcpy.used(self.threads),
+            nontemporal.used(self.threads),
             Contender::repeated("libtorch", || match self.flipped {
                 true => torch_target.copy_(&self.torch.flip([1])),
-                false => torch_target.copy_(&self.torch),
+                false => torch_target.copy_(self.torch),
             }),
             Contender::repeated("ndarray", || array.assign(&self.view)),
             Contender::repeated("strided-perm", || {
-                let target = &mut strided_target;
+                let target = strided_target.as_slice_mut::<T>().expect("only this handle");
                 let mut to =
                     StridedViewMut::new(target, self.shape, &self.dense, 0).expect("in bounds");
                 strided_perm::copy_into(&mut to, &self.strided, self.exec()).expect("copied");

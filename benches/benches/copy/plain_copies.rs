@@ -1,61 +1,54 @@
 //! Copies of bytes from one contiguous place to another: the ceiling for every layout.
 
 use std::hint::black_box;
-use std::mem::MaybeUninit;
 
-use dlbridge_benches::copy_nontemporal;
+use dlbridge::Tensor;
+use dlbridge_benches::{Contender, copy_nontemporal};
 use rayon::prelude::*;
 
-type Byte = MaybeUninit<u8>;
-
-/// The names of the contenders that copy bytes.
-pub(crate) const MEMCPY: &str = "memcpy";
-pub(crate) const NONTEMPORAL: &str = "non-temporal";
-
-/// Two contiguous places, and the number of threads that copy from one to the other.
-pub(crate) struct PlainCopies {
-    source: Vec<Byte>,
-    threads: usize,
+/// A way to copy bytes, and a contiguous source of its own.
+pub(crate) struct PlainCopy {
+    /// Its name as a contender.
+    name: &'static str,
+    copy: fn(&[u8], &mut [u8]),
+    source: Tensor,
 }
 
-impl PlainCopies {
-    /// A source of `bytes` bytes. Each of them is written here: before its first write, a page of
-    /// new memory is the system's one page of zeros, which stays in the caches.
-    pub(crate) fn new(bytes: usize, threads: usize) -> Self {
-        Self { source: vec![MaybeUninit::new(1); bytes], threads }
+impl PlainCopy {
+    /// glibc's memcpy and the non-temporal copy, for `bytes` bytes.
+    pub(crate) fn all(bytes: usize) -> [Self; 2] {
+        let memcpy: fn(&[u8], &mut [u8]) = |from, to| to.copy_from_slice(from);
+        let copies = [("memcpy", memcpy), ("non-temporal", copy_nontemporal)];
+        copies.map(|(name, copy)| Self { name, copy, source: crate::written::<u8>(bytes) })
     }
 
-    /// A target that was written before.
-    pub(crate) fn used_target(&self) -> Vec<Byte> {
-        self.source.clone()
-    }
-
-    /// Copies with glibc's memcpy.
-    pub(crate) fn memcpy(&self, target: &mut [Byte]) {
-        self.in_parts(target, |from, to| to.copy_from_slice(from));
-    }
-
-    /// Copies with non-temporal stores.
-    pub(crate) fn nontemporal(&self, target: &mut [Byte]) {
-        self.in_parts(target, copy_nontemporal);
+    /// Copies into memory that was written before.
+    pub(crate) fn used(&self, threads: usize) -> Contender<'_> {
+        let mut target = crate::written::<u8>(self.source.len());
+        Contender::repeated(self.name, move || self.copy_to(&mut target, threads))
     }
 
     /// Copies into new memory, and releases it.
-    pub(crate) fn fresh(&self, copy: impl Fn(&Self, &mut [Byte])) {
-        let mut target = Box::new_uninit_slice(self.source.len());
-        copy(self, &mut target);
-        // Without this, the compiler may leave out an allocation that the program never reads.
-        drop(black_box(target));
+    pub(crate) fn fresh(&self, threads: usize) -> Contender<'_> {
+        Contender::repeated(self.name, move || {
+            // The pages of large new memory are zeros, which the system provides when they are
+            // first written.
+            let mut target = Tensor::zeros::<u8>([self.source.len()]).expect("allocated");
+            self.copy_to(&mut target, threads);
+            drop(black_box(target));
+        })
     }
 
-    /// Runs `copy` on one part for each thread of rayon's current pool.
-    fn in_parts(&self, target: &mut [Byte], copy: impl Fn(&[Byte], &mut [Byte]) + Sync) {
-        match self.threads {
-            1 => copy(&self.source, target),
-            threads => {
-                let bytes = self.source.len().div_ceil(threads);
-                let parts = self.source.par_chunks(bytes).zip(target.par_chunks_mut(bytes));
-                parts.for_each(|(from, to)| copy(from, to));
+    /// Copies one part for each thread of rayon's current pool.
+    fn copy_to(&self, target: &mut Tensor, threads: usize) {
+        let source = self.source.as_slice::<u8>().expect("contiguous");
+        let target = target.as_slice_mut::<u8>().expect("only this handle");
+        match threads {
+            1 => (self.copy)(source, target),
+            _ => {
+                let bytes = source.len().div_ceil(threads);
+                let parts = source.par_chunks(bytes).zip(target.par_chunks_mut(bytes));
+                parts.for_each(|(from, to)| (self.copy)(from, to));
             }
         }
     }
