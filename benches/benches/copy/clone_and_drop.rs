@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use dlbridge::{MemoryFormat, Tensor};
-use dlbridge_benches::{Blob, race};
+use dlbridge_benches::{Blob, median, race_in_rounds};
 
 use crate::cases::Selection;
 use crate::worker::{NumPy, Worker, numpy_case};
@@ -50,7 +50,15 @@ const RECYCLED_MAX_BYTES: usize = 32 * MIB;
 /// of libtorch, glibc's heap grows for about 20 clones until it recycles them.
 const WARM_UP: [usize; 2] = [30, 3];
 
-/// The contenders that this program measures itself. "warm" copies into one target again and again.
+/// Turns of each contender. They are short and many, because a ratio is the median of the ratios of
+/// the rounds: what slows the machine down for a while affects all contenders of a round.
+const ROUNDS: usize = 9;
+const QUICK_ROUNDS: usize = 5;
+
+/// Clones of this many bytes make one turn, but at least one clone and at most 100.
+const TURN_BYTES: usize = 32 * MIB;
+
+/// The contenders that this program measures itself, dlbridge first. "warm" copies into one target again and again.
 const OURS: [&str; 3] = ["dlbridge", "warm", "libtorch"];
 
 /// Measures the family, if it is selected, and prints a line for each measurement.
@@ -86,12 +94,15 @@ fn measure_size(
     workers.iter_mut().for_each(|(_, worker)| drop(worker.ask(&format!("loop {warm_up}"))));
     let mut contenders: Vec<_> =
         workers.iter_mut().map(|(name, worker)| worker.contender(name, "loop")).collect();
-    let least = if selection.quick { 2 } else { 3 };
-    let count = (32 * MIB / bytes).clamp(least, 100);
-    let times = race(&mut contenders, crate::ROUNDS, count);
-    for (contender, time) in contenders.iter().zip(times) {
-        let speed = (side * side * size_of::<f32>()) as f64 / time;
-        println!("loop\t{layout}\t{bytes}\t{threads}\t{}\t{speed:.3}", contender.name);
+    let count = (TURN_BYTES / bytes).clamp(1, 100);
+    let rounds = if selection.quick { QUICK_ROUNDS } else { ROUNDS };
+    let times = race_in_rounds(&mut contenders, rounds, count);
+    for (contender, all) in contenders.iter().zip(&times) {
+        let ratios = all.iter().zip(&times[0]).map(|(time, ours)| time / ours);
+        let ratio = median(ratios.collect());
+        let speed = (side * side * size_of::<f32>()) as f64 / median(all.clone());
+        let name = contender.name;
+        println!("loop\t{layout}\t{bytes}\t{threads}\t{name}\t{speed:.3}\t{ratio:.3}");
     }
 }
 
@@ -115,8 +126,7 @@ pub(crate) fn work(arguments: &[String]) {
     let side = side_of(bytes.parse().expect("a number")) as i64;
     let transposed = layout == "transposed";
     tch::set_num_threads(threads as i32);
-    let source =
-        Tensor::from_vec(vec![1.0_f32; (side * side) as usize], [side; 2]).expect("a size");
+    let source = crate::written::<f32>((side * side) as usize).reshape([side; 2]).expect("a view");
     let source = if transposed { source.permute([1, 0]).expect("two dimensions") } else { source };
     match &**name {
         "dlbridge" => answer(|| source.deep_clone_with(MemoryFormat::Contiguous).expect("copied")),
@@ -143,8 +153,6 @@ fn answer<R>(mut operation: impl FnMut() -> R) {
         let count: usize = count.expect("the request ends with a number");
         // The first operation is not counted: another contender may have used the caches.
         time();
-        let mut times: Vec<f64> = (0..count).map(|_| time()).collect();
-        times.sort_by(f64::total_cmp);
-        println!("{}", times[count / 2]);
+        println!("{}", median((0..count).map(|_| time()).collect()));
     }
 }

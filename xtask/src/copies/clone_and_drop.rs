@@ -1,5 +1,6 @@
 //! The family "clone and drop": rates of clones in a loop, by size.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Copies, OTHERS, Speeds};
@@ -13,7 +14,9 @@ pub(super) struct LoopRow {
     layout: String,
     bytes: usize,
     threads: String,
-    pub(super) speeds: Speeds,
+    speeds: Speeds,
+    /// The rate of dlbridge divided by that of each contender.
+    ratios: BTreeMap<String, f64>,
 }
 
 impl LoopRow {
@@ -31,6 +34,7 @@ impl LoopRow {
                 bytes,
                 threads: threads.to_owned(),
                 speeds: Speeds::default(),
+                ratios: BTreeMap::new(),
             });
         }
         let last = rows.len() - 1;
@@ -42,9 +46,16 @@ impl LoopRow {
         format!("{}, {}, {}", self.layout, size(self.bytes), threads(&self.threads))
     }
 
-    /// The rate of dlbridge divided by that of the fastest of `others`.
+    /// Adds a contender's rate (GB/s), and the rate of dlbridge divided by it.
+    pub(super) fn insert(&mut self, contender: &str, speed: f64, ratio: f64) {
+        self.speeds.0.insert(contender.to_owned(), speed);
+        self.ratios.insert(contender.to_owned(), ratio);
+    }
+
+    /// The lowest ratio to one of `others`; not a number if none of them was measured.
     pub(super) fn of_fastest(&self, others: &[&str]) -> f64 {
-        self.speeds.of("dlbridge") / self.speeds.fastest(others).1
+        let ratios = others.iter().filter_map(|&other| self.ratios.get(other).copied());
+        ratios.fold(f64::NAN, f64::min)
     }
 }
 
