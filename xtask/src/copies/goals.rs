@@ -38,6 +38,20 @@ impl Goal {
     }
 }
 
+/// A figure and what it is compared with, as text: with two digits after the point, or with more
+/// if rounding would make different numbers look equal.
+fn apart(figure: f64, other: f64) -> [String; 2] {
+    let with_digits = |digits| [figure, other].map(|number| format!("{number:.digits$}"));
+    let tells = |texts: &[String; 2]| (texts[0] == texts[1]) == (figure == other);
+    (2..=4).map(with_digits).find(tells).unwrap_or_else(|| with_digits(4))
+}
+
+/// A figure with enough digits to tell whether it is above or below its goal.
+fn figure(figure: f64, goal: f64) -> String {
+    let [text, _] = apart(figure, goal);
+    text
+}
+
 impl Copies {
     /// The table of goals. A goal has no row if the run measured nothing for it.
     pub(super) fn goals(&self) -> Outcome<String> {
@@ -65,8 +79,9 @@ impl Copies {
             (family, mean(rows.iter().map(|row| row.of_ceiling())))
         };
         let means: Vec<_> = self.families().into_iter().map(of_family).collect();
-        let cells: Vec<String> =
-            means.iter().map(|(family, mean)| format!("{family} {mean:.2}")).collect();
+        let cell =
+            |(family, mean): &(&str, f64)| format!("{family} {}", figure(*mean, FAMILY_OF_CEILING));
+        let cells: Vec<String> = means.iter().map(cell).collect();
         let goal = format!(
             "used memory, one thread: every family at least {FAMILY_OF_CEILING} × the ceiling \
              (geometric mean)"
@@ -80,10 +95,10 @@ impl Copies {
         let lowest = rows.iter().min_by(|a, b| a.of_ceiling().total_cmp(&b.of_ceiling()))?;
         let below = rows.iter().filter(|row| row.of_ceiling() < CASE_OF_CEILING).count();
         let measured = format!(
-            "{below} of {} are; the lowest: {}: {:.2} ×",
+            "{below} of {} are; the lowest: {}: {} ×",
             rows.len(),
             lowest.name(),
-            lowest.of_ceiling()
+            figure(lowest.of_ceiling(), CASE_OF_CEILING)
         );
         let goal =
             format!("used memory, one thread: no case below {CASE_OF_CEILING} × the ceiling");
@@ -105,10 +120,10 @@ impl Copies {
         let slowest = self.rows.iter().max_by(|a, b| a.behind().1.total_cmp(&b.behind().1))?;
         let longer = self.rows.iter().filter(|row| row.behind().1 > LONGEST).count();
         let measured = format!(
-            "{longer} of {} do; the slowest: {}: {:.2} ×",
+            "{longer} of {} do; the slowest: {}: {} ×",
             self.rows.len(),
             slowest.name(),
-            slowest.behind().1
+            figure(slowest.behind().1, LONGEST)
         );
         let goal = format!(
             "no case takes more than {LONGEST} × as long as with the fastest other library"
@@ -129,10 +144,14 @@ impl Copies {
                 ))
             })
             .collect();
-        let cells: Vec<String> = gains
-            .iter()
-            .map(|(family, ours, ceiling)| format!("{family} {ours:.2} (ceiling {ceiling:.2})"))
-            .collect();
+        let cell = |(family, ours, ceiling): &(&str, f64, f64)| {
+            let (ours, ceiling) = match *ceiling < THREADS_GAIN {
+                true => apart(*ours, *ceiling).into(),
+                false => (figure(*ours, THREADS_GAIN), figure(*ceiling, THREADS_GAIN)),
+            };
+            format!("{family} {ours} (ceiling {ceiling})")
+        };
+        let cells: Vec<String> = gains.iter().map(cell).collect();
         let goal = format!(
             "used memory: every family at least {THREADS_GAIN} × as fast on all threads as on \
              one, or as much faster as the ceiling"
@@ -145,7 +164,7 @@ impl Copies {
         let fresh = |row: &&Row| row.memory == "fresh" && row.family == "contiguous";
         let ratios = self.rows.iter().filter(fresh).map(|row| row.ratio("NumPy"));
         let worst = ratios.min_by(f64::total_cmp)?;
-        let measured = format!("at worst {worst:.2} ×");
+        let measured = format!("at worst {} ×", figure(worst, 1.0));
         Some(Goal::new("contiguous, fresh memory: as fast as NumPy", measured, worst >= 1.0))
     }
 
@@ -154,12 +173,12 @@ impl Copies {
         let worst = self.loops.iter().min_by(|a, b| of_best(a).total_cmp(&of_best(b)))?;
         let below = |least| self.loops.iter().filter(|row| of_best(row) < least).count();
         let measured = format!(
-            "{} of {} are slower, {} by more than 5 %; the slowest: {}: {:.2} ×",
+            "{} of {} are slower, {} by more than 5 %; the slowest: {}: {} ×",
             below(1.0),
             self.loops.len(),
             below(0.95),
             worst.name(),
-            of_best(worst)
+            figure(of_best(worst), 1.0)
         );
         let goal = "clone and drop: no slower than the fastest other library";
         Some(Goal::new(goal, measured, below(1.0) == 0))
@@ -170,10 +189,10 @@ impl Copies {
         let worst = self.loops.iter().min_by(|a, b| of_warm(a).total_cmp(&of_warm(b)))?;
         let below = self.loops.iter().filter(|row| of_warm(row) < OF_WARM).count();
         let measured = format!(
-            "{below} of {} are below; the slowest: {}: {:.2} ×",
+            "{below} of {} are below; the slowest: {}: {} ×",
             self.loops.len(),
             worst.name(),
-            of_warm(worst)
+            figure(of_warm(worst), OF_WARM)
         );
         let goal = format!("clone and drop: at least {OF_WARM} × the rate into warm memory");
         Some(Goal::new(goal, measured, below == 0))
@@ -187,5 +206,24 @@ impl Copies {
         let (ours, torch) = (time("dlbridge")?, time("libtorch")?);
         let goal = "cloning 12 `f32` takes less time than with libtorch";
         Some(Goal::new(goal, format!("{ours} ns, {torch} ns"), ours < torch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+
+    #[test]
+    fn rounding_does_not_hide_a_difference() {
+        for (figure, other, texts) in [
+            (0.5, 0.8, ["0.50", "0.80"]),
+            (0.996, 1.0, ["0.996", "1.000"]),
+            (1.302, 1.3, ["1.302", "1.300"]),
+            (1.5683, 1.5678, ["1.5683", "1.5678"]),
+            (1.0, 1.0, ["1.00", "1.00"]),
+            (0.99999, 1.0, ["1.0000", "1.0000"]),
+        ] {
+            assert_eq!(apart(figure, other), texts);
+        }
     }
 }
