@@ -4,7 +4,6 @@ use std::hint::black_box;
 
 use dlbridge::Tensor;
 use dlbridge_benches::{Contender, copy_nontemporal};
-use rayon::prelude::*;
 
 /// A way to copy bytes, and a contiguous source of its own.
 pub(crate) struct PlainCopy {
@@ -39,17 +38,25 @@ impl PlainCopy {
         })
     }
 
-    /// Copies one part for each thread of rayon's current pool.
+    /// Copies one part on this thread, and one on each of the other threads of rayon's current
+    /// pool.
+    ///
+    /// A job that ran on the pool only would often copy both parts on one thread: a worker that
+    /// another worker wakes starts on the same core, and stays there for longer than a copy takes,
+    /// if this thread has not gone to sleep by then.
     fn copy_to(&self, target: &mut Tensor, threads: usize) {
         let source = self.source.as_slice::<u8>().expect("contiguous");
         let target = target.as_slice_mut::<u8>().expect("only this handle");
-        match threads {
-            1 => (self.copy)(source, target),
-            _ => {
-                let bytes = source.len().div_ceil(threads);
-                let parts = source.par_chunks(bytes).zip(target.par_chunks_mut(bytes));
-                parts.for_each(|(from, to)| (self.copy)(from, to));
+        let bytes = source.len().div_ceil(threads);
+        let mut parts = source.chunks(bytes).zip(target.chunks_mut(bytes));
+        let own = parts.next();
+        rayon::in_place_scope(|scope| {
+            for (from, to) in parts {
+                scope.spawn(move |_| (self.copy)(from, to));
             }
-        }
+            if let Some((from, to)) = own {
+                (self.copy)(from, to);
+            }
+        });
     }
 }
