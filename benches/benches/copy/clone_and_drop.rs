@@ -58,7 +58,8 @@ const QUICK_ROUNDS: usize = 5;
 /// Clones of this many bytes make one turn, but at least one clone and at most 100.
 const TURN_BYTES: usize = 32 * MIB;
 
-/// The contenders that this program measures itself, dlbridge first. "warm" copies into one target again and again.
+/// The contenders that this program measures itself, dlbridge first. "warm" copies into one target
+/// again and again.
 const OURS: [&str; 3] = ["dlbridge", "warm", "libtorch"];
 
 /// Measures the family, if it is selected, and prints a line for each measurement.
