@@ -124,11 +124,12 @@
 //! `docs/benchmarks` has measurements.
 //!
 //! With the feature `parallel`, large copies use several threads: those of the rayon pool that the
-//! caller is in, or of the global pool. They are copies of at least 1 MiB in a pool, and of at
-//! least 4 MiB outside of pools, or of 256 KiB in a loop of copies: after a copy, threads of the
-//! global pool stay awake for 50 microseconds. The caller's thread takes part. It runs no other job
-//! meanwhile, and waits only for threads that are copying, so the caller may hold any lock. In the
-//! child process of a fork, the caller's thread copies alone.
+//! caller is in, or else threads of this crate, as many as there are processors or as the
+//! environment variable `RAYON_NUM_THREADS` says. They are copies of at least 1 MiB in a pool, and
+//! of at least 4 MiB outside of pools, or of 256 KiB in a loop of copies: after a copy, this
+//! crate's threads stay awake for 100 microseconds. The caller's thread takes part. It runs no
+//! other job meanwhile, and waits only for threads that are copying, so the caller may hold any
+//! lock. In the child process of a fork, the caller's thread copies alone.
 //!
 //! Memory of 2 MiB or more that was allocated for a copy is cached when it is dropped, and a later
 //! copy takes it again: filling pages that are there is several times as fast as getting new ones
@@ -174,7 +175,7 @@
 //! * `ndarray-0_16`: conversions to and from ndarray 0.16, alone or beside 0.17. The methods are
 //!   the same for both versions: the dimension type (`ArrayDimension`) says which arrays a method
 //!   returns.
-//! * `parallel` (on by default): large copies use several threads, through rayon.
+//! * `parallel` (on by default): large copies use several threads.
 //! * `serde`: `NdArray` is written and read in the format of ndarray's own arrays.
 //! * `torch`: conversions to and from libtorch 2.11 to 2.13, through tch 0.24 to 0.26. It contains
 //!   `ndarray`, and needs libtorch and a C++20 compiler at build time. A program that uses CUDA

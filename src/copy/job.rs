@@ -7,7 +7,7 @@ use super::processor::{self, Processor};
 #[cfg(feature = "parallel")]
 use super::thresholds::{PARALLEL_MIN_BYTES, part_bytes};
 #[cfg(feature = "parallel")]
-use super::{helpers, pool, pool::Sharing};
+use super::{helpers, sharing, sharing::Sharing};
 
 /// The facts that are the same for all parts of a copy.
 pub(super) struct Job {
@@ -30,7 +30,7 @@ impl Job {
     }
 
     /// Runs a plan that copies `bytes` bytes. Large plans are shared with threads of the rayon
-    /// pool that the caller is in, or of the global one.
+    /// pool that the caller is in, or else of this crate.
     ///
     /// # Safety
     /// * As for [`kernels::run`], but for the processor, which is this one.
@@ -55,17 +55,17 @@ impl Job {
         unsafe { kernels::run(plan, self.ends, self.processor, self.nontemporal) }
     }
 
-    /// Runs a large plan on this thread and on helpers, if there is a pool.
+    /// Runs a large plan on this thread and on helpers, if there are any.
     ///
     /// # Safety
     /// * As for [`run`](Self::run).
     #[cfg(feature = "parallel")]
     #[inline(never)]
     unsafe fn run_shared(&self, plan: &CopyPlan, bytes: usize) {
-        let Some(Sharing { threads, offer }) = pool::sharing(bytes) else {
+        let Some(Sharing { threads, offer }) = sharing::sharing(bytes) else {
             // SAFETY: the caller guarantees what the called function requires.
             unsafe { self.run_here(plan) };
-            return pool::note_copy();
+            return sharing::note_copy();
         };
         let halvings = bytes.div_ceil(part_bytes(bytes, threads)).next_power_of_two().ilog2();
         let parts = 1 << halvings;
@@ -77,6 +77,6 @@ impl Job {
             }
         };
         helpers::share_out(parts, threads.min(parts) - 1, offer, &run_part);
-        pool::note_copy();
+        sharing::note_copy();
     }
 }

@@ -9,9 +9,9 @@
 //!
 //! # How threads share a copy
 //!
-//! The plan of a large copy is cut into numbered parts. The caller offers helpers to a rayon pool
-//! ([`pool`]), or to threads that are still awake after an earlier copy ([`standby`]). It takes
-//! parts until none is left, and then waits for the parts that helpers have taken ([`helpers`]):
+//! The plan of a large copy is cut into numbered parts. The caller offers helpers to the rayon pool
+//! that it is in ([`pool`]), or else to threads of this crate ([`workers`]). It takes parts until
+//! none is left, and then waits for the parts that helpers have taken ([`helpers`]):
 //!
 //! ```text
 //!   caller    part 0   part 1   part 2   part 3   part 4   waits ▌ returns
@@ -25,6 +25,8 @@
 //! helper waits for nothing, so the caller's wait ends whatever locks are held. If no helper
 //! begins, the caller runs all parts.
 
+#[cfg(feature = "parallel")]
+mod affinity;
 mod batched_transpose;
 mod bools;
 mod caches;
@@ -36,16 +38,20 @@ mod job;
 mod kernels;
 #[cfg(feature = "parallel")]
 mod pool;
+#[cfg(feature = "parallel")]
+mod process;
 mod processor;
+#[cfg(feature = "parallel")]
+mod sharing;
 mod shuffle_plan;
 mod sink;
 mod sizes;
-#[cfg(feature = "parallel")]
-mod standby;
 mod store_buffer;
 mod thresholds;
 mod tile_grid;
 mod tiled_transpose;
+#[cfg(feature = "parallel")]
+mod workers;
 
 use caches::caches;
 use copy_plan::CopyPlan;

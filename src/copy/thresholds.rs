@@ -55,7 +55,7 @@ const NONTEMPORAL_FRESH_MIN_BYTES: usize = 16 << 20;
 const ORDERED_ROW_MAX_BYTES: usize = 1 << 10;
 const ORDERED_MATRIX_MAX_BYTES: usize = 4 << 20;
 
-/// Minimum copy size (bytes) for using several threads, if one is on standby.
+/// Minimum copy size (bytes) for using several threads, if a worker is on standby.
 ///
 /// Two threads against one on the Xeon, in a loop of clones, contiguous and transposed: 1.1 and 1.6
 /// at 256 KiB, 1.4 and 1.5 at 512 KiB, 2.6 and 2.3 at 1 MiB, 4.1 and 1.9 at 2 MiB.
@@ -67,9 +67,9 @@ pub(super) const PARALLEL_MIN_BYTES: usize = 256 << 10;
 #[cfg(feature = "parallel")]
 pub(super) const POOL_MIN_BYTES: usize = 1 << 20;
 
-/// Minimum size (bytes) of a copy that wakes a thread for itself.
+/// Minimum size (bytes) of a copy that wakes a worker for itself.
 ///
-/// Waking a thread costs the caller 15 to 20 microseconds, and the thread begins 25 to 60
+/// Waking a thread costs the caller 15 to 50 microseconds, and the thread begins 25 to 120
 /// microseconds after the call. Two threads against one where the thread sleeps before each copy,
 /// contiguous and transposed: 0.90 and 0.82 at 1 MiB, 1.03 and 0.95 at 2 MiB, 1.2 and 1.4 at 4 MiB.
 #[cfg(feature = "parallel")]

@@ -1,0 +1,197 @@
+//! Keeps a worker off the processor of the thread that it helps.
+//!
+//! Linux may wake a worker on the processor of the thread that wakes it, although another one is
+//! idle: it does so in virtual machines. There the worker interrupts the copy that it should help
+//! with, or begins 1 to 4 milliseconds later. On such a machine of two processors, workers that
+//! avoid the caller's processor begin after 60 to 120 microseconds.
+//!
+//! Only the affinity of workers changes, and only within the processors that they may use.
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::{Affinity, processor};
+#[cfg(not(target_os = "linux"))]
+pub(super) use other::{Affinity, processor};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::sync::{Mutex, PoisonError};
+
+    /// The processors that a thread may use, and those that it uses.
+    pub(in crate::copy) struct Affinity {
+        thread: libc::pthread_t,
+        processors: Mutex<Chosen>,
+    }
+
+    struct Chosen {
+        allowed: Processors,
+        chosen: Processors,
+    }
+
+    impl Affinity {
+        /// Of this thread. `None` if the system does not tell.
+        ///
+        /// # Safety
+        /// * This thread does not end before the value is dropped.
+        pub(in crate::copy) unsafe fn of_this_thread() -> Option<Self> {
+            // SAFETY: has no preconditions.
+            let thread = unsafe { libc::pthread_self() };
+            // SAFETY: this thread runs.
+            let allowed = unsafe { Processors::of(thread) }?;
+            let processors = Mutex::new(Chosen { allowed, chosen: allowed });
+            Some(Self { thread, processors })
+        }
+
+        /// Moves the thread away from a processor, until the next call, if it may use another one.
+        pub(in crate::copy) fn avoid(&self, processor: usize) {
+            let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+            if !processors.chosen.has(processor) {
+                return;
+            }
+            // SAFETY: the thread runs, as promised to `of_this_thread`.
+            let Some(current) = (unsafe { Processors::of(self.thread) }) else { return };
+            if current != processors.chosen {
+                processors.allowed = current; // changed from outside, for example with taskset
+            }
+            let Some(others) = processors.allowed.without(processor) else { return };
+            // SAFETY: the thread runs, as promised to `of_this_thread`.
+            if unsafe { others.set_for(self.thread) } {
+                processors.chosen = others;
+            }
+        }
+    }
+
+    /// The processor that this thread runs on. `None` if the system does not tell.
+    pub(in crate::copy) fn processor() -> Option<usize> {
+        // SAFETY: has no preconditions.
+        usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+    }
+
+    /// A set of processors.
+    #[derive(Clone, Copy)]
+    struct Processors(libc::cpu_set_t);
+
+    impl Processors {
+        const SIZE: usize = size_of::<libc::cpu_set_t>();
+        const MAX: usize = libc::CPU_SETSIZE as usize;
+
+        /// # Safety
+        /// * The thread has not ended.
+        unsafe fn of(thread: libc::pthread_t) -> Option<Self> {
+            // SAFETY: an array of integers, which may be 0.
+            let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+            // SAFETY: the caller guarantees that the thread exists, and `set` has this size.
+            let status = unsafe { libc::pthread_getaffinity_np(thread, Self::SIZE, &mut set) };
+            (status == 0).then_some(Self(set))
+        }
+
+        /// Returns whether the system accepts it.
+        ///
+        /// # Safety
+        /// * The thread has not ended.
+        unsafe fn set_for(self, thread: libc::pthread_t) -> bool {
+            // SAFETY: the caller guarantees that the thread exists, and the set has this size.
+            unsafe { libc::pthread_setaffinity_np(thread, Self::SIZE, &self.0) == 0 }
+        }
+
+        fn has(&self, processor: usize) -> bool {
+            // SAFETY: the number is one of the set's.
+            processor < Self::MAX && unsafe { libc::CPU_ISSET(processor, &self.0) }
+        }
+
+        /// The others, if there are any.
+        fn without(mut self, processor: usize) -> Option<Self> {
+            if processor < Self::MAX {
+                // SAFETY: the number is one of the set's.
+                unsafe { libc::CPU_CLR(processor, &mut self.0) };
+            }
+            // SAFETY: only reads the set.
+            (unsafe { libc::CPU_COUNT(&self.0) } > 0).then_some(self)
+        }
+    }
+
+    impl PartialEq for Processors {
+        fn eq(&self, other: &Self) -> bool {
+            // SAFETY: only reads the sets.
+            unsafe { libc::CPU_EQUAL(&self.0, &other.0) }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn of_this_thread() -> Processors {
+            // SAFETY: has no preconditions.
+            let this = unsafe { libc::pthread_self() };
+            // SAFETY: this thread runs.
+            unsafe { Processors::of(this) }.expect("Linux tells")
+        }
+
+        /// The processors of this thread, if there are at least two.
+        fn two_or_more() -> Option<Processors> {
+            let processors = of_this_thread();
+            // SAFETY: only reads the set.
+            (unsafe { libc::CPU_COUNT(&processors.0) } > 1).then_some(processors)
+        }
+
+        fn in_a_thread(test: impl FnOnce() + Send + 'static) {
+            std::thread::spawn(test).join().expect("no panic");
+        }
+
+        #[test]
+        fn a_thread_leaves_the_processor_that_it_avoids() {
+            in_a_thread(|| {
+                let Some(all) = two_or_more() else { return };
+                // SAFETY: the value is dropped on this thread.
+                let affinity = unsafe { Affinity::of_this_thread() }.expect("Linux tells");
+                for _ in 0..4 {
+                    let processor = processor().expect("Linux tells");
+                    affinity.avoid(processor);
+                    assert_ne!(super::processor(), Some(processor));
+                    assert!(
+                        Some(of_this_thread()) == all.without(processor),
+                        "it keeps the others"
+                    );
+                }
+            });
+        }
+
+        #[test]
+        fn a_thread_with_one_processor_stays_there() {
+            in_a_thread(|| {
+                let Some(all) = two_or_more() else { return };
+                // SAFETY: has no preconditions.
+                let this = unsafe { libc::pthread_self() };
+                let first = (0..Processors::MAX).find(|&number| all.has(number)).expect("two");
+                // SAFETY: the value is dropped on this thread.
+                let affinity = unsafe { Affinity::of_this_thread() }.expect("Linux tells");
+                let others = (0..Processors::MAX).filter(|&number| number != first);
+                let one = others.fold(all, |set, number| set.without(number).expect("the first"));
+                // SAFETY: this thread runs.
+                assert!(unsafe { one.set_for(this) });
+                affinity.avoid(first);
+                assert!(of_this_thread() == one, "it has no other one");
+            });
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod other {
+    /// Nothing is known about processors.
+    pub(in crate::copy) enum Affinity {}
+
+    impl Affinity {
+        pub(in crate::copy) unsafe fn of_this_thread() -> Option<Self> {
+            None
+        }
+
+        pub(in crate::copy) fn avoid(&self, _: usize) {
+            match *self {}
+        }
+    }
+
+    pub(in crate::copy) fn processor() -> Option<usize> {
+        None
+    }
+}
