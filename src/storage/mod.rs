@@ -49,6 +49,7 @@ use crate::movable::MovableOwner;
 use crate::sync::atomic::AtomicUsize;
 use crate::{Descriptor, Result};
 
+use owner_type::{OwnerType, OwnerTypeOf};
 use reference::Reference;
 use witness::Witnessed;
 
@@ -96,46 +97,6 @@ pub(crate) unsafe trait OwnerHooks: StorageOwner + Sized {
 /// Memory of a new storage, and the description of the elements in it.
 pub(crate) type NewMemory = Result<(Storage, Descriptor)>;
 
-/// What a storage remembers of the type of its owner.
-struct OwnerType {
-    /// Gives a thin pointer to the inner struct its metadata back. Reads nothing.
-    widen: fn(*const c_void) -> *const StorageInner<dyn StorageOwner>,
-    take_vec: fn(&mut dyn Any, TypeId) -> Option<Box<dyn Any>>,
-    copy_to_host: fn(&dyn Any, &Descriptor) -> Option<NewMemory>,
-    check_address: fn(&dyn Any) -> Result<()>,
-    /// Whether other code may move the memory, so that `check_address` may fail.
-    movable: bool,
-}
-
-impl OwnerType {
-    const fn plain<O: StorageOwner>() -> Self {
-        Self {
-            widen: widen::<O>,
-            take_vec: |_, _| None,
-            copy_to_host: |_, _| None,
-            check_address: |_| Ok(()),
-            movable: false,
-        }
-    }
-
-    const fn movable<O: MovableOwner>() -> Self {
-        let check_address =
-            |owner: &dyn Any| owner.downcast_ref::<O>().map_or(Ok(()), O::check_address);
-        Self { check_address, movable: true, ..Self::plain::<O>() }
-    }
-
-    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
-    const fn with_hooks<O: OwnerHooks>() -> Self {
-        Self {
-            widen: widen::<O>,
-            take_vec: |owner, wanted| owner.downcast_mut::<O>()?.take_vec(wanted),
-            copy_to_host: |owner, part| owner.downcast_ref::<O>()?.copy_to_host(part),
-            check_address: |_| Ok(()),
-            movable: false,
-        }
-    }
-}
-
 /// What the inner structs of all owners begin with, so that a thin pointer is enough to find the
 /// rest.
 #[repr(C)]
@@ -145,6 +106,8 @@ struct StorageHeader {
     /// [`THIS_COPY`]: C++ compares it before it takes a context for one of this crate's.
     copy: &'static AtomicU8,
     owner_type: &'static OwnerType,
+    /// The owner's type: here, because `Any::type_id` is a call through a table.
+    owner_id: TypeId,
     /// References to the storage.
     count: AtomicUsize,
     facts: Witnessed<Facts>,
@@ -208,16 +171,22 @@ impl std::fmt::Debug for Storage {
 impl Storage {
     /// One allocation, which holds the owner itself.
     #[inline]
-    fn new<O: StorageOwner>(owner: O, owner_type: &'static OwnerType, state: StorageState) -> Self {
-        let header = StorageHeader {
+    fn new<O: StorageOwner>(
+        owner: O,
+        owner_type: &'static OwnerTypeOf<O>,
+        state: StorageState,
+    ) -> Self {
+        let header = || StorageHeader {
             release,
             copy: &THIS_COPY,
-            owner_type,
+            owner_type: owner_type.erased(),
+            owner_id: TypeId::of::<O>(),
             count: AtomicUsize::new(1),
             facts: Witnessed::new(Facts { state, copied: false, shared_out: false }),
             device_state: DeviceStateCell::default(),
         };
-        Self(Reference::new(StorageInner { header, owner: Guarded(owner) }))
+        // SAFETY: `owner_id` and, by its type, `owner_type` are those of `O`.
+        Self(unsafe { Reference::new(header, owner) })
     }
 
     /// A storage of memory that only its owner reaches.
@@ -226,7 +195,7 @@ impl Storage {
     /// * Nothing but `owner` reaches the memory that it keeps, which may be written.
     #[inline]
     pub(crate) unsafe fn exclusive<O: StorageOwner>(owner: O) -> Self {
-        Self::new(owner, const { &OwnerType::plain::<O>() }, StorageState::Exclusive)
+        Self::new(owner, const { &OwnerTypeOf::<O>::plain() }, StorageState::Exclusive)
     }
 
     /// As [`exclusive`](Self::exclusive), for an owner with hooks.
@@ -236,7 +205,7 @@ impl Storage {
     #[inline]
     #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
     pub(crate) unsafe fn exclusive_with_hooks<O: OwnerHooks>(owner: O) -> Self {
-        Self::new(owner, const { &OwnerType::with_hooks::<O>() }, StorageState::Exclusive)
+        Self::new(owner, const { &OwnerTypeOf::<O>::with_hooks() }, StorageState::Exclusive)
     }
 
     /// A storage of memory that this crate allocated just now, for a copy.
@@ -255,19 +224,19 @@ impl Storage {
     /// * The memory that `owner` keeps is not written until `owner` is dropped.
     #[inline]
     pub(crate) unsafe fn read_only<O: StorageOwner>(owner: O) -> Self {
-        Self::new(owner, const { &OwnerType::plain::<O>() }, StorageState::ReadOnly)
+        Self::new(owner, const { &OwnerTypeOf::<O>::plain() }, StorageState::ReadOnly)
     }
 
     /// A storage of memory that code outside this crate may reach.
     #[inline]
     pub(crate) fn aliased<O: StorageOwner>(owner: O, writable: bool) -> Self {
-        Self::new(owner, const { &OwnerType::plain::<O>() }, StorageState::Aliased { writable })
+        Self::new(owner, const { &OwnerTypeOf::<O>::plain() }, StorageState::Aliased { writable })
     }
 
     /// As [`aliased`](Self::aliased), for an owner whose memory other code may move.
     #[inline]
     pub(crate) fn aliased_movable<O: MovableOwner>(owner: O, writable: bool) -> Self {
-        let owner_type = const { &OwnerType::movable::<O>() };
+        let owner_type = const { &OwnerTypeOf::<O>::movable() };
         Self::new(owner, owner_type, StorageState::Aliased { writable })
     }
 
@@ -276,7 +245,7 @@ impl Storage {
     pub(crate) fn aliased_with_hooks<O: OwnerHooks>(owner: O, writable: bool) -> Self {
         Self::new(
             owner,
-            const { &OwnerType::with_hooks::<O>() },
+            const { &OwnerTypeOf::<O>::with_hooks() },
             StorageState::Aliased { writable },
         )
     }
@@ -297,13 +266,13 @@ impl Storage {
 
     #[inline]
     fn facts(&self) -> Facts {
-        self.0.header.facts.get()
+        self.0.facts.get()
     }
 
     /// What is known about the memory, to be changed, if this is the only reference.
     #[inline]
     fn facts_mut(&mut self) -> Option<&mut Facts> {
-        self.0.get_mut().map(|inner| inner.header.facts.get_mut())
+        self.0.get_mut().map(|header| header.facts.get_mut())
     }
 
     /// Whether the memory is aliased for good, not only for as long as it is shared out.
@@ -320,7 +289,7 @@ impl Storage {
     /// What the layer of a device keeps with memory of that device.
     #[cfg(feature = "cuda")]
     pub(crate) fn device_state(&self) -> &DeviceStateCell {
-        &self.0.header.device_state
+        &self.0.device_state
     }
 
     #[inline]
@@ -398,8 +367,11 @@ impl Storage {
     /// The owner, if this is the only reference and the owner is of type `O`.
     #[inline]
     pub(crate) fn owner_mut<O: StorageOwner>(&mut self) -> Option<&mut O> {
-        let owner: &mut dyn Any = &mut self.0.get_mut()?.owner.0;
-        owner.downcast_mut()
+        if !self.owner_is::<O>() {
+            return None;
+        }
+        // SAFETY: the owner's type was checked just above.
+        unsafe { self.0.inner_mut_of::<O>() }.map(|inner| &mut inner.owner.0)
     }
 
     /// The `Vec<T>` of an owner that keeps its elements in one, if this is the only reference.
@@ -407,17 +379,15 @@ impl Storage {
     /// # Safety
     /// * Descriptors of elements in this storage are not used afterwards: it keeps none.
     pub(crate) unsafe fn take_vec<T: 'static>(&mut self) -> Option<Vec<T>> {
-        let inner = self.0.get_mut()?;
-        let take = inner.header.owner_type.take_vec;
-        let vec = take(&mut inner.owner.0, TypeId::of::<Vec<T>>())?;
+        let take = self.0.owner_type.take_vec;
+        let vec = take(&mut self.0.inner_mut()?.owner.0, TypeId::of::<Vec<T>>())?;
         vec.downcast().ok().map(|vec| *vec)
     }
 
     /// Whether the owner is of type `O`.
     #[inline]
     pub(crate) fn owner_is<O: StorageOwner>(&self) -> bool {
-        let owner: &dyn Any = &self.0.owner.0;
-        owner.is::<O>()
+        self.0.owner_id == TypeId::of::<O>()
     }
 
     /// The owner, if it is of type `O`.
@@ -425,26 +395,32 @@ impl Storage {
     /// # Safety
     /// * What the caller does with the owner is sound from any number of threads at once.
     pub(crate) unsafe fn owner_ref_unchecked<O: StorageOwner>(&self) -> Option<&O> {
-        let owner: &dyn Any = &self.0.owner.0;
-        owner.downcast_ref()
+        if !self.owner_is::<O>() {
+            return None;
+        }
+        // SAFETY: the owner's type was checked just above.
+        Some(unsafe { &self.0.inner_of::<O>().owner.0 })
     }
 
     /// Lets the owner copy elements of its memory to the host, if it can
     /// ([`OwnerHooks::copy_to_host`]).
     pub(crate) fn copy_to_host(&self, part: &Descriptor) -> Option<NewMemory> {
-        (self.0.header.owner_type.copy_to_host)(&self.0.owner.0, part)
+        (self.0.owner_type.copy_to_host)(&self.0.inner().owner.0, part)
     }
 
     /// Fails if the owner says that its memory moved ([`MovableOwner::check_address`]).
     #[inline]
     pub(crate) fn check_address(&self) -> Result<()> {
-        (self.0.header.owner_type.check_address)(&self.0.owner.0)
+        match self.0.owner_type.check_address {
+            Some(check_address) => check_address(&self.0.inner().owner.0),
+            None => Ok(()),
+        }
     }
 
     /// Whether the owner is a [`MovableOwner`].
     #[inline]
     pub(crate) fn is_movable(&self) -> bool {
-        self.0.header.owner_type.movable
+        self.0.owner_type.check_address.is_some()
     }
 
     /// Turns the reference into a thin pointer, for C++ to keep.
@@ -459,14 +435,10 @@ impl Storage {
     /// * `raw` came from [`into_raw`](Self::into_raw) and stands for one reference, which the
     ///   result owns from now on.
     pub(crate) unsafe fn from_raw(raw: *const c_void) -> Self {
-        // SAFETY: every inner struct starts with a header (asserted above), and the reference that
-        // the caller passes keeps it alive.
-        let header = unsafe { &*raw.cast::<StorageHeader>() };
-        debug_assert!(std::ptr::eq(header.copy, &raw const THIS_COPY), "not of this crate");
-        let inner = (header.owner_type.widen)(raw);
-        // SAFETY: the caller passes the one reference behind `raw`, and `widen` is that of the
-        // owner's type.
-        Self(unsafe { Reference::from_raw(inner) })
+        // SAFETY: the caller passes the one reference behind `raw`.
+        let storage = Self(unsafe { Reference::from_raw(raw) });
+        debug_assert!(std::ptr::eq(storage.0.copy, &raw const THIS_COPY), "not of this crate");
+        storage
     }
 
     /// Uses the reference behind a thin pointer, which stays where it is.
@@ -483,11 +455,6 @@ impl Storage {
     }
 }
 
-/// Gives a thin pointer to an inner struct with this owner its metadata back. Reads nothing.
-fn widen<O: StorageOwner>(raw: *const c_void) -> *const StorageInner<dyn StorageOwner> {
-    raw.cast::<StorageInner<O>>()
-}
-
 /// Drops the reference behind a thin pointer.
 unsafe extern "C" fn release(raw: *mut c_void) {
     contain_panic(|| {
@@ -497,6 +464,7 @@ unsafe extern "C" fn release(raw: *mut c_void) {
     });
 }
 
+mod owner_type;
 mod reference;
 mod witness;
 
