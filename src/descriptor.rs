@@ -146,7 +146,7 @@ impl Descriptor {
         device: Device,
     ) -> Result<Self> {
         if data.is_null() && !layout.is_empty() {
-            return Self::new(data, layout, dtype, device);
+            return Err(null_data());
         }
         Ok(Self { data, byte_offset: 0, layout, dtype, device, padded: false })
     }
@@ -231,11 +231,7 @@ impl Descriptor {
         dtype_has_size(self.dtype)?;
         let Some((low, end)) = self.byte_extent() else { return Ok(self) };
         if self.data.is_null() {
-            return Err(Error::InvalidDescriptor {
-                field: "data".into(),
-                value: "NULL".into(),
-                reason: "a tensor with elements needs memory (fake and functional tensors have none)",
-            });
+            return Err(null_data());
         }
         let address = self.data.addr() as i128;
         let in_space =
@@ -271,19 +267,26 @@ impl Descriptor {
     /// dangles. Bytes of type `bool` are not checked.
     #[inline]
     pub(crate) fn host_ptr<T: Element>(&self, target: &'static str) -> Result<NonNull<T>> {
-        self.require_host(target)?;
-        self.require_dtype::<T>()?;
-        let data = self.data.cast::<T>();
-        match NonNull::new(data) {
-            Some(data) if !self.layout.is_empty() => {
-                if data.is_aligned() {
-                    return Ok(data);
-                }
-                let (address, align) = (data.addr().get(), align_of::<T>());
-                Err(Error::Misaligned { address, align, dtype: self.dtype })
-            }
-            _ => Ok(NonNull::dangling()),
+        self.typed_host_ptr().ok_or_else(|| self.why_not_host_ptr::<T>(target))
+    }
+
+    /// As [`host_ptr`](Self::host_ptr), but does not say which check failed.
+    #[inline]
+    pub(crate) fn typed_host_ptr<T: Element>(&self) -> Option<NonNull<T>> {
+        if !self.device.is_host() || self.dtype != T::DTYPE {
+            return None;
         }
+        match NonNull::new(self.data.cast::<T>()) {
+            Some(data) if !self.layout.is_empty() => data.is_aligned().then_some(data),
+            _ => Some(NonNull::dangling()),
+        }
+    }
+
+    #[cold]
+    fn why_not_host_ptr<T: Element>(&self, target: &'static str) -> Error {
+        let checked = self.require_host(target).and_then(|()| self.require_dtype::<T>());
+        let (address, align) = (self.data.addr(), align_of::<T>());
+        checked.err().unwrap_or(Error::Misaligned { address, align, dtype: self.dtype })
     }
 }
 
@@ -322,6 +325,15 @@ fn offset_from(
     match data.addr().checked_add(offset) {
         Some(_) => Ok((data.wrapping_byte_add(offset), 0)),
         None => Err(invalid("the address exceeds the address space")),
+    }
+}
+
+#[cold]
+fn null_data() -> Error {
+    Error::InvalidDescriptor {
+        field: "data".into(),
+        value: "NULL".into(),
+        reason: "a tensor with elements needs memory (fake and functional tensors have none)",
     }
 }
 

@@ -14,18 +14,35 @@
 //!
 //! The rule of `torch.clone` (see `clone_layout`) gives harmless strides if it gets harmless ones.
 
-use super::{Dims, Layout};
+use super::Layout;
+use super::dims::{Dims, Entries, InlineRank};
 
 impl Layout {
     /// Returns a layout with these dimensions, in which strides that take part in no address are
     /// harmless. `len` is the product of the sizes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn harmless(dims: Dims, len: usize) -> Self {
-        let mut layout = Self { dims, len };
-        if layout.shape().iter().any(|&size| size <= 1) {
-            layout.make_harmless();
+        match dims {
+            Dims::Inline { rank, shape, mut strides } => {
+                // All entries are compared, so that the compiler unrolls the loop.
+                let is_used = |dimension| dimension < rank as usize;
+                let mut sizes = shape.iter().enumerate();
+                if sizes.any(|(dimension, &size)| is_used(dimension) && size <= 1) {
+                    // Entry by entry, so that the compiler can keep them in registers.
+                    let [first, second, third, fourth] =
+                        harmless_strides(rank, shape, strides, len);
+                    strides = [first, second, third, fourth];
+                }
+                Self { dims: Dims::Inline { rank, shape, strides }, len }
+            }
+            Dims::Heap(_) => {
+                let mut layout = Self { dims, len };
+                if layout.shape().iter().any(|&size| size <= 1) {
+                    layout.make_harmless();
+                }
+                layout
+            }
         }
-        layout
     }
 
     fn make_harmless(&mut self) {
@@ -41,6 +58,17 @@ impl Layout {
             }
             unsqueezed = size.saturating_mul(stride.saturating_abs());
         }
+    }
+}
+
+/// The strides that [`Layout::harmless`] gives to a layout.
+#[cold]
+fn harmless_strides(rank: InlineRank, shape: Entries, strides: Entries, len: usize) -> Entries {
+    let mut layout = Layout { dims: Dims::Inline { rank, shape, strides }, len };
+    layout.make_harmless();
+    match layout.dims {
+        Dims::Inline { strides, .. } => strides,
+        Dims::Heap(_) => strides,
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod clone_layout;
 mod contiguity;
+mod dims;
 mod edges;
 mod harmless;
 mod measure;
@@ -28,14 +29,12 @@ mod views;
 use smallvec::SmallVec;
 
 pub use clone_layout::MemoryFormat;
+use dims::Dims;
 use measure::{check_sizes, element_count, measure};
 pub(crate) use view::View;
 
 use crate::tuple::Tuple;
 use crate::{Error, Result, Shape};
-
-/// The highest rank for which a layout needs no heap allocation.
-const INLINE_RANK: usize = 4;
 
 /// The highest rank that libtorch's operations support.
 pub(crate) const TORCH_RANK: usize = 64;
@@ -58,84 +57,6 @@ type Scratch<T> = SmallVec<[T; 6]>;
 pub struct Layout {
     dims: Dims,
     len: usize,
-}
-
-#[derive(Clone)]
-enum Dims {
-    Inline {
-        rank: usize,
-        shape: [i64; INLINE_RANK],
-        strides: [i64; INLINE_RANK],
-    },
-    /// The shape, then the strides.
-    Heap(Box<[i64]>),
-}
-
-impl Dims {
-    /// Returns `rank` sizes and strides, all of them 0.
-    #[inline]
-    fn zeroed(rank: usize) -> Self {
-        if rank <= INLINE_RANK {
-            Self::Inline { rank, shape: [0; INLINE_RANK], strides: [0; INLINE_RANK] }
-        } else {
-            Self::Heap(vec![0; rank.saturating_mul(2)].into())
-        }
-    }
-
-    /// Collects `rank` sizes and strides. Each number is read once.
-    #[inline]
-    fn collect(
-        rank: usize,
-        shape: impl Iterator<Item = i64>,
-        strides: impl Iterator<Item = i64>,
-    ) -> Self {
-        let mut dims = Self::zeroed(rank);
-        let (sizes, steps) = dims.split_mut();
-        sizes.iter_mut().zip(shape).for_each(|(size, given)| *size = given);
-        steps.iter_mut().zip(strides).for_each(|(step, given)| *step = given);
-        dims
-    }
-
-    /// Returns this shape with strides that grow in the given order of dimensions, without gaps.
-    fn dense(shape: &[i64], order: impl Iterator<Item = usize>) -> Self {
-        let mut dims = Self::collect(shape.len(), shape.iter().copied(), std::iter::empty());
-        dims.set_dense(order);
-        dims
-    }
-
-    /// Sets strides that grow in the given order of dimensions, without gaps.
-    fn set_dense(&mut self, order: impl Iterator<Item = usize>) {
-        let (sizes, strides) = self.split_mut();
-        let mut step = 1_i64;
-        for dimension in order {
-            if let (Some(size), Some(stride)) = (sizes.get(dimension), strides.get_mut(dimension)) {
-                *stride = step;
-                // Only a shape without elements can saturate, where strides have no meaning.
-                step = step.saturating_mul((*size).max(1));
-            }
-        }
-    }
-
-    /// The shape and the strides.
-    #[inline]
-    fn split(&self) -> (&[i64], &[i64]) {
-        match self {
-            Self::Inline { rank, shape, strides } => {
-                (shape.split_at(*rank).0, strides.split_at(*rank).0)
-            }
-            Self::Heap(dims) => dims.split_at(dims.len() >> 1),
-        }
-    }
-
-    #[inline]
-    fn split_mut(&mut self) -> (&mut [i64], &mut [i64]) {
-        match self {
-            Self::Inline { rank, shape, strides } => {
-                (shape.split_at_mut(*rank).0, strides.split_at_mut(*rank).0)
-            }
-            Self::Heap(dims) => dims.split_at_mut(dims.len() >> 1),
-        }
-    }
 }
 
 impl PartialEq for Layout {
@@ -256,7 +177,7 @@ impl Layout {
 
     /// Returns a layout of `rank` sizes and strides. The caller guarantees that `len` is the
     /// product of the sizes, and that sizes and distances meet the invariants of a layout.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_checked(
         shape: impl Iterator<Item = i64>,
         strides: impl Iterator<Item = i64>,
@@ -289,6 +210,13 @@ impl Layout {
     #[inline]
     pub fn strides(&self) -> &[i64] {
         self.dims.split().1
+    }
+
+    /// Returns the size and the stride of one dimension, or `None` if there is no such dimension.
+    #[inline]
+    #[cfg(any(feature = "ndarray", feature = "ndarray-0_16"))]
+    pub(crate) fn dim(&self, dimension: usize) -> Option<(i64, i64)> {
+        self.dims.get(dimension)
     }
 
     /// Returns the addresses of the sizes and of the strides, for DLPack structs.

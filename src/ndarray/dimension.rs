@@ -75,6 +75,18 @@ pub trait ArrayVersion<D>: Sized {
         _: Token,
     ) -> Result<Self::View<'a, T>>;
 
+    /// As [`view`](Self::view), or `None` unless the rank is that of `D`, there are elements, and
+    /// no stride is negative.
+    ///
+    /// # Safety
+    /// * As for [`view`](Self::view).
+    #[doc(hidden)]
+    unsafe fn usual_view<'a, T: Element>(
+        data: NonNull<T>,
+        layout: &Layout,
+        _: Token,
+    ) -> Option<Self::View<'a, T>>;
+
     /// # Safety
     /// * `data` is aligned and leads to the elements of `layout`, all of them valid `T`s that no
     ///   other code reads or writes during `'a`; no two indices reach the same element.

@@ -6,9 +6,7 @@
 use super::array_ext::ArrayExt;
 use super::dimension::{ArrayDimension, ArrayOf, ArrayVersion, ArrayViewMutOf, ArrayViewOf};
 use super::owned::{Sealed, Token};
-#[cfg(doc)]
-use crate::Error;
-use crate::{Access, Element, List, Rejected, Result, Tensor};
+use crate::{Access, Element, Error, List, Rejected, Result, Tensor};
 
 /// An array that owns its elements through a [`Tensor`]: the result of `into_ndarray`.
 ///
@@ -173,7 +171,7 @@ impl<T: Element, D: ArrayDimension> NdArray<T, D> {
     /// has all of its elements; [`Error::NotUnique`] if there is another handle; [`Error::Aliased`]
     /// or [`Error::ReadOnly`] by [`Access`]; [`Error::InvalidBool`]. The array comes back inside
     /// the error.
-    #[inline]
+    #[inline(always)] // as `Tensor::into_ndarray`
     pub fn into_array(mut self) -> Result<ArrayOf<T, D>, Rejected<Self>> {
         let Self { view, tensor } = &mut self;
         // `owner_mut` gives the owner only if there is no other handle.
@@ -185,9 +183,16 @@ impl<T: Element, D: ArrayDimension> NdArray<T, D> {
         {
             return Ok(Sealed::recover(self.tensor, Token(())));
         }
+        self.into_other_array().map_err(|(array, error)| Rejected::new(array, error))
+    }
+
+    /// [`into_array`](Self::into_array), unless the tensor was made from an array of this type.
+    #[cold]
+    fn into_other_array(self) -> Result<ArrayOf<T, D>, (Self, Error)> {
         // SAFETY: if `into_other_original` fails, it gives back a tensor of the same elements at
         // the same addresses; at most the owner changed from an array to the `Vec` of that array.
-        unsafe { self.replace_tensor(Tensor::into_other_original::<T, D>) }
+        let replaced = unsafe { self.replace_tensor(Tensor::into_other_original::<T, D>) };
+        replaced.map_err(Rejected::into_parts)
     }
 
     /// Gives the elements as an `Array`. They are copied, in row-major order, only if

@@ -5,7 +5,7 @@ use super::nd_array::NdArray;
 use super::owned::Token;
 #[cfg(doc)]
 use crate::Access;
-use crate::{Element, Error, Rejected, Remedy, Result, Tensor};
+use crate::{DType, Element, Error, Rejected, Remedy, Result, Tensor};
 
 impl Tensor {
     /// Borrows the elements as an array view. Nothing is copied.
@@ -75,13 +75,45 @@ impl Tensor {
     ///
     /// # Errors
     /// As for [`as_ndarray`](Self::as_ndarray). The tensor comes back inside the error.
-    #[inline]
+    #[inline(always)] // with it, a tensor between two conversions stays in registers
     pub fn into_ndarray<T: Element, D: ArrayDimension>(
         self,
     ) -> Result<NdArray<T, D>, Rejected<Self>> {
+        // SAFETY: the tensor moves into the array with the view.
+        match unsafe { self.usual_view::<T, D>() } {
+            // SAFETY: the view was made of the elements of this tensor, which allows it.
+            Some(view) => Ok(unsafe { NdArray::new(view, self) }),
+            None => self.into_any_ndarray().map_err(|(tensor, error)| Rejected::new(tensor, error)),
+        }
+    }
+
+    /// Makes a view of the elements in the usual case: the tensor allows it, bytes need not be
+    /// checked, there are elements, and no stride is negative. `None` means "not the usual case".
+    ///
+    /// # Safety
+    /// * The view is used only as long as the tensor lives and is not borrowed for writing.
+    #[inline(always)]
+    unsafe fn usual_view<T: Element, D: ArrayDimension>(
+        &self,
+    ) -> Option<ArrayViewOf<'static, T, D>> {
+        let data = self.descriptor().typed_host_ptr::<T>()?;
+        if T::DTYPE == DType::BOOL || !self.is_viewable() {
+            return None;
+        }
+        // SAFETY: `typed_host_ptr` checked that the address is aligned; the elements of a tensor
+        // are readable, every bit pattern is a `T` because that is not `bool`, and nothing writes
+        // them, because the state allows views. The caller keeps the tensor.
+        unsafe { D::Version::usual_view(data, self.layout(), Token(())) }
+    }
+
+    /// [`into_ndarray`](Self::into_ndarray) in all cases.
+    #[cold]
+    fn into_any_ndarray<T: Element, D: ArrayDimension>(
+        self,
+    ) -> Result<NdArray<T, D>, (Self, Error)> {
         let data = match self.readable::<T>("ndarray") {
             Ok(data) => data,
-            Err(error) => return Err(Rejected::new(self, error)),
+            Err(error) => return Err((self, error)),
         };
         // SAFETY: `readable` checked that the address is aligned and the elements are valid. The
         // tensor keeps them, and `NdArray` gives the view out only as long as its tensor is
@@ -89,7 +121,7 @@ impl Tensor {
         match unsafe { D::Version::view(data, self.layout(), Token(())) } {
             // SAFETY: the view was made of the elements of this tensor, and `readable` allowed it.
             Ok(view) => Ok(unsafe { NdArray::new(view, self) }),
-            Err(error) => Err(Rejected::new(self, error)),
+            Err(error) => Err((self, error)),
         }
     }
 

@@ -221,10 +221,13 @@ impl Tensor {
     /// Refuses safe views of memory that is aliased and not trusted.
     #[inline]
     pub(crate) fn require_viewable(&self) -> Result<()> {
-        match self.access() {
-            Access::Aliased { trusted: false, .. } => Err(Error::Aliased),
-            _ => Ok(()),
-        }
+        if self.is_viewable() { Ok(()) } else { Err(Error::Aliased) }
+    }
+
+    /// Returns true unless the memory is aliased and not trusted.
+    #[inline]
+    pub(crate) fn is_viewable(&self) -> bool {
+        !matches!(self.access(), Access::Aliased { trusted: false, .. })
     }
 
     /// Fails unless this is the only handle to exclusive memory.

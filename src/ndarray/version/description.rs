@@ -16,7 +16,7 @@ pub(crate) fn describe<T: Element, S: Data<Elem = T>, D: Dimension>(
 }
 
 /// Returns shape and strides of an array.
-#[inline]
+#[inline(always)]
 pub(super) fn layout_of<T, S: Data<Elem = T>, D: Dimension>(array: &ArrayBase<S, D>) -> Layout {
     // By ndarray's invariants, sizes and strides fit an `isize`.
     let shape = array.shape().iter().map(|&size| size as i64);

@@ -46,6 +46,16 @@ impl<D: Dimension + 'static> ArrayVersion<D> for Version {
         unsafe { views::view(data, layout) }
     }
 
+    #[inline(always)]
+    unsafe fn usual_view<'a, T: Element>(
+        data: NonNull<T>,
+        layout: &Layout,
+        _: Token,
+    ) -> Option<ArrayView<'a, T, D>> {
+        // SAFETY: the caller guarantees aligned, valid elements that are not written.
+        unsafe { views::usual_view(data, layout) }
+    }
+
     #[inline]
     unsafe fn view_mut<'a, T: Element>(
         data: NonNull<T>,

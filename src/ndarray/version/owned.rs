@@ -17,7 +17,7 @@ impl<T: Element, D: Dimension + 'static> OwnedArray for ArcArray<T, D> {}
 impl<T: Element, D: Dimension + 'static> Sealed for Array<T, D> {
     type Item = T;
 
-    #[inline]
+    #[inline(always)]
     fn recover(tensor: Tensor, _: Token) -> Self {
         match tensor.into_storage().into_owner() {
             Ok(array) => array,
@@ -70,7 +70,7 @@ unsafe impl<T: Element, D: Dimension + 'static> OwnerHooks for Array<T, D> {
 
 /// Moves the array into a tensor. Nothing is copied.
 impl<T: Element, D: Dimension + 'static> From<Array<T, D>> for Tensor {
-    #[inline]
+    #[inline(always)] // as `Tensor::into_ndarray`
     fn from(mut array: Array<T, D>) -> Self {
         // The address of `as_mut_ptr` may be written through, but not the one that `describe`
         // gives.

@@ -1,8 +1,8 @@
 //! Array views of described memory.
 //!
-//! Invariant: [`view`] and [`view_mut`] build all views, and meet ndarray's own invariants. The
-//! address is not NULL and is aligned, all elements are in bounds, the product of the sizes that
-//! are not 0 fits an `isize`, and dimensions of size 0 or 1 have the stride 0.
+//! Invariant: [`view`], [`usual_view`] and [`view_mut`] build all views, and meet ndarray's own
+//! invariants. The address is not NULL and is aligned, all elements are in bounds, the product of
+//! the sizes that are not 0 fits an `isize`, and dimensions of size 0 or 1 have the stride 0.
 
 use std::ptr::NonNull;
 
@@ -111,6 +111,35 @@ pub(super) unsafe fn view<'a, T, D: Dimension>(
         inverted(layout).for_each(|axis| view.invert_axis(axis));
     }
     Ok(view)
+}
+
+/// As [`view`], in the usual case: the rank is that of `D`, there are elements, and no stride is
+/// negative. `None` means "not the usual case". No error is made and the view is not changed, so
+/// that the compiler keeps it in registers.
+///
+/// # Safety
+/// * As for [`view`].
+#[inline(always)]
+pub(super) unsafe fn usual_view<'a, T, D: Dimension>(
+    data: NonNull<T>,
+    layout: &Layout,
+) -> Option<ArrayView<'a, T, D>> {
+    let rank = layout.ndim();
+    if D::NDIM.is_some_and(|expected| expected != rank) || layout.is_empty() {
+        return None;
+    }
+    let (mut dim, mut strides) = (D::zeros(rank), D::zeros(rank));
+    // The type `D` says how many axes there are, so that the compiler unrolls the loop.
+    for axis in 0..dim.ndim() {
+        let (size, stride) = layout.dim(axis)?;
+        dim[axis] = size as usize;
+        if size > 1 {
+            strides[axis] = usize::try_from(stride).ok()?;
+        }
+    }
+    // SAFETY: the caller guarantees valid elements at an aligned address. ndarray's invariants
+    // hold: an `isize` counts the elements of a layout, and dimensions of size 1 got the stride 0.
+    Some(unsafe { ArrayView::from_shape_ptr(dim.strides(strides), data.as_ptr()) })
 }
 
 /// # Safety
