@@ -9,7 +9,7 @@
 //!           ◄───────────────────────────────────   │  tensor_info: reads and checks it
 //!                into_tensor, into_ndarray         ▼
 //!                as_ndarray_mut (tensor_ext)      DLPack struct: share_dlpack (export)
-//!                owner: keeps the at::Tensor
+//!                owner: keeps the at::Tensor (moved: its checks)
 //! ```
 //!
 //! [`dtype`] lists the element types that libtorch has.
@@ -30,6 +30,7 @@ mod array_ext;
 mod blob;
 mod dtype;
 mod export;
+mod moved;
 mod owner;
 mod scoped;
 mod shim;

@@ -2,6 +2,7 @@
 
 use super::bindings::dlb_torch_clone;
 use super::export;
+use super::moved::{into_any_ndarray, own, own_exclusive, usual_view};
 use super::owner::TorchOwner;
 use super::shim::{handle, make};
 use super::tensor_info::{TensorInfo, require_copyable, tensor_info};
@@ -311,16 +312,20 @@ impl TorchExt for tch::Tensor {
 
     #[inline]
     fn into_ndarray<T: Element, D: ArrayDimension>(self) -> Result<NdArray<T, D>, Rejected<Self>> {
-        let mut info = match tensor_info(&self) {
+        let info = match tensor_info(&self) {
             Ok(info) => info,
             Err(error) => return Err(Rejected::new(self, error)),
         };
-        // SAFETY: `self` is the tensor that was read.
-        unsafe { info.reclaim() };
-        match view_owned::<T, D>(&info) {
-            // SAFETY: the view covers the tensor's elements, and moves into the array with it.
-            Ok(view) => Ok(unsafe { NdArray::new(view, own(self, info)) }),
-            Err(error) => Err(Rejected::new(self, error)),
+        match usual_view::<T, D>(&info) {
+            Some(view) => {
+                // SAFETY: `usual_view` found that only this tensor reaches the memory.
+                let tensor = unsafe { own_exclusive(self, info.descriptor) };
+                // SAFETY: the view covers the tensor's elements, and moves into the array with it.
+                Ok(unsafe { NdArray::new(view, tensor) })
+            }
+            None => {
+                into_any_ndarray(self, info).map_err(|(tensor, error)| Rejected::new(tensor, error))
+            }
         }
     }
 
@@ -397,57 +402,6 @@ impl TorchExt for tch::Tensor {
             }
             Err(error) => Err(Rejected::new(self, error)),
         }
-    }
-}
-
-/// Makes a [`Tensor`] of a libtorch tensor that owns its memory alone. The memory is exclusive if
-/// it is on the host.
-#[inline]
-fn own(tensor: tch::Tensor, TensorInfo { descriptor, context, .. }: TensorInfo) -> Tensor {
-    let storage = match context {
-        Some(context) => {
-            // SAFETY: the tensor's storage holds the context's reference until the tensor is
-            // dropped.
-            let mut storage =
-                unsafe { Storage::with_raw(context.as_ptr(), |storage| storage.share()) };
-            drop(tensor);
-            // SAFETY: libtorch's counts said that only the tensor, which is gone, reached the
-            // memory.
-            unsafe { storage.reclaim() };
-            storage
-        }
-        None if descriptor.device().is_host() => {
-            // SAFETY: libtorch's counts and the memory's deleter prove that only this tensor
-            // reaches the memory.
-            unsafe { Storage::exclusive(TorchOwner::new(tensor)) }
-        }
-        None => Storage::aliased_with_hooks(TorchOwner::new(tensor), true),
-    };
-    // SAFETY: the storage keeps the elements, which the shim compared with libtorch's storage.
-    // Memory that got into libtorch through an `unsafe` function is not trusted here.
-    Tensor::from_buffer(unsafe { SharedBuffer::new(storage, descriptor) })
-}
-
-/// The elements of a tensor that owns its memory alone, to live as long as the tensor.
-#[inline]
-fn view_owned<T: Element, D: ArrayDimension>(
-    info: &TensorInfo,
-) -> Result<ArrayViewOf<'static, T, D>> {
-    let data = info.descriptor.host_ptr::<T>("ndarray")?;
-    info.require_alone()?;
-    // SAFETY: the caller has the tensor, which was just found to own its memory alone.
-    unsafe { info.with_storage(require_viewable) }?;
-    // SAFETY: `host_ptr` checked type and device; a plain tensor's elements are readable.
-    unsafe { host_copy::check_bools::<T>(&info.descriptor) }?;
-    // SAFETY: aligned and checked; the caller keeps the tensor, which owns the memory alone.
-    unsafe { D::Version::view(data, info.descriptor.layout(), Token(())) }
-}
-
-/// Refuses memory of a storage of this crate that code outside the crate may write.
-fn require_viewable(storage: &mut Storage) -> Result<()> {
-    match storage.state() {
-        StorageState::Aliased { .. } => Err(Error::Aliased),
-        StorageState::Exclusive | StorageState::ReadOnly => Ok(()),
     }
 }
 

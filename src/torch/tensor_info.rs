@@ -84,6 +84,13 @@ impl TensorInfo {
         self.exported = !unsafe { Storage::with_raw(context.as_ptr(), reclaim) };
     }
 
+    /// Whether this is memory that libtorch allocated on the host and only the tensor reaches.
+    #[inline]
+    pub(super) fn is_exclusive_on_host(&self) -> bool {
+        self.is_alone() && self.context.is_none() && self.descriptor.device().is_host()
+    }
+
+    #[inline]
     fn is_alone(&self) -> bool {
         self.exclusive == DLB_TORCH_EXCLUSIVE && !self.exported
     }
