@@ -37,7 +37,7 @@ pub(super) fn own(
     Tensor::from_buffer(unsafe { SharedBuffer::new(storage, descriptor) })
 }
 
-/// Makes a [`Tensor`] of a libtorch tensor whose memory is on the host and from libtorch's allocator.
+/// Makes a [`Tensor`] of a libtorch tensor whose host memory is from libtorch's allocator.
 ///
 /// # Safety
 /// * Libtorch's counts and the memory's deleter prove that only this tensor reaches the memory.
@@ -50,8 +50,8 @@ pub(super) unsafe fn own_exclusive(tensor: tch::Tensor, descriptor: Descriptor) 
 }
 
 /// The elements of a tensor, to live as long as the tensor, in the usual case: libtorch allocated
-/// the memory, only the tensor reaches it, bytes need not be checked, and there are elements. `None`
-/// means "not the usual case".
+/// the memory, only the tensor reaches it, bytes need not be checked, and there are elements.
+/// `None` means "not the usual case".
 #[inline(always)]
 pub(super) fn usual_view<T: Element, D: ArrayDimension>(
     info: &TensorInfo,
