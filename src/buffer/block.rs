@@ -36,12 +36,19 @@ unsafe impl Send for Block {}
 
 impl Block {
     /// Allocates memory with unspecified content, or returns `None` if there is none.
+    ///
+    /// A small block is allocated without an alignment, and `new` skips bytes. For an alignment,
+    /// glibc takes longer: it splits a larger block, and frees both ends.
     pub(super) fn uninit(bytes: usize) -> Option<Self> {
         let bytes = Self::size_for(bytes);
-        let allocation = Allocation::from_size_align(bytes, alignment(bytes)).ok()?;
+        let allocation = match bytes < LARGE_MIN_BYTES {
+            true => Allocation::from_size_align(bytes + alignment(bytes), 1).ok()?,
+            false => Allocation::from_size_align(bytes, alignment(bytes)).ok()?,
+        };
         // SAFETY: `alloc` requires a size above 0; `size_for` returns at least 1.
         let start = NonNull::new(unsafe { alloc(allocation) })?;
-        // SAFETY: `alloc` returned the start of this allocation, which has the alignment.
+        // SAFETY: `alloc` returned the start of this allocation, which is larger than `bytes` by
+        // the alignment, or has the alignment.
         Some(unsafe { Self::new(bytes, start, allocation) })
     }
 
@@ -50,7 +57,7 @@ impl Block {
     pub(super) fn zeroed(bytes: usize) -> Option<Self> {
         let bytes = Self::size_for(bytes);
         // With a larger alignment than their own, allocators write the zeros themselves. So the
-        // memory is allocated without one, and `new` skips bytes.
+        // memory is allocated without one, and `new` skips bytes, also for large blocks.
         let allocation = bytes.checked_add(alignment(bytes))?;
         let allocation = Allocation::from_size_align(allocation, 1).ok()?;
         // SAFETY: `alloc_zeroed` requires a size above 0; `size_for` returns at least 1.
