@@ -118,8 +118,9 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
 ///
 /// The first pass reads squares of `N` columns and as many rows as a register has units, exchanges
 /// rows and columns in each lane, and writes the `N` registers to the buffer, one after the other.
-/// After each `N` columns the same columns of the next tile are prefetched. The second pass puts
-/// registers of the target together from lanes of squares that are side by side:
+/// The second pass puts registers of the target together from lanes of squares that are side by
+/// side. Both passes prefetch the next tile: after each `N` columns the first half of the same
+/// columns, and before each row a share of the others.
 ///
 /// ```text
 ///   buffer, N = 4, two lanes: a4 is a unit of row 4 of square a
@@ -140,7 +141,9 @@ pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile:
     // SAFETY: the caller guarantees what the called function requires.
     unsafe { fill_squares::<T, R, N>(tile) };
     let width = tile.groups * tile.columns * size_of::<T>();
+    let mut coming = ComingColumns::<N>::of::<T>(tile);
     for row in 0..tile.rows {
+        coming.prefetch_share();
         for column in (0..width).step_by(size_of::<R>()) {
             // SAFETY: lanes of squares that were just written; the caller says that the row is
             // writable, and that it begins on a cache line.
@@ -170,7 +173,9 @@ pub(super) unsafe fn transpose_shifted_lines<T: Copy, R: Joined, const N: usize>
     // SAFETY: the caller guarantees what the called function requires.
     unsafe { fill_squares::<T, R, N>(tile) };
     let width = tile.groups * tile.columns * size_of::<T>();
+    let mut coming = ComingColumns::<N>::of::<T>(tile);
     for row in 0..tile.rows {
+        coming.prefetch_share();
         let target = tile.target.wrapping_offset(row as isize * tile.target_row_stride);
         let shift = target.addr() % CACHE_LINE_BYTES;
         // SAFETY: lanes of squares that were just written.
@@ -208,7 +213,7 @@ unsafe fn load_line<R: Streamed, const N: usize>(
     unsafe { R::load_lanes(tile.buffer.add(square * square_bytes + in_square), square_bytes) }
 }
 
-/// Transposes the squares of a tile into the buffer, and prefetches the next tile.
+/// Transposes the squares of a tile into the buffer, and prefetches half of the next tile.
 ///
 /// # Safety
 /// * The tile is readable, and has whole squares; the buffer is writable. The processor has the
@@ -235,8 +240,50 @@ unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(tile: &LineTile) {
                 }
             }
             let next = tile.next_source.wrapping_offset(offset);
-            prefetch(next, tile.source_column_stride, N, tile.next_rows * size_of::<T>());
+            let bytes = tile.next_rows * size_of::<T>();
+            prefetch(next, tile.source_column_stride, N / 2, bytes);
             square += 1;
+        }
+    }
+}
+
+/// The columns of the next tile that are prefetched while the rows of a tile are written: the
+/// second half of each `N` columns.
+struct ComingColumns<'a, const N: usize> {
+    tile: &'a LineTile,
+    /// Bytes of a column.
+    bytes: usize,
+    group: usize,
+    column: usize,
+    /// How many columns are due, in parts of which twice the tile's rows make a column.
+    due: usize,
+}
+
+impl<'a, const N: usize> ComingColumns<'a, N> {
+    /// Those after `tile`, which has units of the size of `T`.
+    #[inline(always)]
+    fn of<T>(tile: &'a LineTile) -> Self {
+        let bytes = tile.next_rows * size_of::<T>();
+        Self { tile, bytes, group: 0, column: N / 2, due: 0 }
+    }
+
+    /// Prefetches the columns that belong to the next row of the tile.
+    #[inline(always)]
+    fn prefetch_share(&mut self) {
+        let tile = self.tile;
+        self.due += tile.groups * tile.columns;
+        while self.due >= 2 * tile.rows {
+            self.due -= 2 * tile.rows;
+            let group = self.group as isize * tile.source_group_stride;
+            let offset = group + self.column as isize * tile.source_column_stride;
+            prefetch(tile.next_source.wrapping_offset(offset), 0, 1, self.bytes);
+            self.column += 1;
+            if self.column.is_multiple_of(N) {
+                self.column += N / 2;
+            }
+            if self.column > tile.columns {
+                (self.group, self.column) = (self.group + 1, N / 2);
+            }
         }
     }
 }
