@@ -277,11 +277,27 @@ unsafe fn tiled_transpose<S: Sink>(
     // Matrices that follow each other share pages and cache lines of the source.
     let mut dims: SmallVec<[PairedDim; 6]> = outer.dims.into();
     dims.sort_by_key(|dim| Reverse(dim.source.unsigned_abs()));
-    let outer = Outer { dims: &dims, ..outer };
     // The matrix that comes after another one in the innermost of the outer loops.
     let next_source = dims.last().map_or(0, |dim| dim.source);
-    // SAFETY: the caller says that the matrix of each turn is readable and writable.
-    let copy = |ends| unsafe { sink.transpose(matrix, ends, next_source, processor) };
+    // Matrices may be closer together than the columns of a matrix. Then the same band of each of
+    // them is copied, and after that the next band: tiles that follow each other continue the cache
+    // lines and the pages that the one before them read.
+    let bands = matrix.bands().filter(|_| sink.is_nontemporal());
+    let split = bands.map_or(dims.len(), |(distance, _)| {
+        dims.partition_point(|dim| dim.source.unsigned_abs() >= distance)
+    });
+    let (around, within) = dims.split_at(split);
+    let bands = bands.filter(|_| !within.is_empty());
+    let copy = |ends| {
+        for band in 0..bands.map_or(1, |(_, count)| count) {
+            let band = bands.map(|_| band);
+            // SAFETY: the caller says that the matrix of each turn is readable and writable.
+            let copy = |ends| unsafe { sink.transpose(matrix, ends, band, next_source, processor) };
+            // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
+            unsafe { for_each(within, ends, &mut { copy }) };
+        }
+    };
+    let outer = Outer { dims: around, ..outer };
     // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
     unsafe { outer.for_each(copy) };
 }

@@ -44,8 +44,8 @@ pub(super) trait Sink {
     ///   over.
     unsafe fn copy_run(&mut self, ends: Endpoints, bytes: usize);
 
-    /// Transposes a matrix, after which another one may come: see
-    /// [`TiledTranspose::copy_through`].
+    /// Transposes a matrix, or one band of it if there is a `band`, which only non-temporal stores
+    /// allow. After it another one may come: see [`TiledTranspose::copy_through`].
     ///
     /// # Safety
     /// * As for [`TiledTranspose::copy`]; the units stay readable and writable until the copy is
@@ -54,6 +54,7 @@ pub(super) trait Sink {
         &mut self,
         matrix: &TiledTranspose,
         ends: Endpoints,
+        band: Option<usize>,
         next_source: isize,
         processor: &Processor,
     );
@@ -93,6 +94,7 @@ impl Sink for Direct {
         &mut self,
         matrix: &TiledTranspose,
         ends: Endpoints,
+        _band: Option<usize>,
         _next_source: isize,
         processor: &Processor,
     ) {
@@ -139,10 +141,11 @@ impl Sink for StoreBuffer<'_> {
         &mut self,
         matrix: &TiledTranspose,
         ends: Endpoints,
+        band: Option<usize>,
         next_source: isize,
         processor: &Processor,
     ) {
         // SAFETY: the caller guarantees what the called function requires.
-        unsafe { matrix.copy_through(ends, next_source, processor, self) };
+        unsafe { matrix.copy_through(ends, band, next_source, processor, self) };
     }
 }

@@ -331,6 +331,25 @@ fn tiles_of_whole_lines_with_gaps_are_transposed() {
     }
 }
 
+/// Matrices that are closer together in the source than their columns, or than their groups of
+/// columns: they are copied band by band.
+#[test]
+fn matrices_closer_together_than_their_columns_are_transposed() {
+    for (base, order, itemsizes) in [
+        (vec![40, 12, 5, 64], vec![3, 2, 1, 0], vec![1, 2, 4, 8, 16]),
+        (vec![16, 9, 3, 2, 40], vec![4, 3, 2, 1, 0], vec![1, 4, 16]),
+        (vec![1101, 2, 16], vec![2, 1, 0], vec![4]),
+        (vec![1104, 2, 16], vec![2, 1, 0], vec![4, 8]),
+    ] {
+        let (source, target) = permuted(&base, &order);
+        for itemsize in itemsizes {
+            for shift in [0, 16, 41] {
+                check_shifted(&source, &target, itemsize, (shift % 16, shift));
+            }
+        }
+    }
+}
+
 /// Small matrices that follow each other, with all numbers of units that fit registers and shuffles
 /// of one line.
 #[test]

@@ -6,8 +6,9 @@
 //! that is small enough for the near caches, so that the cache lines that are read for one row of
 //! it are still there for the next rows.
 //!
-//! Tiles follow each other down the rows, then along the columns, then along the groups. A tile is
-//! in one group and as wide as the grid says, or it has all columns of several groups.
+//! Tiles follow each other down the rows, then along the columns, then along the groups. So each
+//! tile continues the cache lines that the one before it read. Tiles below each other are a *band*.
+//! A tile is in one group and as wide as the grid says, or it has all columns of several groups.
 //!
 //! ```text
 //!            columns  0        w        2w      end
@@ -49,16 +50,25 @@ use std::ops::Range;
 use super::sizes::{CACHE_LINE_BYTES, TILE_WIDTH_BYTES};
 use super::store_buffer::STORE_BUFFER_BYTES;
 
-/// Size (bytes) of a tile: it fits the first-level cache together with the cache lines that it is
-/// read from.
+/// Size (bytes) of a tile that has all rows: it fits the first-level cache together with the cache
+/// lines that it is read from. With non-temporal stores, it is the maximum.
 const TILE_BYTES: usize = 16 << 10;
 
-/// Maximum height (cache lines of the source) of a tile that is written with ordinary stores,
-/// unless it has all rows.
-const CACHED_HEIGHT_LINES: usize = 4;
+/// Height (cache lines of the source) of a tile that does not have all rows; the maximum with
+/// ordinary stores. The processor's own prefetches follow runs of four lines better than of two.
+const TILE_HEIGHT_LINES: usize = 4;
 
-/// Minimum width (bytes of the target) of a tile whose rows are shifted by different distances.
+/// Minimum sizes of a tile that is written with non-temporal stores: bytes of the target, columns,
+/// and bytes of the tile. On an Intel Xeon, wider tiles of large matrices were slower, and so were
+/// narrower ones.
+const NONTEMPORAL_WIDTH_BYTES: usize = 2 * CACHE_LINE_BYTES;
+const NONTEMPORAL_COLUMNS: usize = 32;
+const NONTEMPORAL_TILE_BYTES: usize = 4 << 10;
+
+/// Minimum width (bytes, or columns if that is less) of a tile whose rows are shifted by different
+/// distances. Wide tiles have fewer edges, at which columns are read twice.
 const SHIFTED_WIDTH_BYTES: usize = 256;
+const SHIFTED_COLUMNS: usize = 64;
 
 /// Size (bytes) of a strip of a tile, rounded up to whole [`STRIP_COLUMNS`].
 const STRIP_BYTES: usize = 2 << 10;
@@ -80,10 +90,6 @@ pub(super) struct MatrixSize {
 pub(super) struct TileGrid {
     size: MatrixSize,
     rows_per_tile: usize,
-    /// Rows of the first tile down the rows, after which a cache line of the source begins.
-    first_rows: usize,
-    /// Whether tiles are written with non-temporal stores.
-    nontemporal: bool,
     groups_per_tile: usize,
     columns_per_tile: usize,
     /// By how many columns the boundaries of a row are shifted to the left, at least and at most.
@@ -146,67 +152,54 @@ pub(super) fn row_pitch(width: usize) -> usize {
 }
 
 impl TileGrid {
-    /// Tiles that fit the store buffer.
-    ///
-    /// With non-temporal stores they have [`TILE_BYTES`], and either all rows or about as many rows
-    /// as columns. With ordinary stores they have all rows if these fit the buffer, or else are
-    /// [`TILE_WIDTH_BYTES`] wide and a few lines of the source high.
+    /// Tiles that fit the store buffer. They have all rows if these are few, or else are at most
+    /// [`TILE_HEIGHT_LINES`] high. With non-temporal stores they are narrower.
     pub(super) fn new(size: MatrixSize, nontemporal: bool) -> Self {
-        let line = CACHE_LINE_BYTES / size.unit;
-        let units = TILE_BYTES / size.unit;
-        // Columns of a tile that has all rows.
-        let narrow = units / size.rows / line * line;
-        let columns = if !nontemporal {
-            narrow.max(TILE_WIDTH_BYTES / size.unit)
-        } else if narrow >= 2 * line {
-            narrow
+        let MatrixSize { unit, rows, .. } = size;
+        let line = CACHE_LINE_BYTES / unit;
+        // Columns of a tile of `bytes` that has all rows.
+        let columns_of = |bytes: usize| bytes / unit / rows / line * line;
+        let all_rows = columns_of(TILE_BYTES);
+        let few_rows = all_rows * unit >= NONTEMPORAL_WIDTH_BYTES;
+        let columns = if nontemporal {
+            let width = NONTEMPORAL_COLUMNS.max(NONTEMPORAL_WIDTH_BYTES / unit);
+            let columns = width.max(columns_of(NONTEMPORAL_TILE_BYTES));
+            if few_rows { columns.min(all_rows) } else { columns }
         } else {
-            units.isqrt().next_power_of_two()
+            all_rows.max(TILE_WIDTH_BYTES / unit)
         };
         let columns_per_tile = columns.min(size.columns);
         let groups_per_tile = (columns / columns_per_tile).min(size.groups);
-        // A shift makes a tile wider by less than a line.
         let width = groups_per_tile * columns_per_tile;
-        let fit = STORE_BUFFER_BYTES / row_pitch(width * size.unit + CACHE_LINE_BYTES);
-        let rows_per_tile = if !nontemporal && size.rows <= fit {
-            size.rows
-        } else {
-            let lines = if nontemporal { usize::MAX } else { CACHED_HEIGHT_LINES };
-            let rows = fit.min(units / width).min(lines.saturating_mul(line));
-            if rows < size.rows { rows / line * line } else { size.rows }
+        // A shift makes a tile wider by less than a line.
+        let fit = STORE_BUFFER_BYTES / row_pitch(width * unit + CACHE_LINE_BYTES);
+        let height = TILE_HEIGHT_LINES * line;
+        let most = match nontemporal {
+            true if few_rows => rows,
+            // More rows if there are fewer columns than a tile could have.
+            true => fit.min(height * columns.div_ceil(width)),
+            false if rows <= fit => rows,
+            false => fit.min(height).min(TILE_BYTES / unit / width),
         };
-        Self {
-            size,
-            rows_per_tile,
-            first_rows: rows_per_tile,
-            nontemporal,
-            groups_per_tile,
-            columns_per_tile,
-            min_shift: 0,
-            max_shift: 0,
-        }
+        let rows_per_tile = if most < rows { most / line * line } else { rows };
+        Self { size, rows_per_tile, groups_per_tile, columns_per_tile, min_shift: 0, max_shift: 0 }
     }
 
-    /// The same with tiles whose rows begin on cache lines of the source, and with boundaries that
-    /// are shifted so that shares of rows begin on cache lines of the target. The first unit is at
-    /// `source` and `target`, and rows are `stride` bytes apart in the target.
+    /// The same with boundaries that are shifted so that shares of rows begin on cache lines of the
+    /// target. The first unit is at `target`, and rows are `stride` bytes apart.
     ///
     /// Where there are several groups, nothing is shifted: they are short.
-    pub(super) fn aligned_to(&self, source: *const u8, target: *const u8, stride: isize) -> Self {
+    pub(super) fn aligned_to(&self, target: *const u8, stride: isize) -> Self {
         let mut grid = self.clone();
-        let MatrixSize { unit, rows, groups, columns } = self.size;
-        if self.nontemporal && self.rows_per_tile < rows {
-            grid.first_rows -= source.addr() % CACHE_LINE_BYTES / unit;
-        }
+        let MatrixSize { unit, groups, columns, .. } = self.size;
         if groups == 1 {
             let shift = target.addr() % CACHE_LINE_BYTES;
             (grid.min_shift, grid.max_shift) = (shift / unit, shift.div_ceil(unit));
             if stride % CACHE_LINE_BYTES as isize != 0 {
                 (grid.min_shift, grid.max_shift) = (0, CACHE_LINE_BYTES / unit);
-                // Wide tiles have fewer edges, at which columns are read twice.
-                let pitch = row_pitch(SHIFTED_WIDTH_BYTES + CACHE_LINE_BYTES);
+                let wide = columns.min(SHIFTED_COLUMNS).min(SHIFTED_WIDTH_BYTES / unit);
+                let pitch = row_pitch(wide * unit + CACHE_LINE_BYTES);
                 if self.rows_per_tile * pitch <= STORE_BUFFER_BYTES {
-                    let wide = columns.min(SHIFTED_WIDTH_BYTES / unit);
                     grid.columns_per_tile = self.columns_per_tile.max(wide);
                 }
             }
@@ -233,6 +226,29 @@ impl TileGrid {
         self.tile(0, 0, 0)
     }
 
+    /// The number of bands at most.
+    pub(super) fn bands(&self) -> usize {
+        self.size.groups.div_ceil(self.groups_per_tile) * self.bands_of_group()
+    }
+
+    /// The first tile of a band. `None` if there are fewer bands.
+    pub(super) fn first_of_band(&self, band: usize) -> Option<TileBounds> {
+        let bands = self.bands_of_group();
+        let column = band % bands * self.columns_per_tile;
+        let exists = column < self.size.columns + self.min_shift;
+        exists.then(|| self.tile(0, band / bands * self.groups_per_tile, column))
+    }
+
+    /// The number of bands of each group at most: shifts may make one more than there are without
+    /// them.
+    fn bands_of_group(&self) -> usize {
+        let line = CACHE_LINE_BYTES / self.size.unit;
+        match self.columns_per_tile >= self.size.columns {
+            true => 1,
+            false => (self.size.columns + line).div_ceil(self.columns_per_tile),
+        }
+    }
+
     /// The tile after another.
     pub(super) fn after(&self, tile: &TileBounds) -> Option<TileBounds> {
         let (next_row, next_group) = (tile.row + tile.rows, tile.group + tile.groups);
@@ -251,10 +267,9 @@ impl TileGrid {
         let end = column + self.columns_per_tile;
         let whole = self.columns_per_tile >= self.size.columns;
         let is_last = whole || self.size.columns + self.min_shift <= end;
-        let rows = if row == 0 { self.first_rows } else { self.rows_per_tile };
         TileBounds {
             row,
-            rows: rows.min(self.size.rows - row),
+            rows: self.rows_per_tile.min(self.size.rows - row),
             group,
             groups: self.groups_per_tile.min(self.size.groups - group),
             column,
@@ -292,6 +307,8 @@ impl TileGrid {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -330,6 +347,17 @@ mod tests {
             next = grid.after(&tile);
         }
         assert!(covered.iter().all(|&count| count == 1), "{size:?} {grid:?}");
+        check_bands(grid);
+    }
+
+    /// Checks that the tiles of all bands are the tiles of the matrix.
+    fn check_bands(grid: &TileGrid) {
+        let all = iter::successors(Some(grid.first()), |tile| grid.after(tile));
+        let bands =
+            (0..grid.bands()).filter_map(|band| grid.first_of_band(band)).flat_map(|first| {
+                iter::successors(Some(first), |tile| grid.after(tile).filter(|next| next.row > 0))
+            });
+        assert!(all.eq(bands), "{grid:?}");
     }
 
     /// Checks that the strips of a tile follow each other and make up the tile.
@@ -366,7 +394,7 @@ mod tests {
             let address = |row: usize| std::ptr::without_provenance(4096 + first + row * stride);
             let grid = TileGrid::new(size, nontemporal);
             check(size, &grid, |_| std::ptr::without_provenance(4096));
-            let aligned = grid.aligned_to(address(gap), address(0), stride as isize);
+            let aligned = grid.aligned_to(address(0), stride as isize);
             check(size, &aligned, address);
         }
     }

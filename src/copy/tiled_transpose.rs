@@ -19,7 +19,8 @@
 //!
 //! The rows of a tile leave together, after its last strip. Writing them between the strips was
 //! slower when it was measured. A tile of whole cache lines has a function of its own
-//! ([`TransposeLines`]), whose buffer holds squares instead of rows.
+//! ([`TransposeLines`]), whose buffer holds squares instead of rows. It prefetches one half of tile
+//! k+1 while registers are shuffled, and the other half while rows are written.
 //!
 //! Short rows that are contiguous in the target need no grid: many of them are transposed into the
 //! buffer at once ([`TiledTranspose::append_rows`]).
@@ -140,14 +141,25 @@ impl TiledTranspose {
         }
     }
 
-    /// Copies the matrix through the store buffer. After it may come another matrix, `next_source`
-    /// bytes on in the source, of which the first tile is prefetched.
+    /// How far apart (bytes) columns or groups of columns are in the source, whichever are closer,
+    /// and how many bands of tiles the matrix has at most. `None` if it has no several bands.
+    pub(super) fn bands(&self) -> Option<(usize, usize)> {
+        let bands = self.grid.bands();
+        let groups = if self.groups.count > 1 { self.groups } else { self.columns };
+        let distance = groups.source.unsigned_abs().min(self.columns.source.unsigned_abs());
+        (bands > 1 && !self.appends_rows()).then_some((distance, bands))
+    }
+
+    /// Copies the matrix, or a band of it, through the store buffer. After it may come another
+    /// matrix, or the same band of it, `next_source` bytes on in the source. The first tile of that
+    /// one is prefetched.
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy).
     pub(super) unsafe fn copy_through(
         &self,
         ends: Endpoints,
+        band: Option<usize>,
         next_source: isize,
         processor: &Processor,
         buffer: &mut StoreBuffer<'_>,
@@ -157,16 +169,17 @@ impl TiledTranspose {
             // contiguous in the target.
             return unsafe { self.append_rows(ends, next_source, processor, buffer) };
         }
-        let grid = self.grid.aligned_to(ends.source, ends.target, self.rows.target);
+        let grid = self.grid.aligned_to(ends.target, self.rows.target);
         let stores = buffer.stores();
-        let mut next = Some(grid.first());
-        while let Some(bounds) = next {
-            next = grid.after(&bounds);
+        let first = band.map_or_else(|| Some(grid.first()), |band| grid.first_of_band(band));
+        let mut next = first;
+        while let (Some(bounds), Some(first)) = (next, first) {
+            next = grid.after(&bounds).filter(|tile| band.is_none() || tile.row > 0);
             let coming = match next {
                 Some(bounds) => ComingTile { bounds, source: ends.source },
                 None => {
                     let source = ends.source.wrapping_offset(next_source);
-                    ComingTile { bounds: grid.first(), source }
+                    ComingTile { bounds: first, source }
                 }
             };
             if let Some(transpose) = self.line_transpose(&grid, &bounds, ends.target, stores) {
