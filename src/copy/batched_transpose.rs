@@ -2,7 +2,8 @@
 
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
-use super::processor::{Processor, Tile};
+use super::line_shuffle::shuffle_to_lines;
+use super::processor::{Processor, Stores, Tile};
 use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan, vector_bytes};
 use super::sizes::VECTOR_BYTES;
 use crate::layout::paired::PairedDim;
@@ -97,6 +98,24 @@ impl BatchedTranspose {
             // SAFETY: one of the matrices that the caller says are readable and writable.
             unsafe { copy(&tile) };
         }
+    }
+
+    /// Copies `count` matrices straight to the target if a shuffle plan can; returns whether it
+    /// did.
+    ///
+    /// # Safety
+    /// * As for [`copy`](Self::copy).
+    pub(super) unsafe fn copy_to_lines(
+        &self,
+        ends: Endpoints,
+        count: usize,
+        processor: &Processor,
+        stores: &Stores,
+    ) -> bool {
+        let Some(shuffle_plan) = &self.shuffle else { return false };
+        // SAFETY: the plan reads and writes whole matrices, which the caller says are readable and
+        // writable. It does not use the pitch: all its outputs are in row 0.
+        unsafe { shuffle_to_lines(shuffle_plan, count, ends, 0, (processor, stores)) }
     }
 
     /// Copies as many matrices as a shuffle plan can; returns how many.

@@ -315,6 +315,10 @@ unsafe fn batched_transpose<S: Sink>(
 ) {
     let bytes = small.matrix_bytes();
     let copy = |ends: Endpoints| {
+        // SAFETY: the caller says that the matrices are readable and writable.
+        if unsafe { small.copy_to_lines(ends, count, processor, sink.stores()) } {
+            return;
+        }
         let write = |part: Range<usize>, target: *mut u8| {
             // SAFETY: matrices are contiguous in the source: the first one of this part.
             let source = unsafe { ends.source.add(part.start * bytes) };

@@ -36,6 +36,8 @@ mod endpoints;
 mod helpers;
 mod job;
 mod kernels;
+mod line_shuffle;
+mod pixel_shuffle;
 #[cfg(feature = "parallel")]
 mod pool;
 #[cfg(feature = "parallel")]

@@ -27,6 +27,7 @@
 use smallvec::SmallVec;
 
 use super::sizes::VECTOR_BYTES;
+use crate::layout::paired::PairedOffset;
 
 /// Minimum size (bytes) of a copy for which a shuffle plan is made. Making one takes about as long
 /// as copying this many bytes without it.
@@ -131,6 +132,12 @@ pub(super) fn vector_bytes(bytes: usize, outputs: usize, longest: usize) -> usiz
 }
 
 impl ShufflePlan {
+    /// How many bytes both sides step from item to item.
+    pub(super) fn step_of_item(&self) -> PairedOffset {
+        let step = |turn: isize| turn / self.items_per_turn as isize;
+        PairedOffset { source: step(self.source_step), target: step(self.target_step) }
+    }
+
     /// Copies contiguous pixels of `planes` units to `planes` rows, one for each unit of a pixel,
     /// with vectors of `vector` bytes.
     pub(super) fn deinterleave(planes: usize, unit: usize, vector: usize) -> Self {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::endpoints::Endpoints;
-use super::processor::{CACHED_STORES, Prefetch, Processor, copy_run};
+use super::processor::{CACHED_STORES, Prefetch, Processor, Stores, copy_run};
 use super::sizes::CACHE_LINE_BYTES;
 use super::store_buffer::{Items, PART_BYTES, StoreBuffer};
 use super::tiled_transpose::TiledTranspose;
@@ -14,8 +14,13 @@ const UNBUFFERED_RUN_MIN_BYTES: usize = 2 * CACHE_LINE_BYTES;
 
 /// Where a kernel writes the elements that it has read.
 pub(super) trait Sink {
+    /// The functions that write whole cache lines to the target.
+    fn stores(&self) -> &'static Stores;
+
     /// Whether the target is written with non-temporal stores.
-    fn is_nontemporal(&self) -> bool;
+    fn is_nontemporal(&self) -> bool {
+        !std::ptr::eq(self.stores(), &CACHED_STORES)
+    }
 
     /// Writes items that are contiguous from `target` on. `write` is called with ranges of items,
     /// and with an address to write each range to.
@@ -64,8 +69,8 @@ pub(super) trait Sink {
 pub(super) struct Direct;
 
 impl Sink for Direct {
-    fn is_nontemporal(&self) -> bool {
-        false
+    fn stores(&self) -> &'static Stores {
+        &CACHED_STORES
     }
 
     #[inline(always)]
@@ -104,8 +109,8 @@ impl Sink for Direct {
 }
 
 impl Sink for StoreBuffer<'_> {
-    fn is_nontemporal(&self) -> bool {
-        !std::ptr::eq(self.stores(), &CACHED_STORES)
+    fn stores(&self) -> &'static Stores {
+        Self::stores(self)
     }
 
     #[inline]

@@ -391,6 +391,21 @@ fn images_are_deinterleaved_and_interleaved() {
     }
 }
 
+/// Images of many pixels, and small matrices, whose target begins anywhere in a cache line.
+#[test]
+fn shuffles_write_to_lines_wherever_the_target_begins() {
+    for itemsize in [1, 2, 4, 8, 16] {
+        for (shape, shift) in [([2, 2311, 2], 0), ([2, 2311, 3], 4), ([1, 1500, 4], 20)]
+            .into_iter()
+            .chain([([2, 3, 2311], 8), ([1, 4, 1500], 48), ([2, 2, 2311], 63)])
+            .chain([([1213, 3, 3], 16), ([1213, 8, 8], 32), ([1213, 4, 4], 1)])
+        {
+            let (source, target) = permuted(&shape, &[0, 2, 1]);
+            check_shifted(&source, &target, itemsize, (itemsize, shift));
+        }
+    }
+}
+
 /// Pages between two pages that may not be accessed.
 #[cfg(target_os = "linux")]
 struct Guarded {

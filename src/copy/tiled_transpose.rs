@@ -3,7 +3,7 @@
 //!
 //! Within a tile, small squares are transposed in registers ([`Processor::copy_tile`]). A matrix
 //! with few rows or few columns is an image: its pixels become planes, or planes become pixels.
-//! Most of such a matrix is copied with byte shuffles ([`ShufflePlan`]).
+//! Most of such a matrix is copied with byte shuffles ([`PixelShuffle`]).
 //!
 //! A large matrix goes through the store buffer:
 //!
@@ -31,8 +31,9 @@ use std::ops::Range;
 
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
+use super::line_shuffle::shuffle_to_lines;
+use super::pixel_shuffle::{PIXEL_MAX_BYTES, PixelShuffle};
 use super::processor::{LineTile, Processor, Stores, Tile, TransposeLines};
-use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan, vector_bytes};
 use super::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
 use super::tile_grid::{MatrixSize, TileBounds, TileGrid, row_pitch};
@@ -54,14 +55,6 @@ pub(super) struct TiledTranspose {
     shuffle: Option<PixelShuffle>,
     /// Whether the next tile is prefetched.
     prefetches: bool,
-}
-
-/// How most of a matrix with a small dimension is copied.
-enum PixelShuffle {
-    /// The few rows of the matrix are the units of a pixel, contiguous in the source.
-    Deinterleave(ShufflePlan),
-    /// The few columns of the matrix are the units of a pixel, contiguous in the target.
-    Interleave(ShufflePlan),
 }
 
 /// A tile in the store buffer.
@@ -91,24 +84,8 @@ impl TiledTranspose {
     ) -> Self {
         let unit = plan.unit;
         let [rows, groups, columns] = dims;
-        let shuffles =
-            processor.shuffle.is_some() && groups.count == 1 && plan.bytes() >= SHUFFLE_MIN_BYTES;
-        // Where there are as many units as a vector has, they are transposed as well as shuffled.
-        let few = |dim: PairedDim| shuffles && dim.count * unit < VECTOR_BYTES;
-        let contiguous = |count: usize| (count * unit) as isize;
-        let rows_follow = rows.source == contiguous(1);
-        let bytes = rows.count * columns.count * unit;
-        let vector = |few: PairedDim| vector_bytes(bytes, few.count, processor.shuffle_bytes);
-        let shuffle = if few(rows) && rows_follow && columns.source == contiguous(rows.count) {
-            let shuffle_plan = ShufflePlan::deinterleave(rows.count, unit, vector(rows));
-            Some(PixelShuffle::Deinterleave(shuffle_plan))
-        } else if few(columns) && rows_follow && rows.target == contiguous(columns.count) {
-            let (planes, distance) = (columns.count, columns.source);
-            let shuffle_plan = ShufflePlan::interleave(planes, distance, unit, vector(columns));
-            Some(PixelShuffle::Interleave(shuffle_plan))
-        } else {
-            None
-        };
+        let shuffle = PixelShuffle::new(plan, dims, processor, nontemporal);
+        let rows_follow = rows.source == unit as isize;
         let size =
             MatrixSize { unit, rows: rows.count, groups: groups.count, columns: columns.count };
         let grid = TileGrid::new(size, nontemporal);
@@ -164,6 +141,10 @@ impl TiledTranspose {
         processor: &Processor,
         buffer: &mut StoreBuffer<'_>,
     ) {
+        // SAFETY: the caller guarantees what the called function requires.
+        if unsafe { self.shuffle_to_lines(ends, processor, buffer.stores()) } {
+            return;
+        }
         if self.appends_rows() {
             // SAFETY: the caller says that the matrix is readable and writable; its rows are
             // contiguous in the target.
@@ -277,8 +258,8 @@ impl TiledTranspose {
             Some(PixelShuffle::Deinterleave(_)) => self.rows.count,
             _ => self.rows.count.min(APPENDED_LINES * CACHE_LINE_BYTES / self.unit),
         };
-        // The rows of an interleaving plan are shorter than a vector, and always pass.
-        const { assert!(VECTOR_BYTES * APPENDED_LINES * CACHE_LINE_BYTES <= APPEND_MAX_BYTES) };
+        // The rows of an interleaving plan always pass.
+        const { assert!(PIXEL_MAX_BYTES * APPENDED_LINES * CACHE_LINE_BYTES <= APPEND_MAX_BYTES) };
         self.rows.target == row as isize && row * rows <= APPEND_MAX_BYTES
     }
 
@@ -442,6 +423,28 @@ impl TiledTranspose {
             // writable.
             unsafe { copy(&part) };
         }
+    }
+
+    /// Copies the whole matrix straight to the target if a shuffle plan can; returns whether it
+    /// did.
+    ///
+    /// # Safety
+    /// * As for [`copy`](Self::copy).
+    unsafe fn shuffle_to_lines(
+        &self,
+        ends: Endpoints,
+        processor: &Processor,
+        stores: &Stores,
+    ) -> bool {
+        let Some(shuffle) = &self.shuffle else { return false };
+        let (shuffle_plan, count) = match shuffle {
+            PixelShuffle::Deinterleave(shuffle_plan) => (shuffle_plan, self.columns.count),
+            PixelShuffle::Interleave(shuffle_plan) => (shuffle_plan, self.rows.count),
+        };
+        let functions = (processor, stores);
+        // SAFETY: the plan reads and writes whole pixels: when deinterleaving all units of a
+        // column, else all units of a row. The caller says that they are readable and writable.
+        unsafe { shuffle_to_lines(shuffle_plan, count, ends, self.rows.target, functions) }
     }
 
     /// Copies as much of a tile as a shuffle plan can; returns how many rows and how many columns

@@ -10,8 +10,10 @@ use std::arch::x86_64::*;
 
 use super::interface::{LineTile, TransposeLines};
 use super::nontemporal::{Joined, transpose_shifted_lines};
-use crate::copy::shuffle_plan::{Input, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
+use crate::copy::endpoints::Endpoints;
+use crate::copy::shuffle_plan::{Input, Output, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
 use crate::copy::sizes::CACHE_LINE_BYTES;
+use crate::layout::paired::PairedOffset;
 
 /// Runs a shuffle plan with vectors of 64 bytes, one vector of the target after the other.
 ///
@@ -25,23 +27,101 @@ pub(super) unsafe fn shuffle(
     pitch: isize,
     turns: usize,
 ) {
-    let steps = (plan.source_step, plan.target_step);
     for output in &plan.outputs {
         let offset = output.row as isize * pitch + output.offset as isize;
-        let target = target.wrapping_offset(offset);
+        let ends = Endpoints { source, target: target.wrapping_offset(offset) };
         // SAFETY: the caller says that the inputs of each turn are readable, its vector writable,
         // and that the processor has the instructions.
-        unsafe {
-            match output.inputs.as_slice() {
-                [a] => shuffle_from([a], source, target, steps, turns),
-                [a, b] => shuffle_from([a, b], source, target, steps, turns),
-                [a, b, c] => shuffle_from([a, b, c], source, target, steps, turns),
-                [a, b, c, d] => shuffle_from([a, b, c, d], source, target, steps, turns),
-                [a, b, c, d, e, f, g, h] => {
-                    shuffle_from([a, b, c, d, e, f, g, h], source, target, steps, turns)
-                }
-                inputs => shuffle_from_many(inputs, source, target, steps, turns),
+        unsafe { shuffle_output::<false>(plan, output, ends, turns) };
+    }
+}
+
+/// The same with non-temporal stores.
+///
+/// # Safety
+/// * As [`ShuffleLines`](super::interface::ShuffleLines) says; the processor has AVX-512 BW and
+///   VBMI.
+#[target_feature(enable = "avx512bw,avx512vbmi")]
+pub(super) unsafe fn shuffle_lines(
+    plan: &ShufflePlan,
+    ends: Endpoints,
+    pitch: isize,
+    heads: &[PairedOffset],
+    turns: usize,
+) {
+    let at_once = if heads.len() > 1 { TURNS_OF_ROWS_AT_ONCE } else { TURNS_AT_ONCE };
+    for first in (0..turns).step_by(at_once) {
+        let turns = at_once.min(turns - first);
+        for (index, output) in plan.outputs.iter().enumerate() {
+            let (head, first) = (heads[output.row], first as isize);
+            let row = output.row as isize * pitch + output.offset as isize;
+            let source = ends.source.wrapping_offset(head.source + first * plan.source_step);
+            let target = ends.target.wrapping_offset(row + head.target + first * plan.target_step);
+            if index == 0 {
+                prefetch_inputs(plan, output, source, turns);
             }
+            // SAFETY: the caller says that the inputs of each turn are readable, its vector
+            // writable, that a line begins after the head, and that the processor has the
+            // instructions.
+            unsafe { shuffle_output::<true>(plan, output, Endpoints { source, target }, turns) };
+        }
+    }
+}
+
+/// How many turns are copied for one vector of a plan, before its other vectors are. Then the other
+/// vectors find their inputs in the first-level cache.
+///
+/// Rates on an Intel Xeon in GB/s, on one thread, for pixels of 2, 3 and 4 units to planes, pixels
+/// of 4 units from planes, and matrices of 8 × 8 units of 16 bytes:
+///
+/// ```text
+///   4 turns    11.9   11.8   13.0   13.0   13.1
+///   8 turns    13.5   13.6   12.9   12.7   12.3
+/// ```
+const TURNS_AT_ONCE: usize = 4;
+/// The same for plans that write to several rows.
+const TURNS_OF_ROWS_AT_ONCE: usize = 8;
+
+/// How far ahead (bytes) of a shuffle with non-temporal stores its inputs are prefetched.
+const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
+
+/// Prefetches what later turns will read.
+#[inline(always)]
+fn prefetch_inputs(plan: &ShufflePlan, output: &Output, source: *const u8, turns: usize) {
+    for turn in 0..turns as isize {
+        for input in &output.inputs {
+            let offset = input.offset + turn * plan.source_step;
+            let ahead = source.wrapping_offset(offset).wrapping_add(PREFETCH_AHEAD_BYTES);
+            // SAFETY: a hint that never faults, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+        }
+    }
+}
+
+/// Writes a vector of the plan in each turn, with non-temporal stores or ordinary ones.
+///
+/// # Safety
+/// * Inputs are readable from `ends.source` on, and vectors writable from `ends.target` on, for
+///   each turn. Non-temporal vectors begin on cache lines. The processor has the instructions.
+#[inline(always)]
+unsafe fn shuffle_output<const NONTEMPORAL: bool>(
+    plan: &ShufflePlan,
+    output: &Output,
+    ends: Endpoints,
+    turns: usize,
+) {
+    let steps = (plan.source_step, plan.target_step);
+    // SAFETY: the caller guarantees what the called functions require.
+    unsafe {
+        match output.inputs.as_slice() {
+            [a] => shuffle_from::<1, NONTEMPORAL>([a], ends, steps, turns),
+            [a, b] => shuffle_from::<2, NONTEMPORAL>([a, b], ends, steps, turns),
+            [a, b, c] => shuffle_from::<3, NONTEMPORAL>([a, b, c], ends, steps, turns),
+            [a, b, c, d] => shuffle_from::<4, NONTEMPORAL>([a, b, c, d], ends, steps, turns),
+            [a, b, c, d, e, f, g, h] => {
+                shuffle_from::<8, NONTEMPORAL>([a, b, c, d, e, f, g, h], ends, steps, turns)
+            }
+            inputs => shuffle_from_many::<NONTEMPORAL>(inputs, ends, steps, turns),
         }
     }
 }
@@ -49,12 +129,11 @@ pub(super) unsafe fn shuffle(
 /// Writes a vector of each turn, which has as many inputs as fit the registers.
 ///
 /// # Safety
-/// * Inputs are readable and vectors writable for each turn; the processor has the instructions.
+/// * As for [`shuffle_output`].
 #[inline(always)]
-unsafe fn shuffle_from<const N: usize>(
+unsafe fn shuffle_from<const N: usize, const NONTEMPORAL: bool>(
     inputs: [&Input; N],
-    source: *const u8,
-    target: *mut u8,
+    Endpoints { source, target }: Endpoints,
     steps: (isize, isize),
     turns: usize,
 ) {
@@ -74,18 +153,18 @@ unsafe fn shuffle_from<const N: usize>(
             // SAFETY: a vector of the source, which the caller says is readable.
             bytes = unsafe { pick(bytes, masks[index], indices[index], input) };
         }
-        // SAFETY: a vector of the target, which the caller says is writable.
-        unsafe { _mm512_storeu_si512(target.wrapping_offset(turn * steps.1).cast(), bytes) };
+        // SAFETY: a vector of the target, which the caller says is writable, and begins on a cache
+        // line if it is non-temporal.
+        unsafe { store::<NONTEMPORAL>(target.wrapping_offset(turn * steps.1), bytes) };
     }
 }
 
 /// # Safety
-/// * As for [`shuffle_from`].
+/// * As for [`shuffle_output`].
 #[inline(always)]
-unsafe fn shuffle_from_many(
+unsafe fn shuffle_from_many<const NONTEMPORAL: bool>(
     inputs: &[Input],
-    source: *const u8,
-    target: *mut u8,
+    Endpoints { source, target }: Endpoints,
     steps: (isize, isize),
     turns: usize,
 ) {
@@ -100,8 +179,24 @@ unsafe fn shuffle_from_many(
                 pick(bytes, mask, indices, at)
             };
         }
-        // SAFETY: a vector of the target, which the caller says is writable.
-        unsafe { _mm512_storeu_si512(target.wrapping_offset(turn * steps.1).cast(), bytes) };
+        // SAFETY: a vector of the target, which the caller says is writable, and begins on a cache
+        // line if it is non-temporal.
+        unsafe { store::<NONTEMPORAL>(target.wrapping_offset(turn * steps.1), bytes) };
+    }
+}
+
+/// # Safety
+/// * 64 bytes are writable, and begin on a cache line if the store is non-temporal. The processor
+///   has AVX-512.
+#[inline(always)]
+unsafe fn store<const NONTEMPORAL: bool>(target: *mut u8, bytes: __m512i) {
+    // SAFETY: the caller guarantees what the instructions require.
+    unsafe {
+        if NONTEMPORAL {
+            _mm512_stream_si512(target.cast(), bytes);
+        } else {
+            _mm512_storeu_si512(target.cast(), bytes);
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+use crate::copy::endpoints::Endpoints;
 use crate::copy::shuffle_plan::ShufflePlan;
+use crate::layout::paired::PairedOffset;
 
 /// A rectangle of units. In the target, columns lie side by side. Strides are in bytes.
 #[derive(Clone, Copy)]
@@ -76,6 +78,22 @@ pub(in crate::copy) type CopyTile = unsafe fn(tile: &Tile);
 pub(in crate::copy) type Shuffle =
     unsafe fn(plan: &ShufflePlan, source: *const u8, target: *mut u8, pitch: isize, turns: usize);
 
+/// Runs a shuffle plan `turns` times with non-temporal stores. The vectors of the plan are as long
+/// as a cache line. Rows of the target are `pitch` bytes apart. The turns of each row begin after
+/// its head, whose bytes on both sides are in `heads`.
+///
+/// # Safety
+/// * All that the plan names is readable from `ends.source` on and writable from `ends.target` on,
+///   for each of the turns after the heads, and no byte is both. There is a head for each row of
+///   the plan, after which a cache line of the target begins. The processor has the instructions.
+pub(in crate::copy) type ShuffleLines = unsafe fn(
+    plan: &ShufflePlan,
+    ends: Endpoints,
+    pitch: isize,
+    heads: &[PairedOffset],
+    turns: usize,
+);
+
 /// Prefetches memory that will be read soon: `count` pieces of `bytes` each, which are `stride`
 /// bytes apart. Any address is allowed.
 ///
@@ -98,6 +116,8 @@ pub(in crate::copy) struct Stores {
     /// line of columns more than what is written of each row: the whole lines of the target that
     /// begin after the first byte of the row and end in it. No other bytes need to be writable.
     pub(in crate::copy) transpose_shifted_lines: Option<[TransposeLines; 4]>,
+    /// Runs shuffle plans. `None` if the processor has no shuffles of the bytes of a cache line.
+    pub(in crate::copy) shuffle_lines: Option<ShuffleLines>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
     /// Does nothing where prefetching does not pay.

@@ -54,6 +54,7 @@ pub(in crate::copy) static SSE2: Processor = Processor {
             transpose_lines::<u64, __m128i, 2>,
         ]),
         transpose_shifted_lines: None,
+        shuffle_lines: None,
         fence,
         prefetch,
     }),
@@ -61,10 +62,11 @@ pub(in crate::copy) static SSE2: Processor = Processor {
 
 /// A table of functions: the generic ones, compiled for some instructions, with registers of type
 /// `$register` for whole cache lines, with this shuffle for vectors of `$shuffle_bytes`, and with
-/// the functions `$shifted` for tiles whose rows begin within lines.
+/// the functions `$shifted` for tiles whose rows begin within lines, and `$shuffle_lines` for
+/// shuffle plans whose vectors are lines.
 macro_rules! processor {
     ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path,
-     $shuffle_bytes:expr, $shifted:expr) => {
+     $shuffle_bytes:expr, $shifted:expr, $shuffle_lines:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -91,6 +93,7 @@ macro_rules! processor {
                     $module::transpose_lines::<u64, 2>,
                 ]),
                 transpose_shifted_lines: $shifted,
+                shuffle_lines: $shuffle_lines,
                 fence,
                 prefetch,
             }),
@@ -157,7 +160,7 @@ macro_rules! processor {
     };
 }
 
-processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None);
+processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None, None);
 // The same registers, but twice as many, and registers of a cache line for whole lines.
 processor!(
     AVX512,
@@ -166,6 +169,7 @@ processor!(
     __m512i,
     super::shuffle::<__m256i>,
     VECTOR_BYTES,
+    None,
     None
 );
 // The same with shuffles of the bytes of a cache line.
@@ -176,7 +180,8 @@ processor!(
     __m512i,
     super::super::avx512::shuffle,
     SHUFFLE_VECTOR_MAX_BYTES,
-    Some(super::avx512::TRANSPOSE_SHIFTED_LINES)
+    Some(super::avx512::TRANSPOSE_SHIFTED_LINES),
+    Some(super::avx512::shuffle_lines)
 );
 
 macro_rules! register {
