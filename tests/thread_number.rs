@@ -1,5 +1,5 @@
-//! The variable `RAYON_NUM_THREADS`. In a file of its own, with one test: it counts the threads of a
-//! process, whose variable is read once.
+//! The variable `RAYON_NUM_THREADS`. In a file of its own, with one test: it counts the threads of
+//! a process, whose variable is read once.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
