@@ -18,7 +18,7 @@ mod linux {
 
     /// The processors that a thread may use, and those that it uses.
     pub(in crate::copy) struct Affinity {
-        thread: libc::pthread_t,
+        thread: ThreadId,
         processors: Mutex<Chosen>,
     }
 
@@ -28,15 +28,11 @@ mod linux {
     }
 
     impl Affinity {
-        /// Of this thread. `None` if the system does not tell.
-        ///
-        /// # Safety
-        /// * This thread does not end before the value is dropped.
-        pub(in crate::copy) unsafe fn of_this_thread() -> Option<Self> {
-            // SAFETY: has no preconditions.
-            let thread = unsafe { libc::pthread_self() };
-            // SAFETY: this thread runs.
-            let allowed = unsafe { Processors::of(thread) }?;
+        /// Of this thread, which must not end before the value is dropped: another thread may get
+        /// its number then. `None` if the system does not tell.
+        pub(in crate::copy) fn of_this_thread() -> Option<Self> {
+            let thread = this_thread();
+            let allowed = Processors::of(thread)?;
             let processors = Mutex::new(Chosen { allowed, chosen: allowed });
             Some(Self { thread, processors })
         }
@@ -47,17 +43,23 @@ mod linux {
             if !processors.chosen.has(processor) {
                 return;
             }
-            // SAFETY: the thread runs, as promised to `of_this_thread`.
-            let Some(current) = (unsafe { Processors::of(self.thread) }) else { return };
+            let Some(current) = Processors::of(self.thread) else { return };
             if current != processors.chosen {
                 processors.allowed = current; // changed from outside, for example with taskset
             }
             let Some(others) = processors.allowed.without(processor) else { return };
-            // SAFETY: the thread runs, as promised to `of_this_thread`.
-            if unsafe { others.set_for(self.thread) } {
+            if others.set_for(self.thread) {
                 processors.chosen = others;
             }
         }
+    }
+
+    /// The number of a thread among all threads of the system.
+    type ThreadId = libc::pid_t;
+
+    fn this_thread() -> ThreadId {
+        // SAFETY: has no preconditions. (Older glibcs have no function `gettid`.)
+        unsafe { libc::syscall(libc::SYS_gettid) as ThreadId }
     }
 
     /// The processor that this thread runs on. `None` if the system does not tell.
@@ -74,23 +76,19 @@ mod linux {
         const SIZE: usize = size_of::<libc::cpu_set_t>();
         const MAX: usize = libc::CPU_SETSIZE as usize;
 
-        /// # Safety
-        /// * The thread has not ended.
-        unsafe fn of(thread: libc::pthread_t) -> Option<Self> {
+        /// Those that a thread may use. `None` if the system does not tell.
+        fn of(thread: ThreadId) -> Option<Self> {
             // SAFETY: an array of integers, which may be 0.
             let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-            // SAFETY: the caller guarantees that the thread exists, and `set` has this size.
-            let status = unsafe { libc::pthread_getaffinity_np(thread, Self::SIZE, &mut set) };
+            // SAFETY: writes to `set`, which has this size.
+            let status = unsafe { libc::sched_getaffinity(thread, Self::SIZE, &mut set) };
             (status == 0).then_some(Self(set))
         }
 
-        /// Returns whether the system accepts it.
-        ///
-        /// # Safety
-        /// * The thread has not ended.
-        unsafe fn set_for(self, thread: libc::pthread_t) -> bool {
-            // SAFETY: the caller guarantees that the thread exists, and the set has this size.
-            unsafe { libc::pthread_setaffinity_np(thread, Self::SIZE, &self.0) == 0 }
+        /// Lets a thread use these only. Returns whether the system accepts it.
+        fn set_for(self, thread: ThreadId) -> bool {
+            // SAFETY: reads the set, which has this size.
+            unsafe { libc::sched_setaffinity(thread, Self::SIZE, &self.0) == 0 }
         }
 
         fn has(&self, processor: usize) -> bool {
@@ -121,10 +119,7 @@ mod linux {
         use super::*;
 
         fn of_this_thread() -> Processors {
-            // SAFETY: has no preconditions.
-            let this = unsafe { libc::pthread_self() };
-            // SAFETY: this thread runs.
-            unsafe { Processors::of(this) }.expect("Linux tells")
+            Processors::of(this_thread()).expect("Linux tells")
         }
 
         /// The processors of this thread, if there are at least two.
@@ -142,8 +137,7 @@ mod linux {
         fn a_thread_leaves_the_processor_that_it_avoids() {
             in_a_thread(|| {
                 let Some(all) = two_or_more() else { return };
-                // SAFETY: the value is dropped on this thread.
-                let affinity = unsafe { Affinity::of_this_thread() }.expect("Linux tells");
+                let affinity = Affinity::of_this_thread().expect("Linux tells");
                 for _ in 0..4 {
                     let processor = processor().expect("Linux tells");
                     affinity.avoid(processor);
@@ -160,15 +154,11 @@ mod linux {
         fn a_thread_with_one_processor_stays_there() {
             in_a_thread(|| {
                 let Some(all) = two_or_more() else { return };
-                // SAFETY: has no preconditions.
-                let this = unsafe { libc::pthread_self() };
                 let first = (0..Processors::MAX).find(|&number| all.has(number)).expect("two");
-                // SAFETY: the value is dropped on this thread.
-                let affinity = unsafe { Affinity::of_this_thread() }.expect("Linux tells");
+                let affinity = Affinity::of_this_thread().expect("Linux tells");
                 let others = (0..Processors::MAX).filter(|&number| number != first);
                 let one = others.fold(all, |set, number| set.without(number).expect("the first"));
-                // SAFETY: this thread runs.
-                assert!(unsafe { one.set_for(this) });
+                assert!(one.set_for(this_thread()));
                 affinity.avoid(first);
                 assert!(of_this_thread() == one, "it has no other one");
             });
@@ -182,7 +172,7 @@ mod other {
     pub(in crate::copy) enum Affinity {}
 
     impl Affinity {
-        pub(in crate::copy) unsafe fn of_this_thread() -> Option<Self> {
+        pub(in crate::copy) fn of_this_thread() -> Option<Self> {
             None
         }
 

@@ -10,6 +10,8 @@
 //!   thread does this for at most one copy in [`WAKING_PERIOD`], so it loses a few percent of its
 //!   time at most.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::sync::LazyLock;
 use std::thread;
@@ -131,8 +133,7 @@ fn start(helper: Helper) {
 
 /// What a worker does. It does not end.
 fn work(first: Helper, callers_processor: Option<usize>) -> ! {
-    // SAFETY: this thread does not end.
-    let worker = Worker::new(unsafe { Affinity::of_this_thread() });
+    let worker = Worker::new(Affinity::of_this_thread());
     worker.avoid(callers_processor);
     first.run();
     loop {
