@@ -5,7 +5,10 @@
 //! with, or begins 1 to 4 milliseconds later. On such a machine of two processors, workers that
 //! avoid the caller's processor begin after 60 to 120 microseconds.
 //!
-//! Only the affinity of workers changes, and only within the processors that they may use.
+//! Only the affinity of workers changes, and only until they run: a worker at work may use all of
+//! its processors. So threads that it starts may use all of them, too, the system may move it when
+//! its processor is busy, and it stays within what a user allows all threads of the process while
+//! the worker sleeps. (A restricted affinity could not be told from one that a user sets.)
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{Affinity, processor};
@@ -14,17 +17,18 @@ pub(super) use other::{Affinity, processor};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    /// The processors that a thread may use, and those that it uses.
+    /// Moves a thread from one processor to another.
     pub(in crate::copy) struct Affinity {
         thread: ThreadId,
-        processors: Mutex<Chosen>,
+        moved: Mutex<Option<Move>>,
     }
 
-    struct Chosen {
-        allowed: Processors,
-        chosen: Processors,
+    /// A thread was moved, and may use fewer processors until it settles.
+    struct Move {
+        all: Processors,
+        others: Processors,
     }
 
     impl Affinity {
@@ -32,25 +36,40 @@ mod linux {
         /// its number then. `None` if the system does not tell.
         pub(in crate::copy) fn of_this_thread() -> Option<Self> {
             let thread = this_thread();
-            let allowed = Processors::of(thread)?;
-            let processors = Mutex::new(Chosen { allowed, chosen: allowed });
-            Some(Self { thread, processors })
+            Processors::of(thread)?;
+            Some(Self { thread, moved: Mutex::new(None) })
         }
 
-        /// Moves the thread away from a processor, until the next call, if it may use another one.
+        /// Moves the thread away from a processor, if it may use another one. It does not use the
+        /// processor before it calls [`settle`](Self::settle).
         pub(in crate::copy) fn avoid(&self, processor: usize) {
-            let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
-            if !processors.chosen.has(processor) {
+            let mut moved = self.lock();
+            let Some(current) = Processors::of(self.thread) else { return };
+            if !current.has(processor) {
                 return;
             }
-            let Some(current) = Processors::of(self.thread) else { return };
-            if current != processors.chosen {
-                processors.allowed = current; // changed from outside, for example with taskset
-            }
-            let Some(others) = processors.allowed.without(processor) else { return };
+            let all = match &*moved {
+                Some(moved) if moved.others == current => moved.all,
+                _ => current,
+            };
+            let Some(others) = all.without(processor) else { return };
             if others.set_for(self.thread) {
-                processors.chosen = others;
+                *moved = Some(Move { all, others });
             }
+        }
+
+        /// Lets the thread use all of its processors again. The thread itself calls this when it
+        /// runs: it stays where it is as long as the system has no reason to move it.
+        pub(in crate::copy) fn settle(&self) {
+            let Some(Move { all, others }) = self.lock().take() else { return };
+            if Processors::of(self.thread) != Some(others) {
+                return; // changed from outside, for example with taskset
+            }
+            let _ = all.set_for(self.thread);
+        }
+
+        fn lock(&self) -> MutexGuard<'_, Option<Move>> {
+            self.moved.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
@@ -147,6 +166,25 @@ mod linux {
                         "it keeps the others"
                     );
                 }
+                affinity.settle();
+                assert!(of_this_thread() == all, "it may use all again");
+            });
+        }
+
+        #[test]
+        fn a_thread_keeps_the_processors_that_a_user_gives_it() {
+            in_a_thread(|| {
+                let Some(all) = two_or_more() else { return };
+                let affinity = Affinity::of_this_thread().expect("Linux tells");
+                let first = processor().expect("Linux tells");
+                let others = all.without(first).expect("two or more");
+                affinity.avoid(first);
+                affinity.settle();
+                assert!(others.set_for(this_thread()));
+                affinity.avoid(processor().expect("Linux tells"));
+                assert!(!of_this_thread().has(first), "what `avoid` had chosen before");
+                affinity.settle();
+                assert!(of_this_thread() == others);
             });
         }
 
@@ -177,6 +215,10 @@ mod other {
         }
 
         pub(in crate::copy) fn avoid(&self, _: usize) {
+            match *self {}
+        }
+
+        pub(in crate::copy) fn settle(&self) {
             match *self {}
         }
     }

@@ -135,9 +135,11 @@ fn start(helper: Helper) {
 fn work(first: Helper, callers_processor: Option<usize>) -> ! {
     let worker = Worker::new(Affinity::of_this_thread());
     worker.avoid(callers_processor);
-    first.run();
+    let mut helper = first;
     loop {
-        WORKERS.next(&worker, standby_end()).run();
+        worker.settle(); // first of all: the threads that a helper starts inherit the processors
+        helper.run();
+        helper = WORKERS.next(&worker, standby_end());
     }
 }
 

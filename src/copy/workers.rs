@@ -62,6 +62,13 @@ impl Worker {
         }
     }
 
+    /// Lets the worker, which is this thread, use all of its processors again.
+    pub(super) fn settle(&self) {
+        if let Some(affinity) = &self.affinity {
+            affinity.settle();
+        }
+    }
+
     /// Wakes the worker, on another processor than that of this thread if that is possible.
     fn wake(&self) {
         self.avoid(affinity::processor());
@@ -166,6 +173,9 @@ impl<T> Workers<T> {
                 self.publish(&state);
                 return offer;
             }
+            drop(state);
+            this.settle();
+            state = self.lock();
         }
     }
 
