@@ -126,9 +126,10 @@ fn offer_to_any(helper: Helper) {
 /// Starts a worker, which runs `helper` first. Drops `helper` if the system starts no thread.
 fn start(helper: Helper) {
     let processor = affinity::processor();
-    let _ = thread::Builder::new().name("dlbridge".to_owned()).spawn(move || {
-        work(helper, processor);
-    });
+    let worker = thread::Builder::new().name("dlbridge".to_owned());
+    if worker.spawn(move || work(helper, processor)).is_err() {
+        WORKERS.did_not_start();
+    }
 }
 
 /// What a worker does. It does not end.

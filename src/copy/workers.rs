@@ -146,6 +146,11 @@ impl<T> Workers<T> {
         Offered::Start(offer)
     }
 
+    /// Notes that a worker could not be started, so that a later offer may start one.
+    pub(super) fn did_not_start(&self) {
+        self.lock().started -= 1;
+    }
+
     /// Waits for an offer: on standby until `is_over` returns true, and then asleep. `this` is the
     /// worker of this thread.
     pub(super) fn next(&self, this: &Arc<Worker>, mut is_over: impl FnMut() -> bool) -> T {

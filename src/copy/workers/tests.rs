@@ -31,6 +31,8 @@ fn no_more_workers_start_than_the_maximum() {
     assert_eq!(workers.offer(7), Offered::Start(7));
     assert_eq!(workers.offer(8), Offered::Start(8));
     assert_eq!(workers.offer(9), Offered::Refused(9), "both work");
+    workers.did_not_start();
+    assert_eq!(workers.offer(9), Offered::Start(9), "the system started no thread before");
     assert_eq!(Workers::new(0).offer(7), Offered::Refused(7));
 }
 
@@ -43,6 +45,38 @@ fn a_worker_on_standby_gets_one_offer() {
         assert_eq!(workers.offer_to_standby(8), Offered::Refused(8));
         assert_eq!(worker.join().expect("no panic"), 7);
     });
+}
+
+#[test]
+fn a_worker_on_standby_sees_an_offer_to_any_worker() {
+    let workers = Workers::new(0);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| workers.next(&Worker::new(None), || false));
+        while workers.offer(7) != Offered::Taken {
+            thread::yield_now();
+        }
+        assert!(!workers.has_standby(), "it has an offer");
+        assert_eq!(worker.join().expect("no panic"), 7);
+    });
+}
+
+#[test]
+fn a_worker_that_the_system_wakes_sleeps_again() {
+    let workers = Workers::new(0);
+    let this = &Worker::new(None);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| workers.next(this, || true));
+        for _ in 0..20 {
+            wait_for_sleepers(&workers, 1);
+            this.woken.notify_one(); // as the system may do at any time
+            thread::sleep(Duration::from_millis(1));
+        }
+        while workers.offer(7) != Offered::Taken {
+            thread::yield_now();
+        }
+        assert_eq!(worker.join().expect("no panic"), 7);
+    });
+    assert!(workers.lock().asleep.is_empty());
 }
 
 #[test]
