@@ -1,14 +1,13 @@
 //! How a matrix that is transposed is cut into tiles: arithmetic only.
 //!
-//! The matrix is seen as it lies in the target: each row is contiguous and has `groups` times
-//! `columns` units. (A row has groups where it is made of two dimensions; most matrices have one
-//! group.) In the source, the units of a column are close together instead. A tile is a rectangle
-//! that is small enough for the near caches, so that the cache lines that are read for one row of
-//! it are still there for the next rows.
+//! The matrix is seen as it lies in the target: each row is contiguous. In the source, the units of
+//! a column are close together instead. A tile is a rectangle that is small enough for the near
+//! caches, so that the cache lines that are read for one row of it are still there for the next
+//! rows. Columns may be in groups, which a grid does not know: a tile may begin and end within a
+//! group.
 //!
-//! Tiles follow each other down the rows, then along the columns, then along the groups. So each
-//! tile continues the cache lines that the one before it read. Tiles below each other are a *band*.
-//! A tile is in one group and as wide as the grid says, or it has all columns of several groups.
+//! Tiles follow each other down the rows, then along the columns. So each tile continues the cache
+//! lines that the one before it read. Tiles below each other are a *band*.
 //!
 //! ```text
 //!            columns  0        w        2w      end
@@ -20,8 +19,8 @@
 //!                end  +--------+--------+--------+
 //! ```
 //!
-//! A tile is copied in strips of some columns and all of its rows, or of some groups: between two
-//! strips, a part of the next tile is prefetched.
+//! A tile is copied in strips of some columns and all of its rows: between two strips, a part of
+//! the next tile is prefetched.
 //!
 //! Tiles that go through the store buffer are written with non-temporal stores, which are only fast
 //! for whole cache lines. But a row of the target need not begin on a line, and where the row
@@ -76,12 +75,11 @@ const STRIP_BYTES: usize = 2 << 10;
 /// Strips have a multiple of this number of columns, which fill whole vectors.
 const STRIP_COLUMNS: usize = 16;
 
-/// The size of a matrix: units of `unit` bytes in `rows`, each with `groups` of `columns`.
+/// The size of a matrix: units of `unit` bytes in `rows`, each with `columns`, those of all groups.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MatrixSize {
     pub(super) unit: usize,
     pub(super) rows: usize,
-    pub(super) groups: usize,
     pub(super) columns: usize,
 }
 
@@ -90,7 +88,6 @@ pub(super) struct MatrixSize {
 pub(super) struct TileGrid {
     size: MatrixSize,
     rows_per_tile: usize,
-    groups_per_tile: usize,
     columns_per_tile: usize,
     /// By how many columns the boundaries of a row are shifted to the left, at least and at most.
     min_shift: usize,
@@ -102,8 +99,6 @@ pub(super) struct TileGrid {
 pub(super) struct TileBounds {
     pub(super) row: usize,
     pub(super) rows: usize,
-    pub(super) group: usize,
-    pub(super) groups: usize,
     /// Where it would begin without shifts.
     pub(super) column: usize,
     /// Columns that some row of it needs.
@@ -114,29 +109,18 @@ pub(super) struct TileBounds {
 }
 
 impl TileBounds {
-    /// Columns of each group.
     pub(super) fn columns(&self) -> usize {
         self.end_column - self.first_column
     }
 
-    /// The tile in strips, one after the other: some of its groups each, or some columns of the
-    /// only group.
+    /// The tile in strips of some columns, one after the other.
     pub(super) fn strips(&self, unit: usize) -> impl ExactSizeIterator<Item = Self> + use<> {
         let tile = *self;
         let columns =
             (STRIP_BYTES / (self.rows * unit)).next_multiple_of(STRIP_COLUMNS).max(STRIP_COLUMNS);
-        let groups = columns.div_ceil(self.columns());
-        let count = match self.groups {
-            // The last strip is the widest, so that none is too narrow for vectors.
-            1 => (self.columns() / columns).max(1),
-            all => all.div_ceil(groups),
-        };
+        // The last strip is the widest, so that none is too narrow for vectors.
+        let count = (self.columns() / columns).max(1);
         (0..count).map(move |index| {
-            if tile.groups > 1 {
-                let first = index * groups;
-                let groups = groups.min(tile.groups - first);
-                return Self { group: tile.group + first, groups, ..tile };
-            }
             let first_column = tile.first_column + index * columns;
             let is_last = index + 1 == count;
             let end_column = if is_last { tile.end_column } else { first_column + columns };
@@ -169,39 +153,33 @@ impl TileGrid {
             all_rows.max(TILE_WIDTH_BYTES / unit)
         };
         let columns_per_tile = columns.min(size.columns);
-        let groups_per_tile = (columns / columns_per_tile).min(size.groups);
-        let width = groups_per_tile * columns_per_tile;
         // A shift makes a tile wider by less than a line.
-        let fit = STORE_BUFFER_BYTES / row_pitch(width * unit + CACHE_LINE_BYTES);
+        let fit = STORE_BUFFER_BYTES / row_pitch(columns_per_tile * unit + CACHE_LINE_BYTES);
         let height = TILE_HEIGHT_LINES * line;
         let most = match nontemporal {
             true if few_rows => rows,
             // More rows if there are fewer columns than a tile could have.
-            true => fit.min(height * columns.div_ceil(width)),
+            true => fit.min(height * columns.div_ceil(columns_per_tile)),
             false if rows <= fit => rows,
-            false => fit.min(height).min(TILE_BYTES / unit / width),
+            false => fit.min(height).min(TILE_BYTES / unit / columns_per_tile),
         };
         let rows_per_tile = if most < rows { most / line * line } else { rows };
-        Self { size, rows_per_tile, groups_per_tile, columns_per_tile, min_shift: 0, max_shift: 0 }
+        Self { size, rows_per_tile, columns_per_tile, min_shift: 0, max_shift: 0 }
     }
 
     /// The same with boundaries that are shifted so that shares of rows begin on cache lines of the
     /// target. The first unit is at `target`, and rows are `stride` bytes apart.
-    ///
-    /// Where there are several groups, nothing is shifted: they are short.
     pub(super) fn aligned_to(&self, target: *const u8, stride: isize) -> Self {
         let mut grid = self.clone();
-        let MatrixSize { unit, groups, columns, .. } = self.size;
-        if groups == 1 {
-            let shift = target.addr() % CACHE_LINE_BYTES;
-            (grid.min_shift, grid.max_shift) = (shift / unit, shift.div_ceil(unit));
-            if stride % CACHE_LINE_BYTES as isize != 0 {
-                (grid.min_shift, grid.max_shift) = (0, CACHE_LINE_BYTES / unit);
-                let wide = columns.min(SHIFTED_COLUMNS).min(SHIFTED_WIDTH_BYTES / unit);
-                let pitch = row_pitch(wide * unit + CACHE_LINE_BYTES);
-                if self.rows_per_tile * pitch <= STORE_BUFFER_BYTES {
-                    grid.columns_per_tile = self.columns_per_tile.max(wide);
-                }
+        let MatrixSize { unit, columns, .. } = self.size;
+        let shift = target.addr() % CACHE_LINE_BYTES;
+        (grid.min_shift, grid.max_shift) = (shift / unit, shift.div_ceil(unit));
+        if stride % CACHE_LINE_BYTES as isize != 0 {
+            (grid.min_shift, grid.max_shift) = (0, CACHE_LINE_BYTES / unit);
+            let wide = columns.min(SHIFTED_COLUMNS).min(SHIFTED_WIDTH_BYTES / unit);
+            let pitch = row_pitch(wide * unit + CACHE_LINE_BYTES);
+            if self.rows_per_tile * pitch <= STORE_BUFFER_BYTES {
+                grid.columns_per_tile = self.columns_per_tile.max(wide);
             }
         }
         grid
@@ -212,8 +190,6 @@ impl TileGrid {
         TileBounds {
             row: rows.start,
             rows: rows.len(),
-            group: 0,
-            groups: self.size.groups,
             column: 0,
             first_column: 0,
             end_column: self.size.columns,
@@ -223,25 +199,11 @@ impl TileGrid {
 
     /// The first tile.
     pub(super) fn first(&self) -> TileBounds {
-        self.tile(0, 0, 0)
+        self.tile(0, 0)
     }
 
-    /// The number of bands at most.
+    /// The number of bands at most: shifts may make one more than there are without them.
     pub(super) fn bands(&self) -> usize {
-        self.size.groups.div_ceil(self.groups_per_tile) * self.bands_of_group()
-    }
-
-    /// The first tile of a band. `None` if there are fewer bands.
-    pub(super) fn first_of_band(&self, band: usize) -> Option<TileBounds> {
-        let bands = self.bands_of_group();
-        let column = band % bands * self.columns_per_tile;
-        let exists = column < self.size.columns + self.min_shift;
-        exists.then(|| self.tile(0, band / bands * self.groups_per_tile, column))
-    }
-
-    /// The number of bands of each group at most: shifts may make one more than there are without
-    /// them.
-    fn bands_of_group(&self) -> usize {
         let line = CACHE_LINE_BYTES / self.size.unit;
         match self.columns_per_tile >= self.size.columns {
             true => 1,
@@ -249,29 +211,31 @@ impl TileGrid {
         }
     }
 
+    /// The first tile of a band. `None` if there are fewer bands.
+    pub(super) fn first_of_band(&self, band: usize) -> Option<TileBounds> {
+        let column = band * self.columns_per_tile;
+        (column < self.size.columns + self.min_shift).then(|| self.tile(0, column))
+    }
+
     /// The tile after another.
     pub(super) fn after(&self, tile: &TileBounds) -> Option<TileBounds> {
-        let (next_row, next_group) = (tile.row + tile.rows, tile.group + tile.groups);
+        let next_row = tile.row + tile.rows;
         if next_row < self.size.rows {
-            Some(self.tile(next_row, tile.group, tile.column))
+            Some(self.tile(next_row, tile.column))
         } else if !tile.is_last {
-            Some(self.tile(0, tile.group, tile.column + self.columns_per_tile))
-        } else if next_group < self.size.groups {
-            Some(self.tile(0, next_group, 0))
+            Some(self.tile(0, tile.column + self.columns_per_tile))
         } else {
             None
         }
     }
 
-    fn tile(&self, row: usize, group: usize, column: usize) -> TileBounds {
+    fn tile(&self, row: usize, column: usize) -> TileBounds {
         let end = column + self.columns_per_tile;
         let whole = self.columns_per_tile >= self.size.columns;
         let is_last = whole || self.size.columns + self.min_shift <= end;
         TileBounds {
             row,
             rows: self.rows_per_tile.min(self.size.rows - row),
-            group,
-            groups: self.groups_per_tile.min(self.size.groups - group),
             column,
             first_column: column.saturating_sub(self.max_shift),
             end_column: if is_last { self.size.columns } else { end - self.min_shift },
@@ -292,9 +256,6 @@ impl TileGrid {
     pub(super) fn share_of_row(&self, tile: &TileBounds, target: *const u8) -> Range<isize> {
         let shift = (target.addr() % CACHE_LINE_BYTES) as isize;
         let unit = self.size.unit as isize;
-        if self.size.groups > 1 {
-            return 0..(tile.groups * tile.columns()) as isize * unit;
-        }
         let begin = if tile.column == 0 { 0 } else { -shift };
         let end = if tile.is_last {
             (self.size.columns as isize - tile.column as isize) * unit
@@ -315,11 +276,10 @@ mod tests {
 
     fn sizes() -> impl Strategy<Value = MatrixSize> {
         let dim = || prop_oneof![1..10_usize, 10..700_usize];
-        let groups = prop_oneof![4 => Just(1_usize), 1 => 2..20_usize];
-        (0..5_u32, dim(), groups, dim()).prop_map(|(unit, rows, groups, columns)| MatrixSize {
+        let columns = prop_oneof![4 => dim(), 1 => 700..8000_usize];
+        (0..5_u32, dim(), columns).prop_map(|(unit, rows, columns)| MatrixSize {
             unit: 1 << unit,
             rows,
-            groups,
             columns,
         })
     }
@@ -327,21 +287,20 @@ mod tests {
     /// Checks that the tiles fit the store buffer, and that the shares of their rows cover every
     /// unit once. `row_address` is where a row of the target begins.
     fn check(size: MatrixSize, grid: &TileGrid, row_address: impl Fn(usize) -> *const u8) {
-        let row_bytes = size.groups * size.columns * size.unit;
+        let row_bytes = size.columns * size.unit;
         let mut covered = vec![0_u8; size.rows * row_bytes];
         let mut next = Some(grid.first());
         while let Some(tile) = next {
-            let pitch = row_pitch(tile.groups * tile.columns() * size.unit);
+            let pitch = row_pitch(tile.columns() * size.unit);
             assert!(tile.rows * pitch <= STORE_BUFFER_BYTES, "{tile:?} of {size:?}");
             for row in tile.row..tile.row + tile.rows {
                 let first = (tile.column * size.unit) as isize;
                 let share = grid.share_of_row(&tile, row_address(row).wrapping_offset(first));
                 let share = (first + share.start) as usize..(first + share.end) as usize;
-                let held = tile.groups * tile.columns() * size.unit;
+                let held = tile.columns() * size.unit;
                 assert!(tile.first_column * size.unit <= share.start);
                 assert!(share.end <= tile.first_column * size.unit + held);
-                let row = row * row_bytes + tile.group * size.columns * size.unit;
-                covered[row..][share].iter_mut().for_each(|count| *count += 1);
+                covered[row * row_bytes..][share].iter_mut().for_each(|count| *count += 1);
             }
             check_strips(size, &tile);
             next = grid.after(&tile);
@@ -362,17 +321,14 @@ mod tests {
 
     /// Checks that the strips of a tile follow each other and make up the tile.
     fn check_strips(size: MatrixSize, tile: &TileBounds) {
-        let mut next = (tile.group, tile.first_column);
+        let mut next = tile.first_column;
         for strip in tile.strips(size.unit) {
             assert_eq!((strip.row, strip.rows), (tile.row, tile.rows));
-            assert_eq!((strip.group, strip.first_column), next, "{strip:?} of {tile:?}");
-            assert!(strip.groups > 0 && strip.columns() > 0, "{strip:?} of {tile:?}");
-            next = match strip.end_column == tile.end_column {
-                true => (strip.group + strip.groups, tile.first_column),
-                false => (strip.group, strip.end_column),
-            };
+            assert_eq!(strip.first_column, next, "{strip:?} of {tile:?}");
+            assert!(strip.columns() > 0, "{strip:?} of {tile:?}");
+            next = strip.end_column;
         }
-        assert_eq!(next, (tile.group + tile.groups, tile.first_column), "{tile:?}");
+        assert_eq!(next, tile.end_column, "{tile:?}");
     }
 
     fn config() -> ProptestConfig {
@@ -389,7 +345,7 @@ mod tests {
             gap in 0..128_usize,
             (pad_to_lines, nontemporal) in any::<(bool, bool)>(),
         ) {
-            let row = size.groups * size.columns * size.unit + gap * size.unit;
+            let row = size.columns * size.unit + gap * size.unit;
             let stride = if pad_to_lines { row.next_multiple_of(CACHE_LINE_BYTES) } else { row };
             let address = |row: usize| std::ptr::without_provenance(4096 + first + row * stride);
             let grid = TileGrid::new(size, nontemporal);

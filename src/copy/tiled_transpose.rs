@@ -33,8 +33,8 @@ use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::line_shuffle::shuffle_to_lines;
 use super::pixel_shuffle::{PIXEL_MAX_BYTES, PixelShuffle};
-use super::processor::{LineTile, Processor, Stores, Tile, TransposeLines};
-use super::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
+use super::processor::{ColumnGroups, LineTile, Processor, Stores, Tile, TransposeLines};
+use super::sizes::CACHE_LINE_BYTES;
 use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
 use super::tile_grid::{MatrixSize, TileBounds, TileGrid, row_pitch};
 use crate::layout::paired::PairedDim;
@@ -87,7 +87,7 @@ impl TiledTranspose {
         let shuffle = PixelShuffle::new(plan, dims, processor, nontemporal);
         let rows_follow = rows.source == unit as isize;
         let size =
-            MatrixSize { unit, rows: rows.count, groups: groups.count, columns: columns.count };
+            MatrixSize { unit, rows: rows.count, columns: groups.count * columns.count };
         let grid = TileGrid::new(size, nontemporal);
         let share_lines = columns.source.unsigned_abs() < CACHE_LINE_BYTES;
         let prefetches = nontemporal && rows_follow && !share_lines;
@@ -107,7 +107,7 @@ impl TiledTranspose {
     pub(super) unsafe fn copy(&self, ends: Endpoints, processor: &Processor) {
         let mut next = Some(self.grid.first());
         while let Some(tile) = next {
-            let offset = self.target_offset(&tile, tile.row, tile.first_column);
+            let offset = self.target_offset(tile.row, tile.first_column);
             // SAFETY: the first unit of the tile, which the caller says is writable; in the source
             // nothing is moved.
             let ends = unsafe { ends.offset(0, offset) };
@@ -188,7 +188,7 @@ impl TiledTranspose {
 
     /// Bytes of a row of a tile.
     fn width(&self, tile: &TileBounds) -> usize {
-        tile.groups * tile.columns() * self.unit
+        tile.columns() * self.unit
     }
 
     /// The function that transposes the tile without rows in the buffer, if the tile consists of
@@ -203,16 +203,15 @@ impl TiledTranspose {
         let width = self.width(tile);
         let in_lines = |bytes: usize| bytes.is_multiple_of(CACHE_LINE_BYTES);
         let has_lines = in_lines(width) && in_lines(tile.rows * self.unit);
-        let lanes = (tile.columns() * self.unit).is_multiple_of(VECTOR_BYTES);
         let rows_follow = self.rows.source == self.unit as isize;
-        if !(self.prefetches && rows_follow && has_lines && lanes) {
+        if !(self.prefetches && rows_follow && has_lines) {
             return None;
         }
         let transposes = if grid.shifts_rows(tile) {
             stores.transpose_shifted_lines
         } else {
             // All columns of the tile are written, and each row begins on a cache line.
-            let row = target.wrapping_offset(self.target_offset(tile, tile.row, tile.column));
+            let row = target.wrapping_offset(self.target_offset(tile.row, tile.column));
             let first = (tile.column - tile.first_column) * self.unit;
             let share = grid.share_of_row(tile, row);
             let is_whole = share == (-(first as isize)..width as isize - first as isize);
@@ -231,19 +230,19 @@ impl TiledTranspose {
         buffer: *mut u8,
         coming: &ComingTile,
     ) -> LineTile {
-        let first = |tile: &TileBounds| self.source_offset(tile.row, tile.group, tile.first_column);
-        let offset = self.target_offset(tile, tile.row, tile.first_column);
+        let row = |tile: &TileBounds| tile.row as isize * self.rows.source;
+        let offset = self.target_offset(tile.row, tile.first_column);
         LineTile {
-            source: ends.source.wrapping_offset(first(tile)),
+            source: ends.source.wrapping_offset(row(tile)),
+            source_columns: self.source_columns(),
             target: ends.target.wrapping_offset(offset),
-            groups: tile.groups,
+            target_row_stride: self.rows.target,
+            first_column: tile.first_column,
             columns: tile.columns(),
             rows: tile.rows,
-            source_group_stride: self.groups.source,
-            source_column_stride: self.columns.source,
-            target_row_stride: self.rows.target,
             buffer,
-            next_source: coming.source.wrapping_offset(first(&coming.bounds)),
+            next_source: coming.source.wrapping_offset(row(&coming.bounds)),
+            next_first_column: coming.bounds.first_column,
             next_rows: coming.bounds.rows,
         }
     }
@@ -309,7 +308,7 @@ impl TiledTranspose {
         stores: &Stores,
     ) {
         let bounds = &tile.bounds;
-        let offset = self.target_offset(bounds, bounds.row, bounds.column);
+        let offset = self.target_offset(bounds.row, bounds.column);
         let in_buffer = (bounds.column - bounds.first_column) * self.unit;
         for index in 0..bounds.rows {
             let target = target.wrapping_offset(offset + index as isize * self.rows.target);
@@ -317,8 +316,7 @@ impl TiledTranspose {
             let share = grid.share_of_row(bounds, target);
             let ends = Endpoints { source, target };
             // SAFETY: the share is within the columns of the tile, which the buffer has and the
-            // matrix has. Where there are several groups, the tile has all of their columns, and
-            // groups are contiguous on both sides.
+            // matrix has; columns and groups are contiguous on both sides.
             let ends = unsafe { ends.offset(share.start, share.start) };
             // SAFETY: the bytes of the share, which are in the buffer; the caller says that the
             // matrix is writable.
@@ -326,28 +324,45 @@ impl TiledTranspose {
         }
     }
 
-    /// Offset of a unit of the tile's first group in the target.
-    fn target_offset(&self, tile: &TileBounds, row: usize, column: usize) -> isize {
-        row as isize * self.rows.target
-            + tile.group as isize * self.groups.target
-            + (column * self.unit) as isize
+    /// Offset of a unit in the target.
+    fn target_offset(&self, row: usize, column: usize) -> isize {
+        row as isize * self.rows.target + (column * self.unit) as isize
     }
 
-    /// Offset of a unit of a group in the source.
-    fn source_offset(&self, row: usize, group: usize, column: usize) -> isize {
-        row as isize * self.rows.source
-            + group as isize * self.groups.source
-            + column as isize * self.columns.source
+    /// Offset of a unit in the source.
+    fn source_offset(&self, row: usize, column: usize) -> isize {
+        row as isize * self.rows.source + self.source_columns().offset(column)
+    }
+
+    /// How the columns lie in the source.
+    fn source_columns(&self) -> ColumnGroups {
+        let (columns, groups) = (self.columns, self.groups);
+        ColumnGroups {
+            count: columns.count,
+            column_stride: columns.source,
+            group_stride: groups.source,
+        }
+    }
+
+    /// The columns of a range group by group: those of one group each.
+    fn in_groups(&self, columns: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let count = self.columns.count;
+        let mut next = columns.start;
+        std::iter::from_fn(move || {
+            let first = next;
+            next = columns.end.min((first / count + 1) * count);
+            (first < next).then_some(first..next)
+        })
     }
 
     /// Prefetches what a strip of the coming tile, whose matrix begins at `source`, will read.
     #[inline]
     fn prefetch_strip(&self, strip: &TileBounds, source: *const u8, stores: &Stores) {
-        for group in strip.group..strip.group + strip.groups {
-            let offset = self.source_offset(strip.row, group, strip.first_column);
+        for columns in self.in_groups(strip.first_column..strip.end_column) {
+            let offset = self.source_offset(strip.row, columns.start);
             let source = source.wrapping_offset(offset);
             let bytes = strip.rows * self.unit;
-            (stores.prefetch)(source, self.columns.source, strip.columns(), bytes);
+            (stores.prefetch)(source, self.columns.source, columns.len(), bytes);
         }
     }
 
@@ -370,8 +385,7 @@ impl TiledTranspose {
         let mut coming_strips = coming.bounds.strips(self.unit);
         let prefetch = |strip| self.prefetch_strip(&strip, coming.source, stores);
         for strip in tile.strips(self.unit) {
-            let groups = strip.group - tile.group;
-            let columns = groups * tile.columns() + strip.first_column - tile.first_column;
+            let columns = strip.first_column - tile.first_column;
             // SAFETY: the first unit of a strip of the tile, which the caller says is writable; in
             // the source nothing is moved.
             let ends = unsafe { ends.offset(0, (columns * self.unit) as isize) };
@@ -398,22 +412,21 @@ impl TiledTranspose {
     ) {
         // SAFETY: the caller guarantees what the called function requires.
         let (rows_done, columns_done) = unsafe { self.shuffle_tile(tile, ends, pitch, processor) };
-        let (rows, columns) = (tile.rows - rows_done, tile.columns() - columns_done);
-        if rows == 0 || columns == 0 {
+        let rows = tile.rows - rows_done;
+        if rows == 0 {
             return;
         }
         let copy = processor.copy_tile[self.unit.trailing_zeros() as usize];
-        let (row, column) = (tile.row + rows_done, tile.first_column + columns_done);
-        for index in 0..tile.groups {
-            let source = self.source_offset(row, tile.group + index, column);
-            let target = rows_done as isize * pitch
-                + ((index * tile.columns() + columns_done) * self.unit) as isize;
+        for columns in self.in_groups(tile.first_column + columns_done..tile.end_column) {
+            let source = self.source_offset(tile.row + rows_done, columns.start);
+            let in_row = ((columns.start - tile.first_column) * self.unit) as isize;
+            let target = rows_done as isize * pitch + in_row;
             // SAFETY: the first unit that is left of this group of the tile, on both sides.
             let ends = unsafe { ends.offset(source, target) };
             let part = Tile {
                 source: ends.source,
                 target: ends.target,
-                columns,
+                columns: columns.len(),
                 rows,
                 source_column_stride: self.columns.source,
                 source_row_stride: self.rows.source,
@@ -480,7 +493,7 @@ impl TiledTranspose {
         if turns == 0 {
             return (0, 0);
         }
-        let offset = self.source_offset(tile.row, tile.group, tile.first_column);
+        let offset = self.source_offset(tile.row, tile.first_column);
         // SAFETY: the first unit of the tile; in the target, that is where `ends` is.
         let ends = unsafe { ends.offset(offset, 0) };
         // SAFETY: the plan reads and writes whole pixels of the tile, as was just asserted: when

@@ -19,28 +19,44 @@ pub(in crate::copy) struct Tile {
     pub(in crate::copy) target_row_stride: isize,
 }
 
+/// How the columns of a matrix lie in the source: groups of `count` columns. Strides are in bytes.
+#[derive(Clone, Copy)]
+pub(in crate::copy) struct ColumnGroups {
+    pub(in crate::copy) count: usize,
+    pub(in crate::copy) column_stride: isize,
+    pub(in crate::copy) group_stride: isize,
+}
+
+impl ColumnGroups {
+    /// Offset of a column from the first one.
+    pub(in crate::copy) fn offset(&self, column: usize) -> isize {
+        let (group, in_group) = (column / self.count, column % self.count);
+        group as isize * self.group_stride + in_group as isize * self.column_stride
+    }
+}
+
 /// A tile with as many bytes as whole cache lines have, on both sides: in the source, the rows of
-/// each column; in the target, the columns of each row, side by side for all groups. Strides are in
-/// bytes.
+/// each column; in the target, the columns of each row. Strides are in bytes.
 #[cfg_attr(
     any(miri, not(target_arch = "x86_64")),
     allow(dead_code, reason = "non-temporal stores read it, which only x86-64 has")
 )]
 pub(in crate::copy) struct LineTile {
+    /// Where the first of the rows begins, in column 0 of the matrix.
     pub(in crate::copy) source: *const u8,
+    pub(in crate::copy) source_columns: ColumnGroups,
+    /// Where the tile begins.
     pub(in crate::copy) target: *mut u8,
-    pub(in crate::copy) groups: usize,
-    /// The columns of each group.
+    pub(in crate::copy) target_row_stride: isize,
+    pub(in crate::copy) first_column: usize,
     pub(in crate::copy) columns: usize,
     pub(in crate::copy) rows: usize,
-    pub(in crate::copy) source_group_stride: isize,
-    pub(in crate::copy) source_column_stride: isize,
-    pub(in crate::copy) target_row_stride: isize,
     /// Memory for as many bytes as the tile has.
     pub(in crate::copy) buffer: *mut u8,
-    /// Where the rows of the tile that is copied next begin, and how many they are. It most often
-    /// has as many columns, and as many are prefetched. Any address is allowed.
+    /// The same of the tile that is copied next. It most often has as many columns, and as many are
+    /// prefetched. Any address is allowed.
     pub(in crate::copy) next_source: *const u8,
+    pub(in crate::copy) next_first_column: usize,
     pub(in crate::copy) next_rows: usize,
 }
 
@@ -49,8 +65,8 @@ pub(in crate::copy) struct LineTile {
 /// # Safety
 /// * Every unit of the tile is readable in the source and writable in the target, and no byte is
 ///   both. Rows are one unit apart in the source.
-/// * The bytes of a column, and those of a row, are a multiple of a cache line; those of a row in a
-///   group are a multiple of 16. Every row of the target begins on a cache line.
+/// * The bytes of a column, and those of a row, are a multiple of a cache line. Every row of the
+///   target begins on a cache line.
 /// * `buffer` is writable, and nothing else uses it. The processor has the instructions.
 pub(in crate::copy) type TransposeLines = unsafe fn(tile: &LineTile);
 

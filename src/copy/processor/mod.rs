@@ -19,7 +19,9 @@ mod squares;
 #[cfg(all(target_arch = "x86_64", not(miri)))] // Miri has few vector instructions
 mod x86;
 
-pub(super) use interface::{LineTile, Prefetch, Processor, Stores, Tile, TransposeLines};
+pub(super) use interface::{
+    ColumnGroups, LineTile, Prefetch, Processor, Stores, Tile, TransposeLines,
+};
 pub(super) use portable::{CACHED_STORES, copy_run, strided_load_runs, strided_store};
 
 #[cfg(all(test, target_arch = "aarch64", not(miri)))]

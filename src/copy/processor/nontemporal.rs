@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::LineTile;
+use super::interface::{ColumnGroups, LineTile};
 use super::squares::{Register, exchange};
 use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 
@@ -119,8 +119,8 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
 /// The first pass reads squares of `N` columns and as many rows as a register has units, exchanges
 /// rows and columns in each lane, and writes the `N` registers to the buffer, one after the other.
 /// The second pass puts registers of the target together from lanes of squares that are side by
-/// side. Both passes prefetch the next tile: after each `N` columns the first half of the same
-/// columns, and before each row a share of the others.
+/// side. Both passes prefetch the next tile, each a half of the columns: some after each `N` columns
+/// of this tile, and some before each of its rows.
 ///
 /// ```text
 ///   buffer, N = 4, two lanes: a4 is a unit of row 4 of square a
@@ -138,12 +138,12 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
 /// * As [`TransposeLines`](super::interface::TransposeLines) says, for units of the size of `T`.
 #[inline(always)]
 pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile: &LineTile) {
+    let mut coming = ComingColumns::of::<T>(tile);
     // SAFETY: the caller guarantees what the called function requires.
-    unsafe { fill_squares::<T, R, N>(tile) };
-    let width = tile.groups * tile.columns * size_of::<T>();
-    let mut coming = ComingColumns::<N>::of::<T>(tile);
+    unsafe { fill_squares::<T, R, N>(tile, &mut coming) };
+    let width = tile.columns * size_of::<T>();
     for row in 0..tile.rows {
-        coming.prefetch_share();
+        coming.prefetch_share(tile);
         for column in (0..width).step_by(size_of::<R>()) {
             // SAFETY: lanes of squares that were just written; the caller says that the row is
             // writable, and that it begins on a cache line.
@@ -170,12 +170,12 @@ pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile:
 ///   begin after the first byte of the row and end in it.
 #[inline(always)]
 pub(super) unsafe fn transpose_shifted_lines<T: Copy, R: Joined, const N: usize>(tile: &LineTile) {
+    let mut coming = ComingColumns::of::<T>(tile);
     // SAFETY: the caller guarantees what the called function requires.
-    unsafe { fill_squares::<T, R, N>(tile) };
-    let width = tile.groups * tile.columns * size_of::<T>();
-    let mut coming = ComingColumns::<N>::of::<T>(tile);
+    unsafe { fill_squares::<T, R, N>(tile, &mut coming) };
+    let width = tile.columns * size_of::<T>();
     for row in 0..tile.rows {
-        coming.prefetch_share();
+        coming.prefetch_share(tile);
         let target = tile.target.wrapping_offset(row as isize * tile.target_row_stride);
         let shift = target.addr() % CACHE_LINE_BYTES;
         // SAFETY: lanes of squares that were just written.
@@ -219,71 +219,96 @@ unsafe fn load_line<R: Streamed, const N: usize>(
 /// * The tile is readable, and has whole squares; the buffer is writable. The processor has the
 ///   instructions.
 #[inline(always)]
-unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(tile: &LineTile) {
+unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
+    tile: &LineTile,
+    coming: &mut ComingColumns,
+) {
     let square_bytes = N * size_of::<R>();
     let square_rows = N * R::LANES;
     let bands = tile.rows / square_rows;
-    let squares_per_band = tile.groups * tile.columns / N;
-    let mut square = 0;
-    for group in 0..tile.groups as isize {
-        for column in (0..tile.columns as isize).step_by(N) {
-            let offset = group * tile.source_group_stride + column * tile.source_column_stride;
-            for band in 0..bands {
-                let index = band * squares_per_band + square;
-                // SAFETY: the caller says that these columns and rows are readable, and that the
-                // buffer has room for as many squares as the tile has.
-                unsafe {
-                    let source =
-                        tile.source.offset(offset).add(band * square_rows * size_of::<T>());
-                    let target = tile.buffer.add(index * square_bytes);
-                    load_square::<T, R, N>(source, tile.source_column_stride, target);
-                }
+    let squares_per_band = tile.columns / N;
+    let mut columns = Columns::new(tile.source, tile.source_columns, tile.first_column);
+    for square in 0..squares_per_band {
+        let square_columns = std::array::from_fn(|_| columns.next());
+        for band in 0..bands {
+            let index = band * squares_per_band + square;
+            let row = band * square_rows;
+            // SAFETY: the caller says that these columns and rows are readable, and that the
+            // buffer has room for as many squares as the tile has.
+            unsafe {
+                let target = tile.buffer.add(index * square_bytes);
+                load_square::<T, R, N>(&square_columns, row * size_of::<T>(), target);
             }
-            let next = tile.next_source.wrapping_offset(offset);
-            let bytes = tile.next_rows * size_of::<T>();
-            prefetch(next, tile.source_column_stride, N / 2, bytes);
-            square += 1;
         }
+        coming.prefetch(N / 2);
     }
 }
 
-/// The columns of the next tile that are prefetched while the rows of a tile are written: the
-/// second half of each `N` columns.
-struct ComingColumns<'a, const N: usize> {
-    tile: &'a LineTile,
+/// Where the columns of a matrix begin in the source, one after the other.
+struct Columns {
+    groups: ColumnGroups,
+    /// The next column.
+    address: *const u8,
+    /// How many columns of its group there are from it on.
+    left: usize,
+}
+
+impl Columns {
+    /// From the column `first` on. Column 0 is at `address`, which may be any.
+    #[inline(always)]
+    fn new(address: *const u8, groups: ColumnGroups, first: usize) -> Self {
+        let address = address.wrapping_offset(groups.offset(first));
+        Self { groups, address, left: groups.count - first % groups.count }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> *const u8 {
+        let address = self.address;
+        let ColumnGroups { count, column_stride, group_stride } = self.groups;
+        self.address = address.wrapping_offset(column_stride);
+        self.left -= 1;
+        if self.left == 0 {
+            let group = count as isize * column_stride;
+            self.address = self.address.wrapping_offset(group_stride - group);
+            self.left = count;
+        }
+        address
+    }
+}
+
+/// The columns of the next tile that are not prefetched yet.
+struct ComingColumns {
+    columns: Columns,
     /// Bytes of a column.
     bytes: usize,
-    group: usize,
-    column: usize,
-    /// How many columns are due, in parts of which twice the tile's rows make a column.
+    /// How many columns are due, in parts of which twice the rows of this tile make a column.
     due: usize,
 }
 
-impl<'a, const N: usize> ComingColumns<'a, N> {
+impl ComingColumns {
     /// Those after `tile`, which has units of the size of `T`.
     #[inline(always)]
-    fn of<T>(tile: &'a LineTile) -> Self {
-        let bytes = tile.next_rows * size_of::<T>();
-        Self { tile, bytes, group: 0, column: N / 2, due: 0 }
+    fn of<T>(tile: &LineTile) -> Self {
+        let columns = Columns::new(tile.next_source, tile.source_columns, tile.next_first_column);
+        Self { columns, bytes: tile.next_rows * size_of::<T>(), due: 0 }
     }
 
-    /// Prefetches the columns that belong to the next row of the tile.
+    /// Prefetches `count` columns.
     #[inline(always)]
-    fn prefetch_share(&mut self) {
-        let tile = self.tile;
-        self.due += tile.groups * tile.columns;
+    fn prefetch(&mut self, count: usize) {
+        for _ in 0..count {
+            prefetch(self.columns.next(), 0, 1, self.bytes);
+        }
+    }
+
+    /// Prefetches as many columns as belong to one row of `tile`, if all rows prefetch a half of
+    /// them.
+    #[inline(always)]
+    fn prefetch_share(&mut self, tile: &LineTile) {
+        self.due += tile.columns;
         while self.due >= 2 * tile.rows {
             self.due -= 2 * tile.rows;
-            let group = self.group as isize * tile.source_group_stride;
-            let offset = group + self.column as isize * tile.source_column_stride;
-            prefetch(tile.next_source.wrapping_offset(offset), 0, 1, self.bytes);
-            self.column += 1;
-            if self.column.is_multiple_of(N) {
-                self.column += N / 2;
-            }
-            if self.column > tile.columns {
-                (self.group, self.column) = (self.group + 1, N / 2);
-            }
+            self.prefetch(1);
         }
     }
 }
@@ -291,20 +316,16 @@ impl<'a, const N: usize> ComingColumns<'a, N> {
 /// Exchanges rows and columns of a square in each lane.
 ///
 /// # Safety
-/// * `N` columns, `stride` bytes apart, are readable for a register, and as many registers are
-///   writable. The processor has the instructions.
+/// * `offset` bytes after the beginnings of `N` columns, a register is readable in each; as many
+///   registers are writable at `target`. The processor has the instructions.
 #[inline(always)]
 unsafe fn load_square<T, R: Streamed, const N: usize>(
-    source: *const u8,
-    stride: isize,
+    columns: &[*const u8; N],
+    offset: usize,
     target: *mut u8,
 ) {
-    // SAFETY: the first of the caller's columns.
-    let mut units = [unsafe { R::load(source) }; N];
-    for (column, unit) in units.iter_mut().enumerate() {
-        // SAFETY: another of the caller's columns.
-        *unit = unsafe { R::load(source.offset(column as isize * stride)) };
-    }
+    // SAFETY: a register of each of the caller's columns.
+    let units = columns.map(|column| unsafe { R::load(column.add(offset)) });
     for (index, unit) in exchange(units, size_of::<T>()).into_iter().enumerate() {
         // SAFETY: the caller says that `N` registers are writable.
         unsafe { unit.store(target.add(index * size_of::<R>())) };
