@@ -173,6 +173,7 @@ impl TiledTranspose {
                 unsafe { transpose(&tile) };
                 continue;
             }
+            self.prefetch_target(&grid, &bounds, ends.target, stores);
             let pitch = row_pitch(self.width(&bounds));
             let address = buffer.scratch(bounds.rows * pitch);
             let into_buffer = Endpoints { source: ends.source, target: address };
@@ -292,6 +293,29 @@ impl TiledTranspose {
         // SAFETY: `write` initializes whole rows; the caller says that the rows are writable in the
         // target, where they are contiguous.
         unsafe { buffer.append(ends.target, rows, APPEND_MAX_BYTES, write) };
+    }
+
+    /// Prefetches the cache lines of the target at the ends of the rows of a tile of which only a
+    /// part is written: an ordinary store reads them.
+    fn prefetch_target(
+        &self,
+        grid: &TileGrid,
+        tile: &TileBounds,
+        target: *mut u8,
+        stores: &Stores,
+    ) {
+        let target = target.wrapping_offset(self.target_offset(tile.row, tile.column));
+        for index in 0..tile.rows as isize {
+            let target = target.wrapping_offset(index * self.rows.target);
+            let share = grid.share_of_row(tile, target);
+            for end in [share.start, share.end] {
+                let end = target.wrapping_offset(end);
+                if !end.addr().is_multiple_of(CACHE_LINE_BYTES) {
+                    let line = end.wrapping_sub(end.addr() % CACHE_LINE_BYTES);
+                    (stores.prefetch)(line, 0, 1, CACHE_LINE_BYTES);
+                }
+            }
+        }
     }
 
     /// Writes the rows of a tile in the store buffer to where they belong; `target` is the address

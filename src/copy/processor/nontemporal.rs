@@ -227,17 +227,28 @@ unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
     let square_rows = N * R::LANES;
     let bands = tile.rows / square_rows;
     let squares_per_band = tile.columns / N;
+    let stride = tile.source_columns.column_stride;
     let mut columns = Columns::new(tile.source, tile.source_columns, tile.first_column);
     for square in 0..squares_per_band {
-        let square_columns = std::array::from_fn(|_| columns.next());
-        for band in 0..bands {
-            let index = band * squares_per_band + square;
-            let row = band * square_rows;
-            // SAFETY: the caller says that these columns and rows are readable, and that the
-            // buffer has room for as many squares as the tile has.
-            unsafe {
-                let target = tile.buffer.add(index * square_bytes);
-                load_square::<T, R, N>(&square_columns, row * size_of::<T>(), target);
+        let at = |band: usize| {
+            let buffer = tile.buffer.wrapping_add((band * squares_per_band + square) * square_bytes);
+            (band * square_rows * size_of::<T>(), buffer)
+        };
+        if columns.left >= N {
+            let (first, _) = columns.take(N);
+            for band in 0..bands {
+                let (row, buffer) = at(band);
+                let column = |index| first.wrapping_offset(index as isize * stride + row as isize);
+                // SAFETY: the caller says that these columns and rows are readable, and that the
+                // buffer has room for as many squares as the tile has.
+                unsafe { load_square::<T, R, N>(column, buffer) };
+            }
+        } else {
+            let firsts: [_; N] = std::array::from_fn(|_| columns.take(1).0);
+            for band in 0..bands {
+                let (row, buffer) = at(band);
+                // SAFETY: as for columns of one group.
+                unsafe { load_square::<T, R, N>(|index| firsts[index].wrapping_add(row), buffer) };
             }
         }
         coming.prefetch(N / 2);
@@ -261,18 +272,19 @@ impl Columns {
         Self { groups, address, left: groups.count - first % groups.count }
     }
 
+    /// The next column, and how many columns of its group are taken with it: at most `max`.
     #[inline(always)]
-    fn next(&mut self) -> *const u8 {
-        let address = self.address;
-        let ColumnGroups { count, column_stride, group_stride } = self.groups;
-        self.address = address.wrapping_offset(column_stride);
-        self.left -= 1;
+    fn take(&mut self, max: usize) -> (*const u8, usize) {
+        let (address, count) = (self.address, max.min(self.left));
+        let groups = self.groups;
+        self.address = address.wrapping_offset(count as isize * groups.column_stride);
+        self.left -= count;
         if self.left == 0 {
-            let group = count as isize * column_stride;
-            self.address = self.address.wrapping_offset(group_stride - group);
-            self.left = count;
+            let group = groups.count as isize * groups.column_stride;
+            self.address = self.address.wrapping_offset(groups.group_stride - group);
+            self.left = groups.count;
         }
-        address
+        (address, count)
     }
 }
 
@@ -295,9 +307,11 @@ impl ComingColumns {
 
     /// Prefetches `count` columns.
     #[inline(always)]
-    fn prefetch(&mut self, count: usize) {
-        for _ in 0..count {
-            prefetch(self.columns.next(), 0, 1, self.bytes);
+    fn prefetch(&mut self, mut count: usize) {
+        while count > 0 {
+            let (first, taken) = self.columns.take(count);
+            prefetch(first, self.columns.groups.column_stride, taken, self.bytes);
+            count -= taken;
         }
     }
 
@@ -313,19 +327,19 @@ impl ComingColumns {
     }
 }
 
-/// Exchanges rows and columns of a square in each lane.
+/// Exchanges rows and columns of a square in each lane. `column` says where the first row of a
+/// column is.
 ///
 /// # Safety
-/// * `offset` bytes after the beginnings of `N` columns, a register is readable in each; as many
-///   registers are writable at `target`. The processor has the instructions.
+/// * A register is readable at each of `N` columns, and as many registers are writable at `target`.
+///   The processor has the instructions.
 #[inline(always)]
 unsafe fn load_square<T, R: Streamed, const N: usize>(
-    columns: &[*const u8; N],
-    offset: usize,
+    column: impl Fn(usize) -> *const u8,
     target: *mut u8,
 ) {
-    // SAFETY: a register of each of the caller's columns.
-    let units = columns.map(|column| unsafe { R::load(column.add(offset)) });
+    // SAFETY: the caller's columns.
+    let units: [R; N] = std::array::from_fn(|index| unsafe { R::load(column(index)) });
     for (index, unit) in exchange(units, size_of::<T>()).into_iter().enumerate() {
         // SAFETY: the caller says that `N` registers are writable.
         unsafe { unit.store(target.add(index * size_of::<R>())) };
