@@ -41,9 +41,9 @@ pub(super) enum Kernel {
     Runs,
     /// One dimension: the source has the runs apart, the target side by side.
     StridedLoad,
-    /// Three dimensions over units, `rows`, `column_groups` and `columns`. Rows are closer together
-    /// in the source than columns; the target has columns side by side, and groups of columns side
-    /// by side.
+    /// Four dimensions over units, `rows`, `outer_groups`, `groups` and `columns`. Rows are closer
+    /// together in the source than columns; the target has columns side by side, groups of columns
+    /// side by side, and groups of these groups.
     TiledTranspose,
     /// Three dimensions over units, `matrices`, `rows` and `columns`: small matrices follow each
     /// other on both sides, and each of them is transposed.
@@ -59,7 +59,8 @@ impl Kernel {
             Self::Runs => 0,
             Self::StridedLoad => 1,
             Self::StridedStore => 2,
-            Self::TiledTranspose | Self::BatchedTranspose => 3,
+            Self::BatchedTranspose => 3,
+            Self::TiledTranspose => 4,
         }
     }
 }
@@ -84,6 +85,11 @@ const LONG_RUN_BYTES: usize = 2 * CACHE_LINE_BYTES;
 
 /// Size (bytes) of a row of columns below which a second dimension is added: groups of columns.
 const SHORT_COLUMNS_BYTES: usize = 16 * TILE_WIDTH_BYTES;
+
+/// Size (bytes) of a row of groups below which a third dimension is added. A row that begins within
+/// a cache line of the target has two lines that are not whole. But matrices are best copied band by
+/// band where they are close together in the source, so longer rows stay as they are.
+const SHORT_GROUPS_BYTES: usize = 16 * CACHE_LINE_BYTES;
 
 /// Maximum size (bytes) of a small matrix. For larger ones, cutting each into tiles takes little
 /// time.
@@ -180,8 +186,10 @@ impl CopyPlan {
                 Kernel::BatchedTranspose
             }
             (true, Some(rows)) => {
-                let groups = self.take_column_groups(inner).unwrap_or(PairedDim::ONE);
-                self.dims_mut().extend([rows, groups, inner]);
+                let columns = inner.count * self.unit;
+                let groups = self.take_groups(columns, SHORT_COLUMNS_BYTES);
+                let outer_groups = self.take_groups(groups.count * columns, SHORT_GROUPS_BYTES);
+                self.dims_mut().extend([rows, outer_groups, groups, inner]);
                 Kernel::TiledTranspose
             }
             (false, rows) => {
@@ -219,13 +227,15 @@ impl CopyPlan {
         contiguous && small && follow
     }
 
-    /// Removes and returns the dimension that continues `columns` in the target, if the columns are
-    /// short.
-    fn take_column_groups(&mut self, columns: PairedDim) -> Option<PairedDim> {
-        let bytes = columns.count * self.run;
-        let next = *self.dims().last()?;
-        let continues = bytes < SHORT_COLUMNS_BYTES && next.target == bytes as isize;
-        continues.then(|| self.dims_mut().pop())?
+    /// Removes and returns the dimension that continues a row of `bytes` in the target, if the row
+    /// is shorter than `short`.
+    fn take_groups(&mut self, bytes: usize, short: usize) -> PairedDim {
+        let continues = |next: &PairedDim| next.target == bytes as isize;
+        let groups = match self.dims().last() {
+            Some(next) if bytes < short && continues(next) => self.dims_mut().pop(),
+            _ => None,
+        };
+        groups.unwrap_or(PairedDim::ONE)
     }
 
     /// Cuts the plan into two plans that do its work; returns the plan itself if its dimensions are
@@ -277,8 +287,10 @@ impl CopyPlan {
     /// The outermost dimension that can be cut, and how many of its indices come before the cut.
     #[cfg(any(feature = "parallel", test))]
     fn cut(&self) -> Option<(usize, usize)> {
-        // Groups are of whole columns, and small matrices are whole: these inner dimensions stay.
+        // Groups are whole where there are several, and so are small matrices: these inner
+        // dimensions stay.
         let uncut = match (self.kernel, self.dims()) {
+            (Kernel::TiledTranspose, [.., outer_groups, _, _]) if outer_groups.count > 1 => 2,
             (Kernel::TiledTranspose, [.., groups, _]) => usize::from(groups.count > 1),
             (Kernel::BatchedTranspose, _) => 2,
             _ => 0,

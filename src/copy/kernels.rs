@@ -118,13 +118,9 @@ unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Proces
             // and writable.
             unsafe { strided_load(outer, plan, runs, processor, sink) }
         }
-        (Kernel::TiledTranspose, &[rows, groups, columns]) => {
-            let matrix = TiledTranspose::new(
-                plan,
-                [rows, groups, columns],
-                processor,
-                sink.is_nontemporal(),
-            );
+        (Kernel::TiledTranspose, &[rows, outer_groups, groups, columns]) => {
+            let row = [outer_groups, groups, columns];
+            let matrix = TiledTranspose::new(plan, rows, row, processor, sink.is_nontemporal());
             // SAFETY: the dimensions are the plan's; the caller says what it reaches is readable
             // and writable.
             unsafe { tiled_transpose(outer, &matrix, processor, sink) }

@@ -26,15 +26,16 @@ pub(super) enum PixelShuffle {
 }
 
 impl PixelShuffle {
-    /// The shuffles for the matrix of a plan's kernel, whose dimensions are these three, written
-    /// with non-temporal stores or not. `None` if it is no image.
+    /// The shuffles for the matrix of a plan's kernel, which has no groups of columns, written with
+    /// non-temporal stores or not. `None` if it is no image.
     pub(super) fn new(
         plan: &CopyPlan,
-        [rows, groups, columns]: [PairedDim; 3],
+        rows: PairedDim,
+        columns: PairedDim,
         processor: &Processor,
         nontemporal: bool,
     ) -> Option<Self> {
-        if processor.shuffle.is_none() || groups.count > 1 || plan.bytes() < SHUFFLE_MIN_BYTES {
+        if processor.shuffle.is_none() || plan.bytes() < SHUFFLE_MIN_BYTES {
             return None;
         }
         let unit = plan.unit;

@@ -294,6 +294,10 @@ fn tiles_of_whole_lines_are_transposed() {
         (vec![16, 8, 192], vec![2, 1, 0]),
         (vec![32, 4, 3, 128], vec![3, 2, 1, 0]),
         (vec![3, 192, 128], vec![0, 2, 1]),
+        // Squares of registers that go on in the next group, or in the next outer group.
+        (vec![12, 5, 16, 64], vec![3, 2, 1, 0]),
+        (vec![5, 3, 64, 64], vec![3, 2, 1, 0]),
+        (vec![24, 40, 64], vec![2, 1, 0]),
     ] {
         let (source, target) = permuted(&base, &order);
         for itemsize in [1, 2, 4, 8] {
@@ -308,6 +312,12 @@ fn tiles_of_whole_lines_are_transposed() {
 /// are enough rows for whole tiles wherever the memory begins.
 #[test]
 fn tiles_whose_rows_begin_within_lines_are_transposed() {
+    for (base, order) in [([1, 13, 41, 64], [3, 2, 1, 0]), ([7, 11, 9, 64], [3, 2, 1, 0])] {
+        let (source, target) = permuted(&base, &order);
+        for (itemsize, shift) in [(1, 16), (2, 3), (4, 63), (8, 48)] {
+            check_shifted(&source, &target, itemsize, (5, shift));
+        }
+    }
     for columns in [701, 704] {
         for (itemsize, rows) in [(1, 320), (2, 320), (4, 160), (8, 160)] {
             let (source, target) = permuted(&[columns, rows], &[1, 0]);
@@ -340,6 +350,8 @@ fn matrices_closer_together_than_their_columns_are_transposed() {
         (vec![16, 9, 3, 2, 40], vec![4, 3, 2, 1, 0], vec![1, 4, 16]),
         (vec![1101, 2, 16], vec![2, 1, 0], vec![4]),
         (vec![1104, 2, 16], vec![2, 1, 0], vec![4, 8]),
+        // Outer groups whose groups are enough for two parts.
+        (vec![2, 100, 7, 20], vec![3, 2, 1, 0], vec![1]),
     ] {
         let (source, target) = permuted(&base, &order);
         for itemsize in itemsizes {

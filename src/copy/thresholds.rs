@@ -96,9 +96,9 @@ pub(super) fn part_bytes(bytes: usize, threads: usize) -> usize {
 /// Whether a transpose writes to many pages in turn, so that the zeros of fresh memory have left
 /// the caches when it comes to them. `inner` are the dimensions of its matrix.
 pub(super) fn is_scattered(inner: &[PairedDim]) -> bool {
-    let &[rows, groups, columns] = inner else { return false };
-    let last = if groups.count > 1 { groups } else { columns };
-    let row_bytes = last.count * last.target.unsigned_abs();
+    let &[rows, outer_groups, groups, columns] = inner else { return false };
+    let unit = columns.target.unsigned_abs();
+    let row_bytes = outer_groups.count * groups.count * columns.count * unit;
     let stride = rows.target.unsigned_abs();
     (row_bytes > ORDERED_ROW_MAX_BYTES || stride != row_bytes)
         && rows.count.saturating_mul(stride) > ORDERED_MATRIX_MAX_BYTES
@@ -144,9 +144,9 @@ mod tests {
     }
 
     /// Rows of `columns` units of 4 bytes, `stride` bytes apart.
-    fn matrix(rows: usize, stride: isize, columns: usize) -> [PairedDim; 3] {
+    fn matrix(rows: usize, stride: isize, columns: usize) -> [PairedDim; 4] {
         let dim = |count, target| PairedDim { count, source: 4, target };
-        [dim(rows, stride), dim(1, 0), dim(columns, 4)]
+        [dim(rows, stride), PairedDim::ONE, PairedDim::ONE, dim(columns, 4)]
     }
 
     #[test]

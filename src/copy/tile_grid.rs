@@ -309,6 +309,20 @@ mod tests {
         check_bands(grid);
     }
 
+    /// Checks that shares of rows begin and end on cache lines of the target, or at the ends of the
+    /// row.
+    fn check_lines(size: MatrixSize, grid: &TileGrid, row_address: impl Fn(usize) -> *const u8) {
+        for tile in iter::successors(Some(grid.first()), |tile| grid.after(tile)) {
+            for row in tile.row..tile.row + tile.rows {
+                let target = row_address(row).wrapping_add(tile.column * size.unit);
+                let share = grid.share_of_row(&tile, target);
+                let in_line = |end| target.wrapping_offset(end).addr() % CACHE_LINE_BYTES;
+                assert!(tile.column == 0 || in_line(share.start) == 0, "{tile:?} of {size:?}");
+                assert!(tile.is_last || in_line(share.end) == 0, "{tile:?} of {size:?}");
+            }
+        }
+    }
+
     /// Checks that the tiles of all bands are the tiles of the matrix.
     fn check_bands(grid: &TileGrid) {
         let all = iter::successors(Some(grid.first()), |tile| grid.after(tile));
@@ -352,6 +366,7 @@ mod tests {
             check(size, &grid, |_| std::ptr::without_provenance(4096));
             let aligned = grid.aligned_to(address(0), stride as isize);
             check(size, &aligned, address);
+            check_lines(size, &aligned, address);
         }
     }
 }

@@ -43,11 +43,12 @@ use crate::layout::paired::PairedDim;
 /// store buffer.
 const APPENDED_LINES: usize = 4;
 
-/// A transpose. In the target, `columns` of units are side by side, and `groups` of columns are
-/// side by side; in the source, rows are closer together than columns.
+/// A transpose. In the target, `columns` of units are side by side, and so are `groups` of columns,
+/// and groups of these groups; in the source, rows are closer together than columns.
 pub(super) struct TiledTranspose {
     unit: usize,
     rows: PairedDim,
+    outer_groups: PairedDim,
     groups: PairedDim,
     columns: PairedDim,
     /// Tiles whose boundaries are not shifted.
@@ -74,29 +75,31 @@ struct ComingTile {
 }
 
 impl TiledTranspose {
-    /// The matrix of a plan's kernel, whose dimensions are these three, written with non-temporal
-    /// stores or not.
+    /// The matrix of a plan's kernel, written with non-temporal stores or not. The dimensions of a
+    /// row are the outer groups, the groups, and the columns.
     pub(super) fn new(
         plan: &CopyPlan,
-        dims: [PairedDim; 3],
+        rows: PairedDim,
+        [outer_groups, groups, columns]: [PairedDim; 3],
         processor: &Processor,
         nontemporal: bool,
     ) -> Self {
         let unit = plan.unit;
-        let [rows, groups, columns] = dims;
-        let shuffle = PixelShuffle::new(plan, dims, processor, nontemporal);
+        let all_columns = outer_groups.count * groups.count * columns.count;
+        let shuffle = (all_columns == columns.count)
+            .then(|| PixelShuffle::new(plan, rows, columns, processor, nontemporal))
+            .flatten();
         let rows_follow = rows.source == unit as isize;
-        let size =
-            MatrixSize { unit, rows: rows.count, columns: groups.count * columns.count };
+        let size = MatrixSize { unit, rows: rows.count, columns: all_columns };
         let grid = TileGrid::new(size, nontemporal);
         let share_lines = columns.source.unsigned_abs() < CACHE_LINE_BYTES;
         let prefetches = nontemporal && rows_follow && !share_lines;
-        Self { unit, rows, groups, columns, grid, shuffle, prefetches }
+        Self { unit, rows, outer_groups, groups, columns, grid, shuffle, prefetches }
     }
 
     /// Bytes of a row of the target.
     fn row_bytes(&self) -> usize {
-        self.groups.count * self.columns.count * self.unit
+        self.outer_groups.count * self.groups.count * self.columns.count * self.unit
     }
 
     /// Copies the matrix straight to the target.
@@ -122,8 +125,9 @@ impl TiledTranspose {
     /// and how many bands of tiles the matrix has at most. `None` if it has no several bands.
     pub(super) fn bands(&self) -> Option<(usize, usize)> {
         let bands = self.grid.bands();
-        let groups = if self.groups.count > 1 { self.groups } else { self.columns };
-        let distance = groups.source.unsigned_abs().min(self.columns.source.unsigned_abs());
+        let several = [self.outer_groups, self.groups].into_iter().filter(|dim| dim.count > 1);
+        let distances = several.chain([self.columns]).map(|dim| dim.source.unsigned_abs());
+        let distance = distances.min()?;
         (bands > 1 && !self.appends_rows()).then_some((distance, bands))
     }
 
@@ -360,11 +364,12 @@ impl TiledTranspose {
 
     /// How the columns lie in the source.
     fn source_columns(&self) -> ColumnGroups {
-        let (columns, groups) = (self.columns, self.groups);
         ColumnGroups {
-            count: columns.count,
-            column_stride: columns.source,
-            group_stride: groups.source,
+            columns: self.columns.count,
+            groups: self.groups.count,
+            column_stride: self.columns.source,
+            group_stride: self.groups.source,
+            outer_group_stride: self.outer_groups.source,
         }
     }
 

@@ -19,19 +19,25 @@ pub(in crate::copy) struct Tile {
     pub(in crate::copy) target_row_stride: isize,
 }
 
-/// How the columns of a matrix lie in the source: groups of `count` columns. Strides are in bytes.
+/// How the columns of a matrix lie in the source: in groups of `columns`, and in outer groups of
+/// `groups` groups. Strides are in bytes.
 #[derive(Clone, Copy)]
 pub(in crate::copy) struct ColumnGroups {
-    pub(in crate::copy) count: usize,
+    pub(in crate::copy) columns: usize,
+    pub(in crate::copy) groups: usize,
     pub(in crate::copy) column_stride: isize,
     pub(in crate::copy) group_stride: isize,
+    pub(in crate::copy) outer_group_stride: isize,
 }
 
 impl ColumnGroups {
     /// Offset of a column from the first one.
     pub(in crate::copy) fn offset(&self, column: usize) -> isize {
-        let (group, in_group) = (column / self.count, column % self.count);
-        group as isize * self.group_stride + in_group as isize * self.column_stride
+        let (group, in_group) = (column / self.columns, column % self.columns);
+        let (outer, in_outer) = (group / self.groups, group % self.groups);
+        outer as isize * self.outer_group_stride
+            + in_outer as isize * self.group_stride
+            + in_group as isize * self.column_stride
     }
 }
 

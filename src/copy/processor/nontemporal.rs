@@ -258,31 +258,33 @@ unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
 /// Where the columns of a matrix begin in the source, one after the other.
 struct Columns {
     groups: ColumnGroups,
-    /// The next column.
+    /// Where column 0 is.
+    source: *const u8,
+    /// The next column, and where it is.
+    next: usize,
     address: *const u8,
     /// How many columns of its group there are from it on.
     left: usize,
 }
 
 impl Columns {
-    /// From the column `first` on. Column 0 is at `address`, which may be any.
+    /// From the column `next` on. Column 0 is at `source`, which may be any address.
     #[inline(always)]
-    fn new(address: *const u8, groups: ColumnGroups, first: usize) -> Self {
-        let address = address.wrapping_offset(groups.offset(first));
-        Self { groups, address, left: groups.count - first % groups.count }
+    fn new(source: *const u8, groups: ColumnGroups, next: usize) -> Self {
+        let address = source.wrapping_offset(groups.offset(next));
+        Self { groups, source, next, address, left: groups.columns - next % groups.columns }
     }
 
     /// The next column, and how many columns of its group are taken with it: at most `max`.
     #[inline(always)]
     fn take(&mut self, max: usize) -> (*const u8, usize) {
         let (address, count) = (self.address, max.min(self.left));
-        let groups = self.groups;
-        self.address = address.wrapping_offset(count as isize * groups.column_stride);
-        self.left -= count;
-        if self.left == 0 {
-            let group = groups.count as isize * groups.column_stride;
-            self.address = self.address.wrapping_offset(groups.group_stride - group);
-            self.left = groups.count;
+        if count < self.left {
+            self.next += count;
+            self.left -= count;
+            self.address = address.wrapping_offset(count as isize * self.groups.column_stride);
+        } else {
+            *self = Self::new(self.source, self.groups, self.next + count);
         }
         (address, count)
     }
