@@ -87,8 +87,8 @@ const LONG_RUN_BYTES: usize = 2 * CACHE_LINE_BYTES;
 const SHORT_COLUMNS_BYTES: usize = 16 * TILE_WIDTH_BYTES;
 
 /// Size (bytes) of a row of groups below which a third dimension is added. A row that begins within
-/// a cache line of the target has two lines that are not whole. But matrices are best copied band by
-/// band where they are close together in the source, so longer rows stay as they are.
+/// a cache line of the target has two lines that are not whole. But matrices are best copied band
+/// by band where they are close together in the source, so longer rows stay as they are.
 const SHORT_GROUPS_BYTES: usize = 16 * CACHE_LINE_BYTES;
 
 /// Maximum size (bytes) of a small matrix. For larger ones, cutting each into tiles takes little

@@ -233,9 +233,17 @@ fn permuted(base: &[i64], order: &[usize]) -> (Layout, Layout) {
 /// enough for all of their edges.
 fn shapes() -> Vec<(Layout, Layout)> {
     let mut all = Vec::new();
-    for base in
-        [[300, 700], [257, 511], [512, 512], [64, 1000], [1000, 64], [2000, 7], [7, 2000], [65, 33]]
-    {
+    for base in [
+        [300, 700],
+        [100, 701],
+        [257, 511],
+        [512, 512],
+        [64, 1000],
+        [1000, 64],
+        [2000, 7],
+        [7, 2000],
+        [65, 33],
+    ] {
         all.push(permuted(&base, &[1, 0]));
     }
     for channels in 2..=17 {

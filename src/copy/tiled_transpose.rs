@@ -43,6 +43,10 @@ use crate::layout::paired::PairedDim;
 /// store buffer.
 const APPENDED_LINES: usize = 4;
 
+/// Maximum size (bytes) of rows that are no whole cache lines, for which one line of the source is
+/// high enough: tiles of such rows share most of their lines with other tiles.
+const APPENDED_ROW_MAX_BYTES: usize = 512;
+
 /// A transpose. In the target, `columns` of units are side by side, and so are `groups` of columns,
 /// and groups of these groups; in the source, rows are closer together than columns.
 pub(super) struct TiledTranspose {
@@ -258,9 +262,11 @@ impl TiledTranspose {
         let row = self.row_bytes();
         // A deinterleaving plan writes to all rows at once, so all of them must fit one part.
         // Otherwise a part has some lines of the source at least.
+        let in_lines = row.is_multiple_of(CACHE_LINE_BYTES);
+        let lines = if in_lines || row > APPENDED_ROW_MAX_BYTES { APPENDED_LINES } else { 1 };
         let rows = match self.shuffle {
             Some(PixelShuffle::Deinterleave(_)) => self.rows.count,
-            _ => self.rows.count.min(APPENDED_LINES * CACHE_LINE_BYTES / self.unit),
+            _ => self.rows.count.min(lines * CACHE_LINE_BYTES / self.unit),
         };
         // The rows of an interleaving plan always pass.
         const { assert!(PIXEL_MAX_BYTES * APPENDED_LINES * CACHE_LINE_BYTES <= APPEND_MAX_BYTES) };

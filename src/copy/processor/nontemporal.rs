@@ -119,8 +119,8 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
 /// The first pass reads squares of `N` columns and as many rows as a register has units, exchanges
 /// rows and columns in each lane, and writes the `N` registers to the buffer, one after the other.
 /// The second pass puts registers of the target together from lanes of squares that are side by
-/// side. Both passes prefetch the next tile, each a half of the columns: some after each `N` columns
-/// of this tile, and some before each of its rows.
+/// side. Both passes prefetch the next tile, each a half of the columns: some after each `N`
+/// columns of this tile, and some before each of its rows.
 ///
 /// ```text
 ///   buffer, N = 4, two lanes: a4 is a unit of row 4 of square a
@@ -231,7 +231,8 @@ unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
     let mut columns = Columns::new(tile.source, tile.source_columns, tile.first_column);
     for square in 0..squares_per_band {
         let at = |band: usize| {
-            let buffer = tile.buffer.wrapping_add((band * squares_per_band + square) * square_bytes);
+            let buffer =
+                tile.buffer.wrapping_add((band * squares_per_band + square) * square_bytes);
             (band * square_rows * size_of::<T>(), buffer)
         };
         if columns.left >= N {
