@@ -5,7 +5,7 @@ use super::endpoints::Endpoints;
 use super::line_shuffle::shuffle_to_lines;
 use super::processor::{Processor, Stores, Tile};
 use super::shuffle_plan::{SHUFFLE_MIN_BYTES, ShufflePlan, vector_bytes};
-use super::sizes::VECTOR_BYTES;
+use super::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 use crate::layout::paired::PairedDim;
 
 /// Size (bytes) of a group of matrices. A shuffle plan reads the whole group once for each vector
@@ -86,22 +86,33 @@ impl BatchedTranspose {
             let offset = (matrix * self.matrix_bytes()) as isize;
             // SAFETY: `matrix` is below `count`: the first unit of a matrix on both sides.
             let ends = unsafe { ends.offset(offset, offset) };
-            let tile = Tile {
-                source: ends.source,
-                target: ends.target,
-                columns: self.columns.count,
-                rows: self.rows.count,
-                source_column_stride: self.columns.source,
-                source_row_stride: self.rows.source,
-                target_row_stride: self.rows.target,
-            };
             // SAFETY: one of the matrices that the caller says are readable and writable.
-            unsafe { copy(&tile) };
+            unsafe { copy(&self.tile(ends)) };
         }
     }
 
-    /// Copies `count` matrices straight to the target if a shuffle plan can; returns whether it
-    /// did.
+    /// The matrix at these addresses.
+    fn tile(&self, ends: Endpoints) -> Tile {
+        Tile {
+            source: ends.source,
+            target: ends.target,
+            columns: self.columns.count,
+            rows: self.rows.count,
+            source_column_stride: self.columns.source,
+            source_row_stride: self.rows.source,
+            target_row_stride: self.rows.target,
+        }
+    }
+
+    /// Whether the rows of matrices at `target` are whole cache lines, and columns fill vectors.
+    fn has_whole_lines(&self, target: *const u8) -> bool {
+        let (row, column) = (self.columns.count * self.unit, self.rows.count * self.unit);
+        (target.addr() | row).is_multiple_of(CACHE_LINE_BYTES)
+            && column.is_multiple_of(VECTOR_BYTES)
+    }
+
+    /// Copies `count` matrices straight to the target if their rows are whole cache lines, or if a
+    /// shuffle plan can; returns whether it did.
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy).
@@ -112,6 +123,15 @@ impl BatchedTranspose {
         processor: &Processor,
         stores: &Stores,
     ) -> bool {
+        if let Some(transpose) = stores.transpose_matrices
+            && self.has_whole_lines(ends.target)
+        {
+            let transpose = transpose[self.unit.trailing_zeros() as usize];
+            // SAFETY: the caller says that the matrices are readable and writable. A plan has this
+            // kernel only if they have no gaps, and the conditions were just checked.
+            unsafe { transpose(&self.tile(ends), count) };
+            return true;
+        }
         let Some(shuffle_plan) = &self.shuffle else { return false };
         // SAFETY: the plan reads and writes whole matrices, which the caller says are readable and
         // writable. It does not use the pitch: all its outputs are in row 0.

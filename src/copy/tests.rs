@@ -394,6 +394,30 @@ fn small_matrices_are_transposed() {
     }
 }
 
+/// Small matrices with rows of one or more whole cache lines in the target, and columns of one or
+/// more times 16 bytes. One of the shifts makes the rows begin on lines.
+#[test]
+fn small_matrices_of_whole_lines_are_transposed() {
+    for (itemsize, rows, columns) in [
+        (1, 16, 64),
+        (2, 8, 64),
+        (2, 16, 32),
+        (4, 4, 64),
+        (4, 16, 16),
+        (8, 2, 8),
+        (8, 8, 8),
+        (8, 6, 16),
+        (16, 1, 8),
+        (16, 3, 12),
+        (16, 8, 8),
+    ] {
+        let (source, target) = permuted(&[173, columns, rows], &[0, 2, 1]);
+        for shift in (0..64).step_by(16) {
+            check_shifted(&source, &target, itemsize, (itemsize, shift));
+        }
+    }
+}
+
 /// A regression: short rows that are put into the store buffer together went to a buffer without
 /// room for all planes of an image.
 #[test]

@@ -76,6 +76,16 @@ pub(in crate::copy) struct LineTile {
 /// * `buffer` is writable, and nothing else uses it. The processor has the instructions.
 pub(in crate::copy) type TransposeLines = unsafe fn(tile: &LineTile);
 
+/// Transposes `count` matrices that follow each other on both sides, with non-temporal stores. The
+/// first of them is `first`.
+///
+/// # Safety
+/// * Every unit of the matrices is readable in the source and writable in the target, and no byte
+///   is both. On both sides, a matrix has no gaps, and none between matrices.
+/// * The rows of the target are whole cache lines, and begin on them. The bytes of a column of the
+///   source are a multiple of 16. The processor has the instructions.
+pub(in crate::copy) type TransposeMatrices = unsafe fn(first: &Tile, count: usize);
+
 /// Loads `count` units that are `stride` bytes apart, and writes them side by side.
 ///
 /// # Safety
@@ -138,6 +148,9 @@ pub(in crate::copy) struct Stores {
     /// line of columns more than what is written of each row: the whole lines of the target that
     /// begin after the first byte of the row and end in it. No other bytes need to be writable.
     pub(in crate::copy) transpose_shifted_lines: Option<[TransposeLines; 4]>,
+    /// Transposes small matrices, for units of 1, 2, 4, 8 and 16 bytes. `None` if the processor has
+    /// no non-temporal stores.
+    pub(in crate::copy) transpose_matrices: Option<[TransposeMatrices; 5]>,
     /// Runs shuffle plans. `None` if the processor has no shuffles of the bytes of a cache line.
     pub(in crate::copy) shuffle_lines: Option<ShuffleLines>,
     /// Orders these stores before all later ones of this thread.

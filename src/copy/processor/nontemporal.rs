@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::{ColumnGroups, LineTile};
+use super::interface::{ColumnGroups, LineTile, Tile};
 use super::squares::{Register, exchange};
 use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 
@@ -346,5 +346,82 @@ unsafe fn load_square<T, R: Streamed, const N: usize>(
     for (index, unit) in exchange(units, size_of::<T>()).into_iter().enumerate() {
         // SAFETY: the caller says that `N` registers are writable.
         unsafe { unit.store(target.add(index * size_of::<R>())) };
+    }
+}
+
+/// Transposes matrices that follow each other on both sides. `N` units take a lane of 16 bytes.
+///
+/// `N` registers of the target are made at once. Each lane of a register is loaded from another
+/// column, `N` columns after the one before it, and then rows and columns are exchanged in each
+/// lane:
+///
+/// ```text
+///   N = 2, four lanes: a0 is a unit of row 0 of column a
+///
+///     loaded   register 0   a0 a1 | c0 c1 | e0 e1 | g0 g1
+///              register 1   b0 b1 | d0 d1 | f0 f1 | h0 h1
+///     target   row 0        a0 b0   c0 d0   e0 f0   g0 h0
+///              row 1        a1 b1   c1 d1   e1 f1   g1 h1
+/// ```
+///
+/// # Safety
+/// * As [`TransposeMatrices`](super::interface::TransposeMatrices) says, for units of the size of
+///   `T`.
+#[inline(always)]
+pub(super) unsafe fn transpose_matrices<T: Copy, R: Streamed, const N: usize>(
+    first: &Tile,
+    count: usize,
+) {
+    let row_bytes = first.columns * size_of::<T>();
+    let column_bytes = first.rows * size_of::<T>();
+    let matrix_bytes = first.columns * column_bytes;
+    for matrix in 0..count {
+        // SAFETY: `matrix` is below `count`: the caller says that the matrices are readable and
+        // writable, and that they follow each other.
+        let (source, target) = unsafe {
+            (first.source.add(matrix * matrix_bytes), first.target.add(matrix * matrix_bytes))
+        };
+        for row in (0..first.rows).step_by(N) {
+            for byte in (0..row_bytes).step_by(size_of::<R>()) {
+                let column = byte / size_of::<T>();
+                // As much as is copied here, so that loads and stores share the memory evenly.
+                let ahead = row * row_bytes + byte * N + PREFETCH_AHEAD_BYTES;
+                for line in (0..N * size_of::<R>()).step_by(CACHE_LINE_BYTES) {
+                    prefetch_next(source.wrapping_add(ahead + line));
+                }
+                // SAFETY: the caller says that rows fill whole lanes, and columns whole cache
+                // lines: the units of `N` rows and of a register's columns.
+                unsafe {
+                    let source = source.add(column * column_bytes + row * size_of::<T>());
+                    let target = target.add(row * row_bytes + byte);
+                    transpose_lanes::<T, R, N>(source, column_bytes, target, row_bytes);
+                }
+            }
+        }
+    }
+}
+
+/// Transposes `N` rows of the target, and as many columns as a register has units.
+///
+/// # Safety
+/// * For each of the columns, which are `column_bytes` apart, 16 bytes are readable. For each of
+///   the rows, which are `row_bytes` apart, a register is writable, and aligned to its size. The
+///   processor has the instructions.
+#[inline(always)]
+unsafe fn transpose_lanes<T, R: Streamed, const N: usize>(
+    source: *const u8,
+    column_bytes: usize,
+    target: *mut u8,
+    row_bytes: usize,
+) {
+    // SAFETY: each `N`th of the caller's columns.
+    let mut units = [unsafe { R::load_lanes(source, N * column_bytes) }; N];
+    for (column, unit) in units.iter_mut().enumerate() {
+        // SAFETY: the same of the columns after them.
+        *unit = unsafe { R::load_lanes(source.add(column * column_bytes), N * column_bytes) };
+    }
+    for (row, unit) in exchange(units, size_of::<T>()).into_iter().enumerate() {
+        // SAFETY: one of the caller's rows.
+        unsafe { unit.stream(target.add(row * row_bytes)) };
     }
 }

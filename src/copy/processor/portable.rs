@@ -34,6 +34,7 @@ pub(in crate::copy) static CACHED_STORES: Stores = Stores {
     copy: copy_run,
     transpose_lines: None,
     transpose_shifted_lines: None,
+    transpose_matrices: None,
     shuffle_lines: None,
     fence: || {},
     prefetch: |_, _, _, _| {},

@@ -9,7 +9,9 @@
 use std::arch::x86_64::*;
 
 use super::interface::{LineTile, Processor, Stores, Tile};
-use super::nontemporal::{Streamed, copy_nontemporal, fence, prefetch, transpose_lines};
+use super::nontemporal::{
+    Streamed, copy_nontemporal, fence, prefetch, transpose_lines, transpose_matrices,
+};
 use super::portable::{copy_tile, strided_load};
 use super::shuffles::{VectorPair, shuffle};
 use super::squares::{Register, transpose};
@@ -54,6 +56,13 @@ pub(in crate::copy) static SSE2: Processor = Processor {
             transpose_lines::<u64, __m128i, 2>,
         ]),
         transpose_shifted_lines: None,
+        transpose_matrices: Some([
+            transpose_matrices::<u8, __m128i, 16>,
+            transpose_matrices::<u16, __m128i, 8>,
+            transpose_matrices::<u32, __m128i, 4>,
+            transpose_matrices::<u64, __m128i, 2>,
+            transpose_matrices::<u128, __m128i, 1>,
+        ]),
         shuffle_lines: None,
         fence,
         prefetch,
@@ -93,6 +102,13 @@ macro_rules! processor {
                     $module::transpose_lines::<u64, 2>,
                 ]),
                 transpose_shifted_lines: $shifted,
+                transpose_matrices: Some([
+                    $module::transpose_matrices::<u8, 16>,
+                    $module::transpose_matrices::<u16, 8>,
+                    $module::transpose_matrices::<u32, 4>,
+                    $module::transpose_matrices::<u64, 2>,
+                    $module::transpose_matrices::<u128, 1>,
+                ]),
                 shuffle_lines: $shuffle_lines,
                 fence,
                 prefetch,
@@ -129,6 +145,16 @@ macro_rules! processor {
                 // SAFETY: the caller guarantees what the called function requires, and
                 // this function enables the instructions.
                 unsafe { super::transpose_lines::<T, $register, N>(tile) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn transpose_matrices<T: Copy, const N: usize>(
+                first: &Tile,
+                count: usize,
+            ) {
+                // SAFETY: the caller guarantees what the called function requires, and
+                // this function enables the instructions.
+                unsafe { super::transpose_matrices::<T, $register, N>(first, count) }
             }
 
             #[target_feature(enable = $features)]
