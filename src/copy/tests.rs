@@ -370,6 +370,18 @@ fn matrices_closer_together_than_their_columns_are_transposed() {
     }
 }
 
+/// A regression: matrices are copied band by band, and one with rows that begin within lines has
+/// wider tiles, and so fewer bands, than its size alone says.
+#[test]
+fn matrices_with_fewer_bands_than_their_size_says_are_transposed() {
+    let shape = [3, 75, 14];
+    let source = Layout::new(&shape, &[150, 2, 450]).expect("small");
+    let target = Layout::new(&shape, &[1050, -14, 1]).expect("small");
+    for shift in [0, 16, 20] {
+        check_shifted(&source, &target, 16, (0, shift));
+    }
+}
+
 /// Small matrices that follow each other, with all numbers of units that fit registers and shuffles
 /// of one line.
 #[test]
