@@ -57,8 +57,13 @@ pub(super) unsafe fn shuffle_lines(
             let row = output.row as isize * pitch + output.offset as isize;
             let source = ends.source.wrapping_offset(head.source + first * plan.source_step);
             let target = ends.target.wrapping_offset(row + head.target + first * plan.target_step);
-            if index == 0 {
-                prefetch_inputs(plan, output, source, turns);
+            if plan.source_step == plan.target_step {
+                // Matrices have as many lines in the source as vectors, and each vector has inputs
+                // in some of them only.
+                prefetch_turns(plan, [output.offset as isize].into_iter(), source, turns);
+            } else if index == 0 {
+                let inputs = output.inputs.iter().map(|input| input.offset);
+                prefetch_turns(plan, inputs, source, turns);
             }
             // SAFETY: the caller says that the inputs of each turn are readable, its vector
             // writable, that a line begins after the head, and that the processor has the
@@ -85,13 +90,18 @@ const TURNS_OF_ROWS_AT_ONCE: usize = 8;
 /// How far ahead (bytes) of a shuffle with non-temporal stores its inputs are prefetched.
 const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 
-/// Prefetches what later turns will read.
+/// Prefetches the lines that later turns will read at these offsets.
 #[inline(always)]
-fn prefetch_inputs(plan: &ShufflePlan, output: &Output, source: *const u8, turns: usize) {
+fn prefetch_turns(
+    plan: &ShufflePlan,
+    offsets: impl Iterator<Item = isize> + Clone,
+    source: *const u8,
+    turns: usize,
+) {
     for turn in 0..turns as isize {
-        for input in &output.inputs {
-            let offset = input.offset + turn * plan.source_step;
-            let ahead = source.wrapping_offset(offset).wrapping_add(PREFETCH_AHEAD_BYTES);
+        for offset in offsets.clone() {
+            let line = source.wrapping_offset(offset + turn * plan.source_step);
+            let ahead = line.wrapping_add(PREFETCH_AHEAD_BYTES);
             // SAFETY: a hint that never faults, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
         }
