@@ -11,7 +11,7 @@ use super::batched_transpose::BatchedTranspose;
 use super::copy_plan::{CopyPlan, Kernel};
 use super::endpoints::Endpoints;
 use super::processor::{
-    CACHED_STORES, Prefetch, Processor, Stores, strided_load_runs, strided_store,
+    CACHED_STORES, LoadLines, Prefetch, Processor, Stores, strided_load_runs, strided_store,
 };
 use super::sink::{Direct, Sink};
 use super::sizes::CACHE_LINE_BYTES;
@@ -37,6 +37,10 @@ const PREFETCHED_STRIDE_MAX_BYTES: usize = 2 * CACHE_LINE_BYTES;
 /// How far ahead (bytes) of the items that are loaded the source is prefetched. The processor's own
 /// prefetches end at each page of 4 KiB.
 const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
+
+/// Minimum size (bytes) of contiguous items of the target whose whole lines bypass the store buffer
+/// in loads of every second unit.
+const LOAD_LINES_MIN_BYTES: usize = 1 << 10;
 
 /// How much of the source (bytes) is prefetched at once.
 const PREFETCH_STEP_BYTES: usize = 1 << 10;
@@ -199,8 +203,17 @@ unsafe fn strided_load<S: Sink>(
         // SAFETY: `load_items` gives the addresses of `count` units on both sides.
         let load =
             move |ends: Endpoints, count| unsafe { load(ends.source, stride, ends.target, count) };
-        // SAFETY: the caller guarantees the plan's units; `load` writes all of them.
-        unsafe { load_items(outer, stride, items, sink, load) };
+        let load_lines = sink.stores().load_lines.filter(|_| {
+            stride == 2 * plan.unit as isize && items.count * items.bytes >= LOAD_LINES_MIN_BYTES
+        });
+        if let Some(load_lines) = load_lines {
+            // SAFETY: the caller guarantees the plan's units, `stride` apart; `load` writes all of
+            // them.
+            unsafe { load_every_second(outer, items, load_lines, sink, load) };
+        } else {
+            // SAFETY: the caller guarantees the plan's units; `load` writes all of them.
+            unsafe { load_items(outer, stride, items, sink, load) };
+        }
     } else {
         let load = move |ends: Endpoints, count| {
             // SAFETY: `load_items` gives the addresses of `count` runs on both sides.
@@ -209,6 +222,53 @@ unsafe fn strided_load<S: Sink>(
         // SAFETY: the caller guarantees the plan's runs; `load` writes all of them.
         unsafe { load_items(outer, stride, items, sink, load) };
     }
+}
+
+/// Loads every second unit in each turn of the outer loops. The whole cache lines of the target are
+/// written by `load_lines`, if they begin with whole units. The units before and after them are
+/// loaded by `load`.
+///
+/// # Safety
+/// * As for [`load_items`] with a stride of two items, which are units. The processor has the
+///   instructions of `load_lines`.
+unsafe fn load_every_second<S: Sink>(
+    outer: Outer<'_>,
+    units: Items,
+    load_lines: LoadLines,
+    sink: &mut S,
+    load: impl Fn(Endpoints, usize) + Copy,
+) {
+    let unit = units.bytes;
+    let stride = 2 * unit as isize;
+    let bytes = units.count * unit;
+    let copy = |ends: Endpoints| {
+        let mut load_units = |first: usize, count: usize| {
+            if count == 0 {
+                return;
+            }
+            // SAFETY: `first` is one of the units of this turn.
+            let ends = unsafe { ends.offset(first as isize * stride, (first * unit) as isize) };
+            let outer = Outer { dims: &[], ends };
+            // SAFETY: `count` of the caller's units from there on.
+            unsafe { load_items(outer, stride, Items { count, ..units }, sink, load) };
+        };
+        let head = ends.target.align_offset(CACHE_LINE_BYTES).min(bytes);
+        let begins_with_unit = head.is_multiple_of(unit);
+        let lines = if begins_with_unit { (bytes - head) / CACHE_LINE_BYTES } else { 0 };
+        let before = head / unit;
+        let after = before + lines * CACHE_LINE_BYTES / unit;
+        load_units(0, before);
+        if lines > 0 {
+            // SAFETY: units follow, so `before` is the number of one of them.
+            let ends = unsafe { ends.offset(before as isize * stride, head as isize) };
+            // SAFETY: the whole lines after the head are among the caller's units, and a line
+            // begins there.
+            unsafe { load_lines(ends, unit, lines) };
+        }
+        load_units(after, units.count - after);
+    };
+    // SAFETY: the caller says that the units of each turn are in the memories.
+    unsafe { outer.for_each(copy) };
 }
 
 /// Calls `load` for parts of the items of each turn of the outer loops: with the address of the

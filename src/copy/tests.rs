@@ -462,6 +462,23 @@ fn shuffles_write_to_lines_wherever_the_target_begins() {
     }
 }
 
+/// Every second unit, in rows of many cache lines, of about one line, and between both, whose target
+/// begins anywhere in a line. Rows of the target follow each other, or have gaps of a unit.
+#[test]
+fn every_second_unit_is_loaded_wherever_the_target_begins() {
+    for itemsize in [1, 2, 4, 8, 16] {
+        for (rows, row_bytes, gap) in [(1, 9000, 0), (3, 1130, 0), (3, 2050, 1), (5, 70, 1)] {
+            let (columns, gap) = (row_bytes / itemsize as i64, i64::from(gap));
+            let shape = [rows, columns];
+            let source = Layout::new(&shape, &[2 * columns + 3, 2]).expect("small");
+            let target = Layout::new(&shape, &[columns + gap, 1]).expect("small");
+            for shift in 0..64 {
+                check_shifted(&source, &target, itemsize, (shift % 7, shift));
+            }
+        }
+    }
+}
+
 /// Pages between two pages that may not be accessed.
 #[cfg(target_os = "linux")]
 struct Guarded {
@@ -511,6 +528,19 @@ impl Drop for Guarded {
 fn bytes_outside_the_elements_are_not_accessed() {
     for (source, target) in shapes() {
         for itemsize in [1, 2, 4, 8, 16] {
+            check_between_guards(&source, &target, itemsize);
+        }
+    }
+}
+
+/// Every second unit, up to one whose gap is inaccessible, in whole cache lines or with a rest.
+#[cfg(target_os = "linux")]
+#[test]
+fn gaps_after_every_second_unit_are_not_accessed() {
+    for itemsize in [1, 2, 4, 8, 16] {
+        for units in [1024, 1024 + 64 / itemsize as i64, 1025, 2047] {
+            let source = Layout::new(&[units], &[2]).expect("small");
+            let target = Layout::contiguous([units]).expect("small");
             check_between_guards(&source, &target, itemsize);
         }
     }

@@ -1,5 +1,5 @@
-//! What only AVX-512 VBMI can do, in registers of a cache line: byte shuffles, and tiles whose rows
-//! begin within lines.
+//! What only AVX-512 VBMI can do, in registers of a cache line: byte shuffles, loads of every second
+//! unit, and tiles whose rows begin within lines.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -9,7 +9,7 @@
 use std::arch::x86_64::*;
 
 use super::interface::{LineTile, TransposeLines};
-use super::nontemporal::{Joined, transpose_shifted_lines};
+use super::nontemporal::{Joined, prefetch_next, transpose_shifted_lines};
 use crate::copy::endpoints::Endpoints;
 use crate::copy::shuffle_plan::{Input, Output, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
 use crate::copy::sizes::CACHE_LINE_BYTES;
@@ -234,6 +234,47 @@ unsafe fn pick(bytes: __m512i, mask: __mmask64, indices: __m512i, source: *const
     // SAFETY: the caller says that the vector is readable and that the processor has the
     // instructions.
     unsafe { _mm512_mask_permutexvar_epi8(bytes, mask, indices, _mm512_loadu_si512(source.cast())) }
+}
+
+/// How far ahead (bytes) of the loads of every second unit the source is prefetched.
+const LOAD_AHEAD_BYTES: usize = 1 << 10;
+
+/// A line of the target comes from two lines' length of the source. With units of 16 bytes:
+///
+/// ```text
+///   loaded with a mask        a ─ b ─   c ─ d ─      ─: a gap, which is not read
+///   indices choose bytes      a b c d
+/// ```
+///
+/// # Safety
+/// * As [`LoadLines`](super::interface::LoadLines) says; the processor has AVX-512 BW and VBMI.
+#[target_feature(enable = "avx512bw,avx512vbmi")]
+pub(super) unsafe fn load_lines(ends: Endpoints, unit: usize, lines: usize) {
+    // SAFETY: the 64 bytes of an array.
+    let bytes = unsafe { _mm512_loadu_si512(INDICES.as_ptr().cast()) };
+    // Byte `b` comes from byte `b % unit` of the unit `2 * (b / unit)`: from `b + b / unit * unit`.
+    let unit_starts = _mm512_and_si512(bytes, _mm512_set1_epi8(-(unit as i8)));
+    let indices = _mm512_add_epi8(bytes, unit_starts);
+    // Bytes of units whose number is even, in each of the two registers.
+    let mask = _mm512_testn_epi8_mask(bytes, _mm512_set1_epi8(unit as i8));
+    for line in 0..lines {
+        let offset = line * CACHE_LINE_BYTES;
+        // SAFETY: the first unit of a line, which the caller says is readable.
+        let source = unsafe { ends.source.add(2 * offset) };
+        // SAFETY: the caller says that the line is writable.
+        let target = unsafe { ends.target.add(offset) };
+        for ahead in [LOAD_AHEAD_BYTES, LOAD_AHEAD_BYTES + CACHE_LINE_BYTES] {
+            prefetch_next(source.wrapping_add(ahead));
+        }
+        // SAFETY: the mask selects the bytes of the first half of the line's units, which the caller
+        // says are readable. Other bytes are not accessed.
+        let first = unsafe { _mm512_maskz_loadu_epi8(mask, source.cast()) };
+        // SAFETY: the same for the other half of the units, which begins 64 bytes later.
+        let second = unsafe { _mm512_maskz_loadu_epi8(mask, source.add(CACHE_LINE_BYTES).cast()) };
+        let units = _mm512_permutex2var_epi8(first, indices, second);
+        // SAFETY: the caller says that the line is writable and begins on a cache line.
+        unsafe { _mm512_stream_si512(target.cast(), units) };
+    }
 }
 
 // SAFETY: only functions for AVX-512 VBMI call the method.

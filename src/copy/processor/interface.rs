@@ -94,6 +94,16 @@ pub(in crate::copy) type TransposeMatrices = unsafe fn(first: &Tile, count: usiz
 pub(in crate::copy) type StridedLoad =
     unsafe fn(source: *const u8, stride: isize, target: *mut u8, count: usize);
 
+/// Loads every second unit of `unit` bytes, and writes `lines` cache lines of them with non-temporal
+/// stores.
+///
+/// # Safety
+/// * The units of these lines are readable from `ends.source` on, `2 * unit` bytes apart, and
+///   writable from `ends.target` on, side by side; no byte is both.
+/// * `unit` is 1, 2, 4, 8 or 16. `ends.target` is where a cache line begins. The processor has the
+///   instructions.
+pub(in crate::copy) type LoadLines = unsafe fn(ends: Endpoints, unit: usize, lines: usize);
+
 /// Copies a tile.
 ///
 /// # Safety
@@ -153,6 +163,8 @@ pub(in crate::copy) struct Stores {
     pub(in crate::copy) transpose_matrices: Option<[TransposeMatrices; 5]>,
     /// Runs shuffle plans. `None` if the processor has no shuffles of the bytes of a cache line.
     pub(in crate::copy) shuffle_lines: Option<ShuffleLines>,
+    /// Loads every second unit. `None` if there is no faster way than through a buffer.
+    pub(in crate::copy) load_lines: Option<LoadLines>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
     /// Does nothing where prefetching does not pay.

@@ -20,7 +20,7 @@ mod squares;
 mod x86;
 
 pub(super) use interface::{
-    ColumnGroups, LineTile, Prefetch, Processor, Stores, Tile, TransposeLines,
+    ColumnGroups, LineTile, LoadLines, Prefetch, Processor, Stores, Tile, TransposeLines,
 };
 pub(super) use portable::{CACHED_STORES, copy_run, strided_load_runs, strided_store};
 

@@ -78,7 +78,7 @@ pub(super) unsafe fn copy_nontemporal<R: Streamed>(
 
 /// Prefetches a line into the first-level cache.
 #[inline(always)]
-fn prefetch_next(address: *const u8) {
+pub(super) fn prefetch_next(address: *const u8) {
     // SAFETY: a hint that never faults, whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }

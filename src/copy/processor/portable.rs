@@ -36,6 +36,7 @@ pub(in crate::copy) static CACHED_STORES: Stores = Stores {
     transpose_shifted_lines: None,
     transpose_matrices: None,
     shuffle_lines: None,
+    load_lines: None,
     fence: || {},
     prefetch: |_, _, _, _| {},
 };

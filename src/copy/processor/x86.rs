@@ -64,6 +64,7 @@ pub(in crate::copy) static SSE2: Processor = Processor {
             transpose_matrices::<u128, __m128i, 1>,
         ]),
         shuffle_lines: None,
+        load_lines: None,
         fence,
         prefetch,
     }),
@@ -71,11 +72,11 @@ pub(in crate::copy) static SSE2: Processor = Processor {
 
 /// A table of functions: the generic ones, compiled for some instructions, with registers of type
 /// `$register` for whole cache lines, with this shuffle for vectors of `$shuffle_bytes`, and with
-/// the functions `$shifted` for tiles whose rows begin within lines, and `$shuffle_lines` for
-/// shuffle plans whose vectors are lines.
+/// the functions `$shifted` for tiles whose rows begin within lines, `$shuffle_lines` for shuffle
+/// plans whose vectors are lines, and `$load_lines` for lines of every second unit.
 macro_rules! processor {
     ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path,
-     $shuffle_bytes:expr, $shifted:expr, $shuffle_lines:expr) => {
+     $shuffle_bytes:expr, $shifted:expr, $shuffle_lines:expr, $load_lines:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -110,6 +111,7 @@ macro_rules! processor {
                     $module::transpose_matrices::<u128, 1>,
                 ]),
                 shuffle_lines: $shuffle_lines,
+                load_lines: $load_lines,
                 fence,
                 prefetch,
             }),
@@ -186,7 +188,7 @@ macro_rules! processor {
     };
 }
 
-processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None, None);
+processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None, None, None);
 // The same registers, but twice as many, and registers of a cache line for whole lines.
 processor!(
     AVX512,
@@ -195,6 +197,7 @@ processor!(
     __m512i,
     super::shuffle::<__m256i>,
     VECTOR_BYTES,
+    None,
     None,
     None
 );
@@ -207,7 +210,8 @@ processor!(
     super::super::avx512::shuffle,
     SHUFFLE_VECTOR_MAX_BYTES,
     Some(super::avx512::TRANSPOSE_SHIFTED_LINES),
-    Some(super::avx512::shuffle_lines)
+    Some(super::avx512::shuffle_lines),
+    Some(super::avx512::load_lines)
 );
 
 macro_rules! register {
