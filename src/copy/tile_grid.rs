@@ -99,7 +99,7 @@ pub(super) struct TileGrid {
 pub(super) struct TileBounds {
     pub(super) row: usize,
     pub(super) rows: usize,
-    /// Where it would begin without shifts.
+    /// Where it would begin without shifts. The last tile may begin behind the last column then.
     pub(super) column: usize,
     /// Columns that some row of it needs.
     pub(super) first_column: usize,

@@ -348,13 +348,13 @@ impl TiledTranspose {
             let target = target.wrapping_offset(offset + index as isize * self.rows.target);
             let source = tile.address.wrapping_add(index * tile.pitch + in_buffer);
             let share = grid.share_of_row(bounds, target);
-            let ends = Endpoints { source, target };
-            // SAFETY: the share is within the columns of the tile, which the buffer has and the
-            // matrix has; columns and groups are contiguous on both sides.
-            let ends = unsafe { ends.offset(share.start, share.start) };
-            // SAFETY: the bytes of the share, which are in the buffer; the caller says that the
-            // matrix is writable.
-            unsafe { (stores.copy)(ends.source, ends.target, (share.end - share.start) as usize) };
+            // The unshifted first column may be behind the end of the row.
+            let (source, target) =
+                (source.wrapping_offset(share.start), target.wrapping_offset(share.start));
+            // SAFETY: the bytes of the share, which is within the columns of the tile. They are in
+            // the buffer, and the caller says that the matrix is writable; columns and groups are
+            // contiguous on both sides.
+            unsafe { (stores.copy)(source, target, (share.end - share.start) as usize) };
         }
     }
 
