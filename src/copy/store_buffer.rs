@@ -183,8 +183,9 @@ impl<'a> StoreBuffer<'a> {
             self.flush();
             self.target = target;
         } else if self.filled + bytes > APPEND_BUFFER_BYTES {
-            // Bytes that do not fill a line stay in the buffer.
-            let rest = (self.target.addr() + self.filled) % CACHE_LINE_BYTES;
+            // Bytes that do not fill a line stay in the buffer: all of them, if they began in it.
+            let in_line = (self.target.addr() + self.filled) % CACHE_LINE_BYTES;
+            let rest = in_line.min(self.filled);
             self.send(self.filled - rest);
         }
         // SAFETY: `filled + bytes` is at most the size of the memory: either that was just found,
@@ -235,5 +236,33 @@ impl<'a> StoreBuffer<'a> {
         let rest = unsafe { start.add(bytes) };
         // SAFETY: the `filled` bytes that are left move to the front of the same memory.
         unsafe { rest.copy_to(start, self.filled) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::processor::CACHED_STORES;
+
+    /// A few bytes that begin and end within one line, before as many as are taken in one go.
+    #[test]
+    fn many_bytes_continue_a_few_within_a_line() {
+        let mut target = vec![0; CACHE_LINE_BYTES + 60 + APPEND_MAX_BYTES];
+        let first = target.as_ptr().align_offset(CACHE_LINE_BYTES) + 40;
+        let mut memory = StoreMemory::new();
+        let mut buffer = StoreBuffer::new(&mut memory, &CACHED_STORES);
+        let mut at = target[first..].as_mut_ptr();
+        for (value, bytes) in [(1, 3), (2, APPEND_MAX_BYTES)] {
+            // SAFETY: the buffer has room for the one item at `address`.
+            let write = |_, address: *mut u8| unsafe { address.write_bytes(value, bytes) };
+            let items = Items { count: 1, bytes };
+            // SAFETY: `write` initializes the item, and the target has room for both of them.
+            unsafe { buffer.append(at, items, APPEND_MAX_BYTES, write) };
+            at = at.wrapping_add(bytes);
+        }
+        buffer.finish();
+        let written = &target[first..][..3 + APPEND_MAX_BYTES];
+        assert!(written[..3].iter().all(|&byte| byte == 1));
+        assert!(written[3..].iter().all(|&byte| byte == 2));
     }
 }
