@@ -2,7 +2,8 @@
 //! portable Rust ([`portable`]) and with vector instructions (`x86`, `neon`).
 //!
 //! Every function reads and writes whole elements and nothing else, so it may run beside code that
-//! writes to the gaps between them. Nothing needs to be aligned, except for [`TransposeLines`].
+//! writes to the gaps between them. Nothing needs to be aligned, except for the functions of
+//! [`Stores`] that write only whole cache lines.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx512;

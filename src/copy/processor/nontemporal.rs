@@ -389,8 +389,9 @@ pub(super) unsafe fn transpose_matrices<T: Copy, R: Streamed, const N: usize>(
                 for line in (0..N * size_of::<R>()).step_by(CACHE_LINE_BYTES) {
                     prefetch_next(source.wrapping_add(ahead + line));
                 }
-                // SAFETY: the caller says that rows fill whole lanes, and columns whole cache
-                // lines: the units of `N` rows and of a register's columns.
+                // SAFETY: the caller says that the units of a column fill whole lanes, and that
+                // those of a row are whole cache lines, and begin on them. So there are `N` rows
+                // and a register's columns from here on.
                 unsafe {
                     let source = source.add(column * column_bytes + row * size_of::<T>());
                     let target = target.add(row * row_bytes + byte);
