@@ -462,8 +462,8 @@ fn shuffles_write_to_lines_wherever_the_target_begins() {
     }
 }
 
-/// Every second unit, in rows of many cache lines, of about one line, and between both, whose target
-/// begins anywhere in a line. Rows of the target follow each other, or have gaps of a unit.
+/// Every second unit, in rows of many cache lines, of about one line, and between both, whose
+/// target begins anywhere in a line. Rows of the target follow each other, or have gaps of a unit.
 #[test]
 fn every_second_unit_is_loaded_wherever_the_target_begins() {
     for itemsize in [1, 2, 4, 8, 16] {

@@ -1,5 +1,5 @@
-//! What only AVX-512 VBMI can do, in registers of a cache line: byte shuffles, loads of every second
-//! unit, and tiles whose rows begin within lines.
+//! What only AVX-512 VBMI can do, in registers of a cache line: byte shuffles, loads of every
+//! second unit, and tiles whose rows begin within lines.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -266,8 +266,8 @@ pub(super) unsafe fn load_lines(ends: Endpoints, unit: usize, lines: usize) {
         for ahead in [LOAD_AHEAD_BYTES, LOAD_AHEAD_BYTES + CACHE_LINE_BYTES] {
             prefetch_next(source.wrapping_add(ahead));
         }
-        // SAFETY: the mask selects the bytes of the first half of the line's units, which the caller
-        // says are readable. Other bytes are not accessed.
+        // SAFETY: the mask selects the bytes of the first half of the line's units, which the
+        // caller says are readable. Other bytes are not accessed.
         let first = unsafe { _mm512_maskz_loadu_epi8(mask, source.cast()) };
         // SAFETY: the same for the other half of the units, which begins 64 bytes later.
         let second = unsafe { _mm512_maskz_loadu_epi8(mask, source.add(CACHE_LINE_BYTES).cast()) };

@@ -94,8 +94,8 @@ pub(in crate::copy) type TransposeMatrices = unsafe fn(first: &Tile, count: usiz
 pub(in crate::copy) type StridedLoad =
     unsafe fn(source: *const u8, stride: isize, target: *mut u8, count: usize);
 
-/// Loads every second unit of `unit` bytes, and writes `lines` cache lines of them with non-temporal
-/// stores.
+/// Loads every second unit of `unit` bytes, and writes `lines` cache lines of them with
+/// non-temporal stores.
 ///
 /// # Safety
 /// * The units of these lines are readable from `ends.source` on, `2 * unit` bytes apart, and
