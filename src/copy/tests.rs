@@ -8,6 +8,7 @@ use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::kernels;
 use super::processor::{self, Processor};
+use super::tiled_transpose::TiledTranspose;
 use crate::Layout;
 
 /// The sets of instructions that this machine has.
@@ -379,6 +380,22 @@ fn matrices_with_fewer_bands_than_their_size_says_are_transposed() {
     let target = Layout::new(&shape, &[1050, -14, 1]).expect("small");
     for shift in [0, 16, 20] {
         check_shifted(&source, &target, 16, (0, shift));
+    }
+}
+
+/// A regression: an image that the source has once and the target several times was copied whole
+/// for each of its bands.
+#[test]
+fn images_have_no_bands() {
+    let plan = CopyPlan::new(&[2, 3, 9000], &[0, 1, 3], &[27_000, 9000, 1], 1);
+    let (outer, &[rows, outer_groups, groups, columns]) = plan.split_dims() else {
+        panic!("{plan:?} is no transpose")
+    };
+    assert_eq!(outer.len(), 1);
+    for (name, processor) in processors() {
+        let row = [outer_groups, groups, columns];
+        let matrix = TiledTranspose::new(&plan, rows, row, processor, true);
+        assert!(processor.shuffle.is_none() || matrix.bands().is_none(), "{name}");
     }
 }
 

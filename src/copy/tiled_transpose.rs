@@ -126,13 +126,15 @@ impl TiledTranspose {
     }
 
     /// How far apart (bytes) columns or groups of columns are in the source, whichever are closer,
-    /// and how many bands of tiles the matrix has at most. `None` if it has no several bands.
+    /// and how many bands of tiles the matrix has at most. `None` if it is always copied whole.
     pub(super) fn bands(&self) -> Option<(usize, usize)> {
         let bands = self.grid.bands();
         let several = [self.outer_groups, self.groups].into_iter().filter(|dim| dim.count > 1);
         let distances = several.chain([self.columns]).map(|dim| dim.source.unsigned_abs());
         let distance = distances.min()?;
-        (bands > 1 && !self.appends_rows()).then_some((distance, bands))
+        // Images are shuffled whole.
+        let is_whole = self.shuffle.is_some() || self.appends_rows();
+        (bands > 1 && !is_whole).then_some((distance, bands))
     }
 
     /// Copies the matrix, or a band of it, through the store buffer. After it may come another
