@@ -1,7 +1,7 @@
 //! Who helps with a copy.
 //!
 //! The threads of the rayon pool that the caller is in, or else dlbridge's own [`WORKERS`]. Waking
-//! one of these costs the caller about as much time as copying 256 KiB. An offer to a worker on
+//! one of these costs the caller about as much time as copying 1 MiB. An offer to a worker on
 //! standby costs less than a microsecond. So there are three cases for callers outside of pools:
 //!
 //! * A copy of [`WAKING_MIN_BYTES`] or more wakes a worker if none is on standby.

@@ -6,7 +6,7 @@
 //! ```text
 //!   caller     │ copy       │    │ copy       │    │ copy       │
 //!              │ wakes      │    │ offers     │    │ offers     │
-//!   worker     ....... works, on standby │ works │ polls │ works │ polls for 50 µs, sleeps
+//!   worker     ....... works, on standby │ works │ polls │ works │ polls, sleeps
 //! ```
 //!
 //! Invariants, kept under the lock:

@@ -7,15 +7,17 @@ use crate::shared_buffer::SharedBuffer;
 use crate::storage::{Storage, StorageState};
 use crate::{DType, Descriptor, Element, Error, Result, Tensor, host_copy};
 
-/// Makes a [`Tensor`] of a libtorch tensor that owns its memory alone. The memory is exclusive if
-/// it is on the host.
+/// Makes a [`Tensor`] of a libtorch tensor. The memory is exclusive if it is on the host.
+///
+/// # Safety
+/// * The info is that of `tensor`, which was found to own its memory alone.
 #[inline]
-pub(super) fn own(
+pub(super) unsafe fn own(
     tensor: tch::Tensor,
     TensorInfo { descriptor, context, .. }: TensorInfo,
 ) -> Tensor {
     if context.is_none() && descriptor.device().is_host() {
-        // SAFETY: the caller checked that the tensor owns its memory alone.
+        // SAFETY: the caller guarantees that the tensor owns its memory alone.
         return unsafe { own_exclusive(tensor, descriptor) };
     }
     let storage = match context {
@@ -52,8 +54,11 @@ pub(super) unsafe fn own_exclusive(tensor: tch::Tensor, descriptor: Descriptor) 
 /// The elements of a tensor, to live as long as the tensor, in the usual case: libtorch allocated
 /// the memory, only the tensor reaches it, bytes need not be checked, and there are elements.
 /// `None` means "not the usual case".
+///
+/// # Safety
+/// * The view is used only as long as the tensor lives that the info was read from.
 #[inline(always)]
-pub(super) fn usual_view<T: Element, D: ArrayDimension>(
+pub(super) unsafe fn usual_view<T: Element, D: ArrayDimension>(
     info: &TensorInfo,
 ) -> Option<ArrayViewOf<'static, T, D>> {
     let data = info.descriptor.typed_host_ptr::<T>()?;
@@ -67,23 +72,34 @@ pub(super) fn usual_view<T: Element, D: ArrayDimension>(
 }
 
 /// [`TorchExt::into_ndarray`] in all cases.
+///
+/// # Safety
+/// * The info was just read from `tensor`.
 #[cold]
-pub(super) fn into_any_ndarray<T: Element, D: ArrayDimension>(
+pub(super) unsafe fn into_any_ndarray<T: Element, D: ArrayDimension>(
     tensor: tch::Tensor,
     mut info: TensorInfo,
 ) -> Result<NdArray<T, D>, (tch::Tensor, Error)> {
-    // SAFETY: `tensor` is the tensor that was read.
+    // SAFETY: `tensor` is the tensor that was read, as the caller guarantees.
     unsafe { info.reclaim() };
-    match view_owned::<T, D>(&info) {
-        // SAFETY: the view covers the tensor's elements, and moves into the array with it.
-        Ok(view) => Ok(unsafe { NdArray::new(view, own(tensor, info)) }),
+    // SAFETY: the view moves into the array with the tensor.
+    match unsafe { view_owned::<T, D>(&info) } {
+        Ok(view) => {
+            // SAFETY: the info is that of the tensor, which `view_owned` found to be alone.
+            let tensor = unsafe { own(tensor, info) };
+            // SAFETY: the view covers the tensor's elements, and moves into the array with it.
+            Ok(unsafe { NdArray::new(view, tensor) })
+        }
         Err(error) => Err((tensor, error)),
     }
 }
 
 /// The elements of a tensor that owns its memory alone, to live as long as the tensor.
+///
+/// # Safety
+/// * The view is used only as long as the tensor lives that the info was just read from.
 #[inline]
-fn view_owned<T: Element, D: ArrayDimension>(
+unsafe fn view_owned<T: Element, D: ArrayDimension>(
     info: &TensorInfo,
 ) -> Result<ArrayViewOf<'static, T, D>> {
     let data = info.descriptor.host_ptr::<T>("ndarray")?;

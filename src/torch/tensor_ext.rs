@@ -305,7 +305,8 @@ impl TorchExt for tch::Tensor {
             Ok(info)
         });
         match info {
-            Ok(info) => Ok(own(self, info)),
+            // SAFETY: the info was just read from this tensor, and says that it is alone.
+            Ok(info) => Ok(unsafe { own(self, info) }),
             Err(error) => Err(Rejected::new(self, error)),
         }
     }
@@ -316,7 +317,8 @@ impl TorchExt for tch::Tensor {
             Ok(info) => info,
             Err(error) => return Err(Rejected::new(self, error)),
         };
-        match usual_view::<T, D>(&info) {
+        // SAFETY: the view moves into the array with the tensor.
+        match unsafe { usual_view::<T, D>(&info) } {
             Some(view) => {
                 // SAFETY: `usual_view` found that only this tensor reaches the memory.
                 let tensor = unsafe { own_exclusive(self, info.descriptor) };
@@ -324,7 +326,9 @@ impl TorchExt for tch::Tensor {
                 Ok(unsafe { NdArray::new(view, tensor) })
             }
             None => {
-                into_any_ndarray(self, info).map_err(|(tensor, error)| Rejected::new(tensor, error))
+                // SAFETY: the info was just read from this tensor.
+                let array = unsafe { into_any_ndarray(self, info) };
+                array.map_err(|(tensor, error)| Rejected::new(tensor, error))
             }
         }
     }
