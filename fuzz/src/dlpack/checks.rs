@@ -9,8 +9,8 @@ use super::description::{Data, Description};
 use super::producer::{Given, Kind};
 use crate::elements::Grid;
 
-/// Maximum number of elements that are compared one by one.
-const MAX_COUNT: i64 = 1 << 12;
+/// Maximum number of elements that are compared one by one, or cloned.
+pub(super) const MAX_COUNT: i64 = 1 << 12;
 
 /// What is true of every tensor that has the elements of a struct.
 pub(super) struct Expected {
