@@ -123,7 +123,8 @@ pub(super) fn is_nontemporal(
             bytes >= beyond_l2.min(caches.l3 / NONTEMPORAL_L3_DIVISOR)
         }
         (Memory::Fresh, Kernel::TiledTranspose) => {
-            bytes >= NONTEMPORAL_FRESH_MIN_BYTES && is_scattered(inner)
+            bytes >= NONTEMPORAL_FRESH_MIN_BYTES
+                && (is_scattered(inner) || bytes >= caches().l3 / NONTEMPORAL_L3_DIVISOR)
         }
         (Memory::Fresh, _) => false,
     }
