@@ -51,6 +51,7 @@ mod sizes;
 mod store_buffer;
 mod thresholds;
 mod tile_grid;
+mod tile_rows;
 mod tiled_transpose;
 #[cfg(feature = "parallel")]
 mod workers;

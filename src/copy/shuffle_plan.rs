@@ -69,6 +69,7 @@ pub(super) struct Output {
 }
 
 /// A vector of the source, and which of its bytes go where.
+#[repr(align(64))]
 pub(super) struct Input {
     /// Where it begins in the source, in bytes.
     pub(super) offset: isize,

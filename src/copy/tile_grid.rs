@@ -44,10 +44,17 @@
 
 #![forbid(unsafe_code)]
 
+mod coming;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use super::sizes::{CACHE_LINE_BYTES, TILE_WIDTH_BYTES};
 use super::store_buffer::STORE_BUFFER_BYTES;
+use super::tile_rows::TileRows;
+pub(super) use coming::ComingColumns;
+use coming::{Chain, block_column_bytes};
 
 /// Size (bytes) of a tile that has all rows: it fits the first-level cache together with the cache
 /// lines that it is read from. With non-temporal stores, it is the maximum.
@@ -57,17 +64,17 @@ const TILE_BYTES: usize = 16 << 10;
 /// ordinary stores. The processor's own prefetches follow runs of four lines better than of two.
 const TILE_HEIGHT_LINES: usize = 4;
 
-/// Minimum sizes of a tile that is written with non-temporal stores: bytes of the target, columns,
-/// and bytes of the tile. On an Intel Xeon, wider tiles of large matrices were slower, and so were
-/// narrower ones.
+/// Sizes of a tile that is written with non-temporal stores: the minimum in bytes of the target, in
+/// columns, and in bytes of the tile, and the height in cache lines of the source. On an AMD EPYC
+/// (Zen 5), most other sizes were slower.
 const NONTEMPORAL_WIDTH_BYTES: usize = 2 * CACHE_LINE_BYTES;
 const NONTEMPORAL_COLUMNS: usize = 32;
 const NONTEMPORAL_TILE_BYTES: usize = 4 << 10;
+const NONTEMPORAL_HEIGHT_LINES: usize = 2;
 
-/// Minimum width (bytes, or columns if that is less) of a tile whose rows are shifted by different
-/// distances. Wide tiles have fewer edges, at which columns are read twice.
-const SHIFTED_WIDTH_BYTES: usize = 256;
-const SHIFTED_COLUMNS: usize = 64;
+/// Minimum width (bytes) of a tile whose rows are shifted by different distances. Wide tiles have
+/// fewer edges, at which columns are read twice.
+const SHIFTED_WIDTH_BYTES: usize = 512;
 
 /// Size (bytes) of a strip of a tile, rounded up to whole [`STRIP_COLUMNS`].
 const STRIP_BYTES: usize = 2 << 10;
@@ -75,10 +82,12 @@ const STRIP_BYTES: usize = 2 << 10;
 /// Strips have a multiple of this number of columns, which fill whole vectors.
 const STRIP_COLUMNS: usize = 16;
 
-/// The size of a matrix: units of `unit` bytes in `rows`, each with `columns`, those of all groups.
+/// The size of a matrix: units of `unit` bytes in `row_groups` of `rows`, each with `columns`,
+/// those of all groups.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MatrixSize {
     pub(super) unit: usize,
+    pub(super) row_groups: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
 }
@@ -87,8 +96,10 @@ pub(super) struct MatrixSize {
 #[derive(Clone, Debug)]
 pub(super) struct TileGrid {
     size: MatrixSize,
-    rows_per_tile: usize,
+    rows: TileRows,
     columns_per_tile: usize,
+    /// What continues the columns of a band, if it is the next bands.
+    chain: Option<Chain>,
     /// By how many columns the boundaries of a row are shifted to the left, at least and at most.
     min_shift: usize,
     max_shift: usize,
@@ -139,7 +150,7 @@ impl TileGrid {
     /// Tiles that fit the store buffer. They have all rows if these are few, or else are at most
     /// [`TILE_HEIGHT_LINES`] high. With non-temporal stores they are narrower.
     pub(super) fn new(size: MatrixSize, nontemporal: bool) -> Self {
-        let MatrixSize { unit, rows, .. } = size;
+        let MatrixSize { unit, row_groups, rows, .. } = size;
         let line = CACHE_LINE_BYTES / unit;
         // Columns of a tile of `bytes` that has all rows.
         let columns_of = |bytes: usize| bytes / unit / rows / line * line;
@@ -155,7 +166,7 @@ impl TileGrid {
         let columns_per_tile = columns.min(size.columns);
         // A shift makes a tile wider by less than a line.
         let fit = STORE_BUFFER_BYTES / row_pitch(columns_per_tile * unit + CACHE_LINE_BYTES);
-        let height = TILE_HEIGHT_LINES * line;
+        let height = if nontemporal { NONTEMPORAL_HEIGHT_LINES } else { TILE_HEIGHT_LINES } * line;
         let most = match nontemporal {
             true if few_rows => rows,
             // More rows if there are fewer columns than a tile could have.
@@ -164,25 +175,45 @@ impl TileGrid {
             false => fit.min(height).min(TILE_BYTES / unit / columns_per_tile),
         };
         let rows_per_tile = if most < rows { most / line * line } else { rows };
-        Self { size, rows_per_tile, columns_per_tile, min_shift: 0, max_shift: 0 }
+        let block = block_column_bytes(columns_per_tile) / unit;
+        let rows = TileRows::new(row_groups, rows, rows_per_tile, block);
+        Self { size, rows, columns_per_tile, chain: None, min_shift: 0, max_shift: 0 }
+    }
+
+    /// The same for `groups` of as many rows, which follow each other in the source.
+    pub(super) fn with_row_groups(&self, groups: usize) -> Self {
+        let size = MatrixSize { row_groups: groups, ..self.size };
+        Self { size, rows: self.rows.with_groups(groups), ..*self }
     }
 
     /// The same with boundaries that are shifted so that shares of rows begin on cache lines of the
-    /// target. The first unit is at `target`, and rows are `stride` bytes apart.
-    pub(super) fn aligned_to(&self, target: *const u8, stride: isize) -> Self {
+    /// target. The first unit is at `target`; `in_lines` says whether all rows are whole cache
+    /// lines apart.
+    pub(super) fn aligned_to(&self, target: *const u8, in_lines: bool) -> Self {
         let mut grid = self.clone();
         let MatrixSize { unit, columns, .. } = self.size;
         let shift = target.addr() % CACHE_LINE_BYTES;
         (grid.min_shift, grid.max_shift) = (shift / unit, shift.div_ceil(unit));
-        if stride % CACHE_LINE_BYTES as isize != 0 {
+        if !in_lines {
             (grid.min_shift, grid.max_shift) = (0, CACHE_LINE_BYTES / unit);
-            let wide = columns.min(SHIFTED_COLUMNS).min(SHIFTED_WIDTH_BYTES / unit);
+            let wide = columns.min(SHIFTED_WIDTH_BYTES / unit);
             let pitch = row_pitch(wide * unit + CACHE_LINE_BYTES);
-            if self.rows_per_tile * pitch <= STORE_BUFFER_BYTES {
+            if self.rows.per_tile * pitch <= STORE_BUFFER_BYTES {
                 grid.columns_per_tile = self.columns_per_tile.max(wide);
+                grid.chain = None;
             }
         }
         grid
+    }
+
+    /// Tiles that have all columns. `None` if they do not fit the store buffer.
+    pub(super) fn of_whole_rows(&self) -> Option<Self> {
+        let MatrixSize { unit, row_groups, rows, columns } = self.size;
+        let height = (NONTEMPORAL_HEIGHT_LINES * CACHE_LINE_BYTES / unit).min(rows);
+        let fits = height * columns * unit <= STORE_BUFFER_BYTES;
+        let rows = TileRows::new(row_groups, rows, height, self.rows.block);
+        let grid = Self { rows, columns_per_tile: columns, chain: None, ..self.clone() };
+        fits.then_some(grid)
     }
 
     /// All columns of some rows, as one tile.
@@ -220,7 +251,7 @@ impl TileGrid {
     /// The tile after another.
     pub(super) fn after(&self, tile: &TileBounds) -> Option<TileBounds> {
         let next_row = tile.row + tile.rows;
-        if next_row < self.size.rows {
+        if next_row < self.rows.count() {
             Some(self.tile(next_row, tile.column))
         } else if !tile.is_last {
             Some(self.tile(0, tile.column + self.columns_per_tile))
@@ -235,7 +266,7 @@ impl TileGrid {
         let is_last = whole || self.size.columns + self.min_shift <= end;
         TileBounds {
             row,
-            rows: self.rows_per_tile.min(self.size.rows - row),
+            rows: self.rows.of_tile(row),
             column,
             first_column: column.saturating_sub(self.max_shift),
             end_column: if is_last { self.size.columns } else { end - self.min_shift },
@@ -263,110 +294,5 @@ impl TileGrid {
             self.columns_per_tile as isize * unit - shift
         };
         begin..end
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::iter;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn sizes() -> impl Strategy<Value = MatrixSize> {
-        let dim = || prop_oneof![1..10_usize, 10..700_usize];
-        let columns = prop_oneof![4 => dim(), 1 => 700..8000_usize];
-        (0..5_u32, dim(), columns).prop_map(|(unit, rows, columns)| MatrixSize {
-            unit: 1 << unit,
-            rows,
-            columns,
-        })
-    }
-
-    /// Checks that the tiles fit the store buffer, and that the shares of their rows cover every
-    /// unit once. `row_address` is where a row of the target begins.
-    fn check(size: MatrixSize, grid: &TileGrid, row_address: impl Fn(usize) -> *const u8) {
-        let row_bytes = size.columns * size.unit;
-        let mut covered = vec![0_u8; size.rows * row_bytes];
-        let mut next = Some(grid.first());
-        while let Some(tile) = next {
-            let pitch = row_pitch(tile.columns() * size.unit);
-            assert!(tile.rows * pitch <= STORE_BUFFER_BYTES, "{tile:?} of {size:?}");
-            for row in tile.row..tile.row + tile.rows {
-                let first = (tile.column * size.unit) as isize;
-                let share = grid.share_of_row(&tile, row_address(row).wrapping_offset(first));
-                let share = (first + share.start) as usize..(first + share.end) as usize;
-                let held = tile.columns() * size.unit;
-                assert!(tile.first_column * size.unit <= share.start);
-                assert!(share.end <= tile.first_column * size.unit + held);
-                covered[row * row_bytes..][share].iter_mut().for_each(|count| *count += 1);
-            }
-            check_strips(size, &tile);
-            next = grid.after(&tile);
-        }
-        assert!(covered.iter().all(|&count| count == 1), "{size:?} {grid:?}");
-        check_bands(grid);
-    }
-
-    /// Checks that shares of rows begin and end on cache lines of the target, or at the ends of the
-    /// row.
-    fn check_lines(size: MatrixSize, grid: &TileGrid, row_address: impl Fn(usize) -> *const u8) {
-        for tile in iter::successors(Some(grid.first()), |tile| grid.after(tile)) {
-            for row in tile.row..tile.row + tile.rows {
-                let target = row_address(row).wrapping_add(tile.column * size.unit);
-                let share = grid.share_of_row(&tile, target);
-                let in_line = |end| target.wrapping_offset(end).addr() % CACHE_LINE_BYTES;
-                assert!(tile.column == 0 || in_line(share.start) == 0, "{tile:?} of {size:?}");
-                assert!(tile.is_last || in_line(share.end) == 0, "{tile:?} of {size:?}");
-            }
-        }
-    }
-
-    /// Checks that the tiles of all bands are the tiles of the matrix.
-    fn check_bands(grid: &TileGrid) {
-        let all = iter::successors(Some(grid.first()), |tile| grid.after(tile));
-        let bands =
-            (0..grid.bands()).filter_map(|band| grid.first_of_band(band)).flat_map(|first| {
-                iter::successors(Some(first), |tile| grid.after(tile).filter(|next| next.row > 0))
-            });
-        assert!(all.eq(bands), "{grid:?}");
-    }
-
-    /// Checks that the strips of a tile follow each other and make up the tile.
-    fn check_strips(size: MatrixSize, tile: &TileBounds) {
-        let mut next = tile.first_column;
-        for strip in tile.strips(size.unit) {
-            assert_eq!((strip.row, strip.rows), (tile.row, tile.rows));
-            assert_eq!(strip.first_column, next, "{strip:?} of {tile:?}");
-            assert!(strip.columns() > 0, "{strip:?} of {tile:?}");
-            next = strip.end_column;
-        }
-        assert_eq!(next, tile.end_column, "{tile:?}");
-    }
-
-    fn config() -> ProptestConfig {
-        ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() }
-    }
-
-    proptest! {
-        #![proptest_config(config())]
-
-        #[test]
-        fn tiles_fit_the_store_buffer_and_cover_every_unit_once(
-            size in sizes(),
-            first in 0..128_usize,
-            gap in 0..128_usize,
-            (pad_to_lines, nontemporal) in any::<(bool, bool)>(),
-        ) {
-            let row = size.columns * size.unit + gap * size.unit;
-            let stride = if pad_to_lines { row.next_multiple_of(CACHE_LINE_BYTES) } else { row };
-            let address = |row: usize| std::ptr::without_provenance(4096 + first + row * stride);
-            let grid = TileGrid::new(size, nontemporal);
-            check(size, &grid, |_| std::ptr::without_provenance(4096));
-            let aligned = grid.aligned_to(address(0), stride as isize);
-            check(size, &aligned, address);
-            check_lines(size, &aligned, address);
-        }
     }
 }

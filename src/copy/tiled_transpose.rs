@@ -10,72 +10,56 @@
 //! ```text
 //!   source                    store buffer (L1 cache)              target
 //!   +-----------+  transpose  +----------------------+  all rows   +---------------------------+
-//!   | tile k    | ----------> | rows of tile k,      | ----------> | shares of rows,           |
-//!   +-----------+  strip by   | `pitch` bytes apart  |  `stores`   | in whole cache lines      |
-//!   +-----------+  strip      +----------------------+             +---------------------------+
-//!   | tile k+1  | <--- prefetch: after each strip of tile k, as many columns of tile k+1, so that
-//!   +-----------+      memory is read while registers are shuffled
+//!   | tile k    | ----------> | rows of tile k       | ----------> | shares of rows,           |
+//!   +-----------+             +----------------------+             | in whole cache lines      |
+//!   +-----------+                                                  +---------------------------+
+//!   | later     | <--- prefetch: a share of the next block, so that memory is read while registers
+//!   +-----------+      are shuffled
 //! ```
 //!
-//! The rows of a tile leave together, after its last strip. Writing them between the strips was
-//! slower when it was measured. A tile of whole cache lines has a function of its own
-//! ([`TransposeLines`]), whose buffer holds squares instead of rows. It prefetches one half of tile
-//! k+1 while registers are shuffled, and the other half while rows are written.
+//! The rows of a tile leave together, after all of it is in the buffer. Writing them between parts
+//! of it was slower when it was measured. Tiles of whole cache lines have functions of their own,
+//! whose buffer holds squares instead of rows ([`line_tiles`]); other tiles are copied strip by
+//! strip ([`buffered_tiles`]).
 //!
 //! Short rows that are contiguous in the target need no grid: many of them are transposed into the
-//! buffer at once ([`TiledTranspose::append_rows`]).
+//! buffer at once.
 //!
 //! [`tile_grid`]: super::tile_grid
 
+mod buffered_tiles;
+mod line_tiles;
+
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::line_shuffle::shuffle_to_lines;
-use super::pixel_shuffle::{PIXEL_MAX_BYTES, PixelShuffle};
-use super::processor::{ColumnGroups, LineTile, Processor, Stores, Tile, TransposeLines};
+use super::pixel_shuffle::PixelShuffle;
+use super::processor::{ColumnGroups, Coming, Processor, Stores, Tile};
 use super::sizes::CACHE_LINE_BYTES;
-use super::store_buffer::{APPEND_MAX_BYTES, Items, StoreBuffer};
-use super::tile_grid::{MatrixSize, TileBounds, TileGrid, row_pitch};
+use super::store_buffer::StoreBuffer;
+use super::tile_grid::{ComingColumns, MatrixSize, TileBounds, TileGrid};
 use crate::layout::paired::PairedDim;
 
-/// Minimum height (cache lines of the source) of a part of a matrix for appending its rows to the
-/// store buffer.
-const APPENDED_LINES: usize = 4;
-
-/// Maximum size (bytes) of rows that are no whole cache lines, for which one line of the source is
-/// high enough: tiles of such rows share most of their lines with other tiles.
-const APPENDED_ROW_MAX_BYTES: usize = 512;
-
 /// A transpose. In the target, `columns` of units are side by side, and so are `groups` of columns,
-/// and groups of these groups; in the source, rows are closer together than columns.
+/// and groups of these groups. In the source, rows are closer together than columns; groups of rows
+/// follow each other, and so do groups of these groups.
 pub(super) struct TiledTranspose {
     unit: usize,
     rows: PairedDim,
+    /// The innermost first.
+    row_groups: SmallVec<[PairedDim; 2]>,
     outer_groups: PairedDim,
     groups: PairedDim,
     columns: PairedDim,
     /// Tiles whose boundaries are not shifted.
     grid: TileGrid,
     shuffle: Option<PixelShuffle>,
-    /// Whether the next tile is prefetched.
+    /// Whether tiles are prefetched.
     prefetches: bool,
-}
-
-/// A tile in the store buffer.
-struct BufferedTile {
-    bounds: TileBounds,
-    /// Where its first unit is.
-    address: *const u8,
-    /// Bytes from row to row.
-    pitch: usize,
-}
-
-/// A tile that will be copied next.
-struct ComingTile {
-    bounds: TileBounds,
-    /// The first unit of its matrix in the source.
-    source: *const u8,
 }
 
 impl TiledTranspose {
@@ -94,11 +78,33 @@ impl TiledTranspose {
             .then(|| PixelShuffle::new(plan, rows, columns, processor, nontemporal))
             .flatten();
         let rows_follow = rows.source == unit as isize;
-        let size = MatrixSize { unit, rows: rows.count, columns: all_columns };
+        let size = MatrixSize { unit, row_groups: 1, rows: rows.count, columns: all_columns };
         let grid = TileGrid::new(size, nontemporal);
         let share_lines = columns.source.unsigned_abs() < CACHE_LINE_BYTES;
         let prefetches = nontemporal && rows_follow && !share_lines;
-        Self { unit, rows, outer_groups, groups, columns, grid, shuffle, prefetches }
+        let row_groups = SmallVec::new();
+        Self { unit, rows, row_groups, outer_groups, groups, columns, grid, shuffle, prefetches }
+    }
+
+    /// Takes those of the dimensions around the matrix, the innermost of which is the last one,
+    /// that continue its rows in the source. Then each column is one long run.
+    pub(super) fn take_row_groups(&mut self, dims: &mut SmallVec<[PairedDim; 6]>) {
+        if !self.prefetches || self.is_copied_whole() {
+            return;
+        }
+        let mut bytes = self.rows.count * self.unit;
+        while let Some(&dim) = dims.last()
+            && dim.source == bytes as isize
+        {
+            dims.pop();
+            bytes *= dim.count;
+            self.row_groups.push(dim);
+        }
+        let count = self.row_groups.iter().map(|dim| dim.count).product();
+        self.grid = self.grid.with_row_groups(count);
+        if self.groups.count > 1 && self.groups.source == bytes as isize {
+            self.grid = self.grid.with_chain(self.groups.count, self.columns.count);
+        }
     }
 
     /// Bytes of a row of the target.
@@ -132,14 +138,17 @@ impl TiledTranspose {
         let several = [self.outer_groups, self.groups].into_iter().filter(|dim| dim.count > 1);
         let distances = several.chain([self.columns]).map(|dim| dim.source.unsigned_abs());
         let distance = distances.min()?;
-        // Images are shuffled whole.
-        let is_whole = self.shuffle.is_some() || self.appends_rows();
-        (bands > 1 && !is_whole).then_some((distance, bands))
+        (bands > 1 && !self.is_copied_whole()).then_some((distance, bands))
+    }
+
+    /// Whether it has no tiles, for example because it is an image.
+    fn is_copied_whole(&self) -> bool {
+        self.shuffle.is_some() || self.appends_rows()
     }
 
     /// Copies the matrix, or a band of it, through the store buffer. After it may come another
-    /// matrix, or the same band of it, `next_source` bytes on in the source. The first tile of that
-    /// one is prefetched.
+    /// matrix, or the same band of it, `next_source` bytes on in the source, whose first block is
+    /// prefetched.
     ///
     /// # Safety
     /// * As for [`copy`](Self::copy).
@@ -155,45 +164,23 @@ impl TiledTranspose {
         if unsafe { self.shuffle_to_lines(ends, processor, buffer.stores()) } {
             return;
         }
-        if self.appends_rows() {
+        let Some(tiling) = self.tiling(ends.target, buffer.stores()) else {
             // SAFETY: the caller says that the matrix is readable and writable; its rows are
-            // contiguous in the target.
+            // contiguous in the target, or there would be tiles.
             return unsafe { self.append_rows(ends, next_source, processor, buffer) };
-        }
-        let grid = self.grid.aligned_to(ends.target, self.rows.target);
-        let stores = buffer.stores();
-        let first = band.map_or_else(|| Some(grid.first()), |band| grid.first_of_band(band));
-        let mut next = first;
-        while let (Some(bounds), Some(first)) = (next, first) {
-            next = grid.after(&bounds).filter(|tile| band.is_none() || tile.row > 0);
-            let coming = match next {
-                Some(bounds) => ComingTile { bounds, source: ends.source },
-                None => {
-                    let source = ends.source.wrapping_offset(next_source);
-                    ComingTile { bounds: first, source }
-                }
-            };
-            if let Some(transpose) = self.line_transpose(&grid, &bounds, ends.target, stores) {
-                let address = buffer.scratch(bounds.rows * self.width(&bounds));
-                let tile = self.line_tile(&bounds, ends, address, &coming);
-                // SAFETY: `line_transpose` found that the rows are one unit apart in the source,
-                // that lines and lanes are whole, and where rows begin; the caller says that the
-                // tile is readable and writable, and that the processor has the instructions;
-                // `scratch` gave room for the tile.
-                unsafe { transpose(&tile) };
-                continue;
+        };
+        let grid = &tiling.grid;
+        let mut next = band.map_or_else(|| Some(grid.first()), |band| grid.first_of_band(band));
+        while let Some(tile) = next {
+            next = grid.after(&tile).filter(|tile| band.is_none() || tile.row > 0);
+            let coming = grid.coming(&tile, band.is_some());
+            let coming = self.coming(coming, ends.source, next_source);
+            // SAFETY: the tile is one of the grid; the caller says that the matrix is readable and
+            // writable, and that the processor has the instructions.
+            if !unsafe { self.copy_lines(&tiling, &tile, ends, &coming, buffer) } {
+                // SAFETY: the same.
+                unsafe { self.copy_rows(grid, &tile, ends, &coming, (processor, &mut *buffer)) };
             }
-            self.prefetch_target(&grid, &bounds, ends.target, stores);
-            let pitch = row_pitch(self.width(&bounds));
-            let address = buffer.scratch(bounds.rows * pitch);
-            let into_buffer = Endpoints { source: ends.source, target: address };
-            // SAFETY: the caller says that the matrix is readable; `scratch` gave room for the rows
-            // of the tile, `pitch` bytes apart, which is at least the width of the tile.
-            unsafe { self.copy_strips(&bounds, into_buffer, pitch, &coming, (processor, stores)) };
-            let tile = BufferedTile { bounds, address, pitch };
-            // SAFETY: the tile was just copied to the buffer; the caller says that its units are
-            // writable.
-            unsafe { self.write_rows(&grid, &tile, ends.target, stores) };
         }
     }
 
@@ -202,167 +189,34 @@ impl TiledTranspose {
         tile.columns() * self.unit
     }
 
-    /// The function that transposes the tile without rows in the buffer, if the tile consists of
-    /// whole cache lines on both sides. The matrix begins at `target`.
-    fn line_transpose(
-        &self,
-        grid: &TileGrid,
-        tile: &TileBounds,
-        target: *mut u8,
-        stores: &Stores,
-    ) -> Option<TransposeLines> {
-        let width = self.width(tile);
-        let in_lines = |bytes: usize| bytes.is_multiple_of(CACHE_LINE_BYTES);
-        let has_lines = in_lines(width) && in_lines(tile.rows * self.unit);
-        let rows_follow = self.rows.source == self.unit as isize;
-        if !(self.prefetches && rows_follow && has_lines) {
-            return None;
-        }
-        let transposes = if grid.shifts_rows(tile) {
-            stores.transpose_shifted_lines
-        } else {
-            // All columns of the tile are written, and each row begins on a cache line.
-            let row = target.wrapping_offset(self.target_offset(tile.row, tile.column));
-            let first = (tile.column - tile.first_column) * self.unit;
-            let share = grid.share_of_row(tile, row);
-            let is_whole = share == (-(first as isize)..width as isize - first as isize);
-            let rows_in_lines = in_lines(row.wrapping_sub(first).addr())
-                && in_lines(self.rows.target.unsigned_abs());
-            stores.transpose_lines.filter(|_| is_whole && rows_in_lines)
-        };
-        transposes?.get(self.unit.trailing_zeros() as usize).copied()
-    }
-
-    /// A tile of whole lines, which is copied by way of `buffer`.
-    fn line_tile(
-        &self,
-        tile: &TileBounds,
-        ends: Endpoints,
-        buffer: *mut u8,
-        coming: &ComingTile,
-    ) -> LineTile {
-        let row = |tile: &TileBounds| tile.row as isize * self.rows.source;
-        let offset = self.target_offset(tile.row, tile.first_column);
-        LineTile {
-            source: ends.source.wrapping_offset(row(tile)),
-            source_columns: self.source_columns(),
-            target: ends.target.wrapping_offset(offset),
-            target_row_stride: self.rows.target,
-            first_column: tile.first_column,
-            columns: tile.columns(),
-            rows: tile.rows,
-            buffer,
-            next_source: coming.source.wrapping_offset(row(&coming.bounds)),
-            next_first_column: coming.bounds.first_column,
-            next_rows: coming.bounds.rows,
-        }
-    }
-
-    /// Whether rows are short and contiguous in the target, so that many of them are put into the
-    /// store buffer at once.
-    fn appends_rows(&self) -> bool {
-        let row = self.row_bytes();
-        // A deinterleaving plan writes to all rows at once, so all of them must fit one part.
-        // Otherwise a part has some lines of the source at least.
-        let in_lines = row.is_multiple_of(CACHE_LINE_BYTES);
-        let lines = if in_lines || row > APPENDED_ROW_MAX_BYTES { APPENDED_LINES } else { 1 };
-        let rows = match self.shuffle {
-            Some(PixelShuffle::Deinterleave(_)) => self.rows.count,
-            _ => self.rows.count.min(lines * CACHE_LINE_BYTES / self.unit),
-        };
-        // The rows of an interleaving plan always pass.
-        const { assert!(PIXEL_MAX_BYTES * APPENDED_LINES * CACHE_LINE_BYTES <= APPEND_MAX_BYTES) };
-        self.rows.target == row as isize && row * rows <= APPEND_MAX_BYTES
-    }
-
-    /// Appends the rows of the matrix, which follow each other in the target, to the store buffer.
-    ///
-    /// # Safety
-    /// * As for [`copy`](Self::copy), and rows are contiguous in the target.
-    unsafe fn append_rows(
-        &self,
-        ends: Endpoints,
-        next_source: isize,
-        processor: &Processor,
-        buffer: &mut StoreBuffer<'_>,
-    ) {
-        let row = self.row_bytes();
-        let stores = buffer.stores();
-        let write = |rows: Range<usize>, target: *mut u8| {
-            let tile = self.grid.tile_of_rows(rows.clone());
-            let (first, source) = match rows.end == self.rows.count {
-                true => (0, ends.source.wrapping_offset(next_source)),
-                false => (rows.end, ends.source),
-            };
-            let end = self.rows.count.min(first + rows.len());
-            let coming = ComingTile { bounds: self.grid.tile_of_rows(first..end), source };
-            let ends = Endpoints { source: ends.source, target };
-            // SAFETY: the caller says that the matrix is readable; the buffer has room for these
-            // rows at `target`, one after the other.
-            unsafe { self.copy_strips(&tile, ends, row, &coming, (processor, stores)) };
-        };
-        let rows = Items { count: self.rows.count, bytes: row };
-        // SAFETY: `write` initializes whole rows; the caller says that the rows are writable in the
-        // target, where they are contiguous.
-        unsafe { buffer.append(ends.target, rows, APPEND_MAX_BYTES, write) };
-    }
-
-    /// Prefetches the cache lines of the target at the ends of the rows of a tile of which only a
-    /// part is written: an ordinary store reads them.
-    fn prefetch_target(
-        &self,
-        grid: &TileGrid,
-        tile: &TileBounds,
-        target: *mut u8,
-        stores: &Stores,
-    ) {
-        let target = target.wrapping_offset(self.target_offset(tile.row, tile.column));
-        for index in 0..tile.rows as isize {
-            let target = target.wrapping_offset(index * self.rows.target);
-            let share = grid.share_of_row(tile, target);
-            for end in [share.start, share.end] {
-                let end = target.wrapping_offset(end);
-                if !end.addr().is_multiple_of(CACHE_LINE_BYTES) {
-                    let line = end.wrapping_sub(end.addr() % CACHE_LINE_BYTES);
-                    (stores.prefetch)(line, 0, 1, CACHE_LINE_BYTES);
-                }
-            }
-        }
-    }
-
-    /// Writes the rows of a tile in the store buffer to where they belong; `target` is the address
-    /// of the first unit of the matrix.
-    ///
-    /// # Safety
-    /// * The tile is one of `grid`, and it is in the buffer.
-    /// * The matrix is writable from `target` on.
-    unsafe fn write_rows(
-        &self,
-        grid: &TileGrid,
-        tile: &BufferedTile,
-        target: *mut u8,
-        stores: &Stores,
-    ) {
-        let bounds = &tile.bounds;
-        let offset = self.target_offset(bounds.row, bounds.column);
-        let in_buffer = (bounds.column - bounds.first_column) * self.unit;
-        for index in 0..bounds.rows {
-            let target = target.wrapping_offset(offset + index as isize * self.rows.target);
-            let source = tile.address.wrapping_add(index * tile.pitch + in_buffer);
-            let share = grid.share_of_row(bounds, target);
-            // The unshifted first column may be behind the end of the row.
-            let (source, target) =
-                (source.wrapping_offset(share.start), target.wrapping_offset(share.start));
-            // SAFETY: the bytes of the share, which is within the columns of the tile. They are in
-            // the buffer, and the caller says that the matrix is writable; columns and groups are
-            // contiguous on both sides.
-            unsafe { (stores.copy)(source, target, (share.end - share.start) as usize) };
+    /// What is prefetched while a tile of the matrix at `source` is copied. The next matrix is
+    /// `next_source` bytes on.
+    fn coming(&self, coming: ComingColumns, source: *const u8, next_source: isize) -> Coming {
+        let matrix = if coming.in_next_matrix { next_source } else { 0 };
+        let row = coming.row as isize * self.rows.source;
+        Coming {
+            source: source.wrapping_offset(matrix + row),
+            first_column: coming.columns.start,
+            columns: coming.columns.len(),
+            column_bytes: coming.rows * self.unit,
         }
     }
 
     /// Offset of a unit in the target.
     fn target_offset(&self, row: usize, column: usize) -> isize {
-        row as isize * self.rows.target + (column * self.unit) as isize
+        let mut offset = (row % self.rows.count) as isize * self.rows.target;
+        let mut group = row / self.rows.count;
+        for dim in &self.row_groups {
+            offset += (group % dim.count) as isize * dim.target;
+            group /= dim.count;
+        }
+        offset + (column * self.unit) as isize
+    }
+
+    /// Whether all rows of the target are whole cache lines apart.
+    fn rows_are_lines_apart(&self) -> bool {
+        let mut dims = self.row_groups.iter().chain([&self.rows]);
+        dims.all(|dim| dim.target % CACHE_LINE_BYTES as isize == 0)
     }
 
     /// Offset of a unit in the source.
@@ -392,46 +246,26 @@ impl TiledTranspose {
         })
     }
 
-    /// Prefetches what a strip of the coming tile, whose matrix begins at `source`, will read.
-    #[inline]
-    fn prefetch_strip(&self, strip: &TileBounds, source: *const u8, stores: &Stores) {
-        for columns in self.in_groups(strip.first_column..strip.end_column) {
-            let offset = self.source_offset(strip.row, columns.start);
-            let source = source.wrapping_offset(offset);
-            let bytes = strip.rows * self.unit;
-            (stores.prefetch)(source, self.columns.source, columns.len(), bytes);
-        }
-    }
-
-    /// Copies a tile; strip by strip if the coming tile is prefetched, a part after each strip.
+    /// Copies the whole matrix straight to the target if a shuffle plan can; returns whether it
+    /// did.
     ///
     /// # Safety
-    /// * As for [`copy_tile`](Self::copy_tile).
-    unsafe fn copy_strips(
+    /// * As for [`copy`](Self::copy).
+    unsafe fn shuffle_to_lines(
         &self,
-        tile: &TileBounds,
         ends: Endpoints,
-        pitch: usize,
-        coming: &ComingTile,
-        (processor, stores): (&Processor, &Stores),
-    ) {
-        if !self.prefetches {
-            // SAFETY: the caller guarantees what the called function requires.
-            return unsafe { self.copy_tile(tile, ends, pitch as isize, processor) };
-        }
-        let mut coming_strips = coming.bounds.strips(self.unit);
-        let prefetch = |strip| self.prefetch_strip(&strip, coming.source, stores);
-        for strip in tile.strips(self.unit) {
-            let columns = strip.first_column - tile.first_column;
-            // SAFETY: the first unit of a strip of the tile, which the caller says is writable; in
-            // the source nothing is moved.
-            let ends = unsafe { ends.offset(0, (columns * self.unit) as isize) };
-            // SAFETY: the caller guarantees for the whole tile what the called function requires.
-            unsafe { self.copy_tile(&strip, ends, pitch as isize, processor) };
-            coming_strips.next().into_iter().for_each(prefetch);
-        }
-        // The coming tile may have more strips than this one.
-        coming_strips.for_each(prefetch);
+        processor: &Processor,
+        stores: &Stores,
+    ) -> bool {
+        let Some(shuffle) = &self.shuffle else { return false };
+        let (shuffle_plan, count) = match shuffle {
+            PixelShuffle::Deinterleave(shuffle_plan) => (shuffle_plan, self.columns.count),
+            PixelShuffle::Interleave(shuffle_plan) => (shuffle_plan, self.rows.count),
+        };
+        let functions = (processor, stores);
+        // SAFETY: the plan reads and writes whole pixels: when deinterleaving all units of a
+        // column, else all units of a row. The caller says that they are readable and writable.
+        unsafe { shuffle_to_lines(shuffle_plan, count, ends, self.rows.target, functions) }
     }
 
     /// Copies a tile. `ends.source` is the first unit of the matrix in the source, `ends.target`
@@ -473,28 +307,6 @@ impl TiledTranspose {
             // writable.
             unsafe { copy(&part) };
         }
-    }
-
-    /// Copies the whole matrix straight to the target if a shuffle plan can; returns whether it
-    /// did.
-    ///
-    /// # Safety
-    /// * As for [`copy`](Self::copy).
-    unsafe fn shuffle_to_lines(
-        &self,
-        ends: Endpoints,
-        processor: &Processor,
-        stores: &Stores,
-    ) -> bool {
-        let Some(shuffle) = &self.shuffle else { return false };
-        let (shuffle_plan, count) = match shuffle {
-            PixelShuffle::Deinterleave(shuffle_plan) => (shuffle_plan, self.columns.count),
-            PixelShuffle::Interleave(shuffle_plan) => (shuffle_plan, self.rows.count),
-        };
-        let functions = (processor, stores);
-        // SAFETY: the plan reads and writes whole pixels: when deinterleaving all units of a
-        // column, else all units of a row. The caller says that they are readable and writable.
-        unsafe { shuffle_to_lines(shuffle_plan, count, ends, self.rows.target, functions) }
     }
 
     /// Copies as much of a tile as a shuffle plan can; returns how many rows and how many columns

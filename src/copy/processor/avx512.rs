@@ -1,5 +1,5 @@
-//! What only AVX-512 VBMI can do, in registers of a cache line: byte shuffles, loads of every
-//! second unit, and tiles whose rows begin within lines.
+//! What only AVX-512 VBMI can do, in registers of a cache line: byte shuffles, loads of units that
+//! are not side by side, and tiles whose rows begin within lines.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -8,8 +8,10 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::{LineTile, TransposeLines};
-use super::nontemporal::{Joined, prefetch_next, transpose_shifted_lines};
+use super::interface::{LineLoads, LineTile, TransposeLines};
+use super::nontemporal::{
+    Joined, prefetch_next, transpose_following_lines, transpose_shifted_lines,
+};
 use crate::copy::endpoints::Endpoints;
 use crate::copy::shuffle_plan::{Input, Output, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
 use crate::copy::sizes::CACHE_LINE_BYTES;
@@ -27,6 +29,10 @@ pub(super) unsafe fn shuffle(
     pitch: isize,
     turns: usize,
 ) {
+    if plan.source_step == plan.target_step && plan.outputs.len() > 1 {
+        // SAFETY: the caller guarantees what the called function requires.
+        return unsafe { shuffle_matrices::<false>(plan, Endpoints { source, target }, turns) };
+    }
     for output in &plan.outputs {
         let offset = output.row as isize * pitch + output.offset as isize;
         let ends = Endpoints { source, target: target.wrapping_offset(offset) };
@@ -49,6 +55,12 @@ pub(super) unsafe fn shuffle_lines(
     heads: &[PairedOffset],
     turns: usize,
 ) {
+    if plan.source_step == plan.target_step {
+        let source = ends.source.wrapping_offset(heads[0].source);
+        let target = ends.target.wrapping_offset(heads[0].target);
+        // SAFETY: the caller guarantees what the called function requires.
+        return unsafe { shuffle_matrices::<true>(plan, Endpoints { source, target }, turns) };
+    }
     let at_once = if heads.len() > 1 { TURNS_OF_ROWS_AT_ONCE } else { TURNS_AT_ONCE };
     for first in (0..turns).step_by(at_once) {
         let turns = at_once.min(turns - first);
@@ -57,11 +69,7 @@ pub(super) unsafe fn shuffle_lines(
             let row = output.row as isize * pitch + output.offset as isize;
             let source = ends.source.wrapping_offset(head.source + first * plan.source_step);
             let target = ends.target.wrapping_offset(row + head.target + first * plan.target_step);
-            if plan.source_step == plan.target_step {
-                // Matrices have as many lines in the source as vectors, and each vector has inputs
-                // in some of them only.
-                prefetch_turns(plan, [output.offset as isize].into_iter(), source, turns);
-            } else if index == 0 {
+            if index == 0 {
                 let inputs = output.inputs.iter().map(|input| input.offset);
                 prefetch_turns(plan, inputs, source, turns);
             }
@@ -69,6 +77,44 @@ pub(super) unsafe fn shuffle_lines(
             // writable, that a line begins after the head, and that the processor has the
             // instructions.
             unsafe { shuffle_output::<true>(plan, output, Endpoints { source, target }, turns) };
+        }
+    }
+}
+
+/// Runs the plan of matrices that follow each other on both sides, with non-temporal stores or
+/// ordinary ones. Vectors are written one after the other, because an AMD EPYC (Zen 5) writes lines
+/// that are not followed by the next ones at half the rate.
+///
+/// # Safety
+/// * As for [`shuffle`], or as for [`shuffle_lines`] with the addresses after the head; all vectors
+///   are in one row of the target.
+#[inline(always)]
+unsafe fn shuffle_matrices<const NONTEMPORAL: bool>(
+    plan: &ShufflePlan,
+    Endpoints { source, target }: Endpoints,
+    turns: usize,
+) {
+    for turn in 0..turns as isize {
+        let source = source.wrapping_offset(turn * plan.source_step);
+        let target = target.wrapping_offset(turn * plan.target_step);
+        for output in &plan.outputs {
+            let offset = output.offset as isize;
+            if NONTEMPORAL {
+                prefetch_next(source.wrapping_offset(offset + PREFETCH_AHEAD_BYTES as isize));
+            }
+            // SAFETY: the caller says that the processor has the instructions.
+            let mut bytes = unsafe { _mm512_setzero_si512() };
+            for input in &output.inputs {
+                // SAFETY: a vector of the source, which the caller says is readable; the processor
+                // has the instructions.
+                bytes = unsafe {
+                    let (indices, mask) = load_indices(input);
+                    pick(bytes, mask, indices, source.wrapping_offset(input.offset))
+                };
+            }
+            // SAFETY: a vector of the target, which the caller says is writable, and begins on a
+            // cache line if it is non-temporal.
+            unsafe { store::<NONTEMPORAL>(target.wrapping_offset(offset), bytes) };
         }
     }
 }
@@ -236,8 +282,11 @@ unsafe fn pick(bytes: __m512i, mask: __mmask64, indices: __m512i, source: *const
     unsafe { _mm512_mask_permutexvar_epi8(bytes, mask, indices, _mm512_loadu_si512(source.cast())) }
 }
 
-/// How far ahead (bytes) of the loads of every second unit the source is prefetched.
+/// How far ahead (bytes) of the loads of units the source is prefetched.
 const LOAD_AHEAD_BYTES: usize = 1 << 10;
+
+pub(super) const LINE_LOADS: LineLoads =
+    LineLoads { every_second: load_every_second, reversed: load_reversed };
 
 /// A line of the target comes from two lines' length of the source. With units of 16 bytes:
 ///
@@ -247,9 +296,10 @@ const LOAD_AHEAD_BYTES: usize = 1 << 10;
 /// ```
 ///
 /// # Safety
-/// * As [`LoadLines`](super::interface::LoadLines) says; the processor has AVX-512 BW and VBMI.
+/// * As [`LoadLines`](super::interface::LoadLines) says, for units that are two units apart; the
+///   processor has AVX-512 BW and VBMI.
 #[target_feature(enable = "avx512bw,avx512vbmi")]
-pub(super) unsafe fn load_lines(ends: Endpoints, unit: usize, lines: usize) {
+unsafe fn load_every_second(ends: Endpoints, unit: usize, lines: usize) {
     // SAFETY: the 64 bytes of an array.
     let bytes = unsafe { _mm512_loadu_si512(INDICES.as_ptr().cast()) };
     // Byte `b` comes from byte `b % unit` of the unit `2 * (b / unit)`: from `b + b / unit * unit`.
@@ -277,6 +327,30 @@ pub(super) unsafe fn load_lines(ends: Endpoints, unit: usize, lines: usize) {
     }
 }
 
+/// A line of the target comes from as many bytes of the source.
+///
+/// # Safety
+/// * As [`LoadLines`](super::interface::LoadLines) says, for units each of which ends where the one
+///   before it begins; the processor has AVX-512 BW and VBMI.
+#[target_feature(enable = "avx512bw,avx512vbmi")]
+unsafe fn load_reversed(ends: Endpoints, unit: usize, lines: usize) {
+    // SAFETY: the 64 bytes of an array.
+    let bytes = unsafe { _mm512_loadu_si512(INDICES.as_ptr().cast()) };
+    // The bits that count units are inverted, those that count the bytes of a unit are not.
+    let indices = _mm512_xor_si512(bytes, _mm512_set1_epi8((CACHE_LINE_BYTES - unit) as i8));
+    for line in 0..lines {
+        let offset = line * CACHE_LINE_BYTES;
+        let source = ends.source.wrapping_add(unit).wrapping_sub(offset + CACHE_LINE_BYTES);
+        prefetch_next(source.wrapping_sub(LOAD_AHEAD_BYTES));
+        // SAFETY: the units of a line, the last of which begins there; the caller says that they
+        // are readable.
+        let units = unsafe { _mm512_loadu_si512(source.cast()) };
+        let units = _mm512_permutexvar_epi8(indices, units);
+        // SAFETY: the caller says that the line is writable and begins on a cache line.
+        unsafe { _mm512_stream_si512(ends.target.add(offset).cast(), units) };
+    }
+}
+
 // SAFETY: only functions for AVX-512 VBMI call the method.
 unsafe impl Joined for __m512i {
     #[inline(always)]
@@ -301,12 +375,13 @@ static INDICES: [u8; CACHE_LINE_BYTES] = {
     indices
 };
 
-/// For units of 1, 2, 4 and 8 bytes.
-pub(super) const TRANSPOSE_SHIFTED_LINES: [TransposeLines; 4] = [
+/// For units of 1, 2, 4, 8 and 16 bytes.
+pub(super) const TRANSPOSE_SHIFTED_LINES: [TransposeLines; 5] = [
     transpose_shifted::<u8, 16>,
     transpose_shifted::<u16, 8>,
     transpose_shifted::<u32, 4>,
     transpose_shifted::<u64, 2>,
+    transpose_shifted::<u128, 1>,
 ];
 
 /// # Safety
@@ -316,4 +391,22 @@ unsafe fn transpose_shifted<T: Copy, const N: usize>(tile: &LineTile) {
     // SAFETY: the caller guarantees what the called function requires, and this function enables
     // the instructions.
     unsafe { transpose_shifted_lines::<T, __m512i, N>(tile) }
+}
+
+/// For units of 1, 2, 4, 8 and 16 bytes.
+pub(super) const TRANSPOSE_FOLLOWING_LINES: [TransposeLines; 5] = [
+    transpose_following::<u8, 16>,
+    transpose_following::<u16, 8>,
+    transpose_following::<u32, 4>,
+    transpose_following::<u64, 2>,
+    transpose_following::<u128, 1>,
+];
+
+/// # Safety
+/// * As for [`transpose_following_lines`].
+#[target_feature(enable = "avx512bw,avx512vbmi")]
+unsafe fn transpose_following<T: Copy, const N: usize>(tile: &LineTile) {
+    // SAFETY: the caller guarantees what the called function requires, and this function enables
+    // the instructions.
+    unsafe { transpose_following_lines::<T, __m512i, N>(tile) }
 }

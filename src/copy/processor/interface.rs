@@ -59,14 +59,21 @@ pub(in crate::copy) struct LineTile {
     pub(in crate::copy) rows: usize,
     /// Memory for as many bytes as the tile has.
     pub(in crate::copy) buffer: *mut u8,
-    /// The same of the tile that is copied next. It most often has as many columns, and as many are
-    /// prefetched. Any address is allowed.
-    pub(in crate::copy) next_source: *const u8,
-    pub(in crate::copy) next_first_column: usize,
-    pub(in crate::copy) next_rows: usize,
+    pub(in crate::copy) coming: Coming,
 }
 
-/// Transposes a tile of whole cache lines, and prefetches the next one.
+/// Columns that are read later, and prefetched while a tile is transposed. Any address is allowed.
+#[derive(Clone, Copy)]
+pub(in crate::copy) struct Coming {
+    /// Where the first of their rows begins, in column 0 of the matrix.
+    pub(in crate::copy) source: *const u8,
+    pub(in crate::copy) first_column: usize,
+    pub(in crate::copy) columns: usize,
+    /// Bytes of each column.
+    pub(in crate::copy) column_bytes: usize,
+}
+
+/// Transposes a tile of whole cache lines, and prefetches the coming columns.
 ///
 /// # Safety
 /// * Every unit of the tile is readable in the source and writable in the target, and no byte is
@@ -94,12 +101,12 @@ pub(in crate::copy) type TransposeMatrices = unsafe fn(first: &Tile, count: usiz
 pub(in crate::copy) type StridedLoad =
     unsafe fn(source: *const u8, stride: isize, target: *mut u8, count: usize);
 
-/// Loads every second unit of `unit` bytes, and writes `lines` cache lines of them with
-/// non-temporal stores.
+/// Loads units of `unit` bytes that are not side by side, and writes `lines` cache lines of them
+/// with non-temporal stores.
 ///
 /// # Safety
-/// * The units of these lines are readable from `ends.source` on, `2 * unit` bytes apart, and
-///   writable from `ends.target` on, side by side; no byte is both.
+/// * The units of these lines are readable from `ends.source` on, at the distance that the function
+///   is for, and writable from `ends.target` on, side by side; no byte is both.
 /// * `unit` is 1, 2, 4, 8 or 16. `ends.target` is where a cache line begins. The processor has the
 ///   instructions.
 pub(in crate::copy) type LoadLines = unsafe fn(ends: Endpoints, unit: usize, lines: usize);
@@ -143,6 +150,16 @@ pub(in crate::copy) type ShuffleLines = unsafe fn(
 pub(in crate::copy) type Prefetch =
     fn(source: *const u8, stride: isize, count: usize, bytes: usize);
 
+/// Loads of units, to whole cache lines.
+pub(in crate::copy) struct LineLoads {
+    /// Of every second unit.
+    #[cfg_attr(any(miri, not(target_arch = "x86_64")), allow(dead_code, reason = "AVX-512 only"))]
+    pub(in crate::copy) every_second: LoadLines,
+    /// Of units in reversed order, each `unit` bytes before the one before it.
+    #[cfg_attr(any(miri, not(target_arch = "x86_64")), allow(dead_code, reason = "AVX-512 only"))]
+    pub(in crate::copy) reversed: LoadLines,
+}
+
 /// How contiguous pieces of the target are written.
 pub(in crate::copy) struct Stores {
     /// Copies `bytes`. No other thread may rely on them before the `fence`.
@@ -151,20 +168,25 @@ pub(in crate::copy) struct Stores {
     /// * `bytes` are readable from `source` on and writable from `target` on, none of them both.
     ///   The processor has the instructions.
     pub(in crate::copy) copy: unsafe fn(source: *const u8, target: *mut u8, bytes: usize),
-    /// Transposes tiles of whole cache lines, for units of 1, 2, 4 and 8 bytes. `None` if there is
-    /// no faster way than through rows in a buffer.
-    pub(in crate::copy) transpose_lines: Option<[TransposeLines; 4]>,
+    /// Transposes tiles of whole cache lines, for units of 1, 2, 4, 8 and 16 bytes. `None` if there
+    /// is no faster way than through rows in a buffer.
+    pub(in crate::copy) transpose_lines: Option<[TransposeLines; 5]>,
     /// The same for tiles whose rows begin anywhere in cache lines of the target. Such a tile has a
     /// line of columns more than what is written of each row: the whole lines of the target that
     /// begin after the first byte of the row and end in it. No other bytes need to be writable.
-    pub(in crate::copy) transpose_shifted_lines: Option<[TransposeLines; 4]>,
+    pub(in crate::copy) transpose_shifted_lines: Option<[TransposeLines; 5]>,
+    /// The same for tiles whose rows follow each other in the target, are whole cache lines long,
+    /// and begin anywhere in a line. The bytes before the first line and those after the last one
+    /// are written with ordinary stores.
+    pub(in crate::copy) transpose_following_lines: Option<[TransposeLines; 5]>,
     /// Transposes small matrices, for units of 1, 2, 4, 8 and 16 bytes. `None` if the processor has
     /// no non-temporal stores.
     pub(in crate::copy) transpose_matrices: Option<[TransposeMatrices; 5]>,
     /// Runs shuffle plans. `None` if the processor has no shuffles of the bytes of a cache line.
     pub(in crate::copy) shuffle_lines: Option<ShuffleLines>,
-    /// Loads every second unit. `None` if there is no faster way than through a buffer.
-    pub(in crate::copy) load_lines: Option<LoadLines>,
+    /// Loads units that are not side by side. `None` if there is no faster way than through a
+    /// buffer.
+    pub(in crate::copy) line_loads: Option<LineLoads>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
     /// Does nothing where prefetching does not pay.

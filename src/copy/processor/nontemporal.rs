@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::{ColumnGroups, LineTile, Tile};
+use super::interface::{ColumnGroups, Coming, LineTile, Tile};
 use super::squares::{Register, exchange};
 use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 
@@ -96,6 +96,13 @@ unsafe fn store_line<R: Streamed>(source: *const u8, target: *mut u8) {
     }
 }
 
+/// Prefetches a line into the second-level cache.
+#[inline(always)]
+fn prefetch_later(address: *const u8) {
+    // SAFETY: a hint that never faults, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
+}
+
 pub(super) fn fence() {
     // SAFETY: SSE is part of x86-64.
     unsafe { _mm_sfence() };
@@ -108,11 +115,13 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
         for end in
             (CACHE_LINE_BYTES..=bytes.next_multiple_of(CACHE_LINE_BYTES)).step_by(CACHE_LINE_BYTES)
         {
-            // SAFETY: a hint that never faults, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(piece.wrapping_add(end - 1).cast()) };
+            prefetch_later(piece.wrapping_add(end - 1));
         }
     }
 }
+
+/// The first pass prefetches one of as many shares of the coming lines.
+const PASSES_SHARE: usize = 3;
 
 /// Transposes a tile of whole cache lines in two passes. `N` units take a lane of 16 bytes.
 ///
@@ -138,12 +147,13 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
 /// * As [`TransposeLines`](super::interface::TransposeLines) says, for units of the size of `T`.
 #[inline(always)]
 pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile: &LineTile) {
-    let mut coming = ComingColumns::of::<T>(tile);
+    let mut coming = ComingLines::of(tile);
     // SAFETY: the caller guarantees what the called function requires.
     unsafe { fill_squares::<T, R, N>(tile, &mut coming) };
     let width = tile.columns * size_of::<T>();
+    let lines = coming.left;
     for row in 0..tile.rows {
-        coming.prefetch_share(tile);
+        coming.prefetch_share(lines, tile.rows);
         for column in (0..width).step_by(size_of::<R>()) {
             // SAFETY: lanes of squares that were just written; the caller says that the row is
             // writable, and that it begins on a cache line.
@@ -170,12 +180,13 @@ pub(super) unsafe fn transpose_lines<T: Copy, R: Streamed, const N: usize>(tile:
 ///   begin after the first byte of the row and end in it.
 #[inline(always)]
 pub(super) unsafe fn transpose_shifted_lines<T: Copy, R: Joined, const N: usize>(tile: &LineTile) {
-    let mut coming = ComingColumns::of::<T>(tile);
+    let mut coming = ComingLines::of(tile);
     // SAFETY: the caller guarantees what the called function requires.
     unsafe { fill_squares::<T, R, N>(tile, &mut coming) };
     let width = tile.columns * size_of::<T>();
+    let lines = coming.left;
     for row in 0..tile.rows {
-        coming.prefetch_share(tile);
+        coming.prefetch_share(lines, tile.rows);
         let target = tile.target.wrapping_offset(row as isize * tile.target_row_stride);
         let shift = target.addr() % CACHE_LINE_BYTES;
         // SAFETY: lanes of squares that were just written.
@@ -191,6 +202,61 @@ pub(super) unsafe fn transpose_shifted_lines<T: Copy, R: Joined, const N: usize>
             }
         }
     }
+}
+
+/// The same for a tile whose rows follow each other in the target: the last bytes of a row and the
+/// first ones of the next row make a line.
+///
+/// ```text
+///   rows in the buffer      |aaaaaaaaa|aaaaaaaaa|bbbbbbbbb|bbbbbbbbb|
+///   lines of the target        |         |         |         |
+///                           head                             rest
+/// ```
+///
+/// # Safety
+/// * As [`TransposeLines`](super::interface::TransposeLines) says, for units of the size of `T`,
+///   but the first row begins anywhere, and each row begins where the one before it ends.
+#[inline(always)]
+pub(super) unsafe fn transpose_following_lines<T: Copy, R: Joined, const N: usize>(
+    tile: &LineTile,
+) {
+    let mut coming = ComingLines::of(tile);
+    // SAFETY: the caller guarantees what the called function requires.
+    unsafe { fill_squares::<T, R, N>(tile, &mut coming) };
+    let width = tile.columns * size_of::<T>();
+    let lines = coming.left;
+    let rest = tile.target.addr() % CACHE_LINE_BYTES;
+    let head = CACHE_LINE_BYTES - rest;
+    let mut last = [0; CACHE_LINE_BYTES];
+    // SAFETY: lanes of a square that was just written; the array has the bytes of a line, which is
+    // a register.
+    let mut line = unsafe {
+        let line = load_line::<R, N>(tile, width, 0, 0);
+        line.store(last.as_mut_ptr());
+        line
+    };
+    // SAFETY: the first row begins with these bytes, at most a line.
+    unsafe { last.as_ptr().copy_to_nonoverlapping(tile.target, head) };
+    for row in 0..tile.rows {
+        coming.prefetch_share(lines, tile.rows);
+        let first = if row == 0 { CACHE_LINE_BYTES } else { 0 };
+        for column in (first..width).step_by(CACHE_LINE_BYTES) {
+            // SAFETY: lanes of squares that were just written. The bytes of the line before these
+            // that are not written yet, and the first ones of these, make a line of the target,
+            // `rest` bytes before them, which the caller says is writable.
+            unsafe {
+                let next = load_line::<R, N>(tile, width, row, column);
+                let target = tile.target.add(row * width + column).sub(rest);
+                line.join(next, head).stream(target);
+                line = next;
+            }
+        }
+    }
+    // SAFETY: the array has the bytes of a register.
+    unsafe { line.store(last.as_mut_ptr()) };
+    let end = tile.target.wrapping_add(tile.rows * width);
+    // SAFETY: the last `rest` bytes of the last line, which are the last ones of the last row.
+    unsafe { last[head..].as_ptr().copy_to_nonoverlapping(end.wrapping_sub(rest), rest) };
 }
 
 /// Loads a register of a row from the squares in the buffer.
@@ -221,13 +287,14 @@ unsafe fn load_line<R: Streamed, const N: usize>(
 #[inline(always)]
 unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
     tile: &LineTile,
-    coming: &mut ComingColumns,
+    coming: &mut ComingLines,
 ) {
     let square_bytes = N * size_of::<R>();
     let square_rows = N * R::LANES;
     let bands = tile.rows / square_rows;
     let squares_per_band = tile.columns / N;
     let stride = tile.source_columns.column_stride;
+    let lines = coming.left / PASSES_SHARE;
     let mut columns = Columns::new(tile.source, tile.source_columns, tile.first_column);
     for square in 0..squares_per_band {
         let at = |band: usize| {
@@ -252,7 +319,7 @@ unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
                 unsafe { load_square::<T, R, N>(|index| firsts[index].wrapping_add(row), buffer) };
             }
         }
-        coming.prefetch(N / 2);
+        coming.prefetch_share(lines, squares_per_band);
     }
 }
 
@@ -291,41 +358,51 @@ impl Columns {
     }
 }
 
-/// The columns of the next tile that are not prefetched yet.
-struct ComingColumns {
+/// The cache lines that are prefetched while a tile is transposed, column by column.
+struct ComingLines {
     columns: Columns,
-    /// Bytes of a column.
-    bytes: usize,
-    /// How many columns are due, in parts of which twice the rows of this tile make a column.
+    lines_per_column: usize,
+    /// Where the current column begins, and how many of its lines are prefetched.
+    column: *const u8,
+    done: usize,
+    /// How many lines are left, in all columns.
+    left: usize,
+    /// How many lines are due, times the number of steps that share them.
     due: usize,
 }
 
-impl ComingColumns {
-    /// Those after `tile`, which has units of the size of `T`.
+impl ComingLines {
     #[inline(always)]
-    fn of<T>(tile: &LineTile) -> Self {
-        let columns = Columns::new(tile.next_source, tile.source_columns, tile.next_first_column);
-        Self { columns, bytes: tile.next_rows * size_of::<T>(), due: 0 }
+    fn of(tile: &LineTile) -> Self {
+        let Coming { source, first_column, columns: count, column_bytes } = tile.coming;
+        let mut columns = Columns::new(source, tile.source_columns, first_column);
+        let lines_per_column = column_bytes.div_ceil(CACHE_LINE_BYTES);
+        let (column, _) = columns.take(1);
+        let left = count * lines_per_column;
+        Self { columns, lines_per_column, column, done: 0, left, due: 0 }
     }
 
-    /// Prefetches `count` columns.
+    /// Prefetches the share of a step: `lines` are shared by `steps` of them.
     #[inline(always)]
-    fn prefetch(&mut self, mut count: usize) {
-        while count > 0 {
-            let (first, taken) = self.columns.take(count);
-            prefetch(first, self.columns.groups.column_stride, taken, self.bytes);
-            count -= taken;
+    fn prefetch_share(&mut self, lines: usize, steps: usize) {
+        self.due += lines;
+        while self.due >= steps {
+            self.due -= steps;
+            self.prefetch_line();
         }
     }
 
-    /// Prefetches as many columns as belong to one row of `tile`, if all rows prefetch a half of
-    /// them.
     #[inline(always)]
-    fn prefetch_share(&mut self, tile: &LineTile) {
-        self.due += tile.columns;
-        while self.due >= 2 * tile.rows {
-            self.due -= 2 * tile.rows;
-            self.prefetch(1);
+    fn prefetch_line(&mut self) {
+        self.done += 1;
+        self.left -= 1;
+        let end = self.done * CACHE_LINE_BYTES;
+        // If a column begins within a line, that line is in the cache most often: it holds the
+        // bytes above.
+        prefetch_later(self.column.wrapping_add(end - 1));
+        if self.done == self.lines_per_column {
+            (self.column, _) = self.columns.take(1);
+            self.done = 0;
         }
     }
 }

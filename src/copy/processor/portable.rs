@@ -34,9 +34,10 @@ pub(in crate::copy) static CACHED_STORES: Stores = Stores {
     copy: copy_run,
     transpose_lines: None,
     transpose_shifted_lines: None,
+    transpose_following_lines: None,
     transpose_matrices: None,
     shuffle_lines: None,
-    load_lines: None,
+    line_loads: None,
     fence: || {},
     prefetch: |_, _, _, _| {},
 };

@@ -54,8 +54,10 @@ pub(in crate::copy) static SSE2: Processor = Processor {
             transpose_lines::<u16, __m128i, 8>,
             transpose_lines::<u32, __m128i, 4>,
             transpose_lines::<u64, __m128i, 2>,
+            transpose_lines::<u128, __m128i, 1>,
         ]),
         transpose_shifted_lines: None,
+        transpose_following_lines: None,
         transpose_matrices: Some([
             transpose_matrices::<u8, __m128i, 16>,
             transpose_matrices::<u16, __m128i, 8>,
@@ -64,7 +66,7 @@ pub(in crate::copy) static SSE2: Processor = Processor {
             transpose_matrices::<u128, __m128i, 1>,
         ]),
         shuffle_lines: None,
-        load_lines: None,
+        line_loads: None,
         fence,
         prefetch,
     }),
@@ -73,10 +75,10 @@ pub(in crate::copy) static SSE2: Processor = Processor {
 /// A table of functions: the generic ones, compiled for some instructions, with registers of type
 /// `$register` for whole cache lines, with this shuffle for vectors of `$shuffle_bytes`, and with
 /// the functions `$shifted` for tiles whose rows begin within lines, `$shuffle_lines` for shuffle
-/// plans whose vectors are lines, and `$load_lines` for lines of every second unit.
+/// plans whose vectors are lines, and `$line_loads` for lines of units that are not side by side.
 macro_rules! processor {
     ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path,
-     $shuffle_bytes:expr, $shifted:expr, $shuffle_lines:expr, $load_lines:expr) => {
+     $shuffle_bytes:expr, $shifted:expr, $following:expr, $shuffle_lines:expr, $line_loads:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -101,8 +103,10 @@ macro_rules! processor {
                     $module::transpose_lines::<u16, 8>,
                     $module::transpose_lines::<u32, 4>,
                     $module::transpose_lines::<u64, 2>,
+                    $module::transpose_lines::<u128, 1>,
                 ]),
                 transpose_shifted_lines: $shifted,
+                transpose_following_lines: $following,
                 transpose_matrices: Some([
                     $module::transpose_matrices::<u8, 16>,
                     $module::transpose_matrices::<u16, 8>,
@@ -111,7 +115,7 @@ macro_rules! processor {
                     $module::transpose_matrices::<u128, 1>,
                 ]),
                 shuffle_lines: $shuffle_lines,
-                load_lines: $load_lines,
+                line_loads: $line_loads,
                 fence,
                 prefetch,
             }),
@@ -188,7 +192,18 @@ macro_rules! processor {
     };
 }
 
-processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None, None, None);
+processor!(
+    AVX2,
+    avx2,
+    "avx2",
+    __m256i,
+    super::shuffle::<__m256i>,
+    VECTOR_BYTES,
+    None,
+    None,
+    None,
+    None
+);
 // The same registers, but twice as many, and registers of a cache line for whole lines.
 processor!(
     AVX512,
@@ -197,6 +212,7 @@ processor!(
     __m512i,
     super::shuffle::<__m256i>,
     VECTOR_BYTES,
+    None,
     None,
     None,
     None
@@ -210,8 +226,9 @@ processor!(
     super::super::avx512::shuffle,
     SHUFFLE_VECTOR_MAX_BYTES,
     Some(super::avx512::TRANSPOSE_SHIFTED_LINES),
+    Some(super::avx512::TRANSPOSE_FOLLOWING_LINES),
     Some(super::avx512::shuffle_lines),
-    Some(super::avx512::load_lines)
+    Some(super::avx512::LINE_LOADS)
 );
 
 macro_rules! register {
