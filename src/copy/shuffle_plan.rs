@@ -133,6 +133,15 @@ pub(super) fn vector_bytes(bytes: usize, outputs: usize, longest: usize) -> usiz
 }
 
 impl ShufflePlan {
+    /// Whether the vectors of a turn follow each other in the target, as those of matrices do.
+    #[cfg_attr(
+        any(miri, not(target_arch = "x86_64")),
+        allow(dead_code, reason = "plans of AVX-512 have the longest vectors")
+    )]
+    pub(super) fn has_following_vectors(&self) -> bool {
+        self.outputs.len() > 1 && self.source_step == self.target_step
+    }
+
     /// How many bytes both sides step from item to item.
     pub(super) fn step_of_item(&self) -> PairedOffset {
         let step = |turn: isize| turn / self.items_per_turn as isize;

@@ -175,7 +175,8 @@ impl TileGrid {
             false => fit.min(height).min(TILE_BYTES / unit / columns_per_tile),
         };
         let rows_per_tile = if most < rows { most / line * line } else { rows };
-        let block = block_column_bytes(columns_per_tile) / unit;
+        // Only tiles with non-temporal stores are prefetched.
+        let block = if nontemporal { block_column_bytes(columns_per_tile) / unit } else { 0 };
         let rows = TileRows::new(row_groups, rows, rows_per_tile, block);
         Self { size, rows, columns_per_tile, chain: None, min_shift: 0, max_shift: 0 }
     }
@@ -210,7 +211,8 @@ impl TileGrid {
     pub(super) fn of_whole_rows(&self) -> Option<Self> {
         let MatrixSize { unit, row_groups, rows, columns } = self.size;
         let height = (NONTEMPORAL_HEIGHT_LINES * CACHE_LINE_BYTES / unit).min(rows);
-        let fits = height * columns * unit <= STORE_BUFFER_BYTES;
+        // Tiles of less than whole lines of the source need rows in the buffer.
+        let fits = height * row_pitch(columns * unit) <= STORE_BUFFER_BYTES;
         let rows = TileRows::new(row_groups, rows, height, self.rows.block);
         let grid = Self { rows, columns_per_tile: columns, chain: None, ..self.clone() };
         fits.then_some(grid)

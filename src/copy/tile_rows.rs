@@ -29,8 +29,8 @@ impl TileRows {
     /// Cuts `groups` of `per_group` rows. A block has about `block` rows.
     pub(super) fn new(groups: usize, per_group: usize, per_tile: usize, block: usize) -> Self {
         let per_tile = per_tile.min(per_group);
-        let unit = if block >= per_group { per_group } else { per_tile };
-        let per_block = (block / unit).max(1) * unit;
+        let whole = if block >= per_group { per_group } else { per_tile };
+        let per_block = (block / whole).max(1) * whole;
         Self { groups, per_group, per_tile, per_block, block }
     }
 

@@ -29,7 +29,7 @@ pub(super) unsafe fn shuffle(
     pitch: isize,
     turns: usize,
 ) {
-    if plan.source_step == plan.target_step && plan.outputs.len() > 1 {
+    if plan.has_following_vectors() {
         // SAFETY: the caller guarantees what the called function requires.
         return unsafe { shuffle_matrices::<false>(plan, Endpoints { source, target }, turns) };
     }
@@ -55,7 +55,7 @@ pub(super) unsafe fn shuffle_lines(
     heads: &[PairedOffset],
     turns: usize,
 ) {
-    if plan.source_step == plan.target_step {
+    if plan.has_following_vectors() {
         let source = ends.source.wrapping_offset(heads[0].source);
         let target = ends.target.wrapping_offset(heads[0].target);
         // SAFETY: the caller guarantees what the called function requires.

@@ -120,16 +120,17 @@ pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: us
     }
 }
 
-/// The first pass prefetches one of as many shares of the coming lines.
-const PASSES_SHARE: usize = 3;
+/// The first pass prefetches one of this number of shares of the coming lines, the second pass the
+/// others.
+const PREFETCH_SHARES: usize = 3;
 
 /// Transposes a tile of whole cache lines in two passes. `N` units take a lane of 16 bytes.
 ///
 /// The first pass reads squares of `N` columns and as many rows as a register has units, exchanges
 /// rows and columns in each lane, and writes the `N` registers to the buffer, one after the other.
 /// The second pass puts registers of the target together from lanes of squares that are side by
-/// side. Both passes prefetch the next tile, each a half of the columns: some after each `N`
-/// columns of this tile, and some before each of its rows.
+/// side. Both passes prefetch coming lines: some after each `N` columns of this tile, and some
+/// before each of its rows.
 ///
 /// ```text
 ///   buffer, N = 4, two lanes: a4 is a unit of row 4 of square a
@@ -279,7 +280,7 @@ unsafe fn load_line<R: Streamed, const N: usize>(
     unsafe { R::load_lanes(tile.buffer.add(square * square_bytes + in_square), square_bytes) }
 }
 
-/// Transposes the squares of a tile into the buffer, and prefetches half of the next tile.
+/// Transposes the squares of a tile into the buffer, and prefetches a share of the coming lines.
 ///
 /// # Safety
 /// * The tile is readable, and has whole squares; the buffer is writable. The processor has the
@@ -294,7 +295,7 @@ unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
     let bands = tile.rows / square_rows;
     let squares_per_band = tile.columns / N;
     let stride = tile.source_columns.column_stride;
-    let lines = coming.left / PASSES_SHARE;
+    let lines = coming.left / PREFETCH_SHARES;
     let mut columns = Columns::new(tile.source, tile.source_columns, tile.first_column);
     for square in 0..squares_per_band {
         let at = |band: usize| {

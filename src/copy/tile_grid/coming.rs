@@ -24,7 +24,8 @@ use crate::copy::caches::caches;
 /// Maximum size (bytes) of a column of a block.
 const BLOCK_COLUMN_BYTES: usize = 2 << 10;
 
-/// The part of the L2 cache that a block takes up at most. The block before it is in the cache, too.
+/// The part of the L2 cache that a block takes up at most. The block before it is in the cache,
+/// too.
 const BLOCK_L2_DIVISOR: usize = 4;
 
 /// Bytes of a column of a block of `columns`.

@@ -115,6 +115,9 @@ proptest! {
         let aligned = grid.aligned_to(address(0), stride.is_multiple_of(CACHE_LINE_BYTES));
         check(size, &aligned, address);
         check_lines(size, &aligned, address);
+        if let Some(whole_rows) = grid.of_whole_rows() {
+            check(size, &whole_rows, address);
+        }
     }
 
     #[test]

@@ -33,8 +33,8 @@ impl TiledTranspose {
     /// Copies a tile if it consists of whole cache lines; returns whether it did.
     ///
     /// # Safety
-    /// * The tile is one of `tiling`. The matrix is readable from `ends.source` on and writable from
-    ///   `ends.target` on, and no byte is both. The processor has the instructions.
+    /// * The tile is one of `tiling`. The matrix is readable from `ends.source` on and writable
+    ///   from `ends.target` on, and no byte is both. The processor has the instructions.
     pub(super) unsafe fn copy_lines(
         &self,
         tiling: &Tiling,
@@ -103,8 +103,8 @@ impl TiledTranspose {
         transposes && rows_in_lines && in_lines(target.addr())
     }
 
-    /// Tiles of whole rows, if rows follow each other in the target, are whole cache lines long, and
-    /// there is a function for such tiles.
+    /// Tiles of whole rows, if rows follow each other in the target, are whole cache lines long,
+    /// and there is a function for such tiles.
     fn grid_of_following_rows(&self, stores: &Stores) -> Option<TileGrid> {
         let row = self.row_bytes();
         let follow = self.rows.target == row as isize && in_lines(row);
