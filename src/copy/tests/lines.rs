@@ -75,8 +75,8 @@ fn tiles_of_whole_lines_with_gaps_are_transposed() {
 }
 
 /// Rows that follow each other and are whole lines, in tiles of whole rows, of which the last one
-/// may be too low for whole lines of the source. The first of these matrices are regressions: such a
-/// tile did not fit the store buffer.
+/// may be too low for whole lines of the source. The first of these matrices are regressions: such
+/// a tile did not fit the store buffer.
 #[test]
 fn rows_of_lines_that_follow_each_other_are_transposed() {
     for (itemsize, base) in [
@@ -97,8 +97,8 @@ fn rows_of_lines_that_follow_each_other_are_transposed() {
     }
 }
 
-/// Rows that dimensions of the source continue, and groups of columns that continue each other, with
-/// gaps behind the rows of the target or without.
+/// Rows that dimensions of the source continue, and groups of columns that continue each other,
+/// with gaps behind the rows of the target or without.
 #[test]
 fn rows_in_groups_are_transposed() {
     for (base, order) in [
