@@ -191,26 +191,30 @@ unsafe fn for_each<F: FnMut(Endpoints)>(dims: &[PairedDim], ends: Endpoints, bod
 /// # Safety
 /// * As for [`run`]; `outer` and `run` are the plan's.
 unsafe fn copy_runs<S: Sink>(outer: Outer<'_>, run: usize, sink: &mut S) {
-    let ahead = PREFETCH_AHEAD_BYTES.div_ceil(run) as isize;
     let prefetch = sink.prefetch().filter(|_| run <= SHORT_RUN_MAX_BYTES);
+    let in_lines = |bytes: usize| bytes.is_multiple_of(CACHE_LINE_BYTES);
+    let has_lines = in_lines(run) && outer.dims.iter().all(|dim| in_lines(dim.target as usize));
+    let in_any_order = prefetch.is_some() && has_lines;
     let mut dims: SmallVec<[PairedDim; 6]> = outer.dims.into();
-    let lines = CACHE_LINE_BYTES as isize;
-    let in_lines = dims.iter().all(|dim| dim.target % lines == 0)
-        && outer.ends.target.addr().is_multiple_of(CACHE_LINE_BYTES)
-        && run.is_multiple_of(CACHE_LINE_BYTES);
-    if prefetch.is_some() && in_lines {
-        // Runs that follow each other in the source are read faster, and lines that are whole can
-        // be written in any order.
+    if in_any_order {
+        // Memory is read faster if runs follow each other in the source. Most lines of the target
+        // are whole in each run, so their order matters less.
         dims.sort_by_key(|dim| Reverse(dim.source.unsigned_abs()));
     }
     let next = dims.last().map_or(0, |dim| dim.source);
+    let ahead = PREFETCH_AHEAD_BYTES.div_ceil(run) as isize * next;
     let copy = |ends: Endpoints| {
         if let Some(prefetch) = prefetch {
-            prefetch(ends.source.wrapping_offset(ahead * next), 0, 1, run);
+            prefetch(ends.source.wrapping_offset(ahead), 0, 1, run);
         }
-        // SAFETY: inside the plan's outer loops there is one run, which the caller says is readable
-        // and writable.
-        unsafe { sink.copy_run(ends, run) };
+        if in_any_order {
+            // SAFETY: inside the plan's outer loops there is one run, which the caller says is
+            // readable and writable; the processor has the instructions.
+            unsafe { (sink.stores().copy)(ends.source, ends.target, run) };
+        } else {
+            // SAFETY: the same.
+            unsafe { sink.copy_run(ends, run) };
+        }
     };
     // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
     unsafe { Outer { dims: &dims, ..outer }.for_each(copy) }
