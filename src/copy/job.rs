@@ -1,5 +1,6 @@
 //! Runs a plan: on this thread alone, or on this thread and helpers.
 
+use super::Memory;
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::kernels;
@@ -13,6 +14,8 @@ use super::{helpers, sharing, sharing::Sharing};
 pub(super) struct Job {
     ends: Endpoints,
     processor: &'static Processor,
+    #[cfg_attr(not(feature = "parallel"), expect(dead_code, reason = "no plan is cut"))]
+    memory: Memory,
     nontemporal: bool,
 }
 
@@ -22,11 +25,11 @@ pub(super) struct Job {
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// A copy from the elements at `ends.source` to those at `ends.target`, with non-temporal
-    /// stores if asked to.
+    /// A copy from the elements at `ends.source` to those at `ends.target`, which is memory of this
+    /// kind, with non-temporal stores if asked to.
     #[inline]
-    pub(super) fn new(ends: Endpoints, nontemporal: bool) -> Self {
-        Self { ends, processor: processor::detect(), nontemporal }
+    pub(super) fn new(ends: Endpoints, memory: Memory, nontemporal: bool) -> Self {
+        Self { ends, processor: processor::detect(), memory, nontemporal }
     }
 
     /// Runs a plan that copies `bytes` bytes. Large plans are shared with threads of the rayon
@@ -70,7 +73,7 @@ impl Job {
         let halvings = bytes.div_ceil(part_bytes(bytes, threads)).next_power_of_two().ilog2();
         let parts = 1 << halvings;
         let run_part = |number: usize| {
-            if let Some(part) = plan.part(number, halvings) {
+            if let Some(part) = plan.part(number, halvings, self.memory) {
                 // SAFETY: the caller guarantees that the whole plan may run, and this is a part of
                 // it. Each number is run once, so no byte of the target is written by two threads.
                 unsafe { self.run_here(&part) }

@@ -106,7 +106,7 @@ pub(crate) unsafe fn strided(
     let ends = Endpoints { source: source.data, target: target.data };
     // SAFETY: the caller guarantees that the source's elements are readable, that the target's are
     // writable, and that no byte belongs to both; the plan reaches these bytes and no others.
-    unsafe { Job::new(ends, nontemporal).run(&plan, bytes) }
+    unsafe { Job::new(ends, memory, nontemporal).run(&plan, bytes) }
 }
 
 #[cfg(test)]

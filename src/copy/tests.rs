@@ -6,6 +6,7 @@ mod lines;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::Memory;
 use super::copy_plan::CopyPlan;
 use super::endpoints::Endpoints;
 use super::kernels;
@@ -130,8 +131,8 @@ fn memory(
 }
 
 /// All parts of a plan that is cut in halves up to `halvings` times.
-fn parts(plan: &CopyPlan, halvings: u32) -> Vec<CopyPlan> {
-    (0..1 << halvings).filter_map(|number| plan.part(number, halvings)).collect()
+fn parts(plan: &CopyPlan, halvings: u32, memory: Memory) -> Vec<CopyPlan> {
+    (0..1 << halvings).filter_map(|number| plan.part(number, halvings, memory)).collect()
 }
 
 fn check(source: &Layout, target: &Layout, itemsize: usize) {
@@ -153,7 +154,8 @@ fn check_shifted(source: &Layout, target: &Layout, itemsize: usize, shifts: (usi
     let plan = CopyPlan::new(source.shape(), source.strides(), target.strides(), itemsize);
     for (name, processor) in processors() {
         for nontemporal in [false, true] {
-            for plans in [0, 5].map(|halvings| parts(&plan, halvings)) {
+            for (halvings, memory) in [(0, Memory::Used), (5, Memory::Used), (5, Memory::Fresh)] {
+                let plans = parts(&plan, halvings, memory);
                 let mut to = blank.clone();
                 let ends = Endpoints {
                     source: from[first..].as_ptr(),
