@@ -1,5 +1,7 @@
 //! Copies that write whole cache lines of the target, which may begin anywhere in a line.
 
+#![forbid(unsafe_code)]
+
 use super::{check_shifted, permuted};
 use crate::Layout;
 
