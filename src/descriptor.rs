@@ -69,7 +69,7 @@ impl Descriptor {
     /// # Errors
     /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] for an offset that exceeds an
     /// `isize` or the address space.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_byte_offset(
         data: *mut c_void,
         byte_offset: u64,
@@ -81,7 +81,9 @@ impl Descriptor {
             0 => (data, 0),
             _ => offset_from(data, byte_offset, device)?,
         };
-        Self { data, byte_offset, layout, dtype, device, padded: false }.checked()
+        let described = Self { data, byte_offset, layout, dtype, device, padded: false };
+        described.check()?;
+        Ok(described)
     }
 
     /// Changes the description to elements that take a byte each instead of being packed.
@@ -103,7 +105,9 @@ impl Descriptor {
     /// # Errors
     /// [`Error::Overflow`] if the padded elements do not fit the address space.
     pub fn padded(self) -> Result<Self> {
-        Self { padded: self.dtype.bits < 8, ..self }.checked()
+        let described = Self { padded: self.dtype.bits < 8, ..self };
+        described.check()?;
+        Ok(described)
     }
 
     /// Changes the element type; address, layout (in elements) and device stay.
@@ -120,7 +124,9 @@ impl Descriptor {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn with_dtype(self, dtype: DType) -> Result<Self> {
-        Self { dtype, padded: self.padded && dtype.bits < 8, ..self }.checked()
+        let described = Self { dtype, padded: self.padded && dtype.bits < 8, ..self };
+        described.check()?;
+        Ok(described)
     }
 
     /// Describes host memory whose owner guarantees the invariants: a `Vec`, a slice, an array.
@@ -206,9 +212,10 @@ impl Descriptor {
         Self { device, ..self.relocated(data, layout) }
     }
 
+    /// Checks the invariants. By reference: a copy of a description that was just written is slow.
     #[inline]
-    fn checked(self) -> Result<Self> {
-        if self.is_ordinary() { Ok(self) } else { self.checked_exactly() }
+    fn check(&self) -> Result<()> {
+        if self.is_ordinary() { Ok(()) } else { self.check_exactly() }
     }
 
     /// Returns true if the invariants hold in the usual case: elements of whole bytes, all
@@ -227,9 +234,10 @@ impl Descriptor {
         self.byte_offset == 0 && inside().unwrap_or(false)
     }
 
-    fn checked_exactly(self) -> Result<Self> {
+    #[cold]
+    fn check_exactly(&self) -> Result<()> {
         dtype_has_size(self.dtype)?;
-        let Some((low, end)) = self.byte_extent() else { return Ok(self) };
+        let Some((low, end)) = self.byte_extent() else { return Ok(()) };
         if self.data.is_null() {
             return Err(null_data());
         }
@@ -240,7 +248,7 @@ impl Descriptor {
         if end - low > isize::MAX as i128 || beyond || !in_space {
             return Err(self.layout.overflow(Some(self.stored_bits())));
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Fails unless the elements are in host memory. `target` is what they were to become.

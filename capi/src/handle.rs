@@ -162,6 +162,8 @@ impl dlb_tensor {
 pub(crate) struct Handle(Arc<dlb_tensor>);
 
 impl Handle {
+    // Always inlined, because each move of a source that was just written makes the processor wait.
+    #[inline(always)]
     fn new(source: HandleSource) -> Self {
         let raw = Arc::into_raw(Arc::new(dlb_tensor { view: NO_VIEW, source })).cast_mut();
         let _exposed_address = raw.expose_provenance();

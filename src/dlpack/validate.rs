@@ -35,6 +35,7 @@ impl Descriptor {
     /// # Safety
     /// * `shape` and `strides` each point to `ndim` numbers that are valid for reads during the
     ///   call, unless they are NULL or misaligned or `ndim` is negative.
+    #[inline]
     pub unsafe fn from_dl_tensor(tensor: &DLTensor, flags: u64) -> Result<Self> {
         let DLTensor { data, byte_offset, .. } = *tensor;
         let DLDataType { code, bits, lanes } = tensor.dtype;
@@ -82,6 +83,7 @@ impl Layout {
     ///
     /// # Safety
     /// * As for [`Descriptor::from_dl_tensor`].
+    #[inline]
     pub unsafe fn from_dl_tensor(tensor: &DLTensor) -> Result<Self> {
         let DLTensor { ndim, shape, strides, .. } = *tensor;
         let Ok(rank) = usize::try_from(ndim) else {

@@ -7,8 +7,11 @@ const INLINE_RANK: usize = 4;
 pub(super) type Entries = [i64; INLINE_RANK];
 
 /// A rank from 0 to [`INLINE_RANK`]. The type says so to the compiler, which then checks no bounds.
+///
+/// It takes a whole word: a move of a layout copies words, and a processor is slow to load a word
+/// of which it has just stored one byte.
 #[derive(Clone, Copy)]
-#[repr(u8)]
+#[repr(usize)]
 pub(super) enum InlineRank {
     Zero,
     One,
