@@ -18,16 +18,16 @@ impl TiledTranspose {
     /// The tiles of the matrix at `target`. `None` if its rows are appended to the store buffer
     /// instead.
     pub(super) fn tiling(&self, target: *const u8, stores: &Stores) -> Option<Tiling> {
-        let aligned = || self.grid.aligned_to(target, self.rows_are_lines_apart());
-        if self.has_lines(target, stores) {
-            Some(Tiling { grid: aligned(), rows_follow: false })
-        } else if let Some(grid) = self.grid_of_following_rows(stores) {
-            Some(Tiling { grid, rows_follow: true })
-        } else if self.appends_rows() {
-            None
-        } else {
-            Some(Tiling { grid: aligned(), rows_follow: false })
+        if !self.has_lines(target, stores) {
+            if let Some(grid) = self.grid_of_following_rows(stores) {
+                return Some(Tiling { grid, rows_follow: true });
+            }
+            if self.appends_rows() {
+                return None;
+            }
         }
+        let grid = self.grid.aligned_to(target, self.rows_are_lines_apart());
+        Some(Tiling { grid, rows_follow: false })
     }
 
     /// Copies a tile if it consists of whole cache lines; returns whether it did.
@@ -96,11 +96,12 @@ impl TiledTranspose {
     }
 
     /// Whether the rows of the matrix at `target` are whole cache lines, which can be written
-    /// without rows in the buffer.
+    /// without rows in the buffer. Images have pixels instead.
     fn has_lines(&self, target: *const u8, stores: &Stores) -> bool {
         let rows_in_lines = in_lines(self.row_bytes()) && self.rows_are_lines_apart();
         let transposes = self.prefetches && stores.transpose_lines.is_some();
-        transposes && rows_in_lines && in_lines(target.addr())
+        let is_matrix = self.shuffle.is_none();
+        is_matrix && transposes && rows_in_lines && in_lines(target.addr())
     }
 
     /// Tiles of whole rows, if rows follow each other in the target, are whole cache lines long,
