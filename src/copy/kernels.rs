@@ -202,7 +202,7 @@ unsafe fn copy_runs<S: Sink>(outer: Outer<'_>, run: usize, sink: &mut S) {
         dims.sort_by_key(|dim| Reverse(dim.source.unsigned_abs()));
     }
     let next = dims.last().map_or(0, |dim| dim.source);
-    let ahead = PREFETCH_AHEAD_BYTES.div_ceil(run) as isize * next;
+    let ahead = next.wrapping_mul(PREFETCH_AHEAD_BYTES.div_ceil(run) as isize);
     let copy = |ends: Endpoints| {
         if let Some(prefetch) = prefetch {
             prefetch(ends.source.wrapping_offset(ahead), 0, 1, run);
