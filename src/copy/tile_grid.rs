@@ -3,8 +3,8 @@
 //! The matrix is seen as it lies in the target: each row is contiguous. In the source, the units of
 //! a column are close together instead. A tile is a rectangle that is small enough for the near
 //! caches, so that the cache lines that are read for one row of it are still there for the next
-//! rows. Columns may be in groups, which a grid does not know: a tile may begin and end within a
-//! group.
+//! rows. Columns may be in groups, and a tile may begin and end within a group. Rows may be in
+//! groups, too, and a tile has rows of one group: see [`TileRows`].
 //!
 //! Tiles follow each other down the rows, then along the columns. So each tile continues the cache
 //! lines that the one before it read. Tiles below each other are a *band*.
@@ -13,14 +13,14 @@
 //!            columns  0        w        2w      end
 //!                     +--------+--------+--------+
 //!             row  0  |        |        |        |        w  columns_per_tile
-//!                     | tile 0 | tile 2 | tile 4 |        h  rows_per_tile
+//!                     | tile 0 | tile 2 | tile 4 |        h  rows.per_tile
 //!             row  h  +--------+--------+--------+
 //!                     | tile 1 | tile 3 | tile 5 |
 //!                end  +--------+--------+--------+
 //! ```
 //!
-//! A tile is copied in strips of some columns and all of its rows: between two strips, a part of
-//! the next tile is prefetched.
+//! A tile is copied in strips of some columns and all of its rows. Meanwhile, a share of what the
+//! next tiles read is prefetched: see [`coming`].
 //!
 //! Tiles that go through the store buffer are written with non-temporal stores, which are only fast
 //! for whole cache lines. But a row of the target need not begin on a line, and where the row
