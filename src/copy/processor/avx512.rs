@@ -9,9 +9,8 @@
 use std::arch::x86_64::*;
 
 use super::interface::{LineLoads, LineTile, TransposeLines};
-use super::nontemporal::{
-    Joined, prefetch_next, transpose_following_lines, transpose_shifted_lines,
-};
+use super::nontemporal::{Joined, transpose_following_lines, transpose_shifted_lines};
+use super::prefetches::prefetch_next;
 use crate::copy::endpoints::Endpoints;
 use crate::copy::shuffle_plan::{Input, Output, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
 use crate::copy::sizes::CACHE_LINE_BYTES;

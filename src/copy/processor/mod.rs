@@ -7,12 +7,16 @@
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx512;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod columns;
 mod interface;
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 mod neon;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod nontemporal;
 mod portable;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod prefetches;
 #[cfg(all(any(target_arch = "aarch64", target_arch = "x86_64"), not(miri)))]
 mod shuffles;
 #[cfg(all(any(target_arch = "aarch64", target_arch = "x86_64"), not(miri)))]

@@ -8,7 +8,9 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::{ColumnGroups, Coming, LineTile, Tile};
+use super::columns::{Columns, ComingLines};
+use super::interface::{LineTile, Tile};
+use super::prefetches::prefetch_next;
 use super::squares::{Register, exchange};
 use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
 
@@ -76,13 +78,6 @@ pub(super) unsafe fn copy_nontemporal<R: Streamed>(
     }
 }
 
-/// Prefetches a line into the first-level cache.
-#[inline(always)]
-pub(super) fn prefetch_next(address: *const u8) {
-    // SAFETY: a hint that never faults, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-}
-
 /// # Safety
 /// * A cache line is readable at `source` and writable at `target`, which is aligned to a line. The
 ///   processor has the instructions of the register.
@@ -96,28 +91,9 @@ unsafe fn store_line<R: Streamed>(source: *const u8, target: *mut u8) {
     }
 }
 
-/// Prefetches a line into the second-level cache.
-#[inline(always)]
-fn prefetch_later(address: *const u8) {
-    // SAFETY: a hint that never faults, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
-}
-
 pub(super) fn fence() {
     // SAFETY: SSE is part of x86-64.
     unsafe { _mm_sfence() };
-}
-
-/// As [`Prefetch`](super::interface::Prefetch) says.
-pub(super) fn prefetch(source: *const u8, stride: isize, count: usize, bytes: usize) {
-    for index in 0..count as isize {
-        let piece = source.wrapping_offset(index * stride);
-        for end in
-            (CACHE_LINE_BYTES..=bytes.next_multiple_of(CACHE_LINE_BYTES)).step_by(CACHE_LINE_BYTES)
-        {
-            prefetch_later(piece.wrapping_add(end - 1));
-        }
-    }
 }
 
 /// The first pass prefetches one of this number of shares of the coming lines, the second pass the
@@ -321,90 +297,6 @@ unsafe fn fill_squares<T: Copy, R: Streamed, const N: usize>(
             }
         }
         coming.prefetch_share(lines, squares_per_band);
-    }
-}
-
-/// Where the columns of a matrix begin in the source, one after the other.
-struct Columns {
-    groups: ColumnGroups,
-    /// Where column 0 is.
-    source: *const u8,
-    /// The next column, and where it is.
-    next: usize,
-    address: *const u8,
-    /// How many columns of its group there are from it on.
-    left: usize,
-}
-
-impl Columns {
-    /// From the column `next` on. Column 0 is at `source`, which may be any address.
-    #[inline(always)]
-    fn new(source: *const u8, groups: ColumnGroups, next: usize) -> Self {
-        let address = source.wrapping_offset(groups.offset(next));
-        Self { groups, source, next, address, left: groups.columns - next % groups.columns }
-    }
-
-    /// The next column, and how many columns of its group are taken with it: at most `max`.
-    #[inline(always)]
-    fn take(&mut self, max: usize) -> (*const u8, usize) {
-        let (address, count) = (self.address, max.min(self.left));
-        if count < self.left {
-            self.next += count;
-            self.left -= count;
-            self.address = address.wrapping_offset(count as isize * self.groups.column_stride);
-        } else {
-            *self = Self::new(self.source, self.groups, self.next + count);
-        }
-        (address, count)
-    }
-}
-
-/// The cache lines that are prefetched while a tile is transposed, column by column.
-struct ComingLines {
-    columns: Columns,
-    lines_per_column: usize,
-    /// Where the current column begins, and how many of its lines are prefetched.
-    column: *const u8,
-    done: usize,
-    /// How many lines are left, in all columns.
-    left: usize,
-    /// How many lines are due, times the number of steps that share them.
-    due: usize,
-}
-
-impl ComingLines {
-    #[inline(always)]
-    fn of(tile: &LineTile) -> Self {
-        let Coming { source, first_column, columns: count, column_bytes } = tile.coming;
-        let mut columns = Columns::new(source, tile.source_columns, first_column);
-        let lines_per_column = column_bytes.div_ceil(CACHE_LINE_BYTES);
-        let (column, _) = columns.take(1);
-        let left = count * lines_per_column;
-        Self { columns, lines_per_column, column, done: 0, left, due: 0 }
-    }
-
-    /// Prefetches the share of a step: `lines` are shared by `steps` of them.
-    #[inline(always)]
-    fn prefetch_share(&mut self, lines: usize, steps: usize) {
-        self.due += lines;
-        while self.due >= steps {
-            self.due -= steps;
-            self.prefetch_line();
-        }
-    }
-
-    #[inline(always)]
-    fn prefetch_line(&mut self) {
-        self.done += 1;
-        self.left -= 1;
-        let end = self.done * CACHE_LINE_BYTES;
-        // If a column begins within a line, that line is in the cache most often: it holds the
-        // bytes above.
-        prefetch_later(self.column.wrapping_add(end - 1));
-        if self.done == self.lines_per_column {
-            (self.column, _) = self.columns.take(1);
-            self.done = 0;
-        }
     }
 }
 

@@ -9,10 +9,9 @@
 use std::arch::x86_64::*;
 
 use super::interface::{LineTile, Processor, Stores, Tile};
-use super::nontemporal::{
-    Streamed, copy_nontemporal, fence, prefetch, transpose_lines, transpose_matrices,
-};
+use super::nontemporal::{Streamed, copy_nontemporal, fence, transpose_lines, transpose_matrices};
 use super::portable::{copy_tile, strided_load};
+use super::prefetches::prefetch;
 use super::shuffles::{VectorPair, shuffle};
 use super::squares::{Register, transpose};
 use crate::copy::shuffle_plan::{Input, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
