@@ -1,5 +1,5 @@
-//! The columns of a transpose in the source: where they begin, and the cache lines of those that are
-//! prefetched.
+//! The columns of a transpose in the source: where they begin, and the cache lines of those that
+//! are prefetched.
 
 #![forbid(unsafe_code)]
 
