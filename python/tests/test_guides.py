@@ -410,7 +410,9 @@ KEEP = {
 
 @pytest.mark.parametrize("call", RELEASE)
 def test_large_copies_release_the_gil(call):
-    assert others_run_during(RELEASE[call], attempts=50)
+    # A copy takes about a millisecond. If all processors are busy with it and with other tests, the
+    # other thread gets none of them in time in most attempts.
+    assert others_run_during(RELEASE[call], attempts=5000)
 
 
 @pytest.mark.parametrize("call", KEEP)
