@@ -212,7 +212,8 @@ impl Descriptor {
         Self { device, ..self.relocated(data, layout) }
     }
 
-    /// Checks the invariants. By reference: a copy of a description that was just written is slow.
+    /// Checks the invariants. It takes a reference, because moving a description that was just
+    /// written is slow.
     #[inline]
     fn check(&self) -> Result<()> {
         if self.is_ordinary() { Ok(()) } else { self.check_exactly() }

@@ -213,7 +213,7 @@ impl TileGrid {
         let height = (NONTEMPORAL_HEIGHT_LINES * CACHE_LINE_BYTES / unit).min(rows);
         // Tiles of less than whole lines of the source need rows in the buffer.
         let fits = height * row_pitch(columns * unit) <= STORE_BUFFER_BYTES;
-        let rows = TileRows::new(row_groups, rows, height, self.rows.block);
+        let rows = TileRows::new(row_groups, rows, height, self.rows.block_max);
         let grid = Self { rows, columns_per_tile: columns, chain: None, ..self.clone() };
         fits.then_some(grid)
     }

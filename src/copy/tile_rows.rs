@@ -17,26 +17,26 @@ use std::ops::Range;
 /// How rows are cut. None of the numbers is 0; a block has whole groups if it is longer than one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileRows {
-    pub(super) groups: usize,
-    pub(super) per_group: usize,
+    groups: usize,
+    per_group: usize,
     pub(super) per_tile: usize,
     per_block: usize,
-    /// The rows that a block was asked to have.
-    pub(super) block: usize,
+    /// The most rows of a block that has several tiles.
+    pub(super) block_max: usize,
 }
 
 impl TileRows {
-    /// Cuts `groups` of `per_group` rows. A block has about `block` rows.
-    pub(super) fn new(groups: usize, per_group: usize, per_tile: usize, block: usize) -> Self {
+    /// Cuts `groups` of `per_group` rows. A block has at most `block_max` rows, or one tile.
+    pub(super) fn new(groups: usize, per_group: usize, per_tile: usize, block_max: usize) -> Self {
         let per_tile = per_tile.min(per_group);
-        let whole = if block >= per_group { per_group } else { per_tile };
-        let per_block = (block / whole).max(1) * whole;
-        Self { groups, per_group, per_tile, per_block, block }
+        let whole = if block_max >= per_group { per_group } else { per_tile };
+        let per_block = (block_max / whole).max(1) * whole;
+        Self { groups, per_group, per_tile, per_block, block_max }
     }
 
     /// The same for another number of groups.
     pub(super) fn with_groups(&self, groups: usize) -> Self {
-        Self::new(groups, self.per_group, self.per_tile, self.block)
+        Self::new(groups, self.per_group, self.per_tile, self.block_max)
     }
 
     /// The rows of all groups.
