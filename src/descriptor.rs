@@ -59,12 +59,12 @@ impl Descriptor {
     /// element type has no size; [`Error::Overflow`] if the elements do not fit the address space.
     #[inline]
     pub fn new(data: *mut c_void, layout: Layout, dtype: DType, device: Device) -> Result<Self> {
-        Self::with_byte_offset(data, 0, layout, dtype, device)
+        Self::with_byte_offset(data, 0, layout, dtype, device, false)
     }
 
     /// Describes memory whose first element is `byte_offset` bytes behind `data`. If `data` is an
     /// address, the offset is added to it. If `data` is the handle of a buffer, the descriptor
-    /// keeps the offset.
+    /// keeps the offset. `padded` says that elements narrower than a byte take a byte each.
     ///
     /// # Errors
     /// As for [`new`](Self::new), and [`Error::InvalidDescriptor`] for an offset that exceeds an
@@ -76,14 +76,14 @@ impl Descriptor {
         layout: Layout,
         dtype: DType,
         device: Device,
+        padded: bool,
     ) -> Result<Self> {
         let (data, byte_offset) = match byte_offset {
             0 => (data, 0),
             _ => offset_from(data, byte_offset, device)?,
         };
-        let described = Self { data, byte_offset, layout, dtype, device, padded: false };
-        described.check()?;
-        Ok(described)
+        let padded = padded && dtype.bits < 8;
+        Self { data, byte_offset, layout, dtype, device, padded }.checked()
     }
 
     /// Changes the description to elements that take a byte each instead of being packed.
@@ -105,9 +105,7 @@ impl Descriptor {
     /// # Errors
     /// [`Error::Overflow`] if the padded elements do not fit the address space.
     pub fn padded(self) -> Result<Self> {
-        let described = Self { padded: self.dtype.bits < 8, ..self };
-        described.check()?;
-        Ok(described)
+        Self { padded: self.dtype.bits < 8, ..self }.checked()
     }
 
     /// Changes the element type; address, layout (in elements) and device stay.
@@ -124,9 +122,7 @@ impl Descriptor {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn with_dtype(self, dtype: DType) -> Result<Self> {
-        let described = Self { dtype, padded: self.padded && dtype.bits < 8, ..self };
-        described.check()?;
-        Ok(described)
+        Self { dtype, padded: self.padded && dtype.bits < 8, ..self }.checked()
     }
 
     /// Describes host memory whose owner guarantees the invariants: a `Vec`, a slice, an array.
@@ -212,11 +208,13 @@ impl Descriptor {
         Self { device, ..self.relocated(data, layout) }
     }
 
-    /// Checks the invariants. It takes a reference, because moving a description that was just
-    /// written is slow.
-    #[inline]
-    fn check(&self) -> Result<()> {
-        if self.is_ordinary() { Ok(()) } else { self.check_exactly() }
+    /// Returns the description if it has the invariants.
+    #[inline(always)]
+    fn checked(self) -> Result<Self> {
+        if !self.is_ordinary() {
+            self.check_exactly()?;
+        }
+        Ok(self)
     }
 
     /// Returns true if the invariants hold in the usual case: elements of whole bytes, all
@@ -414,7 +412,8 @@ mod tests {
         let metal = |byte_offset, shape: &[i64]| {
             let data = std::ptr::without_provenance_mut(0x1000);
             let layout = Layout::contiguous(shape)?;
-            Descriptor::with_byte_offset(data, byte_offset, layout, DType::F32, Device::METAL)
+            let (dtype, device) = (DType::F32, Device::METAL);
+            Descriptor::with_byte_offset(data, byte_offset, layout, dtype, device, false)
         };
         let part = metal(8, &[2]).expect("valid");
         assert_eq!((part.data_ptr().addr(), part.byte_offset()), (0x1000, 8));

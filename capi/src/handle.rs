@@ -1,34 +1,23 @@
 //! The handle of C code: which memory it stands for, and how its references are counted.
 
-use std::ptr::{NonNull, null_mut, with_exposed_provenance};
+use std::ptr::{NonNull, with_exposed_provenance};
 use std::sync::Arc;
 
 use dlbridge::ffi::{
-    DLDataType, DLDevice, DLManagedTensor, DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED,
-    DLPACK_FLAG_BITMASK_READ_ONLY, DLTensor,
+    DLManagedTensor, DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED, DLPACK_FLAG_BITMASK_READ_ONLY,
+    DLTensor,
 };
 use dlbridge::{Descriptor, Imported, ManagedStruct, ManagedTensor, Tensor};
 
 const READ_ONLY: u64 = DLPACK_FLAG_BITMASK_READ_ONLY as u64;
 const PADDED: u64 = DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED as u64;
 
-/// The value of [`dlb_tensor::view`] before [`Handle::new`] writes it.
-const NO_VIEW: DLTensor = DLTensor {
-    data: null_mut(),
-    device: DLDevice { device_type: 0, device_id: 0 },
-    ndim: 0,
-    dtype: DLDataType { code: 0, bits: 0, lanes: 0 },
-    shape: null_mut(),
-    strides: null_mut(),
-    byte_offset: 0,
-};
-
 /// A handle to one strided buffer on one device. Several handles may share a buffer, which is
 /// released with the last of them.
 pub struct dlb_tensor {
     /// The result of `dlb_tensor_view`. `shape` and `strides` point into `source`, so
-    /// [`Handle::new`] writes this field after the value has been moved into its allocation: moving
-    /// a value may invalidate pointers into it.
+    /// [`Handle::new`] writes this field after `source` is at its place: moving a value may
+    /// invalidate pointers into it.
     view: DLTensor,
     source: HandleSource,
 }
@@ -162,19 +151,27 @@ impl dlb_tensor {
 pub(crate) struct Handle(Arc<dlb_tensor>);
 
 impl Handle {
-    // Always inlined, because each move of a source that was just written makes the processor wait.
+    /// The allocation comes first, so that the compiler writes the source there instead of copying
+    /// it. Always inlined, because each move of a source that was just written makes the processor
+    /// wait.
     #[inline(always)]
     fn new(source: HandleSource) -> Self {
-        let raw = Arc::into_raw(Arc::new(dlb_tensor { view: NO_VIEW, source })).cast_mut();
+        let raw = Arc::into_raw(Arc::<dlb_tensor>::new_uninit()).cast_mut().cast::<dlb_tensor>();
         let _exposed_address = raw.expose_provenance();
-        // SAFETY: `Arc::into_raw` returned the pointer just above, and nothing else has it yet.
-        let view = unsafe { &(*raw).source }.as_dl_tensor();
-        // A pointer to the field alone: a reference to the whole handle would claim `source` too.
-        // SAFETY: `raw` points to a live value, because the `Arc`'s reference was not released.
-        let field = unsafe { &raw mut (*raw).view };
-        // SAFETY: `field` points to that value's field, and nothing else has a pointer to it yet.
-        unsafe { field.write(view) };
-        // SAFETY: `raw` came from `Arc::into_raw`, and its reference is given up here only.
+        // Each field by a pointer of its own: a reference to the whole handle would claim the other
+        // field, too.
+        // SAFETY: `raw` points to memory for a handle, because the `Arc` was not released.
+        let source_field = unsafe { &raw mut (*raw).source };
+        // SAFETY: `source_field` points to the field of that memory, and nothing else uses it yet.
+        unsafe { source_field.write(source) };
+        // SAFETY: the source was just written.
+        let view = unsafe { &*source_field }.as_dl_tensor();
+        // SAFETY: as for `source_field`.
+        let view_field = unsafe { &raw mut (*raw).view };
+        // SAFETY: `view_field` points to the other field of that memory.
+        unsafe { view_field.write(view) };
+        // SAFETY: `raw` came from `Arc::into_raw`, whose reference is given up here only, and both
+        // fields were written.
         Self(unsafe { Arc::from_raw(raw) })
     }
 

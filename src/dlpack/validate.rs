@@ -55,8 +55,7 @@ impl Descriptor {
             device_type: tensor.device.device_type.cast_signed(),
             index: tensor.device.device_id,
         };
-        let descriptor = Self::with_byte_offset(data, byte_offset, layout, dtype, device)?;
-        if flags & PADDED != 0 { descriptor.padded() } else { Ok(descriptor) }
+        Self::with_byte_offset(data, byte_offset, layout, dtype, device, flags & PADDED != 0)
     }
 }
 
