@@ -123,10 +123,10 @@ impl BatchedTranspose {
         processor: &Processor,
         stores: &Stores,
     ) -> bool {
-        if let Some(transpose) = stores.transpose_matrices
+        if let Some(transposes) = &stores.transposes
             && self.has_whole_lines(ends.target)
         {
-            let transpose = transpose[self.unit.trailing_zeros() as usize];
+            let transpose = transposes.matrices[self.unit.trailing_zeros() as usize];
             // SAFETY: the caller says that the matrices are readable and writable. A plan has this
             // kernel only if they have no gaps, and the conditions were just checked.
             unsafe { transpose(&self.tile(ends), count) };

@@ -240,9 +240,9 @@ unsafe fn strided_load<S: Sink>(
             move |ends: Endpoints, count| unsafe { load(ends.source, stride, ends.target, count) };
         let unit = plan.unit as isize;
         let is_long = items.count * items.bytes >= LOAD_LINES_MIN_BYTES;
-        let load_lines = match &sink.stores().line_loads {
-            Some(loads) if is_long && stride == 2 * unit => Some(loads.every_second),
-            Some(loads) if is_long && stride == -unit => Some(loads.reversed),
+        let load_lines = match &sink.stores().shuffles {
+            Some(shuffles) if is_long && stride == 2 * unit => Some(shuffles.load_every_second),
+            Some(shuffles) if is_long && stride == -unit => Some(shuffles.load_reversed),
             _ => None,
         };
         if let Some(load_lines) = load_lines {

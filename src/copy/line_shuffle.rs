@@ -44,7 +44,7 @@ pub(super) unsafe fn shuffle_to_lines(
     (processor, stores): (&Processor, &Stores),
 ) -> bool {
     let per_turn = plan.items_per_turn;
-    let (Some(shuffle), Some(shuffle_lines)) = (processor.shuffle, stores.shuffle_lines) else {
+    let (Some(shuffle), Some(shuffles)) = (processor.shuffle, &stores.shuffles) else {
         return false;
     };
     if plan.vector_bytes != CACHE_LINE_BYTES || count < LAST_TURNS * per_turn {
@@ -70,7 +70,7 @@ pub(super) unsafe fn shuffle_to_lines(
     // SAFETY: the plan reads and writes the whole items of these turns. After the longest head
     // there are as many items as they copy, which the caller says are readable and writable. In
     // each row a cache line begins after the head, and all steps of the target are whole lines.
-    unsafe { shuffle_lines(plan, ends, pitch, &heads, turns) };
+    unsafe { (shuffles.run)(plan, ends, pitch, &heads, turns) };
     true
 }
 

@@ -8,13 +8,33 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::{LineLoads, LineTile, TransposeLines};
+use super::interface::{LineShuffles, LineTile};
 use super::nontemporal::{Joined, transpose_following_lines, transpose_shifted_lines};
 use super::prefetches::prefetch_next;
 use crate::copy::endpoints::Endpoints;
 use crate::copy::shuffle_plan::{Input, Output, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
 use crate::copy::sizes::CACHE_LINE_BYTES;
 use crate::layout::paired::PairedOffset;
+
+pub(super) const LINE_SHUFFLES: LineShuffles = LineShuffles {
+    shifted_tiles: [
+        transpose_shifted::<u8, 16>,
+        transpose_shifted::<u16, 8>,
+        transpose_shifted::<u32, 4>,
+        transpose_shifted::<u64, 2>,
+        transpose_shifted::<u128, 1>,
+    ],
+    following_tiles: [
+        transpose_following::<u8, 16>,
+        transpose_following::<u16, 8>,
+        transpose_following::<u32, 4>,
+        transpose_following::<u64, 2>,
+        transpose_following::<u128, 1>,
+    ],
+    run: shuffle_lines,
+    load_every_second,
+    load_reversed,
+};
 
 /// Runs a shuffle plan with vectors of 64 bytes, one vector of the target after the other.
 ///
@@ -47,7 +67,7 @@ pub(super) unsafe fn shuffle(
 /// * As [`ShuffleLines`](super::interface::ShuffleLines) says; the processor has AVX-512 BW and
 ///   VBMI.
 #[target_feature(enable = "avx512bw,avx512vbmi")]
-pub(super) unsafe fn shuffle_lines(
+unsafe fn shuffle_lines(
     plan: &ShufflePlan,
     ends: Endpoints,
     pitch: isize,
@@ -284,9 +304,6 @@ unsafe fn pick(bytes: __m512i, mask: __mmask64, indices: __m512i, source: *const
 /// How far ahead (bytes) of the loads of units the source is prefetched.
 const LOAD_AHEAD_BYTES: usize = 1 << 10;
 
-pub(super) const LINE_LOADS: LineLoads =
-    LineLoads { every_second: load_every_second, reversed: load_reversed };
-
 /// A line of the target comes from two lines' length of the source. With units of 16 bytes:
 ///
 /// ```text
@@ -374,15 +391,6 @@ static INDICES: [u8; CACHE_LINE_BYTES] = {
     indices
 };
 
-/// For units of 1, 2, 4, 8 and 16 bytes.
-pub(super) const TRANSPOSE_SHIFTED_LINES: [TransposeLines; 5] = [
-    transpose_shifted::<u8, 16>,
-    transpose_shifted::<u16, 8>,
-    transpose_shifted::<u32, 4>,
-    transpose_shifted::<u64, 2>,
-    transpose_shifted::<u128, 1>,
-];
-
 /// # Safety
 /// * As for [`transpose_shifted_lines`].
 #[target_feature(enable = "avx512bw,avx512vbmi")]
@@ -391,15 +399,6 @@ unsafe fn transpose_shifted<T: Copy, const N: usize>(tile: &LineTile) {
     // the instructions.
     unsafe { transpose_shifted_lines::<T, __m512i, N>(tile) }
 }
-
-/// For units of 1, 2, 4, 8 and 16 bytes.
-pub(super) const TRANSPOSE_FOLLOWING_LINES: [TransposeLines; 5] = [
-    transpose_following::<u8, 16>,
-    transpose_following::<u16, 8>,
-    transpose_following::<u32, 4>,
-    transpose_following::<u64, 2>,
-    transpose_following::<u128, 1>,
-];
 
 /// # Safety
 /// * As for [`transpose_following_lines`].

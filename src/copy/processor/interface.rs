@@ -150,14 +150,37 @@ pub(in crate::copy) type ShuffleLines = unsafe fn(
 pub(in crate::copy) type Prefetch =
     fn(source: *const u8, stride: isize, count: usize, bytes: usize);
 
-/// Loads of units, to whole cache lines.
-pub(in crate::copy) struct LineLoads {
-    /// Of every second unit.
-    #[cfg_attr(any(miri, not(target_arch = "x86_64")), allow(dead_code, reason = "AVX-512 only"))]
-    pub(in crate::copy) every_second: LoadLines,
-    /// Of units in reversed order, each `unit` bytes before the one before it.
-    #[cfg_attr(any(miri, not(target_arch = "x86_64")), allow(dead_code, reason = "AVX-512 only"))]
-    pub(in crate::copy) reversed: LoadLines,
+/// Transposes to whole cache lines. The functions for units of 1, 2, 4, 8 and 16 bytes are indexed
+/// by the logarithm of that size.
+#[cfg_attr(
+    any(miri, not(target_arch = "x86_64")),
+    allow(dead_code, reason = "non-temporal stores have them, which only x86-64 has")
+)]
+pub(in crate::copy) struct LineTransposes {
+    /// Of tiles of whole cache lines.
+    pub(in crate::copy) tiles: [TransposeLines; 5],
+    /// Of small matrices.
+    pub(in crate::copy) matrices: [TransposeMatrices; 5],
+}
+
+/// What needs shuffles of all bytes of a cache line.
+#[cfg_attr(any(miri, not(target_arch = "x86_64")), allow(dead_code, reason = "AVX-512 only"))]
+pub(in crate::copy) struct LineShuffles {
+    /// As [`LineTransposes::tiles`], for tiles whose rows begin anywhere in cache lines of the
+    /// target. Such a tile has a line of columns more than what is written of each row: the whole
+    /// lines of the target that begin after the first byte of the row and end in it. No other bytes
+    /// need to be writable.
+    pub(in crate::copy) shifted_tiles: [TransposeLines; 5],
+    /// As [`LineTransposes::tiles`], for tiles whose rows follow each other in the target, are
+    /// whole cache lines long, and begin anywhere in a line. The bytes before the first line and
+    /// those after the last one are written with ordinary stores.
+    pub(in crate::copy) following_tiles: [TransposeLines; 5],
+    /// Runs shuffle plans.
+    pub(in crate::copy) run: ShuffleLines,
+    /// Loads every second unit.
+    pub(in crate::copy) load_every_second: LoadLines,
+    /// Loads units in reversed order, each `unit` bytes before the one before it.
+    pub(in crate::copy) load_reversed: LoadLines,
 }
 
 /// How contiguous pieces of the target are written.
@@ -168,25 +191,10 @@ pub(in crate::copy) struct Stores {
     /// * `bytes` are readable from `source` on and writable from `target` on, none of them both.
     ///   The processor has the instructions.
     pub(in crate::copy) copy: unsafe fn(source: *const u8, target: *mut u8, bytes: usize),
-    /// Transposes tiles of whole cache lines, for units of 1, 2, 4, 8 and 16 bytes. `None` if there
-    /// is no faster way than through rows in a buffer.
-    pub(in crate::copy) transpose_lines: Option<[TransposeLines; 5]>,
-    /// The same for tiles whose rows begin anywhere in cache lines of the target. Such a tile has a
-    /// line of columns more than what is written of each row: the whole lines of the target that
-    /// begin after the first byte of the row and end in it. No other bytes need to be writable.
-    pub(in crate::copy) transpose_shifted_lines: Option<[TransposeLines; 5]>,
-    /// The same for tiles whose rows follow each other in the target, are whole cache lines long,
-    /// and begin anywhere in a line. The bytes before the first line and those after the last one
-    /// are written with ordinary stores.
-    pub(in crate::copy) transpose_following_lines: Option<[TransposeLines; 5]>,
-    /// Transposes small matrices, for units of 1, 2, 4, 8 and 16 bytes. `None` if the processor has
-    /// no non-temporal stores.
-    pub(in crate::copy) transpose_matrices: Option<[TransposeMatrices; 5]>,
-    /// Runs shuffle plans. `None` if the processor has no shuffles of the bytes of a cache line.
-    pub(in crate::copy) shuffle_lines: Option<ShuffleLines>,
-    /// Loads units that are not side by side. `None` if there is no faster way than through a
-    /// buffer.
-    pub(in crate::copy) line_loads: Option<LineLoads>,
+    /// `None` if the processor has no non-temporal stores: then rows in a buffer are as fast.
+    pub(in crate::copy) transposes: Option<LineTransposes>,
+    /// `None` if the processor has no such shuffles.
+    pub(in crate::copy) shuffles: Option<LineShuffles>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
     /// Does nothing where prefetching does not pay.

@@ -32,12 +32,8 @@ pub(in crate::copy) static PORTABLE: super::interface::Processor = super::interf
 /// Ordinary stores, which go through the caches.
 pub(in crate::copy) static CACHED_STORES: Stores = Stores {
     copy: copy_run,
-    transpose_lines: None,
-    transpose_shifted_lines: None,
-    transpose_following_lines: None,
-    transpose_matrices: None,
-    shuffle_lines: None,
-    line_loads: None,
+    transposes: None,
+    shuffles: None,
     fence: || {},
     prefetch: |_, _, _, _| {},
 };

@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::interface::{LineTile, Processor, Stores, Tile};
+use super::interface::{LineTile, LineTransposes, Processor, Stores, Tile};
 use super::nontemporal::{Streamed, copy_nontemporal, fence, transpose_lines, transpose_matrices};
 use super::portable::{copy_tile, strided_load};
 use super::prefetches::prefetch;
@@ -48,36 +48,34 @@ pub(in crate::copy) static SSE2: Processor = Processor {
     shuffle_bytes: VECTOR_BYTES,
     nontemporal: Some(Stores {
         copy: copy_nontemporal::<__m128i>,
-        transpose_lines: Some([
-            transpose_lines::<u8, __m128i, 16>,
-            transpose_lines::<u16, __m128i, 8>,
-            transpose_lines::<u32, __m128i, 4>,
-            transpose_lines::<u64, __m128i, 2>,
-            transpose_lines::<u128, __m128i, 1>,
-        ]),
-        transpose_shifted_lines: None,
-        transpose_following_lines: None,
-        transpose_matrices: Some([
-            transpose_matrices::<u8, __m128i, 16>,
-            transpose_matrices::<u16, __m128i, 8>,
-            transpose_matrices::<u32, __m128i, 4>,
-            transpose_matrices::<u64, __m128i, 2>,
-            transpose_matrices::<u128, __m128i, 1>,
-        ]),
-        shuffle_lines: None,
-        line_loads: None,
+        transposes: Some(LineTransposes {
+            tiles: [
+                transpose_lines::<u8, __m128i, 16>,
+                transpose_lines::<u16, __m128i, 8>,
+                transpose_lines::<u32, __m128i, 4>,
+                transpose_lines::<u64, __m128i, 2>,
+                transpose_lines::<u128, __m128i, 1>,
+            ],
+            matrices: [
+                transpose_matrices::<u8, __m128i, 16>,
+                transpose_matrices::<u16, __m128i, 8>,
+                transpose_matrices::<u32, __m128i, 4>,
+                transpose_matrices::<u64, __m128i, 2>,
+                transpose_matrices::<u128, __m128i, 1>,
+            ],
+        }),
+        shuffles: None,
         fence,
         prefetch,
     }),
 };
 
 /// A table of functions: the generic ones, compiled for some instructions, with registers of type
-/// `$register` for whole cache lines, with this shuffle for vectors of `$shuffle_bytes`, and with
-/// the functions `$shifted` for tiles whose rows begin within lines, `$shuffle_lines` for shuffle
-/// plans whose vectors are lines, and `$line_loads` for lines of units that are not side by side.
+/// `$register` for whole cache lines, with `$shuffle` for vectors of `$shuffle_bytes`, and with
+/// `$line_shuffles`.
 macro_rules! processor {
     ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path,
-     $shuffle_bytes:expr, $shifted:expr, $following:expr, $shuffle_lines:expr, $line_loads:expr) => {
+     $shuffle_bytes:expr, $line_shuffles:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -97,24 +95,23 @@ macro_rules! processor {
             shuffle_bytes: $shuffle_bytes,
             nontemporal: Some(Stores {
                 copy: $module::copy_nontemporal,
-                transpose_lines: Some([
-                    $module::transpose_lines::<u8, 16>,
-                    $module::transpose_lines::<u16, 8>,
-                    $module::transpose_lines::<u32, 4>,
-                    $module::transpose_lines::<u64, 2>,
-                    $module::transpose_lines::<u128, 1>,
-                ]),
-                transpose_shifted_lines: $shifted,
-                transpose_following_lines: $following,
-                transpose_matrices: Some([
-                    $module::transpose_matrices::<u8, 16>,
-                    $module::transpose_matrices::<u16, 8>,
-                    $module::transpose_matrices::<u32, 4>,
-                    $module::transpose_matrices::<u64, 2>,
-                    $module::transpose_matrices::<u128, 1>,
-                ]),
-                shuffle_lines: $shuffle_lines,
-                line_loads: $line_loads,
+                transposes: Some(LineTransposes {
+                    tiles: [
+                        $module::transpose_lines::<u8, 16>,
+                        $module::transpose_lines::<u16, 8>,
+                        $module::transpose_lines::<u32, 4>,
+                        $module::transpose_lines::<u64, 2>,
+                        $module::transpose_lines::<u128, 1>,
+                    ],
+                    matrices: [
+                        $module::transpose_matrices::<u8, 16>,
+                        $module::transpose_matrices::<u16, 8>,
+                        $module::transpose_matrices::<u32, 4>,
+                        $module::transpose_matrices::<u64, 2>,
+                        $module::transpose_matrices::<u128, 1>,
+                    ],
+                }),
+                shuffles: $line_shuffles,
                 fence,
                 prefetch,
             }),
@@ -191,18 +188,7 @@ macro_rules! processor {
     };
 }
 
-processor!(
-    AVX2,
-    avx2,
-    "avx2",
-    __m256i,
-    super::shuffle::<__m256i>,
-    VECTOR_BYTES,
-    None,
-    None,
-    None,
-    None
-);
+processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None);
 // The same registers, but twice as many, and registers of a cache line for whole lines.
 processor!(
     AVX512,
@@ -211,9 +197,6 @@ processor!(
     __m512i,
     super::shuffle::<__m256i>,
     VECTOR_BYTES,
-    None,
-    None,
-    None,
     None
 );
 // The same with shuffles of the bytes of a cache line.
@@ -224,10 +207,7 @@ processor!(
     __m512i,
     super::super::avx512::shuffle,
     SHUFFLE_VECTOR_MAX_BYTES,
-    Some(super::avx512::TRANSPOSE_SHIFTED_LINES),
-    Some(super::avx512::TRANSPOSE_FOLLOWING_LINES),
-    Some(super::avx512::shuffle_lines),
-    Some(super::avx512::LINE_LOADS)
+    Some(super::avx512::LINE_SHUFFLES)
 );
 
 macro_rules! register {

@@ -73,33 +73,31 @@ impl TiledTranspose {
             return None;
         }
         if tiling.rows_follow {
-            return self.of_unit(stores.transpose_following_lines);
+            return self.of_unit(&stores.shuffles.as_ref()?.following_tiles);
         }
-        let transposes = if grid.shifts_rows(tile) {
-            stores.transpose_shifted_lines
-        } else {
-            // All columns of the tile are written, and each row begins on a cache line.
-            let row = target.wrapping_offset(self.target_offset(tile.row, tile.column));
-            let first = (tile.column - tile.first_column) * self.unit;
-            let share = grid.share_of_row(tile, row);
-            let is_whole = share == (-(first as isize)..width as isize - first as isize);
-            let rows_in_lines =
-                in_lines(row.wrapping_sub(first).addr()) && self.rows_are_lines_apart();
-            stores.transpose_lines.filter(|_| is_whole && rows_in_lines)
-        };
-        self.of_unit(transposes)
+        if grid.shifts_rows(tile) {
+            return self.of_unit(&stores.shuffles.as_ref()?.shifted_tiles);
+        }
+        // All columns of the tile are written, and each row begins on a cache line.
+        let row = target.wrapping_offset(self.target_offset(tile.row, tile.column));
+        let first = (tile.column - tile.first_column) * self.unit;
+        let share = grid.share_of_row(tile, row);
+        let is_whole = share == (-(first as isize)..width as isize - first as isize);
+        let rows_in_lines = in_lines(row.wrapping_sub(first).addr()) && self.rows_are_lines_apart();
+        let tiles = &stores.transposes.as_ref()?.tiles;
+        self.of_unit(tiles).filter(|_| is_whole && rows_in_lines)
     }
 
     /// The one of these functions that is for units of this size.
-    fn of_unit(&self, transposes: Option<[TransposeLines; 5]>) -> Option<TransposeLines> {
-        transposes?.get(self.unit.trailing_zeros() as usize).copied()
+    fn of_unit(&self, transposes: &[TransposeLines; 5]) -> Option<TransposeLines> {
+        transposes.get(self.unit.trailing_zeros() as usize).copied()
     }
 
     /// Whether the rows of the matrix at `target` are whole cache lines, which can be written
     /// without rows in the buffer. Images have pixels instead.
     fn has_lines(&self, target: *const u8, stores: &Stores) -> bool {
         let rows_in_lines = in_lines(self.row_bytes()) && self.rows_are_lines_apart();
-        let transposes = self.prefetches && stores.transpose_lines.is_some();
+        let transposes = self.prefetches && stores.transposes.is_some();
         let is_matrix = self.shuffle.is_none();
         is_matrix && transposes && rows_in_lines && in_lines(target.addr())
     }
@@ -109,7 +107,7 @@ impl TiledTranspose {
     fn grid_of_following_rows(&self, stores: &Stores) -> Option<TileGrid> {
         let row = self.row_bytes();
         let follow = self.rows.target == row as isize && in_lines(row);
-        let transposes = self.prefetches && stores.transpose_following_lines.is_some();
+        let transposes = self.prefetches && stores.shuffles.is_some();
         let applies = follow && transposes && self.shuffle.is_none();
         applies.then(|| self.grid.of_whole_rows()).flatten()
     }
