@@ -72,9 +72,11 @@ const NONTEMPORAL_COLUMNS: usize = 32;
 const NONTEMPORAL_TILE_BYTES: usize = 4 << 10;
 const NONTEMPORAL_HEIGHT_LINES: usize = 2;
 
-/// Minimum width (bytes) of a tile whose rows are shifted by different distances. Wide tiles have
-/// fewer edges, at which columns are read twice.
+/// Minimum width of a tile whose rows are shifted by different distances, in bytes of the target
+/// unless that is more columns. Wide tiles have fewer edges, at which columns are read twice, but
+/// lines of many columns compete for the same sets of the caches.
 const SHIFTED_WIDTH_BYTES: usize = 512;
+const SHIFTED_COLUMNS: usize = 256;
 
 /// Size (bytes) of a strip of a tile, rounded up to whole [`STRIP_COLUMNS`].
 const STRIP_BYTES: usize = 2 << 10;
@@ -197,10 +199,12 @@ impl TileGrid {
         (grid.min_shift, grid.max_shift) = (shift / unit, shift.div_ceil(unit));
         if !in_lines {
             (grid.min_shift, grid.max_shift) = (0, CACHE_LINE_BYTES / unit);
-            let wide = columns.min(SHIFTED_WIDTH_BYTES / unit);
+            let wide = columns.min(SHIFTED_COLUMNS.min(SHIFTED_WIDTH_BYTES / unit));
             let pitch = row_pitch(wide * unit + CACHE_LINE_BYTES);
             if self.rows.per_tile * pitch <= STORE_BUFFER_BYTES {
                 grid.columns_per_tile = self.columns_per_tile.max(wide);
+                let block = block_column_bytes(grid.columns_per_tile + grid.max_shift) / unit;
+                grid.rows = self.rows.with_block(block.min(self.rows.block_max));
                 grid.chain = None;
             }
         }

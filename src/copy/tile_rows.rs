@@ -39,6 +39,11 @@ impl TileRows {
         Self::new(groups, self.per_group, self.per_tile, self.block_max)
     }
 
+    /// The same with at most this number of rows in a block.
+    pub(super) fn with_block(&self, block_max: usize) -> Self {
+        Self::new(self.groups, self.per_group, self.per_tile, block_max)
+    }
+
     /// The rows of all groups.
     pub(super) fn count(&self) -> usize {
         self.groups * self.per_group

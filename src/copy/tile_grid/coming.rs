@@ -26,11 +26,14 @@ const BLOCK_COLUMN_BYTES: usize = 2 << 10;
 
 /// The part of the L2 cache that a block takes up at most. The block before it is in the cache,
 /// too.
-const BLOCK_L2_DIVISOR: usize = 4;
+pub(super) const BLOCK_L2_DIVISOR: usize = 4;
 
-/// Bytes of a column of a block of `columns`.
+/// Bytes of a column of a block of `columns`, a power of two: on an AMD EPYC (Zen 5), two threads
+/// read columns in pieces of 896 bytes at four fifths of the rate of pieces of 512 bytes or 1 KiB.
+/// 0 if no power of two is small enough.
 pub(super) fn block_column_bytes(columns: usize) -> usize {
-    BLOCK_COLUMN_BYTES.min(caches().l2 / BLOCK_L2_DIVISOR / columns)
+    let most = BLOCK_COLUMN_BYTES.min(caches().l2 / BLOCK_L2_DIVISOR / columns);
+    most.checked_ilog2().map_or(0, |exponent| 1 << exponent)
 }
 
 /// What is prefetched while a tile is copied: some columns of the block after that of the tile.

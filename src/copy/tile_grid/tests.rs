@@ -6,7 +6,9 @@ use std::iter;
 
 use proptest::prelude::*;
 
+use super::coming::BLOCK_L2_DIVISOR;
 use super::*;
+use crate::copy::caches::caches;
 
 fn sizes() -> impl Strategy<Value = MatrixSize> {
     let dim = || prop_oneof![1..10_usize, 10..700_usize];
@@ -93,6 +95,16 @@ fn check_coming(size: MatrixSize, grid: &TileGrid, group: Option<usize>) {
     assert!(counts.iter().all(|&count| count == 1), "{size:?} {grid:?}");
 }
 
+/// Checks that a block of several tiles takes up at most its part of the L2 cache.
+fn check_blocks(size: MatrixSize, grid: &TileGrid) {
+    for tile in iter::successors(Some(grid.first()), |tile| grid.after(tile)) {
+        let block = grid.rows.block(tile.row);
+        let bytes = block.len() * tile.columns() * size.unit;
+        let part = caches().l2 / BLOCK_L2_DIVISOR;
+        assert!(grid.rows.tiles(block) == 1 || bytes <= part, "{tile:?} of {size:?}");
+    }
+}
+
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -115,6 +127,9 @@ proptest! {
         let aligned = grid.aligned_to(address(0), stride.is_multiple_of(CACHE_LINE_BYTES));
         check(size, &aligned, address);
         check_lines(size, &aligned, address);
+        if !stride.is_multiple_of(CACHE_LINE_BYTES) {
+            check_blocks(size, &aligned);
+        }
         if let Some(whole_rows) = grid.of_whole_rows() {
             check(size, &whole_rows, address);
         }
