@@ -59,7 +59,7 @@ impl Descriptor {
     /// element type has no size; [`Error::Overflow`] if the elements do not fit the address space.
     #[inline]
     pub fn new(data: *mut c_void, layout: Layout, dtype: DType, device: Device) -> Result<Self> {
-        Self::with_byte_offset(data, 0, layout, dtype, device, false)
+        Self::with_byte_offset((data, 0), layout, dtype, device, false)
     }
 
     /// Describes memory whose first element is `byte_offset` bytes behind `data`. If `data` is an
@@ -71,8 +71,7 @@ impl Descriptor {
     /// `isize` or the address space.
     #[inline(always)]
     pub(crate) fn with_byte_offset(
-        data: *mut c_void,
-        byte_offset: u64,
+        (data, byte_offset): (*mut c_void, u64),
         layout: Layout,
         dtype: DType,
         device: Device,
@@ -413,7 +412,7 @@ mod tests {
             let data = std::ptr::without_provenance_mut(0x1000);
             let layout = Layout::contiguous(shape)?;
             let (dtype, device) = (DType::F32, Device::METAL);
-            Descriptor::with_byte_offset(data, byte_offset, layout, dtype, device, false)
+            Descriptor::with_byte_offset((data, byte_offset), layout, dtype, device, false)
         };
         let part = metal(8, &[2]).expect("valid");
         assert_eq!((part.data_ptr().addr(), part.byte_offset()), (0x1000, 8));

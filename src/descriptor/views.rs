@@ -85,7 +85,7 @@ mod tests {
 
     fn describe(layout: Layout, dtype: DType, device: Device) -> Descriptor {
         let data = std::ptr::without_provenance_mut(0x1000);
-        Descriptor::with_byte_offset(data, 0, layout, dtype, device, false).expect("valid")
+        Descriptor::with_byte_offset((data, 0), layout, dtype, device, false).expect("valid")
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Descriptor {
             device_type: tensor.device.device_type.cast_signed(),
             index: tensor.device.device_id,
         };
-        Self::with_byte_offset(data, byte_offset, layout, dtype, device, flags & PADDED != 0)
+        let padded = flags & PADDED != 0;
+        Self::with_byte_offset((data, byte_offset), layout, dtype, device, padded)
     }
 }
 
