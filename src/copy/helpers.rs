@@ -33,6 +33,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::PoisonError;
 
+use super::process_number::process_number;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -249,7 +250,7 @@ impl<'w> Caller<'w> {
             helpers_max: helpers,
             not_begun: AtomicUsize::new(helpers),
             offer,
-            process: std::process::id(),
+            process: process_number(),
             work,
             panic: Mutex::new(None),
             all_finished: Condvar::new(),
@@ -299,7 +300,7 @@ impl Helper {
     pub(super) fn run(self) {
         // In the child of a fork, jobs that other threads of the parent had queued may run, but
         // those threads, and with them the owners of the memory, are gone.
-        if self.shared.process != std::process::id() || self.shared.unclaimed.is_empty() {
+        if self.shared.process != process_number() || self.shared.unclaimed.is_empty() {
             return;
         }
         // One helper was offered twice: no more begin than the caller asked for.

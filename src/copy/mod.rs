@@ -42,6 +42,8 @@ mod pixel_shuffle;
 mod pool;
 #[cfg(feature = "parallel")]
 mod process;
+#[cfg(feature = "parallel")]
+mod process_number;
 mod processor;
 #[cfg(feature = "parallel")]
 mod sharing;

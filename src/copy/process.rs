@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::process_number::process_number;
+
 /// The process that asked first, or none. The child of a fork is another process.
 pub(super) struct Process(AtomicU32);
 
@@ -23,7 +25,7 @@ impl Process {
 
     /// Whether this process was the first to ask, and `may_be` was true when it did.
     pub(super) fn is_this_if(&self, may_be: impl FnOnce() -> bool) -> bool {
-        let this = std::process::id();
+        let this = process_number();
         // Relaxed: no other memory goes with the number.
         match self.0.compare_exchange(NOT_ASKED, this, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) if may_be() => true,
@@ -45,7 +47,7 @@ mod tests {
         let process = Process::new();
         assert!(process.is_this());
         assert!(process.is_this_if(|| unreachable!("only the first is asked")));
-        let parent = Process(AtomicU32::new(std::process::id() + 1));
+        let parent = Process(AtomicU32::new(process_number() + 1));
         assert!(!parent.is_this());
     }
 

@@ -72,7 +72,7 @@ pub(super) fn sharing(bytes: usize) -> Option<Sharing> {
 }
 
 fn with_workers(bytes: usize) -> Option<Sharing> {
-    if !PROCESS.is_this() {
+    if !PROCESS.is_this() || WORKERS.max() == 0 {
         return None;
     }
     let offer = if bytes >= WAKING_MIN_BYTES {
