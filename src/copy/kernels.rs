@@ -10,9 +10,11 @@ use smallvec::SmallVec;
 use super::batched_transpose::BatchedTranspose;
 use super::copy_plan::{CopyPlan, Kernel};
 use super::endpoints::Endpoints;
+use super::outer_loops::OuterLoops;
 use super::processor::{
     CACHED_STORES, LoadLines, Prefetch, Processor, Stores, strided_load_runs, strided_store,
 };
+use super::runs::copy_runs;
 use super::sink::{Direct, Sink};
 use super::sizes::CACHE_LINE_BYTES;
 use super::store_buffer::{Items, StoreBuffer, StoreMemory};
@@ -41,9 +43,6 @@ const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 /// Minimum size (bytes) of contiguous items of the target whose whole lines bypass the store buffer
 /// in loads of every second unit. Such rows are copied 1.26 times as fast on an Intel Xeon.
 const LOAD_LINES_MIN_BYTES: usize = 1 << 10;
-
-/// Maximum size (bytes) of runs that are prefetched, and put in the source's order.
-const SHORT_RUN_MAX_BYTES: usize = 2 << 10;
 
 /// How much of the source (bytes) is prefetched at once.
 const PREFETCH_STEP_BYTES: usize = 1 << 10;
@@ -111,7 +110,7 @@ fn has_conflicts(plan: &CopyPlan) -> bool {
 /// * As for [`run`], counted from the plan's start.
 unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Processor, sink: &mut S) {
     let (dims, inner) = plan.split_dims();
-    let outer = Outer { dims, ends };
+    let outer = OuterLoops { dims, ends };
     match (plan.kernel, inner) {
         (Kernel::Runs, []) => {
             // SAFETY: the dimensions are the plan's; the caller says what it reaches is readable
@@ -148,84 +147,12 @@ unsafe fn run_into<S: Sink>(plan: &CopyPlan, ends: Endpoints, processor: &Proces
     }
 }
 
-/// The loops around a kernel, and where they begin.
-#[derive(Clone, Copy)]
-struct Outer<'a> {
-    dims: &'a [PairedDim],
-    ends: Endpoints,
-}
-
-impl Outer<'_> {
-    /// Calls `body` with the addresses of every turn of the loops.
-    ///
-    /// # Safety
-    /// * The loops stay within the memories of the source and of the target.
-    #[inline]
-    unsafe fn for_each(self, mut body: impl FnMut(Endpoints)) {
-        // SAFETY: the caller guarantees what the called function requires.
-        unsafe { for_each(self.dims, self.ends, &mut body) };
-    }
-}
-
-/// Calls `body` with the addresses of every turn of loops that begin at `ends`.
-///
-/// # Safety
-/// * The loops stay within the memories of the source and of the target.
-unsafe fn for_each<F: FnMut(Endpoints)>(dims: &[PairedDim], ends: Endpoints, body: &mut F) {
-    let Some((dim, inner)) = dims.split_first() else { return body(ends) };
-    for index in 0..dim.count as isize {
-        // SAFETY: `index` is below `count`, and the caller says that the loops stay within both
-        // memories.
-        let ends = unsafe { ends.offset(index * dim.source, index * dim.target) };
-        if inner.is_empty() {
-            body(ends);
-        } else {
-            // SAFETY: the inner ones of the caller's loops.
-            unsafe { for_each(inner, ends, body) };
-        }
-    }
-}
-
-/// Copies a run in each turn of the outer loops.
-///
-/// # Safety
-/// * As for [`run`]; `outer` and `run` are the plan's.
-unsafe fn copy_runs<S: Sink>(outer: Outer<'_>, run: usize, sink: &mut S) {
-    let prefetch = sink.prefetch().filter(|_| run <= SHORT_RUN_MAX_BYTES);
-    let in_lines = |bytes: usize| bytes.is_multiple_of(CACHE_LINE_BYTES);
-    let has_lines = in_lines(run) && outer.dims.iter().all(|dim| in_lines(dim.target as usize));
-    let in_any_order = prefetch.is_some() && has_lines;
-    let mut dims: SmallVec<[PairedDim; 6]> = outer.dims.into();
-    if in_any_order {
-        // Memory is read faster if runs follow each other in the source. Most lines of the target
-        // are whole in each run, so their order matters less.
-        dims.sort_by_key(|dim| Reverse(dim.source.unsigned_abs()));
-    }
-    let next = dims.last().map_or(0, |dim| dim.source);
-    let ahead = next.wrapping_mul(PREFETCH_AHEAD_BYTES.div_ceil(run) as isize);
-    let copy = |ends: Endpoints| {
-        if let Some(prefetch) = prefetch {
-            prefetch(ends.source.wrapping_offset(ahead), 0, 1, run);
-        }
-        if in_any_order {
-            // SAFETY: inside the plan's outer loops there is one run, which the caller says is
-            // readable and writable; the processor has the instructions.
-            unsafe { (sink.stores().copy)(ends.source, ends.target, run) };
-        } else {
-            // SAFETY: the same.
-            unsafe { sink.copy_run(ends, run) };
-        }
-    };
-    // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
-    unsafe { Outer { dims: &dims, ..outer }.for_each(copy) }
-}
-
 /// Puts runs that the source has apart side by side, in each turn of the outer loops.
 ///
 /// # Safety
 /// * As for [`run`]; `outer` and `runs` are the plan's.
 unsafe fn strided_load<S: Sink>(
-    outer: Outer<'_>,
+    outer: OuterLoops<'_>,
     plan: &CopyPlan,
     runs: PairedDim,
     processor: &Processor,
@@ -271,7 +198,7 @@ unsafe fn strided_load<S: Sink>(
 /// * As for [`load_items`] with items that are units, at the distance that `load_lines` is for. The
 ///   processor has its instructions.
 unsafe fn load_to_lines<S: Sink>(
-    outer: Outer<'_>,
+    outer: OuterLoops<'_>,
     stride: isize,
     units: Items,
     (sink, load_lines): (&mut S, LoadLines),
@@ -286,7 +213,7 @@ unsafe fn load_to_lines<S: Sink>(
             }
             // SAFETY: `first` is one of the units of this turn.
             let ends = unsafe { ends.offset(first as isize * stride, (first * unit) as isize) };
-            let outer = Outer { dims: &[], ends };
+            let outer = OuterLoops { dims: &[], ends };
             // SAFETY: `count` of the caller's units from there on.
             unsafe { load_items(outer, stride, Items { count, ..units }, sink, load) };
         };
@@ -317,7 +244,7 @@ unsafe fn load_to_lines<S: Sink>(
 ///   turn; `load` writes all bytes of as many as it is asked for, and nothing else.
 #[inline]
 unsafe fn load_items<S: Sink>(
-    outer: Outer<'_>,
+    outer: OuterLoops<'_>,
     stride: isize,
     items: Items,
     sink: &mut S,
@@ -363,7 +290,7 @@ fn prefetch_ahead(prefetch: Prefetch, source: *const u8, direction: isize) {
 /// # Safety
 /// * As for [`run`]; `outer` and `matrix` are the plan's.
 unsafe fn tiled_transpose<S: Sink>(
-    outer: Outer<'_>,
+    outer: OuterLoops<'_>,
     mut matrix: TiledTranspose,
     processor: &Processor,
     sink: &mut S,
@@ -390,10 +317,10 @@ unsafe fn tiled_transpose<S: Sink>(
             let copy =
                 |ends| unsafe { sink.transpose(&matrix, ends, band, next_source, processor) };
             // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
-            unsafe { for_each(within, ends, &mut { copy }) };
+            unsafe { OuterLoops { dims: within, ends }.for_each(copy) };
         }
     };
-    let outer = Outer { dims: around, ..outer };
+    let outer = OuterLoops { dims: around, ..outer };
     // SAFETY: the plan's loops reach elements, which the caller says are in both memories.
     unsafe { outer.for_each(copy) };
 }
@@ -403,7 +330,7 @@ unsafe fn tiled_transpose<S: Sink>(
 /// # Safety
 /// * As for [`run`]; `outer`, `small` and `count` are the plan's.
 unsafe fn batched_transpose<S: Sink>(
-    outer: Outer<'_>,
+    outer: OuterLoops<'_>,
     small: &BatchedTranspose,
     count: usize,
     processor: &Processor,

@@ -37,6 +37,7 @@ mod helpers;
 mod job;
 mod kernels;
 mod line_shuffle;
+mod outer_loops;
 mod pixel_shuffle;
 #[cfg(feature = "parallel")]
 mod pool;
@@ -45,6 +46,7 @@ mod process;
 #[cfg(feature = "parallel")]
 mod process_number;
 mod processor;
+mod runs;
 #[cfg(feature = "parallel")]
 mod sharing;
 mod shuffle_plan;

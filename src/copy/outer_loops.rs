@@ -1,0 +1,42 @@
+//! The loops over the outer dimensions of a plan.
+
+use super::endpoints::Endpoints;
+use crate::layout::paired::PairedDim;
+
+/// The loops around a kernel, and where they begin.
+#[derive(Clone, Copy)]
+pub(super) struct OuterLoops<'a> {
+    pub(super) dims: &'a [PairedDim],
+    pub(super) ends: Endpoints,
+}
+
+impl OuterLoops<'_> {
+    /// Calls `body` with the addresses of every turn of the loops.
+    ///
+    /// # Safety
+    /// * The loops stay within the memories of the source and of the target.
+    #[inline]
+    pub(super) unsafe fn for_each(self, mut body: impl FnMut(Endpoints)) {
+        // SAFETY: the caller guarantees what the called function requires.
+        unsafe { for_each(self.dims, self.ends, &mut body) };
+    }
+}
+
+/// Calls `body` with the addresses of every turn of loops that begin at `ends`.
+///
+/// # Safety
+/// * The loops stay within the memories of the source and of the target.
+unsafe fn for_each<F: FnMut(Endpoints)>(dims: &[PairedDim], ends: Endpoints, body: &mut F) {
+    let Some((dim, inner)) = dims.split_first() else { return body(ends) };
+    for index in 0..dim.count as isize {
+        // SAFETY: `index` is below `count`, and the caller says that the loops stay within both
+        // memories.
+        let ends = unsafe { ends.offset(index * dim.source, index * dim.target) };
+        if inner.is_empty() {
+            body(ends);
+        } else {
+            // SAFETY: the inner ones of the caller's loops.
+            unsafe { for_each(inner, ends, body) };
+        }
+    }
+}
