@@ -14,7 +14,7 @@ use super::outer_loops::OuterLoops;
 use super::processor::{
     CACHED_STORES, LoadLines, Prefetch, Processor, Stores, strided_load_runs, strided_store,
 };
-use super::runs::copy_runs;
+use super::runs::{copy_joined_runs, copy_runs};
 use super::sink::{Direct, Sink};
 use super::sizes::CACHE_LINE_BYTES;
 use super::store_buffer::{Items, StoreBuffer, StoreMemory};
@@ -181,6 +181,13 @@ unsafe fn strided_load<S: Sink>(
             unsafe { load_items(outer, stride, items, sink, load) };
         }
     } else {
+        let mut dims: SmallVec<[PairedDim; 6]> = outer.dims.into();
+        dims.push(runs);
+        let all = OuterLoops { dims: &dims, ..outer };
+        // SAFETY: the caller guarantees the plan's runs.
+        if unsafe { copy_joined_runs(all, plan.run, sink.stores()) } {
+            return;
+        }
         let load = move |ends: Endpoints, count| {
             // SAFETY: `load_items` gives the addresses of `count` runs on both sides.
             unsafe { strided_load_runs(ends.source, stride, ends.target, items.bytes, count) }

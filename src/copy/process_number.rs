@@ -115,12 +115,15 @@ mod linux {
         use super::*;
 
         /// Makes a child, as `fork` does, and returns 0 in it: by glibc's function or directly.
+        ///
+        /// # Safety
+        /// * The child only uses atomic variables and makes system calls.
         unsafe fn fork(directly: bool) -> libc::pid_t {
             if directly {
                 // SAFETY: the caller guarantees that the child only does what a child may.
                 return unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as _;
             }
-            // SAFETY: as above.
+            // SAFETY: the caller guarantees that the child only does what a child may.
             unsafe { libc::fork() }
         }
 

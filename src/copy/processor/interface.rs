@@ -111,6 +111,34 @@ pub(in crate::copy) type StridedLoad =
 ///   instructions.
 pub(in crate::copy) type LoadLines = unsafe fn(ends: Endpoints, unit: usize, lines: usize);
 
+/// Runs of equal length at equal distances, each of which is contiguous on both sides. They follow
+/// each other in the target if `target_step` is `run`, or else each of them follows another run.
+/// Distances are in bytes.
+#[cfg_attr(any(miri, not(target_arch = "x86_64")), allow(dead_code, reason = "AVX-512 only"))]
+pub(in crate::copy) struct JoinedRuns {
+    /// Where the first run is.
+    pub(in crate::copy) ends: Endpoints,
+    /// Bytes of a run: a cache line or more.
+    pub(in crate::copy) run: usize,
+    pub(in crate::copy) count: usize,
+    pub(in crate::copy) source_step: isize,
+    pub(in crate::copy) target_step: isize,
+    /// Distance in the source from a run to the one that it follows in the target, if that is not
+    /// one of these; `None` if there is none.
+    pub(in crate::copy) before: Option<isize>,
+    /// Whether no run follows these in the target, or the last of these if they follow each other.
+    pub(in crate::copy) are_last: bool,
+}
+
+/// Copies runs with non-temporal stores of whole cache lines. A line that begins with the end of
+/// the run before is written with the run after it. Only the first bytes of a run that follows
+/// none, and the last bytes of one that none follows, are written with ordinary stores.
+///
+/// # Safety
+/// * The runs are readable and writable, and so are those that they follow; no byte is both. The
+///   processor has the instructions.
+pub(in crate::copy) type JoinRuns = unsafe fn(runs: &JoinedRuns);
+
 /// Copies a tile.
 ///
 /// # Safety
@@ -177,6 +205,8 @@ pub(in crate::copy) struct LineShuffles {
     pub(in crate::copy) following_tiles: [TransposeLines; 5],
     /// Runs shuffle plans.
     pub(in crate::copy) run: ShuffleLines,
+    /// Copies runs that follow each other in the target.
+    pub(in crate::copy) join_runs: JoinRuns,
     /// Loads every second unit.
     pub(in crate::copy) load_every_second: LoadLines,
     /// Loads units in reversed order, each `unit` bytes before the one before it.

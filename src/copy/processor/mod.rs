@@ -25,7 +25,8 @@ mod squares;
 mod x86;
 
 pub(super) use interface::{
-    ColumnGroups, Coming, LineTile, LoadLines, Prefetch, Processor, Stores, Tile, TransposeLines,
+    ColumnGroups, Coming, JoinedRuns, LineTile, LoadLines, Prefetch, Processor, Stores, Tile,
+    TransposeLines,
 };
 pub(super) use portable::{CACHED_STORES, copy_run, strided_load_runs, strided_store};
 

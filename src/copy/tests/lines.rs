@@ -141,6 +141,33 @@ fn short_runs_are_copied_in_any_order() {
     }
 }
 
+/// Runs of a line or more that follow each other in the target: in the source they are apart,
+/// follow each other in another order, backwards, or are the same run. The target begins anywhere
+/// in a line, and may have gaps behind some runs.
+#[test]
+fn runs_that_follow_each_other_are_joined() {
+    for (run, shift) in [64, 65, 72, 96, 127, 128, 160, 201, 320, 2051, 4500].into_iter().zip(0..) {
+        let shape = [3, 5, 4, run];
+        let dense = Layout::contiguous(shape).expect("small");
+        let gaps = Layout::new(&shape, &[20 * run + 77, 4 * run, run, 1]).expect("small");
+        for strides in [
+            [20 * run, run, 5 * run, 1],
+            [run, 3 * run, 15 * run, 1],
+            [20 * (run + 9), 4 * (run + 9), run + 9, 1],
+            [25 * run, 5 * run, -run, 1],
+            [2 * run, 0, 0, 1],
+            [0, run, 0, 1],
+        ] {
+            let source = Layout::new(&shape, &strides).expect("small");
+            for target in [&dense, &gaps] {
+                for shift in [0, 1, 16, 63, 5 * shift] {
+                    check_shifted(&source, target, 1, (shift % 3, shift));
+                }
+            }
+        }
+    }
+}
+
 /// Small matrices with rows of one or more whole cache lines in the target, and columns of one or
 /// more times 16 bytes. One of the shifts makes the rows begin on lines.
 #[test]
