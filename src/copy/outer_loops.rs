@@ -11,6 +11,12 @@ pub(super) struct OuterLoops<'a> {
 }
 
 impl OuterLoops<'_> {
+    /// The smallest step of a loop in the source. `None` if the source stays at its place.
+    pub(super) fn closest_in_source(&self) -> Option<isize> {
+        let steps = self.dims.iter().map(|dim| dim.source).filter(|&step| step != 0);
+        steps.min_by_key(|step| step.unsigned_abs())
+    }
+
     /// Calls `body` with the addresses of every turn of the loops.
     ///
     /// # Safety
