@@ -91,7 +91,7 @@ fn ahead(dims: &[PairedDim], run: usize) -> isize {
 /// * As for [`copy_runs`].
 pub(super) unsafe fn copy_joined_runs(outer: OuterLoops<'_>, run: usize, stores: &Stores) -> bool {
     let Some(&following) = outer.dims.last() else { return false };
-    let Some(shuffles) = &stores.shuffles else { return false };
+    let Some(join_runs) = stores.join_runs else { return false };
     let applies = following.target == run as isize && run >= CACHE_LINE_BYTES;
     if !applies {
         return false;
@@ -106,7 +106,7 @@ pub(super) unsafe fn copy_joined_runs(outer: OuterLoops<'_>, run: usize, stores:
             JoinedRuns { ends, run, count: row.count, source_step, target_step, before, are_last };
         // SAFETY: the caller says that these runs are readable and writable, and those before them,
         // and that the processor has the instructions.
-        unsafe { (shuffles.join_runs)(&runs) };
+        unsafe { join_runs(&runs) };
     };
     let copy = |ends: Endpoints| {
         // The innermost loop is the function's.

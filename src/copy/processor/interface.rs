@@ -205,8 +205,6 @@ pub(in crate::copy) struct LineShuffles {
     pub(in crate::copy) following_tiles: [TransposeLines; 5],
     /// Runs shuffle plans.
     pub(in crate::copy) run: ShuffleLines,
-    /// Copies runs that follow each other in the target.
-    pub(in crate::copy) join_runs: JoinRuns,
     /// Loads every second unit.
     pub(in crate::copy) load_every_second: LoadLines,
     /// Loads units in reversed order, each `unit` bytes before the one before it.
@@ -225,6 +223,9 @@ pub(in crate::copy) struct Stores {
     pub(in crate::copy) transposes: Option<LineTransposes>,
     /// `None` if the processor has no such shuffles.
     pub(in crate::copy) shuffles: Option<LineShuffles>,
+    /// Copies runs that follow each other in the target. `None` if the processor has no loads and
+    /// stores with a mask of bytes.
+    pub(in crate::copy) join_runs: Option<JoinRuns>,
     /// Orders these stores before all later ones of this thread.
     pub(in crate::copy) fence: fn(),
     /// Does nothing where prefetching does not pay.

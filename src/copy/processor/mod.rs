@@ -10,6 +10,8 @@ mod avx512;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod columns;
 mod interface;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod joined_runs;
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 mod neon;
 #[cfg(all(target_arch = "x86_64", not(miri)))]

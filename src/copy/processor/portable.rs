@@ -34,6 +34,7 @@ pub(in crate::copy) static CACHED_STORES: Stores = Stores {
     copy: copy_run,
     transposes: None,
     shuffles: None,
+    join_runs: None,
     fence: || {},
     prefetch: |_, _, _, _| {},
 };

@@ -9,6 +9,7 @@
 use std::arch::x86_64::*;
 
 use super::interface::{LineTile, LineTransposes, Processor, Stores, Tile};
+use super::joined_runs::join_runs;
 use super::nontemporal::{Streamed, copy_nontemporal, fence, transpose_lines, transpose_matrices};
 use super::portable::{copy_tile, strided_load};
 use super::prefetches::prefetch;
@@ -65,6 +66,7 @@ pub(in crate::copy) static SSE2: Processor = Processor {
             ],
         }),
         shuffles: None,
+        join_runs: None,
         fence,
         prefetch,
     }),
@@ -72,10 +74,10 @@ pub(in crate::copy) static SSE2: Processor = Processor {
 
 /// A table of functions: the generic ones, compiled for some instructions, with registers of type
 /// `$register` for whole cache lines, with `$shuffle` for vectors of `$shuffle_bytes`, and with
-/// `$line_shuffles`.
+/// `$line_shuffles` and `$join_runs`.
 macro_rules! processor {
     ($name:ident, $module:ident, $features:literal, $register:ident, $shuffle:path,
-     $shuffle_bytes:expr, $line_shuffles:expr) => {
+     $shuffle_bytes:expr, $line_shuffles:expr, $join_runs:expr) => {
         pub(in crate::copy) static $name: Processor = Processor {
             strided_load: [
                 $module::strided_load::<u8>,
@@ -112,6 +114,7 @@ macro_rules! processor {
                     ],
                 }),
                 shuffles: $line_shuffles,
+                join_runs: $join_runs,
                 fence,
                 prefetch,
             }),
@@ -188,7 +191,7 @@ macro_rules! processor {
     };
 }
 
-processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None);
+processor!(AVX2, avx2, "avx2", __m256i, super::shuffle::<__m256i>, VECTOR_BYTES, None, None);
 // The same registers, but twice as many, and registers of a cache line for whole lines.
 processor!(
     AVX512,
@@ -197,7 +200,8 @@ processor!(
     __m512i,
     super::shuffle::<__m256i>,
     VECTOR_BYTES,
-    None
+    None,
+    Some(join_runs)
 );
 // The same with shuffles of the bytes of a cache line.
 processor!(
@@ -207,7 +211,8 @@ processor!(
     __m512i,
     super::super::avx512::shuffle,
     SHUFFLE_VECTOR_MAX_BYTES,
-    Some(super::avx512::LINE_SHUFFLES)
+    Some(super::avx512::LINE_SHUFFLES),
+    Some(join_runs)
 );
 
 macro_rules! register {
