@@ -81,7 +81,7 @@ impl Descriptor {
             0 => (data, 0),
             _ => offset_from(data, byte_offset, device)?,
         };
-        let padded = padded && dtype.bits < 8;
+        let padded = padded && can_be_padded(dtype);
         Self { data, byte_offset, layout, dtype, device, padded }.checked()
     }
 
@@ -104,7 +104,7 @@ impl Descriptor {
     /// # Errors
     /// [`Error::Overflow`] if the padded elements do not fit the address space.
     pub fn padded(self) -> Result<Self> {
-        Self { padded: self.dtype.bits < 8, ..self }.checked()
+        Self { padded: can_be_padded(self.dtype), ..self }.checked()
     }
 
     /// Changes the element type; address, layout (in elements) and device stay.
@@ -121,7 +121,7 @@ impl Descriptor {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn with_dtype(self, dtype: DType) -> Result<Self> {
-        Self { dtype, padded: self.padded && dtype.bits < 8, ..self }.checked()
+        Self { dtype, padded: self.padded && can_be_padded(dtype), ..self }.checked()
     }
 
     /// Describes host memory whose owner guarantees the invariants: a `Vec`, a slice, an array.
@@ -334,6 +334,11 @@ fn offset_from(
     }
 }
 
+/// Whether elements of the type can take a byte each instead of being packed.
+fn can_be_padded(dtype: DType) -> bool {
+    (1..8).contains(&dtype.bits)
+}
+
 #[cold]
 fn null_data() -> Error {
     Error::InvalidDescriptor {
@@ -431,5 +436,9 @@ mod tests {
         assert_eq!((fp4.nbytes(), fp4.itemsize()), (3, None));
         let padded = fp4.padded().expect("valid");
         assert_eq!((padded.nbytes(), padded.itemsize()), (5, Some(1)));
+        let no_bits = padded.with_dtype(DType::scalar(17, 0));
+        assert!(
+            matches!(no_bits, Err(Error::InvalidDescriptor { field, .. }) if field == "dtype.bits")
+        );
     }
 }

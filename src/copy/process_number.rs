@@ -2,12 +2,14 @@
 //!
 //! `getpid` would do, but it is a system call: 100 ns on an AMD EPYC (Zen 5), where 256 KiB are
 //! copied in 2 microseconds. On Linux, the number is instead on a page that the system clears in
-//! the child, however the child was made, and the child gives itself a new one.
+//! the child, however the child was made, and the child gives itself a new one when it first asks.
+//! A child that shares the memory of its parent (`vfork`) has its parent's number; such a child may
+//! do nothing but run another program.
 
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(super) use linux::process_number;
 
-/// A number that this process has, but no process that it is a fork of.
+/// A number that this process has, but no process that it is a fork of and that has asked, too.
 #[cfg(not(all(target_os = "linux", not(miri))))]
 pub(super) fn process_number() -> u32 {
     std::process::id()
@@ -33,7 +35,7 @@ mod linux {
     /// The last number that was given. A child goes on from the last one of its parent.
     static LAST: AtomicU32 = AtomicU32::new(0);
 
-    /// A number that this process has, but no process that it is a fork of.
+    /// A number that this process has, but no process that it is a fork of and that has asked, too.
     #[inline]
     pub(in crate::copy) fn process_number() -> u32 {
         match page() {

@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use super::{Descriptor, byte_extent};
+use super::{Descriptor, byte_extent, can_be_padded};
 use crate::{DType, Device, Layout, Result};
 
 impl Descriptor {
@@ -172,7 +172,11 @@ impl Descriptor {
     /// Returns the number of bits that one element takes in memory. `padded` says whether elements
     /// that are narrower than a byte take a byte each.
     pub(crate) fn bits_in_memory(dtype: DType, padded: bool) -> u32 {
-        if padded && dtype.bits < 8 { 8 * u32::from(dtype.lanes) } else { dtype.element_bits() }
+        if padded && can_be_padded(dtype) {
+            8 * u32::from(dtype.lanes)
+        } else {
+            dtype.element_bits()
+        }
     }
 
     /// Returns the number of bytes that one element takes in memory, or `None` for packed elements.

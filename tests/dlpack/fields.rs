@@ -190,18 +190,22 @@ fn invalid_fields_are_refused_by_name() {
         strides: None,
         ..HostileProducer::default()
     };
-    for (field, producer) in [
-        ("ndim", HostileProducer { ndim: Some(-1), ..HostileProducer::default() }),
-        ("shape", HostileProducer { shape: None, ndim: Some(2), ..HostileProducer::default() }),
-        ("shape[0]", HostileProducer::shaped(&[-1], &[1])),
-        ("shape[1]", shape_of(&[2, i64::MIN])),
-        ("data", HostileProducer { data: null_mut(), ..HostileProducer::default() }),
-        ("dtype.bits", HostileProducer { dtype: (2, 0, 1), ..HostileProducer::default() }),
-        ("dtype.lanes", HostileProducer { dtype: (2, 32, 0), ..HostileProducer::default() }),
-        ("dtype.bits", HostileProducer { dtype: (17, 8, 1), ..HostileProducer::default() }),
-        ("dtype.bits", HostileProducer { dtype: (15, 4, 1), ..HostileProducer::default() }),
-    ] {
-        assert_eq!(field_of(&refused(producer)), field);
+    // READ_ONLY, IS_COPIED and IS_SUBBYTE_TYPE_PADDED change nothing about it.
+    for flags in 0..8 {
+        for (field, producer) in [
+            ("ndim", HostileProducer { ndim: Some(-1), ..HostileProducer::default() }),
+            ("shape", HostileProducer { shape: None, ndim: Some(2), ..HostileProducer::default() }),
+            ("shape[0]", HostileProducer::shaped(&[-1], &[1])),
+            ("shape[1]", shape_of(&[2, i64::MIN])),
+            ("data", HostileProducer { data: null_mut(), ..HostileProducer::default() }),
+            ("dtype.bits", HostileProducer { dtype: (2, 0, 1), ..HostileProducer::default() }),
+            ("dtype.lanes", HostileProducer { dtype: (2, 32, 0), ..HostileProducer::default() }),
+            ("dtype.bits", HostileProducer { dtype: (17, 8, 1), ..HostileProducer::default() }),
+            ("dtype.bits", HostileProducer { dtype: (15, 4, 1), ..HostileProducer::default() }),
+        ] {
+            let producer = HostileProducer { flags, ..producer };
+            assert_eq!(field_of(&refused(producer)), field);
+        }
     }
     for producer in [
         shape_of(&[1 << 62, 8]),
