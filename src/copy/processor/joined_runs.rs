@@ -1,5 +1,5 @@
-//! Copies of runs that share cache lines of the target, with AVX-512 BW, whose loads and stores take
-//! a mask of bytes.
+//! Copies of runs that share cache lines of the target. They use AVX-512 BW, whose loads and stores
+//! take a mask of bytes.
 
 use std::arch::x86_64::*;
 
