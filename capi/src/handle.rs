@@ -151,6 +151,8 @@ impl dlb_tensor {
 pub(crate) struct Handle(Arc<dlb_tensor>);
 
 impl Handle {
+    /// Makes the first reference to a new handle of `source`.
+    ///
     /// The allocation comes first, so that the compiler writes the source there instead of copying
     /// it. Always inlined, because each move of a source that was just written makes the processor
     /// wait.

@@ -16,7 +16,7 @@ use super::processor::{
 };
 use super::runs::{copy_joined_runs, copy_runs};
 use super::sink::{Direct, Sink};
-use super::sizes::CACHE_LINE_BYTES;
+use super::sizes::{CACHE_LINE_BYTES, PREFETCH_AHEAD_BYTES};
 use super::store_buffer::{Items, StoreBuffer, StoreMemory};
 use super::tiled_transpose::TiledTranspose;
 use crate::layout::paired::PairedDim;
@@ -35,10 +35,6 @@ const CONFLICT_MIN_ROWS: usize = 16;
 /// Maximum distance (bytes) of items in the source whose lines are all prefetched, one after the
 /// other.
 const PREFETCHED_STRIDE_MAX_BYTES: usize = 2 * CACHE_LINE_BYTES;
-
-/// How far ahead (bytes) of the items that are loaded the source is prefetched. The processor's own
-/// prefetches end at each page of 4 KiB.
-const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 
 /// Minimum size (bytes) of contiguous items of the target whose whole lines bypass the store buffer
 /// in loads of every second unit. Such rows are copied 1.26 times as fast on an Intel Xeon.
@@ -185,18 +181,15 @@ unsafe fn strided_load<S: Sink>(
             unsafe { load_items(outer, stride, items, sink, load) };
         }
     } else {
-        let mut dims: SmallVec<[PairedDim; 6]> = outer.dims.into();
-        dims.push(runs);
-        let all = OuterLoops { dims: &dims, ..outer };
         // SAFETY: the caller guarantees the plan's runs.
-        if unsafe { copy_joined_runs(all, plan.run, sink.stores()) } {
+        if unsafe { copy_joined_runs(outer, runs, plan.run, sink.stores()) } {
             return;
         }
         let is_far = stride.unsigned_abs() > PREFETCHED_STRIDE_MAX_BYTES;
-        let coming = sink.prefetch().filter(|_| is_far).zip(outer.closest_in_source());
+        let far = sink.prefetch().filter(|_| is_far).zip(outer.closest_in_source());
+        let turns = FAR_RUNS_AHEAD_BYTES.div_ceil(items.count * items.bytes) as isize;
         let load = move |ends: Endpoints, count| {
-            if let Some((prefetch, step)) = coming {
-                let turns = FAR_RUNS_AHEAD_BYTES.div_ceil(items.count * items.bytes) as isize;
+            if let Some((prefetch, step)) = far {
                 let source = ends.source.wrapping_offset(step.wrapping_mul(turns));
                 prefetch(source, stride, count, items.bytes);
             }

@@ -8,12 +8,8 @@ use super::endpoints::Endpoints;
 use super::outer_loops::OuterLoops;
 use super::processor::{JoinedRuns, Stores};
 use super::sink::Sink;
-use super::sizes::CACHE_LINE_BYTES;
+use super::sizes::{CACHE_LINE_BYTES, PREFETCH_AHEAD_BYTES};
 use crate::layout::paired::PairedDim;
-
-/// How far ahead (bytes) of the runs that are copied the source is prefetched. The processor's own
-/// prefetches end at each page of 4 KiB.
-const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 
 /// Maximum size (bytes) of runs that are prefetched, and put in the source's order.
 const SHORT_RUN_MAX_BYTES: usize = 2 << 10;
@@ -27,9 +23,14 @@ pub(super) unsafe fn copy_runs<S: Sink>(outer: OuterLoops<'_>, run: usize, sink:
     let stores = sink.stores();
     let has_lines = has_lines(outer.dims, run);
     let begins_with_line = in_lines(outer.ends.target.addr());
-    // SAFETY: the caller guarantees what the called function requires.
-    if !(has_lines && begins_with_line) && unsafe { copy_joined_runs(outer, run, stores) } {
-        return;
+    if !(has_lines && begins_with_line)
+        && let Some((&following, dims)) = outer.dims.split_last()
+    {
+        let around = OuterLoops { dims, ..outer };
+        // SAFETY: the caller guarantees what the called function requires.
+        if unsafe { copy_joined_runs(around, following, run, stores) } {
+            return;
+        }
     }
     let prefetch = sink.prefetch().filter(|_| run <= SHORT_RUN_MAX_BYTES);
     let in_any_order = prefetch.is_some() && has_lines;
@@ -76,10 +77,10 @@ fn ahead(dims: &[PairedDim], run: usize) -> isize {
     next.wrapping_mul(PREFETCH_AHEAD_BYTES.div_ceil(run) as isize)
 }
 
-/// Copies runs that follow each other in the target, in the innermost loop, in the source's order.
-/// Each line is written once, also if it has the end of one run and the beginning of the next.
-/// Returns false, and copies nothing, if there is no function for it, if the runs do not follow
-/// each other, or if they are shorter than a line.
+/// Copies the runs of the outer loops and of the loop `following`, in which they follow each other
+/// in the target, in the source's order. Each line is written once, also if it has the end of one
+/// run and the beginning of the next. Returns false, and copies nothing, if there is no function
+/// for it, if the runs do not follow each other, or if they are shorter than a line.
 ///
 /// ```text
 ///   source, in the order of the copy    a0   b0   c0   a1   b1   c1 …
@@ -88,24 +89,28 @@ fn ahead(dims: &[PairedDim], run: usize) -> isize {
 /// ```
 ///
 /// # Safety
-/// * As for [`copy_runs`].
-pub(super) unsafe fn copy_joined_runs(outer: OuterLoops<'_>, run: usize, stores: &Stores) -> bool {
-    let Some(&following) = outer.dims.last() else { return false };
+/// * As for [`copy_runs`], in each turn of all these loops.
+pub(super) unsafe fn copy_joined_runs(
+    outer: OuterLoops<'_>,
+    following: PairedDim,
+    run: usize,
+    stores: &Stores,
+) -> bool {
     let Some(join_runs) = stores.join_runs else { return false };
-    let applies = following.target == run as isize && run >= CACHE_LINE_BYTES;
-    if !applies {
+    if following.target != run as isize || run < CACHE_LINE_BYTES {
         return false;
     }
     let mut dims: SmallVec<[PairedDim; 6]> = outer.dims.into();
     sort_by_source(&mut dims);
-    let place = dims.iter().position(|dim| *dim == following).expect("one of these");
-    let (around, within) = (&dims[..place], &dims[place + 1..]);
+    let distance = |dim: &PairedDim| dim.source.unsigned_abs();
+    let place = dims.partition_point(|dim| distance(dim) >= distance(&following));
+    let (around, within) = dims.split_at(place);
     let join = |ends, row: PairedDim, before, are_last| {
         let (source_step, target_step) = (row.source, row.target);
         let runs =
             JoinedRuns { ends, run, count: row.count, source_step, target_step, before, are_last };
         // SAFETY: the caller says that these runs are readable and writable, and those before them,
-        // and that the processor has the instructions.
+        // and that the processor has the instructions. A run is a line or more, as checked above.
         unsafe { join_runs(&runs) };
     };
     let copy = |ends: Endpoints| {

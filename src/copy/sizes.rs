@@ -10,3 +10,7 @@ pub(super) const VECTOR_BYTES: usize = 16;
 
 /// Width (bytes of the target) of a tile of a transpose, if the matrix is wide enough.
 pub(super) const TILE_WIDTH_BYTES: usize = 256;
+
+/// How far ahead (bytes) of a copy past the caches its source is prefetched. The processor's own
+/// prefetches end at each page of 4 KiB.
+pub(super) const PREFETCH_AHEAD_BYTES: usize = 2 << 10;

@@ -13,7 +13,7 @@ use super::nontemporal::{Joined, transpose_following_lines, transpose_shifted_li
 use super::prefetches::prefetch_next;
 use crate::copy::endpoints::Endpoints;
 use crate::copy::shuffle_plan::{Input, Output, SHUFFLE_VECTOR_MAX_BYTES, ShufflePlan};
-use crate::copy::sizes::CACHE_LINE_BYTES;
+use crate::copy::sizes::{CACHE_LINE_BYTES, PREFETCH_AHEAD_BYTES};
 use crate::layout::paired::PairedOffset;
 
 pub(super) const LINE_SHUFFLES: LineShuffles = LineShuffles {
@@ -151,9 +151,6 @@ unsafe fn shuffle_matrices<const NONTEMPORAL: bool>(
 const TURNS_AT_ONCE: usize = 4;
 /// The same for plans that write to several rows.
 const TURNS_OF_ROWS_AT_ONCE: usize = 8;
-
-/// How far ahead (bytes) of a shuffle with non-temporal stores its inputs are prefetched.
-const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 
 /// Prefetches the lines that later turns will read at these offsets.
 #[inline(always)]

@@ -135,8 +135,8 @@ pub(in crate::copy) struct JoinedRuns {
 /// none, and the last bytes of one that none follows, are written with ordinary stores.
 ///
 /// # Safety
-/// * The runs are readable and writable, and so are those that they follow; no byte is both. The
-///   processor has the instructions.
+/// * The runs are readable and writable, and so are those that they follow; no byte is both. All
+///   is as the fields say. The processor has the instructions.
 pub(in crate::copy) type JoinRuns = unsafe fn(runs: &JoinedRuns);
 
 /// Copies a tile.

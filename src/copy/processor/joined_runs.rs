@@ -5,10 +5,7 @@ use std::arch::x86_64::*;
 
 use super::interface::JoinedRuns;
 use super::prefetches::prefetch_next;
-use crate::copy::sizes::CACHE_LINE_BYTES;
-
-/// How far ahead (bytes) the source is prefetched.
-const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
+use crate::copy::sizes::{CACHE_LINE_BYTES, PREFETCH_AHEAD_BYTES};
 
 /// # Safety
 /// * As [`JoinRuns`](super::interface::JoinRuns) says; the processor has AVX-512 BW.

@@ -12,7 +12,7 @@ use super::columns::{Columns, ComingLines};
 use super::interface::{LineTile, Tile};
 use super::prefetches::prefetch_next;
 use super::squares::{Register, exchange};
-use crate::copy::sizes::{CACHE_LINE_BYTES, VECTOR_BYTES};
+use crate::copy::sizes::{CACHE_LINE_BYTES, PREFETCH_AHEAD_BYTES, VECTOR_BYTES};
 
 /// A register that can be stored past the caches.
 ///
@@ -40,10 +40,6 @@ pub(super) unsafe trait Joined: Streamed {
     /// As many bytes as a register has, from byte `begin` of the two registers on.
     fn join(self, next: Self, begin: usize) -> Self;
 }
-
-/// How far ahead (bytes) of a non-temporal copy its source is prefetched. The processor's own
-/// prefetches end at each page of 4 KiB.
-const PREFETCH_AHEAD_BYTES: usize = 2 << 10;
 
 /// # Safety
 /// * As [`Stores::copy`](super::interface::Stores::copy) says; the processor has the instructions
